@@ -1,0 +1,63 @@
+# Every target explains itself: `make help`. Slow steps leave a stamp and run again only when their inputs change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(shell find protos -name '*.proto')
+SOURCES := services guqiao_sdk guqiaoctl tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka simulate bench manifests compliance golden lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+gen/.stamp: $(PROTOS) requirements.lock | $(VENV)/.runtime
+	rm -rf gen && mkdir gen
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=gen --grpc_python_out=gen $(PROTOS:protos/%=%)
+	touch $@
+
+gen/.stamp-types: gen/.stamp $(VENV)/.development
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+		--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_out=quiet:gen --mypy_grpc_out=quiet:gen $(PROTOS:protos/%=%)
+	touch $@
+
+setup: $(VENV)/.runtime gen/.stamp ## Create the virtual environment and the generated code
+
+setup-dev: $(VENV)/.development gen/.stamp-types ## The same, with what developers need
+
+proto: gen/.stamp ## Generate Python from the contracts, when they changed
+
+check: lint types imports proto-lint test ## Everything that a change must pass, in order of speed
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: gen/.stamp-types
+	$(BIN)/mypy $(SOURCES)
+
+imports: gen/.stamp $(VENV)/.development
+	$(BIN)/lint-imports
+
+proto-lint: $(VENV)/.development
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
+
+test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
+	$(BIN)/python -m pytest -m "not kafka"
+
+lock: ## Resolve the pins again (both lock files)
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 requirements/runtime.in -o requirements.lock
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements.lock requirements/development.in -o requirements-dev.lock
+
+clean: ## Remove what was built here (not the data of a network)
+	rm -rf gen build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache $(VENV)

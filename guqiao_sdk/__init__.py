@@ -1,0 +1,1 @@
+"""What others install: signing, an async client and offline verification."""

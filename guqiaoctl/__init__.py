@@ -1,0 +1,1 @@
+"""The `guqiao` command and the one-machine network."""

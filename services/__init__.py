@@ -1,0 +1,1 @@
+"""The services of guqiao, one folder each, and the chassis they share."""

@@ -1,0 +1,1 @@
+"""A PBFT replica: consensus, ledger, contract engine and node RPC."""

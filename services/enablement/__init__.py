@@ -1,0 +1,1 @@
+"""The service market on the regulatory side."""

@@ -1,0 +1,1 @@
+"""The cross-chain link: both ends of it."""

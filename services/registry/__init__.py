@@ -1,0 +1,1 @@
+"""Equity registration: accounts, registers, changes."""

@@ -1,0 +1,1 @@
+"""Data objects, their quality and their provenance."""
