@@ -1,0 +1,142 @@
+"""The replica set and its quorum: the one rule that consensus, light clients and verifiers share.
+
+q = ceil(2n/3), which equals ceil((n+f+1)/2) for every n with f = floor((n-1)/3): any two quorums
+share an honest replica, and a quorum forms without the faulty (design section 5, G2-07-1).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.canonical import Reader, Writer, digest
+
+REPLICAS_MIN: Final = 4
+REPLICAS_MAX: Final = 100
+PUBLIC_KEY_BYTES: Final = 65
+
+
+class ReplicaSetError(ValueError):
+    """A replica set that the rules refuse; `code` names the rule."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+def faulty_max(size: int) -> int:
+    """f: how many replicas of `size` may lie, stall or crash with safety and liveness intact."""
+    return (size - 1) // 3
+
+
+def quorum(size: int) -> int:
+    """q: the fewest replicas such that any two quorums share an honest one."""
+    return -(-2 * size // 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One replica:
+
+    its index, the key its votes are checked with, and the legal entity behind it (G2-10-2d).
+    """
+
+    replica: int
+    public_key: bytes
+    entity_id: str
+    entity_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSet:
+    """The members of one chain in one epoch, in the order of their indices."""
+
+    chain_id: str
+    epoch: int
+    members: tuple[Member, ...]
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return len(self.members)
+
+    @property
+    def faulty_max(self) -> int:
+        """f."""
+        return faulty_max(len(self.members))
+
+    @property
+    def quorum(self) -> int:
+        """q."""
+        return quorum(len(self.members))
+
+    def primary(self, view: int) -> int:
+        """The replica that proposes in `view` (PBFT section 4.1: view mod n)."""
+        return view % len(self.members)
+
+    def check(self) -> None:
+        """Refuse a set with n < 4, malformed or repeated keys, or one entity holding a quorum
+        (G2-07-2, G2-16-3).
+        """
+        if self.size < REPLICAS_MIN:
+            raise ReplicaSetError(
+                "REPLICAS_TOO_FEW", f"{self.size} replicas, at least {REPLICAS_MIN} needed"
+            )
+        if self.size > REPLICAS_MAX:
+            raise ReplicaSetError(
+                "GENESIS_INVALID", f"{self.size} replicas, at most {REPLICAS_MAX} allowed"
+            )
+        if [member.replica for member in self.members] != list(range(self.size)):
+            raise ReplicaSetError(
+                "GENESIS_INVALID", "replicas are not numbered 0, 1, 2 ... in order"
+            )
+        keys = [member.public_key for member in self.members]
+        if any(len(key) != PUBLIC_KEY_BYTES or key[0] != 4 or not any(key[1:]) for key in keys):
+            raise ReplicaSetError(
+                "GENESIS_INVALID", "a vote key is not an uncompressed SM2 point of 65 bytes"
+            )
+        if len(set(keys)) != len(keys):
+            raise ReplicaSetError("GENESIS_INVALID", "two replicas share a vote key")
+        held = Counter(member.entity_id for member in self.members)
+        if len(held) < 2:
+            raise ReplicaSetError(
+                "SINGLE_ENTITY_VALIDATORS", "all replicas belong to one legal entity"
+            )
+        entity, count = held.most_common(1)[0]
+        if count >= self.quorum:
+            raise ReplicaSetError(
+                "ENTITY_HOLDS_QUORUM",
+                f"{entity} holds {count} of {self.size} keys, the quorum is {self.quorum}",
+            )
+
+    def entities_above_faulty_max(self) -> list[str]:
+        """Entities with more than f keys: allowed, but the regulator is warned (G2-16-3)."""
+        held = Counter(member.entity_id for member in self.members)
+        return sorted(entity for entity, count in held.items() if count > self.faulty_max)
+
+    def encode(self) -> bytes:
+        """The canonical encoding."""
+        writer = Writer().text(self.chain_id).u64(self.epoch).u32(self.size)
+        for member in self.members:
+            writer.u32(member.replica).blob(member.public_key).text(member.entity_id).text(
+                member.entity_name
+            )
+        return bytes(writer)
+
+    @staticmethod
+    def decode(data: bytes) -> ReplicaSet:
+        """Read `encode`'s bytes; raises `MalformedError`. The rules of `check` are not asked."""
+        reader = Reader(data)
+        chain_id, epoch = reader.text(64), reader.u64()
+        members = tuple(
+            Member(reader.u32(), reader.blob(PUBLIC_KEY_BYTES), reader.text(64), reader.text(512))
+            for _ in range(reader.count(REPLICAS_MAX))
+        )
+        reader.end()
+        return ReplicaSet(chain_id, epoch, members)
+
+    def hash(self) -> bytes:
+        """What headers and trust files name the set by, 32 bytes."""
+        return digest("guqiao/replica-set/1", self.encode())
