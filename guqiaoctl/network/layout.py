@@ -108,7 +108,7 @@ def free_ports(names: list[str]) -> dict[str, int]:
 
 def create_network(folder: Path) -> Network:
     """Make a new network folder; refuses one that holds something else."""
-    if folder.exists() and any(entry.name != "lock" for entry in folder.iterdir()):
+    if folder.exists() and any(entry.name not in {"lock", "run"} for entry in folder.iterdir()):
         raise CliError(
             "DATA_FOLDER_OTHER_NETWORK",
             f"{folder} is not empty and holds no network",
