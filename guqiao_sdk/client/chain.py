@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self, overload
 
 import grpc.aio
-
 from guqiao.consensus.v1 import node_service_pb2 as node
+
 from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_block, verify_header
 from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
-from guqiao_sdk.client.submission import Submission, StreamSubmitter
+from guqiao_sdk.client.failures import unknown_outcome
+from guqiao_sdk.client.submission import StreamSubmitter, Submission
 from guqiao_sdk.client.transactions import (
     ChainPosition,
     Identity,
@@ -29,7 +30,7 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import DeadlineError, GuqiaoError, UnavailableError
+from guqiao_sdk.errors import OutcomeUnknownError, UnavailableError, error_from_rpc, guqiao_errors
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -45,6 +46,7 @@ SUBMIT_SECONDS: Final = 60.0
 POSITION_SECONDS_MAX: Final = 2.0
 BLOCKS_KEPT_MAX: Final = 16
 WATCH_BACKOFF_SECONDS: Final = 0.2
+_FATAL: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,7 @@ class ChainClient:
     async def latest(self) -> ChainPosition:
         """The latest certified height that the replica asked knows of, verified."""
         header, _ = await self.get_header()
-        position = ChainPosition(
-            self.chain_id, header.height, header.hash(), header.block_time_ms
-        )
+        position = ChainPosition(self.chain_id, header.height, header.hash(), header.block_time_ms)
         self._position = (asyncio.get_running_loop().time(), position)
         return position
 
@@ -185,7 +185,7 @@ class ChainClient:
 
         try:
             response = await self._endpoints.call(attempt, timeout_seconds)
-        except (UnavailableError, DeadlineError) as error:
+        except (UnavailableError, OutcomeUnknownError) as error:
             raise unknown_outcome(transaction) from error
         if not wait_final:
             return None
@@ -296,8 +296,8 @@ class ChainClient:
                     yield block
                     earlier, height = block.header, block.height + 1
             except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-                    raise
+                if error.code() in _FATAL:
+                    raise error_from_rpc(error) from None
             self._endpoints.move_on(index)
             await asyncio.sleep(WATCH_BACKOFF_SECONDS)
 
@@ -318,7 +318,8 @@ class ChainClient:
             return await stub.GetNetworkStatus(request, timeout=seconds)
 
         if endpoint is not None:
-            return await attempt(self._endpoints.stub(endpoint), ATTEMPT_SECONDS_MAX)
+            with guqiao_errors():
+                return await attempt(self._endpoints.stub(endpoint), ATTEMPT_SECONDS_MAX)
         return await self._endpoints.call(attempt, CALL_SECONDS)
 
     async def list_objects(self, height: int) -> list[node.ObjectReference]:
@@ -396,11 +397,6 @@ class ChainClient:
             raise ProofError(piece, str(error)) from error
         _check_receipt(piece, transaction.id(), result, receipt)
         return ProvenTransaction(result, transaction, receipt, header, certificate, response)
-
-
-def unknown_outcome(transaction: SignedTransaction) -> GuqiaoError:
-    """The error for a transaction of which nobody could tell what became of it."""
-    return DeadlineError("OUTCOME_UNKNOWN", transaction_id=transaction.id().hex())
 
 
 def _check_height(piece: str, header: BlockHeader, height: int) -> None:

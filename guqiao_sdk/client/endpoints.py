@@ -10,24 +10,28 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import grpc.aio
-
 from guqiao.consensus.v1 import node_service_pb2_grpc
+
 from guqiao_sdk.channel import open_channel
+from guqiao_sdk.client.failures import failure
 from guqiao_sdk.client.transactions import Identity
-from guqiao_sdk.errors import GuqiaoError, UnavailableError, from_rpc_error
+from guqiao_sdk.errors import GuqiaoError, UnavailableError, error_from_rpc
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.signing import RequestSigner
 
 T = TypeVar("T")
 
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A block of the largest batch with its receipts."""
+
 ATTEMPT_SECONDS_MAX: Final = 10.0
 BACKOFF_SECONDS_FIRST: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 1.0
 
-Stub = node_service_pb2_grpc.NodeServiceAsyncStub
+Stub: TypeAlias = "node_service_pb2_grpc.NodeServiceAsyncStub"
 _RETRYABLE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -81,7 +85,9 @@ class Endpoints:
                 domain=self._chain_id,
                 service=f"consensus/{endpoint.replica}",
             )
-            endpoint.channel = open_channel(endpoint.target, signer)
+            endpoint.channel = open_channel(
+                endpoint.target, signer, message_bytes_max=MESSAGE_BYTES_MAX
+            )
         return node_service_pb2_grpc.NodeServiceStub(endpoint.channel)
 
     def move_on(self, failed: int) -> None:
@@ -99,13 +105,13 @@ class Endpoints:
         deadline = loop.time() + timeout_seconds
         backoff = BACKOFF_SECONDS_FIRST
         tried = 0
-        error: GuqiaoError = UnavailableError("CHAIN_UNAVAILABLE", chain=self._chain_id)
+        error: GuqiaoError = failure(UnavailableError, "CHAIN_UNAVAILABLE", chain=self._chain_id)
         while (left := deadline - loop.time()) > 0:
             index = self._preferred
             try:
                 return await attempt(self.stub(index), min(left, ATTEMPT_SECONDS_MAX))
             except grpc.aio.AioRpcError as rpc_error:
-                error = from_rpc_error(rpc_error)
+                error = error_from_rpc(rpc_error)
                 if rpc_error.code() not in _RETRYABLE:
                     raise error from None
             self.move_on(index)

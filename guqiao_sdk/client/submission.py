@@ -14,15 +14,16 @@ from typing import Final
 
 import grpc.aio
 from google.rpc import status_pb2
-
 from guqiao.consensus.v1 import node_service_pb2 as node
+
 from guqiao_sdk.client.endpoints import Endpoints
+from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.transactions import (
     TransactionResult,
     result_from_message,
     transaction_to_message,
 )
-from guqiao_sdk.errors import DeadlineError, GuqiaoError, from_rpc_error, from_status
+from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
 from guqiao_sdk.proof.transaction import SignedTransaction
 
 RECONNECT_SECONDS: Final = 0.1
@@ -67,9 +68,7 @@ class _Item:
 class StreamSubmitter:
     """One run over one source of transactions."""
 
-    def __init__(
-        self, endpoints: Endpoints, *, in_flight_max: int, timeout_seconds: float
-    ) -> None:
+    def __init__(self, endpoints: Endpoints, *, in_flight_max: int, timeout_seconds: float) -> None:
         assert in_flight_max >= 1
         self._endpoints = endpoints
         self._timeout_seconds = timeout_seconds
@@ -78,6 +77,8 @@ class StreamSubmitter:
         self._answers: asyncio.Queue[Submission | None] = asyncio.Queue(in_flight_max + 1)
         self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         self._heard_at = 0.0
+        self._fed = False
+        self._all_answered = asyncio.Event()
 
     async def run(
         self, transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction]
@@ -101,8 +102,9 @@ class StreamSubmitter:
                 talking = tasks.create_task(self._talk())
                 expiring = tasks.create_task(self._expire())
                 await self._feed(transactions)
-                while self._unanswered:
-                    await asyncio.sleep(0.005)
+                self._fed = True
+                if self._unanswered:
+                    await self._all_answered.wait()
                 talking.cancel()
                 expiring.cancel()
         finally:
@@ -128,7 +130,7 @@ class StreamSubmitter:
                 await self._converse(index)
             except grpc.aio.AioRpcError as error:
                 if error.code() in _FATAL:
-                    self._fail_all(from_rpc_error(error))
+                    self._fail_all(error_from_rpc(error))
             self._endpoints.move_on(index)
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -171,7 +173,7 @@ class StreamSubmitter:
         if response.WhichOneof("answer") == "result":
             self._answer(item, result_from_message(response.result), None)
             return
-        error = from_status(status_pb2.Status.FromString(response.error))
+        error = error_from_status(status_pb2.Status.FromString(response.error))
         if error.code in RETRY_CODES:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again, item.transaction)
         else:
@@ -186,9 +188,7 @@ class StreamSubmitter:
             await asyncio.sleep(EXPIRY_CHECK_SECONDS)
             now = asyncio.get_running_loop().time()
             for item in [item for item in self._unanswered.values() if item.deadline < now]:
-                identifier = item.transaction.id().hex()
-                error = DeadlineError("OUTCOME_UNKNOWN", transaction_id=identifier)
-                self._answer(item, None, error)
+                self._answer(item, None, unknown_outcome(item.transaction))
 
     def _fail_all(self, error: GuqiaoError) -> None:
         for item in list(self._unanswered.values()):
@@ -199,6 +199,8 @@ class StreamSubmitter:
     ) -> None:
         del self._unanswered[item.transaction.id()]
         self._answers.put_nowait(Submission(item.transaction, result, error))
+        if self._fed and not self._unanswered:
+            self._all_answered.set()
 
 
 async def _each(

@@ -2,8 +2,8 @@
 
 A transaction that names a predecessor (`after`) never stands before it: it goes behind a
 predecessor that is here, and waits a bounded time for one that is not known. What a batch in
-progress holds is kept aside as proposed, so that it is offered once, and comes back at its old place
-when a view change drops the batch. The owner is the driver's task; nothing here reads a clock.
+progress holds is kept aside as proposed, so that it is offered once, and comes back at its old
+place when a view change drops the batch. The driver's task owns it; nothing here reads a clock.
 """
 
 from __future__ import annotations
