@@ -74,7 +74,13 @@ def status(data: Path, *, as_json: bool) -> None:
         print_json(answer)
         return
     rows = [
-        (p["name"], p["state"], p["pid"] or "-", p["starts"], answer["endpoints"].get(p["name"], ""))
+        (
+            p["name"],
+            p["state"],
+            p["pid"] or "-",
+            p["starts"],
+            answer["endpoints"].get(p["name"], ""),
+        )
         for p in answer["processes"]
     ]
     print_table(("PROCESS", "STATE", "PID", "STARTS", "GRPC"), rows)

@@ -1,4 +1,7 @@
-"""Turns a network folder into a plan that the supervisor can run: keys, certificates, genesis, database, settings."""
+"""Turns a network folder into a plan that the supervisor can run:
+
+keys, certificates, genesis, database, settings.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Builds the two genesis files of the network: who votes, who may act, which contracts are active.
 
-The local chain's genesis names the regulatory chain by its genesis hash. The regulatory chain learns of a local chain by
-a registration transaction, as every market's chain does (G2-10-1), because two hashes cannot name each other.
+The local chain's genesis names the regulatory chain by its genesis hash. The regulatory chain
+learns of a local chain by a registration transaction, as every market's chain does (G2-10-1),
+because two hashes cannot name each other.
 """
 
 from __future__ import annotations
@@ -77,9 +78,7 @@ def _genesis(
         "destination": CSRC if chain == MARKET else None,
         "replicas": replicas[chain],
         "parameters": PARAMETERS,
-        "contracts": [
-            {"name": name, "version": 1, "from_height": 0} for name in CONTRACTS[chain]
-        ],
+        "contracts": [{"name": name, "version": 1, "from_height": 0} for name in CONTRACTS[chain]],
         "identities": [
             _identity(layout, account, chain, now_ms, provider)
             for account in ACCOUNTS

@@ -1,8 +1,9 @@
-"""Certificates and keys of the network: made once, renewed before they end, and never the user's chore.
+"""Certificates and keys of the network: made once, renewed before they end, and never the user's
+chore.
 
-Each domain has its own authority. Leaf certificates last a year and are renewed when less than a month is left (or after
-their end: a folder of two years ago starts again); revocation lists last a week and are issued anew at every start and
-daily while the network runs.
+Each domain has its own authority. Leaf certificates last a year and are renewed when less than a
+month is left (or after their end: a folder of two years ago starts again); revocation lists last a
+week and are issued anew at every start and daily while the network runs.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ class Leaf:
 def leaves() -> list[Leaf]:
     """Every process that speaks GM-TLS."""
     found = [
-        Leaf(f"{chain}-{number}", chain, replica_identity(chain, number), ENTITIES[chain][number].name)
+        Leaf(
+            f"{chain}-{number}",
+            chain,
+            replica_identity(chain, number),
+            ENTITIES[chain][number].name,
+        )
         for chain in CHAINS
         for number in range(REPLICAS)
     ]
@@ -71,7 +77,9 @@ def ensure_key(path: Path, provider: GmProvider) -> PrivateKey:
 def ensure_certificates(layout: Layout, provider: GmProvider, report: Report) -> None:
     """Make what is missing, renew what is due, and say so."""
     now = datetime.now(UTC)
-    authorities = {domain: _ensure_authority(layout, domain, provider, now, report) for domain in CHAINS}
+    authorities = {
+        domain: _ensure_authority(layout, domain, provider, now, report) for domain in CHAINS
+    }
     renewed = 0
     for leaf in leaves():
         folder = layout.process(leaf.process)

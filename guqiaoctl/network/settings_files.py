@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from guqiaoctl.network.genesis import KEY_ID
@@ -19,7 +18,9 @@ OTHER: Final = {CSRC: MARKET, MARKET: CSRC}
 
 def process_plans(network: Network) -> tuple[tuple[ProcessPlan, ...], ...]:
     """What to start, in groups: the replicas together, then the services together."""
-    replicas = [(f"{chain}-{number}", "consensus") for chain in CHAINS for number in range(REPLICAS)]
+    replicas = [
+        (f"{chain}-{number}", "consensus") for chain in CHAINS for number in range(REPLICAS)
+    ]
     services = [(f"{domain}-{service}", service) for domain, service in SERVICES]
     return tuple(
         tuple(_plan(network, name, service) for name, service in group)
@@ -165,5 +166,3 @@ def _toml_value(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
