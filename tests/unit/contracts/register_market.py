@@ -71,6 +71,7 @@ class RequestIdentity:
 
     def __init__(self) -> None:
         self._bound: dict[str, tuple[bytes, str | None]] = {}
+        self.outcomes: list[Outcome] = []
 
     def process(self, host: MemoryHost, contract: RegisterContract, event: DatasetEvent) -> str:
         """Return the code of an event, empty where it is accepted."""
@@ -80,7 +81,16 @@ class RequestIdentity:
             return (code or "") if earlier == body else "REQUEST_ID_REUSED"
         outcome = host.run(contract, event.type, event.body, time=event.time)
         self._bound[event.request_id] = (body, outcome.code)
+        self.outcomes.append(outcome)
         return outcome.code or ""
+
+
+def outcomes_of(market: MarketDataset, host: MemoryHost) -> list[Outcome]:
+    """Process every event; return what each executed call left behind."""
+    identity = RequestIdentity()
+    for event in market.events():
+        identity.process(host, REGISTER_V1, event)
+    return identity.outcomes
 
 
 def as_csv(header: str, rows: Iterable[Iterable[object]]) -> bytes:
