@@ -71,6 +71,7 @@ class RequestIdentity:
 
     def __init__(self) -> None:
         self._bound: dict[str, tuple[bytes, str | None]] = {}
+        self.outcomes: list[Outcome] = []
 
     def process(self, host: MemoryHost, contract: RegisterContract, event: DatasetEvent) -> str:
         """Return the code of an event, empty where it is accepted."""
@@ -80,7 +81,16 @@ class RequestIdentity:
             return (code or "") if earlier == body else "REQUEST_ID_REUSED"
         outcome = host.run(contract, event.type, event.body, time=event.time)
         self._bound[event.request_id] = (body, outcome.code)
+        self.outcomes.append(outcome)
         return outcome.code or ""
+
+
+def outcomes_of(market: MarketDataset, host: MemoryHost) -> list[Outcome]:
+    """Process every event; return what each executed call left behind."""
+    identity = RequestIdentity()
+    for event in market.events():
+        identity.process(host, REGISTER_V1, event)
+    return identity.outcomes
 
 
 def as_csv(header: str, rows: Iterable[Iterable[object]]) -> bytes:
@@ -101,11 +111,12 @@ def roster_csv(host: MemoryHost) -> bytes:
             amounts = (held.total, held.available, held.pledged, held.frozen, held.overlap)
             confirmed = "true" if held.confirmed else "false"
             rows.append([account, product, nature, *amounts, confirmed, held.restricted_until])
-    return as_csv(
+    rows.sort(key=lambda row: [str(part) for part in row[:3]])
+    header = (
         "account,product_code,nature,total,available,pledged,frozen,pledged_and_frozen,"
-        "confirmed,restricted_until",
-        sorted(rows, key=lambda row: [str(part) for part in row[:3]]),
+        "confirmed,restricted_until"
     )
+    return as_csv(header, rows)
 
 
 def evidence(event_key: str) -> list[Json]:
@@ -116,12 +127,12 @@ def evidence(event_key: str) -> list[Json]:
 class Market:
     """A market under test. Every call checks the invariants by a full recount afterwards."""
 
-    def __init__(self, *, contract: RegisterContract = REGISTER_V1, **rules: int) -> None:
+    def __init__(self, *, contract: RegisterContract = REGISTER_V1, holder_cap: int = 200) -> None:
         self.contract = contract
         self.host = MemoryHost()
         self.host.put("parameters", {"historic_import": True})
         self.day = DAY
-        self.do("configure_market", market_body(**rules))
+        self.do("configure_market", market_body(holder_cap=holder_cap))
         days = [day for day in dataset_days() if day.startswith("2025")]
         self.do("put_trading_days", {"year": 2025, "days": days})
         self.do("put_companies", {"companies": [company_row(1), company_row(2, form="limited")]})

@@ -41,12 +41,12 @@ class Evidence:
 
 def open_operation(host: Host, method: str, *, event_key: str | None = None) -> Operation:
     """Admit the signers and take the time, or refuse."""
-    required = state.checker_required(host, method)
-    roles.require_maker_and_checker(host, checker_required=required)
+    parameters = state.get_parameters(host)
+    roles.require_maker_and_checker(host, checker_required=method in parameters.checker_required)
     market = state.find_market(host)
     if market is None:
         raise Refusal("MARKET_NOT_CONFIGURED")
-    time, seconds = business_time.advance(host, historic_import=state.historic_import(host))
+    time, seconds = business_time.advance(host, historic_import=parameters.historic_import)
     return Operation(host, market, event_key or method, time, seconds)
 
 

@@ -30,6 +30,16 @@ class Market:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameters:
+    """What the genesis file decides for the register, written under `parameters`."""
+
+    historic_import: bool = False
+    """Business time may lie anywhere before or after block time, until this is closed."""
+    checker_required: tuple[str, ...] = ()
+    """The operations that need a second signature."""
+
+
+@dataclass(frozen=True, slots=True)
 class Company:
     """A registered company."""
 

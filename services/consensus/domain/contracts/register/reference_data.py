@@ -45,9 +45,8 @@ def configure_market(host: Host, body: Mapping[str, Json]) -> None:
     if _put_once(host, state.MARKET, market):
         host.emit("register.market_configured", market)
     _put_once(host, state.SHARE_NATURES, natures)
-    stored: Json = [*evidence]
     # The list of keys makes a configuration with more or fewer of them a conflict too.
-    _put_once(host, "evidence_keys", stored)
+    _put_once(host, state.EVENT_KEYS, [*evidence])
     for event_key, kinds in evidence.items():
         _put_once(host, state.key("evidence", event_key), [*kinds])
 
@@ -100,7 +99,7 @@ def close_historic_import(host: Host, body: Mapping[str, Json]) -> None:
     """End the import of the market's history, for good. Ending it twice changes nothing."""
     roles.require_role(host, roles.MARKET_ROLES)
     Members(body).finish()
-    if state.historic_import(host):
+    if state.get_parameters(host).historic_import:
         parameters = host.get(state.PARAMETERS)
         assert isinstance(parameters, dict)
         host.put(state.PARAMETERS, {**parameters, "historic_import": False})

@@ -16,11 +16,13 @@ from services.consensus.domain.contracts.register.records import (
     Company,
     Holding,
     Market,
+    Parameters,
     Product,
 )
 
 MARKET: Final = "market"
 SHARE_NATURES: Final = "share_natures"
+EVENT_KEYS: Final = "event_keys"
 PARAMETERS: Final = "parameters"
 
 _EMPTY: Final = Holding()
@@ -42,15 +44,16 @@ def find_market(host: Host) -> Market | None:
     return None if stored is None else records.market_from_json(stored)
 
 
-def historic_import(host: Host) -> bool:
-    """Tell whether the market's history may still be imported. Without a genesis word: no."""
-    return _parameter(host, "historic_import") is True
-
-
-def checker_required(host: Host, operation: str) -> bool:
-    """Tell whether the genesis demands a second signature. Without a genesis word: no."""
-    listed = _parameter(host, "checker_required")
-    return isinstance(listed, list) and operation in listed
+def get_parameters(host: Host) -> Parameters:
+    """Return the genesis parameters. What genesis does not say is off."""
+    stored = host.get(PARAMETERS)
+    if stored is None:
+        return Parameters()
+    given = records.members(stored)
+    return Parameters(
+        historic_import=given.get("historic_import") is True,
+        checker_required=records.texts(given.get("checker_required", [])),
+    )
 
 
 def evidence_required(host: Host, event_key: str) -> tuple[str, ...]:
@@ -137,8 +140,3 @@ def set_held(host: Host, product_code: str, account: str, *, held: bool) -> None
         host.put(key("held", account, product_code), True)
     else:
         host.delete(key("held", account, product_code))
-
-
-def _parameter(host: Host, name: str) -> Json:
-    stored = host.get(PARAMETERS)
-    return None if stored is None else records.members(stored).get(name)
