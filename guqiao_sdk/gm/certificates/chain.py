@@ -129,6 +129,13 @@ class TrustAnchors:
             store.add_crl(crl)
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
 
+    def lists_as_revoked(self, info: CertificateInfo) -> bool:
+        """Tell whether any list, stale or not, names the certificate."""
+        return any(
+            crl.get_revoked_certificate_by_serial_number(info.serial) is not None
+            for crl in self.crls
+        )
+
     def verify(self, certificate: x509.Certificate, at: datetime) -> CertificateInfo:
         """Return the certificate's facts if it is good at that time, else raise.
 
