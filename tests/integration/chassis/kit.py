@@ -95,6 +95,9 @@ class TestService:
     async def echo(self, request: bytes, context: object) -> bytes:
         return f"{caller().did}:".encode() + request
 
+    async def size(self, request: bytes, context: object) -> bytes:
+        return str(len(request)).encode()
+
     async def fail(self, request: bytes, context: object) -> bytes:
         raise NotFoundError("TRANSACTION_UNKNOWN", transaction_id=request.decode())
 
@@ -127,6 +130,7 @@ class TestService:
             "Echo": one(self.echo),
             "EchoText": one(self.echo_text, lambda raw: raw.decode("ascii"), str.encode),
             "Restricted": one(self.echo),
+            "Fit": one(self.size),
             "Fail": one(self.fail),
             "Bug": one(self.bug),
             "Hang": one(self.hang),
@@ -144,6 +148,7 @@ OPERATOR: Final = Policy.of("operator_maker")
 POLICIES: Final = {
     path("Echo"): OPERATOR,
     path("EchoText"): OPERATOR,
+    path("Fit"): OPERATOR,
     path("Restricted"): Policy.of("csrc_tech"),
     path("Fail"): OPERATOR,
     path("Bug"): OPERATOR,
