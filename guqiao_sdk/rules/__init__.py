@@ -1,7 +1,9 @@
-"""The rule catalogue: every code that a caller may meet, with its rule, article and texts in two languages.
+"""The rule catalogue: every code that a caller may meet, with its rule, article and texts in two
+languages.
 
-One file, `catalogue.json`, is the only source; it is read on first use, so that importing this module costs nothing.
-A code that is not in the catalogue is a bug of ours and raises `UnknownCodeError`.
+One file, `catalogue.json`, is the only source; it is read on first use, so that importing this
+module costs nothing. A code that is not in the catalogue is a bug of ours and raises
+`UnknownCodeError`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Language: TypeAlias = Literal["zh", "en"]
 
@@ -103,9 +105,8 @@ def explain(code: str, language: Language = "zh") -> str:
     return "\n".join([f"{entry.code}: {_unbraced(text)}", *map(_unbraced, lines)])
 
 
-def _rule(entry: dict[str, object]) -> Rule:
-    lists = {name: tuple(entry[name]) for name in ("rule_id", "basis")}  # type: ignore[arg-type]
-    return Rule(**{**entry, **lists})  # type: ignore[arg-type]
+def _rule(entry: dict[str, Any]) -> Rule:
+    return Rule(**{**entry, "rule_id": tuple(entry["rule_id"]), "basis": tuple(entry["basis"])})
 
 
 def _fill(template: str, language: Language, fields: dict[str, object]) -> str:

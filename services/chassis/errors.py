@@ -1,8 +1,10 @@
-"""Failures a caller is meant to see: one base class, a closed set of reasons, a symbolic code each.
+"""Failures a caller is meant to see: one base class, a closed set of reasons, a symbolic code
+each.
 
-The code is the key of the rule catalogue (`guqiao_sdk/rules/catalogue.json`), which holds the texts in Chinese and
-English; an error carries only the code and the facts. Any other exception is a bug and reaches callers as INTERNAL.
-Domains import this module, so it imports nothing but the language.
+The code is the key of the rule catalogue (`guqiao_sdk/rules/catalogue.json`), which holds the
+texts in Chinese and English; an error carries only the code and the facts. Any other exception is
+a bug and reaches callers as INTERNAL. Domains import this module, so it imports nothing but the
+language.
 """
 
 from __future__ import annotations
@@ -42,9 +44,11 @@ class FieldViolation:
 
 
 class ServiceError(Exception):
-    """Base of every failure a caller is meant to see. Raise one of the subclasses below, or one of your own.
+    """Base of every failure a caller is meant to see. Raise one of the subclasses below, or one of
+    your own.
 
-    `fields` are the facts that the catalogue's texts name in braces. They reach the caller: no secret, no personal datum.
+    `fields` are the facts that the catalogue's texts name in braces. They reach the caller: no
+    secret, no personal datum.
     """
 
     reason: ClassVar[Reason]

@@ -1,24 +1,27 @@
 """What can be set from outside: one frozen model a service, built from the groups below.
 
-Values come from the environment (`GUQIAO_<SERVICE>_<GROUP>__<FIELD>`), then from the TOML file given by `--config`, then
-from the defaults. They are read once, in `__main__`, and passed on by argument. A name that nobody knows is refused, in
-the file and in the environment alike, because a misspelt setting that is ignored is worse than none.
+Values come from the environment (`GUQIAO_<SERVICE>_<GROUP>__<FIELD>`), then from the TOML file
+given by `--config`, then from the defaults. They are read once, in `__main__`, and passed on by
+argument. A name that nobody knows is refused, in the file and in the environment alike, because a
+misspelt setting that is ignored is worse than none.
 """
 
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SettingsSourceError
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -33,39 +36,6 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PostgresSettings(Group):
-    """Where the service's own database is."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=5432, ge=1, le=65_535)
-    database: str
-    user: str
-    password: SecretStr
-    pool_size_min: int = Field(default=1, ge=1, le=100)
-    pool_size_max: int = Field(default=8, ge=1, le=100)
-    command_timeout_seconds: float = Field(default=30.0, gt=0, le=600)
-
-    @model_validator(mode="after")
-    def _pool_sizes_are_ordered(self) -> Self:
-        if self.pool_size_min > self.pool_size_max:
-            raise ValueError("pool_size_min is greater than pool_size_max")
-        return self
-
-
-class BusSettings(Group):
-    """Which bus carries the domain's events: the log in PostgreSQL, or Apache Kafka."""
-
-    profile: Literal["postgres", "kafka"] = "postgres"
-    kafka_bootstrap: tuple[str, ...] = ()
-    topic_prefix: str = Field(default="", max_length=64, pattern=r"^[a-z0-9._-]*$")
-
-    @model_validator(mode="after")
-    def _kafka_has_an_address(self) -> Self:
-        if self.profile == "kafka" and not self.kafka_bootstrap:
-            raise ValueError("the profile kafka needs kafka_bootstrap (host:port, ...)")
-        return self
-
-
 class TelemetrySettings(Group):
     """Where traces and logs go. Without an endpoint and without a file, spans are dropped."""
 
@@ -76,7 +46,9 @@ class TelemetrySettings(Group):
 
 
 class GrpcSettings(Group):
-    """The plain gRPC port. It is on loopback or a Unix socket: other machines come in through the GM tunnel."""
+    """The plain gRPC port. It is on loopback or a Unix socket: other machines come in through the
+    GM tunnel.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65_535)
@@ -92,7 +64,9 @@ class GrpcSettings(Group):
 
 
 class AdminSettings(Group):
-    """The admin port: probes and metrics, unsigned, so on loopback unless a management network is named."""
+    """The admin port: probes and metrics, unsigned, so on loopback unless a management network is
+    named.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65_535)
@@ -111,8 +85,8 @@ class GmSettings(Group):
 class ServiceSettings(BaseSettings):
     """Base of every service's settings.
 
-    A service subclasses it with its prefix, `class Settings(ServiceSettings, env_prefix="GUQIAO_REGISTRY_")`, adds its
-    groups as fields and is built by `load_settings`.
+    A service subclasses it with its prefix, `class Settings(ServiceSettings,
+    env_prefix="GUQIAO_REGISTRY_")`, adds its groups as fields and is built by `load_settings`.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter="__")
@@ -124,8 +98,6 @@ class ServiceSettings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     gm: GmSettings = GmSettings()
 
-    _config_file: ClassVar[Path | None] = None
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -135,38 +107,40 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file; nothing else is read."""
-        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
-        if cls._config_file is not None:
-            sources.append(TomlConfigSettingsSource(settings_cls, cls._config_file))
-        return tuple(sources)
+        """Only what is given: `load_settings` is the one reader of files and environment."""
+        return (init_settings,)
 
 
 def load_settings(settings_class: type[S], config: Path | None = None) -> S:
-    """Read the settings once, or raise `SettingsError` naming what is wrong. Call it in `__main__` only."""
-    if config is not None and not config.is_file():
-        raise SettingsError(f"there is no configuration file {config}")
-    _refuse_unknown_names(settings_class, os.environ)  # noqa: TID251 - this is the one reader
-
-    # A subclass of its own keeps the file's path out of the shared class.
-    class Loaded(settings_class):  # type: ignore[valid-type,misc]
-        _config_file: ClassVar[Path | None] = config
-
+    """Read the settings, or raise `SettingsError` naming what is wrong. For `__main__` only."""
     try:
-        loaded = Loaded()
-    except ValueError as error:
+        from_file = {} if config is None else tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the configuration file {config} cannot be read: {error}") from None
+    _refuse_unknown_names(settings_class, os.environ)  # noqa: TID251 - this is the one reader
+    try:
+        return settings_class(**_merged(from_file, EnvSettingsSource(settings_class)()))
+    except (SettingsSourceError, ValidationError) as error:
         raise SettingsError(_without_values(error)) from None
-    return settings_class.model_construct(**{name: getattr(loaded, name) for name in _fields(settings_class)})
 
 
-def _fields(settings_class: type[ServiceSettings]) -> list[str]:
-    return list(settings_class.model_fields)
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both, group by group; where both speak, `above` wins."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        if isinstance(value, dict) and isinstance(under, dict):
+            value = _merged(under, value)
+        merged[name] = value
+    return merged
 
 
-def _refuse_unknown_names(settings_class: type[ServiceSettings], environment: Mapping[str, str]) -> None:
+def _refuse_unknown_names(
+    settings_class: type[ServiceSettings], environment: Mapping[str, str]
+) -> None:
     prefix = settings_class.model_config.get("env_prefix", "").upper()
     assert prefix, "a service's settings have an env_prefix"
-    names = {name.upper() for name in _fields(settings_class)}
+    names = {name.upper() for name in settings_class.model_fields}
     for variable in sorted(environment):
         if variable.upper().startswith(prefix):
             field = variable.upper().removeprefix(prefix).partition("__")[0]
@@ -174,11 +148,10 @@ def _refuse_unknown_names(settings_class: type[ServiceSettings], environment: Ma
                 raise SettingsError(f"the environment sets {variable}, which is no setting")
 
 
-def _without_values(error: ValueError) -> str:
+def _without_values(error: SettingsSourceError | ValidationError) -> str:
     """The error's text without the values read: one of them may be a secret."""
-    errors = getattr(error, "errors", None)
-    if errors is None:
+    if isinstance(error, SettingsSourceError):
         return str(error)
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors()
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-# The core refuses a message without details. This margin lets a message that is a little too large reach our own check,
-# which answers with a code and the limit; far larger ones are still cut by the core.
+# The core refuses a message without details. This margin lets a message that is a little too large
+# reach our own check, which answers with a code and the limit; far larger ones are still cut by
+# the core.
 OVERSIZE_MARGIN_BYTES: Final = 64 * 1024
 
 
