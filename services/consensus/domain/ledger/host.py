@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from guqiao_sdk.proof.header import Verify
@@ -139,6 +139,15 @@ class LedgerHost:
         self.writes = layer
         _limit("writes", len(layer.writes), WRITES_MAX)
         return None
+
+    def within(self, contract: str, call: Callable[[], None]) -> None:
+        """Run `call` with keys relative to `contract`: how packets reach the objects' state."""
+        context = self._context
+        self._context = replace(context, contract=contract)
+        try:
+            call()
+        finally:
+            self._context = context
 
     def send_packet(self, port: str, body: Json) -> None:
         """Commit to a packet for the chain's destination, and announce it as `packet.sent`."""
