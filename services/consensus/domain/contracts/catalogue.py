@@ -1,0 +1,34 @@
+"""The contracts that this software can execute, by name and version.
+
+Genesis says which of them are active from which height; software that lacks one of these refuses to
+start rather than to differ from the other replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.consensus.domain.contracts.host import Contract
+from services.consensus.domain.contracts.identity import IdentityContract
+
+
+class Catalogue:
+    """An immutable set of contracts; one object a (name, version)."""
+
+    __slots__ = ("_contracts",)
+
+    def __init__(self, contracts: Iterable[Contract]) -> None:
+        self._contracts: dict[tuple[str, int], Contract] = {}
+        for contract in contracts:
+            key = (contract.name, contract.version)
+            assert key not in self._contracts, f"{key} is in the catalogue twice"
+            self._contracts[key] = contract
+
+    def find(self, name: str, version: int) -> Contract | None:
+        """Return that version of the contract, or None when this software lacks it."""
+        return self._contracts.get((name, version))
+
+
+def standard_catalogue() -> Catalogue:
+    """The contracts that this release carries."""
+    return Catalogue([IdentityContract()])

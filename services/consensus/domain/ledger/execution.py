@@ -1,0 +1,276 @@
+"""Execution: what an ordered batch does to the state, one transaction after another.
+
+Each transaction gets a receipt. The ledger, not the contract, knows which ids were executed and
+which request is bound to which outcome: a refusal drops the contract's effects, the binding stays
+(design section 6). Anything but a `Refusal` out of a contract is our own bug and stops the replica.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.batch import Batch, batch_digest
+from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from guqiao_sdk.proof.merkle import merkle_root
+from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
+from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.ledger.authorisation import Identities, authorise
+from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.host import CallContext, Effects, LedgerHost
+from services.consensus.domain.ledger.keys import executed_key, request_key
+from services.consensus.domain.ledger.state import Layer, StateReader
+
+DETAIL_BYTES_MAX: Final = 4_096
+"""The facts of a refusal are kept for ever; larger ones are replaced by their size."""
+
+BLOCK_OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""When what a block's transactions wrote and announced passes this, the rest must come again."""
+
+NOT_EXECUTED_CODES: Final = frozenset(
+    ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")
+)
+"""Refusals after which the same transaction may still be executed, or was executed before."""
+
+_NO_DETAIL: Final = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """What a batch came to. With the state root that follows from `write_set` it is a block."""
+
+    height: int
+    parent: BlockHeader
+    batch: Batch
+    receipts: tuple[Receipt, ...]
+    encoded_receipts: tuple[bytes, ...]
+    write_set: Mapping[bytes, bytes | None]
+    next_set_hash: bytes
+
+    def header(self, state_root: bytes) -> BlockHeader:
+        """Return the block's header."""
+        transactions_root = self.batch.transactions_root()
+        return BlockHeader(
+            chain_id=self.parent.chain_id,
+            epoch=self.parent.epoch,
+            height=self.height,
+            parent=self.parent.hash(),
+            batch_digest=batch_digest(self.batch.block_time_ms, transactions_root),
+            block_time_ms=self.batch.block_time_ms,
+            transactions_root=transactions_root,
+            receipts_root=merkle_root(self.encoded_receipts),
+            state_root=state_root,
+            next_set_hash=self.next_set_hash,
+        )
+
+
+def execute_block(
+    state: StateReader,
+    *,
+    genesis: Genesis,
+    catalogue: Catalogue,
+    parent: BlockHeader,
+    batch: Batch,
+    transactions: Sequence[AdmittedTransaction],
+    verify: Verify,
+) -> BlockResult:
+    """Execute `batch` on the state after `parent`. `transactions` are the batch's own, read."""
+    assert parent.block_time_ms <= batch.block_time_ms, "block time never decreases"
+    assert [transaction.encoded for transaction in transactions] == list(batch.transactions)
+    block = _Block(state, genesis, catalogue, parent.height + 1, batch.block_time_ms, verify)
+    receipts = tuple(block.execute(transaction) for transaction in transactions)
+    block.keep_executed()
+    return BlockResult(
+        height=parent.height + 1,
+        parent=parent,
+        batch=batch,
+        receipts=receipts,
+        encoded_receipts=tuple(receipt.encode() for receipt in receipts),
+        write_set=block.state.net_writes(),
+        next_set_hash=parent.next_set_hash,
+    )
+
+
+def is_final(receipt: Receipt) -> bool:
+    """Whether this receipt is the transaction's own for ever, not merely that of an attempt."""
+    return receipt.outcome is not Outcome.REFUSED or receipt.code not in NOT_EXECUTED_CODES
+
+
+class _NoEffect(Exception):  # noqa: N818 - an ordinary outcome, not an error
+    """Refused before the request was looked at: no effect, no binding to its request id."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+class _Block:
+    """One block being executed. `state` collects its writes."""
+
+    def __init__(
+        self,
+        state: StateReader,
+        genesis: Genesis,
+        catalogue: Catalogue,
+        height: int,
+        block_time_ms: int,
+        verify: Verify,
+    ) -> None:
+        self.state = Layer(state)
+        self._committed = state
+        self._genesis = genesis
+        self._catalogue = catalogue
+        self._height = height
+        self._block_time_ms = block_time_ms
+        self._verify = verify
+        self._identities = Identities(self.state)
+        self._executed: dict[bytes, None] = {}
+        self._output_bytes = 0
+        self._contracts: dict[str, Contract] = {}
+
+    def execute(self, transaction: AdmittedTransaction) -> Receipt:
+        """Execute one transaction; its effects are then part of `state`."""
+        try:
+            receipt = self._execute(transaction)
+        except _NoEffect as stop:
+            code, detail = stop.refusal.code, _detail(stop.refusal)
+            receipt = Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
+        if is_final(receipt):
+            self._executed[transaction.id] = None
+        return receipt
+
+    def keep_executed(self) -> None:
+        """Write the ids of this block and drop those that can no longer be replayed."""
+        if self._executed:
+            self.state.put(executed_key(self._height), b"".join(self._executed))
+        expired = self._height - EXPIRY_HEIGHTS_MAX - 1
+        if expired > 0:
+            self.state.put(executed_key(expired), None)
+
+    def _execute(self, transaction: AdmittedTransaction) -> Receipt:
+        payload = transaction.payload
+        self._check_replay(transaction)
+        try:
+            maker, checker = authorise(self._identities, transaction, self._block_time_ms)
+        except Refusal as refusal:
+            raise _NoEffect(refusal) from None
+        key, body_digest = (
+            request_key(payload.organisation, payload.request_id),
+            payload.body_digest(),
+        )
+        bound = self.state.get(key)
+        if bound is not None:
+            return self._answer_again(transaction.id, json.loads(bound), body_digest.hex())
+        self._check_predecessor(payload)
+        self._check_room()
+        receipt = self._call(transaction, maker, checker)
+        self.state.put(key, _binding(receipt, body_digest))
+        return receipt
+
+    def _check_replay(self, transaction: AdmittedTransaction) -> None:
+        payload = transaction.payload
+        if self._was_executed(transaction.id):
+            refusal = Refusal("TRANSACTION_DUPLICATE", transaction=transaction.id.hex())
+            raise _NoEffect(refusal)
+        if payload.expires_height < self._height or payload.expires_time_ms < self._block_time_ms:
+            refusal = Refusal(
+                "TRANSACTION_EXPIRED",
+                expires_height=payload.expires_height,
+                height=self._height,
+                expires_time_ms=payload.expires_time_ms,
+                block_time_ms=self._block_time_ms,
+            )
+            raise _NoEffect(refusal)
+
+    def _check_predecessor(self, payload: Payload) -> None:
+        if payload.after is not None and not self._was_executed(payload.after):
+            refusal = Refusal("PREDECESSOR_MISSING", after=payload.after.hex())
+            raise _NoEffect(refusal)
+
+    def _check_room(self) -> None:
+        if self._output_bytes > BLOCK_OUTPUT_BYTES_MAX:
+            refusal = Refusal("BLOCK_FULL", maximum=BLOCK_OUTPUT_BYTES_MAX)
+            raise _NoEffect(refusal)
+
+    def _was_executed(self, transaction_id: bytes) -> bool:
+        return transaction_id in self._executed or self._committed.executed(transaction_id)
+
+    def _answer_again(self, transaction_id: bytes, bound: Json, body_digest: str) -> Receipt:
+        match bound:
+            case {
+                "body": str(first_digest),
+                "code": str(code),
+                "detail": dict(detail),
+                "transaction": str(first),
+            }:
+                if first_digest != body_digest:
+                    refusal = Refusal("REQUEST_ID_REUSED", transaction=first)
+                    raise _NoEffect(refusal)
+                facts = canonical_json(detail)
+                return Receipt(
+                    transaction_id, Outcome.REPLAYED, code, facts, bytes.fromhex(first), ()
+                )
+        raise AssertionError("a request binding of another shape")
+
+    def _call(
+        self, transaction: AdmittedTransaction, maker: Party, checker: Party | None
+    ) -> Receipt:
+        payload = transaction.payload
+        context = CallContext(
+            chain_id=self._genesis.chain_id,
+            destination=self._genesis.destination,
+            height=self._height,
+            block_time_ms=self._block_time_ms,
+            transaction=transaction,
+            maker=maker,
+            checker=checker,
+            verify=self._verify,
+        )
+        effects = Effects(self.state)
+        host = LedgerHost(effects, context, payload.contract)
+        try:
+            call(self._contract(payload.contract), payload.method, host, payload.body)
+        except Refusal as refusal:
+            code, detail = refusal.code, _detail(refusal)
+            return Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
+        self.state.absorb(effects.writes)
+        self._output_bytes += effects.output_bytes
+        return Receipt(transaction.id, Outcome.APPLIED, "", _NO_DETAIL, b"", tuple(effects.events))
+
+    def _contract(self, name: str) -> Contract:
+        if name not in self._contracts:
+            version = self._genesis.active_version(name, self._height)
+            if version is None:
+                raise Refusal("CONTRACT_UNKNOWN", contract=name)
+            contract = self._catalogue.find(name, version)
+            assert contract is not None, f"this software lacks {name} version {version}"
+            self._contracts[name] = contract
+        return self._contracts[name]
+
+
+def _binding(receipt: Receipt, body_digest: bytes) -> bytes:
+    return canonical_json(
+        {
+            "body": body_digest.hex(),
+            "code": receipt.code,
+            "detail": json.loads(receipt.detail),
+            "transaction": receipt.transaction_id.hex(),
+        }
+    )
+
+
+def _detail(refusal: Refusal) -> bytes:
+    assert refusal.code, "a refusal without a code would read as accepted"
+    try:
+        detail = canonical_json(dict(refusal.fields))
+    except JsonError as error:
+        raise AssertionError(f"the facts of {refusal.code} are not JSON") from error
+    if len(detail) > DETAIL_BYTES_MAX:
+        return canonical_json({"omitted_bytes": len(detail)})
+    return detail

@@ -1,0 +1,215 @@
+"""Reads a genesis file strictly: a missing, unknown or odd member is refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
+from services.consensus.domain.contracts.identity_record import (
+    IdentityRecord,
+    RecordError,
+    parse_identity,
+)
+from services.consensus.domain.ledger.genesis import (
+    COMMON_PARAMETERS,
+    FORMAT,
+    PARAMETER_BOUNDS,
+    ContractActivation,
+    Genesis,
+    GenesisError,
+    ProtocolParameters,
+    RemoteChain,
+)
+from services.consensus.domain.ledger.keys import LEDGER
+
+GENESIS_BYTES_MAX: Final = 4 * 1024 * 1024
+GENESIS_DEPTH_MAX: Final = 8
+CONTRACTS_MAX: Final = 64
+IDENTITIES_MAX: Final = 4_096
+REMOTE_CHAINS_MAX: Final = 64
+
+_CHAIN = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_CONTRACT = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_POINT = re.compile(r"04[0-9a-f]{128}")
+_ENTITY_ID = re.compile(r"\S{1,64}")
+_ENTITY_NAME = re.compile(r"[^\x00-\x1f]{1,128}")
+_MEMBERS: Final = (
+    "format chain_id epoch genesis_time_ms historic_import destination replicas parameters"
+    " contracts identities remote_chains"
+)
+
+
+def parse_genesis(data: bytes) -> Genesis:
+    """Read and check a genesis file; raises `GenesisError`."""
+    try:
+        value = parse_json_strict(data, depth_max=GENESIS_DEPTH_MAX, size_max=GENESIS_BYTES_MAX)
+    except JsonError as error:
+        raise _invalid("file", f"not strict JSON: {error}") from error
+    members = _members(value, "genesis", _MEMBERS)
+    if members["format"] != FORMAT:
+        raise _invalid("format", f"not {FORMAT}")
+    if not isinstance(members["historic_import"], bool):
+        raise _invalid("historic_import", "neither true nor false")
+    chain_id = _match(_CHAIN, members["chain_id"], "chain_id")
+    epoch = _natural(members["epoch"], "epoch")
+    return Genesis(
+        replica_set=_replica_set(chain_id, epoch, members["replicas"], "replicas"),
+        parameters=_parameters(members["parameters"]),
+        genesis_time_ms=_natural(members["genesis_time_ms"], "genesis_time_ms"),
+        historic_import=members["historic_import"],
+        destination=_destination(members["destination"], chain_id),
+        contracts=_contracts(members["contracts"]),
+        identities=_identities(members["identities"]),
+        remote_chains=_remote_chains(members["remote_chains"], chain_id),
+    )
+
+
+def _replica_set(chain_id: str, epoch: int, value: Json, field: str) -> ReplicaSet:
+    entries = _list(value, field, REPLICAS_MAX)
+    members = tuple(
+        _member(entry, index, f"{field}[{index}]") for index, entry in enumerate(entries)
+    )
+    replica_set = ReplicaSet(chain_id, epoch, members)
+    try:
+        replica_set.check()
+    except ReplicaSetError as error:
+        raise GenesisError(error.code, field, error.detail) from error
+    return replica_set
+
+
+def _member(value: Json, index: int, field: str) -> Member:
+    members = _members(value, field, "entity_id entity_name vote_key")
+    return Member(
+        replica=index,
+        public_key=bytes.fromhex(_match(_POINT, members["vote_key"], f"{field}.vote_key")),
+        entity_id=_match(_ENTITY_ID, members["entity_id"], f"{field}.entity_id"),
+        entity_name=_match(_ENTITY_NAME, members["entity_name"], f"{field}.entity_name"),
+    )
+
+
+def _parameters(value: Json) -> ProtocolParameters:
+    members = _members(value, "parameters", " ".join(PARAMETER_BOUNDS))
+    numbers: dict[str, int] = {}
+    for name, (low, high) in PARAMETER_BOUNDS.items():
+        number = _natural(members[name], f"parameters.{name}")
+        if not low <= number <= high:
+            raise _invalid(f"parameters.{name}", f"{number} is not within {low} to {high}")
+        numbers[name] = number
+    if numbers["view_timeout_max_ms"] < numbers["view_timeout_ms"]:
+        raise _invalid("parameters.view_timeout_max_ms", "less than view_timeout_ms")
+    return ProtocolParameters(**numbers)
+
+
+def _destination(value: Json, chain_id: str) -> str | None:
+    if value is None:
+        return None
+    destination = _match(_CHAIN, value, "destination")
+    if destination == chain_id:
+        raise _invalid("destination", "the chain itself")
+    return destination
+
+
+def _contracts(value: Json) -> tuple[ContractActivation, ...]:
+    activations: list[ContractActivation] = []
+    for index, entry in enumerate(_list(value, "contracts", CONTRACTS_MAX)):
+        field = f"contracts[{index}]"
+        members = _members(entry, field, "name version from_height parameters")
+        activation = ContractActivation(
+            name=_match(_CONTRACT, members["name"], f"{field}.name"),
+            version=_natural(members["version"], f"{field}.version"),
+            from_height=_natural(members["from_height"], f"{field}.from_height"),
+            parameters=_contract_parameters(members["parameters"], f"{field}.parameters"),
+        )
+        if activation.name == LEDGER or activation.version == 0:
+            raise _invalid(field, f"the name {LEDGER} and version 0 are not for contracts")
+        _check_order(activation, activations, field)
+        activations.append(activation)
+    return tuple(activations)
+
+
+def _check_order(
+    activation: ContractActivation, earlier: list[ContractActivation], field: str
+) -> None:
+    for other in earlier:
+        if other.name == activation.name and not (
+            other.version < activation.version and other.from_height < activation.from_height
+        ):
+            raise _invalid(field, "versions and heights of one contract must both rise")
+        if other.name == activation.name and activation.parameters:
+            raise _invalid(f"{field}.parameters", "only a contract's first version has them")
+
+
+def _contract_parameters(value: Json, field: str) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise _invalid(field, "not an object")
+    for name in COMMON_PARAMETERS:
+        if name in value:
+            raise _invalid(f"{field}.{name}", "a name that genesis itself fills")
+    return value
+
+
+def _identities(value: Json) -> tuple[IdentityRecord, ...]:
+    records: dict[str, IdentityRecord] = {}
+    for index, entry in enumerate(_list(value, "identities", IDENTITIES_MAX)):
+        try:
+            record = parse_identity(entry, field=f"identities[{index}]")
+        except RecordError as error:
+            raise _invalid(error.field, error.detail) from error
+        if record.did in records:
+            raise _invalid(f"identities[{index}].did", "named twice")
+        records[record.did] = record
+    return tuple(records.values())
+
+
+def _remote_chains(value: Json, chain_id: str) -> tuple[RemoteChain, ...]:
+    remotes: dict[str, RemoteChain] = {}
+    for index, entry in enumerate(_list(value, "remote_chains", REMOTE_CHAINS_MAX)):
+        field = f"remote_chains[{index}]"
+        members = _members(entry, field, "chain_id genesis_hash epoch replicas")
+        remote_id = _match(_CHAIN, members["chain_id"], f"{field}.chain_id")
+        if remote_id == chain_id or remote_id in remotes:
+            raise _invalid(f"{field}.chain_id", "the chain itself, or named twice")
+        genesis_hash = bytes.fromhex(
+            _match(_HASH, members["genesis_hash"], f"{field}.genesis_hash")
+        )
+        if not any(genesis_hash):
+            raise _invalid(f"{field}.genesis_hash", "a zero hash is no trust")
+        epoch = _natural(members["epoch"], f"{field}.epoch")
+        replica_set = _replica_set(remote_id, epoch, members["replicas"], f"{field}.replicas")
+        remotes[remote_id] = RemoteChain(remote_id, genesis_hash, replica_set)
+    return tuple(remotes.values())
+
+
+def _invalid(field: str, detail: str) -> GenesisError:
+    return GenesisError("GENESIS_INVALID", field, detail)
+
+
+def _members(value: Json, field: str, wanted: str) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise _invalid(field, "not an object")
+    odd = sorted(set(value) ^ set(wanted.split()))
+    if odd:
+        raise _invalid(f"{field}.{odd[0][:64]}", "missing or unknown")
+    return value
+
+
+def _list(value: Json, field: str, count_max: int) -> list[Json]:
+    if not isinstance(value, list) or len(value) > count_max:
+        raise _invalid(field, f"not a list of at most {count_max} entries")
+    return value
+
+
+def _match(pattern: re.Pattern[str], value: Json, field: str) -> str:
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise _invalid(field, f"not of the form {pattern.pattern}")
+    return value
+
+
+def _natural(value: Json, field: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _invalid(field, "not a natural number")
+    return value

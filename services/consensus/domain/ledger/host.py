@@ -1,0 +1,224 @@
+"""The chain as one call of one contract sees it: reads, bounded writes, events and packets.
+
+Everything lands in a layer above the block's state and is taken over only if the call returns; a
+refusal drops it whole. The contract sees the values of its own namespace and may read others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.header import Verify
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from guqiao_sdk.proof.packet import Packet, commitment_key
+from guqiao_sdk.proof.receipt import Event
+from services.consensus.domain.contracts.host import Party, Refusal
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.ledger.keys import contract_key, packet_sequence_key
+from services.consensus.domain.ledger.state import KEY_BYTES_MAX, Layer, Readable
+
+WRITES_MAX: Final = 4_096
+EVENTS_MAX: Final = 2_048
+PACKETS_MAX: Final = 256
+VALUE_BYTES_MAX: Final = 262_144
+OUTPUT_BYTES_MAX: Final = 4 * 1024 * 1024
+SCAN_ENTRIES_MAX: Final = 10_000
+
+_PORT = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TOPIC = re.compile(r"[a-z][a-z0-9_.]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What one call is about: chain, block, transaction and its signers."""
+
+    chain_id: str
+    destination: str | None
+    height: int
+    block_time_ms: int
+    transaction: AdmittedTransaction
+    maker: Party
+    checker: Party | None
+    verify: Verify
+
+
+class Effects:
+    """What one call has written and announced so far, over the block's state."""
+
+    __slots__ = ("events", "output_bytes", "packets", "writes")
+
+    def __init__(self, state: Readable) -> None:
+        self.writes = Layer(state)
+        self.events: list[Event] = []
+        self.packets = 0
+        self.output_bytes = 0
+
+
+class LedgerHost:
+    """Implements `contracts.host.Host`, and what system contracts need beyond it, for one call."""
+
+    __slots__ = ("_context", "_contract", "_effects")
+
+    def __init__(self, effects: Effects, context: CallContext, contract: str) -> None:
+        self._effects = effects
+        self._context = context
+        self._contract = contract
+
+    def chain_id(self) -> str:
+        """Return this chain's id."""
+        return self._context.chain_id
+
+    def within(self, contract: str) -> LedgerHost:
+        """Return this call's host with keys relative to `contract`: for system contracts alone."""
+        return LedgerHost(self._effects, self._context, contract)
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, own writes included, or None."""
+        return read_json(self._effects.writes, contract_key(self._contract, key))
+
+    def read(self, contract: str, key: str) -> Json | None:
+        """Return the value of another contract's key, or None. There is no way to write it."""
+        return read_json(self._effects.writes, contract_key(contract, key))
+
+    def put(self, key: str, value: Json) -> None:
+        """Write `value`, which is not None, under `key`."""
+        assert value is not None, "a stored null does not exist: delete"
+        self._write(contract_key(self._contract, key), value)
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; no effect when it is absent."""
+        full_key = contract_key(self._contract, key)
+        _limit("key_bytes", len(full_key), KEY_BYTES_MAX)
+        if self._effects.writes.get(full_key) is not None:
+            self._effects.writes.put(full_key, None)
+            _limit("writes", len(self._effects.writes.writes), WRITES_MAX)
+
+    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
+        assert 0 < limit <= SCAN_ENTRIES_MAX
+        cut = len(self._contract.encode()) + 1
+        entries = self._effects.writes.scan(contract_key(self._contract, prefix))
+        return [
+            (key[cut:].decode(), json.loads(value))
+            for key, value in itertools.islice(entries, limit)
+        ]
+
+    def emit(self, topic: str, body: Json) -> None:
+        """Add an event to the receipt."""
+        assert _TOPIC.fullmatch(topic), topic
+        self._effects.events.append(Event(topic, self._encode(body)))
+        _limit("events", len(self._effects.events), EVENTS_MAX)
+
+    def sender(self) -> Party:
+        """Return the maker."""
+        return self._context.maker
+
+    def checker(self) -> Party | None:
+        """Return the second signer, where there is one."""
+        return self._context.checker
+
+    def height(self) -> int:
+        """Return the height of the block being executed."""
+        return self._context.height
+
+    def block_time_ms(self) -> int:
+        """Return the block time."""
+        return self._context.block_time_ms
+
+    def business_time(self) -> str | None:
+        """Return the operation's own time, where it has one."""
+        return self._context.transaction.payload.business_time
+
+    def transaction_id(self) -> str:
+        """Return the id of the transaction in hex."""
+        return self._context.transaction.id.hex()
+
+    def verify_signature(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        """Return whether an SM2 signature holds; never raises on bytes from outside."""
+        return self._context.verify(public_key, message, signature)
+
+    def send_packet(self, port: str, body: Json) -> None:
+        """Commit to a packet for the chain's destination, and announce it as `packet.sent`."""
+        context = self._context
+        assert _PORT.fullmatch(port), port
+        if context.destination is None:
+            raise Refusal("PACKET_DESTINATION_NONE", chain=context.chain_id, port=port)
+        self._effects.packets += 1
+        _limit("packets", self._effects.packets, PACKETS_MAX)
+        counter = packet_sequence_key(context.destination, port)
+        last = read_json(self._effects.writes, counter) or 0
+        assert isinstance(last, int)
+        payload = self._encode(_sealed(body, context.transaction))
+        packet = Packet(context.chain_id, context.destination, port, last + 1, payload)
+        commitment = packet.commitment().hex()
+        self._write(counter, packet.sequence)
+        self._write(commitment_key(packet.destination, port, packet.sequence).encode(), commitment)
+        self.emit(
+            "packet.sent",
+            {
+                "source": packet.source,
+                "destination": packet.destination,
+                "port": port,
+                "sequence": packet.sequence,
+                "payload": json.loads(payload),
+                "commitment": commitment,
+            },
+        )
+
+    def _write(self, key: bytes, value: Json) -> None:
+        _limit("key_bytes", len(key), KEY_BYTES_MAX)
+        self._effects.writes.put(key, self._encode(value))
+        _limit("writes", len(self._effects.writes.writes), WRITES_MAX)
+
+    def _encode(self, value: Json) -> bytes:
+        try:
+            encoded = canonical_json(value)
+        except JsonError as error:
+            raise AssertionError("a contract made a value that is not JSON") from error
+        _limit("value_bytes", len(encoded), VALUE_BYTES_MAX)
+        self._effects.output_bytes += len(encoded)
+        _limit("output_bytes", self._effects.output_bytes, OUTPUT_BYTES_MAX)
+        return encoded
+
+
+def read_json(state: Readable, key: bytes) -> Json | None:
+    """Return the decoded value of a state key, or None. The caller owns it."""
+    value = state.get(key)
+    if value is None:
+        return None
+    decoded: Json = json.loads(value)
+    return decoded
+
+
+def _limit(name: str, amount: int, maximum: int) -> None:
+    if amount > maximum:
+        raise Refusal("LIMIT_EXCEEDED", limit=name, maximum=maximum)
+
+
+def _sealed(body: Json, transaction: AdmittedTransaction) -> Json:
+    """Fill `header.seal` of a JR/T 0314 object with the signatures under the operation.
+
+    They cover the transaction's payload, which is what people signed; a verifier finds it by the
+    transaction's id.
+    """
+    if not isinstance(body, dict):
+        return body
+    header = body.get("header")
+    if not isinstance(header, dict) or not isinstance(header.get("seal"), list):
+        return body
+    return {**body, "header": {**header, "seal": _seals(transaction)}}
+
+
+def _seals(transaction: AdmittedTransaction) -> list[Json]:
+    return [
+        {
+            "pub_key": {"type": "SM2", "value": public_key.hex()},
+            "digest_algo": "SM3",
+            "signature": signature.hex(),
+        }
+        for public_key, signature in transaction.signed.signatures
+    ]
