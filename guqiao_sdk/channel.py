@@ -1,8 +1,8 @@
 """Opens a gRPC channel that signs, retries and bounds every call.
 
-A message is serialized once and those bytes are both signed and sent. Retries follow the published policy
-(`SERVICE_CONFIG`), but are made here and not by gRPC's core, because every attempt needs a fresh nonce and signature.
-Only methods that the caller names as idempotent are retried.
+A message is serialized once and those bytes are both signed and sent. Retries follow the published
+policy (`SERVICE_CONFIG`), but are made here and not by gRPC's core, because every attempt needs a
+fresh nonce and signature. Only methods that the caller names as idempotent are retried.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ NO_RETRIES: Final = RetryPolicy(attempts_max=1)
 
 
 def service_config(methods: Iterable[str], policy: RetryPolicy) -> dict[str, object]:
-    """The policy as gRPC service config JSON, for clients in other languages. They must sign each attempt anew."""
+    """The policy as gRPC service config JSON, for clients in other languages. They must sign each
+    attempt anew.
+    """
     names = [method.removeprefix("/").partition("/") for method in methods]
     return {
         "methodConfig": [
@@ -73,10 +75,12 @@ def open_channel(
     message_bytes_max: int = MESSAGE_BYTES_MAX,
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
-    """A channel for generated stubs; plain gRPC, so `target` is loopback or a Unix socket (the GM tunnel's end).
+    """A channel for generated stubs; plain gRPC, so `target` is loopback or a Unix socket (the GM
+    tunnel's end).
 
-    `idempotent` names the unary methods (`/package.Service/Method`) that are retried; `signed_streams` the client-streaming
-    ones whose items are signed one by one. Without a `signer` nothing is signed (health and reflection in development).
+    `idempotent` names the unary methods (`/package.Service/Method`) that are retried;
+    `signed_streams` the client-streaming ones whose items are signed one by one. Without a
+    `signer` nothing is signed (health and reflection in development).
     """
     own: list[grpc.aio.ClientInterceptor] = []
     if signer is not None:
@@ -107,28 +111,48 @@ class _RawChannel(grpc.aio.Channel):
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
-    def unary_unary(  # type: ignore[override]
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        *_: Any,
+        **__: Any,
     ) -> Any:
-        inner = self._channel.unary_unary(method, None, response_deserializer)
+        inner: Any = self._channel.unary_unary(method, None, response_deserializer)
         return _serialized(inner, request_serializer)
 
-    def unary_stream(  # type: ignore[override]
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        *_: Any,
+        **__: Any,
     ) -> Any:
-        inner = self._channel.unary_stream(method, None, response_deserializer)
+        inner: Any = self._channel.unary_stream(method, None, response_deserializer)
         return _serialized(inner, request_serializer)
 
-    def stream_unary(  # type: ignore[override]
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        *_: Any,
+        **__: Any,
     ) -> Any:
-        inner = self._channel.stream_unary(method, None, response_deserializer)
+        inner: Any = self._channel.stream_unary(method, None, response_deserializer)
         return _serialized_items(inner, request_serializer)
 
-    def stream_stream(  # type: ignore[override]
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        *_: Any,
+        **__: Any,
     ) -> Any:
-        inner = self._channel.stream_stream(method, None, response_deserializer)
+        inner: Any = self._channel.stream_stream(method, None, response_deserializer)
         return _serialized_items(inner, request_serializer)
 
     async def close(self, grace: float | None = None) -> None:
@@ -242,9 +266,7 @@ class _SignUnaryStream(grpc.aio.UnaryStreamClientInterceptor):
         self, continuation: Any, client_call_details: Any, request: Any
     ) -> Any:
         timeout = client_call_details.timeout
-        details = _signed(
-            self._signer, client_call_details, request, self._signer.stamp(), timeout
-        )
+        details = _signed(self._signer, client_call_details, request, self._signer.stamp(), timeout)
         return await continuation(details, request)
 
 

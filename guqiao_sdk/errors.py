@@ -1,7 +1,8 @@
-"""Failures as a client sees them: classes by what to do about it, each with the code, the facts and both texts.
+"""Failures as a client sees them: classes by what to do about it, each with the code, the facts
+and both texts.
 
-They are read from the `google.rpc.Status` that a guqiao service sends. A failure that carries none (a broken connection, a
-proxy's answer) becomes the class of its gRPC status with an empty code.
+They are read from the `google.rpc.Status` that a guqiao service sends. A failure that carries none
+(a broken connection, a proxy's answer) becomes the class of its gRPC status with an empty code.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class FieldProblem:
 
 @dataclass(frozen=True, slots=True)
 class ErrorFacts:
-    """What a status says. Texts are empty when the other side sent none; `retry_after_seconds` None: do not."""
+    """What a status says. Texts are empty when the other side sent none; `retry_after_seconds`
+    None: do not.
+    """
 
     code: str
     message: str
@@ -115,7 +118,10 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> GuqiaoError:
     if status is None:
         facts = ErrorFacts(code="", message=error.details() or error.code().name)
         return _CLASSES.get(error.code(), ServerFailedError)(facts)
-    return error_from_status(status)
+    try:
+        return error_from_status(status)
+    except DecodeError:
+        return ServerFailedError(ErrorFacts(code="", message=status.message))
 
 
 def error_from_status(status: status_pb2.Status) -> GuqiaoError:
@@ -147,21 +153,24 @@ def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
 
 
 def _facts(status: status_pb2.Status) -> ErrorFacts:
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    info = error_details_pb2.ErrorInfo()
     request, bad = error_details_pb2.RequestInfo(), error_details_pb2.BadRequest()
     texts: dict[str, str] = {}
     retry_after: float | None = None
     for detail in status.details:
-        text = error_details_pb2.LocalizedMessage()
-        if detail.Is(text.DESCRIPTOR):
-            detail.Unpack(text)
-            texts[text.locale] = text.message
-        elif detail.Is(retry.DESCRIPTOR):
-            detail.Unpack(retry)
-            retry_after = retry.retry_delay.ToMilliseconds() / 1_000
-        for known in (info, request, bad):
-            if detail.Is(known.DESCRIPTOR):
-                detail.Unpack(known)
+        match detail.TypeName():
+            case "google.rpc.LocalizedMessage":
+                text = error_details_pb2.LocalizedMessage.FromString(detail.value)
+                texts[text.locale] = text.message
+            case "google.rpc.RetryInfo":
+                retry = error_details_pb2.RetryInfo.FromString(detail.value)
+                retry_after = retry.retry_delay.ToMilliseconds() / 1_000
+            case "google.rpc.ErrorInfo":
+                info = error_details_pb2.ErrorInfo.FromString(detail.value)
+            case "google.rpc.RequestInfo":
+                request = error_details_pb2.RequestInfo.FromString(detail.value)
+            case "google.rpc.BadRequest":
+                bad = error_details_pb2.BadRequest.FromString(detail.value)
     ours = info.domain == ERROR_DOMAIN
     return ErrorFacts(
         code=info.reason if ours else "",

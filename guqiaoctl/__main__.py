@@ -57,7 +57,9 @@ Output = Annotated[Format, typer.Option("-o", "--output", help="Output format �
 def dev_up(
     data: Data = DEFAULT_DATA,
     detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready")] = False,
-    demo_data: Annotated[bool, typer.Option("--demo-data", help="Import market-basic once")] = False,
+    demo_data: Annotated[
+        bool, typer.Option("--demo-data", help="Import market-basic once")
+    ] = False,
     new_ports: Annotated[bool, typer.Option("--new-ports", help="Choose other ports")] = False,
 ) -> None:
     """Start the network and keep it up until Ctrl-C 启动网络."""
@@ -137,7 +139,8 @@ def import_dataset(
         Path | None, typer.Option("--results", help="Write seq,status,code rows here")
     ] = None,
     on_malformed: Annotated[
-        OnMalformed, typer.Option("--on-malformed", help="Malformed rows: stop before anything, or skip")
+        OnMalformed,
+        typer.Option("--on-malformed", help="Malformed rows: stop before anything, or skip"),
     ] = OnMalformed.STOP,
     output: Output = Format.TABLE,
 ) -> None:

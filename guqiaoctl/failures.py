@@ -1,4 +1,5 @@
-"""How the command line fails: one code, one sentence, one remedy, in the user's language, and an exit code.
+"""How the command line fails: one code, one sentence, one remedy, in the user's language, and an
+exit code.
 
 Exit codes: 0 ok, 2 usage, 3 not found, 4 denied, 5 conflict, 6 unavailable, 7 verification failed.
 """
@@ -18,7 +19,7 @@ EXIT_UNVERIFIED: Final = 7
 class CliError(Exception):
     """A failure that the user is meant to see."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         code: str,
         text_en: str,

@@ -64,7 +64,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         for column, name in enumerate(header)
     ]
     for row in [list(header), *cells]:
-        padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        padded = [
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ]
         print("  ".join(padded).rstrip())
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from guqiao.consensus.v1 import ledger_pb2
-
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError

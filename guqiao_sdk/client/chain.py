@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self, overload
 
 import grpc.aio
-from guqiao.consensus.v1 import node_service_pb2 as node
 
+from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_block, verify_header
 from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
 from guqiao_sdk.client.failures import unknown_outcome

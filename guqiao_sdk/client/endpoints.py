@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 import grpc.aio
-from guqiao.consensus.v1 import node_service_pb2_grpc
 
+from guqiao.consensus.v1 import node_service_pb2_grpc
 from guqiao_sdk.channel import open_channel
 from guqiao_sdk.client.failures import failure
 from guqiao_sdk.client.transactions import Identity

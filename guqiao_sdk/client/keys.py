@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.errors import GuqiaoError
 

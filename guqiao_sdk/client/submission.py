@@ -14,8 +14,8 @@ from typing import Final
 
 import grpc.aio
 from google.rpc import status_pb2
-from guqiao.consensus.v1 import node_service_pb2 as node
 
+from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.endpoints import Endpoints
 from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.transactions import (

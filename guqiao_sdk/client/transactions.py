@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2
-
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError

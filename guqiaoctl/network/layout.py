@@ -1,7 +1,7 @@
 """Where the files of a one-machine network are, its ports, and the lock on its folder.
 
-Everything is below one folder; nothing outside it is written. `network.json` names the format and the ports, which are
-chosen once, so that endpoints stay the same from start to start.
+Everything is below one folder; nothing outside it is written. `network.json` names the format and
+the ports, which are chosen once, so that endpoints stay the same from start to start.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def free_ports(names: list[str]) -> dict[str, int]:
 
 def create_network(folder: Path) -> Network:
     """Make a new network folder; refuses one that holds something else."""
-    if folder.exists() and any(entry.name != "lock" for entry in folder.iterdir()):
+    if folder.exists() and any(entry.name not in {"lock", "run"} for entry in folder.iterdir()):
         raise CliError(
             "DATA_FOLDER_OTHER_NETWORK",
             f"{folder} is not empty and holds no network",
@@ -118,7 +118,10 @@ def create_network(folder: Path) -> Network:
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     network = Network(
-        Layout(folder), secrets.token_hex(8), datetime.now(UTC).isoformat(), free_ports(_port_names())
+        Layout(folder),
+        secrets.token_hex(8),
+        datetime.now(UTC).isoformat(),
+        free_ports(_port_names()),
     )
     save_network(network)
     return network

@@ -1,7 +1,7 @@
 """Who takes part in the demonstration network: invented organisations, their people and services.
 
-Credit codes carry the unassigned area 370199, so they cannot belong to anyone. Every chain has four replicas of four
-legal entities (G2-07-2, G2-16-3).
+Credit codes carry the unassigned area 370199, so they cannot belong to anyone. Every chain has four
+replicas of four legal entities (G2-07-2, G2-16-3).
 """
 
 from __future__ import annotations
@@ -72,12 +72,22 @@ ENTITIES: Final[dict[str, tuple[Organisation, ...]]] = {
     CSRC: _organisations(
         CSRC,
         100,
-        ("演示证券监管科技中心", "演示登记结算技术公司", "演示投资者保护中心", "演示证券监管数据中心"),
+        (
+            "演示证券监管科技中心",
+            "演示登记结算技术公司",
+            "演示投资者保护中心",
+            "演示证券监管数据中心",
+        ),
     ),
     MARKET: _organisations(
         MARKET,
         200,
-        ("演示齐鲁股权交易中心", "演示泉城资金存管银行", "演示省金融科技服务中心", "演示泰山公证存证中心"),
+        (
+            "演示齐鲁股权交易中心",
+            "演示泉城资金存管银行",
+            "演示省金融科技服务中心",
+            "演示泰山公证存证中心",
+        ),
     ),
 }
 

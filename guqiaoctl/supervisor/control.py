@@ -35,9 +35,7 @@ class ControlServer:
 
     async def open(self) -> None:
         """Listen on a free port and write the file that tells where."""
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, limit=LINE_BYTES_MAX
-        )
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LINE_BYTES_MAX)
         port = self._server.sockets[0].getsockname()[1]
         self._file.unlink(missing_ok=True)
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

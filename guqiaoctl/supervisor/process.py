@@ -1,6 +1,7 @@
 """One supervised process: start it, watch it, end it, and leave nothing behind.
 
-A child gets SIGTERM when the supervisor dies, however it dies (Linux). Its output goes to a log file of its own.
+A child gets SIGTERM when the supervisor dies, however it dies (Linux). Its output goes to a log
+file of its own.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ async def is_ready(admin_port: int) -> bool:
         async with asyncio.timeout(2.0):
             reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
             try:
-                writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                writer.write(
+                    b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
                 await writer.drain()
                 return b" 200 " in await reader.readline()
             finally:

@@ -1,7 +1,8 @@
 """The supervisor: starts the network in order, restarts what falls, holds what an operator ended.
 
-PostgreSQL first, then the replicas together, then the services together. A process that ends by itself is started again,
-at most five times a minute; one that an operator killed or stopped stays down until it is started by name.
+PostgreSQL first, then the replicas together, then the services together. A process that ends by
+itself is started again, at most five times a minute; one that an operator killed or stopped stays
+down until it is started by name.
 """
 
 from __future__ import annotations

@@ -36,14 +36,7 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return any(text in str(error) for text in _CLOSED_MESSAGES)
-    return _is_retriable_kafka_error(error)
-
-
-def _is_retriable_kafka_error(error: BaseException) -> bool:
-    """aiokafka marks its errors itself; looked up by attribute, so that only `kafka` imports it."""
-    return type(error).__module__.startswith("aiokafka.") and bool(
-        getattr(error, "retriable", False)
-    )
+    return False
 
 
 @dataclass(slots=True)
