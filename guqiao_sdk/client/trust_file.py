@@ -1,7 +1,7 @@
 """Reads what a client starts from: the trust in one chain, as the operator was given it.
 
-The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{replica, public_key,
-entity_id, entity_name}]}`. It comes from the network's own folder or from a signed TRUST file,
+The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{entity_id,
+entity_name, vote_key}]}`, the form in which a genesis names another chain. It comes from the network's own folder or from a signed TRUST file,
 never from a replica.
 """
 

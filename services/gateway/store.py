@@ -99,18 +99,34 @@ async def list_open(
 
 
 async def mark_received(
-    connection: Connection, packet: Packet, remote_transaction_id: bytes, anchor: bytes
+    connection: Connection, packet: Packet, remote_transaction_id: bytes
 ) -> None:
-    """Note that the destination recorded the packet, and what proves it."""
+    """Note that the destination says it recorded the packet; its proof comes with the receipt."""
     await connection.execute(
         """
-        UPDATE packets_sent SET state = $4, remote_transaction_id = $5, anchor = $6
+        UPDATE packets_sent SET state = $4, remote_transaction_id = $5
         WHERE destination = $1 AND port = $2 AND sequence = $3 AND state < $4
         """,
         packet.destination,
         packet.port,
         packet.sequence,
         int(PacketState.RECEIVED),
+        remote_transaction_id,
+    )
+
+
+async def set_anchor(
+    connection: Connection, packet: Packet, remote_transaction_id: bytes, anchor: bytes
+) -> None:
+    """Keep what proves the destination's record of the packet for ever."""
+    await connection.execute(
+        """
+        UPDATE packets_sent SET remote_transaction_id = $4, anchor = $5
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        packet.destination,
+        packet.port,
+        packet.sequence,
         remote_transaction_id,
         anchor,
     )
