@@ -1,22 +1,61 @@
-"""SM3 (GB/T 32905) and HMAC-SM3: the one hash of the project.
+"""SM3 (GB/T 32905) and HMAC-SM3, as plain functions.
 
-Proofs and the consensus domain import this module alone, so it loads nothing but the hash itself.
+Proofs and the consensus domain import this module and nothing else of the package, so it imports
+only `hashlib`, `hmac` and `cryptography`. Which implementation answers is chosen once, at import:
+Python's own OpenSSL where it knows SM3, else the one inside `cryptography`; both give equal bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final
+from collections.abc import Callable
 
-DIGEST_BYTES: Final = 32
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hmac as cryptography_hmac
+
+DIGEST_SIZE = 32
+
+_new = hashlib.new
+
+
+def _sm3_hashlib(data: bytes) -> bytes:
+    return _new("sm3", data).digest()
+
+
+def _sm3_cryptography(data: bytes) -> bytes:
+    digest = hashes.Hash(hashes.SM3())
+    digest.update(data)
+    return digest.finalize()
+
+
+def _hmac_sm3_hashlib(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sm3")
+
+
+def _hmac_sm3_cryptography(key: bytes, data: bytes) -> bytes:
+    mac = cryptography_hmac.HMAC(key, hashes.SM3())
+    mac.update(data)
+    return mac.finalize()
+
+
+def _choose() -> tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], bytes]]:
+    try:
+        _hmac_sm3_hashlib(b"key", b"")
+        _sm3_hashlib(b"")
+    except ValueError:  # This Python's OpenSSL was built without SM3.
+        return _sm3_cryptography, _hmac_sm3_cryptography
+    return _sm3_hashlib, _hmac_sm3_hashlib
+
+
+_sm3, _hmac_sm3 = _choose()
 
 
 def sm3(data: bytes) -> bytes:
-    """The SM3 digest of `data`, 32 bytes (GB/T 32905)."""
-    return hashlib.new("sm3", data).digest()
+    """Return the 32-byte SM3 digest of `data`."""
+    return _sm3(data)
 
 
 def hmac_sm3(key: bytes, data: bytes) -> bytes:
-    """HMAC over SM3, 32 bytes (GB/T 15852.2)."""
-    return hmac.new(key, data, "sm3").digest()
+    """Return the 32-byte HMAC-SM3 of `data` under `key`."""
+    return _hmac_sm3(key, data)

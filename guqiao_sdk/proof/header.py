@@ -111,7 +111,9 @@ def verify_certificate(
     The set is the verifier's own: nothing of it is taken from the sender (reliability G12).
     """
     piece = f"finality certificate of {header.chain_id} height {header.height}"
-    if header.chain_id != replica_set.chain_id or header.epoch != replica_set.epoch:
+    if header.chain_id != replica_set.chain_id:
+        raise ProofError(piece, f"the replica set is of chain {replica_set.chain_id}")
+    if header.epoch != replica_set.epoch:
         raise ProofError(
             piece, f"the header is of epoch {header.epoch}, the set of {replica_set.epoch}"
         )

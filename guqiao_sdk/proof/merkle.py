@@ -14,6 +14,7 @@ from typing import Final
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.errors import ProofError
 
+LEAVES_MAX: Final = 1 << 32
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
 _ROOT: Final = b"\x02"
@@ -61,8 +62,8 @@ def verify_merkle_path(
     *, piece: str, root: bytes, leaf: bytes, index: int, count: int, path: Sequence[bytes]
 ) -> None:
     """Raise `ProofError` unless `leaf` is leaf `index` of the `count` leaves under `root`."""
-    if not 0 <= index < count:
-        raise ProofError(piece, f"index {index} of {count} leaves")
+    if not 0 <= index < count <= LEAVES_MAX:
+        raise ProofError(piece, f"index {index} of {count} leaves, at most {LEAVES_MAX} allowed")
     node, remaining, width = leaf_hash(leaf), list(path), count
     while width > 1:
         if index ^ 1 < width:

@@ -70,6 +70,10 @@ class Receipt:
         except ValueError as error:
             raise MalformedError(f"{number} is no outcome") from error
         code, detail, replay_of = reader.text(128), reader.blob(), reader.blob(32)
+        if (outcome is Outcome.APPLIED and code) or (outcome is Outcome.REFUSED and not code):
+            raise MalformedError(f"outcome {outcome.name} with the code {code!r}")
+        if len(replay_of) != (32 if outcome is Outcome.REPLAYED else 0):
+            raise MalformedError(f"outcome {outcome.name} with a replay of {len(replay_of)} bytes")
         count = reader.count(EVENTS_MAX)
         events = tuple(Event(reader.text(128), reader.blob()) for _ in range(count))
         reader.end()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.canonical import Reader, Writer, digest
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest
 from guqiao_sdk.proof.errors import ProofError
 
 EMPTY: Final = bytes(32)
@@ -70,7 +70,10 @@ class StateProof:
         """Read `encode`'s bytes; raises `MalformedError`."""
         reader = Reader(data)
         siblings = tuple(reader.raw(32) for _ in range(reader.count(DEPTH_MAX)))
-        terminal = (reader.raw(32), reader.raw(32)) if reader.u8() else None
+        has_terminal = reader.u8()
+        if has_terminal > 1:
+            raise MalformedError(f"{has_terminal} where 0 or 1 says whether a leaf follows")
+        terminal = (reader.raw(32), reader.raw(32)) if has_terminal else None
         reader.end()
         return StateProof(siblings, terminal)
 

@@ -1,0 +1,426 @@
+"""The client of one chain: submit transactions, read blocks, transactions and state with proof.
+
+It asks any replica, moves on to another one when a replica is away, and believes none: what it
+returns was checked against finality certificates with the replica set of its own trust. A
+transaction whose outcome is not known is an error (OUTCOME_UNKNOWN), never a success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Self, overload
+
+import grpc.aio
+
+from guqiao.consensus.v1 import node_service_pb2 as node
+from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_block, verify_header
+from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
+from guqiao_sdk.client.failures import unknown_outcome
+from guqiao_sdk.client.submission import StreamSubmitter, Submission
+from guqiao_sdk.client.transactions import (
+    ChainPosition,
+    Identity,
+    TransactionResult,
+    build_transaction,
+    parse_detail,
+    result_from_message,
+    transaction_to_message,
+)
+from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.errors import OutcomeUnknownError, UnavailableError, error_from_rpc, guqiao_errors
+from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.merkle import verify_merkle_path
+from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
+from guqiao_sdk.proof.transaction import SignedTransaction
+
+CALL_SECONDS: Final = 20.0
+SUBMIT_SECONDS: Final = 60.0
+POSITION_SECONDS_MAX: Final = 2.0
+BLOCKS_KEPT_MAX: Final = 16
+WATCH_BACKOFF_SECONDS: Final = 0.2
+_FATAL: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenTransaction:
+    """A final transaction with its receipt, both placed under the header's roots."""
+
+    result: TransactionResult
+    transaction: SignedTransaction
+    receipt: Receipt
+    header: BlockHeader
+    certificate: FinalityCertificate
+    message: node.GetTransactionResponse
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenState:
+    """What stood under a key at a height; `value` is None where the key's absence was proven."""
+
+    key: bytes
+    value: bytes | None
+    header: BlockHeader
+    certificate: FinalityCertificate
+    message: node.GetStateProofResponse
+
+
+class ChainClient:
+    """See the module. Use it as an asynchronous context manager, or call `close`."""
+
+    def __init__(
+        self,
+        chain_id: str,
+        endpoints: Sequence[str],
+        signer: Identity,
+        trust: ChainTrust,
+        provider: GmProvider,
+        *,
+        verify_results: bool = True,
+    ) -> None:
+        """`endpoints` are `host:port` in the order of the replicas, or `replica@host:port`.
+
+        `verify_results=False` is for senders that may not read blocks: they take one replica's word
+        for the result of a submission.
+        """
+        if trust.chain_id != chain_id:
+            raise ValueError(f"the trust is for {trust.chain_id}, not for {chain_id}")
+        self.chain_id = chain_id
+        self.signer = signer
+        self.trust = trust
+        self.provider = provider
+        self._verify_results = verify_results
+        self._endpoints = Endpoints(chain_id, endpoints, signer, provider)
+        self._blocks: OrderedDict[int, VerifiedBlock] = OrderedDict()
+        self._position: tuple[float, ChainPosition] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._endpoints.close()
+
+    async def latest(self) -> ChainPosition:
+        """The latest certified height that the replica asked knows of, verified."""
+        header, _ = await self.get_header()
+        position = ChainPosition(self.chain_id, header.height, header.hash(), header.block_time_ms)
+        self._position = (asyncio.get_running_loop().time(), position)
+        return position
+
+    async def build(
+        self,
+        contract: str,
+        method: str,
+        body: Mapping[str, Json],
+        *,
+        maker: Identity | None = None,
+        checker: Identity | None = None,
+        request_id: str | None = None,
+        business_time: str | None = None,
+        after: bytes | None = None,
+    ) -> SignedTransaction:
+        """Make and sign a transaction (`maker` is the client's own identity unless given); it
+        expires 500 blocks or 5 minutes from now, whichever comes first.
+        """
+        return build_transaction(
+            self.provider,
+            self.signer if maker is None else maker,
+            await self._recent_position(),
+            contract=contract,
+            method=method,
+            body=body,
+            checker=checker,
+            request_id=request_id,
+            business_time=business_time,
+            after=after,
+        )
+
+    @overload
+    async def submit(
+        self,
+        transaction: SignedTransaction,
+        *,
+        wait_final: Literal[True] = True,
+        timeout_seconds: float = SUBMIT_SECONDS,
+    ) -> TransactionResult: ...
+
+    @overload
+    async def submit(
+        self,
+        transaction: SignedTransaction,
+        *,
+        wait_final: Literal[False],
+        timeout_seconds: float = SUBMIT_SECONDS,
+    ) -> None: ...
+
+    async def submit(
+        self,
+        transaction: SignedTransaction,
+        *,
+        wait_final: bool = True,
+        timeout_seconds: float = SUBMIT_SECONDS,
+    ) -> TransactionResult | None:
+        """Submit, to another replica too if need be, until it is final (or admitted).
+
+        Repeating is harmless: the id is the same. When the time is up the error says
+        OUTCOME_UNKNOWN: submit the same transaction again, or ask `get_transaction`.
+        """
+        request = node.SubmitTransactionRequest(
+            transaction=transaction_to_message(transaction), wait_final=wait_final
+        )
+
+        async def attempt(stub: Stub, seconds: float) -> node.SubmitTransactionResponse:
+            return await stub.SubmitTransaction(request, timeout=seconds)
+
+        try:
+            response = await self._endpoints.call(attempt, timeout_seconds)
+        except (UnavailableError, OutcomeUnknownError) as error:
+            raise unknown_outcome(transaction) from error
+        if not wait_final:
+            return None
+        result = result_from_message(response.result)
+        await self._check_result(transaction.id(), result)
+        return result
+
+    async def submit_many(
+        self,
+        transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction],
+        *,
+        in_flight_max: int = 512,
+        timeout_seconds: float = SUBMIT_SECONDS,
+    ) -> AsyncIterator[Submission]:
+        """Submit a stream and yield one `Submission` a transaction, in the order of finality.
+
+        After a failure the unanswered ones go to another replica. Each ends with a result, with the
+        error that refused it, or with OUTCOME_UNKNOWN after `timeout_seconds`.
+        """
+        submitter = StreamSubmitter(
+            self._endpoints, in_flight_max=in_flight_max, timeout_seconds=timeout_seconds
+        )
+        async for submission in submitter.run(transactions):
+            if submission.result is not None:
+                await self._check_result(submission.transaction.id(), submission.result)
+            yield submission
+
+    async def get_header(self, height: int = 0) -> tuple[BlockHeader, FinalityCertificate]:
+        """The certified header of a height (0: the latest certified one), verified."""
+        request = node.GetConsensusStateRequest(height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetConsensusStateResponse:
+            return await stub.GetConsensusState(request, timeout=seconds)
+
+        response = await self._endpoints.call(attempt, CALL_SECONDS)
+        header, certificate = verify_header(
+            response.certified_header, self.trust.replica_set, self.provider.verify
+        )
+        _check_height("consensus state", header, height)
+        return header, certificate
+
+    async def get_block(self, height: int) -> VerifiedBlock:
+        """The block of a height, verified whole."""
+        known = self._blocks.get(height)
+        if known is not None:
+            return known
+        request = node.GetBlockRequest(height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetBlockResponse:
+            return await stub.GetBlock(request, timeout=seconds)
+
+        response = await self._endpoints.call(attempt, CALL_SECONDS)
+        block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
+        _check_height("block", block.header, height)
+        self._blocks[height] = block
+        if len(self._blocks) > BLOCKS_KEPT_MAX:
+            self._blocks.popitem(last=False)
+        return block
+
+    async def get_transaction(self, transaction_id: bytes) -> ProvenTransaction:
+        """A final transaction, its receipt and the proofs of both, verified."""
+        request = node.GetTransactionRequest(transaction_id=transaction_id)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetTransactionResponse:
+            return await stub.GetTransaction(request, timeout=seconds)
+
+        response = await self._endpoints.call(attempt, CALL_SECONDS)
+        proven = self._verify_transaction(response)
+        if proven.transaction.id() != transaction_id:
+            raise ProofError(f"transaction {transaction_id.hex()}", "another one was answered")
+        return proven
+
+    async def get_state_proof(self, key: str, height: int = 0) -> ProvenState:
+        """What stands under a state key (`<contract>/<key>`) at a height, proven either way."""
+        request = node.GetStateProofRequest(key=key.encode(), height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetStateProofResponse:
+            return await stub.GetStateProof(request, timeout=seconds)
+
+        response = await self._endpoints.call(attempt, CALL_SECONDS)
+        piece = f"state of {key}"
+        header, certificate = verify_header(
+            response.certified_header, self.trust.replica_set, self.provider.verify
+        )
+        _check_height(piece, header, height)
+        value = response.value if response.present else None
+        try:
+            proof = StateProof.decode(response.proof)
+        except MalformedError as error:
+            raise ProofError(piece, str(error)) from error
+        verify_state_proof(
+            piece=piece, root=header.state_root, key=key.encode(), value=value, proof=proof
+        )
+        return ProvenState(key.encode(), value, header, certificate, response)
+
+    async def watch_blocks(self, from_height: int) -> AsyncIterator[VerifiedBlock]:
+        """Certified blocks in order from a height on, for ever, each verified and linked to the one
+        before; the stream moves to another replica when one is away.
+        """
+        earlier: BlockHeader | None = None
+        height = from_height
+        while True:
+            index = self._endpoints.preferred
+            try:
+                async for block in self._watch_one(index, height):
+                    if earlier is not None:
+                        check_link(earlier, block.header)
+                    yield block
+                    earlier, height = block.header, block.height + 1
+            except grpc.aio.AioRpcError as error:
+                if error.code() in _FATAL:
+                    raise error_from_rpc(error) from None
+            self._endpoints.move_on(index)
+            await asyncio.sleep(WATCH_BACKOFF_SECONDS)
+
+    async def get_identity(self, did: str) -> node.GetIdentityResponse:
+        """The keys, roles and organisation of a DID at the latest height of the replica asked."""
+        request = node.GetIdentityRequest(did=did)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetIdentityResponse:
+            return await stub.GetIdentity(request, timeout=seconds)
+
+        return await self._endpoints.call(attempt, CALL_SECONDS)
+
+    async def get_status(self, endpoint: int | None = None) -> node.GetNetworkStatusResponse:
+        """Where a replica stands (the one at this place of the list, or any). Not proven."""
+        request = node.GetNetworkStatusRequest()
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetNetworkStatusResponse:
+            return await stub.GetNetworkStatus(request, timeout=seconds)
+
+        if endpoint is not None:
+            with guqiao_errors():
+                return await attempt(self._endpoints.stub(endpoint), ATTEMPT_SECONDS_MAX)
+        return await self._endpoints.call(attempt, CALL_SECONDS)
+
+    async def get_operations(self) -> tuple[str, ...]:
+        """`contract.method` of every active contract, as the replica asked says. Not proven."""
+        request = node.GetNetworkOptionsRequest()
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetNetworkOptionsResponse:
+            return await stub.GetNetworkOptions(request, timeout=seconds)
+
+        return tuple((await self._endpoints.call(attempt, CALL_SECONDS)).operations)
+
+    async def list_objects(self, height: int) -> list[node.ObjectReference]:
+        """References of the data objects that a block recorded. Prove them by `get_transaction`."""
+        request = node.ListObjectsRequest(height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.ListObjectsResponse:
+            return await stub.ListObjects(request, timeout=seconds)
+
+        return list((await self._endpoints.call(attempt, CALL_SECONDS)).objects)
+
+    async def get_object(self, object_id: str, version: int) -> node.GetObjectResponse:
+        """A data object with its place. Prove it by `get_state_proof` or `get_transaction`."""
+        request = node.GetObjectRequest(object_id=object_id, version=version)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetObjectResponse:
+            return await stub.GetObject(request, timeout=seconds)
+
+        return await self._endpoints.call(attempt, CALL_SECONDS)
+
+    async def _watch_one(self, index: int, height: int) -> AsyncIterator[VerifiedBlock]:
+        stub = self._endpoints.stub(index)
+        async for response in stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)):
+            block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
+            _check_height("watched block", block.header, height)
+            yield block
+            height += 1
+
+    async def _recent_position(self) -> ChainPosition:
+        """The position for an expiry: two seconds more or less make no difference there."""
+        now = asyncio.get_running_loop().time()
+        if self._position is not None and now - self._position[0] < POSITION_SECONDS_MAX:
+            return self._position[1]
+        return await self.latest()
+
+    async def _check_result(self, transaction_id: bytes, result: TransactionResult) -> None:
+        """Raise `ProofError` unless the certified block says what the replica said."""
+        if not self._verify_results:
+            return
+        block = await self.get_block(result.height)
+        piece = f"result of transaction {transaction_id.hex()}"
+        if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
+            raise ProofError(piece, "it names a place that the certified block does not have")
+        receipt = block.receipts[result.index]
+        _check_receipt(piece, transaction_id, result, receipt)
+
+    def _verify_transaction(self, response: node.GetTransactionResponse) -> ProvenTransaction:
+        header, certificate = verify_header(
+            response.certified_header, self.trust.replica_set, self.provider.verify
+        )
+        result = result_from_message(response.result)
+        piece = f"transaction {result.transaction_id.hex()}"
+        for root, proof in (
+            (header.transactions_root, response.transaction_proof),
+            (header.receipts_root, response.receipt_proof),
+        ):
+            verify_merkle_path(
+                piece=piece,
+                root=root,
+                leaf=proof.leaf,
+                index=proof.index,
+                count=proof.count,
+                path=list(proof.path),
+            )
+        if (proof.index, header.height, header.hash()) != (
+            result.index,
+            result.height,
+            result.header_hash,
+        ) or response.transaction_proof.index != proof.index:
+            raise ProofError(piece, "its proofs are for another place than the result names")
+        try:
+            transaction = SignedTransaction.decode(response.transaction_proof.leaf)
+            receipt = Receipt.decode(response.receipt_proof.leaf)
+        except MalformedError as error:
+            raise ProofError(piece, str(error)) from error
+        _check_receipt(piece, transaction.id(), result, receipt)
+        return ProvenTransaction(result, transaction, receipt, header, certificate, response)
+
+
+def _check_height(piece: str, header: BlockHeader, height: int) -> None:
+    if height not in (0, header.height):
+        raise ProofError(piece, f"height {height} was asked for, {header.height} came")
+
+
+def _check_receipt(
+    piece: str, transaction_id: bytes, result: TransactionResult, receipt: Receipt
+) -> None:
+    try:
+        detail = parse_detail(receipt.detail)
+    except MalformedError as error:
+        raise ProofError(piece, str(error)) from error
+    proven = (receipt.transaction_id, receipt.outcome, receipt.code, detail, receipt.replay_of)
+    told = (result.transaction_id, result.outcome, result.code, result.detail, result.replay_of)
+    if proven != told or receipt.transaction_id != transaction_id:
+        raise ProofError(piece, "the certified receipt says something else")

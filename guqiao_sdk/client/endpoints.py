@@ -1,0 +1,138 @@
+"""The replicas that a client may ask, and the order in which it does.
+
+A call goes to the preferred replica and moves on to the next one when that is away, slow or behind;
+attempts are bounded by the caller's time. Every attempt is signed anew for the replica it goes to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+import grpc.aio
+
+from guqiao.consensus.v1 import node_service_pb2_grpc
+from guqiao_sdk.channel import open_channel
+from guqiao_sdk.client.failures import failure
+from guqiao_sdk.client.transactions import Identity
+from guqiao_sdk.errors import GuqiaoError, UnavailableError, error_from_rpc
+from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.signing import RequestSigner
+
+T = TypeVar("T")
+
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A block of the largest batch with its receipts."""
+
+ATTEMPT_SECONDS_MAX: Final = 10.0
+BACKOFF_SECONDS_FIRST: Final = 0.05
+BACKOFF_SECONDS_MAX: Final = 1.0
+
+Stub: TypeAlias = "node_service_pb2_grpc.NodeServiceAsyncStub"
+_RETRYABLE: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    replica: int
+    target: str
+    channel: grpc.aio.Channel | None = None
+
+
+class Endpoints:
+    """The node RPC of a chain's replicas: endpoint i is replica i unless it says `i@host:port`."""
+
+    def __init__(
+        self, chain_id: str, targets: Sequence[str], identity: Identity, provider: GmProvider
+    ) -> None:
+        if not targets:
+            raise ValueError(f"no node RPC endpoint of {chain_id} is known; name at least one")
+        self._chain_id = chain_id
+        self._identity = identity
+        self._provider = provider
+        self._endpoints = [_parse(target, index) for index, target in enumerate(targets)]
+        # Clients that start together should not all ask replica 0.
+        self._preferred = random.randrange(len(targets))  # noqa: S311 - no secret depends on it
+
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
+    @property
+    def preferred(self) -> int:
+        """Which endpoint is asked first, by its place in the list."""
+        return self._preferred
+
+    def stub(self, index: int) -> Stub:
+        """The node RPC of one endpoint."""
+        endpoint = self._endpoints[index]
+        if endpoint.channel is None:
+            signer = RequestSigner(
+                did=self._identity.did,
+                key_id=self._identity.key_id,
+                private=self._identity.private_key,
+                provider=self._provider,
+                domain=self._chain_id,
+                service=f"consensus/{endpoint.replica}",
+            )
+            endpoint.channel = open_channel(
+                endpoint.target, signer, message_bytes_max=MESSAGE_BYTES_MAX
+            )
+        return node_service_pb2_grpc.NodeServiceStub(endpoint.channel)
+
+    def move_on(self, failed: int) -> None:
+        """`failed` did not serve: prefer the next one, unless that was done meanwhile."""
+        if self._preferred == failed:
+            self._preferred = (failed + 1) % len(self._endpoints)
+
+    async def call(
+        self, attempt: Callable[[Stub, float], Awaitable[T]], timeout_seconds: float
+    ) -> T:
+        """Make `attempt(stub, seconds)` at one replica after the other until one answers, an error
+        says that asking elsewhere is useless, or the time is up.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        backoff = BACKOFF_SECONDS_FIRST
+        tried = 0
+        error: GuqiaoError = failure(UnavailableError, "CHAIN_UNAVAILABLE", chain=self._chain_id)
+        while (left := deadline - loop.time()) > 0:
+            index = self._preferred
+            try:
+                return await attempt(self.stub(index), min(left, ATTEMPT_SECONDS_MAX))
+            except grpc.aio.AioRpcError as rpc_error:
+                error = error_from_rpc(rpc_error)
+                if rpc_error.code() not in _RETRYABLE:
+                    raise error from None
+            self.move_on(index)
+            tried += 1
+            if tried % len(self._endpoints) == 0:
+                await asyncio.sleep(min(backoff, max(deadline - loop.time(), 0)))
+                backoff = min(2 * backoff, BACKOFF_SECONDS_MAX)
+        raise error
+
+    async def close(self) -> None:
+        """Close the channels."""
+        for endpoint in self._endpoints:
+            if endpoint.channel is not None:
+                await endpoint.channel.close()
+                endpoint.channel = None
+
+
+def _parse(target: str, index: int) -> _Endpoint:
+    replica, separator, address = target.partition("@")
+    if not separator:
+        return _Endpoint(index, target)
+    if not replica.isdigit():
+        raise ValueError(f"{target!r} is not `replica@host:port`")
+    return _Endpoint(int(replica), address)

@@ -1,0 +1,233 @@
+"""Many operations through the registry: in flight together, in effect one after the other.
+
+Each operation names the one before it (`after`), so results come out in order whatever the network does. When the
+stream breaks, or an operation was not executed (expired, predecessor missing), everything without a final outcome is
+signed anew and sent again; the chain binds the request id to its first outcome, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from guqiao.registry.v1 import registry_service_pb2 as pb
+from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+from guqiao_sdk.client.transactions import (
+    ChainPosition,
+    Identity,
+    TransactionResult,
+    build_transaction,
+    result_from_message,
+    transaction_to_message,
+)
+from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.proof.json_values import Json
+
+IN_FLIGHT_MAX: Final = 256
+POSITION_REFRESH_EVERY: Final = 100
+STALLED_SECONDS_MAX: Final = 120.0
+RETRY_DELAY_SECONDS: Final = 0.3
+NOT_EXECUTED_CODES: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_EXPIRED"})
+UNSUPPORTED_CODE: Final = "UNSUPPORTED_OPERATION"
+_RETRYABLE: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE.value[0],
+        grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
+        grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
+        grpc.StatusCode.ABORTED.value[0],
+        grpc.StatusCode.CANCELLED.value[0],
+    }
+)
+
+
+class OperationStatus(StrEnum):
+    """What became of an operation."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the register contract, not yet signed."""
+
+    request_id: str
+    method: str
+    body: Mapping[str, Json]
+    business_time: str | None
+    maker: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The final answer to one operation; `result` is None only for an unsupported one."""
+
+    status: OperationStatus
+    code: str
+    result: TransactionResult | None
+
+
+class OperationError(Exception):
+    """The stream cannot go on; `code` is of the rule catalogue, `index` the operation concerned."""
+
+    def __init__(self, code: str, text: str, index: int) -> None:
+        super().__init__(f"{code}: {text} (operation {index})")
+        self.code = code
+        self.index = index
+
+
+class _RetryError(Exception):
+    """This session of the stream ends; the next one begins at the first operation unanswered."""
+
+
+class _Call(Protocol):
+    async def read(self) -> object: ...
+    async def write(self, request: pb.SubmitOperationsRequest) -> None: ...
+    async def done_writing(self) -> None: ...
+    def cancel(self) -> bool: ...
+
+
+class OperationPipeline:
+    """Submits operations of one market. `methods` are those that the registry says are built."""
+
+    def __init__(
+        self,
+        stub: RegistryServiceAsyncStub,
+        provider: GmProvider,
+        position: Callable[[], Awaitable[ChainPosition]],
+        methods: frozenset[str],
+    ) -> None:
+        self._stub = stub
+        self._provider = provider
+        self._position = position
+        self._methods = methods
+        self._previous: bytes | None = None
+
+    async def run(
+        self, operations: Sequence[Operation], on_answer: Callable[[int, Answer], None]
+    ) -> None:
+        """Submit all, and report each final answer in order. Raises `OperationError`."""
+        session = _Session(operations, on_answer)
+        last_progress, stalled_since = -1, asyncio.get_running_loop().time()
+        while session.answered < len(operations):
+            now = asyncio.get_running_loop().time()
+            if session.answered > last_progress:
+                last_progress, stalled_since = session.answered, now
+            elif now - stalled_since > STALLED_SECONDS_MAX:
+                text = f"no final outcome for {STALLED_SECONDS_MAX:.0f} s"
+                raise OperationError("OUTCOME_UNKNOWN", text, session.answered)
+            try:
+                await self._run_session(session)
+            except (_RetryError, grpc.aio.AioRpcError) as error:
+                _raise_unless_retryable(error, session.answered)
+                await asyncio.sleep(RETRY_DELAY_SECONDS)
+
+    async def _run_session(self, session: _Session) -> None:
+        session.begin(self._previous)
+        call = self._stub.SubmitOperations()
+        sender = asyncio.create_task(self._send(call, session))
+        try:
+            while session.answered < len(session.operations):
+                response = await call.read()
+                if not isinstance(response, pb.SubmitOperationsResponse):
+                    break
+                session.take(response)
+                self._previous = session.last_executed
+            if session.answered < len(session.operations):
+                raise _RetryError
+        finally:
+            sender.cancel()
+            call.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    async def _send(self, call: _Call, session: _Session) -> None:
+        after = self._previous
+        position = await self._position()
+        for index in range(session.answered, len(session.operations)):
+            await session.slots.acquire()
+            if (index + 1) % POSITION_REFRESH_EVERY == 0:
+                position = await self._position()
+            operation = session.operations[index]
+            transaction = build_transaction(
+                self._provider,
+                operation.maker,
+                position,
+                contract="register",
+                method=operation.method,
+                body=operation.body,
+                request_id=operation.request_id,
+                business_time=operation.business_time,
+                after=after,
+            )
+            if operation.method in self._methods:
+                after = transaction.id()
+            message = transaction_to_message(transaction)
+            await call.write(pb.SubmitOperationsRequest(item=index, transaction=message))
+        await call.done_writing()
+
+
+class _Session:
+    """What is answered, and what waits for its turn to be reported."""
+
+    def __init__(
+        self, operations: Sequence[Operation], on_answer: Callable[[int, Answer], None]
+    ) -> None:
+        self.operations = operations
+        self.answered = 0
+        self.last_executed: bytes | None = None
+        self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._on_answer = on_answer
+        self._waiting: dict[int, Answer] = {}
+
+    def begin(self, previous: bytes | None) -> None:
+        """Forget what a broken session answered out of order: it will be answered again."""
+        self.last_executed = previous
+        self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._waiting.clear()
+
+    def take(self, response: pb.SubmitOperationsResponse) -> None:
+        """Note an answer, report all whose turn has come; raises `_RetryError` when one must be repeated."""
+        self._waiting[response.item] = _answer(response)
+        while (answer := self._waiting.pop(self.answered, None)) is not None:
+            if answer.result is not None:
+                self.last_executed = answer.result.transaction_id
+            self._on_answer(self.answered, answer)
+            self.answered += 1
+            self.slots.release()
+
+
+def _answer(response: pb.SubmitOperationsResponse) -> Answer:
+    if response.WhichOneof("answer") == "result":
+        result = result_from_message(response.result)
+        if result.code in NOT_EXECUTED_CODES:
+            raise _RetryError
+        status = OperationStatus.ACCEPTED if result.accepted else OperationStatus.REJECTED
+        return Answer(status, result.code, result)
+    status_message = status_pb2.Status.FromString(response.error)
+    code = _reason(status_message)
+    if status_message.code == grpc.StatusCode.UNIMPLEMENTED.value[0]:
+        return Answer(OperationStatus.UNSUPPORTED, code, None)
+    if status_message.code in _RETRYABLE or code in NOT_EXECUTED_CODES:
+        raise _RetryError
+    raise OperationError(code, status_message.message, response.item)
+
+
+def _reason(status: status_pb2.Status) -> str:
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+            return info.reason
+    return "OUTCOME_UNKNOWN"
+
+
+def _raise_unless_retryable(error: Exception, index: int) -> None:
+    if isinstance(error, grpc.aio.AioRpcError) and error.code().value[0] not in _RETRYABLE:
+        raise OperationError(error.code().name, error.details() or "", index) from error

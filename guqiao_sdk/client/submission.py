@@ -1,0 +1,222 @@
+"""Many transactions over one stream, with resubmission: what a service or an import uses.
+
+Each transaction is answered exactly once: with its final result, with the error that refused it, or
+with OUTCOME_UNKNOWN when its time is up. When a replica goes away, everything unanswered goes to
+the next one in the order in which it came; the same transaction twice has one effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc.aio
+from google.rpc import status_pb2
+
+from guqiao.consensus.v1 import node_service_pb2 as node
+from guqiao_sdk.client.endpoints import Endpoints
+from guqiao_sdk.client.failures import unknown_outcome
+from guqiao_sdk.client.transactions import (
+    TransactionResult,
+    result_from_message,
+    transaction_to_message,
+)
+from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
+from guqiao_sdk.proof.transaction import SignedTransaction
+
+RECONNECT_SECONDS: Final = 0.1
+RETRY_SECONDS: Final = 0.2
+EXPIRY_CHECK_SECONDS: Final = 0.5
+SILENCE_SECONDS_MAX: Final = 5.0
+RETRY_CODES: Final = frozenset(
+    {
+        "QUEUE_FULL",
+        "RATE_LIMITED",
+        "DISK_FULL",
+        "CHAIN_NOT_CAUGHT_UP",
+        "CHAIN_UNAVAILABLE",
+        "OUTCOME_UNKNOWN",
+    }
+)
+_FATAL: Final = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of one transaction: exactly one of `result` and `error` is set."""
+
+    transaction: SignedTransaction
+    result: TransactionResult | None
+    error: GuqiaoError | None
+
+
+@dataclass(slots=True)
+class _Item:
+    transaction: SignedTransaction
+    deadline: float
+
+
+class StreamSubmitter:
+    """One run over one source of transactions."""
+
+    def __init__(self, endpoints: Endpoints, *, in_flight_max: int, timeout_seconds: float) -> None:
+        assert in_flight_max >= 1
+        self._endpoints = endpoints
+        self._timeout_seconds = timeout_seconds
+        self._room = asyncio.Semaphore(in_flight_max)
+        self._unanswered: dict[bytes, _Item] = {}
+        self._answers: asyncio.Queue[Submission | None] = asyncio.Queue(in_flight_max + 1)
+        self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
+        self._heard_at = 0.0
+        self._fed = False
+        self._all_answered = asyncio.Event()
+
+    async def run(
+        self, transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction]
+    ) -> AsyncIterator[Submission]:
+        """Yield one submission a transaction, in the order of the answers."""
+        work = asyncio.ensure_future(self._work(transactions))
+        try:
+            while (submission := await self._answers.get()) is not None:
+                self._room.release()
+                yield submission
+            await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _work(
+        self, transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction]
+    ) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                talking = tasks.create_task(self._talk())
+                expiring = tasks.create_task(self._expire())
+                await self._feed(transactions)
+                self._fed = True
+                if self._unanswered:
+                    await self._all_answered.wait()
+                talking.cancel()
+                expiring.cancel()
+        finally:
+            await self._answers.put(None)
+
+    async def _feed(
+        self, transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction]
+    ) -> None:
+        async for transaction in _each(transactions):
+            transaction_id = transaction.id()
+            if transaction_id in self._unanswered:
+                continue  # The same transaction twice in one run is one transaction.
+            await self._room.acquire()
+            deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+            self._unanswered[transaction_id] = _Item(transaction, deadline)
+            self._outgoing.put_nowait(transaction)
+
+    async def _talk(self) -> None:
+        """One conversation after the other until the run ends."""
+        while True:
+            index = self._endpoints.preferred
+            try:
+                await self._converse(index)
+            except grpc.aio.AioRpcError as error:
+                if error.code() in _FATAL:
+                    self._fail_all(error_from_rpc(error))
+            self._endpoints.move_on(index)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _converse(self, index: int) -> None:
+        outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
+        for item in self._unanswered.values():
+            outgoing.put_nowait(item.transaction)
+        self._outgoing = outgoing
+        self._heard_at = asyncio.get_running_loop().time()
+        call = self._endpoints.stub(index).SubmitTransactions(_requests(outgoing))
+        watch = asyncio.ensure_future(self._watch_silence(call))
+        try:
+            async for response in call:
+                self._heard_at = asyncio.get_running_loop().time()
+                self._take(response)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The watch cut the call: the replica said nothing for too long.
+        finally:
+            watch.cancel()
+            call.cancel()
+
+    async def _watch_silence(self, call: grpc.aio.Call) -> None:
+        """Cut a conversation in which answers are due and none come: the replica may be stuck."""
+        while True:
+            await asyncio.sleep(EXPIRY_CHECK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            if not self._unanswered:
+                self._heard_at = now
+            elif now - self._heard_at > SILENCE_SECONDS_MAX:
+                call.cancel()
+                return
+
+    def _take(self, response: node.SubmitTransactionsResponse) -> None:
+        item = self._unanswered.get(response.transaction_id)
+        if item is None:
+            return
+        if response.WhichOneof("answer") == "result":
+            self._answer(item, result_from_message(response.result), None)
+            return
+        error = error_from_status(status_pb2.Status.FromString(response.error))
+        if error.code in RETRY_CODES:
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again, item.transaction)
+        else:
+            self._answer(item, None, error)
+
+    def _again(self, transaction: SignedTransaction) -> None:
+        if transaction.id() in self._unanswered:
+            self._outgoing.put_nowait(transaction)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_CHECK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for item in [item for item in self._unanswered.values() if item.deadline < now]:
+                self._answer(item, None, unknown_outcome(item.transaction))
+
+    def _fail_all(self, error: GuqiaoError) -> None:
+        for item in list(self._unanswered.values()):
+            self._answer(item, None, error)
+
+    def _answer(
+        self, item: _Item, result: TransactionResult | None, error: GuqiaoError | None
+    ) -> None:
+        del self._unanswered[item.transaction.id()]
+        self._answers.put_nowait(Submission(item.transaction, result, error))
+        if self._fed and not self._unanswered:
+            self._all_answered.set()
+
+
+async def _each(
+    transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction],
+) -> AsyncIterator[SignedTransaction]:
+    if isinstance(transactions, AsyncIterable):
+        async for transaction in transactions:
+            yield transaction
+    else:
+        for transaction in transactions:
+            yield transaction
+
+
+async def _requests(
+    outgoing: asyncio.Queue[SignedTransaction],
+) -> AsyncIterator[node.SubmitTransactionsRequest]:
+    while True:
+        transaction = await outgoing.get()
+        yield node.SubmitTransactionsRequest(transaction=transaction_to_message(transaction))

@@ -1,0 +1,163 @@
+"""Making and signing transactions, and reading what became of them.
+
+The maker, and the checker where one signs, sign the same payload bytes; these bytes reach the chain
+unchanged, so a transaction is built once and may be submitted any number of times.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.gm.provider import GmProvider, PrivateKey
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
+
+EXPIRES_AFTER_HEIGHTS: Final = 500
+EXPIRES_AFTER_MS: Final = 300_000
+_DETAIL_BYTES_MAX: Final = 1_048_576
+_DETAIL_DEPTH_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who acts: a DID, one of its keys, and the organisation it belongs to."""
+
+    did: str
+    key_id: str
+    organisation: str
+    private_key: PrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPosition:
+    """Where a chain stands: the latest certified height, its header hash and its block time."""
+
+    chain_id: str
+    height: int
+    header_hash: bytes
+    block_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionResult:
+    """What a transaction did, and where. `code` is empty when it was accepted."""
+
+    transaction_id: bytes
+    outcome: Outcome
+    code: str
+    detail: Mapping[str, Json]
+    replay_of: bytes
+    height: int
+    index: int
+    header_hash: bytes
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the operation stands (now, or since it was first executed)."""
+        return self.code == ""
+
+
+def build_transaction(
+    provider: GmProvider,
+    maker: Identity,
+    position: ChainPosition,
+    *,
+    contract: str,
+    method: str,
+    body: Mapping[str, Json],
+    checker: Identity | None = None,
+    request_id: str | None = None,
+    business_time: str | None = None,
+    after: bytes | None = None,
+    expires_after_heights: int = EXPIRES_AFTER_HEIGHTS,
+    expires_after_ms: int = EXPIRES_AFTER_MS,
+) -> SignedTransaction:
+    """Make and sign a transaction that expires relative to `position` (`ChainClient.latest`)."""
+    payload = Payload(
+        chain=position.chain_id,
+        maker=(maker.did, maker.key_id),
+        checker=None if checker is None else (checker.did, checker.key_id),
+        organisation=maker.organisation,
+        request_id=str(uuid.uuid4()) if request_id is None else request_id,
+        expires_height=position.height + expires_after_heights,
+        expires_time_ms=position.block_time_ms + expires_after_ms,
+        after=after,
+        contract=contract,
+        method=method,
+        business_time=business_time,
+        body=body,
+    )
+    signers = [maker] if checker is None else [maker, checker]
+    return sign_payload(provider, payload.to_bytes(), signers)
+
+
+def sign_payload(
+    provider: GmProvider, payload: bytes, signers: Sequence[Identity]
+) -> SignedTransaction:
+    """Sign payload bytes with the maker's key and, where there is one, the checker's."""
+    message = transaction_sign_bytes(payload)
+    signatures = tuple(
+        (signer.private_key.public_key, provider.sign(signer.private_key, message))
+        for signer in signers
+    )
+    return SignedTransaction(payload, signatures)
+
+
+def transaction_to_message(transaction: SignedTransaction) -> ledger_pb2.Transaction:
+    """The transaction as it travels over gRPC."""
+    return ledger_pb2.Transaction(
+        payload=transaction.payload,
+        signatures=[
+            ledger_pb2.TransactionSignature(public_key=public_key, signature=signature)
+            for public_key, signature in transaction.signatures
+        ],
+    )
+
+
+def result_from_message(message: ledger_pb2.TransactionResult) -> TransactionResult:
+    """Read a replica's answer, or raise `ProofError`."""
+    piece = f"result of transaction {message.transaction_id.hex()}"
+    try:
+        outcome = Outcome(message.outcome)
+        detail = parse_detail(message.detail)
+    except (ValueError, MalformedError) as error:
+        raise ProofError(piece, str(error)) from error
+    return TransactionResult(
+        transaction_id=message.transaction_id,
+        outcome=outcome,
+        code=message.code,
+        detail=detail,
+        replay_of=message.replay_of,
+        height=message.height,
+        index=message.index,
+        header_hash=message.header_hash,
+    )
+
+
+def parse_detail(data: bytes) -> Mapping[str, Json]:
+    """The facts of a refusal; raises `MalformedError` when they are not a JSON object."""
+    try:
+        value = parse_json_strict(
+            data or b"{}", depth_max=_DETAIL_DEPTH_MAX, size_max=_DETAIL_BYTES_MAX
+        )
+    except JsonError as error:
+        raise MalformedError(str(error)) from error
+    if not isinstance(value, dict):
+        raise MalformedError("the detail of a receipt is not a JSON object")
+    return value
+
+
+def transaction_from_message(message: ledger_pb2.Transaction) -> SignedTransaction:
+    """The transaction as it came over gRPC, or `MalformedError`; what it says is not judged."""
+    signatures = tuple((row.public_key, row.signature) for row in message.signatures)
+    transaction = SignedTransaction(message.payload, signatures)
+    if SignedTransaction.decode(transaction.encode()) != transaction:
+        raise MalformedError("a signature or key of another length than 64 or 65 bytes")
+    return transaction

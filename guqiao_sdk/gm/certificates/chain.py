@@ -1,0 +1,185 @@
+"""Judge a certificate: does a trusted root vouch for it, at this time, and has nobody revoked it?
+
+The judge is OpenSSL's own store (in `cryptography`, through pyOpenSSL). A missing or stale
+revocation list refuses: not knowing is not trusting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from guqiao_sdk.gm import asn1
+from guqiao_sdk.gm.certificates.info import (
+    CertificateInfo,
+    describe,
+    load_certificate,
+    malformed,
+)
+from guqiao_sdk.gm.errors import GmError
+
+CRL_SIZE_MAX: Final = 64 * 1024 * 1024
+
+
+class RefusalReason(StrEnum):
+    """Why a certificate is not believed."""
+
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
+    CRL_STALE = "crl_stale"
+    CRL_MISSING = "crl_missing"
+    CRL_NOT_BELIEVED = "crl_not_believed"
+    UNKNOWN_ISSUER = "unknown_issuer"
+    BAD_SIGNATURE = "bad_signature"
+    WRONG_PURPOSE = "wrong_purpose"
+    OTHER = "other"
+
+
+_X509: Final = SSL.X509VerificationCodes
+_REASONS: Final = {
+    _X509.ERR_CERT_HAS_EXPIRED: RefusalReason.EXPIRED,
+    _X509.ERR_CERT_NOT_YET_VALID: RefusalReason.NOT_YET_VALID,
+    _X509.ERR_CERT_REVOKED: RefusalReason.REVOKED,
+    _X509.ERR_CRL_HAS_EXPIRED: RefusalReason.CRL_STALE,
+    _X509.ERR_CRL_NOT_YET_VALID: RefusalReason.CRL_STALE,
+    _X509.ERR_UNABLE_TO_GET_CRL: RefusalReason.CRL_MISSING,
+    _X509.ERR_UNABLE_TO_GET_CRL_ISSUER: RefusalReason.CRL_NOT_BELIEVED,
+    _X509.ERR_CRL_SIGNATURE_FAILURE: RefusalReason.CRL_NOT_BELIEVED,
+    _X509.ERR_UNABLE_TO_GET_ISSUER_CERT: RefusalReason.UNKNOWN_ISSUER,
+    _X509.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: RefusalReason.UNKNOWN_ISSUER,
+    _X509.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: RefusalReason.UNKNOWN_ISSUER,
+    _X509.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: RefusalReason.UNKNOWN_ISSUER,
+    _X509.ERR_SELF_SIGNED_CERT_IN_CHAIN: RefusalReason.UNKNOWN_ISSUER,
+    _X509.ERR_CERT_SIGNATURE_FAILURE: RefusalReason.BAD_SIGNATURE,
+    _X509.ERR_INVALID_PURPOSE: RefusalReason.WRONG_PURPOSE,
+    _X509.ERR_INVALID_CA: RefusalReason.WRONG_PURPOSE,
+}
+
+_TEXTS: Final = {
+    RefusalReason.EXPIRED: ("it has expired; renew it", "已过期;请更新证书"),
+    RefusalReason.NOT_YET_VALID: (
+        "it is not valid yet; check both clocks",
+        "尚未生效;请检查双方时钟",
+    ),
+    RefusalReason.REVOKED: ("it was revoked; issue a new one", "已被吊销;请重新签发"),
+    RefusalReason.CRL_STALE: (
+        "the revocation list is out of date; fetch or issue a new one",
+        "吊销列表已过期;请获取或签发新的列表",
+    ),
+    RefusalReason.CRL_MISSING: (
+        "there is no revocation list of its issuer; provide one",
+        "缺少其签发机构的吊销列表;请提供",
+    ),
+    RefusalReason.CRL_NOT_BELIEVED: (
+        "the revocation list is not signed by its issuer; fetch it again",
+        "吊销列表签名无效;请重新获取",
+    ),
+    RefusalReason.UNKNOWN_ISSUER: (
+        "no trusted authority issued it; check which network it belongs to",
+        "签发机构不受信任;请确认证书所属网络",
+    ),
+    RefusalReason.BAD_SIGNATURE: ("its signature is wrong: it was changed", "签名无效:证书被改动"),
+    RefusalReason.WRONG_PURPOSE: (
+        "it was not issued for this purpose; use a replica's or service's certificate",
+        "证书用途不符;请使用副本或服务证书",
+    ),
+    RefusalReason.OTHER: ("it breaks a rule of X.509", "不符合 X.509 规则"),
+}
+
+
+class CertificateRefusedError(GmError):
+    """A certificate was judged and not believed."""
+
+    code = "CERTIFICATE_REFUSED"
+
+    def __init__(self, reason: RefusalReason, holder: str, detail: str) -> None:
+        en, zh = _TEXTS[reason]
+        super().__init__(
+            f"certificate of {holder} refused: {en} ({detail})", f"拒绝 {holder} 的证书:{zh}"
+        )
+        self.reason = reason
+        self.holder = holder
+
+
+class TrustAnchors:
+    """Roots and revocation lists, parsed once. Judges any number of certificates."""
+
+    def __init__(self, ca_certificates: Sequence[bytes], crls: Sequence[bytes]) -> None:
+        self.certificates: Final = tuple(load_certificate(pem) for pem in ca_certificates)
+        self.infos: Final = tuple(describe(certificate) for certificate in self.certificates)
+        if not self.infos or not all(info.is_authority for info in self.infos):
+            raise malformed("a trust anchor must be an authority's", "信任锚必须是 CA 证书")
+        self.crls: Final = tuple(_load_crl(pem) for pem in crls)
+        try:
+            self.fill(crypto.X509Store())
+        except crypto.Error:
+            raise malformed("OpenSSL cannot read the anchors", "OpenSSL 无法解析信任锚") from None
+
+    def fill(self, store: crypto.X509Store) -> None:
+        """Put the roots and lists into an OpenSSL store, and make it ask for the lists."""
+        for certificate in self.certificates:
+            store.add_cert(crypto.X509.from_cryptography(certificate))
+        for crl in self.crls:
+            store.add_crl(crl)
+        store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
+
+    def lists_as_revoked(self, info: CertificateInfo) -> bool:
+        """Tell whether any list, stale or not, names the certificate."""
+        return any(
+            crl.get_revoked_certificate_by_serial_number(info.serial) is not None
+            for crl in self.crls
+        )
+
+    def verify(self, certificate: x509.Certificate, at: datetime) -> CertificateInfo:
+        """Return the certificate's facts if it is good at that time, else raise.
+
+        Raises `CertificateRefusedError`, or `CertificateMalformedError`.
+        """
+        info = describe(certificate)
+        store = crypto.X509Store()
+        self.fill(store)
+        # pyOpenSSL takes a naive time as UTC.
+        store.set_time(at.astimezone(UTC).replace(tzinfo=None))
+        try:
+            crypto.X509StoreContext(
+                store, crypto.X509.from_cryptography(certificate)
+            ).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            holder = info.identity or info.common_name
+            raise CertificateRefusedError(reason_of(error.errors[0]), holder, str(error)) from None
+        return info
+
+
+def verify_chain(
+    certificate_pem: bytes,
+    *,
+    ca_certificates: Sequence[bytes],
+    crls: Sequence[bytes],
+    at: datetime,
+) -> CertificateInfo:
+    """Judge one PEM certificate; see `TrustAnchors.verify`."""
+    return TrustAnchors(ca_certificates, crls).verify(load_certificate(certificate_pem), at)
+
+
+def reason_of(verification_code: int) -> RefusalReason:
+    """Translate OpenSSL's verification code."""
+    return _REASONS.get(verification_code, RefusalReason.OTHER)
+
+
+def _load_crl(pem: bytes) -> x509.CertificateRevocationList:
+    if len(pem) > CRL_SIZE_MAX:
+        raise malformed("the CRL is too large", "吊销列表过大")
+    try:
+        crl = x509.load_pem_x509_crl(pem)
+        signature_oid = crl.signature_algorithm_oid.dotted_string
+    except ValueError:
+        raise malformed("the CRL is not PEM X.509", "吊销列表不是 PEM X.509 格式") from None
+    if signature_oid != asn1.SM2_WITH_SM3_OID:
+        raise malformed("the CRL is not signed with SM2 and SM3", "吊销列表的签名算法不是 SM2-SM3")
+    return crl

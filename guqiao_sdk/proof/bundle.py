@@ -1,0 +1,256 @@
+"""The proof bundle: one file that proves one transaction offline, years later.
+
+It holds the transaction, its receipt and their paths to a certified header, the data object that
+was sent, and the regulatory anchor: the certified receipt of its arrival. Framing is binary with a
+magic at both ends and an SM3 checksum; the checksum finds accidents, the cryptography finds
+forgers. Only one sequence of sections and one encoding of each is a bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.light_client import SetChange, decode_set_changes, encode_set_changes
+from guqiao_sdk.proof.merkle import merkle_path
+from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.transaction import SignedTransaction
+
+START_MAGIC: Final = b"GUQIAOB1"
+END_MAGIC: Final = b"1BOAIQUG"
+CHECKSUM_BYTES: Final = 32
+BUNDLE_BYTES_MAX: Final = 32 * 1024 * 1024
+PATH_LENGTH_MAX: Final = 32
+
+BUSINESS_SECTIONS: Final = (
+    "transaction",
+    "transaction_path",
+    "receipt",
+    "receipt_path",
+    "header",
+    "certificate",
+    "set_changes",
+)
+PACKET_SECTIONS: Final = (*BUSINESS_SECTIONS, "packet")
+ANCHORED_SECTIONS: Final = (
+    *PACKET_SECTIONS,
+    "anchor_receipt",
+    "anchor_receipt_path",
+    "anchor_header",
+    "anchor_certificate",
+    "anchor_set_changes",
+)
+
+_FRAMING: Final = "framing"
+_Value = TypeVar("_Value")
+
+
+class NotABundleError(ValueError):
+    """The file begins and ends like something else: the wrong file, not a broken proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class MerklePath:
+    """Where a leaf stands among its block's leaves, and its siblings upwards."""
+
+    index: int
+    count: int
+    siblings: tuple[bytes, ...]
+
+    @staticmethod
+    def of(leaves: Sequence[bytes], index: int) -> MerklePath:
+        """The path of leaf `index`."""
+        return MerklePath(index, len(leaves), merkle_path(leaves, index))
+
+    def encode(self) -> bytes:
+        """The canonical encoding."""
+        writer = Writer().u32(self.index).u32(self.count).u32(len(self.siblings))
+        return bytes(writer.raw(b"".join(self.siblings)))
+
+    @staticmethod
+    def decode(data: bytes) -> MerklePath:
+        """Read `encode`'s bytes; raises `MalformedError`."""
+        reader = Reader(data)
+        index, count = reader.u32(), reader.u32()
+        siblings = tuple(reader.raw(32) for _ in range(reader.count(PATH_LENGTH_MAX)))
+        reader.end()
+        return MerklePath(index, count, siblings)
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedHeader:
+    """A header, its certificate, and the set changes that lead to its epoch from a checkpoint.
+
+    Every certificate carries exactly a quorum of signatures, so that none can be left away unseen.
+    """
+
+    header: BlockHeader
+    certificate: FinalityCertificate
+    set_changes: tuple[SetChange, ...]
+
+    @staticmethod
+    def build(
+        checkpoint_set: ReplicaSet,
+        header: BlockHeader,
+        certificate: FinalityCertificate,
+        set_changes: Sequence[SetChange] = (),
+    ) -> CertifiedHeader:
+        """Cut each certificate to its quorum; `checkpoint_set` is the set before all changes."""
+        current, cut = checkpoint_set, []
+        for change in set_changes:
+            trimmed = _trim(change.certificate, current)
+            cut.append(SetChange(change.header, trimmed, change.replica_set))
+            current = change.replica_set
+        return CertifiedHeader(header, _trim(certificate, current), tuple(cut))
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The destination chain's certified receipt of the transaction that recorded the packet."""
+
+    receipt: Receipt
+    receipt_path: MerklePath
+    certified: CertifiedHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What proves one transaction. `packet` is None where it sent none or none is shown;
+
+    `anchor` is None where the packet's arrival is not shown.
+    """
+
+    transaction: SignedTransaction
+    transaction_path: MerklePath
+    receipt: Receipt
+    receipt_path: MerklePath
+    certified: CertifiedHeader
+    packet: Packet | None
+    anchor: Anchor | None
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        sections = [
+            self.transaction.encode(),
+            self.transaction_path.encode(),
+            self.receipt.encode(),
+            self.receipt_path.encode(),
+            *_certified_sections(self.certified),
+        ]
+        names: tuple[str, ...] = BUSINESS_SECTIONS
+        if self.packet is not None:
+            names = PACKET_SECTIONS
+            sections.append(self.packet.encode())
+        if self.anchor is not None:
+            assert self.packet is not None
+            names = ANCHORED_SECTIONS
+            sections += [self.anchor.receipt.encode(), self.anchor.receipt_path.encode()]
+            sections += _certified_sections(self.anchor.certified)
+        return frame(list(zip(names, sections, strict=True)))
+
+    @staticmethod
+    def decode(data: bytes) -> Bundle:
+        """Read a file's bytes; raises `NotABundleError`, or `ProofError` naming the section.
+
+        The checksum is not asked: `check_checksum` comes after the proofs, which say more.
+        """
+        sections = _unframe(data)
+        names = tuple(name for name, _ in sections)
+        if names not in (BUSINESS_SECTIONS, PACKET_SECTIONS, ANCHORED_SECTIONS):
+            raise _framing(f"its sections are {', '.join(names)[:300]}")
+        content = dict(sections)
+        packet = _section(content, "packet", Packet.decode) if "packet" in content else None
+        return Bundle(
+            transaction=_section(content, "transaction", SignedTransaction.decode),
+            transaction_path=_section(content, "transaction_path", MerklePath.decode),
+            receipt=_section(content, "receipt", Receipt.decode),
+            receipt_path=_section(content, "receipt_path", MerklePath.decode),
+            certified=_read_certified(content, ""),
+            packet=packet,
+            anchor=_read_anchor(content) if "anchor_header" in content else None,
+        )
+
+
+def frame(sections: Sequence[tuple[str, bytes]]) -> bytes:
+    """Magic, section count, sections, checksum, magic."""
+    writer = Writer().raw(START_MAGIC).u32(len(sections))
+    for name, content in sections:
+        writer.text(name).blob(content)
+    framed = bytes(writer)
+    return framed + sm3(framed) + END_MAGIC
+
+
+def check_checksum(data: bytes) -> None:
+    """Raise `ProofError` unless the checksum is that of the bytes before it."""
+    end = len(data) - len(END_MAGIC) - CHECKSUM_BYTES
+    if end < 0 or sm3(data[:end]) != data[end : end + CHECKSUM_BYTES]:
+        raise _framing("the checksum is not that of the content")
+
+
+def _unframe(data: bytes) -> list[tuple[str, bytes]]:
+    starts, ends = data.startswith(START_MAGIC), data.endswith(END_MAGIC)
+    if not starts and not ends:
+        raise NotABundleError("neither the start nor the end of a proof bundle is there")
+    if len(data) > BUNDLE_BYTES_MAX:
+        raise _framing(f"{len(data)} bytes, at most {BUNDLE_BYTES_MAX} allowed")
+    if not starts:
+        raise _framing("the start magic is damaged or missing")
+    if not ends:
+        raise _framing("the end magic is damaged or missing: the file is cut off or changed")
+    reader = Reader(data[len(START_MAGIC) : -len(END_MAGIC)])
+    try:
+        count = reader.count(len(ANCHORED_SECTIONS))
+        sections = [(reader.text(64), reader.blob(BUNDLE_BYTES_MAX)) for _ in range(count)]
+        reader.raw(CHECKSUM_BYTES)
+        reader.end()
+    except MalformedError as error:
+        raise _framing(str(error)) from error
+    return sections
+
+
+def _certified_sections(certified: CertifiedHeader) -> list[bytes]:
+    return [
+        certified.header.encode(),
+        certified.certificate.encode(),
+        encode_set_changes(certified.set_changes),
+    ]
+
+
+def _read_certified(content: dict[str, bytes], prefix: str) -> CertifiedHeader:
+    return CertifiedHeader(
+        header=_section(content, f"{prefix}header", BlockHeader.decode),
+        certificate=_section(content, f"{prefix}certificate", FinalityCertificate.decode),
+        set_changes=_section(content, f"{prefix}set_changes", decode_set_changes),
+    )
+
+
+def _read_anchor(content: dict[str, bytes]) -> Anchor:
+    return Anchor(
+        receipt=_section(content, "anchor_receipt", Receipt.decode),
+        receipt_path=_section(content, "anchor_receipt_path", MerklePath.decode),
+        certified=_read_certified(content, "anchor_"),
+    )
+
+
+def _section(content: dict[str, bytes], name: str, decode: Callable[[bytes], _Value]) -> _Value:
+    try:
+        return decode(content[name])
+    except MalformedError as error:
+        raise ProofError(f"section {name}", str(error), "BUNDLE_MALFORMED") from error
+
+
+def _trim(certificate: FinalityCertificate, replica_set: ReplicaSet) -> FinalityCertificate:
+    return FinalityCertificate(
+        certificate.header_hash, certificate.signatures[: replica_set.quorum]
+    )
+
+
+def _framing(detail: str) -> ProofError:
+    return ProofError(_FRAMING, detail, "BUNDLE_MALFORMED")

@@ -1,0 +1,281 @@
+"""The TRUST file: which chains a verifier believes, from which checkpoints, and who says so.
+
+It is the whole root of an offline verification, so its reader is strict: unknown members, sets that
+break the rules and empty hashes are refused, and the issuer's SM2 signature covers every value.
+Keep the checkpoints of past epochs in it: a bundle is judged from the epoch in which it starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.canonical import tagged
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, Verify
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.quorum import (
+    PUBLIC_KEY_BYTES,
+    REPLICAS_MAX,
+    Member,
+    ReplicaSet,
+    ReplicaSetError,
+)
+
+FORMAT: Final = "guqiao-trust/1"
+TRUST_BYTES_MAX: Final = 8 * 1024 * 1024
+CHAINS_MAX: Final = 64
+CHECKPOINTS_MAX: Final = 1_024
+
+_PIECE: Final = "trust file"
+_DEPTH_MAX: Final = 12
+_NUMBER_BOUND: Final = 1 << 53
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_DID = re.compile(r"did:rem:[a-z]{2,20}:[A-Za-z0-9._-]{1,64}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+08:00")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A certified header that the issuer vouches for, and the replica set of its epoch."""
+
+    epoch: int
+    height: int
+    header_hash: bytes
+    replica_set: ReplicaSet
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTrust:
+    """One chain: its genesis, and checkpoints in ascending order of height."""
+
+    chain_id: str
+    genesis_hash: bytes
+    checkpoints: tuple[Checkpoint, ...]
+
+    def checkpoint_of_epoch(self, epoch: int, height: int) -> Checkpoint:
+        """The checkpoint of `epoch` nearest below `height`, else its first; raises `ProofError`."""
+        found = [point for point in self.checkpoints if point.epoch == epoch]
+        if not found:
+            known = ", ".join(sorted({str(point.epoch) for point in self.checkpoints}))
+            raise ProofError(
+                _PIECE,
+                f"it has no checkpoint of {self.chain_id} epoch {epoch} (it has epochs {known}): "
+                "get a trust file that has one, or export the bundle from one of these",
+            )
+        below = [point for point in found if point.height <= height]
+        return below[-1] if below else found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What an issuer vouches for. `issued_at` is RFC 3339 in seconds with +08:00."""
+
+    issuer_did: str
+    issuer_key: bytes
+    issued_at: str
+    chains: tuple[ChainTrust, ...]
+
+    def chain(self, chain_id: str) -> ChainTrust:
+        """The trust in one chain; raises `ProofError` where there is none."""
+        for chain in self.chains:
+            if chain.chain_id == chain_id:
+                return chain
+        raise ProofError(_PIECE, f"it does not name the chain {chain_id}")
+
+
+def encode_trust(trust: Trust, sign: Callable[[bytes], bytes]) -> bytes:
+    """The signed file; `sign` is the issuer's. Raises `ProofError` where a reader would."""
+    members = _to_json(trust)
+    signature = sign(_sign_bytes(members))
+    data = canonical_json({**members, "signature": signature.hex()})
+    _check_trust(trust)
+    return data
+
+
+def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) -> Trust:
+    """Read a TRUST file strictly and check its signature, or raise `ProofError`.
+
+    With `issuer_key` the file must be signed with that key. Without it the file vouches for itself:
+    whoever passes it then trusts where it came from, and should be shown the issuer.
+    """
+    try:
+        value = parse_json_strict(data, depth_max=_DEPTH_MAX, size_max=TRUST_BYTES_MAX)
+    except JsonError as error:
+        raise _refusal(f"not strict JSON: {error}") from error
+    members = _members(value, "the file", "format issuer issued_at chains signature")
+    if members["format"] != FORMAT:
+        raise _refusal(f"its format is not {FORMAT}")
+    issuer = _members(members["issuer"], "issuer", "did public_key")
+    key = _hex(issuer["public_key"], "issuer.public_key", PUBLIC_KEY_BYTES)
+    signature = _hex(members["signature"], "signature", SIGNATURE_BYTES)
+    if issuer_key is not None and key != issuer_key:
+        raise _refusal("it is signed with another key than the issuer's")
+    unsigned = {name: member for name, member in members.items() if name != "signature"}
+    if not verify(key, _sign_bytes(unsigned), signature):
+        raise _refusal("the issuer's signature does not hold")
+    trust = Trust(
+        issuer_did=_match(_DID, issuer["did"], "issuer.did"),
+        issuer_key=key,
+        issued_at=_match(_TIME, members["issued_at"], "issued_at"),
+        chains=tuple(
+            _read_chain(chain, f"chains[{index}]")
+            for index, chain in enumerate(_array(members["chains"], "chains", CHAINS_MAX))
+        ),
+    )
+    _check_trust(trust)
+    return trust
+
+
+def _sign_bytes(members: Mapping[str, Json]) -> bytes:
+    return tagged("guqiao/trust/1", canonical_json(dict(members)))
+
+
+def _check_trust(trust: Trust) -> None:
+    names = [chain.chain_id for chain in trust.chains]
+    if len(set(names)) != len(names):
+        raise _refusal("it names a chain twice")
+    for chain in trust.chains:
+        if chain.genesis_hash == ZERO_HASH:
+            raise _refusal(f"the genesis hash of {chain.chain_id} is empty")
+        earlier: Checkpoint | None = None
+        for point in chain.checkpoints:
+            _check_checkpoint(chain.chain_id, point, earlier)
+            earlier = point
+
+
+def _check_checkpoint(chain_id: str, point: Checkpoint, earlier: Checkpoint | None) -> None:
+    name = f"the checkpoint of {chain_id} at height {point.height}"
+    try:
+        point.replica_set.check()
+    except ReplicaSetError as error:
+        raise _refusal(f"{name}: {error}") from error
+    if point.replica_set.chain_id != chain_id or point.replica_set.epoch != point.epoch:
+        raise _refusal(f"{name} has the set of another chain or epoch")
+    if point.header_hash == ZERO_HASH:
+        raise _refusal(f"{name} has an empty header hash")
+    if earlier is None:
+        return
+    if point.height <= earlier.height or point.epoch < earlier.epoch:
+        raise _refusal(f"{name} is not above the one before it")
+    if point.epoch == earlier.epoch and point.replica_set != earlier.replica_set:
+        raise _refusal(f"{name} has another set than its epoch had before")
+
+
+def _to_json(trust: Trust) -> dict[str, Json]:
+    return {
+        "format": FORMAT,
+        "issuer": {"did": trust.issuer_did, "public_key": trust.issuer_key.hex()},
+        "issued_at": trust.issued_at,
+        "chains": [
+            {
+                "chain_id": chain.chain_id,
+                "genesis_hash": chain.genesis_hash.hex(),
+                "checkpoints": [_checkpoint_to_json(point) for point in chain.checkpoints],
+            }
+            for chain in trust.chains
+        ],
+    }
+
+
+def _checkpoint_to_json(point: Checkpoint) -> Json:
+    return {
+        "epoch": point.epoch,
+        "height": point.height,
+        "header_hash": point.header_hash.hex(),
+        "replicas": [
+            {
+                "replica": member.replica,
+                "public_key": member.public_key.hex(),
+                "entity_id": member.entity_id,
+                "entity_name": member.entity_name,
+            }
+            for member in point.replica_set.members
+        ],
+    }
+
+
+def _read_chain(value: Json, path: str) -> ChainTrust:
+    members = _members(value, path, "chain_id genesis_hash checkpoints")
+    chain_id = _text(members["chain_id"], f"{path}.chain_id", 64)
+    points = _array(members["checkpoints"], f"{path}.checkpoints", CHECKPOINTS_MAX)
+    return ChainTrust(
+        chain_id=chain_id,
+        genesis_hash=_hex(members["genesis_hash"], f"{path}.genesis_hash", 32),
+        checkpoints=tuple(
+            _read_checkpoint(chain_id, point, f"{path}.checkpoints[{index}]")
+            for index, point in enumerate(points)
+        ),
+    )
+
+
+def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
+    members = _members(value, path, "epoch height header_hash replicas")
+    epoch = _natural(members["epoch"], f"{path}.epoch")
+    replicas = _array(members["replicas"], f"{path}.replicas", REPLICAS_MAX)
+    return Checkpoint(
+        epoch=epoch,
+        height=_natural(members["height"], f"{path}.height"),
+        header_hash=_hex(members["header_hash"], f"{path}.header_hash", 32),
+        replica_set=ReplicaSet(
+            chain_id,
+            epoch,
+            tuple(
+                _read_member(member, f"{path}.replicas[{index}]")
+                for index, member in enumerate(replicas)
+            ),
+        ),
+    )
+
+
+def _read_member(value: Json, path: str) -> Member:
+    members = _members(value, path, "replica public_key entity_id entity_name")
+    return Member(
+        replica=_natural(members["replica"], f"{path}.replica"),
+        public_key=_hex(members["public_key"], f"{path}.public_key", PUBLIC_KEY_BYTES),
+        entity_id=_text(members["entity_id"], f"{path}.entity_id", 64),
+        entity_name=_text(members["entity_name"], f"{path}.entity_name", 512),
+    )
+
+
+def _members(value: Json, name: str, wanted: str) -> Mapping[str, Json]:
+    if not isinstance(value, dict) or set(value) != set(wanted.split()):
+        raise _refusal(f"{name} has not exactly the members {wanted}")
+    return value
+
+
+def _array(value: Json, name: str, count_max: int) -> list[Json]:
+    if not isinstance(value, list) or not 1 <= len(value) <= count_max:
+        raise _refusal(f"{name} is not an array of 1 to {count_max} entries")
+    return value
+
+
+def _text(value: Json, name: str, bytes_max: int) -> str:
+    if not isinstance(value, str) or not 1 <= len(value.encode()) <= bytes_max:
+        raise _refusal(f"{name} is not a text of 1 to {bytes_max} bytes")
+    return value
+
+
+def _match(pattern: re.Pattern[str], value: Json, name: str) -> str:
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise _refusal(f"{name} is not of the form {pattern.pattern}")
+    return value
+
+
+def _hex(value: Json, name: str, length: int) -> bytes:
+    text = _match(_HEX, value, name)
+    if len(text) != 2 * length:
+        raise _refusal(f"{name} is not {length} bytes in hex")
+    return bytes.fromhex(text)
+
+
+def _natural(value: Json, name: str) -> int:
+    if type(value) is not int or not 0 <= value < _NUMBER_BOUND:
+        raise _refusal(f"{name} is not an integer from 0 to 2^53 - 1")
+    return value
+
+
+def _refusal(detail: str) -> ProofError:
+    return ProofError(_PIECE, detail, "TRUST_INVALID")

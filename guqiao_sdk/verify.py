@@ -1,0 +1,308 @@
+"""Offline verification: a proof bundle, a TRUST file and nothing else.
+
+Pure apart from the signature function: no network, no clock, no store. Every byte of the file is
+judged by a signature, a hash path or the checksum; the refusal names the piece that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.bundle import (
+    Anchor,
+    Bundle,
+    CertifiedHeader,
+    MerklePath,
+    NotABundleError,
+    check_checksum,
+)
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.light_client import TrustedChain, advance
+from guqiao_sdk.proof.merkle import verify_merkle_path
+from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.transaction import (
+    Payload,
+    SignedTransaction,
+    Signer,
+    parse_payload,
+    transaction_sign_bytes,
+)
+from guqiao_sdk.proof.trust import ChainTrust, Checkpoint, Trust
+
+EXIT_NOT_A_BUNDLE: Final = 2
+EXIT_VERIFICATION_FAILED: Final = 7
+
+DATA_OBJECT_PORT: Final = "data_object"
+PACKET_SENT: Final = "packet.sent"
+PACKET_RECEIVED: Final = "packet.received"
+
+_EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
+_EVENT_DEPTH_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedBlock:
+    """A block that was proven final: by whose signatures, and from which checkpoint of trust."""
+
+    chain_id: str
+    epoch: int
+    height: int
+    block_time_ms: int
+    header_hash: bytes
+    signers: tuple[str, ...]
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorVerdict:
+    """That the regulatory chain holds the packet; `code` is empty unless its content was refused.
+
+    `age_ms` counts from the anchor's block time to the caller's now; negative says that one of the
+    two clocks is wrong.
+    """
+
+    block: CertifiedBlock
+    transaction_id: bytes
+    code: str
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a bundle proves. `accepted` is whether the operation stands; `code` says why not."""
+
+    block: CertifiedBlock
+    transaction_id: bytes
+    maker: Signer
+    checker: Signer | None
+    organisation: str
+    request_id: str
+    contract: str
+    method: str
+    business_time: str | None
+    body: Mapping[str, Json]
+    outcome: Outcome
+    accepted: bool
+    code: str
+    object_id: str | None
+    packet: Packet | None
+    anchor: AnchorVerdict | None
+
+
+def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> Verdict:
+    """Return what the bundle proves.
+
+    Raises `NotABundleError` for another kind of file and `ProofError` for a bundle that does not
+    hold, naming the piece; `exit_code_of` gives the command's exit code for either.
+    """
+    bundle = Bundle.decode(data)
+    block = _verify_certified(trust, bundle.certified, verify)
+    payload = _verify_transaction(bundle, block, verify)
+    _verify_receipt(bundle.receipt, bundle.receipt_path, bundle.certified.header)
+    if bundle.receipt.transaction_id != bundle.transaction.id():
+        raise ProofError(f"receipt in {_place(block)}", "it is of another transaction")
+    if bundle.packet is not None:
+        _verify_packet(bundle.packet, bundle.receipt, block)
+    anchor = _verify_anchor(bundle, trust, verify, now_ms)
+    check_checksum(data)
+    return Verdict(
+        block=block,
+        transaction_id=bundle.transaction.id(),
+        maker=payload.maker,
+        checker=payload.checker,
+        organisation=payload.organisation,
+        request_id=payload.request_id,
+        contract=payload.contract,
+        method=payload.method,
+        business_time=payload.business_time,
+        body=payload.body,
+        outcome=bundle.receipt.outcome,
+        accepted=bundle.receipt.accepted,
+        code=bundle.receipt.code,
+        object_id=None if bundle.packet is None else _object_id(bundle.packet),
+        packet=bundle.packet,
+        anchor=anchor,
+    )
+
+
+def exit_code_of(error: ProofError | NotABundleError) -> int:
+    """The exit code of `guqiao verify` for a refusal."""
+    return EXIT_NOT_A_BUNDLE if isinstance(error, NotABundleError) else EXIT_VERIFICATION_FAILED
+
+
+def _verify_certified(trust: Trust, certified: CertifiedHeader, verify: Verify) -> CertifiedBlock:
+    header, changes = certified.header, certified.set_changes
+    chain = trust.chain(header.chain_id)
+    first = changes[0].header if changes else header
+    checkpoint = chain.checkpoint_of_epoch(first.epoch, first.height)
+    start = TrustedChain.from_checkpoint(chain.genesis_hash, checkpoint.replica_set, 0, None)
+    after = advance(start, header, certified.certificate, verify, changes)
+    sets = [checkpoint.replica_set, *(change.replica_set for change in changes)]
+    certificates = [*(change.certificate for change in changes), certified.certificate]
+    headers = [*(change.header for change in changes), header]
+    for replica_set, certificate, judged in zip(sets, certificates, headers, strict=True):
+        _check_exact_quorum(judged, certificate, replica_set)
+        _check_against_trust(chain, judged, replica_set)
+    members = after.replica_set.members
+    return CertifiedBlock(
+        chain_id=header.chain_id,
+        epoch=header.epoch,
+        height=header.height,
+        block_time_ms=header.block_time_ms,
+        header_hash=header.hash(),
+        signers=tuple(members[at].entity_name for at, _ in certified.certificate.signatures),
+        checkpoint=checkpoint,
+    )
+
+
+def _check_exact_quorum(
+    header: BlockHeader, certificate: FinalityCertificate, replica_set: ReplicaSet
+) -> None:
+    count = len(certificate.signatures)
+    if count != replica_set.quorum:
+        raise ProofError(
+            f"finality certificate of {header.chain_id} height {header.height}",
+            f"{count} signatures, a bundle carries exactly the quorum of {replica_set.quorum}",
+        )
+
+
+def _check_against_trust(chain: ChainTrust, header: BlockHeader, replica_set: ReplicaSet) -> None:
+    """A certified header must agree with every checkpoint, not only with the one it starts from."""
+    piece = f"header of {chain.chain_id} height {header.height}"
+    for point in chain.checkpoints:
+        if point.height == header.height and point.header_hash != header.hash():
+            raise ProofError(piece, "the trust file has another header at this height")
+        if point.epoch == header.epoch and point.replica_set != replica_set:
+            raise ProofError(piece, "the trust file has another replica set for its epoch")
+        below, above = point.height <= header.height, point.height >= header.height
+        if (below and point.epoch > header.epoch) or (above and point.epoch < header.epoch):
+            raise ProofError(
+                piece, f"epoch {header.epoch} contradicts the checkpoint at height {point.height}"
+            )
+
+
+def _verify_transaction(bundle: Bundle, block: CertifiedBlock, verify: Verify) -> Payload:
+    transaction, header = bundle.transaction, bundle.certified.header
+    piece = f"transaction in {_place(block)}"
+    _verify_signers(piece, transaction, verify)
+    _verify_path(piece, header.transactions_root, transaction.encode(), bundle.transaction_path)
+    try:
+        payload = parse_payload(transaction.payload)
+    except MalformedError as error:
+        raise ProofError(piece, str(error)) from error
+    if payload.chain != block.chain_id:
+        raise ProofError(piece, f"it was signed for the chain {payload.chain}")
+    if len(transaction.signatures) != (1 if payload.checker is None else 2):
+        raise ProofError(piece, "its signatures are not those of the signers it names")
+    return payload
+
+
+def _verify_signers(piece: str, transaction: SignedTransaction, verify: Verify) -> None:
+    message = transaction_sign_bytes(transaction.payload)
+    for name, (key, signature) in zip(("maker", "checker"), transaction.signatures, strict=False):
+        if not verify(key, message, signature):
+            raise ProofError(piece, f"the {name}'s signature does not hold")
+
+
+def _verify_receipt(receipt: Receipt, path: MerklePath, header: BlockHeader) -> None:
+    piece = f"receipt in {header.chain_id} height {header.height}"
+    _verify_path(piece, header.receipts_root, receipt.encode(), path)
+
+
+def _verify_path(piece: str, root: bytes, leaf: bytes, path: MerklePath) -> None:
+    verify_merkle_path(
+        piece=piece, root=root, leaf=leaf, index=path.index, count=path.count, path=path.siblings
+    )
+
+
+def _verify_packet(packet: Packet, receipt: Receipt, block: CertifiedBlock) -> None:
+    """The receipt names the packet's commitment, so it is the one that the transaction sent."""
+    piece = f"packet {packet.sequence} of {packet.source} port {packet.port}"
+    if packet.source != block.chain_id:
+        raise ProofError(piece, f"its source is not {block.chain_id}")
+    if _find_event(piece, receipt, PACKET_SENT, packet) is None:
+        raise ProofError(piece, "the receipt does not say that the transaction sent it")
+
+
+def _verify_anchor(
+    bundle: Bundle, trust: Trust, verify: Verify, now_ms: int
+) -> AnchorVerdict | None:
+    anchor, packet = bundle.anchor, bundle.packet
+    if anchor is None:
+        return None
+    assert packet is not None  # Bundle.decode knows no anchor without a packet.
+    block = _verify_certified(trust, anchor.certified, verify)
+    piece = f"regulatory anchor in {_place(block)}"
+    if packet.destination != block.chain_id:
+        raise ProofError(piece, f"the packet was sent to {packet.destination}")
+    _verify_receipt(anchor.receipt, anchor.receipt_path, anchor.certified.header)
+    return AnchorVerdict(
+        block=block,
+        transaction_id=anchor.receipt.transaction_id,
+        code=_acknowledged_code(piece, anchor, packet),
+        age_ms=now_ms - block.block_time_ms,
+    )
+
+
+def _acknowledged_code(piece: str, anchor: Anchor, packet: Packet) -> str:
+    event = None
+    if anchor.receipt.outcome is Outcome.APPLIED:
+        event = _find_event(piece, anchor.receipt, PACKET_RECEIVED, packet)
+    if event is None:
+        raise ProofError(piece, "the receipt does not say that the packet arrived")
+    acknowledgement = event.get("acknowledgement")
+    code = acknowledgement.get("code") if isinstance(acknowledgement, dict) else None
+    if not isinstance(code, str):
+        raise ProofError(piece, "the receipt has no acknowledgement of the packet")
+    return code
+
+
+def _find_event(
+    piece: str, receipt: Receipt, topic: str, packet: Packet
+) -> Mapping[str, Json] | None:
+    """The receipt's event of `topic` about this very packet."""
+    wanted: dict[str, Json] = {
+        "source": packet.source,
+        "destination": packet.destination,
+        "port": packet.port,
+        "sequence": packet.sequence,
+        "commitment": packet.commitment().hex(),
+    }
+    for event in receipt.events:
+        if event.topic != topic:
+            continue
+        body = _event_body(piece, event.body)
+        if all(body.get(name) == value for name, value in wanted.items()):
+            return body
+    return None
+
+
+def _event_body(piece: str, data: bytes) -> Mapping[str, Json]:
+    try:
+        body = parse_json_strict(data, depth_max=_EVENT_DEPTH_MAX, size_max=_EVENT_BYTES_MAX)
+    except JsonError as error:
+        raise ProofError(piece, f"an event that is not strict JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ProofError(piece, "an event that is not an object")
+    return body
+
+
+def _object_id(packet: Packet) -> str | None:
+    """The data object's id as the source named it, where the packet carries a data object."""
+    if packet.port != DATA_OBJECT_PORT:
+        return None
+    value: Json = dict(_event_body(f"packet {packet.sequence} of {packet.source}", packet.payload))
+    for name in ("header", "content", "object_id"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _place(block: CertifiedBlock) -> str:
+    return f"{block.chain_id} height {block.height}"

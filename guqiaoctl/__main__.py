@@ -1,0 +1,236 @@
+"""`guqiao`: the command line. Noun, then verb; data on standard output, progress on standard error.
+
+Commands import what they need when they run, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guqiaoctl.failures import CliError
+from guqiaoctl.output import fail
+
+DEFAULT_DATA = Path(".guqiao")
+
+app = typer.Typer(
+    name="guqiao",
+    help="股桥 guqiao: the two-layer chain infrastructure of regional equity markets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+dev = typer.Typer(help="Run the whole network on this machine 单机网络", no_args_is_help=True)
+node = typer.Typer(help="One replica or service of the network 单个进程", no_args_is_help=True)
+register = typer.Typer(help="The securities register 登记簿", no_args_is_help=True)
+tx = typer.Typer(help="Transactions and their proofs 交易与证明", no_args_is_help=True)
+app.add_typer(dev, name="dev")
+dev.add_typer(node, name="node")
+app.add_typer(register, name="register")
+app.add_typer(tx, name="tx")
+
+
+class Format(StrEnum):
+    """Output formats."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class OnMalformed(StrEnum):
+    """What an import does about malformed rows."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+Data = Annotated[Path, typer.Option("--data", help="The network's folder 网络目录")]
+Output = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
+
+
+@dev.command("up")
+def dev_up(
+    data: Data = DEFAULT_DATA,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready")] = False,
+    demo_data: Annotated[
+        bool, typer.Option("--demo-data", help="Import market-basic once")
+    ] = False,
+    new_ports: Annotated[bool, typer.Option("--new-ports", help="Choose other ports")] = False,
+) -> None:
+    """Start the network and keep it up until Ctrl-C 启动网络."""
+    from guqiaoctl.commands.dev import up
+
+    up(data, detach=detach, demo_data=demo_data, new_ports=new_ports)
+
+
+@dev.command("down")
+def dev_down(data: Data = DEFAULT_DATA) -> None:
+    """Stop the network 停止网络."""
+    from guqiaoctl.commands.dev import down
+
+    down(data)
+
+
+@dev.command("status")
+def dev_status(data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
+    """Show processes and endpoints 查看状态."""
+    from guqiaoctl.commands.dev import status
+
+    status(data, as_json=output is Format.JSON)
+
+
+@dev.command("reset")
+def dev_reset(
+    data: Data = DEFAULT_DATA,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+) -> None:
+    """Delete the network's folder with all its data 删除网络及其数据."""
+    from guqiaoctl.commands.dev import reset
+
+    reset(data, confirmed=yes)
+
+
+@dev.command("logs")
+def dev_logs(
+    process: Annotated[str, typer.Argument(help="A process, for example shandong-0")] = "",
+    data: Data = DEFAULT_DATA,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000)] = 20,
+) -> None:
+    """Show the last log lines 查看日志."""
+    from guqiaoctl.commands.dev import logs
+
+    logs(data, process, lines)
+
+
+@node.command("kill")
+def node_kill(target: str, data: Data = DEFAULT_DATA) -> None:
+    """End CHAIN/N or DOMAIN/SERVICE with SIGKILL 强制终止."""
+    from guqiaoctl.commands.dev import node_command
+
+    node_command(data, "kill", target)
+
+
+@node.command("stop")
+def node_stop(target: str, data: Data = DEFAULT_DATA) -> None:
+    """Stop CHAIN/N or DOMAIN/SERVICE cleanly 正常停止."""
+    from guqiaoctl.commands.dev import node_command
+
+    node_command(data, "stop", target)
+
+
+@node.command("start")
+def node_start(target: str, data: Data = DEFAULT_DATA) -> None:
+    """Start CHAIN/N or DOMAIN/SERVICE again 重新启动."""
+    from guqiaoctl.commands.dev import node_command
+
+    node_command(data, "start", target)
+
+
+@app.command("import")
+def import_dataset(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a market dataset 数据集目录")],
+    data: Data = DEFAULT_DATA,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Write seq,status,code rows here")
+    ] = None,
+    on_malformed: Annotated[
+        OnMalformed,
+        typer.Option("--on-malformed", help="Malformed rows: stop before anything, or skip"),
+    ] = OnMalformed.STOP,
+    output: Output = Format.TABLE,
+) -> None:
+    """Import a market dataset through the registry 导入数据集."""
+    from guqiaoctl.commands.importing import run_import
+
+    run_import(
+        data,
+        dataset,
+        results=results,
+        skip_malformed=on_malformed is OnMalformed.SKIP,
+        as_json=output is Format.JSON,
+    )
+
+
+@register.command("roster")
+def register_roster(
+    data: Data = DEFAULT_DATA,
+    product: Annotated[str, typer.Option("--product", help="Only this product 产品代码")] = "",
+    height: Annotated[int, typer.Option("--height", min=0, help="At this height 指定高度")] = 0,
+    output: Output = Format.CSV,
+) -> None:
+    """Print the roster at a height 查询名册."""
+    from guqiaoctl.commands.register import roster
+
+    roster(data, product, height, output.value)
+
+
+@tx.command("get")
+def tx_get(transaction: str, data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
+    """Show a transaction and its outcome, verified 查询交易."""
+    from guqiaoctl.commands.transactions import get
+
+    get(data, transaction, as_json=output is Format.JSON)
+
+
+@tx.command("proof")
+def tx_proof(
+    transaction: str,
+    to: Annotated[Path, typer.Option("--to", help="Write the proof bundle here 证明文件")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Export the proof bundle of a transaction 导出证明."""
+    from guqiaoctl.commands.transactions import proof
+
+    proof(data, transaction, to)
+
+
+@app.command("verify")
+def verify_bundle(
+    bundle: Annotated[Path, typer.Argument(help="A proof bundle 证明文件")],
+    trust: Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")],
+    data: Data = DEFAULT_DATA,
+    output: Output = Format.TABLE,
+) -> None:
+    """Verify a proof bundle offline 离线验证. Exit code 7: it does not hold; 2: it is no bundle."""
+    from guqiaoctl.commands.verifying import verify
+
+    verify(bundle, trust, as_json=output is Format.JSON)
+
+
+@app.command("doctor")
+def doctor(data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
+    """Check this machine and the network's folder 环境检查."""
+    from guqiaoctl.commands.doctor import check
+
+    check(data, as_json=output is Format.JSON)
+
+
+@app.command("explain")
+def explain(
+    code: Annotated[str, typer.Argument(help="A code, for example SHARES_INSUFFICIENT 错误码")],
+    data: Data = DEFAULT_DATA,
+    output: Output = Format.TABLE,
+) -> None:
+    """Explain an error code: rule, article, remedy 解释错误码."""
+    from guqiaoctl.commands.explaining import explain as explain_code
+
+    explain_code(code, as_json=output is Format.JSON)
+
+
+def main() -> None:
+    """Run the command line; failures become one message and an exit code."""
+    try:
+        app()
+    except CliError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""`guqiao dev`: the whole network on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any, Final
+
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from guqiaoctl.network.layout import (
+    Network,
+    create_network,
+    free_ports,
+    load_network,
+    lock_folder,
+    process_names,
+    save_network,
+)
+from guqiaoctl.output import language, print_json, print_table, say
+from guqiaoctl.supervisor.control import NotRunningError, ask
+
+DETACHED_START_SECONDS_MAX: Final = 120.0
+DOWN_SECONDS_MAX: Final = 60.0
+POLL_SECONDS: Final = 0.1
+
+
+def up(data: Path, *, detach: bool, demo_data: bool, new_ports: bool) -> None:
+    """Start the network. In the foreground it stays up until Ctrl-C."""
+    if detach:
+        _up_detached(data, demo_data=demo_data, new_ports=new_ports)
+        return
+    lock = lock_folder(data)
+    try:
+        network = _open_or_create(data, new_ports=new_ports)
+        asyncio.run(_run(network, demo_data=demo_data))
+    finally:
+        lock.close()
+
+
+def down(data: Path) -> None:
+    """Stop a running network and wait until it is gone."""
+    load_network(data)
+    _command(data, {"command": "down"})
+    deadline = time.monotonic() + DOWN_SECONDS_MAX
+    while time.monotonic() < deadline:
+        try:
+            lock_folder(data).close()
+        except CliError:
+            time.sleep(POLL_SECONDS)
+        else:
+            say("stopped" if language() == "en" else "已停止")
+            return
+    raise CliError(
+        "STOP_TIMEOUT",
+        f"the network did not stop within {DOWN_SECONDS_MAX:.0f} s",
+        f"网络未能在 {DOWN_SECONDS_MAX:.0f} 秒内停止",
+        "look into `guqiao dev logs`, then end the supervisor by its pid (`guqiao dev status`)",
+        "请查看 `guqiao dev logs`，再按 `guqiao dev status` 中的 pid 结束",
+        exit_code=EXIT_UNAVAILABLE,
+    )
+
+
+def status(data: Path, *, as_json: bool) -> None:
+    """Show processes and endpoints."""
+    network = load_network(data)
+    answer = _command(data, {"command": "status"})
+    answer["endpoints"] = endpoints(network)
+    if as_json:
+        print_json(answer)
+        return
+    rows = [
+        (
+            p["name"],
+            p["state"],
+            p["pid"] or "-",
+            p["starts"],
+            answer["endpoints"].get(p["name"], ""),
+        )
+        for p in answer["processes"]
+    ]
+    print_table(("PROCESS", "STATE", "PID", "STARTS", "GRPC"), rows)
+
+
+def reset(data: Path, *, confirmed: bool) -> None:
+    """Delete the folder of a network that does not run."""
+    load_network(data)
+    lock_folder(data).close()
+    if not confirmed:
+        raise CliError(
+            "CONFIRMATION_MISSING",
+            f"this deletes {data} with both chains, all keys and the database",
+            f"此操作将删除 {data} 及其中的两条链、全部密钥和数据库",
+            "repeat it with --yes if that is meant",
+            "确认无误请加 --yes 重新执行",
+            exit_code=EXIT_USAGE,
+        )
+    shutil.rmtree(data)
+    say(f"{data} deleted" if language() == "en" else f"{data} 已删除")
+
+
+def logs(data: Path, process: str, lines: int) -> None:
+    """Print the last log lines of one process, or of all."""
+    network = load_network(data)
+    names = [process.replace("/", "-")] if process else process_names()
+    for name in names:
+        if name not in process_names():
+            raise _unknown_process(name)
+        path = network.layout.log(name)
+        content = path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
+        for line in content:
+            print(line if process else f"{name}: {line}")
+
+
+def node_command(data: Path, command: str, target: str) -> None:
+    """Kill, stop or start one process, named CHAIN/N or DOMAIN/SERVICE."""
+    load_network(data)
+    name = target.replace("/", "-")
+    if name not in process_names():
+        raise _unknown_process(target)
+    answer = _command(data, {"command": command, "process": name})
+    if "error" in answer:
+        raise CliError(
+            "PROCESS_STATE",
+            str(answer["error"]),
+            str(answer["error"]),
+            "see `guqiao dev status`",
+            "请查看 `guqiao dev status`",
+            exit_code=EXIT_CONFLICT,
+        )
+    say(f"{name}: {answer['state']}")
+
+
+def endpoints(network: Network) -> dict[str, str]:
+    """gRPC address by process."""
+    return {name: network.address(f"{name}.grpc") for name in process_names()}
+
+
+def _open_or_create(data: Path, *, new_ports: bool) -> Network:
+    if not (data / "network.json").exists():
+        return create_network(data)
+    network = load_network(data)
+    if new_ports:
+        ports = free_ports(list(network.ports))
+        network = Network(network.layout, network.network_id, network.created_at, ports)
+        save_network(network)
+    return network
+
+
+async def _run(network: Network, *, demo_data: bool) -> None:
+    from guqiaoctl.network.bootstrap import bootstrap
+    from guqiaoctl.network.bring_up import plan_network
+    from guqiaoctl.supervisor.environment import child_environment
+    from guqiaoctl.supervisor.supervisor import StartError, Supervisor
+
+    plan = await asyncio.to_thread(plan_network, network, say)
+    supervisor = Supervisor(plan, child_environment(), say)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, supervisor.end)
+
+    async def on_ready() -> None:
+        await bootstrap(network, say)
+        if demo_data:
+            from guqiaoctl.commands.importing import import_demo_data
+
+            await import_demo_data(network)
+        (network.layout.folder / "run" / "ready").touch()
+        _print_endpoints(network)
+
+    (network.layout.folder / "run" / "ready").unlink(missing_ok=True)
+    try:
+        await supervisor.run(on_ready)
+    except StartError as error:
+        raise CliError(
+            "START_FAILED",
+            str(error),
+            str(error),
+            "mend the cause named above, or look into `guqiao dev logs`",
+            "请按上述原因处理，或查看 `guqiao dev logs`",
+            exit_code=EXIT_UNAVAILABLE,
+        ) from None
+
+
+def _print_endpoints(network: Network) -> None:
+    say("the network is up" if language() == "en" else "网络已启动")
+    for name, address in endpoints(network).items():
+        say(f"  {name:<22} grpc {address}   admin http://{network.address(f'{name}.admin')}/readyz")
+    say("development only: keys are plain files; Ctrl-C stops everything")
+
+
+def _up_detached(data: Path, *, demo_data: bool, new_ports: bool) -> None:
+    lock_folder(data).close()  # refuse at once where a network runs already
+    (data / "run").mkdir(parents=True, exist_ok=True)
+    ready = data / "run" / "ready"
+    ready.unlink(missing_ok=True)
+    arguments = [sys.executable, "-m", "guqiaoctl", "dev", "up", "--data", str(data)]
+    arguments += ["--demo-data"] * demo_data + ["--new-ports"] * new_ports
+    output = data / "run" / "supervisor.log"
+    with output.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    with output.open() as log:
+        _follow(process, ready, log)
+
+
+def _follow(process: subprocess.Popen[bytes], ready: Path, log: IO[str]) -> None:
+    deadline = time.monotonic() + DETACHED_START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        for line in log:
+            say(line.rstrip())
+        if ready.exists():
+            return
+        if process.poll() is not None:
+            for line in log:
+                say(line.rstrip())
+            sys.exit(process.returncode)
+        time.sleep(POLL_SECONDS)
+    process.terminate()
+    raise CliError(
+        "START_FAILED",
+        f"the network was not ready within {DETACHED_START_SECONDS_MAX:.0f} s",
+        f"网络未能在 {DETACHED_START_SECONDS_MAX:.0f} 秒内就绪",
+        "look into `guqiao dev logs`",
+        "请查看 `guqiao dev logs`",
+        exit_code=EXIT_UNAVAILABLE,
+    )
+
+
+def _command(data: Path, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return asyncio.run(ask(data / "run", request))
+    except NotRunningError:
+        raise CliError(
+            "NETWORK_DOWN",
+            f"no network runs in {data}",
+            f"{data} 中的网络未在运行",
+            "start it with `guqiao dev up`",
+            "请用 `guqiao dev up` 启动",
+            exit_code=EXIT_UNAVAILABLE,
+        ) from None
+
+
+def _unknown_process(name: str) -> CliError:
+    known = ", ".join(process_names())
+    return CliError(
+        "PROCESS_UNKNOWN",
+        f"there is no process {name!r}",
+        f"没有名为 {name!r} 的进程",
+        f"name one of: {known}",
+        f"可选：{known}",
+        exit_code=EXIT_NOT_FOUND,
+    )

@@ -1,0 +1,122 @@
+"""Builds the two genesis files of the network: who votes, who may act, which contracts are active.
+
+The local chain's genesis names the regulatory chain by its genesis hash. The regulatory chain
+learns of a local chain by a registration transaction, as every market's chain does (G2-10-1),
+because two hashes cannot name each other.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from guqiao_sdk.gm.provider import GmProvider
+from guqiaoctl.network.layout import Layout
+from guqiaoctl.network.parties import ACCOUNTS, CHAINS, CSRC, ENTITIES, MARKET, REPLICAS, Account
+from guqiaoctl.network.pki import ensure_key
+from services.consensus.domain.ledger.genesis import RemoteChain
+from services.consensus.domain.ledger.genesis_json import parse_genesis
+
+KEY_ID: Final = "k1"
+KEY_LIFE_MS: Final = 10 * 365 * 86_400_000
+PARAMETERS: Final = {
+    "window": 8,
+    "batch_transactions_max": 500,
+    "batch_bytes_max": 2 * 1024 * 1024,
+    "heartbeat_ms": 5_000,
+    "view_timeout_ms": 1_000,
+    "view_timeout_max_ms": 8_000,
+    "clock_bound_ms": 10_000,
+    "snapshot_interval": 1_000,
+}
+CONTRACTS: Final = {
+    CSRC: ("identity", "light_client", "packets", "objects", "services"),
+    MARKET: ("identity", "light_client", "packets", "register"),
+}
+
+
+def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str], None]) -> None:
+    """Make both genesis files if there are none; they are never changed."""
+    if all(layout.genesis(chain).exists() for chain in CHAINS):
+        return
+    for account in ACCOUNTS:
+        ensure_key(layout.account(account.organisation.domain, account.name), provider)
+    replicas = {chain: _replicas(layout, chain, provider) for chain in CHAINS}
+    now_ms = time.time_ns() // 1_000_000
+    remote: list[dict[str, Any]] = []
+    for chain in CHAINS:  # the regulatory chain first
+        path = layout.genesis(chain)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        genesis = _genesis(layout, chain, replicas, now_ms, provider) | {"remote_chains": remote}
+        path.write_bytes(json.dumps(genesis, ensure_ascii=False, indent=1).encode())
+        remote = [remote_chain(layout, chain)]
+    report("two genesis files made")
+
+
+def remote_chain(layout: Layout, chain: str) -> dict[str, Any]:
+    """What another chain's light client starts from: genesis hash, epoch and replica set."""
+    genesis = parse_genesis(layout.genesis(chain).read_bytes())
+    trust: dict[str, Any] = RemoteChain(chain, genesis.hash(), genesis.replica_set).to_json()
+    return trust
+
+
+def _genesis(
+    layout: Layout,
+    chain: str,
+    replicas: dict[str, list[dict[str, Any]]],
+    now_ms: int,
+    provider: GmProvider,
+) -> dict[str, Any]:
+    return {
+        "format": "guqiao-genesis/1",
+        "chain_id": chain,
+        "epoch": 0,
+        "genesis_time_ms": now_ms,
+        "historic_import": chain == MARKET,
+        "destination": CSRC if chain == MARKET else None,
+        "replicas": replicas[chain],
+        "parameters": PARAMETERS,
+        "contracts": [{"name": name, "version": 1, "from_height": 0} for name in CONTRACTS[chain]],
+        "identities": [
+            _identity(layout, account, chain, now_ms, provider)
+            for account in ACCOUNTS
+            if chain in account.roles
+        ],
+    }
+
+
+def _replicas(layout: Layout, chain: str, provider: GmProvider) -> list[dict[str, Any]]:
+    found = []
+    for number in range(REPLICAS):
+        key = ensure_key(layout.process(f"{chain}-{number}") / "vote.key", provider)
+        entity = ENTITIES[chain][number]
+        found.append(
+            {
+                "replica": number,
+                "public_key": key.public_key.hex(),
+                "entity_id": entity.uscc,
+                "entity_name": entity.name,
+            }
+        )
+    return found
+
+
+def _identity(
+    layout: Layout, account: Account, chain: str, now_ms: int, provider: GmProvider
+) -> dict[str, Any]:
+    key = ensure_key(layout.account(account.organisation.domain, account.name), provider)
+    return {
+        "did": account.did,
+        "organisation": account.organisation.did,
+        "roles": sorted(account.roles[chain]),
+        "keys": [
+            {
+                "id": KEY_ID,
+                "public_key": key.public_key.hex(),
+                "not_before_ms": now_ms - 600_000,
+                "not_after_ms": now_ms + KEY_LIFE_MS,
+            }
+        ],
+    }

@@ -1,0 +1,187 @@
+"""Where the files of a one-machine network are, its ports, and the lock on its folder.
+
+Everything is below one folder; nothing outside it is written. `network.json` names the format and
+the ports, which are chosen once, so that endpoints stay the same from start to start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Final
+
+from guqiaoctl.failures import CliError
+from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
+
+FORMAT: Final = "guqiao-network/1"
+
+
+def process_names() -> list[str]:
+    """All processes but PostgreSQL, in the order of their start."""
+    replicas = [f"{chain}-{replica}" for chain in CHAINS for replica in range(REPLICAS)]
+    return replicas + [f"{domain}-{service}" for domain, service in SERVICES]
+
+
+def _port_names() -> list[str]:
+    names = ["postgres"]
+    for name in process_names():
+        names += [f"{name}.grpc", f"{name}.admin"]
+        if name.rpartition("-")[2].isdigit():
+            names.append(f"{name}.peer")
+        if name.endswith("-gateway"):
+            names += [f"{name}.tunnel", f"{name}.route"]
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths of one network folder."""
+
+    folder: Path
+
+    @property
+    def network_file(self) -> Path:
+        """What makes a folder a network's folder."""
+        return self.folder / "network.json"
+
+    def authority(self, domain: str) -> Path:
+        """Folder of a domain's certificate authority."""
+        return self.folder / "ca" / domain
+
+    def account(self, domain: str, name: str) -> Path:
+        """Key file of an account."""
+        return self.folder / "identities" / f"{domain}-{name}.pem"
+
+    def genesis(self, chain: str) -> Path:
+        """Genesis file of a chain."""
+        return self.folder / "genesis" / f"{chain}.json"
+
+    def process(self, name: str) -> Path:
+        """Folder of a process: settings, certificate, keys, data."""
+        return self.folder / "processes" / name
+
+    @property
+    def trust(self) -> Path:
+        """The trust file for offline verification."""
+        return self.folder / "trust.json"
+
+    def log(self, name: str) -> Path:
+        """Log file of a process."""
+        return self.folder / "logs" / f"{name}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network folder that exists."""
+
+    layout: Layout
+    network_id: str
+    created_at: str
+    ports: dict[str, int]
+
+    def address(self, port_name: str) -> str:
+        """`127.0.0.1:port`."""
+        return f"127.0.0.1:{self.ports[port_name]}"
+
+    def node_endpoints(self, chain: str) -> list[str]:
+        """Node RPC addresses of a chain, by replica."""
+        return [self.address(f"{chain}-{replica}.grpc") for replica in range(REPLICAS)]
+
+
+def free_ports(names: list[str]) -> dict[str, int]:
+    """A free loopback port for each name, all different."""
+    sockets = [socket.socket() for _ in names]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def create_network(folder: Path) -> Network:
+    """Make a new network folder; refuses one that holds something else."""
+    if folder.exists() and any(entry.name not in {"lock", "run"} for entry in folder.iterdir()):
+        raise CliError(
+            "DATA_FOLDER_OTHER_NETWORK",
+            f"{folder} is not empty and holds no network",
+            f"{folder} 不为空，且不是股桥网络目录",
+            "choose another folder with --data, or empty this one",
+            "请用 --data 指定其他目录，或清空该目录",
+        )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    network = Network(
+        Layout(folder),
+        secrets.token_hex(8),
+        datetime.now(UTC).isoformat(),
+        free_ports(_port_names()),
+    )
+    save_network(network)
+    return network
+
+
+def save_network(network: Network) -> None:
+    """Write `network.json` anew, in one step."""
+    content = {
+        "format": FORMAT,
+        "network_id": network.network_id,
+        "created_at": network.created_at,
+        "ports": network.ports,
+    }
+    new = network.layout.network_file.with_suffix(".new")
+    new.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(new, network.layout.network_file)
+
+
+def load_network(folder: Path) -> Network:
+    """Read a network folder, or say that there is none."""
+    layout = Layout(folder)
+    try:
+        content = json.loads(layout.network_file.read_text())
+    except FileNotFoundError:
+        raise CliError(
+            "NETWORK_UNKNOWN",
+            f"there is no network in {folder}",
+            f"{folder} 中没有网络",
+            "start one with `guqiao dev up`, or name its folder with --data",
+            "请用 `guqiao dev up` 启动，或用 --data 指定目录",
+            exit_code=3,
+        ) from None
+    except ValueError:
+        content = {}
+    if content.get("format") != FORMAT or set(content.get("ports", {})) != set(_port_names()):
+        raise CliError(
+            "DATA_FOLDER_OTHER_NETWORK",
+            f"{layout.network_file} is not of the format {FORMAT}",
+            f"{layout.network_file} 的格式不是 {FORMAT}",
+            "choose another folder with --data, or remove this one with `guqiao dev reset`",
+            "请用 --data 指定其他目录，或用 `guqiao dev reset` 删除",
+            exit_code=5,
+        )
+    return Network(layout, content["network_id"], content["created_at"], content["ports"])
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Hold the folder for this process; refuses when another one holds it. Keep the file open."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise CliError(
+            "DATA_FOLDER_IN_USE",
+            f"a network already runs in {folder}",
+            f"{folder} 中的网络正在运行",
+            "use it, or stop it with `guqiao dev down`",
+            "可直接使用，或用 `guqiao dev down` 停止",
+            exit_code=5,
+        ) from None
+    return file

@@ -1,0 +1,168 @@
+"""Writes the settings file of every process from the network's plan. Written anew at every start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+from guqiaoctl.network.genesis import KEY_ID
+from guqiaoctl.network.layout import Layout, Network
+from guqiaoctl.network.parties import CHAINS, CSRC, MARKET, REPLICAS, SERVICES, account
+from guqiaoctl.supervisor.process import ProcessPlan
+
+DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
+ROLES: Final = {CSRC: "regulator", MARKET: "market"}
+OTHER: Final = {CSRC: MARKET, MARKET: CSRC}
+
+
+def process_plans(network: Network) -> tuple[tuple[ProcessPlan, ...], ...]:
+    """What to start, in groups: the replicas together, then the services together."""
+    replicas = [
+        (f"{chain}-{number}", "consensus") for chain in CHAINS for number in range(REPLICAS)
+    ]
+    services = [(f"{domain}-{service}", service) for domain, service in SERVICES]
+    return tuple(
+        tuple(_plan(network, name, service) for name, service in group)
+        for group in (replicas, services)
+    )
+
+
+def database_names() -> list[str]:
+    """Every database: one a service and domain, and one bus a domain."""
+    return [f"{domain}_{service}" for domain, service in SERVICES] + [f"{c}_bus" for c in CHAINS]
+
+
+def write_settings(network: Network, database_urls: dict[str, str]) -> None:
+    """Write the settings file of every process, readable by its owner only."""
+    for chain in CHAINS:
+        for number in range(REPLICAS):
+            _write(network.layout, f"{chain}-{number}", _replica(network, chain, number))
+    for domain, service in SERVICES:
+        content = _service(network, domain, service, database_urls)
+        if service == "gateway":
+            content |= _gateway(network, domain)
+        elif service == "reporting":
+            content["role"] = ROLES[domain]
+        elif service == "registry":
+            folder = network.layout.process(f"{domain}-{service}").absolute()
+            content["identity_key_file"] = str(folder / "identity-digest.key")
+            content["body_key_file"] = str(folder / "bodies.key")
+        _write(network.layout, f"{domain}-{service}", content)
+
+
+def _plan(network: Network, name: str, service: str) -> ProcessPlan:
+    config = network.layout.process(name).absolute() / "settings.toml"
+    arguments = (sys.executable, "-m", f"services.{service}", "serve", "--config", str(config))
+    return ProcessPlan(name, arguments, network.ports[f"{name}.admin"], network.layout.log(name))
+
+
+def _common(network: Network, name: str, domain: str) -> dict[str, Any]:
+    layout = network.layout
+    authorities = [str(layout.authority(d).absolute() / "ca.pem") for d in CHAINS]
+    crls = [str(layout.authority(d).absolute() / "crl.pem") for d in CHAINS]
+    folder = layout.process(name).absolute()
+    return {
+        "domain": domain,
+        "development": True,
+        "grpc": {"port": network.ports[f"{name}.grpc"]},
+        "admin": {"port": network.ports[f"{name}.admin"]},
+        "telemetry": {"trace_file": str(layout.folder.absolute() / "traces" / f"{name}.jsonl")},
+        "tls": {
+            "certificate": str(folder / "tls.pem"),
+            "key": str(folder / "tls.key"),
+            "ca": authorities,
+            "crl": crls,
+        },
+    }
+
+
+def _replica(network: Network, chain: str, number: int) -> dict[str, Any]:
+    name = f"{chain}-{number}"
+    folder = network.layout.process(name).absolute()
+    addresses = [network.address(f"{chain}-{other}.peer") for other in range(REPLICAS)]
+    return _common(network, name, chain) | {
+        "chain_id": chain,
+        "replica": number,
+        "genesis_file": str(network.layout.genesis(chain).absolute()),
+        "data_folder": str(folder / "data"),
+        "vote_key_file": str(folder / "vote.key"),
+        "disk_reserve_bytes": DISK_RESERVE_BYTES,
+        "peers": {"port": network.ports[f"{name}.peer"], "addresses": addresses},
+    }
+
+
+def _service(
+    network: Network, domain: str, service: str, database_urls: dict[str, str]
+) -> dict[str, Any]:
+    owner = account(domain, service)
+    return _common(network, f"{domain}-{service}", domain) | {
+        "identity": {
+            "did": owner.did,
+            "key_id": KEY_ID,
+            "organisation": owner.organisation.did,
+            "key_file": str(network.layout.account(domain, service).absolute()),
+        },
+        "chain": {
+            "chain_id": domain,
+            "genesis_file": str(network.layout.genesis(domain).absolute()),
+            "endpoints": network.node_endpoints(domain),
+        },
+        "postgres": {"url": database_urls[f"{domain}_{service}"]},
+        "bus": {"kind": "postgres", "database": {"url": database_urls[f"{domain}_bus"]}},
+    }
+
+
+def _gateway(network: Network, domain: str) -> dict[str, Any]:
+    other = OTHER[domain]
+    return {
+        "role": ROLES[domain],
+        "tunnel": {"port": network.ports[f"{domain}-gateway.tunnel"]},
+        "remotes": [
+            {
+                "chain_id": other,
+                "domain": other,
+                "route_port": network.ports[f"{domain}-gateway.route"],
+                "tunnel_address": network.address(f"{other}-gateway.tunnel"),
+                "expected_peer": f"guqiao:service:{other}/gateway",
+                "genesis_file": str(network.layout.genesis(other).absolute()),
+            }
+        ],
+    }
+
+
+def _write(layout: Layout, process: str, content: dict[str, Any]) -> None:
+    path = layout.process(process) / "settings.toml"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write("\n".join(_toml(content)) + "\n")
+    os.replace(new, path)
+
+
+def _toml(content: dict[str, Any], prefix: str = "") -> list[str]:
+    """TOML of plain values, nested tables and lists of tables: all that settings need."""
+    lines = [f"{key} = {_toml_value(value)}" for key, value in content.items() if _is_plain(value)]
+    for key, value in content.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{prefix}{key}]", *_toml(value, f"{prefix}{key}.")]
+        elif not _is_plain(value):
+            for item in value:
+                lines += ["", f"[[{prefix}{key}]]", *_toml(item, f"{prefix}{key}.")]
+    return lines
+
+
+def _is_plain(value: object) -> bool:
+    tables = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return not isinstance(value, dict) and not tables
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,1 @@
+"""Keeps the processes of the one-machine network running, and answers `guqiao dev`."""

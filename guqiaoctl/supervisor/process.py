@@ -1,0 +1,147 @@
+"""One supervised process: start it, watch it, end it, and leave nothing behind.
+
+A child gets SIGTERM when the supervisor dies, however it dies (Linux). Its output goes to a log
+file of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+STOP_GRACE_SECONDS: Final = 8.0
+READY_POLL_SECONDS: Final = 0.05
+RESTARTS_MAX: Final = 5
+RESTART_WINDOW_SECONDS: Final = 60.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class ProcessState(StrEnum):
+    """Where a process stands. HELD: an operator ended it, so it is not started again by itself."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    HELD = "held"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """What to start and how to know that it is ready."""
+
+    name: str
+    arguments: tuple[str, ...]
+    admin_port: int
+    log_file: Path
+
+
+@dataclass(slots=True)
+class ManagedProcess:
+    """A plan and the process that runs it, if one does."""
+
+    plan: ProcessPlan
+    state: ProcessState = ProcessState.STOPPED
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+    last_exit: int | None = None
+    recent_starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX))
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        running = self.process is not None and self.process.returncode is None
+        return self.process.pid if self.process is not None and running else None
+
+    async def start(self, environment: dict[str, str]) -> None:
+        """Start the process; readiness is another matter (`wait_ready`)."""
+        self.plan.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.plan.log_file.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.plan.arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        self.state = ProcessState.STARTING
+        self.starts += 1
+        self.recent_starts.append(time.monotonic())
+
+    async def wait_ready(self, timeout_seconds: float) -> bool:
+        """Wait until the admin port says ready; False when the process ends or the time is over."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline and self.pid is not None:
+            if await is_ready(self.plan.admin_port):
+                self.state = ProcessState.READY
+                return True
+            await asyncio.sleep(READY_POLL_SECONDS)
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and to what it started."""
+        if self.pid is not None:
+            os.killpg(self.pid, number)
+
+    async def stop(self) -> None:
+        """End it: SIGTERM, and SIGKILL after the grace time."""
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_GRACE_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await process.wait()
+
+    def may_restart(self) -> bool:
+        """Whether it has not been started too often lately."""
+        if len(self.recent_starts) < RESTARTS_MAX:
+            return True
+        return time.monotonic() - self.recent_starts[0] > RESTART_WINDOW_SECONDS
+
+    def log_tail(self, lines: int = 5) -> list[str]:
+        """The last lines of its log, for an error that shows its cause."""
+        try:
+            with self.plan.log_file.open("rb") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - 16_384))
+                text = log.read().decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        return text.splitlines()[-lines:]
+
+
+async def is_ready(admin_port: int) -> bool:
+    """Whether the admin port answers /readyz with 200."""
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
+            try:
+                writer.write(
+                    b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
+                await writer.drain()
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before it becomes the program."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

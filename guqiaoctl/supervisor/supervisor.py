@@ -1,0 +1,190 @@
+"""The supervisor: starts the network in order, restarts what falls, holds what an operator ended.
+
+PostgreSQL first, then the replicas together, then the services together. A process that ends by
+itself is started again, at most five times a minute; one that an operator killed or stopped stays
+down until it is started by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from guqiaoctl.supervisor.control import ControlServer
+from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
+
+START_SECONDS_MAX: Final = 90.0
+RESTART_DELAY_SECONDS: Final = 0.5
+
+Report = Callable[[str], None]
+
+
+class StartError(Exception):
+    """A process did not become ready; the text says which, shows its last words and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """The processes in groups; a group starts when the one before it is ready."""
+
+    folder: Path
+    groups: tuple[tuple[ProcessPlan, ...], ...]
+    start_database: Callable[[], Awaitable[None]]
+    stop_database: Callable[[], Awaitable[None]]
+    maintain: Callable[[], Awaitable[None]]
+
+
+class Supervisor:
+    """Runs one `NetworkPlan`. One supervisor a data folder; the caller holds the folder's lock."""
+
+    def __init__(self, plan: NetworkPlan, environment: dict[str, str], report: Report) -> None:
+        self._plan = plan
+        self._environment = environment
+        self._report = report
+        self._processes = {
+            process.name: ManagedProcess(process) for group in plan.groups for process in group
+        }
+        self._ended = asyncio.Event()
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._control = ControlServer(plan.folder / "run", self._answer)
+        self._ready = False
+
+    async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Start everything, stay until `end` is called, stop everything, whatever happens."""
+        (self._plan.folder / "run").mkdir(parents=True, exist_ok=True)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                main = tasks.create_task(self._main(tasks, on_ready))
+                await self._ended.wait()
+                main.cancel()
+                for watcher in self._watchers.values():
+                    watcher.cancel()
+        except* StartError as group:
+            raise group.exceptions[0] from None
+        finally:
+            for watcher in self._watchers.values():
+                watcher.cancel()
+            await self._stop_all()
+
+    def end(self) -> None:
+        """Ask `run` to stop everything and return."""
+        self._ended.set()
+
+    async def _main(
+        self, tasks: asyncio.TaskGroup, on_ready: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        await self._control.open()
+        began = time.monotonic()
+        await self._plan.start_database()
+        self._report(f"postgres ready ({time.monotonic() - began:.1f} s)")
+        for group in self._plan.groups:
+            await self._start_group(tasks, group, began)
+        self._ready = True
+        maintenance = tasks.create_task(self._plan.maintain())
+        self._watchers["maintenance"] = maintenance
+        if on_ready is not None:
+            await on_ready()
+
+    async def _start_group(
+        self, tasks: asyncio.TaskGroup, group: tuple[ProcessPlan, ...], began: float
+    ) -> None:
+        for plan in group:
+            await self._processes[plan.name].start(self._environment)
+            self._watchers[plan.name] = tasks.create_task(self._watch(self._processes[plan.name]))
+        for plan in group:
+            process = self._processes[plan.name]
+            if not await process.wait_ready(START_SECONDS_MAX):
+                raise StartError(_why_not_ready(process))
+            self._report(f"{plan.name} ready ({time.monotonic() - began:.1f} s)")
+
+    async def _watch(self, managed: ManagedProcess) -> None:
+        """Start a process again when it ends by itself."""
+        while managed.process is not None:
+            managed.last_exit = await managed.process.wait()
+            if managed.state is ProcessState.HELD or self._ended.is_set():
+                return
+            if not self._ready or not managed.may_restart():
+                managed.state = ProcessState.FAILED
+                return
+            self._report(f"{managed.plan.name} ended ({managed.last_exit}), starting it again")
+            await asyncio.sleep(RESTART_DELAY_SECONDS)
+            await managed.start(self._environment)
+            await managed.wait_ready(START_SECONDS_MAX)
+
+    async def _stop_all(self) -> None:
+        for group in reversed(self._plan.groups):
+            await asyncio.gather(*(self._processes[plan.name].stop() for plan in group))
+        await self._plan.stop_database()
+        await self._control.close()
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("command"):
+            case "status":
+                return self._status()
+            case "down":
+                self.end()
+                return {"ok": True}
+            case "kill" | "stop" | "start" as command:
+                return await self._one(command, str(request.get("process", "")))
+        return {"error": f"no command {request.get('command')!r}"}
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "ready": self._ready,
+            "pid": os.getpid(),
+            "processes": [
+                {
+                    "name": name,
+                    "state": process.state,
+                    "pid": process.pid,
+                    "starts": process.starts,
+                    "last_exit": process.last_exit,
+                }
+                for name, process in self._processes.items()
+            ],
+        }
+
+    async def _one(self, command: str, name: str) -> dict[str, Any]:
+        managed = self._processes.get(name)
+        if managed is None:
+            return {"error": f"no process {name!r}", "known": sorted(self._processes)}
+        if command == "start":
+            return await self._start_one(managed)
+        if managed.pid is None:
+            return {"error": f"{name} does not run", "state": managed.state}
+        managed.state = ProcessState.HELD
+        if command == "kill":
+            managed.signal(signal.SIGKILL)
+            assert managed.process is not None
+            await managed.process.wait()
+        else:
+            await managed.stop()
+        return {"ok": True, "state": managed.state}
+
+    async def _start_one(self, managed: ManagedProcess) -> dict[str, Any]:
+        if managed.pid is not None:
+            return {"error": f"{managed.plan.name} runs already", "state": managed.state}
+        await managed.start(self._environment)
+        ready = await managed.wait_ready(START_SECONDS_MAX / 2)
+        old = self._watchers.get(managed.plan.name)
+        if old is None or old.done():
+            # The group's task group owns only the watchers made at start; this one ends with `run`.
+            self._watchers[managed.plan.name] = asyncio.ensure_future(self._watch(managed))
+        if not ready:
+            return {"error": _why_not_ready(managed), "state": managed.state}
+        return {"ok": True, "state": managed.state}
+
+
+def _why_not_ready(managed: ManagedProcess) -> str:
+    name, tail = managed.plan.name, "\n".join(f"    {line[:400]}" for line in managed.log_tail())
+    if managed.pid is None:
+        cause = f"{name} ended at start (exit {managed.process and managed.process.returncode})"
+    else:
+        cause = f"{name} was not ready within {START_SECONDS_MAX:.0f} s"
+    return f"{cause}. Its last words, from {managed.plan.log_file.name}:\n{tail}"

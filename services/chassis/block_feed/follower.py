@@ -1,0 +1,97 @@
+"""Follows the certified blocks of one chain and applies each exactly once in effect (reliability
+D4).
+
+The block's rows and its position commit together. A repetition is ignored, a gap or a block that
+does not link to the last one applied stops the projection until the feed is right again: rows are
+never made from a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from guqiao.consensus.v1 import consensus_events_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.client.events import BLOCK_TOPIC
+from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import Verify
+from services.chassis.bus.consumer import subscribe
+from services.chassis.bus.port import Bus, BusEvent, PoisonError, TransientError
+from services.chassis.postgres import Connection, Pool, migrate
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+Apply = Callable[[Connection, VerifiedBlock], Awaitable[None]]
+
+
+async def migrate_follower(connection: Connection) -> None:
+    """Bring the table of positions up to date."""
+    await migrate(connection, "block_feed", MIGRATIONS)
+
+
+async def follow_blocks(
+    bus: Bus, pool: Pool, *, group: str, trust: ChainTrust, verify: Verify, apply: Apply
+) -> None:
+    """Apply every certified block of the chain, in order, until cancelled."""
+
+    async def handle(connection: Connection, event: BusEvent) -> None:
+        block = _verified(event, trust, verify)
+        if block is not None and await _is_next(connection, block):
+            await apply(connection, block)
+            await _advance(connection, block)
+
+    await subscribe(bus, group=group, topics=[BLOCK_TOPIC], pool=pool, handler=handle)
+
+
+async def projected_height(connection: Connection, chain_id: str) -> int:
+    """The height up to which this database follows the chain; 0 before the first block."""
+    height = await connection.fetchval(
+        "SELECT height FROM projected_blocks WHERE chain_id = $1", chain_id
+    )
+    return int(height or 0)
+
+
+def _verified(event: BusEvent, trust: ChainTrust, verify: Verify) -> VerifiedBlock | None:
+    try:
+        message = consensus_events_pb2.BlockCertified.FromString(event.payload)
+    except DecodeError as error:
+        raise PoisonError(f"{event.event_id} is no BlockCertified") from error
+    if message.chain_id != trust.chain_id:
+        return None
+    try:
+        return verify_block(message.block, trust.replica_set, verify)
+    except ProofError as error:
+        raise PoisonError(f"{event.event_id}: {error}") from error
+
+
+async def _is_next(connection: Connection, block: VerifiedBlock) -> bool:
+    row = await connection.fetchrow(
+        "SELECT height, header_hash FROM projected_blocks WHERE chain_id = $1 FOR UPDATE",
+        block.header.chain_id,
+    )
+    height = int(row["height"]) if row is not None else 0
+    if block.height <= height:
+        return False
+    if block.height > height + 1:
+        raise TransientError(f"block {block.height} came, {height + 1} was due")
+    if row is not None and block.header.parent != row["header_hash"]:
+        raise PoisonError(f"block {block.height} does not follow the block applied before it")
+    return True
+
+
+async def _advance(connection: Connection, block: VerifiedBlock) -> None:
+    await connection.execute(
+        """
+        INSERT INTO projected_blocks (chain_id, height, header_hash) VALUES ($1, $2, $3)
+        ON CONFLICT (chain_id) DO UPDATE
+            SET height = excluded.height, header_hash = excluded.header_hash
+        """,
+        block.header.chain_id,
+        block.height,
+        block.header.hash(),
+    )

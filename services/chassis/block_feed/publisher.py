@@ -1,0 +1,69 @@
+"""Feeds the certified blocks of one chain into the domain's bus. One publisher at a time a domain.
+
+Any number of processes may offer to publish; a PostgreSQL advisory lock elects one. Its position is
+kept beside the lock; a block published twice after a crash has the same event id, so no consumer
+handles it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Final
+
+import asyncpg
+import structlog
+
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified
+from guqiao_sdk.errors import GuqiaoError
+from services.chassis.bus.port import Bus, Topic, new_event
+from services.chassis.bus.transient import Backoff, is_transient
+from services.chassis.postgres import Connection, Pool
+
+ELECTION_POLL_SECONDS: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
+    """Publish every certified block from where the last publisher stopped, until cancelled."""
+    backoff = Backoff(0.1, 5.0)
+    while True:
+        try:
+            async with pool.acquire() as connection:
+                await _wait_elected(connection, client.chain_id)
+                await bus.ensure_topics([Topic(BLOCK_TOPIC)])
+                await _publish_from(connection, bus, client)
+        except (GuqiaoError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("publisher.interrupted", chain=client.chain_id, error=repr(error))
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("publisher.interrupted", chain=client.chain_id, error=repr(error))
+        await asyncio.sleep(backoff.next_seconds())
+
+
+async def _wait_elected(connection: Connection, chain_id: str) -> None:
+    key = zlib.crc32(f"publisher/{chain_id}".encode())
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+        await asyncio.sleep(ELECTION_POLL_SECONDS)
+
+
+async def _publish_from(connection: Connection, bus: Bus, client: ChainClient) -> None:
+    height = await connection.fetchval(
+        "SELECT height FROM published_blocks WHERE chain_id = $1", client.chain_id
+    )
+    async for block in client.watch_blocks(int(height or 0) + 1):
+        event = block_certified(client.chain_id, block.height, block.message)
+        await bus.publish(
+            [new_event(event.topic, event.key, event.payload, event_id=event.event_id)]
+        )
+        await connection.execute(
+            """
+            INSERT INTO published_blocks (chain_id, height) VALUES ($1, $2)
+            ON CONFLICT (chain_id) DO UPDATE SET height = excluded.height
+            """,
+            client.chain_id,
+            block.height,
+        )

@@ -1,0 +1,47 @@
+"""Links under national cryptography: asyncio streams over RFC 8998 TLS 1.3 with SM2 certificates.
+
+Both ends show a certificate, and both are judged: chain, validity, revocation, and the identity
+that the caller pinned. A link that could not be judged does not exist.
+"""
+
+from services.chassis.gm_tls.endpoints import GmServer, open_connection, start_server
+from services.chassis.gm_tls.errors import (
+    FrameTooLargeError,
+    GmTlsError,
+    GmTlsSetupError,
+    IdleTimeoutError,
+    LinkBrokenError,
+    LinkCutError,
+    LinkRefusal,
+    PeerRefusedError,
+    Refusal,
+    RefusedByPeerError,
+)
+from services.chassis.gm_tls.frames import FRAME_SIZE_MAX, read_frame, write_frames
+from services.chassis.gm_tls.identity import GmTlsFiles, GmTlsIdentity, log_refusal
+from services.chassis.gm_tls.settings import GmTlsSettings
+from services.chassis.gm_tls.stream import GmStream
+
+__all__ = [
+    "FRAME_SIZE_MAX",
+    "FrameTooLargeError",
+    "GmServer",
+    "GmStream",
+    "GmTlsError",
+    "GmTlsFiles",
+    "GmTlsIdentity",
+    "GmTlsSettings",
+    "GmTlsSetupError",
+    "IdleTimeoutError",
+    "LinkBrokenError",
+    "LinkCutError",
+    "LinkRefusal",
+    "PeerRefusedError",
+    "Refusal",
+    "RefusedByPeerError",
+    "log_refusal",
+    "open_connection",
+    "read_frame",
+    "start_server",
+    "write_frames",
+]

@@ -1,0 +1,218 @@
+"""Who we are on a link and whom we believe: certificate, key, anchors, CRLs, all from files.
+
+Files can be replaced while running: `reload()` takes them all or none, and judges every live link
+again; `watch()` does so by itself, well within the 60 seconds a revoked peer may last. A link is
+cut when its certificate is revoked, expired or no longer vouched for. A CRL that merely went stale
+refuses every new link but cuts none, with a warning each time: an overdue CRL must not stop a
+whole chain in one second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+from weakref import WeakSet
+
+import structlog
+from cryptography import x509
+
+from guqiao_sdk.gm.certificates import (
+    CertificateInfo,
+    CertificateMalformedError,
+    CertificateRefusedError,
+    RefusalReason,
+    TrustAnchors,
+    parse_certificate,
+)
+from guqiao_sdk.gm.certificates.info import load_certificate
+from guqiao_sdk.gm.errors import GmError
+from guqiao_sdk.gm.keyfile import read_guarded
+from guqiao_sdk.gm.sm3 import sm3
+from services.chassis.gm_tls.engine import TlsEngine, make_context
+from services.chassis.gm_tls.errors import GmTlsSetupError, LinkRefusal, Refusal
+
+WATCH_INTERVAL_SECONDS: Final = 10.0
+# Cutting many links at once must not stall the loop: judged so many at a time.
+JUDGE_BATCH_SIZE: Final = 32
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GmTlsFiles:
+    """Where the parts of an identity are. All PEM; the key is readable by its owner only."""
+
+    certificate: Path
+    private_key: Path
+    ca_certificates: tuple[Path, ...]
+    crls: tuple[Path, ...]
+
+
+class JudgedLink(Protocol):
+    """What a live link offers to the judge."""
+
+    @property
+    def address(self) -> str:
+        """Where the peer is."""
+
+    @property
+    def peer_certificate(self) -> CertificateInfo:
+        """What the peer showed."""
+
+    def cut(self, reason: str) -> None:
+        """End the link at once."""
+
+
+def log_refusal(refusal: Refusal) -> None:
+    """Tell the log: the default for `on_refusal`."""
+    _log.warning(
+        "gm_tls.peer_refused",
+        address=refusal.address,
+        identity=refusal.identity,
+        reason=refusal.reason,
+        detail=refusal.detail,
+    )
+
+
+class GmTlsIdentity:
+    """Our end of every link of this process. Used from one event loop."""
+
+    def __init__(
+        self, files: GmTlsFiles, *, on_refusal: Callable[[Refusal], None] = log_refusal
+    ) -> None:
+        """Read the files, or raise `GmTlsSetupError` or another `GmError` that names the fault."""
+        self._files: Final = files
+        self._links: Final[WeakSet[JudgedLink]] = WeakSet()
+        self._info: CertificateInfo | None = None
+        self.on_refusal: Final = on_refusal
+        self._take(self._read())
+
+    @property
+    def name(self) -> str:
+        """Our own identity, as peers pin it."""
+        assert self.info.identity is not None
+        return self.info.identity
+
+    @property
+    def info(self) -> CertificateInfo:
+        """Our own certificate."""
+        assert self._info is not None, "set when the files were first read"
+        return self._info
+
+    def engine(self, *, is_server: bool) -> TlsEngine:
+        """Return a fresh TLS connection under the files last read."""
+        return TlsEngine(self._context, is_server=is_server)
+
+    def add_link(self, link: JudgedLink) -> None:
+        """Have `link` judged again whenever the files change. Forgotten when it is gone."""
+        self._links.add(link)
+
+    def remove_link(self, link: JudgedLink) -> None:
+        """Stop judging `link`."""
+        self._links.discard(link)
+
+    def reload(self) -> int:
+        """Read the files again and judge every live link; return how many were cut.
+
+        If any file is wrong nothing changes, and the error says which.
+        """
+        self._take(self._read())
+        return self.judge_links()
+
+    def judge_links(self, at: datetime | None = None) -> int:
+        """Cut the live links whose certificate is not good then (or now); return how many."""
+        moment = at or datetime.now(UTC)
+        return sum(self._judge(link, moment) for link in list(self._links))
+
+    async def watch(self, interval_seconds: float = WATCH_INTERVAL_SECONDS) -> None:
+        """Reload when a file changes, and judge live links, until cancelled. One task a process."""
+        assert interval_seconds < 60, "a revoked peer lasts 60 seconds at most"
+        while True:
+            await asyncio.sleep(interval_seconds)
+            try:
+                fresh = self._read()
+                if sm3(b"".join(fresh)) != self._digest:
+                    self._take(fresh)
+                    _log.info("gm_tls.identity_reloaded", identity=self.name)
+            except GmError as error:
+                _log.error("gm_tls.reload_refused", code=error.code, detail=error.en, zh=error.zh)
+            now = datetime.now(UTC)
+            for count, link in enumerate(list(self._links), start=1):
+                self._judge(link, now)
+                if count % JUDGE_BATCH_SIZE == 0:
+                    await asyncio.sleep(0)
+
+    def _judge(self, link: JudgedLink, now: datetime) -> bool:
+        info = link.peer_certificate
+        reason = self._reason_against(info, now)
+        if reason is None:
+            return False
+        detail = "live link cut" if reason is not RefusalReason.CRL_STALE else "live link kept"
+        self.on_refusal(Refusal(link.address, info.identity, reason, detail))
+        if reason is RefusalReason.CRL_STALE:
+            return False
+        link.cut(reason)
+        return True
+
+    def _reason_against(self, info: CertificateInfo, now: datetime) -> str | None:
+        try:
+            self._anchors.verify(x509.load_der_x509_certificate(info.der), now)
+        except CertificateRefusedError as error:
+            if error.reason is not RefusalReason.CRL_STALE:
+                return error.reason
+            # OpenSSL looks no further than the stale list; what it says of revocation still holds.
+            if now > info.not_after:
+                return RefusalReason.EXPIRED
+            revoked = self._anchors.lists_as_revoked(info)
+            return RefusalReason.REVOKED if revoked else RefusalReason.CRL_STALE
+        except CertificateMalformedError:
+            return LinkRefusal.CERTIFICATE_MALFORMED
+        return None
+
+    def _read(self) -> tuple[bytes, ...]:
+        files = self._files
+        return (
+            _read_public(files.certificate),
+            read_guarded(files.private_key),
+            *(_read_public(path) for path in (*files.ca_certificates, *files.crls)),
+        )
+
+    def _take(self, contents: Sequence[bytes]) -> None:
+        certificate, key, *rest = contents
+        split = len(self._files.ca_certificates)
+        anchors = TrustAnchors(rest[:split], rest[split:])
+        info = parse_certificate(certificate)
+        if info.identity is None or info.is_authority:
+            raise GmTlsSetupError(
+                f"{self._files.certificate.name} names no replica or service",
+                f"{self._files.certificate.name} 未包含副本或服务身份",
+            )
+        if self._info is not None and self._info.identity != info.identity:
+            raise GmTlsSetupError(
+                f"the new certificate names {info.identity} instead of {self._info.identity}",
+                f"新证书的身份是 {info.identity},而不是 {self._info.identity}",
+            )
+        context = make_context(certificate, key, anchors)
+        self._anchors, self._context, self._info = anchors, context, info
+        self._digest = sm3(b"".join(contents))
+        self._warn_of_ourselves(certificate)
+
+    def _warn_of_ourselves(self, certificate: bytes) -> None:
+        try:
+            self._anchors.verify(load_certificate(certificate), datetime.now(UTC))
+        except CertificateRefusedError as error:
+            _log.warning("gm_tls.own_certificate_refused", reason=error.reason, detail=error.en)
+
+
+def _read_public(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        text = error.strerror or type(error).__name__
+        raise GmTlsSetupError(
+            f"{path.name} cannot be read ({text})", f"无法读取 {path.name}({text})"
+        ) from error

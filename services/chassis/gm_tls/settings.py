@@ -1,0 +1,22 @@
+"""The bounds of a link, each with its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GmTlsSettings:
+    """Time and memory that a link may take. None means no bound on that time."""
+
+    handshake_timeout_seconds: float = 10.0
+    # How long a read may wait for the first byte.
+    idle_read_timeout_seconds: float | None = None
+    # How long a peer may leave our data unread before the link counts as broken.
+    write_stall_timeout_seconds: float | None = 60.0
+    close_timeout_seconds: float = 5.0
+    read_buffer_size_max: int = 1024 * 1024
+    write_buffer_size_max: int = 1024 * 1024
+    # A server's links in all, and those of them that are still shaking hands.
+    links_max: int = 1024
+    handshakes_max: int = 128

@@ -1,0 +1,165 @@
+"""What stands between the wire and every handler: who asks, may they, is it recorded.
+
+The order is cheap first: connection, size, form, time, key, signature, nonce, rate, role. The
+message is parsed only after all of it held. A call is let through only after its audit record was
+taken; a refusal is recorded as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from grpc.aio import ServicerContext
+
+from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.signing import RequestStamp
+from services.chassis.errors import ForbiddenError, ServiceError, TooLargeError, UnavailableError
+from services.chassis.grpc_server.identity import Caller
+from services.chassis.grpc_server.limits import ServerLimits
+from services.chassis.grpc_server.policy import Policy
+from services.chassis.grpc_server.ports import (
+    AuditRecord,
+    AuditSink,
+    Decision,
+    KeyRecord,
+    PeerLookup,
+)
+from services.chassis.grpc_server.rate import RateLimiter
+from services.chassis.grpc_server.request_signature import SignatureVerifier, read_signature
+
+KEY_RECHECK_MS: Final = 30_000
+
+_logger = structlog.get_logger("grpc")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on its way in; `stamp`, `key` and `identity` are known once it is admitted."""
+
+    method: str
+    context: ServicerContext[Any, Any]
+    policy: Policy | None  # None: an unsigned method, in development only.
+    trace_id: str
+    stamp: RequestStamp | None = None
+    key: KeyRecord | None = None
+    identity: Caller | None = None
+    key_checked_ms: int = field(default=0)
+
+    @property
+    def metadata(self) -> list[tuple[str, str | bytes]]:
+        """The call's metadata as pairs."""
+        return [(str(key), value) for key, value in self.context.invocation_metadata() or ()]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Admits or refuses calls to one audience."""
+
+    verifier: SignatureVerifier
+    audit: AuditSink
+    peers: PeerLookup | None
+    limiter: RateLimiter
+    limits: ServerLimits
+    now_ms: Callable[[], int]
+
+    async def admit(self, call: Call, message: bytes) -> None:
+        """Let the call in and set `call.identity`, or raise why not; both are recorded."""
+        try:
+            await self._check(call, message)
+        except ServiceError as error:
+            await self._record_refusal(call, message, error.code)
+            raise
+        try:
+            await self.audit.record(self._record(call, message, Decision.ALLOWED, ""))
+        except Exception as error:
+            _logger.error("audit.failed", method=call.method, exc_info=error)
+            raise UnavailableError("AUDIT_UNAVAILABLE") from error
+
+    def check_size(self, policy: Policy | None, message: bytes) -> None:
+        """Refuse a message above the method's limit."""
+        size_max = self.limits.message_bytes_max
+        if policy is not None and policy.message_bytes_max is not None:
+            size_max = min(size_max, policy.message_bytes_max)
+        if len(message) > size_max:
+            raise TooLargeError("REQUEST_TOO_LARGE", size=len(message), size_max=size_max)
+
+    def open_item(self, call: Call, sealed: bytes, counter: int) -> bytes:
+        """The message inside one item of a signed stream."""
+        assert call.stamp is not None, "items follow the opening"
+        assert call.key is not None, "items follow the opening"
+        return self.verifier.open_item(
+            sealed, method=call.method, stamp=call.stamp, key=call.key, counter=counter
+        )
+
+    async def recheck_key(self, call: Call) -> None:
+        """Cut a long stream whose key was revoked or expired meanwhile; asked at most every
+        `KEY_RECHECK_MS`.
+        """
+        now_ms = self.now_ms()
+        if call.stamp is None or now_ms - call.key_checked_ms < KEY_RECHECK_MS:
+            return
+        call.key = await self.verifier.find_key(call.stamp, now_ms)
+        call.key_checked_ms = now_ms
+
+    async def record_unknown_method(self, call: Call) -> None:
+        """Keep a record of a call to a method that does not exist."""
+        await self._record_refusal(call, b"", "METHOD_UNKNOWN")
+
+    async def _check(self, call: Call, message: bytes) -> None:
+        organisation = await self._peer_organisation(call)
+        self.check_size(call.policy, message)
+        if call.policy is None:
+            return
+        request = read_signature(call.metadata)
+        call.stamp = request.stamp
+        now_ms = self.now_ms()
+        key = await self.verifier.verify(
+            request, method=call.method, message=message, now_ms=now_ms
+        )
+        call.key, call.key_checked_ms = key, now_ms
+        call.identity = Caller(request.stamp.did, request.stamp.key_id, key.organisation, key.roles)
+        if organisation is not None and organisation != key.organisation:
+            raise ForbiddenError("ORGANISATION_MISMATCH", organisation=key.organisation)
+        self.limiter.take(request.stamp.did, now_ms)
+        if not call.policy.allows(key.roles):
+            raise ForbiddenError("ROLE_MISSING", roles=", ".join(sorted(call.policy.roles)))
+
+    async def _peer_organisation(self, call: Call) -> str | None:
+        """The organisation behind the tunnel's certificate; None when no tunnel is configured."""
+        if self.peers is None:
+            return None
+        port = call.context.peer().rpartition(":")[2]
+        organisation = await self.peers.organisation_of(int(port)) if port.isdecimal() else None
+        if organisation is None:
+            raise ForbiddenError("PEER_UNKNOWN")
+        return organisation
+
+    async def _record_refusal(self, call: Call, message: bytes, code: str) -> None:
+        try:
+            await self.audit.record(self._record(call, message, Decision.REFUSED, code))
+        except Exception as error:
+            # The call is refused all the same; what must not happen is that nobody learns of the
+            # lost record.
+            _logger.error("audit.failed", method=call.method, code=code, exc_info=error)
+
+    def _record(self, call: Call, message: bytes, decision: Decision, code: str) -> AuditRecord:
+        identity = call.identity
+        return AuditRecord(
+            time_ms=self.now_ms(),
+            domain=self.verifier.audience.domain,
+            service=self.verifier.audience.service,
+            method=call.method,
+            decision=decision,
+            code=code,
+            # Until the signature held, the DID is only what somebody claims.
+            did=call.stamp.did if call.stamp else "",
+            key_id=call.stamp.key_id if call.stamp else "",
+            organisation=identity.organisation if identity else "",
+            roles=tuple(sorted(identity.roles)) if identity else (),
+            peer=call.context.peer(),
+            request_digest=sm3(message).hex(),
+            trace_id=call.trace_id,
+        )

@@ -1,0 +1,185 @@
+"""Nonces in a file: for processes without a database, such as a replica's client port.
+
+One line a nonce (expiry, digest of DID and nonce), appended and synced before `remember` answers;
+calls that wait at the same time share one fsync. A torn last line was never acknowledged and is
+cut off; any other damage refuses to open. After a failed write or fsync nothing is known about the
+file, so the store refuses everything until the process starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Self
+
+from guqiao_sdk.proof.canonical import digest
+from guqiao_sdk.signing import system_time_ms
+from services.chassis.errors import ExhaustedError, FailedPreconditionError, UnavailableError
+
+LIVE_NONCES_MAX: Final = 1_000_000
+COMPACT_LINES_MIN: Final = 10_000
+NONCE_TAG: Final = "guqiao/nonce/1"
+
+_LINE: Final = re.compile(rb"([0-9]{1,16}) ([0-9a-f]{64})")
+
+
+class NonceFileError(Exception):
+    """The nonce file is damaged, and not only at its very end."""
+
+    def __init__(self, path: Path, line: int) -> None:
+        super().__init__(
+            f"line {line} of the nonce file {path} is damaged: restore it, or stop the service for "
+            "10 minutes and remove it (by then every nonce in it has expired)"
+        )
+        self.path = path
+        self.line = line
+
+
+class FileNonceStore:
+    """A `NonceStore` over one append-only file, held by one process at a time."""
+
+    def __init__(self, path: Path, now_ms: Callable[[], int] = system_time_ms) -> None:
+        self._path = path
+        self._now_ms = now_ms
+        self._expiry_by_key: dict[str, int] = {}
+        self._waiting: list[bytes] = []
+        self._broken = False
+        self._lines = 0
+        self._lock_file = _lock(path)
+        try:
+            self._expiry_by_key = _load(path)
+            self._forget_expired()
+            self._rewrite(list(self._expiry_by_key.items()))
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        # One thread, so that writes keep their order whatever happens to the calls that wait for
+        # them.
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nonces")
+
+    def close(self) -> None:
+        """Finish what was begun and let go of the file."""
+        self._writer.shutdown(wait=True)
+        os.close(self._file)
+        os.close(self._lock_file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def remember(self, did: str, nonce: str, expires_at_ms: int) -> bool:
+        """True the first time, once it is on disk; False ever after."""
+        self._check_usable()
+        key = digest(NONCE_TAG, did.encode(), nonce.encode()).hex()
+        if key in self._expiry_by_key:
+            return False
+        if len(self._expiry_by_key) >= LIVE_NONCES_MAX:
+            self._forget_expired()
+            if len(self._expiry_by_key) >= LIVE_NONCES_MAX:
+                raise ExhaustedError("QUEUE_FULL")
+        self._expiry_by_key[key] = expires_at_ms
+        self._waiting.append(_line(key, expires_at_ms))
+        snapshot = self._snapshot_if_long()
+        written = asyncio.get_running_loop().run_in_executor(self._writer, self._flush, snapshot)
+        # Shielded: a cancelled call does not withdraw a write that others may wait for.
+        await asyncio.shield(written)
+        self._check_usable()
+        return True
+
+    def _check_usable(self) -> None:
+        if self._broken:
+            raise UnavailableError("DISK_FULL", path=self._path.name)
+
+    def _snapshot_if_long(self) -> list[tuple[str, int]] | None:
+        if self._lines < max(COMPACT_LINES_MIN, 2 * len(self._expiry_by_key)):
+            return None
+        self._forget_expired()
+        if self._lines < 2 * len(self._expiry_by_key):
+            return None
+        self._lines = 0  # Asked for once; the rewrite counts anew.
+        return list(self._expiry_by_key.items())
+
+    def _flush(self, snapshot: list[tuple[str, int]] | None) -> None:
+        """Runs in the writer thread: write all that waits with one fsync. The call before may have
+        taken ours along.
+        """
+        lines, self._waiting = self._waiting, []
+        if self._broken or not (lines or snapshot):
+            return
+        try:
+            if snapshot is not None:
+                os.close(self._file)
+                self._rewrite(snapshot)
+            _write_all(self._file, b"".join(lines))
+            os.fsync(self._file)
+            self._lines += len(lines)
+        except OSError:
+            self._broken = True
+
+    def _forget_expired(self) -> None:
+        now_ms = self._now_ms()
+        for key in [key for key, expiry in self._expiry_by_key.items() if expiry < now_ms]:
+            del self._expiry_by_key[key]
+
+    def _rewrite(self, entries: list[tuple[str, int]]) -> None:
+        """Replace the file by one that holds `entries`, durably, and open it for appending."""
+        replacement = self._path.with_suffix(".new")
+        file = os.open(replacement, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            _write_all(file, b"".join(_line(key, expiry) for key, expiry in entries))
+            os.fsync(file)
+            replacement.replace(self._path)
+            _sync_folder(self._path.parent)
+        except BaseException:
+            os.close(file)
+            raise
+        self._file = file
+        self._lines = len(entries)
+
+
+def _line(key: str, expires_at_ms: int) -> bytes:
+    return f"{expires_at_ms} {key}\n".encode()
+
+
+def _load(path: Path) -> dict[str, int]:
+    if not path.exists():
+        return {}
+    *lines, _torn = path.read_bytes().split(b"\n")
+    entries = {}
+    for number, line in enumerate(lines, start=1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise NonceFileError(path, number)
+        entries[match[2].decode()] = int(match[1])
+    return entries
+
+
+def _lock(path: Path) -> int:
+    file = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise FailedPreconditionError("DATA_FOLDER_IN_USE", path=str(path.parent)) from None
+    return file
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

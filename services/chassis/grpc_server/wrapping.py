@@ -1,0 +1,254 @@
+"""Wraps a method's handler: guard first, then parse, then the handler under a deadline; errors
+become rich statuses.
+
+gRPC hands over the raw message bytes (the wrapped handler has no deserializer), because the
+signature covers the bytes as received. All four kinds of call are wrapped as coroutines; handlers
+may be coroutines or async generators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+import structlog
+from grpc.aio import AbortError, ServicerContext
+from opentelemetry import trace
+from prometheus_client import Histogram
+
+from services.chassis.errors import (
+    DeadlineError,
+    InvalidError,
+    ServiceError,
+    UnimplementedError,
+)
+from services.chassis.grpc_server.grpc_errors import (
+    STATUS_METADATA_KEY,
+    grpc_code,
+    to_rpc_status,
+)
+from services.chassis.grpc_server.guard import Call, Guard
+from services.chassis.grpc_server.identity import calling_as
+from services.chassis.grpc_server.policy import Policy, StreamItems
+from services.chassis.grpc_tracing import server_span
+from services.chassis.telemetry import current_trace_id
+
+Context: TypeAlias = ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+T = TypeVar("T")
+
+_logger = structlog.get_logger("grpc")
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """Wraps the handlers of one server."""
+
+    guard: Guard
+    tracer: trace.Tracer
+    duration: Histogram
+
+    def wrap(self, method: str, handler: Handler, policy: Policy | None) -> Handler:
+        """The guarded form of `handler`."""
+        wrapped = _Wrapped(self, method, handler, policy)
+        serializer = handler.response_serializer
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(wrapped.stream_stream, None, serializer)
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(wrapped.stream_unary, None, serializer)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(wrapped.unary_stream, None, serializer)
+        return grpc.unary_unary_rpc_method_handler(wrapped.unary_unary, None, serializer)
+
+    def unknown(self, method: str) -> Handler:
+        """A handler that refuses a method that does not exist, whatever its kind."""
+
+        async def refuse(_requests: object, context: Context) -> None:
+            async def work(call: Call) -> None:
+                await self.guard.record_unknown_method(call)
+                raise UnimplementedError("METHOD_UNKNOWN", method=method[:200])
+
+            # The name is the caller's: it must not become a metric's label or a span's name.
+            await self.run(
+                "unknown", None, context, self.guard.limits.deadline_default_seconds, work
+            )
+
+        return grpc.stream_stream_rpc_method_handler(refuse, None, None)
+
+    async def run(
+        self,
+        method: str,
+        policy: Policy | None,
+        context: Context,
+        seconds: float,
+        work: Callable[[Call], Awaitable[T]],
+    ) -> T:
+        """Do the work of one call within its deadline, in its span; whatever it raises ends as a
+        status.
+        """
+        started = time.monotonic()
+        code = grpc.StatusCode.OK
+        metadata = [(str(key), value) for key, value in context.invocation_metadata() or ()]
+        with server_span(self.tracer, method, metadata) as span:
+            trace_id = current_trace_id() or uuid.uuid4().hex
+            try:
+                return await _within(seconds, work(Call(method, context, policy, trace_id)))
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            except AbortError:
+                code = context.code()
+                raise
+            except Exception as error:
+                if not isinstance(error, ServiceError):
+                    _logger.error("rpc.failed", method=method, trace_id=trace_id, exc_info=error)
+                status = to_rpc_status(error, trace_id)
+                code = grpc_code(status)
+                span.set_attribute("guqiao.code", getattr(error, "code", "INTERNAL"))
+                await context.abort(
+                    code, status.message, ((STATUS_METADATA_KEY, status.SerializeToString()),)
+                )
+            finally:
+                if code is not grpc.StatusCode.OK:
+                    span.set_status(trace.StatusCode.ERROR)
+                seconds_taken = time.monotonic() - started
+                self.duration.labels(method=method, code=code.name).observe(seconds_taken)
+
+
+async def _within(seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`, or OUTCOME_UNKNOWN when the deadline passes first."""
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            return await work
+    except TimeoutError:
+        if not deadline.expired():
+            raise  # The handler's own: a bug there.
+        raise DeadlineError("OUTCOME_UNKNOWN", seconds=str(seconds)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapped:
+    """One guarded method, in the four shapes that gRPC calls."""
+
+    wrapper: Wrapper
+    method: str
+    handler: Handler
+    policy: Policy | None
+
+    async def unary_unary(self, raw: bytes, context: Context) -> Any:
+        async def work(call: Call) -> Any:
+            request = await self._admitted(call, raw)
+            with self._identity(call):
+                return await self._handle(request, context)
+
+        return await self._run(context, work)
+
+    async def unary_stream(self, raw: bytes, context: Context) -> None:
+        async def work(call: Call) -> None:
+            request = await self._admitted(call, raw)
+            with self._identity(call):
+                await self._respond(call, self._handle(request, context))
+
+        await self._run(context, work)
+
+    async def stream_unary(self, items: AsyncIterator[bytes], context: Context) -> Any:
+        async def work(call: Call) -> Any:
+            await self.wrapper.guard.admit(call, b"")
+            with self._identity(call):
+                return await self._handle(self._items(call, items), context)
+
+        return await self._run(context, work)
+
+    async def stream_stream(self, items: AsyncIterator[bytes], context: Context) -> None:
+        async def work(call: Call) -> None:
+            await self.wrapper.guard.admit(call, b"")
+            with self._identity(call):
+                requests = self._items(call, items)
+                await self._respond(call, self._handle(requests, context))
+
+        await self._run(context, work)
+
+    def _handle(self, request: Any, context: Context) -> Any:
+        """Start the service's own code: a coroutine, or an async generator of responses."""
+        handler = self.handler
+        behaviour: Any = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+        return behaviour(request, context)
+
+    async def _run(self, context: Context, work: Callable[[Call], Awaitable[T]]) -> T:
+        seconds = self._deadline_seconds(context)
+        return await self.wrapper.run(self.method, self.policy, context, seconds, work)
+
+    def _deadline_seconds(self, context: Context) -> float:
+        """The client's deadline where there is one, within ours; ours where there is none."""
+        limits = self.wrapper.guard.limits
+        streaming = self.handler.request_streaming or self.handler.response_streaming
+        longest = limits.stream_deadline_seconds if streaming else limits.deadline_max_seconds
+        imposed = longest if streaming else limits.deadline_default_seconds
+        if self.policy is not None and self.policy.deadline_seconds is not None:
+            longest = imposed = self.policy.deadline_seconds
+        remaining: float | None = context.time_remaining()
+        return imposed if remaining is None else min(remaining, longest)
+
+    def _identity(self, call: Call) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if call.identity is None else calling_as(call.identity)
+
+    async def _admitted(self, call: Call, raw: bytes) -> Any:
+        await self.wrapper.guard.admit(call, raw)
+        return self._parse(raw)
+
+    def _parse(self, raw: bytes) -> Any:
+        if self.handler.request_deserializer is None:
+            return raw
+        try:
+            return self.handler.request_deserializer(raw)
+        except Exception as error:
+            # Whatever a parser raises on signed bytes, the request is what is wrong.
+            raise InvalidError("REQUEST_MALFORMED") from error
+
+    async def _items(self, call: Call, items: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        guard = self.wrapper.guard
+        counter = 0
+        iterator = aiter(items)
+        while True:
+            raw = await self._idle_bounded(anext(iterator, None))
+            if raw is None:
+                return
+            counter += 1
+            await guard.recheck_key(call)
+            if self.policy is not None and self.policy.stream_items is StreamItems.SIGNED:
+                raw = guard.open_item(call, raw, counter)
+            guard.check_size(self.policy, raw)
+            yield self._parse(raw)
+
+    async def _respond(self, call: Call, responses: Any) -> None:
+        """Send what the handler streams; a handler that writes to the context itself is only
+        awaited.
+        """
+        if not hasattr(responses, "__aiter__"):
+            await responses
+            return
+        async with contextlib.aclosing(responses):
+            async for response in responses:
+                await self.wrapper.guard.recheck_key(call)
+                await self._idle_bounded(call.context.write(response))
+
+    async def _idle_bounded(self, step: Awaitable[T]) -> T:
+        seconds = self.wrapper.guard.limits.stream_idle_seconds
+        try:
+            async with asyncio.timeout(seconds) as idle:
+                return await step
+        except TimeoutError:
+            if not idle.expired():
+                raise
+            raise DeadlineError("STREAM_IDLE", seconds=str(seconds)) from None

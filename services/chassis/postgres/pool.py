@@ -1,0 +1,43 @@
+"""Connections and pools: one alias each, so that stores and handlers need not know asyncpg's kinds.
+
+A pool hands out proxies and `asyncpg.connect` connections; a store function takes either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import asyncpg
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+IDLE_SECONDS_MAX: Final = 300.0
+
+
+class PostgresSettings(BaseModel):
+    """Where a database is and how many connections a process may hold to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: SecretStr
+    connections_min: int = Field(default=1, ge=0)
+    connections_max: int = Field(default=5, ge=1, le=50)
+    connect_timeout_seconds: float = Field(default=5.0, gt=0)
+    command_timeout_seconds: float = Field(default=30.0, gt=0)
+
+
+def open_pool(settings: PostgresSettings) -> Pool:
+    """A pool to enter: `async with open_pool(settings) as pool`."""
+    return asyncpg.create_pool(
+        settings.url.get_secret_value(),
+        min_size=settings.connections_min,
+        max_size=settings.connections_max,
+        timeout=settings.connect_timeout_seconds,
+        command_timeout=settings.command_timeout_seconds,
+        max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
+    )

@@ -1,0 +1,201 @@
+"""Data objects of the markets on the regulatory chain (JR/T 0314), with their life cycle.
+
+Objects arrive in proven packets only: the contract has no method. Its life cycle is SM-11: version
+0 is created, the next version updates or deletes, and nothing follows a deletion. What breaks the
+form or the life cycle is kept as an exception, and the source chain learns why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.canonical import digest
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.packet import Packet
+from services.consensus.domain.contracts.host import Host, Method, Refusal
+from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
+
+NAME: Final = "objects"
+OBJECT_BYTES_MAX: Final = 240_000
+"""An object and what is kept beside it stay below the chain's limit of one value."""
+
+OBJECT_DEPTH_MAX: Final = 32
+DELETED: Final = "DELETED"
+CURRENT: Final = "CURRENT"
+
+_OBJECT_ID = re.compile(r"([a-z][a-z0-9_-]{0,31}):[a-z][a-z0-9_]{0,31}:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsContract:
+    """`objects` v1: state that only packets write."""
+
+    name: str = NAME
+    version: int = 1
+
+    def methods(self) -> Mapping[str, Method]:
+        """None: no transaction reaches an object but through a proven packet (reliability G28)."""
+        return {}
+
+
+def data_object_digest(value: Json) -> bytes:
+    """The digest of a data object: SM3 of its tagged canonical JSON, 32 bytes."""
+    return digest("guqiao/data-object/1", canonical_json(value))
+
+
+def record_object(host: Host, packet: Packet, source_height: int) -> dict[str, Json]:
+    """Keep the packet's object and return its acknowledgement, or refuse."""
+    value = _parse(packet.payload)
+    header = read_object(value)
+    transaction_id = _source_transaction(header.object_id, packet.source, header.source_chain)
+    snapshot = _next_snapshot(host, header, value)
+    object_digest = data_object_digest(value).hex()
+    facts: dict[str, Json] = {
+        "object_id": header.object_id,
+        "version": header.version,
+        "digest": object_digest,
+        "transaction_id": transaction_id,
+    }
+    origin: dict[str, Json] = {
+        "source": packet.source,
+        "source_height": source_height,
+        "sequence": packet.sequence,
+        "received_height": host.height(),
+        "received_transaction_id": host.transaction_id(),
+    }
+    host.put(_version_key(header.object_id, header.version), {**facts, **origin, "object": value})
+    if snapshot is not None:
+        host.put(_snapshot_key(header.object_id), snapshot)
+    status = DELETED if header.operation == "delete" else CURRENT
+    host.put(_latest_key(header.object_id), {"version": header.version, "status": status})
+    kind: dict[str, Json] = {"type": header.content_type, "operation": header.operation}
+    host.emit("object.recorded", {**facts, **origin, **kind})
+    return {"code": "", **facts}
+
+
+def record_exception(
+    host: Host, packet: Packet, source_height: int, refusal: Refusal
+) -> dict[str, Json]:
+    """Keep why an object was refused (SM-11's exception log); return the error acknowledgement."""
+    exception: dict[str, Json] = {
+        "code": refusal.code,
+        "detail": dict(refusal.fields),
+        "source": packet.source,
+        "source_height": source_height,
+        "sequence": packet.sequence,
+        "commitment": packet.commitment().hex(),
+        "received_height": host.height(),
+        "received_transaction_id": host.transaction_id(),
+    }
+    host.put(f"exception/{packet.source}/{packet.port}/{packet.sequence:020d}", exception)
+    host.emit("object.refused", exception)
+    return {
+        "code": refusal.code,
+        "detail": dict(refusal.fields),
+        "object_id": None,
+        "version": None,
+        "digest": None,
+        "transaction_id": None,
+    }
+
+
+def _parse(payload: bytes) -> dict[str, Json]:
+    try:
+        value = parse_json_strict(payload, depth_max=OBJECT_DEPTH_MAX, size_max=OBJECT_BYTES_MAX)
+    except JsonError as error:
+        raise Refusal("SCHEMA_FAILED", field="payload", fault=str(error)) from error
+    if not isinstance(value, dict):
+        raise Refusal("SCHEMA_FAILED", field="payload", fault="not an object")
+    return value
+
+
+def _source_transaction(object_id: str, source: str, stated_source: str | None) -> str:
+    """Return the operation's transaction, which the object's id names beside its chain.
+
+    The chain that proved the packet is the source; whatever names another is refused (G2-19-4).
+    """
+    match = _OBJECT_ID.fullmatch(object_id)
+    if match is None:
+        raise Refusal("SOURCE_MISSING", object_id=object_id, source=source)
+    if match[1] != source or stated_source not in (None, source):
+        raise Refusal("SOURCE_MISSING", object_id=object_id, source=source, stated=stated_source)
+    return match[2]
+
+
+def _next_snapshot(host: Host, header: ObjectHeader, value: Mapping[str, Json]) -> Json:
+    """Check the life cycle; return the merged body where an update makes one."""
+    latest = host.get(_latest_key(header.object_id))
+    body = value["body"]
+    assert isinstance(body, dict)
+    if latest is None:
+        _require(header, header.operation == "create" and header.version == 0, "ABSENT", None)
+        return None
+    assert isinstance(latest, dict)
+    version = latest["version"]
+    assert isinstance(version, int)
+    follows = header.operation in ("update", "delete") and header.version == version + 1
+    allowed = follows and latest["status"] == CURRENT
+    _require(header, allowed, str(latest["status"]), version)
+    if header.operation == "delete":
+        return None
+    merged = _merge(_body_of(host, header.object_id, version), body)
+    if not merged:
+        raise Refusal("SCHEMA_FAILED", field="body", fault="the update leaves nothing")
+    if len(canonical_json(merged)) > OBJECT_BYTES_MAX:
+        raise Refusal(
+            "SCHEMA_FAILED", field="body", fault=f"merged, more than {OBJECT_BYTES_MAX} bytes"
+        )
+    return merged
+
+
+def _require(header: ObjectHeader, allowed: bool, state: str, version: int | None) -> None:
+    if not allowed:
+        raise Refusal(
+            "ILLEGAL_TRANSITION",
+            object_id=header.object_id,
+            state=state,
+            version=version,
+            event=f"{header.operation} version {header.version}",
+        )
+
+
+def _body_of(host: Host, object_id: str, version: int) -> dict[str, Json]:
+    """The merged body so far: until the first update, that of the created object."""
+    body = host.get(_snapshot_key(object_id))
+    if body is None:
+        record = host.get(_version_key(object_id, version))
+        assert isinstance(record, dict)
+        stored = record["object"]
+        assert isinstance(stored, dict)
+        body = stored["body"]
+    assert isinstance(body, dict)
+    return body
+
+
+def _merge(body: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:
+    """Merge an incremental body; null deletes. Depth is bounded by the parser."""
+    merged = dict(body)
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, dict):
+            before = merged.get(name)
+            merged[name] = _merge(before if isinstance(before, dict) else {}, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _version_key(object_id: str, version: int) -> str:
+    return f"{object_id}/{version}"
+
+
+def _snapshot_key(object_id: str) -> str:
+    return f"{object_id}/snapshot"
+
+
+def _latest_key(object_id: str) -> str:
+    return f"{object_id}/latest"

@@ -1,0 +1,1 @@
+"""One module an operation: its body, its checks in order, its effect."""

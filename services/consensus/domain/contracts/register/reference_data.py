@@ -1,0 +1,225 @@
+"""Reference data: what the rules look up, put on the chain by the market's own institutions.
+
+A row that is already there with the same value changes nothing; another value for the same
+reference is `REFERENCE_CONFLICT`. Investor rows hold no name and no number of a natural person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.json_values import Json
+from services.consensus.domain.contracts.register import roles, state, trading_days
+from services.consensus.domain.contracts.register.members import Members
+
+ROWS_MAX: Final = 200
+"""Rows in one chunk."""
+
+PREFIXES_MAX: Final = 100
+NATURES_MAX: Final = 200
+EVENT_KEYS_MAX: Final = 100
+DAYS_IN_YEAR_MAX: Final = 366
+NAME_LENGTH_MAX: Final = 256
+
+FORMS: Final = ("joint_stock", "limited")
+SUITABILITIES: Final = ("QUALIFIED", "EXEMPT", "NOT_QUALIFIED")
+ID_TYPES: Final = {"Q": "resident_id", "R": "uscc", "S": "product_record"}
+DIVIDEND_ROUNDING: Final = "half_up_to_fen"
+
+_CHAIN_NAME = re.compile(r"[a-z]{1,32}")
+_YEAR_FIRST: Final = 1
+_YEAR_LAST: Final = 9999
+
+
+def configure_market(host: Host, body: Mapping[str, Json]) -> None:
+    """Set the parameters of the market's rules, once."""
+    roles.require_role(host, roles.MARKET_ROLES)
+    members = Members(body)
+    market = _read_market(members)
+    natures = _read_natures(members.members("share_natures"))
+    evidence = _read_evidence_required(members.members("evidence_required"))
+    members.finish()
+    if _put_once(host, state.MARKET, market):
+        host.emit("register.market_configured", market)
+    _put_once(host, state.SHARE_NATURES, natures)
+    # The list of keys makes a configuration with more or fewer of them a conflict too.
+    _put_once(host, state.EVENT_KEYS, [*evidence])
+    for event_key, kinds in evidence.items():
+        _put_once(host, state.key("evidence", event_key), [*kinds])
+
+
+def put_trading_days(host: Host, body: Mapping[str, Json]) -> None:
+    """Load the trading days of one whole year; a day that is not listed is not a trading day."""
+    roles.require_role(host, roles.MARKET_ROLES)
+    members = Members(body)
+    year = members.integer("year")
+    if not _YEAR_FIRST <= year <= _YEAR_LAST:
+        members.refuse("year", f"not a year from {_YEAR_FIRST} to {_YEAR_LAST}")
+    days = members.dates("days", count_max=DAYS_IN_YEAR_MAX)
+    if any(day[:4] != f"{year:04}" for day in days):
+        members.refuse("days", "not all in the year")
+    members.finish()
+    for number in range(1, 13):
+        month = f"{year:04}-{number:02}"
+        _put_once(host, trading_days.month_key(month), [day for day in days if day[:7] == month])
+
+
+def put_companies(host: Host, body: Mapping[str, Json]) -> None:
+    """Add company rows. Facts about companies are public: the row is stored whole."""
+    roles.require_role(host, roles.MARKET_ROLES)
+    for row in _read_rows(body, "companies", _read_company):
+        _put_row(host, "company", "company_row", row["company_ref"], row)
+
+
+def put_products(host: Host, body: Mapping[str, Json]) -> None:
+    """Add product rows, each of a company that has its row already."""
+    roles.require_role(host, roles.MARKET_ROLES)
+    for row in _read_rows(body, "products", _read_product):
+        company_ref = row["company_ref"]
+        assert isinstance(company_ref, str)
+        if state.find_row(host, "company_row", company_ref) is None:
+            raise Refusal("REFERENCE_UNKNOWN", company_ref=company_ref)
+        _put_row(host, "product", "product_row", row["product_code"], row)
+
+
+def put_investors(host: Host, body: Mapping[str, Json]) -> None:
+    """Add investor rows, which state that the identity was checked off chain."""
+    roles.require_role(host, roles.IDENTITY_ROLES)
+    for row in _read_rows(body, "investors", _read_investor):
+        code, reference = row["investor_code"], row["investor_ref"]
+        assert isinstance(code, str)
+        _put_once(host, state.key("investor_code", code), reference)
+        _put_row(host, "investor", "investor_row", reference, row)
+
+
+def close_historic_import(host: Host, body: Mapping[str, Json]) -> None:
+    """End the import of the market's history, for good. Ending it twice changes nothing."""
+    roles.require_role(host, roles.MARKET_ROLES)
+    Members(body).finish()
+    if state.get_parameters(host).historic_import:
+        parameters = host.get(state.PARAMETERS)
+        assert isinstance(parameters, dict)
+        host.put(state.PARAMETERS, {**parameters, "historic_import": False})
+        host.emit("register.historic_import_closed", {"height": host.height()})
+
+
+def _put_once(host: Host, key: str, value: Json) -> bool:
+    """Write a value that may never differ; tell whether it is new."""
+    stored = host.get(key)
+    if stored is not None and stored != value:
+        raise Refusal("REFERENCE_CONFLICT", key=key)
+    if stored is None:
+        host.put(key, value)
+    return stored is None
+
+
+def _put_row(host: Host, noun: str, catalogue: str, reference: Json, row: dict[str, Json]) -> None:
+    assert isinstance(reference, str)
+    if _put_once(host, state.key(catalogue, reference), row):
+        host.emit(f"register.{noun}_row_added", row)
+
+
+def _read_rows(
+    body: Mapping[str, Json], name: str, read: Callable[[Members], dict[str, Json]]
+) -> tuple[dict[str, Json], ...]:
+    members = Members(body)
+    rows = members.rows(name, read, count_max=ROWS_MAX)
+    members.finish()
+    return rows
+
+
+def _read_market(members: Members) -> dict[str, Json]:
+    chain_name = members.text("chain_name")
+    if not _CHAIN_NAME.fullmatch(chain_name):
+        members.refuse("chain_name", "not 1 to 32 lower-case letters")
+    market: dict[str, Json] = {
+        "market_code": members.text("market_code", length_min=1),
+        "chain_name": chain_name,
+        "operator": members.text("operator", length_max=NAME_LENGTH_MAX),
+        "currency": members.text("currency", length_min=1),
+        "period_start": members.date("period_start"),
+        "period_end": members.date("period_end"),
+    }
+    rules = members.members("rules")
+    market["rules"] = {
+        "region_prefix": rules.text("region_prefix"),
+        "excluded_region_prefixes": [
+            *rules.texts("excluded_region_prefixes", count_max=PREFIXES_MAX)
+        ],
+        "holder_cap": rules.integer("holder_cap"),
+        "min_interval_trading_days": rules.integer("min_interval_trading_days"),
+        "calendar": rules.text("calendar"),
+        "dividend_rounding": rules.choice("dividend_rounding", (DIVIDEND_ROUNDING,)),
+    }
+    rules.finish()
+    return market
+
+
+def _read_natures(natures: Members) -> dict[str, Json]:
+    table: dict[str, Json] = {}
+    for nature in natures.names():
+        row = natures.members(nature)
+        table[nature] = {
+            "label": row.text("label"),
+            "forms": [*row.texts("forms", count_max=len(FORMS))],
+        }
+        row.finish()
+    if len(table) > NATURES_MAX:
+        natures.refuse("", f"more than {NATURES_MAX} natures")
+    return table
+
+
+def _read_evidence_required(required: Members) -> dict[str, tuple[str, ...]]:
+    names = required.names()
+    if len(names) > EVENT_KEYS_MAX:
+        required.refuse("", f"more than {EVENT_KEYS_MAX} event keys")
+    return {name: required.texts(name, count_max=PREFIXES_MAX) for name in names}
+
+
+def _read_company(row: Members) -> dict[str, Json]:
+    return {
+        "company_ref": row.text("company_ref", length_min=1),
+        "company_code": row.text("company_code"),
+        "name": row.text("name", length_max=NAME_LENGTH_MAX),
+        "uscc": row.text("uscc"),
+        "region": row.text("region"),
+        "form": row.choice("form", FORMS),
+        "scale": row.text("scale"),
+        "industry": row.text("industry"),
+        "layer": row.text("layer"),
+        "registered_capital_fen": row.integer("registered_capital_fen"),
+        "established_on": row.date("established_on"),
+    }
+
+
+def _read_product(row: Members) -> dict[str, Json]:
+    return {
+        "product_code": row.text("product_code", length_min=1),
+        "company_ref": row.text("company_ref", length_min=1),
+        "name": row.text("name", length_max=NAME_LENGTH_MAX),
+        "short_name": row.text("short_name", length_max=NAME_LENGTH_MAX),
+        "currency": row.text("currency"),
+        "par_value_fen": row.integer("par_value_fen"),
+        "registered_shares": row.integer("registered_shares"),
+    }
+
+
+def _read_investor(row: Members) -> dict[str, Json]:
+    kind = row.choice("kind", ID_TYPES)
+    counted_holders = row.integer("counted_holders")
+    if counted_holders < 1:
+        row.refuse("counted_holders", "less than 1")
+    return {
+        "investor_ref": row.text("investor_ref", length_min=1),
+        "investor_code": row.text("investor_code", length_min=1),
+        "kind": kind,
+        "id_type": row.choice("id_type", (ID_TYPES[kind],)),
+        "identity_digest": row.digest("identity_digest"),
+        "identity_valid_from": row.date_or_none("identity_valid_from"),
+        "suitability": row.choice("suitability", SUITABILITIES),
+        "suitability_valid_to": row.date_or_none("suitability_valid_to"),
+        "counted_holders": counted_holders,
+    }

@@ -1,0 +1,225 @@
+"""Transactions that wait to be ordered: bounded by count and bytes, in order of arrival.
+
+A transaction that names a predecessor (`after`) never stands before it: it goes behind a
+predecessor that is here, and waits a bounded time for one that is not known. What a batch in
+progress holds is kept aside as proposed, so that it is offered once, and comes back at its old
+place when a view change drops the batch. The driver's task owns it; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+COUNT_MAX: Final = 20_000
+BYTES_MAX: Final = 64 * 1024 * 1024
+PREDECESSOR_WAIT_MS: Final = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTransaction:
+    """What ordering needs to know of an admitted transaction; `encoded` goes into the batch."""
+
+    id: bytes
+    encoded: bytes
+    after: bytes | None
+    expires_height: int
+    expires_time_ms: int
+
+
+class Addition(StrEnum):
+    """What became of a transaction offered to the mempool."""
+
+    READY = "ready"
+    WAITING = "waiting"
+    KNOWN = "known"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    transaction: PendingTransaction
+    place: int
+    arrived_ms: int
+
+
+class Mempool:
+    """Ready transactions in order, those proposed, and those that wait for a predecessor."""
+
+    def __init__(
+        self,
+        is_executed: Callable[[bytes], bool],
+        *,
+        count_max: int = COUNT_MAX,
+        bytes_max: int = BYTES_MAX,
+        predecessor_wait_ms: int = PREDECESSOR_WAIT_MS,
+    ) -> None:
+        self._is_executed = is_executed
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._predecessor_wait_ms = predecessor_wait_ms
+        self._ready: dict[bytes, _Entry] = {}
+        self._proposed: dict[bytes, _Entry] = {}
+        self._waiting: dict[bytes, _Entry] = {}
+        self._successors: dict[bytes, list[bytes]] = {}
+        self._bytes = 0
+        self._place = 0
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._proposed) + len(self._waiting)
+
+    def __contains__(self, transaction_id: object) -> bool:
+        return (
+            transaction_id in self._ready
+            or transaction_id in self._proposed
+            or transaction_id in self._waiting
+        )
+
+    @property
+    def ready_count(self) -> int:
+        """How many transactions could be proposed now."""
+        return len(self._ready)
+
+    def room(self, size: int) -> bool:
+        """Whether one more transaction of `size` bytes fits."""
+        return len(self) < self._count_max and self._bytes + size <= self._bytes_max
+
+    def add(self, transaction: PendingTransaction, now_ms: int) -> Addition:
+        """Take an admitted transaction in, unless it is here already or there is no room."""
+        if transaction.id in self:
+            return Addition.KNOWN
+        if not self.room(len(transaction.encoded)):
+            return Addition.FULL
+        self._bytes += len(transaction.encoded)
+        entry = self._entry(transaction, now_ms)
+        after = transaction.after
+        if after is None or after in self._ready or after in self._proposed:
+            self._make_ready(entry)
+            return Addition.READY
+        if self._is_executed(after):
+            self._make_ready(entry)
+            return Addition.READY
+        self._waiting[transaction.id] = entry
+        self._successors.setdefault(after, []).append(transaction.id)
+        return Addition.WAITING
+
+    def take(self, count_max: int, bytes_max: int) -> tuple[PendingTransaction, ...]:
+        """The next batch's transactions; they count as proposed from now on."""
+        taken: list[_Entry] = []
+        size = 0
+        for entry in self._ready.values():
+            size += len(entry.transaction.encoded)
+            if len(taken) == count_max or (taken and size > bytes_max):
+                break
+            taken.append(entry)
+        for entry in taken:
+            del self._ready[entry.transaction.id]
+            self._proposed[entry.transaction.id] = entry
+        return tuple(entry.transaction for entry in taken)
+
+    def mark_proposed(self, transaction_ids: Iterable[bytes]) -> None:
+        """Somebody's batch in progress holds these: do not offer them again."""
+        for transaction_id in transaction_ids:
+            entry = self._ready.pop(transaction_id, None) or self._leave_waiting(transaction_id)
+            if entry is not None:
+                self._proposed[transaction_id] = entry
+                self._release_successors(transaction_id)
+
+    def return_proposed(self, keep: Iterable[bytes] = ()) -> None:
+        """A view change: batches were dropped. What `keep` names is still in a batch; the rest
+        comes back at its old place.
+        """
+        kept = set(keep)
+        back = [entry for key, entry in self._proposed.items() if key not in kept]
+        if not back:
+            return
+        for entry in back:
+            del self._proposed[entry.transaction.id]
+        entries = sorted([*back, *self._ready.values()], key=lambda entry: entry.place)
+        self._ready = {entry.transaction.id: entry for entry in entries}
+
+    def remove(self, transaction_ids: Iterable[bytes]) -> list[bytes]:
+        """These were executed: forget them and let their successors go. Returns which were here."""
+        removed = []
+        for transaction_id in transaction_ids:
+            if self._forget(transaction_id):
+                removed.append(transaction_id)
+            self._release_successors(transaction_id)
+        return removed
+
+    def drop_expired(self, height: int, block_time_ms: int) -> list[bytes]:
+        """Forget what can no longer execute after this block; returns the ids."""
+        expired = [
+            key
+            for entries in (self._ready, self._waiting)
+            for key, entry in entries.items()
+            if entry.transaction.expires_height <= height
+            or entry.transaction.expires_time_ms < block_time_ms
+        ]
+        for key in expired:
+            self._forget(key)
+        for key in expired:
+            self._release_successors(key)
+        return expired
+
+    def stop_waiting(self, now_ms: int) -> list[bytes]:
+        """Offer what waited long enough: its receipt will say PREDECESSOR_MISSING, or not."""
+        late = [
+            entry
+            for entry in self._waiting.values()
+            if now_ms - entry.arrived_ms >= self._predecessor_wait_ms
+        ]
+        for entry in late:
+            # An earlier one of the same chain may have taken this one along.
+            if self._leave_waiting(entry.transaction.id) is not None:
+                self._make_ready(self._entry(entry.transaction, entry.arrived_ms))
+        return [entry.transaction.id for entry in late]
+
+    def pending(self) -> tuple[PendingTransaction, ...]:
+        """Everything here, in no particular order: what a new link is told of."""
+        everything = (*self._ready.values(), *self._proposed.values(), *self._waiting.values())
+        return tuple(entry.transaction for entry in everything)
+
+    def _entry(self, transaction: PendingTransaction, now_ms: int) -> _Entry:
+        self._place += 1
+        return _Entry(transaction, self._place, now_ms)
+
+    def _make_ready(self, entry: _Entry) -> None:
+        self._ready[entry.transaction.id] = entry
+        self._release_successors(entry.transaction.id)
+
+    def _release_successors(self, transaction_id: bytes) -> None:
+        """Whoever waited for this one goes behind it, and whoever waited for them."""
+        queue = [transaction_id]
+        while queue:
+            for successor in self._successors.pop(queue.pop(0), []):
+                entry = self._waiting.pop(successor, None)
+                if entry is not None:
+                    self._ready[successor] = self._entry(entry.transaction, entry.arrived_ms)
+                    queue.append(successor)
+
+    def _forget(self, transaction_id: bytes) -> bool:
+        entry = (
+            self._ready.pop(transaction_id, None)
+            or self._proposed.pop(transaction_id, None)
+            or self._leave_waiting(transaction_id)
+        )
+        if entry is None:
+            return False
+        self._bytes -= len(entry.transaction.encoded)
+        return True
+
+    def _leave_waiting(self, transaction_id: bytes) -> _Entry | None:
+        entry = self._waiting.pop(transaction_id, None)
+        if entry is None:
+            return None
+        after = entry.transaction.after
+        assert after is not None, "only a successor waits"
+        siblings = self._successors.get(after, [])
+        if transaction_id in siblings:
+            siblings.remove(transaction_id)
+            if not siblings:
+                del self._successors[after]
+        return entry

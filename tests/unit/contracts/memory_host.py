@@ -1,0 +1,112 @@
+"""A host in memory for tests of contracts: the chain's behaviour without the chain.
+
+`run` executes one call as a replica would: a refusal rolls back writes, events and packets. Values
+pass through canonical JSON, so a contract that stores a float or shares a list is found out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
+from services.consensus.domain.contracts.json_values import Json, canonical_json
+
+INSTITUTION = Party(
+    did="did:rem:shandong:91370199MA9900001C",
+    key_id="key-1",
+    organisation="91370199MA9900001C",
+    roles=frozenset({"registration_institution", "operator_maker"}),
+)
+
+
+@dataclass
+class Outcome:
+    """What one call left behind."""
+
+    code: str | None
+    """The refusal's code, or None where the call was accepted."""
+    fields: dict[str, Json] = field(default_factory=dict)
+    events: list[tuple[str, Json]] = field(default_factory=list)
+    packets: list[tuple[str, Json]] = field(default_factory=list)
+
+
+@dataclass
+class MemoryHost:
+    """Implements the host over a dictionary of bytes."""
+
+    store: dict[str, bytes] = field(default_factory=dict)
+    party: Party = INSTITUTION
+    second_party: Party | None = None
+    time: str | None = None
+    block_ms: int = 1_756_000_000_000
+    block_height: int = 1
+    transaction: str = "0" * 64
+    calls: int = 0
+    reads: int = 0
+    writes: int = 0
+    events: list[tuple[str, Json]] = field(default_factory=list)
+    packets: list[tuple[str, Json]] = field(default_factory=list)
+
+    def run(
+        self, contract: Contract, method: str, body: Mapping[str, Json], *, time: str | None = None
+    ) -> Outcome:
+        """Execute one call in a transaction of its own."""
+        before = dict(self.store)
+        self.calls += 1
+        self.transaction = f"{self.calls:064x}"
+        self.time = time or self.time
+        self.reads = self.writes = 0
+        self.events, self.packets = [], []
+        try:
+            call(contract, method, self, body)
+        except Refusal as refusal:
+            self.store = before
+            return Outcome(refusal.code, refusal.fields)
+        return Outcome(None, {}, self.events, self.packets)
+
+    def get(self, key: str) -> Json | None:
+        self.reads += 1
+        stored = self.store.get(key)
+        if stored is None:
+            return None
+        value: Json = json.loads(stored)
+        return value
+
+    def put(self, key: str, value: Json) -> None:
+        assert value is not None, key
+        self.writes += 1
+        self.store[key] = canonical_json(value)
+
+    def delete(self, key: str) -> None:
+        self.writes += 1
+        self.store.pop(key, None)
+
+    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        keys = sorted((key for key in self.store if key.startswith(prefix)), key=str.encode)
+        return [(key, json.loads(self.store[key])) for key in keys[:limit]]
+
+    def emit(self, topic: str, body: Json) -> None:
+        self.events.append((topic, json.loads(canonical_json(body))))
+
+    def sender(self) -> Party:
+        return self.party
+
+    def checker(self) -> Party | None:
+        return self.second_party
+
+    def height(self) -> int:
+        return self.block_height
+
+    def block_time_ms(self) -> int:
+        return self.block_ms
+
+    def business_time(self) -> str | None:
+        return self.time
+
+    def transaction_id(self) -> str:
+        return self.transaction
+
+    def send_packet(self, port: str, body: Json) -> None:
+        self.packets.append((port, json.loads(canonical_json(body))))
