@@ -53,7 +53,7 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
                 await store.mark_anchored(connection, body["sequence"], block.height)
 
 
-async def _apply_operation(  # noqa: PLR0913
+async def _apply_operation(
     connection: Connection,
     block: VerifiedBlock,
     index: int,
