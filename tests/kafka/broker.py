@@ -298,7 +298,7 @@ def _fetch(version: str, logging: str, target: Path) -> None:
 def _docker_engine() -> Any:
     """A container to enter, or None where no Docker engine answers."""
     import docker  # type: ignore[import-untyped]
-    from testcontainers.kafka import KafkaContainer
+    from testcontainers.community.kafka import KafkaContainer
 
     try:
         docker.from_env().ping()

@@ -189,6 +189,13 @@ def test_no_text_can_pass_for_another_key() -> None:
     assert [unkey(key(*pair)) for pair in parts] == parts
 
 
+def test_names_too_long_for_a_key_are_refused() -> None:
+    long = "股" * 128
+    body = {**VALID, "product_code": long, "seller": long}
+    assert Market().code("transfer", body) == "VALUE_OUT_OF_RANGE"
+    assert Market().code("transfer", {**VALID, "seller": "x" * 128}) == "PRODUCT_UNKNOWN"
+
+
 # Time
 
 
