@@ -152,3 +152,12 @@ def parse_detail(data: bytes) -> Mapping[str, Json]:
     if not isinstance(value, dict):
         raise MalformedError("the detail of a receipt is not a JSON object")
     return value
+
+
+def transaction_from_message(message: ledger_pb2.Transaction) -> SignedTransaction:
+    """The transaction as it came over gRPC, or `MalformedError`; what it says is not judged."""
+    signatures = tuple((row.public_key, row.signature) for row in message.signatures)
+    transaction = SignedTransaction(message.payload, signatures)
+    if SignedTransaction.decode(transaction.encode()) != transaction:
+        raise MalformedError("a signature or key of another length than 64 or 65 bytes")
+    return transaction

@@ -144,7 +144,7 @@ class Bundle:
             self.receipt_path.encode(),
             *_certified_sections(self.certified),
         ]
-        names = BUSINESS_SECTIONS
+        names: tuple[str, ...] = BUSINESS_SECTIONS
         if self.packet is not None:
             names = PACKET_SECTIONS
             sections.append(self.packet.encode())

@@ -1,14 +1,14 @@
 """The chain as one replica keeps it: core records, blocks, certificates, state and its proofs.
 
-One thread writes; readers may be many. What a caller relies on is durable only after `sync`: a
-replica calls it after `append_records` and `commit_block` and before it sends what depends on them.
+One thread writes; readers may be many. `append_records` is durable when it returns, and with it
+every block committed before; a replica that votes for a block through it has both. What a caller
+relies on otherwise is durable only after `sync`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,13 +60,26 @@ class TransactionPlace:
 
 
 class StateSnapshot:
-    """The state after the last block, unchanged while it is open (a `StateReader`)."""
+    """The state after the last block, unchanged while it is open (a `StateReader`).
+
+    Close it soon, by `with` or `close`: while it is open the index cannot reuse space.
+    """
 
     __slots__ = ("_index", "_transaction")
 
     def __init__(self, index: Index, transaction: Transaction) -> None:
         self._index = index
         self._transaction = transaction
+
+    def __enter__(self) -> StateSnapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the snapshot; nothing can be read from it afterwards."""
+        self._transaction.abort()
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None."""
@@ -131,13 +144,17 @@ class ChainStore:
     # --- The core's records -------------------------------------------------------------------
 
     def append_records(self, records: Sequence[bytes]) -> None:
-        """Append records of the PBFT core, opaque here. Durable after `sync`."""
+        """Append records of the PBFT core, opaque here, and make them durable with one fsync.
+
+        Blocks committed before are durable with them.
+        """
         self._folder.check_reserve(self._options.reserve_bytes)
         for record in records:
             position = self._segments.append(RecordType.CORE, 0, record)
             self._pending.append((position, record))
+        self.sync()
 
-    def core_records(self) -> list[bytes]:
+    def records(self) -> list[bytes]:
         """Return the core's records since the last compaction, in the order appended."""
         with self._index.begin() as transaction:
             kept = self._index.core_records(transaction)
@@ -159,6 +176,12 @@ class ChainStore:
         self._segments.sync()
 
     # --- Blocks -------------------------------------------------------------------------------
+
+    def preview_header(self, result: BlockResult) -> BlockHeader:
+        """Return the header that `commit_block` would give, without keeping anything."""
+        with self._index.begin() as transaction:
+            update = self._index.update_tree(transaction, result.height, result.write_set)
+        return result.header(update.root)
 
     def commit_block(self, result: BlockResult) -> BlockHeader:
         """Add the block after the last one; return its header. Durable after `sync`."""
@@ -249,11 +272,9 @@ class ChainStore:
 
     # --- State --------------------------------------------------------------------------------
 
-    @contextmanager
-    def state_reader(self) -> Iterator[StateSnapshot]:
+    def state_reader(self) -> StateSnapshot:
         """Open the state after the last block: `with store.state_reader() as state:`."""
-        with self._index.begin() as transaction:
-            yield StateSnapshot(self._index, transaction)
+        return StateSnapshot(self._index, self._index.begin())
 
     def prove_state(self, height: int, key: bytes) -> tuple[bytes | None, StateProof] | None:
         """Return the value at `key` after block `height` and its proof, under its state root.

@@ -10,6 +10,11 @@ from collections.abc import Iterable
 
 from services.consensus.domain.contracts.host import Contract
 from services.consensus.domain.contracts.identity import IdentityContract
+from services.consensus.domain.contracts.light_client import LightClientContract
+from services.consensus.domain.contracts.objects import ObjectsContract
+from services.consensus.domain.contracts.packets import PacketsContract
+from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.services import ServicesContract
 
 
 class Catalogue:
@@ -31,4 +36,13 @@ class Catalogue:
 
 def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
-    return Catalogue([IdentityContract()])
+    return Catalogue(
+        [
+            IdentityContract(),
+            REGISTER_V1,
+            LightClientContract(),
+            ObjectsContract(),
+            PacketsContract(),
+            ServicesContract(),
+        ]
+    )

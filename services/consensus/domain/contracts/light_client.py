@@ -24,7 +24,7 @@ from guqiao_sdk.proof.light_client import (
     advance,
     judge_misbehaviour,
 )
-from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.packets_host import (
     NUMBER_BOUND,
@@ -169,9 +169,9 @@ def _client(host: Host, chain: str) -> dict[str, Json]:
     if parameters is None:
         raise Refusal("CLIENT_UNKNOWN", chain=chain)
     assert isinstance(parameters, dict)
-    chains = parameters["chains"]
-    assert isinstance(chains, list)
-    for trust in chains:
+    remote_chains = parameters["remote_chains"]
+    assert isinstance(remote_chains, list)
+    for trust in remote_chains:
         assert isinstance(trust, dict)
         if trust["chain_id"] == chain:
             return _initialise(host, chain, trust)
@@ -179,11 +179,23 @@ def _client(host: Host, chain: str) -> dict[str, Json]:
 
 
 def _initialise(host: Host, chain: str, trust: Mapping[str, Json]) -> dict[str, Json]:
-    replica_set = ReplicaSet.decode(_bytes(trust["replica_set"]))
+    replica_set = _genesis_set(chain, trust)
     trusted = TrustedChain.from_genesis(_bytes(trust["genesis_hash"]), replica_set)
-    assert trusted.chain_id == chain
     host.put(_set_key(chain, replica_set.epoch), replica_set.encode().hex())
     return _record(trusted, states=0)
+
+
+def _genesis_set(chain: str, trust: Mapping[str, Json]) -> ReplicaSet:
+    replicas = trust["replicas"]
+    assert isinstance(replicas, list)
+    members: list[Member] = []
+    for replica, member in enumerate(replicas):
+        assert isinstance(member, dict)
+        entity_id, entity_name = member["entity_id"], member["entity_name"]
+        assert isinstance(entity_id, str)
+        assert isinstance(entity_name, str)
+        members.append(Member(replica, _bytes(member["vote_key"]), entity_id, entity_name))
+    return ReplicaSet(chain, _int(trust["epoch"]), tuple(members))
 
 
 def _is_known(host: Host, trusted: TrustedChain, header: BlockHeader) -> bool:

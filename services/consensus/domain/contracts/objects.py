@@ -19,7 +19,9 @@ from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 
 NAME: Final = "objects"
-OBJECT_BYTES_MAX: Final = 524_288
+OBJECT_BYTES_MAX: Final = 240_000
+"""An object and what is kept beside it stay below the chain's limit of one value."""
+
 OBJECT_DEPTH_MAX: Final = 32
 DELETED: Final = "DELETED"
 CURRENT: Final = "CURRENT"
@@ -64,10 +66,9 @@ def record_object(host: Host, packet: Packet, source_height: int) -> dict[str, J
         "received_height": host.height(),
         "received_transaction_id": host.transaction_id(),
     }
-    record: dict[str, Json] = {**facts, **origin, "object": value}
+    host.put(_version_key(header.object_id, header.version), {**facts, **origin, "object": value})
     if snapshot is not None:
-        record["snapshot"] = snapshot
-    host.put(_version_key(header.object_id, header.version), record)
+        host.put(_snapshot_key(header.object_id), snapshot)
     status = DELETED if header.operation == "delete" else CURRENT
     host.put(_latest_key(header.object_id), {"version": header.version, "status": status})
     kind: dict[str, Json] = {"type": header.content_type, "operation": header.operation}
@@ -162,11 +163,14 @@ def _require(header: ObjectHeader, allowed: bool, state: str, version: int | Non
 
 
 def _body_of(host: Host, object_id: str, version: int) -> dict[str, Json]:
-    record = host.get(_version_key(object_id, version))
-    assert isinstance(record, dict)
-    stored = record["object"]
-    assert isinstance(stored, dict)
-    body = record.get("snapshot", stored["body"])
+    """The merged body so far: until the first update, that of the created object."""
+    body = host.get(_snapshot_key(object_id))
+    if body is None:
+        record = host.get(_version_key(object_id, version))
+        assert isinstance(record, dict)
+        stored = record["object"]
+        assert isinstance(stored, dict)
+        body = stored["body"]
     assert isinstance(body, dict)
     return body
 
@@ -187,6 +191,10 @@ def _merge(body: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Jso
 
 def _version_key(object_id: str, version: int) -> str:
     return f"{object_id}/{version}"
+
+
+def _snapshot_key(object_id: str) -> str:
+    return f"{object_id}/snapshot"
 
 
 def _latest_key(object_id: str) -> str:

@@ -20,7 +20,6 @@ from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from services.consensus.domain.contracts import objects
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client import consensus_state
-from services.consensus.domain.contracts.packets_attempt import Attempt
 from services.consensus.domain.contracts.packets_host import (
     RELAYER,
     SystemHost,
@@ -31,11 +30,13 @@ from services.consensus.domain.contracts.packets_host import (
     rows,
     system_host,
     text,
+    this_chain,
 )
 
 NAME: Final = "packets"
 PACKETS_MAX: Final = 50
-PAYLOAD_LENGTH_MAX: Final = 524_288
+PAYLOAD_LENGTH_MAX: Final = 262_144
+LIMIT_EXCEEDED: Final = "LIMIT_EXCEEDED"
 PROOF_BYTES_MAX: Final = 4 + 256 * 32 + 1 + 64
 
 Record: TypeAlias = Callable[[Host, Packet, int], dict[str, Json]]
@@ -121,8 +122,8 @@ class _Acknowledged:
 def _receive_one(
     host: SystemHost, packet: Packet, proof: StateProof, height: int, state_root: bytes
 ) -> None:
-    if packet.destination != host.chain_id():
-        raise Refusal("CHAIN_MISMATCH", chain=host.chain_id(), stated=packet.destination)
+    if packet.destination != this_chain(host):
+        raise Refusal("CHAIN_MISMATCH", chain=this_chain(host), stated=packet.destination)
     port = PORTS.get(packet.port)
     if port is None:
         raise Refusal("PACKET_PORT_FORBIDDEN", port=packet.port, allowed=[*sorted(PORTS)])
@@ -145,14 +146,27 @@ def _receive_one(
 
 
 def _dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[str, Json]:
-    """Run the port's handler; its refusal undoes its effects and becomes the acknowledgement."""
-    attempt = Attempt(host.within(port.contract))
-    try:
-        acknowledgement = port.record(attempt, packet, height)
-    except Refusal as refusal:
-        return port.record_exception(host.within(port.contract), packet, height, refusal)
-    attempt.apply()
-    return acknowledgement
+    """Run the port's handler; its refusal undoes its effects and becomes the acknowledgement.
+
+    A limit of the transaction is not the packet's fault: it refuses the whole, and a relayer tries
+    again with fewer packets.
+    """
+    acknowledgements: list[dict[str, Json]] = []
+
+    def record() -> None:
+        acknowledgements.append(port.record(host, packet, height))
+
+    refusal = host.attempt(lambda: host.within(port.contract, record))
+    if refusal is None:
+        return acknowledgements[0]
+    if refusal.code == LIMIT_EXCEEDED:
+        raise refusal
+
+    def record_exception() -> None:
+        acknowledgements.append(port.record_exception(host, packet, height, refusal))
+
+    host.within(port.contract, record_exception)
+    return acknowledgements[0]
 
 
 def _answer_again(host: SystemHost, packet: Packet, proof: StateProof, state_root: bytes) -> None:
@@ -217,7 +231,7 @@ def _acknowledge_one(
     verify_or_refuse(
         piece=f"receipt of {receipt.destination} port {port} sequence {sequence}",
         root=state_root,
-        key=receipt_key(host.chain_id(), port, sequence),
+        key=receipt_key(this_chain(host), port, sequence),
         value=value,
         proof=proof,
     )

@@ -7,7 +7,7 @@ packet ports alone, writes in another contract's namespace within the same call.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from guqiao_sdk.proof.json_values import Json
@@ -24,10 +24,6 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})+")
 class SystemHost(Host, Protocol):
     """The host as system contracts see it."""
 
-    def chain_id(self) -> str:
-        """Return this chain's id."""
-        ...
-
     def verify_signature(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
         """Tell whether an SM2 signature holds. Any bytes give an answer, never an exception."""
         ...
@@ -36,8 +32,12 @@ class SystemHost(Host, Protocol):
         """Return what `contract` keeps under `key`, writes of this block and call included."""
         ...
 
-    def within(self, contract: str) -> Host:
-        """Return this call's host with keys relative to `contract`, to write there."""
+    def attempt(self, call: Callable[[], None]) -> Refusal | None:
+        """Run `call`; if it refuses, drop its writes, events and packets and return the refusal."""
+        ...
+
+    def within(self, contract: str, call: Callable[[], None]) -> None:
+        """Run `call` with keys relative to `contract`."""
         ...
 
 
@@ -45,6 +45,15 @@ def system_host(host: Host) -> SystemHost:
     """Narrow the host; a chain that runs a system contract on a lesser one has a bug."""
     assert isinstance(host, SystemHost)
     return host
+
+
+def this_chain(host: Host) -> str:
+    """Return this chain's id, which genesis wrote for every contract."""
+    parameters = host.get("parameters")
+    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
+    chain_id = parameters["chain_id"]
+    assert isinstance(chain_id, str)
+    return chain_id
 
 
 def require_role(host: Host, role: str) -> None:

@@ -23,7 +23,7 @@ from services.consensus.domain.contracts.host import Contract, Party, Refusal, c
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.authorisation import Identities, authorise
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.ledger.host import CallContext, Effects, LedgerHost
+from services.consensus.domain.ledger.host import CallContext, LedgerHost
 from services.consensus.domain.ledger.keys import executed_key, request_key
 from services.consensus.domain.ledger.state import Layer, StateReader
 
@@ -232,16 +232,15 @@ class _Block:
             checker=checker,
             verify=self._verify,
         )
-        effects = Effects(self.state)
-        host = LedgerHost(effects, context, payload.contract)
+        host = LedgerHost(self.state, context, payload.contract)
         try:
             call(self._contract(payload.contract), payload.method, host, payload.body)
         except Refusal as refusal:
             code, detail = refusal.code, _detail(refusal)
             return Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
-        self.state.absorb(effects.writes)
-        self._output_bytes += effects.output_bytes
-        return Receipt(transaction.id, Outcome.APPLIED, "", _NO_DETAIL, b"", tuple(effects.events))
+        self.state.absorb(host.writes)
+        self._output_bytes += host.output_bytes
+        return Receipt(transaction.id, Outcome.APPLIED, "", _NO_DETAIL, b"", tuple(host.events))
 
     def _contract(self, name: str) -> Contract:
         if name not in self._contracts:

@@ -8,7 +8,7 @@ entity holding a quorum is refused here (G2-07-2, G2-16-3).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Final
 
@@ -51,7 +51,7 @@ class ProtocolParameters:
 
     def to_json(self) -> dict[str, Json]:
         """The member `parameters` of the genesis file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
 PARAMETER_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
@@ -76,16 +76,16 @@ class ContractActivation:
     name: str
     version: int
     from_height: int
-    parameters: Mapping[str, Json]
+    parameters: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """An entry of the member `contracts`."""
-        return {
+        entry: dict[str, Json] = {
             "name": self.name,
             "version": self.version,
             "from_height": self.from_height,
-            "parameters": dict(self.parameters),
         }
+        return {**entry, "parameters": dict(self.parameters)} if self.parameters else entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +202,16 @@ def genesis_header(genesis: Genesis) -> BlockHeader:
 
 
 def common_parameters(genesis: Genesis) -> dict[str, Json]:
-    """What every contract finds under `parameters`; `chains` are the remote ones."""
+    """What every contract finds under `parameters`, beside its own."""
     return {
         "chain_id": genesis.chain_id,
         "historic_import": genesis.historic_import,
         "destination": genesis.destination,
-        "chains": [
-            {
-                "chain_id": remote.chain_id,
-                "genesis_hash": remote.genesis_hash.hex(),
-                "replica_set": remote.replica_set.encode().hex(),
-            }
-            for remote in genesis.remote_chains
-        ],
+        "remote_chains": [remote.to_json() for remote in genesis.remote_chains],
     }
 
 
-COMMON_PARAMETERS: Final = ("chain_id", "historic_import", "destination", "chains")
+COMMON_PARAMETERS: Final = ("chain_id", "historic_import", "destination", "remote_chains")
 """Names that a contract's own parameters may not use."""
 
 

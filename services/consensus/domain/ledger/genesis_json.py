@@ -117,12 +117,15 @@ def _contracts(value: Json) -> tuple[ContractActivation, ...]:
     activations: list[ContractActivation] = []
     for index, entry in enumerate(_list(value, "contracts", CONTRACTS_MAX)):
         field = f"contracts[{index}]"
-        members = _members(entry, field, "name version from_height parameters")
+        wanted = "name version from_height"
+        if isinstance(entry, dict) and "parameters" in entry:
+            wanted += " parameters"
+        members = _members(entry, field, wanted)
         activation = ContractActivation(
             name=_match(_CONTRACT, members["name"], f"{field}.name"),
             version=_natural(members["version"], f"{field}.version"),
             from_height=_natural(members["from_height"], f"{field}.from_height"),
-            parameters=_contract_parameters(members["parameters"], f"{field}.parameters"),
+            parameters=_contract_parameters(members.get("parameters", {}), f"{field}.parameters"),
         )
         if activation.name == LEDGER or activation.version == 0:
             raise _invalid(field, f"the name {LEDGER} and version 0 are not for contracts")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,43 +47,29 @@ class CallContext:
     verify: Verify
 
 
-class Effects:
-    """What one call has written and announced so far, over the block's state."""
-
-    __slots__ = ("events", "output_bytes", "packets", "writes")
-
-    def __init__(self, state: Readable) -> None:
-        self.writes = Layer(state)
-        self.events: list[Event] = []
-        self.packets = 0
-        self.output_bytes = 0
-
-
 class LedgerHost:
-    """Implements `contracts.host.Host`, and what system contracts need beyond it, for one call."""
+    """Implements `contracts.host.Host`, and what system contracts need beyond it, for one call.
 
-    __slots__ = ("_context", "_contract", "_effects")
+    `writes` and `events` are the call's effects, `output_bytes` their size.
+    """
 
-    def __init__(self, effects: Effects, context: CallContext, contract: str) -> None:
-        self._effects = effects
+    __slots__ = ("_context", "_contract", "_packets", "events", "output_bytes", "writes")
+
+    def __init__(self, state: Readable, context: CallContext, contract: str) -> None:
         self._context = context
         self._contract = contract
-
-    def chain_id(self) -> str:
-        """Return this chain's id."""
-        return self._context.chain_id
-
-    def within(self, contract: str) -> LedgerHost:
-        """Return this call's host with keys relative to `contract`: for system contracts alone."""
-        return LedgerHost(self._effects, self._context, contract)
+        self._packets = 0
+        self.output_bytes = 0
+        self.writes = Layer(state)
+        self.events: list[Event] = []
 
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, own writes included, or None."""
-        return read_json(self._effects.writes, contract_key(self._contract, key))
+        return read_json(self.writes, contract_key(self._contract, key))
 
     def read(self, contract: str, key: str) -> Json | None:
         """Return the value of another contract's key, or None. There is no way to write it."""
-        return read_json(self._effects.writes, contract_key(contract, key))
+        return read_json(self.writes, contract_key(contract, key))
 
     def put(self, key: str, value: Json) -> None:
         """Write `value`, which is not None, under `key`."""
@@ -93,15 +80,15 @@ class LedgerHost:
         """Remove `key`; no effect when it is absent."""
         full_key = contract_key(self._contract, key)
         _limit("key_bytes", len(full_key), KEY_BYTES_MAX)
-        if self._effects.writes.get(full_key) is not None:
-            self._effects.writes.put(full_key, None)
-            _limit("writes", len(self._effects.writes.writes), WRITES_MAX)
+        if self.writes.get(full_key) is not None:
+            self.writes.put(full_key, None)
+            _limit("writes", len(self.writes.writes), WRITES_MAX)
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
         assert 0 < limit <= SCAN_ENTRIES_MAX
         cut = len(self._contract.encode()) + 1
-        entries = self._effects.writes.scan(contract_key(self._contract, prefix))
+        entries = self.writes.scan(contract_key(self._contract, prefix))
         return [
             (key[cut:].decode(), json.loads(value))
             for key, value in itertools.islice(entries, limit)
@@ -110,8 +97,8 @@ class LedgerHost:
     def emit(self, topic: str, body: Json) -> None:
         """Add an event to the receipt."""
         assert _TOPIC.fullmatch(topic), topic
-        self._effects.events.append(Event(topic, self._encode(body)))
-        _limit("events", len(self._effects.events), EVENTS_MAX)
+        self.events.append(Event(topic, self._encode(body)))
+        _limit("events", len(self.events), EVENTS_MAX)
 
     def sender(self) -> Party:
         """Return the maker."""
@@ -141,16 +128,40 @@ class LedgerHost:
         """Return whether an SM2 signature holds; never raises on bytes from outside."""
         return self._context.verify(public_key, message, signature)
 
+    def attempt(self, call: Callable[[], None]) -> Refusal | None:
+        """Run `call`; if it refuses, drop its writes, events and packets and return the refusal."""
+        layer, events, packets = self.writes, len(self.events), self._packets
+        self.writes = Layer(layer)
+        try:
+            call()
+        except Refusal as refusal:
+            self.writes, self._packets = layer, packets
+            del self.events[events:]
+            return refusal
+        layer.absorb(self.writes)
+        self.writes = layer
+        _limit("writes", len(layer.writes), WRITES_MAX)
+        return None
+
+    def within(self, contract: str, call: Callable[[], None]) -> None:
+        """Run `call` with keys relative to `contract`: how packets reach the objects' state."""
+        caller = self._contract
+        self._contract = contract
+        try:
+            call()
+        finally:
+            self._contract = caller
+
     def send_packet(self, port: str, body: Json) -> None:
         """Commit to a packet for the chain's destination, and announce it as `packet.sent`."""
         context = self._context
         assert _PORT.fullmatch(port), port
         if context.destination is None:
             raise Refusal("PACKET_DESTINATION_NONE", chain=context.chain_id, port=port)
-        self._effects.packets += 1
-        _limit("packets", self._effects.packets, PACKETS_MAX)
+        self._packets += 1
+        _limit("packets", self._packets, PACKETS_MAX)
         counter = packet_sequence_key(context.destination, port)
-        last = read_json(self._effects.writes, counter) or 0
+        last = read_json(self.writes, counter) or 0
         assert isinstance(last, int)
         payload = self._encode(_sealed(body, context.transaction))
         packet = Packet(context.chain_id, context.destination, port, last + 1, payload)
@@ -171,8 +182,8 @@ class LedgerHost:
 
     def _write(self, key: bytes, value: Json) -> None:
         _limit("key_bytes", len(key), KEY_BYTES_MAX)
-        self._effects.writes.put(key, self._encode(value))
-        _limit("writes", len(self._effects.writes.writes), WRITES_MAX)
+        self.writes.put(key, self._encode(value))
+        _limit("writes", len(self.writes.writes), WRITES_MAX)
 
     def _encode(self, value: Json) -> bytes:
         try:
@@ -180,8 +191,8 @@ class LedgerHost:
         except JsonError as error:
             raise AssertionError("a contract made a value that is not JSON") from error
         _limit("value_bytes", len(encoded), VALUE_BYTES_MAX)
-        self._effects.output_bytes += len(encoded)
-        _limit("output_bytes", self._effects.output_bytes, OUTPUT_BYTES_MAX)
+        self.output_bytes += len(encoded)
+        _limit("output_bytes", self.output_bytes, OUTPUT_BYTES_MAX)
         return encoded
 
 
