@@ -41,9 +41,7 @@ def load_chain_trust(path: Path) -> ChainTrust:
 
 def _member(number: int, value: Json) -> Member:
     row = _members(value, {"entity_id", "entity_name", "vote_key"})
-    return Member(
-        number, _hex(row["vote_key"]), _text(row["entity_id"]), _text(row["entity_name"])
-    )
+    return Member(number, _hex(row["vote_key"]), _text(row["entity_id"]), _text(row["entity_name"]))
 
 
 def _members(value: Json, names: set[str]) -> Mapping[str, Json]:

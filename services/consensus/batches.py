@@ -90,18 +90,14 @@ class BatchTracker:
             if digest in carried or batch.view >= view
         }
         self._missing = {
-            digest: sequence
-            for digest, sequence in carried.items()
-            if digest not in self._tracked
+            digest: sequence for digest, sequence in carried.items() if digest not in self._tracked
         }
         return self.ids()
 
     def ids(self) -> set[bytes]:
         """The ids of all transactions in tracked batches."""
         return {
-            transaction.id
-            for batch in self._tracked.values()
-            for transaction in batch.transactions
+            transaction.id for batch in self._tracked.values() for transaction in batch.transactions
         }
 
     def forget_executed(self, executed: SequenceNumber) -> None:

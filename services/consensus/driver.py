@@ -70,6 +70,8 @@ BATCH_WAIT_SECONDS: Final = 0.015
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
 BATCH_HEADER_BYTES: Final = 12
 CATCH_UP_JOBS_MAX: Final = 2
+COMPACT_EVERY: Final = 500
+"""Heights between two compactions of the core's records."""
 
 _log = structlog.get_logger(__name__)
 
@@ -131,7 +133,9 @@ class Driver:
         self._wake = asyncio.Event()
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
+        self._wanted_height = 0
         self._propose_at: float | None = None
+        self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
 
     # --- What the intake and the API call ----------------------------------------------------
@@ -189,6 +193,11 @@ class Driver:
         """Whether the replica takes part in consensus."""
         return self.pause is Pause.NONE
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether the others are known to have certified blocks that are not here."""
+        return self._wanted_height > self._ledger.store.last_certified
+
     # --- Tasks -------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -212,6 +221,7 @@ class Driver:
             if self._inbox:
                 self._wake.set()
             await self._perform(effects)
+            await self._compact_records()
             # A turn without records never waits; the other tasks must get theirs.
             await asyncio.sleep(0)
 
@@ -304,7 +314,8 @@ class Driver:
         payload = transaction.payload
         last_height = self.replica.low_watermark + self._parameters.window
         return (
-            payload.expires_height > last_height and payload.expires_time_ms >= self._block_time_ms()
+            payload.expires_height > last_height
+            and payload.expires_time_ms >= self._block_time_ms()
         )
 
     # --- Effects -----------------------------------------------------------------------------
@@ -315,6 +326,14 @@ class Driver:
             await self._ledger.append(records)
         for effect in effects:
             self._perform_one(effect)
+
+    async def _compact_records(self) -> None:
+        """Every so often, keep only the records that still matter. Nothing waits to be written at
+        this point, so nothing is lost.
+        """
+        if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
+            self._compacted_at = self.replica.low_watermark
+            await self._ledger.compact(self.replica.records())
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
@@ -341,6 +360,7 @@ class Driver:
                     if holder != self.me:
                         self._links.send(holder, frame)
             case FetchBlocks(first, last, source):
+                self._wanted_height = max(self._wanted_height, last)
                 self._links.send(source, wire.block_request_frame(first, last))
             case ViewChanged(view, primary):
                 _log.info("view.changed", view=view, primary=primary)

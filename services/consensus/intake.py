@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -23,6 +23,8 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from services.consensus import wire
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
+from services.consensus.domain.ledger.authorisation import check_stateful
+from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
     BatchFetched,
     BatchRefused,
@@ -52,6 +54,9 @@ BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
 GOSSIP_AGAIN_SECONDS: Final = 1.0
 GOSSIP_AGAIN_MAX: Final = 500
 
+ORDERED_ALL_THE_SAME: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_DUPLICATE"})
+"""What the state may say otherwise by the time of execution."""
+
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -79,6 +84,7 @@ class Intake:
         admission: Admission,
         provider: GmProvider,
         metrics: ReplicaMetrics,
+        links: Links,
         now_ms: Callable[[], int],
     ) -> None:
         self._driver = driver
@@ -88,7 +94,7 @@ class Intake:
         self._provider = provider
         self._metrics = metrics
         self._now_ms = now_ms
-        self._links: Links | None = None
+        self._links = links
         self._unverified: deque[tuple[int, PeerMessage]] = deque(maxlen=UNVERIFIED_MAX)
         self._unverified_wake = asyncio.Event()
         self._proposals: asyncio.Queue[tuple[int, PrePrepare]] = asyncio.Queue(PROPOSALS_MAX)
@@ -99,10 +105,6 @@ class Intake:
         # Votes and transactions have a thread each: a burst of transactions delays no vote.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
-
-    def use(self, links: Links) -> None:
-        """The links exist only after whoever they call."""
-        self._links = links
 
     async def run(self) -> None:
         """Judge what comes in until cancelled."""
@@ -241,8 +243,7 @@ class Intake:
         while True:
             await self._offered_wake.wait()
             offered = [
-                self._offered.popleft()
-                for _ in range(min(len(self._offered), JUDGED_AT_ONCE_MAX))
+                self._offered.popleft() for _ in range(min(len(self._offered), JUDGED_AT_ONCE_MAX))
             ]
             if not self._offered:
                 self._offered_wake.clear()
@@ -256,14 +257,43 @@ class Intake:
             now_height=last.height,
             block_time_ms=max(self._now_ms(), last.block_time_ms),
         )
-        admitted = [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
-        state = self._ledger.state()
-        fresh = [transaction for transaction in admitted if not state.executed(transaction.id)]
-        additions = dict(
-            zip(
-                (transaction.id for transaction in fresh), self._driver.offer(fresh), strict=True
-            )
-        )
+        with self._ledger.store.state_reader() as state:
+            judged = [
+                self._judge_stateful(state, entry, verdict, last.block_time_ms)
+                for entry, verdict in zip(offered, judged, strict=True)
+            ]
+            fresh = [
+                verdict
+                for verdict in judged
+                if isinstance(verdict, AdmittedTransaction) and not state.executed(verdict.id)
+            ]
+        offers = self._driver.offer(fresh)
+        additions = {entry.id: offer for entry, offer in zip(fresh, offers, strict=True)}
+        self._answer_offered(offered, judged, additions)
+
+    def _judge_stateful(
+        self,
+        state: StateReader,
+        entry: _Offered,
+        verdict: AdmittedTransaction | Refused,
+        block_time_ms: int,
+    ) -> AdmittedTransaction | Refused:
+        """A courtesy to clients. What a peer passes on is not asked: this replica may be behind it,
+        and execution decides.
+        """
+        if entry.answer is None or isinstance(verdict, Refused):
+            return verdict
+        refused = check_stateful(state, verdict, block_time_ms=block_time_ms)
+        if refused is None or refused.code in ORDERED_ALL_THE_SAME:
+            return verdict
+        return refused
+
+    def _answer_offered(
+        self,
+        offered: Sequence[_Offered],
+        judged: Sequence[AdmittedTransaction | Refused],
+        additions: Mapping[bytes, Addition],
+    ) -> None:
         own: list[bytes] = []
         for entry, verdict in zip(offered, judged, strict=True):
             addition = None
@@ -274,14 +304,11 @@ class Intake:
             if addition in (Addition.READY, Addition.WAITING):
                 own.append(entry.encoded)
             if not entry.answer.done():
-                entry.answer.set_result(
-                    Addition.FULL if addition is Addition.FULL else verdict
-                )
+                entry.answer.set_result(Addition.FULL if addition is Addition.FULL else verdict)
         self._gossip(own)
 
     def _gossip(self, encoded: Sequence[bytes], to: int | None = None) -> None:
         """Pass transactions to the others, so that each runs a timer for them."""
-        assert self._links is not None, "the links are set before anything runs"
         start, size = 0, 0
         for index, transaction in enumerate(encoded):
             if size and size + len(transaction) > GOSSIP_BYTES_MAX:
@@ -292,7 +319,6 @@ class Intake:
             self._send_gossip(encoded[start:], to)
 
     def _send_gossip(self, encoded: Sequence[bytes], to: int | None) -> None:
-        assert self._links is not None, "the links are set before anything runs"
         frame = wire.gossip_frame(encoded)
         if to is None:
             self._links.broadcast(frame, droppable=True)
@@ -312,13 +338,11 @@ class Intake:
     # --- Blocks and batches ------------------------------------------------------------------
 
     def _answer_batch(self, sender: int, request: peer_pb2.BatchRequest) -> None:
-        assert self._links is not None, "the links are set before anything runs"
         batch = self._driver.replica.batch(Digest(request.digest))
         if batch is not None:
             self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
 
     async def _block_answering_loop(self) -> None:
-        assert self._links is not None, "the links are set before anything runs"
         while True:
             sender, first, last = await self._block_requests.get()
 

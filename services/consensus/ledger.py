@@ -7,9 +7,11 @@ call returns), one executes. Blocks are executed strictly in order; readers see 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
@@ -19,16 +21,12 @@ from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.codec import decode_record, encode_record
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
-from services.consensus.domain.ledger.execution import BlockResult, execute_block
+from services.consensus.domain.ledger.execution import BlockResult, execute_block, is_final
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
 from services.consensus.store import ChainStore
 
 T = TypeVar("T")
-
-NOT_EXECUTED_CODES: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_EXPIRED"})
-"""Receipts that bind nothing: the same transaction may still be ordered again."""
 
 
 class HeaderMismatchError(Exception):
@@ -47,10 +45,19 @@ class Ledger:
     """See the module. `close` waits for what was begun."""
 
     def __init__(
-        self, store: ChainStore, genesis: Genesis, catalogue: Catalogue, verify: Verify
+        self,
+        store: ChainStore,
+        genesis: Genesis,
+        catalogue: Catalogue,
+        verify: Verify,
+        *,
+        folder: Path,
+        reserve_bytes: int,
     ) -> None:
         self.store = store
         self.genesis = genesis
+        self._folder = folder
+        self._reserve_bytes = reserve_bytes
         self._catalogue = catalogue
         self._verify = verify
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-write")
@@ -65,18 +72,28 @@ class Ledger:
     async def append(self, records: Sequence[Record]) -> None:
         """Make the core's records durable, with one fsync."""
         encoded = [encode_record(record) for record in records]
-        await self._write(lambda: self.store.append_records(encoded))
+
+        def append() -> None:
+            self.store.append_records(encoded)
+            self.store.sync()
+
+        await self._write(append)
+
+    async def compact(self, records: Sequence[Record]) -> None:
+        """Let these records stand for all of the core's so far."""
+        encoded = [encode_record(record) for record in records]
+        await self._write(lambda: self.store.compact_records(encoded))
 
     async def execute(
         self, batch: Batch, transactions: Sequence[AdmittedTransaction] | None
-    ) -> tuple[BlockHeader, tuple[Receipt, ...]]:
-        """Execute the batch after the last block and store the block that it gives."""
+    ) -> BlockHeader:
+        """Execute the batch after the last block and store the block that it gives.
+
+        It is durable with the next `append`: the checkpoint vote for it, before that is sent.
+        """
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(
-            self._executor, self._execute, batch, transactions
-        )
-        header = await self._write(lambda: self.store.commit_block(result))
-        return header, result.receipts
+        result = await loop.run_in_executor(self._executor, self._execute, batch, transactions)
+        return await self._write(lambda: self.store.commit_block(result))
 
     async def apply_certified(self, block: VerifiedBlock) -> None:
         """Take a block that a quorum certified: execute it unless that was done, compare, store.
@@ -84,12 +101,7 @@ class Ledger:
         Raises `HeaderMismatchError`: then two truths exist and people must look.
         """
         if block.height > self.store.last_height:
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._executor, self._execute, block.batch, None)
-            header = self.store.preview_header(result)
-            if header.hash() != block.header.hash():
-                raise HeaderMismatchError(header, block.header)
-            await self._write(lambda: self.store.commit_block(result))
+            await self.execute(block.batch, None)
         own = self.header(block.height)
         if own.hash() != block.header.hash():
             raise HeaderMismatchError(own, block.header)
@@ -116,7 +128,12 @@ class Ledger:
 
     def records(self) -> list[Record]:
         """The core's records in the order in which they were written."""
-        return [decode_record(record) for record in self.store.records()]
+        return [decode_record(record) for record in self.store.core_records()]
+
+    def disk_is_full(self) -> bool:
+        """Whether less than the reserve is free: the replica stops voting before it cannot write."""
+        figures = os.statvfs(self._folder)
+        return figures.f_bavail * figures.f_frsize < self._reserve_bytes
 
     def header(self, height: int) -> BlockHeader:
         """The header of a block that is stored."""
@@ -124,9 +141,25 @@ class Ledger:
         assert header is not None, f"block {height} is stored"
         return header
 
-    def state(self) -> StateReader:
-        """The state after the last executed block."""
-        return self.store.state_reader()
+    def final_result(self, transaction_id: bytes) -> ledger_pb2.TransactionResult | None:
+        """What a transaction did, if that is certified and for ever; None otherwise."""
+        place = self.store.get_transaction(transaction_id)
+        if place is None or place.height > self.store.last_certified:
+            return None
+        if not is_final(place.receipt):
+            return None
+        return result_message(place.receipt, self.header(place.height), place.index)
+
+    def was_executed(self, transaction_id: bytes) -> bool:
+        """Whether a transaction was executed within the expiry span."""
+        with self.store.state_reader() as state:
+            return state.executed(transaction_id)
+
+    def receipts(self, height: int) -> list[Receipt]:
+        """The receipts of a block that is stored."""
+        receipts = self.store.get_receipts(height)
+        assert receipts is not None, f"block {height} is stored"
+        return receipts
 
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         """A certified block as it travels, or None."""
@@ -159,15 +192,16 @@ class Ledger:
         if transactions is None:
             # Bound by its digest: neither signatures nor expiry are asked again.
             transactions = [read_transaction(encoded) for encoded in batch.transactions]
-        return execute_block(
-            self.store.state_reader(),
-            genesis=self.genesis,
-            catalogue=self._catalogue,
-            parent=self.header(self.store.last_height),
-            batch=batch,
-            transactions=transactions,
-            verify=self._verify,
-        )
+        with self.store.state_reader() as state:
+            return execute_block(
+                state,
+                genesis=self.genesis,
+                catalogue=self._catalogue,
+                parent=self.store.last_header,
+                batch=batch,
+                transactions=transactions,
+                verify=self._verify,
+            )
 
     async def _write(self, write: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, write)

@@ -35,7 +35,9 @@ class ReplicaMetrics:
             ("replica",),
         )
         self.evidence = metrics.counter(
-            "guqiao_consensus_evidence_total", "Proofs that a replica broke the protocol", ("replica",)
+            "guqiao_consensus_evidence_total",
+            "Proofs that a replica broke the protocol",
+            ("replica",),
         )
         self.dropped_messages = metrics.counter(
             "guqiao_consensus_dropped_messages_total", "Messages dropped by a full inbox"

@@ -143,7 +143,8 @@ class PeerLinks:
     async def listen(self, host: str, port: int) -> int:
         """Listen for the replicas with lower numbers; returns the port."""
         expected = {
-            replica_identity(self._chain_id, other) for other in self._others
+            replica_identity(self._chain_id, other)
+            for other in self._others
             if other < self._replica
         }
         self._server = await start_server(

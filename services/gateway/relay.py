@@ -190,9 +190,7 @@ class Relay:
         header, certificate = await self.client.get_header()
         if header.height < height_min:  # A replica that lags answered; this height is certified.
             header, certificate = await self.client.get_header(height_min)
-        return ProvenHeader(
-            header.chain_id, header.height, header.encode(), certificate.encode()
-        )
+        return ProvenHeader(header.chain_id, header.height, header.encode(), certificate.encode())
 
     async def _trace_of(self, sent: store.SentPacket) -> str:
         async with self.pool.acquire() as connection:

@@ -55,7 +55,7 @@ async def insert_sent(connection: Connection, sent: SentPacket) -> None:
     )
 
 
-async def insert_received(  # noqa: PLR0913
+async def insert_received(
     connection: Connection,
     *,
     source: str,

@@ -16,7 +16,7 @@ from tests.simulation.byzantine import STRATEGIES
 from tests.simulation.cluster import Cluster, Report
 
 FAULTS = ("drop", "duplicate", "delay", "reorder", "partition", "crash", "restart", "clock")
-COVERAGE_SEEDS_MIN = 60
+COVERAGE_SEEDS_MIN = 200
 """From this many seeds on, every fault and every strategy must have fired."""
 
 

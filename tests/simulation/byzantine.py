@@ -66,7 +66,7 @@ class Liar:
 
     def forgets(self) -> bool:
         """Whether it loses its memory now (reliability P14)."""
-        if "amnesia" in self.strategies and self.random.random() < 0.004:
+        if "amnesia" in self.strategies and self.random.random() < 0.02:
             self.fired["amnesia"] += 1
             return True
         return False

@@ -12,7 +12,15 @@ from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.codec import encode_message
-from services.consensus.domain.effects import Broadcast, Certified, Effect, Evidence, Execute, Send
+from services.consensus.domain.effects import (
+    Broadcast,
+    Certified,
+    Effect,
+    Evidence,
+    Execute,
+    Persist,
+    Send,
+)
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     Checkpoint,
@@ -71,6 +79,8 @@ class Checkers:
     def on_effect(self, replica: ReplicaId, core: Replica, disk: Disk, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
         match effect:
+            case Persist(Commit() as commit):
+                self.on_sent(replica, commit)  # It counts its own vote from here on.
             case Broadcast(message) | Send(_, message):
                 self._sends(replica, core, disk, message)
             case Execute(sequence, batch):

@@ -201,12 +201,13 @@ class Cluster:
 
     def _choose_liars(self, strategies: list[str] | None) -> dict[ReplicaId, Liar]:
         random = self.random
-        count = random.randint(0, faulty_max(self.size)) if strategies is None else 1
-        if strategies is not None:
-            count = faulty_max(self.size)
+        count = faulty_max(self.size)
+        if strategies is None and random.random() < 0.25:
+            count = 0
         liars: dict[ReplicaId, Liar] = {}
         for number in sorted(random.sample(range(self.size), k=count)):
-            chosen = strategies or random.sample(STRATEGIES, k=random.randint(1, 2))
+            turn = STRATEGIES[(self.seed + number) % len(STRATEGIES)]  # Each gets its seeds.
+            chosen = strategies or [turn, *random.sample(STRATEGIES, k=random.randint(0, 1))]
             me = ReplicaId(number)
             signer = Signer(me, self.replica_set, sign_with(public_key(number)))
             liars[me] = Liar(signer, Random(random.random()), self.fired, list(chosen))

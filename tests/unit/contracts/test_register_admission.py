@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.consensus.domain.contracts.json_values import Json
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.register.business_time import unix_seconds
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.consensus.domain.contracts.register.state import key, unkey

@@ -144,7 +144,6 @@ def test_the_worked_example_of_rights_and_waiting_freezes() -> None:
     assert market.code(*deducting(50, "Z")) == "SHARES_PLEDGED"
 
 
-@pytest.mark.req("N0-20")
 def test_the_worked_example_of_rounding() -> None:
     """docs/market-dataset.md section 9: three positions of 333 shares at 1 li."""
     market = Market(contract=ALL)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.consensus.domain.contracts.json_values import Json
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.register.contract import (
     OPERATIONS,
     REFERENCE_METHODS,

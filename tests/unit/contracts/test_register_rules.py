@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Refusal, call
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register.contract import (
     BUILT,
     OPERATIONS,

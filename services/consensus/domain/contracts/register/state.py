@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import records
 from services.consensus.domain.contracts.register.records import (
     Account,
