@@ -55,6 +55,9 @@ proto-lint: $(VENV)/.development
 test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -m "not kafka"
 
+test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
+	$(BIN)/python -m pytest -m kafka tests/kafka
+
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
 

@@ -1,8 +1,8 @@
 """Empty OpenSSL's error queue of this thread.
 
 pyOpenSSL and cryptography share one OpenSSL and one queue. What a refused certificate leaves in it
-would be read as the failure of the next call, on a healthy link or a healthy key. So whoever makes
-OpenSSL refuse something empties the queue, and links do it before they start.
+can be read as the reason why the next call failed, so whoever makes OpenSSL refuse something
+empties the queue.
 """
 
 from __future__ import annotations

@@ -130,8 +130,9 @@ class Handlers:
         self, *, height: int, product_code: str, after: tuple[str, str, str], page_size: int
     ) -> Roster:
         """One page of the roster at a height; 0 means the latest projected height."""
-        async with self.pool.acquire() as connection, connection.transaction(
-            isolation="repeatable_read", readonly=True
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             latest = await projected_height(connection, self.client.chain_id)
             if height > latest:

@@ -14,7 +14,6 @@ from OpenSSL import SSL, _util, crypto
 from guqiao_sdk.gm.certificates import CertificateInfo, CertificateMalformedError, TrustAnchors
 from guqiao_sdk.gm.certificates.chain import reason_of
 from guqiao_sdk.gm.certificates.info import describe, load_certificate
-from guqiao_sdk.gm.openssl_errors import forget_openssl_errors
 from services.chassis.gm_tls.errors import (
     GmTlsSetupError,
     LinkBrokenError,
@@ -105,7 +104,6 @@ class TlsEngine:
 
     def shake_hands(self) -> bool:
         """Go on with the handshake; True when it is done, `PeerRefusedError` when it failed."""
-        forget_openssl_errors()
         try:
             self._tls.do_handshake()
         except SSL.WantReadError:
@@ -133,7 +131,6 @@ class TlsEngine:
 
     def decrypt_into(self, buffer: bytearray) -> bool:
         """Append what arrived; True once the peer has said that it sends no more."""
-        forget_openssl_errors()
         try:
             while True:
                 buffer += self._tls.recv(_RECORD_SIZE_MAX)
@@ -153,7 +150,6 @@ class TlsEngine:
         if self._encrypted_size > ENCRYPTED_SIZE_MAX:
             raise LinkBrokenError("its keys have encrypted as much as they may")
         rest = memoryview(data)
-        forget_openssl_errors()
         try:
             while rest:  # A call takes at least one record's worth, or fails.
                 rest = rest[self._tls.send(rest[:_ENCRYPT_SIZE]) :]
@@ -162,7 +158,6 @@ class TlsEngine:
 
     def say_close(self) -> None:
         """Tell the peer that we send no more; what it sends can still be read."""
-        forget_openssl_errors()
         try:
             self._tls.shutdown()
         except SSL.Error:

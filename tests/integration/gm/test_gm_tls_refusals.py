@@ -565,6 +565,8 @@ def test_a_refusal_elsewhere_disturbs_no_healthy_link(
     assert not server.decrypt_into(received)
     assert bytes(received) == b"healthy"
     spoil(network)
+    assert not server.decrypt_into(received), "nothing new has come, and nothing is wrong"
+    spoil(network)
     sealed = sm4_gcm_encrypt(bytes(16), bytes(12), b"text", b"")
     spoil(network)
     with pytest.raises(GmDecryptError):
