@@ -131,7 +131,8 @@ def _write(host: Host, body: Mapping[str, Json]) -> None:
     for topic in _texts(body, "emit"):
         host.emit(topic, {"height": host.height()})
     for port in _texts(body, "send"):
-        host.send_packet(port, {"header": {"seal": []}, "text": "x"})
+        content: Json = {"object_id": f"testing:{host.transaction_id()}"}
+        host.send_packet(port, {"header": {"seal": [], "content": content}, "text": "x"})
     if "refuse" in body:
         raise Refusal(str(body["refuse"]), sender=host.sender().did)
     if "crash" in body:
