@@ -322,6 +322,15 @@ class ChainClient:
                 return await attempt(self._endpoints.stub(endpoint), ATTEMPT_SECONDS_MAX)
         return await self._endpoints.call(attempt, CALL_SECONDS)
 
+    async def get_operations(self) -> tuple[str, ...]:
+        """`contract.method` of every active contract, as the replica asked says. Not proven."""
+        request = node.GetNetworkOptionsRequest()
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetNetworkOptionsResponse:
+            return await stub.GetNetworkOptions(request, timeout=seconds)
+
+        return tuple((await self._endpoints.call(attempt, CALL_SECONDS)).operations)
+
     async def list_objects(self, height: int) -> list[node.ObjectReference]:
         """References of the data objects that a block recorded. Prove them by `get_transaction`."""
         request = node.ListObjectsRequest(height=height)

@@ -43,7 +43,8 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An identity: a person or a service with one key, and its roles on each chain that knows it."""
+    """An identity: a person or a service with one key, and its roles on each chain that knows it.
+    """
 
     name: str
     organisation: Organisation
@@ -95,7 +96,7 @@ REGULATOR: Final = ENTITIES[CSRC][0]
 OPERATOR: Final = ENTITIES[MARKET][0]
 
 ACCOUNTS: Final = (
-    Account("admin", REGULATOR, {CSRC: ("identity_admin", "supervisor")}),
+    Account("admin", REGULATOR, {CSRC: ("identity_admin", "chain_admin", "supervisor")}),
     Account("supervisor", REGULATOR, {CSRC: ("supervisor",)}),
     Account(
         "gateway",

@@ -25,7 +25,7 @@ TEXT_CHARACTERS_MAX: Final = 16_384
 # Keys whose values are personal data or secrets, whole or as the end of a longer name.
 PERSONAL_KEYS: Final = frozenset(
     {
-        "address", "bank_account", "bank_card", "email", "full_name", "id_card", "id_number",
+        "bank_account", "bank_card", "email", "full_name", "home_address", "id_card", "id_number",
         "investor_name", "legal_person", "mobile", "person_name", "phone", "resident_id",
     }
 )  # fmt: skip
@@ -85,7 +85,7 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def render_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """The record as one line of JSON in which no character can end the line or command a terminal."""
+    """The record as one line of JSON that no character can break or turn into a command."""
     text = json.dumps(event, ensure_ascii=False, default=str, sort_keys=True)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

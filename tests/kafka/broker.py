@@ -235,7 +235,7 @@ def _started(version: str, jars: Path) -> LocalBroker:
 
 def _jars(version: str, logging: str) -> Path:
     """The folder of verified jars; fetched by Maven when it is not there yet."""
-    expected = _expected_digests(version)
+    expected = expected_digests(version)
     folder = CACHE / version
     if not folder.exists():
         CACHE.mkdir(exist_ok=True)
@@ -264,7 +264,8 @@ def verify_jars(folder: Path, expected: dict[str, str]) -> None:
         raise KafkaUnavailableError(f"files in {folder} that are not the pinned ones: {wrong}")
 
 
-def _expected_digests(version: str) -> dict[str, str]:
+def expected_digests(version: str) -> dict[str, str]:
+    """File name to SHA-512 of every jar of a release, as committed."""
     lines = (HERE / f"jars-{version}.sha512").read_text().splitlines()
     pairs = (line.split() for line in lines)
     return {name: digest for digest, name in pairs}
@@ -298,7 +299,7 @@ def _fetch(version: str, logging: str, target: Path) -> None:
 def _docker_engine() -> Any:
     """A container to enter, or None where no Docker engine answers."""
     import docker  # type: ignore[import-untyped]
-    from testcontainers.kafka import KafkaContainer
+    from testcontainers.community.kafka import KafkaContainer
 
     try:
         docker.from_env().ping()

@@ -13,7 +13,7 @@ from OpenSSL import SSL, _util, crypto
 
 from guqiao_sdk.gm.certificates import CertificateInfo, CertificateMalformedError, TrustAnchors
 from guqiao_sdk.gm.certificates.chain import reason_of
-from guqiao_sdk.gm.certificates.info import describe
+from guqiao_sdk.gm.certificates.info import describe, load_certificate
 from services.chassis.gm_tls.errors import (
     GmTlsSetupError,
     LinkBrokenError,
@@ -67,7 +67,7 @@ def make_context(certificate_pem: bytes, key_pem: bytes, anchors: TrustAnchors) 
             "当前 OpenSSL 不支持 RFC 8998;请安装锁定版本的 pyOpenSSL 与 cryptography",
         )
     try:
-        context.use_certificate(crypto.load_certificate(crypto.FILETYPE_PEM, certificate_pem))
+        context.use_certificate(load_certificate(certificate_pem))
         context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, key_pem))
         context.check_privatekey()
     except (SSL.Error, crypto.Error):
@@ -149,12 +149,10 @@ class TlsEngine:
         self._encrypted_size += len(data)
         if self._encrypted_size > ENCRYPTED_SIZE_MAX:
             raise LinkBrokenError("its keys have encrypted as much as they may")
-        view = memoryview(data)
+        rest = memoryview(data)
         try:
-            for start in range(0, len(data), _ENCRYPT_SIZE):
-                part = view[start : start + _ENCRYPT_SIZE]
-                sent = self._tls.send(part)
-                assert sent == len(part), "a memory BIO takes everything"
+            while rest:  # A call takes at least one record's worth, or fails.
+                rest = rest[self._tls.send(rest[:_ENCRYPT_SIZE]) :]
         except SSL.Error as error:
             raise LinkBrokenError("; ".join(_texts(error)) or "cannot encrypt") from None
 

@@ -123,10 +123,10 @@ class GmTlsIdentity:
         self._take(self._read())
         return self.judge_links()
 
-    def judge_links(self) -> int:
-        """Cut the live links whose certificate is no longer good; return how many."""
-        now = datetime.now(UTC)
-        return sum(self._judge(link, now) for link in list(self._links))
+    def judge_links(self, at: datetime | None = None) -> int:
+        """Cut the live links whose certificate is not good then (or now); return how many."""
+        moment = at or datetime.now(UTC)
+        return sum(self._judge(link, moment) for link in list(self._links))
 
     async def watch(self, interval_seconds: float = WATCH_INTERVAL_SECONDS) -> None:
         """Reload when a file changes, and judge live links, until cancelled. One task a process."""

@@ -153,7 +153,11 @@ Record = PrePrepare | Prepare | PreparedCertificate | Commit | Checkpoint | View
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passes: Unix time in milliseconds, never decreasing from one Tick to the next."""
+    """The replica's clock, Unix time in milliseconds; the driver ticks at least every 250 ms.
+
+    Block times are compared with it. Time-outs count what passes between ticks, so a clock that is
+    set forward or back neither fires nor holds them (reliability P21).
+    """
 
     now_ms: int
 

@@ -1,24 +1,75 @@
-"""One PBFT replica: a pure, synchronous state machine over messages and effects."""
+"""One PBFT replica: a pure, synchronous state machine over messages and effects.
+
+It joins the parts: ordering in a view, checkpoints that certify what was executed, suspicion of the
+primary, view changes. No I/O, clock or chance: the same state and message give the same effects,
+always. Every vote is persisted in the list of effects before the effect that sends it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, assert_never
 
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.quorum import ReplicaSet
-from services.consensus.domain.effects import Effect
+from services.consensus.domain.checkpoint import Checkpoints
+from services.consensus.domain.effects import (
+    Broadcast,
+    Effect,
+    Evidence,
+    FetchBlocks,
+    InvalidBatch,
+    InvalidNewView,
+    Persist,
+    Reject,
+    Send,
+    ViewChanged,
+)
 from services.consensus.domain.messages import (
+    BatchFetched,
+    BatchRefused,
+    CertifiedElsewhere,
     CertifiedHead,
+    Checkpoint,
+    Commit,
     Digest,
+    Executed,
+    Hello,
+    LocalInput,
     Message,
+    NewView,
+    PeerMessage,
+    Prepare,
+    PrePrepare,
+    Propose,
     ProtocolParameters,
     Record,
     ReplicaId,
+    RequestGone,
+    RequestPending,
     SequenceNumber,
+    Tick,
     View,
+    ViewChange,
+)
+from services.consensus.domain.ordering import Ordering
+from services.consensus.domain.signer import Sign, Signer
+from services.consensus.domain.suspicion import Suspicion
+from services.consensus.domain.view_change import (
+    ViewChanges,
+    base_of,
+    chosen_batches,
+    new_view_fault,
 )
 
-Sign = Callable[[bytes], bytes]
+FETCH_BLOCKS_MAX: Final = 64
+"""Blocks asked for at once."""
+
+LATER_MESSAGES_PER_WINDOW: Final = 4
+"""Messages of later views kept of one peer, for each sequence number of the window."""
+
+Ordered = PrePrepare | Prepare | Commit
 
 
 class Replica:
@@ -34,7 +85,26 @@ class Replica:
         head: CertifiedHead,
         now_ms: int,
     ) -> None:
-        raise NotImplementedError
+        assert 0 <= me < replica_set.size, "a replica is a member of its set"
+        self._signer = Signer(me, replica_set, sign)
+        self._set = replica_set
+        self._parameters = parameters
+        self._ordering = Ordering(self._signer, parameters, head, now_ms)
+        self._checkpoints = Checkpoints(self._signer, parameters.window, head)
+        self._view_changes = ViewChanges(me, replica_set)
+        self._suspicion = Suspicion(parameters, now_ms)
+        self._view = View(0)
+        self._active = True
+        self._suspects = False
+        self._new_view: NewView | None = None
+        self._new_view_fault: View | None = None
+        self._hellos: dict[ReplicaId, Hello] = {}
+        self._helped_ms: dict[ReplicaId, int] = {}
+        self._later: dict[ReplicaId, deque[Ordered]] = {}
+        self._resend_ms = now_ms
+        self._low_at_resend = head.sequence
+        self._fetching_to = head.sequence
+        self._fetch_turn = 0
 
     @classmethod
     def recover(
@@ -51,61 +121,365 @@ class Replica:
         """The replica as it was when it wrote the last of `records`; `head` is the last certified
         block that its store holds.
         """
-        raise NotImplementedError
+        replica = cls(
+            me=me,
+            replica_set=replica_set,
+            parameters=parameters,
+            sign=sign,
+            head=head,
+            now_ms=now_ms,
+        )
+        for record in records:
+            replica._restore(record)
+        return replica
 
     def step(self, sender: ReplicaId, message: Message) -> list[Effect]:
         """Advance by one authenticated message (local inputs come from the replica itself)."""
-        raise NotImplementedError
+        if self._checkpoints.halted:
+            return []
+        if isinstance(message, Tick):
+            return self._on_tick(message.now_ms)
+        if isinstance(message, PeerMessage):
+            return self._on_peer(sender, message)
+        assert sender == self._signer.me, "only its own driver gives a replica local inputs"
+        return self._on_local(message)
 
     def batch(self, digest: Digest) -> Batch | None:
         """A batch that is not yet certified here, to answer a peer's `FetchBatch`."""
-        raise NotImplementedError
+        held = (entry.batch(digest) for entry in self._ordering.entries.values())
+        return next((batch for batch in held if batch is not None), None)
 
     def records(self) -> list[Record]:
         """The records that still matter: what a compacted log must keep."""
-        raise NotImplementedError
+        kept: list[Record] = [] if self._new_view is None else [self._new_view]
+        kept += self._ordering.records()
+        kept += self._checkpoints.records()
+        own = self._view_changes.own
+        if own is not None and not self._active:
+            kept.append(own)
+        return kept
 
     @property
     def view(self) -> View:
         """The view it is in, or waits for."""
-        raise NotImplementedError
+        return self._view
 
     @property
     def active(self) -> bool:
         """Whether it takes part in `view`; False while it waits for the new-view."""
-        raise NotImplementedError
+        return self._active
 
     @property
     def primary(self) -> ReplicaId:
         """The primary of `view`."""
-        raise NotImplementedError
+        return self._signer.primary(self._view)
 
     @property
     def low_watermark(self) -> SequenceNumber:
         """The last certified height."""
-        raise NotImplementedError
+        return self._checkpoints.head.sequence
 
     @property
     def executed(self) -> SequenceNumber:
         """The last executed height (certified or not)."""
-        raise NotImplementedError
+        return self._checkpoints.executed
 
     @property
     def may_propose(self) -> bool:
         """Whether `Propose` is welcome now."""
-        raise NotImplementedError
+        return not self.halted and self._ordering.may_propose()
 
     @property
     def heartbeat_due(self) -> bool:
         """Whether the driver should propose an empty batch, having nothing better."""
-        raise NotImplementedError
+        quiet_ms = self._suspicion.now_ms - self._ordering.proposal_ms
+        return quiet_ms >= self._parameters.heartbeat_ms and self.may_propose
 
     @property
     def block_time_min_ms(self) -> int:
-        """The least block time that the next proposal may carry."""
-        raise NotImplementedError
+        """The least block time that the next proposal may carry; only while `may_propose`."""
+        floor = self._ordering.block_time_of(self._ordering.accepted_through)
+        assert floor is not None, "asked only while the replica may propose"
+        return floor
 
     @property
     def halted(self) -> bool:
         """Whether it stopped for good on a header that differs from a certified one."""
-        raise NotImplementedError
+        return self._checkpoints.halted
+
+    # --- Dispatch ---------------------------------------------------------------------------
+
+    def _on_peer(self, sender: ReplicaId, message: PeerMessage) -> list[Effect]:
+        match message:
+            case PrePrepare() | Prepare() | Commit():
+                return self._on_ordered(sender, message)
+            case Checkpoint():
+                return [*self._checkpoints.on_vote(message), *self._certify()]
+            case ViewChange():
+                return self._on_view_change(message)
+            case NewView():
+                return self._on_new_view(sender, message)
+            case Hello():
+                self._hellos[sender] = message
+                return [*self._help(sender), *self._judge()]
+            case _:
+                assert_never(message)
+
+    def _on_local(self, message: LocalInput) -> list[Effect]:
+        match message:
+            case Propose():
+                return self._ordering.propose(message.batch)
+            case Executed():
+                voted = self._checkpoints.on_executed(message.sequence, message.header_hash)
+                return [*voted, *self._certify()]
+            case CertifiedElsewhere():
+                return self._on_certified_elsewhere(message)
+            case BatchFetched():
+                digest = Digest(message.batch.digest())
+                return self._ordering.on_batch(message.sequence, digest, message.batch)
+            case BatchRefused():
+                return self._on_batch_refused(message)
+            case RequestPending():
+                self._suspicion.request_pending(message.request)
+            case RequestGone():
+                self._suspicion.request_gone(message.request)
+        return []
+
+    # --- Ordering and checkpoints -----------------------------------------------------------
+
+    def _on_ordered(self, sender: ReplicaId, message: Ordered) -> list[Effect]:
+        ordering = self._ordering
+        if message.view > ordering.view:
+            self._keep_for_later(sender, message)
+            return []
+        match message:
+            case PrePrepare():
+                effects = ordering.on_pre_prepare(message)
+                return effects if ordering.fault is None else [*effects, *self._judge()]
+            case Prepare():
+                return ordering.on_prepare(message)
+            case Commit():
+                return ordering.on_commit(message)
+
+    def _keep_for_later(self, sender: ReplicaId, message: Ordered) -> None:
+        """Votes may overtake the new-view they belong to. Bounded for each peer; the oldest go."""
+        if not self._ordering.in_window(message.sequence):
+            return
+        if isinstance(message, PrePrepare) and message.view != self._view:
+            return
+        count_max = LATER_MESSAGES_PER_WINDOW * self._parameters.window
+        self._later.setdefault(sender, deque(maxlen=count_max)).append(message)
+
+    def _certify(self) -> list[Effect]:
+        """Certify as many heights as votes and execution allow, in order."""
+        effects: list[Effect] = []
+        for _ in range(self._parameters.window):
+            entry = self._ordering.entries.get(SequenceNumber(self.low_watermark + 1))
+            certified = self._checkpoints.certify_next(
+                None if entry is None else entry.block_time_ms
+            )
+            effects += certified
+            if not certified or self.halted:
+                break
+            if self._active:
+                self._suspicion.progress()
+            effects += self._ordering.certified(self._checkpoints.head)
+        return effects
+
+    def _on_certified_elsewhere(self, message: CertifiedElsewhere) -> list[Effect]:
+        before = self.low_watermark
+        effects = self._checkpoints.on_certified_elsewhere(message)
+        if self.halted or self.low_watermark == before:
+            return effects
+        effects += self._ordering.certified(self._checkpoints.head)
+        effects += self._certify()
+        if self.low_watermark >= self._fetching_to:
+            effects += self._catch_up(beyond=self._ordering.high)
+        return effects
+
+    def _on_batch_refused(self, message: BatchRefused) -> list[Effect]:
+        refused = message.pre_prepare
+        primary = self._signer.primary(refused.view)
+        if refused.view == self._view and self._active:
+            self._ordering.fault = "the primary proposed an invalid batch"
+        return [
+            Reject(primary, f"invalid batch: {message.reason}"),
+            Evidence(primary, InvalidBatch(refused, message.reason)),
+            *self._judge(),
+        ]
+
+    # --- Time -------------------------------------------------------------------------------
+
+    def _on_tick(self, clock_ms: int) -> list[Effect]:
+        self._suspicion.tick(clock_ms)
+        now_ms = self._ordering.now_ms = self._suspicion.now_ms
+        self._ordering.clock_ms = clock_ms
+        effects = self._judge()
+        if now_ms >= self._resend_ms:
+            self._resend_ms = now_ms + self._parameters.resend_ms
+            effects += self._resend()
+        return effects
+
+    def _resend(self) -> list[Effect]:
+        effects: list[Effect] = [Broadcast(self._hello())]
+        if not self._active and self._view_changes.own is not None:
+            effects.append(Broadcast(self._view_changes.own))
+        effects += self._ordering.resend()
+        effects += self._checkpoints.resend()
+        stuck = self.low_watermark == self._low_at_resend
+        self._low_at_resend = self.low_watermark
+        return effects + self._catch_up(beyond=self.low_watermark if stuck else self._ordering.high)
+
+    def _hello(self) -> Hello:
+        return Hello(self._view, self._active, self._suspects, self.low_watermark)
+
+    def _catch_up(self, beyond: SequenceNumber) -> list[Effect]:
+        """Ask one of the peers that say to be further than `beyond`, each in turn."""
+        ahead = sorted(peer for peer, said in self._hellos.items() if said.certified > beyond)
+        if not ahead:
+            return []
+        self._fetch_turn += 1
+        source = ahead[self._fetch_turn % len(ahead)]
+        return self._fetch_blocks(self._hellos[source].certified, source)
+
+    def _fetch_blocks(self, known: SequenceNumber, source: ReplicaId) -> list[Effect]:
+        first = SequenceNumber(self.low_watermark + 1)
+        self._fetching_to = SequenceNumber(min(known, self.low_watermark + FETCH_BLOCKS_MAX))
+        return [FetchBlocks(first, self._fetching_to, source)]
+
+    # --- View changes -----------------------------------------------------------------------
+
+    def _judge(self) -> list[Effect]:
+        """Suspect the primary if there is reason; leave the view once f + 1 replicas suspect."""
+        effects: list[Effect] = []
+        suspected, self._suspects = self._suspects, self._is_suspect()
+        if self._suspects and not suspected:
+            effects.append(Broadcast(self._hello()))
+        if self._suspects and self._suspecting() > self._set.faulty_max:
+            effects += self._leave_for(View(self._view + 1))
+        return effects
+
+    def _is_suspect(self) -> bool:
+        suspicion, ordering = self._suspicion, self._ordering
+        if not self._active:
+            return suspicion.new_view_late() or self._new_view_fault == self._view
+        if ordering.fault is not None or suspicion.proposal_late(ordering.uncommitted_since_ms()):
+            return True
+        if self._signer.is_primary(self._view):
+            return False
+        return suspicion.request_late() or suspicion.heartbeats_missed(ordering.proposal_ms)
+
+    def _suspecting(self) -> int:
+        """How many replicas suspect this view or have left it, this one included."""
+        count = 1
+        for number in range(self._set.size):
+            peer = ReplicaId(number)
+            if peer != self._signer.me and self._has_left(peer):
+                count += 1
+        return count
+
+    def _has_left(self, peer: ReplicaId) -> bool:
+        if self._view_changes.view_of(peer) > self._view:
+            return True
+        said = self._hellos.get(peer)
+        if said is None:
+            return False
+        return said.view > self._view or (said.view == self._view and said.suspects)
+
+    def _leave_for(self, view: View) -> list[Effect]:
+        """From here on this replica takes no part in any view below `view`."""
+        self._view, self._active, self._suspects = view, False, False
+        self._ordering.voting = False
+        self._suspicion.leave_view()
+        head = self._checkpoints.head
+        own = self._signer.view_change(
+            view, head.sequence, head.certificate, self._ordering.prepared()
+        )
+        self._view_changes.add(own)
+        return [Persist(own), Broadcast(own), *self._collect()]
+
+    def _on_view_change(self, message: ViewChange) -> list[Effect]:
+        effects = self._view_changes.add(message)
+        joined = self._view_changes.joined_view(self._view)
+        if joined is not None:
+            return [*effects, *self._leave_for(joined)]
+        return [*effects, *self._collect()]
+
+    def _collect(self) -> list[Effect]:
+        """With a quorum of view-changes the new primary opens the view, the others' timer runs."""
+        if self._active:
+            return []
+        supported = self._view_changes.support(self._view) >= self._set.quorum
+        if supported and self._suspicion.quorum_since_ms is None:
+            self._suspicion.quorum_since_ms = self._suspicion.now_ms
+        quorum = self._view_changes.quorum_for(self._view)
+        if quorum is None or not self._signer.is_primary(self._view):
+            return []
+        message = self._signer.new_view(self._view, quorum, chosen_batches(quorum))
+        return [Persist(message), Broadcast(message), *self._enter(message)]
+
+    def _on_new_view(self, sender: ReplicaId, message: NewView) -> list[Effect]:
+        if message.view < self._view or (message.view == self._view and self._active):
+            return []
+        fault = new_view_fault(message)
+        if fault is not None:
+            self._new_view_fault = message.view
+            offence = InvalidNewView(message, fault)
+            signer = self._signer.primary(message.view)
+            return [Reject(sender, fault), Evidence(signer, offence), *self._judge()]
+        return [Persist(message), *self._enter(message)]
+
+    def _enter(self, message: NewView) -> list[Effect]:
+        self._adopt(message)
+        self._suspicion.enter_view()
+        effects: list[Effect] = [ViewChanged(message.view, self.primary)]
+        effects += self._ordering.vote_reproposals()
+        base = base_of(message.view_changes)
+        if base.certified > self.low_watermark:
+            effects += self._fetch_blocks(base.certified, base.replica)
+        for sender, kept in self._take_kept():
+            effects += self._on_ordered(sender, kept)
+        return effects
+
+    def _adopt(self, message: NewView) -> None:
+        self._view, self._active, self._suspects = message.view, True, False
+        self._new_view = message
+        self._ordering.enter_view(message, base_of(message.view_changes).certified)
+
+    def _take_kept(self) -> list[tuple[ReplicaId, Ordered]]:
+        """Messages of the view just entered, out of what was kept for later."""
+        taken: list[tuple[ReplicaId, Ordered]] = []
+        for sender, kept in self._later.items():
+            taken += [(sender, each) for each in kept if each.view == self._view]
+            ahead = [each for each in kept if each.view > self._view]
+            kept.clear()
+            kept.extend(ahead)
+        return taken
+
+    def _help(self, peer: ReplicaId) -> list[Effect]:
+        """Bring a peer that missed the new-view into the view, not more often than we resend."""
+        said, now_ms = self._hellos[peer], self._suspicion.now_ms
+        if not self._active or self._new_view is None:
+            return []
+        if said.view > self._view or (said.view == self._view and said.active):
+            return []
+        helped_ms = self._helped_ms.get(peer)
+        if helped_ms is not None and now_ms - helped_ms < self._parameters.resend_ms:
+            return []
+        self._helped_ms[peer] = now_ms
+        return [Send(peer, self._new_view)]
+
+    # --- Recovery ---------------------------------------------------------------------------
+
+    def _restore(self, record: Record) -> None:
+        match record:
+            case NewView():
+                self._adopt(record)
+            case ViewChange():
+                self._view, self._active = record.view, False
+                self._ordering.voting = False
+                self._view_changes.add(record)
+            case Checkpoint():
+                self._checkpoints.restore(record)
+            case _:
+                self._ordering.restore(record)

@@ -29,7 +29,7 @@ def now() -> datetime:
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, with a bound."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of any kind, not all have an event
             await asyncio.sleep(0.005)
 
 
@@ -72,11 +72,13 @@ class Network:
         self.crl_path = folder / "crl.pem"
         self.write_crl([])
 
-    def write_crl(self, revoked: Iterable[int], *, stale: bool = False) -> None:
+    def write_crl(
+        self, revoked: Iterable[int], *, stale: bool = False, fresh_for: timedelta = HOUR
+    ) -> None:
         crl = self.authority.issue_crl(
             [RevokedCertificate(serial, now() - HOUR) for serial in revoked],
             this_update=now() - 2 * HOUR,
-            next_update=now() - HOUR if stale else now() + HOUR,
+            next_update=now() + (-HOUR if stale else fresh_for),
         )
         self.crl_path.write_bytes(crl)
 

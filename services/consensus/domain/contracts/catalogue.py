@@ -13,6 +13,7 @@ from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.light_client import LightClientContract
 from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packets import PacketsContract
+from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.consensus.domain.contracts.services import ServicesContract
 
 
@@ -38,6 +39,7 @@ def standard_catalogue() -> Catalogue:
     return Catalogue(
         [
             IdentityContract(),
+            REGISTER_V1,
             LightClientContract(),
             ObjectsContract(),
             PacketsContract(),

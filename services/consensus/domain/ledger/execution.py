@@ -30,6 +30,14 @@ from services.consensus.domain.ledger.state import Layer, StateReader
 DETAIL_BYTES_MAX: Final = 4_096
 """The facts of a refusal are kept for ever; larger ones are replaced by their size."""
 
+BLOCK_OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""When what a block's transactions wrote and announced passes this, the rest must come again."""
+
+NOT_EXECUTED_CODES: Final = frozenset(
+    ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")
+)
+"""Refusals after which the same transaction may still be executed, or was executed before."""
+
 _NO_DETAIL: Final = b"{}"
 
 
@@ -41,6 +49,7 @@ class BlockResult:
     parent: BlockHeader
     batch: Batch
     receipts: tuple[Receipt, ...]
+    encoded_receipts: tuple[bytes, ...]
     write_set: Mapping[bytes, bytes | None]
     next_set_hash: bytes
 
@@ -55,7 +64,7 @@ class BlockResult:
             batch_digest=batch_digest(self.batch.block_time_ms, transactions_root),
             block_time_ms=self.batch.block_time_ms,
             transactions_root=transactions_root,
-            receipts_root=merkle_root([receipt.encode() for receipt in self.receipts]),
+            receipts_root=merkle_root(self.encoded_receipts),
             state_root=state_root,
             next_set_hash=self.next_set_hash,
         )
@@ -82,18 +91,23 @@ def execute_block(
         parent=parent,
         batch=batch,
         receipts=receipts,
+        encoded_receipts=tuple(receipt.encode() for receipt in receipts),
         write_set=block.state.net_writes(),
         next_set_hash=parent.next_set_hash,
     )
 
 
+def is_final(receipt: Receipt) -> bool:
+    """Whether this receipt is the transaction's own for ever, not merely that of an attempt."""
+    return receipt.outcome is not Outcome.REFUSED or receipt.code not in NOT_EXECUTED_CODES
+
+
 class _NoEffect(Exception):  # noqa: N818 - an ordinary outcome, not an error
     """Refused before the request was looked at: no effect, no binding to its request id."""
 
-    def __init__(self, refusal: Refusal, *, executed: bool) -> None:
+    def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.code)
         self.refusal = refusal
-        self.executed = executed
 
 
 class _Block:
@@ -117,6 +131,7 @@ class _Block:
         self._verify = verify
         self._identities = Identities(self.state)
         self._executed: dict[bytes, None] = {}
+        self._output_bytes = 0
         self._contracts: dict[str, Contract] = {}
 
     def execute(self, transaction: AdmittedTransaction) -> Receipt:
@@ -124,11 +139,10 @@ class _Block:
         try:
             receipt = self._execute(transaction)
         except _NoEffect as stop:
-            if stop.executed:
-                self._executed[transaction.id] = None
             code, detail = stop.refusal.code, _detail(stop.refusal)
-            return Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
-        self._executed[transaction.id] = None
+            receipt = Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
+        if is_final(receipt):
+            self._executed[transaction.id] = None
         return receipt
 
     def keep_executed(self) -> None:
@@ -145,7 +159,7 @@ class _Block:
         try:
             maker, checker = authorise(self._identities, transaction, self._block_time_ms)
         except Refusal as refusal:
-            raise _NoEffect(refusal, executed=True) from None
+            raise _NoEffect(refusal) from None
         key, body_digest = (
             request_key(payload.organisation, payload.request_id),
             payload.body_digest(),
@@ -154,6 +168,7 @@ class _Block:
         if bound is not None:
             return self._answer_again(transaction.id, json.loads(bound), body_digest.hex())
         self._check_predecessor(payload)
+        self._check_room()
         receipt = self._call(transaction, maker, checker)
         self.state.put(key, _binding(receipt, body_digest))
         return receipt
@@ -162,7 +177,7 @@ class _Block:
         payload = transaction.payload
         if self._was_executed(transaction.id):
             refusal = Refusal("TRANSACTION_DUPLICATE", transaction=transaction.id.hex())
-            raise _NoEffect(refusal, executed=False)
+            raise _NoEffect(refusal)
         if payload.expires_height < self._height or payload.expires_time_ms < self._block_time_ms:
             refusal = Refusal(
                 "TRANSACTION_EXPIRED",
@@ -171,12 +186,17 @@ class _Block:
                 expires_time_ms=payload.expires_time_ms,
                 block_time_ms=self._block_time_ms,
             )
-            raise _NoEffect(refusal, executed=False)
+            raise _NoEffect(refusal)
 
     def _check_predecessor(self, payload: Payload) -> None:
         if payload.after is not None and not self._was_executed(payload.after):
             refusal = Refusal("PREDECESSOR_MISSING", after=payload.after.hex())
-            raise _NoEffect(refusal, executed=False)
+            raise _NoEffect(refusal)
+
+    def _check_room(self) -> None:
+        if self._output_bytes > BLOCK_OUTPUT_BYTES_MAX:
+            refusal = Refusal("BLOCK_FULL", maximum=BLOCK_OUTPUT_BYTES_MAX)
+            raise _NoEffect(refusal)
 
     def _was_executed(self, transaction_id: bytes) -> bool:
         return transaction_id in self._executed or self._committed.executed(transaction_id)
@@ -191,7 +211,7 @@ class _Block:
             }:
                 if first_digest != body_digest:
                     refusal = Refusal("REQUEST_ID_REUSED", transaction=first)
-                    raise _NoEffect(refusal, executed=True)
+                    raise _NoEffect(refusal)
                 facts = canonical_json(detail)
                 return Receipt(
                     transaction_id, Outcome.REPLAYED, code, facts, bytes.fromhex(first), ()
@@ -207,19 +227,19 @@ class _Block:
             destination=self._genesis.destination,
             height=self._height,
             block_time_ms=self._block_time_ms,
-            contract=payload.contract,
             transaction=transaction,
             maker=maker,
             checker=checker,
             verify=self._verify,
         )
-        host = LedgerHost(self.state, context)
+        host = LedgerHost(self.state, context, payload.contract)
         try:
             call(self._contract(payload.contract), payload.method, host, payload.body)
         except Refusal as refusal:
             code, detail = refusal.code, _detail(refusal)
             return Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
         self.state.absorb(host.writes)
+        self._output_bytes += host.output_bytes
         return Receipt(transaction.id, Outcome.APPLIED, "", _NO_DETAIL, b"", tuple(host.events))
 
     def _contract(self, name: str) -> Contract:

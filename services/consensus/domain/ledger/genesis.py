@@ -8,7 +8,7 @@ entity holding a quorum is refused here (G2-07-2, G2-16-3).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Final
 
@@ -51,7 +51,7 @@ class ProtocolParameters:
 
     def to_json(self) -> dict[str, Json]:
         """The member `parameters` of the genesis file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
 PARAMETER_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
@@ -68,15 +68,24 @@ PARAMETER_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ContractActivation:
-    """Version `version` of contract `name` is executed from `from_height` on."""
+    """Version `version` of contract `name` is executed from `from_height` on.
+
+    `parameters` belong to the contract's first version and are written into its state at genesis.
+    """
 
     name: str
     version: int
     from_height: int
+    parameters: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """An entry of the member `contracts`."""
-        return {"name": self.name, "version": self.version, "from_height": self.from_height}
+        entry: dict[str, Json] = {
+            "name": self.name,
+            "version": self.version,
+            "from_height": self.from_height,
+        }
+        return {**entry, "parameters": dict(self.parameters)} if self.parameters else entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +170,11 @@ class Genesis:
 def genesis_state(genesis: Genesis) -> dict[bytes, bytes]:
     """Return the state at height 0, by bytes of the key."""
     state = {GENESIS_KEY: canonical_json(genesis.hash().hex())}
-    parameters = canonical_json(_contract_parameters(genesis))
+    common = common_parameters(genesis)
     for activation in genesis.contracts:
-        state[contract_key(activation.name, PARAMETERS)] = parameters
+        key = contract_key(activation.name, PARAMETERS)
+        if key not in state:
+            state[key] = canonical_json({**activation.parameters, **common})
     for identity in genesis.identities:
         state[contract_key("identity", identity_key(identity.did))] = canonical_json(
             identity.to_json()
@@ -190,14 +201,18 @@ def genesis_header(genesis: Genesis) -> BlockHeader:
     )
 
 
-def _contract_parameters(genesis: Genesis) -> dict[str, Json]:
-    """What every contract finds under the key `parameters` of its namespace."""
+def common_parameters(genesis: Genesis) -> dict[str, Json]:
+    """What every contract finds under `parameters`, beside its own."""
     return {
         "chain_id": genesis.chain_id,
         "historic_import": genesis.historic_import,
         "destination": genesis.destination,
         "remote_chains": [remote.to_json() for remote in genesis.remote_chains],
     }
+
+
+COMMON_PARAMETERS: Final = ("chain_id", "historic_import", "destination", "remote_chains")
+"""Names that a contract's own parameters may not use."""
 
 
 def _replicas_to_json(replica_set: ReplicaSet) -> list[Json]:

@@ -14,6 +14,7 @@ from services.consensus.domain.contracts.identity_record import (
     parse_identity,
 )
 from services.consensus.domain.ledger.genesis import (
+    COMMON_PARAMETERS,
     FORMAT,
     PARAMETER_BOUNDS,
     ContractActivation,
@@ -116,11 +117,15 @@ def _contracts(value: Json) -> tuple[ContractActivation, ...]:
     activations: list[ContractActivation] = []
     for index, entry in enumerate(_list(value, "contracts", CONTRACTS_MAX)):
         field = f"contracts[{index}]"
-        members = _members(entry, field, "name version from_height")
+        wanted = "name version from_height"
+        if isinstance(entry, dict) and "parameters" in entry:
+            wanted += " parameters"
+        members = _members(entry, field, wanted)
         activation = ContractActivation(
             name=_match(_CONTRACT, members["name"], f"{field}.name"),
             version=_natural(members["version"], f"{field}.version"),
             from_height=_natural(members["from_height"], f"{field}.from_height"),
+            parameters=_contract_parameters(members.get("parameters", {}), f"{field}.parameters"),
         )
         if activation.name == LEDGER or activation.version == 0:
             raise _invalid(field, f"the name {LEDGER} and version 0 are not for contracts")
@@ -137,6 +142,17 @@ def _check_order(
             other.version < activation.version and other.from_height < activation.from_height
         ):
             raise _invalid(field, "versions and heights of one contract must both rise")
+        if other.name == activation.name and activation.parameters:
+            raise _invalid(f"{field}.parameters", "only a contract's first version has them")
+
+
+def _contract_parameters(value: Json, field: str) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise _invalid(field, "not an object")
+    for name in COMMON_PARAMETERS:
+        if name in value:
+            raise _invalid(f"{field}.{name}", "a name that genesis itself fills")
+    return value
 
 
 def _identities(value: Json) -> tuple[IdentityRecord, ...]:

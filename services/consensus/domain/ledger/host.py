@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from guqiao_sdk.proof.header import Verify
@@ -35,13 +35,12 @@ _TOPIC = re.compile(r"[a-z][a-z0-9_.]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What one call is about: chain, block, contract, transaction and its signers."""
+    """What one call is about: chain, block, transaction and its signers."""
 
     chain_id: str
     destination: str | None
     height: int
     block_time_ms: int
-    contract: str
     transaction: AdmittedTransaction
     maker: Party
     checker: Party | None
@@ -49,20 +48,24 @@ class CallContext:
 
 
 class LedgerHost:
-    """Implements `contracts.host.Host` for one call. `writes` and `events` are its effects."""
+    """Implements `contracts.host.Host`, and what system contracts need beyond it, for one call.
 
-    __slots__ = ("_context", "_output_bytes", "_packets", "events", "writes")
+    `writes` and `events` are the call's effects, `output_bytes` their size.
+    """
 
-    def __init__(self, state: Readable, context: CallContext) -> None:
+    __slots__ = ("_context", "_contract", "_packets", "events", "output_bytes", "writes")
+
+    def __init__(self, state: Readable, context: CallContext, contract: str) -> None:
         self._context = context
-        self._output_bytes = 0
+        self._contract = contract
         self._packets = 0
+        self.output_bytes = 0
         self.writes = Layer(state)
         self.events: list[Event] = []
 
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, own writes included, or None."""
-        return read_json(self.writes, contract_key(self._context.contract, key))
+        return read_json(self.writes, contract_key(self._contract, key))
 
     def read(self, contract: str, key: str) -> Json | None:
         """Return the value of another contract's key, or None. There is no way to write it."""
@@ -71,11 +74,11 @@ class LedgerHost:
     def put(self, key: str, value: Json) -> None:
         """Write `value`, which is not None, under `key`."""
         assert value is not None, "a stored null does not exist: delete"
-        self._write(contract_key(self._context.contract, key), value)
+        self._write(contract_key(self._contract, key), value)
 
     def delete(self, key: str) -> None:
         """Remove `key`; no effect when it is absent."""
-        full_key = contract_key(self._context.contract, key)
+        full_key = contract_key(self._contract, key)
         _limit("key_bytes", len(full_key), KEY_BYTES_MAX)
         if self.writes.get(full_key) is not None:
             self.writes.put(full_key, None)
@@ -84,8 +87,8 @@ class LedgerHost:
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
         assert 0 < limit <= SCAN_ENTRIES_MAX
-        cut = len(self._context.contract.encode()) + 1
-        entries = self.writes.scan(contract_key(self._context.contract, prefix))
+        cut = len(self._contract.encode()) + 1
+        entries = self.writes.scan(contract_key(self._contract, prefix))
         return [
             (key[cut:].decode(), json.loads(value))
             for key, value in itertools.islice(entries, limit)
@@ -142,12 +145,12 @@ class LedgerHost:
 
     def within(self, contract: str, call: Callable[[], None]) -> None:
         """Run `call` with keys relative to `contract`: how packets reach the objects' state."""
-        context = self._context
-        self._context = replace(context, contract=contract)
+        caller = self._contract
+        self._contract = contract
         try:
             call()
         finally:
-            self._context = context
+            self._contract = caller
 
     def send_packet(self, port: str, body: Json) -> None:
         """Commit to a packet for the chain's destination, and announce it as `packet.sent`."""
@@ -188,8 +191,8 @@ class LedgerHost:
         except JsonError as error:
             raise AssertionError("a contract made a value that is not JSON") from error
         _limit("value_bytes", len(encoded), VALUE_BYTES_MAX)
-        self._output_bytes += len(encoded)
-        _limit("output_bytes", self._output_bytes, OUTPUT_BYTES_MAX)
+        self.output_bytes += len(encoded)
+        _limit("output_bytes", self.output_bytes, OUTPUT_BYTES_MAX)
         return encoded
 
 

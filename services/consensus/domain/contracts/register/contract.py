@@ -13,14 +13,23 @@ from typing import Final
 
 from services.consensus.domain.contracts.host import Method
 from services.consensus.domain.contracts.register import reference_data
+from services.consensus.domain.contracts.register.operations.capital_increase import (
+    capital_increase,
+)
+from services.consensus.domain.contracts.register.operations.close_account import close_account
+from services.consensus.domain.contracts.register.operations.confirm_holding import confirm_holding
+from services.consensus.domain.contracts.register.operations.dividend import dividend
+from services.consensus.domain.contracts.register.operations.freeze import freeze
 from services.consensus.domain.contracts.register.operations.initial_registration import (
     initial_registration,
 )
 from services.consensus.domain.contracts.register.operations.open_account import open_account
+from services.consensus.domain.contracts.register.operations.pledge import pledge, release_pledge
 from services.consensus.domain.contracts.register.operations.register_company import (
     register_company,
 )
 from services.consensus.domain.contracts.register.operations.transfer import transfer
+from services.consensus.domain.contracts.register.operations.unfreeze import deduct, unfreeze
 
 NAME: Final = "register"
 
@@ -30,6 +39,15 @@ OPERATIONS: Final[Mapping[str, Method]] = MappingProxyType(
         "open_account": open_account,
         "initial_registration": initial_registration,
         "transfer": transfer,
+        "confirm_holding": confirm_holding,
+        "pledge": pledge,
+        "release_pledge": release_pledge,
+        "freeze": freeze,
+        "unfreeze": unfreeze,
+        "deduct": deduct,
+        "capital_increase": capital_increase,
+        "dividend": dividend,
+        "close_account": close_account,
     }
 )
 

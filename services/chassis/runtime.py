@@ -1,0 +1,259 @@
+"""What every service beside a chain opens and closes in the same way, so that `app.py` shows only
+what is its own.
+
+Settings groups for identity, chain, database and bus; the runtime that holds them open; the gRPC
+server with the chain's identities as key directory; the admin port; a clean end on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, NoReturn, TypeVar
+
+import structlog
+import typer
+from pydantic import Field
+
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.keys import ChainKeyDirectory
+from guqiao_sdk.client.transactions import Identity
+from guqiao_sdk.client.trust_file import load_chain_trust
+from guqiao_sdk.gm.keyfile import load_private_key
+from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.quorum import ReplicaSetError
+from services.chassis.admin import AdminServer, Probes
+from services.chassis.block_feed.follower import migrate_follower
+from services.chassis.bus.port import Bus
+from services.chassis.bus.positions import migrate_consumer
+from services.chassis.bus.settings import BusSettings, open_bus
+from services.chassis.errors import ServiceError
+from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
+from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
+from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
+from services.chassis.logging import configure_logging
+from services.chassis.postgres import Pool, PostgresSettings, migrate, open_pool
+from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
+from services.chassis.telemetry import Telemetry, open_telemetry
+
+STOP_GRACE_SECONDS: Final = 3.0
+DATABASE_WAIT_SECONDS: Final = 30.0
+NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
+EXIT_USAGE: Final = 2
+EXIT_UNAVAILABLE: Final = 6
+
+log = structlog.get_logger(__name__)
+S = TypeVar("S", bound=ServiceSettings)
+
+
+class IdentitySettings(Group):
+    """The service's own identity on its chain, and the file of its signing key."""
+
+    did: str
+    key_id: str
+    organisation: str
+    key_file: Path
+
+
+class ChainSettings(Group):
+    """The chain that the service stands beside: what it trusts, and where the replicas answer."""
+
+    chain_id: str
+    trust_file: Path
+    endpoints: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class ChainServiceSettings(ServiceSettings):
+    """Settings of a service with a chain, a database of its own, and the domain's bus."""
+
+    identity: IdentitySettings
+    chain: ChainSettings
+    postgres: PostgresSettings
+    bus: BusSettings
+
+
+@dataclass(slots=True)
+class Runtime:
+    """Everything open. `checks` are asked by /readyz; a service adds its own."""
+
+    service: str
+    settings: ChainServiceSettings
+    provider: GmProvider
+    identity: Identity
+    client: ChainClient
+    pool: Pool
+    bus: Bus
+    telemetry: Telemetry
+    checks: dict[str, Callable[[], Awaitable[str | None]]] = field(default_factory=dict)
+
+    def build_server(
+        self, policies: Mapping[str, Policy], peers: PeerLookup | None = None
+    ) -> GrpcServer:
+        """A server for (domain, service) whose callers are the identities of the chain."""
+        grpc_settings = self.settings.grpc
+        return build_server(
+            domain=self.settings.domain,
+            service=self.service,
+            policies=policies,
+            keys=ChainKeyDirectory(self.client, KeyRecord),
+            nonces=PostgresNonceStore(self.pool),
+            verifier=self.provider,
+            telemetry=self.telemetry,
+            peers=peers,
+            limits=ServerLimits(
+                message_bytes_max=grpc_settings.message_bytes_max,
+                concurrent_rpcs_max=grpc_settings.concurrent_rpcs_max,
+                rate_per_second=grpc_settings.rate_per_second,
+                rate_burst=grpc_settings.rate_burst,
+            ),
+            development=self.settings.development,
+        )
+
+    async def run(self, server: GrpcServer, tasks: Sequence[Awaitable[None]]) -> None:
+        """Serve until SIGTERM or SIGINT; if a task fails, the process ends with its error."""
+        server.add_insecure_port(self.settings.grpc.address)
+        await server.start()
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        probes = Probes(live={}, started={}, ready={"database": self._database, **self.checks})
+        admin = self.settings.admin
+        try:
+            async with AdminServer(
+                host=admin.host, port=admin.port, probes=probes, metrics=self.telemetry.metrics
+            ):
+                log.info("service.started", grpc=self.settings.grpc.address)
+                await _until(ended, [*tasks, self._prune_nonces()])
+        finally:
+            await server.stop(STOP_GRACE_SECONDS)
+            log.info("service.stopped")
+
+    async def _database(self) -> str | None:
+        try:
+            async with asyncio.timeout(2.0):
+                await self.pool.fetchval("SELECT 1")
+        except Exception as error:
+            return f"the database does not answer ({type(error).__name__})"
+        return None
+
+    async def _prune_nonces(self) -> None:
+        store = PostgresNonceStore(self.pool)
+        while True:
+            await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
+            try:
+                await store.prune(time.time_ns() // 1_000_000)
+            except Exception as error:
+                log.warning("nonces.prune_failed", error=type(error).__name__)
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: ChainServiceSettings, service: str, migrations: Path | None
+) -> AsyncIterator[Runtime]:
+    """Open everything a service needs; its tables are brought up to date first."""
+    provider = open_provider(settings.gm.backend)
+    own = settings.identity
+    key = load_private_key(own.key_file, provider)
+    identity = Identity(own.did, own.key_id, own.organisation, key)
+    chain = settings.chain
+    trust = load_chain_trust(chain.trust_file)
+    async with AsyncExitStack() as stack:
+        telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service=service)
+        stack.callback(telemetry.shutdown)
+        pool = await stack.enter_async_context(_open_pool(settings.postgres))
+        await migrate_all(pool, service, migrations)
+        bus = await stack.enter_async_context(open_bus(settings.bus))
+        client = ChainClient(chain.chain_id, chain.endpoints, identity, trust, provider)
+        await stack.enter_async_context(client)
+        yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry)
+
+
+async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None:
+    """Bring the tables of the chassis and of the service up to date."""
+    async with pool.acquire() as connection:
+        await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
+        await migrate_consumer(connection)
+        await migrate_follower(connection)
+        if migrations is not None:
+            await migrate(connection, service, migrations)
+
+
+@asynccontextmanager
+async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
+    """Open the pool; a database that is just starting is waited for, for a bounded time."""
+    deadline = time.monotonic() + DATABASE_WAIT_SECONDS
+    pool: Pool | None = None
+    while pool is None:
+        try:
+            pool = await open_pool(settings)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+    async with pool:
+        yield pool
+
+
+async def _until(ended: asyncio.Event, tasks: Sequence[Awaitable[None]]) -> None:
+    """Run the tasks until the event; the first failure ends all."""
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(_as_coroutine(task)) for task in tasks]
+        await ended.wait()
+        for task in running:
+            task.cancel()
+
+
+async def _as_coroutine(task: Awaitable[None]) -> None:
+    await task
+
+
+def service_cli(
+    settings_class: type[S], service: str, serve: Callable[[S], Awaitable[None]]
+) -> typer.Typer:
+    """The command line of a service: `serve --config FILE`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def _root() -> None:
+        """Run this service of guqiao."""
+
+    @app.command("serve")
+    def _serve(config: Annotated[Path, typer.Option("--config", help="TOML file")]) -> None:
+        """Serve until SIGTERM."""
+        try:
+            settings = load_settings(settings_class, config)
+        except SettingsError as error:
+            refuse("SETTINGS_INVALID", str(error), "mend the configuration file", EXIT_USAGE)
+        configure_logging(
+            domain=settings.domain, service=service, level=settings.telemetry.log_level
+        )
+        run_service(lambda: serve(settings))
+
+    return app
+
+
+def run_service(serve: Callable[[], Awaitable[None]]) -> None:
+    """Run to the end. A start that is refused says why in one line, with its code and a remedy."""
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_as_coroutine(serve()))
+    except ServiceError as error:
+        refuse(error.code, str(error), "see `guqiao explain`", EXIT_UNAVAILABLE)
+    except (MalformedError, ReplicaSetError) as error:
+        refuse("GENESIS_INVALID", str(error), "take the file from the chain's operator", EXIT_USAGE)
+
+
+def refuse(code: str, text: str, remedy: str, exit_code: int) -> NoReturn:
+    """End the process with one line on standard error."""
+    sys.stderr.write(f"{code}: {text}. {remedy}.\n")
+    sys.exit(exit_code)

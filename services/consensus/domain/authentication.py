@@ -1,0 +1,179 @@
+"""Who said it: every incoming message is judged here before the core steps on it.
+
+Pure: signatures go through the caller's `verify`. The driver's signing and the simulator use this
+one function, nested signatures in certificates, view-changes and new-views included. What a
+message means in the replica's state is the core's affair; what it is by itself is settled here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from guqiao_sdk.proof.quorum import ReplicaSet
+from services.consensus.domain.effects import Reject
+from services.consensus.domain.messages import (
+    Checkpoint,
+    Commit,
+    Hello,
+    NewView,
+    PeerMessage,
+    Prepare,
+    PreparedCertificate,
+    PrePrepare,
+    ReplicaId,
+    SequenceNumber,
+    ViewChange,
+)
+from services.consensus.domain.statements import (
+    Signed,
+    checkpoint_bytes,
+    pre_prepare_bytes,
+    prepare_bytes,
+    primary_of,
+    sign_bytes,
+)
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""(public key, message, signature) -> whether the signature holds."""
+
+
+def authenticate(
+    message: PeerMessage, sender: ReplicaId, replica_set: ReplicaSet, verify: Verify, window: int
+) -> Reject | None:
+    """None if `sender` may say `message` and all its signatures hold, else what is wrong.
+
+    `sender` is who the authenticated link says it is. Only a new-view is ever passed on by others
+    than its signer: any replica brings a late one into the view with it.
+    """
+    if not 0 <= sender < replica_set.size:
+        return Reject(sender, f"replica {sender} is not in the set")
+    judge = _Judge(replica_set, verify, window)
+    fault = judge.fault(message, sender)
+    return None if fault is None else Reject(sender, fault)
+
+
+class _Judge:
+    """One question's context; every method gives a fault's text or None."""
+
+    __slots__ = ("_set", "_verify", "_window")
+
+    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int) -> None:
+        self._set = replica_set
+        self._verify = verify
+        self._window = window
+
+    def fault(self, message: PeerMessage, sender: ReplicaId) -> str | None:
+        match message:
+            case Hello():
+                return None
+            case PrePrepare():
+                return self._pre_prepare(message, sender)
+            case Prepare() | Commit() | Checkpoint():
+                return self._vote(message, sender)
+            case ViewChange():
+                if message.replica != sender:
+                    return f"a view-change of replica {message.replica}"
+                return self._view_change(message)
+            case NewView():
+                return self._new_view(message)
+
+    def _pre_prepare(self, message: PrePrepare, sender: ReplicaId) -> str | None:
+        if sender != primary_of(self._set, message.view):
+            return f"pre-prepare in view {message.view} from a replica that is not its primary"
+        return self._signature(message, sender)
+
+    def _vote(self, message: Prepare | Commit | Checkpoint, sender: ReplicaId) -> str | None:
+        if message.replica != sender:
+            return f"a vote of replica {message.replica}"
+        if message.sequence < 1:
+            return "a vote for genesis"
+        if isinstance(message, Prepare) and sender == primary_of(self._set, message.view):
+            return f"prepare from the primary of view {message.view}"
+        return self._signature(message, sender)
+
+    def _view_change(self, message: ViewChange) -> str | None:
+        if message.view < 1:
+            return "a view-change to view 0"
+        if message.replica >= self._set.size:
+            return f"replica {message.replica} is not in the set"
+        fault = self._signature(message, message.replica) or self._certified(message)
+        if fault is not None:
+            return fault
+        sequences = [message.certified, *(each.sequence for each in message.prepared)]
+        if not _ascending(sequences):
+            return "prepared certificates that do not ascend above the certified height"
+        if sequences[-1] > message.certified + self._window:
+            return "a prepared certificate beyond the window"
+        return next(
+            filter(None, (self._prepared(each, message) for each in message.prepared)), None
+        )
+
+    def _certified(self, message: ViewChange) -> str | None:
+        certificate = message.certificate
+        if certificate is None:
+            return None if message.certified == 0 else "a certified height without its certificate"
+        if message.certified == 0:
+            return "a certificate of genesis"
+        signed = checkpoint_bytes(self._set, message.certified, certificate.header_hash)
+        if len(certificate.signatures) < self._set.quorum:
+            return "a finality certificate below the quorum"
+        return self._signatures("finality certificate", certificate.signatures, signed)
+
+    def _prepared(self, prepared: PreparedCertificate, holder: ViewChange) -> str | None:
+        if prepared.view >= holder.view:
+            return "a prepared certificate of a view that the view-change does not leave"
+        primary = primary_of(self._set, prepared.view)
+        parts = (self._set, prepared.view, prepared.sequence, prepared.digest)
+        key = self._set.members[primary].public_key
+        if not self._verify(key, pre_prepare_bytes(*parts), prepared.pre_prepare_signature):
+            return "a prepared certificate whose pre-prepare is not the primary's"
+        if len(prepared.prepares) + 1 < self._set.quorum:
+            return "a prepared certificate below the quorum"
+        if any(replica == primary for replica, _ in prepared.prepares):
+            return "a prepared certificate with a prepare of the primary"
+        return self._signatures("prepared certificate", prepared.prepares, prepare_bytes(*parts))
+
+    def _new_view(self, message: NewView) -> str | None:
+        primary = primary_of(self._set, message.view)
+        if message.view < 1:
+            return "a new-view of view 0"
+        if len(message.view_changes) < self._set.quorum:
+            return "a new-view with fewer view-changes than the quorum"
+        if not _ascending([each.replica for each in message.view_changes]):
+            return "a new-view whose view-changes are not of distinct, ascending replicas"
+        if any(each.view != message.view for each in message.view_changes):
+            return "a new-view with a view-change to another view"
+        fault = self._signature(message, primary) or self._reproposals(message, primary)
+        if fault is not None:
+            return fault
+        return next(filter(None, map(self._view_change, message.view_changes)), None)
+
+    def _reproposals(self, message: NewView, primary: ReplicaId) -> str | None:
+        key = self._set.members[primary].public_key
+        for each in message.reproposals:
+            signed = pre_prepare_bytes(self._set, message.view, each.sequence, each.digest)
+            if not self._verify(key, signed, each.signature):
+                return f"the signature of the pre-prepare for {each.sequence} does not hold"
+        return None
+
+    def _signature(self, message: Signed, signer: ReplicaId) -> str | None:
+        key = self._set.members[signer].public_key
+        if self._verify(key, sign_bytes(message, self._set), message.signature):
+            return None
+        return f"the signature of replica {signer} does not hold"
+
+    def _signatures(
+        self, what: str, signatures: Sequence[tuple[int, bytes]], signed: bytes
+    ) -> str | None:
+        replicas = [replica for replica, _ in signatures]
+        if not _ascending(replicas) or replicas[-1] >= self._set.size:
+            return f"a {what} whose signers are not distinct, ascending members"
+        for replica, signature in signatures:
+            if not self._verify(self._set.members[replica].public_key, signed, signature):
+                return f"a {what} in which the signature of replica {replica} does not hold"
+        return None
+
+
+def _ascending(numbers: Sequence[int] | Sequence[SequenceNumber] | Sequence[ReplicaId]) -> bool:
+    return all(earlier < later for earlier, later in itertools.pairwise(numbers))

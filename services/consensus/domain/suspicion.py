@@ -1,0 +1,85 @@
+"""When a replica asks to leave its view: timers of requests, proposals, heartbeats and new-views.
+
+Suspicion is derived from the state on each Tick, never stored as a mode, and binds nobody by
+itself. Time-outs double with every view change that brought no progress, up to a bound, and fall
+back on progress.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.consensus.domain.messages import ProtocolParameters
+
+PENDING_REQUESTS_MAX: Final = 100_000
+DOUBLINGS_MAX: Final = 20
+TICK_GAP_MAX_MS: Final = 250
+"""The most that one Tick adds to the timers, however far the clock jumped."""
+
+
+class Suspicion:
+    """`now_ms` is the timers' time: it only grows, by what passes between ticks."""
+
+    def __init__(self, parameters: ProtocolParameters, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.entered_ms = now_ms
+        self.attempts = 0
+        self.quorum_since_ms: int | None = None
+        self._parameters = parameters
+        self._clock_ms: int | None = None
+        self._pending: dict[bytes, int] = {}
+
+    def tick(self, clock_ms: int) -> None:
+        """Let pass what the clock says has passed, within reason."""
+        if self._clock_ms is not None:
+            self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)
+        self._clock_ms = clock_ms
+
+    def request_pending(self, request: bytes) -> None:
+        """Start a request's timer; the oldest are kept when there are too many."""
+        if len(self._pending) < PENDING_REQUESTS_MAX:
+            self._pending.setdefault(request, self.now_ms)
+
+    def request_gone(self, request: bytes) -> None:
+        """End a request's timer."""
+        self._pending.pop(request, None)
+
+    def leave_view(self) -> None:
+        """A view-change was sent: wait longer than the last time."""
+        self.attempts += 1
+        self.quorum_since_ms = None
+
+    def enter_view(self) -> None:
+        """A new view starts; requests get its primary's full time."""
+        self.entered_ms = self.now_ms
+        self.quorum_since_ms = None
+
+    def progress(self) -> None:
+        """A block became final in the view: the next time-out is the first again."""
+        self.attempts = 0
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long a view may stand still now."""
+        doublings = min(max(self.attempts - 1, 0), DOUBLINGS_MAX)
+        return min(self._parameters.timeout_ms << doublings, self._parameters.timeout_max_ms)
+
+    def proposal_late(self, uncommitted_since_ms: int | None) -> bool:
+        """Whether an accepted proposal waits too long for its decision."""
+        if uncommitted_since_ms is None:
+            return False
+        return self.now_ms - max(uncommitted_since_ms, self.entered_ms) > self.timeout_ms
+
+    def request_late(self) -> bool:
+        """Whether the oldest pending request waits too long (reliability P16)."""
+        oldest = next(iter(self._pending.values()), None)
+        return oldest is not None and self.now_ms - max(oldest, self.entered_ms) > self.timeout_ms
+
+    def heartbeats_missed(self, proposal_ms: int) -> bool:
+        """Whether the primary missed two heartbeats."""
+        return self.now_ms - proposal_ms > max(2 * self._parameters.heartbeat_ms, self.timeout_ms)
+
+    def new_view_late(self) -> bool:
+        """Whether a quorum asked for the view and its new-view does not come (PBFT 4.5.2)."""
+        since = self.quorum_since_ms
+        return since is not None and self.now_ms - since > self.timeout_ms

@@ -1,0 +1,77 @@
+"""A block as it is stored: header, batch, receipts and the write set that gives the state root.
+
+With the write set the index can be built again without executing anything, and is checked against
+the header's state root on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.batch import BATCH_TRANSACTIONS_MAX, Batch, batch_digest
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
+from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.merkle import merkle_root
+from guqiao_sdk.proof.receipt import Receipt
+from services.consensus.domain.ledger.execution import BlockResult
+
+_WRITES_MAX: Final = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """One block. `receipts` are encoded: leaves under the header's receipts root."""
+
+    header: BlockHeader
+    batch: Batch
+    receipts: tuple[bytes, ...]
+    write_set: Mapping[bytes, bytes | None]
+
+    @staticmethod
+    def of(result: BlockResult, header: BlockHeader) -> StoredBlock:
+        """The block that an execution came to."""
+        return StoredBlock(header, result.batch, result.encoded_receipts, result.write_set)
+
+    def read_receipts(self) -> list[Receipt]:
+        """The receipts, decoded."""
+        return [Receipt.decode(receipt) for receipt in self.receipts]
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        writer = Writer().blob(self.header.encode()).blob(self.batch.encode())
+        writer.blobs(self.receipts).u32(len(self.write_set))
+        for key, value in self.write_set.items():
+            writer.blob(key)
+            if value is None:
+                writer.u8(0)
+            else:
+                writer.u8(1).blob(value)
+        return bytes(writer)
+
+    @staticmethod
+    def decode(data: bytes) -> StoredBlock:
+        """Read `encode`'s bytes; raises `MalformedError`."""
+        reader = Reader(data)
+        header, batch = BlockHeader.decode(reader.blob()), Batch.decode(reader.blob())
+        receipts = reader.blobs(BATCH_TRANSACTIONS_MAX)
+        writes: dict[bytes, bytes | None] = {}
+        for _ in range(reader.count(_WRITES_MAX)):
+            key = reader.blob()
+            writes[key] = reader.blob() if reader.u8() else None
+        reader.end()
+        return StoredBlock(header, batch, receipts, writes)
+
+    def check_roots(self) -> None:
+        """Raise `MalformedError` unless batch and receipts are those of the header.
+
+        The write set is checked by the state root, when it is applied.
+        """
+        header, root = self.header, self.batch.transactions_root()
+        if batch_digest(self.batch.block_time_ms, root) != header.batch_digest:
+            raise MalformedError("the batch is not the header's")
+        if root != header.transactions_root or self.batch.block_time_ms != header.block_time_ms:
+            raise MalformedError("the transactions are not the header's")
+        if merkle_root(self.receipts) != header.receipts_root:
+            raise MalformedError("the receipts are not the header's")

@@ -1,0 +1,390 @@
+"""The chain as one replica keeps it: core records, blocks, certificates, state and its proofs.
+
+One thread writes; readers may be many. `append_records` is durable when it returns, and with it
+every block committed before; a replica that votes for a block through it has both. What a caller
+relies on otherwise is durable only after `sync`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.canonical import MalformedError, Writer
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.state_proof import StateProof
+from services.consensus.domain.ledger.execution import BlockResult
+from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
+from services.consensus.domain.ledger.state_tree import apply, changes_of
+from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.errors import DamagedRecordError, StateDivergenceError
+from services.consensus.store.folder import DataFolder
+from services.consensus.store.index import Index, Transaction
+from services.consensus.store.recovery import recover
+from services.consensus.store.segment import (
+    SEGMENT_BYTES_MAX,
+    Damage,
+    Position,
+    RecordType,
+    Segments,
+)
+
+RESERVE_BYTES: Final = 1024 * 1024 * 1024
+"""Free space below which a replica stops voting: enough for the block in hand and the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Local settings; replicas may differ in them."""
+
+    reserve_bytes: int = RESERVE_BYTES
+    segment_bytes_max: int = SEGMENT_BYTES_MAX
+    fsync: Callable[[int], None] = os.fsync
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionPlace:
+    """Where a transaction stands, as sent, and what came of it."""
+
+    height: int
+    index: int
+    encoded: bytes
+    receipt: Receipt
+
+
+class StateSnapshot:
+    """The state after the last block, unchanged while it is open (a `StateReader`).
+
+    Close it soon, by `with` or `close`: while it is open the index cannot reuse space.
+    """
+
+    __slots__ = ("_index", "_transaction")
+
+    def __init__(self, index: Index, transaction: Transaction) -> None:
+        self._index = index
+        self._transaction = transaction
+
+    def __enter__(self) -> StateSnapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the snapshot; nothing can be read from it afterwards."""
+        self._transaction.abort()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        return self._index.get(self._transaction, "state", key)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries whose key begins with `prefix`, by bytes of the key."""
+        return self._index.scan_state(self._transaction, prefix)
+
+    def executed(self, transaction_id: bytes) -> bool:
+        """Return whether the id was executed within the expiry span."""
+        return self._index.get(self._transaction, "executed", transaction_id) is not None
+
+
+class ChainStore:
+    """Open it with `ChainStore.open`, close it with `close`."""
+
+    def __init__(
+        self, folder: DataFolder, segments: Segments, index: Index, options: StoreOptions
+    ) -> None:
+        self._folder = folder
+        self._segments = segments
+        self._index = index
+        self._options = options
+        self._pending: list[tuple[Position, bytes]] = []
+        self.index_rebuilt = False
+
+    @staticmethod
+    def open(
+        path: Path,
+        genesis: Genesis,
+        *,
+        replica: int | None,
+        options: StoreOptions | None = None,
+        fetched: Mapping[int, StoredBlock] | None = None,
+    ) -> ChainStore:
+        """Open or create the data folder of `replica` (None: an observer).
+
+        Raises `DataFolderInUseError`, `OtherNetworkError`, `DamagedVotesError`, or
+        `DamagedRecordError`, which names a block to fetch from peers: verify it by certificate or
+        by its child's parent hash and open again with it in `fetched`. `index_rebuilt` then says
+        whether the index had to be built anew.
+        """
+        options = options or StoreOptions()
+        folder = DataFolder(path, genesis, replica)
+        try:
+            return _open(folder, genesis, options, fetched or {})
+        except BaseException:
+            folder.release()
+            raise
+
+    def close(self) -> None:
+        """Make everything durable and close."""
+        self.sync()
+        with self._index.begin(write=True) as transaction:
+            self._flush(transaction)
+        self._index.close(clean=True)
+        self._folder.end_session()
+        self._segments.close()
+        self._folder.release()
+
+    # --- The core's records -------------------------------------------------------------------
+
+    def append_records(self, records: Sequence[bytes]) -> None:
+        """Append records of the PBFT core, opaque here, and make them durable with one fsync.
+
+        Blocks committed before are durable with them.
+        """
+        self._folder.check_reserve(self._options.reserve_bytes)
+        for record in records:
+            position = self._segments.append(RecordType.CORE, 0, record)
+            self._pending.append((position, record))
+        self.sync()
+
+    def records(self) -> list[bytes]:
+        """Return the core's records since the last compaction, in the order appended."""
+        with self._index.begin() as transaction:
+            kept = self._index.core_records(transaction)
+        return kept + [record for _, record in self._pending]
+
+    def compact_records(self, records: Sequence[bytes]) -> None:
+        """Let `records` stand for all core records so far; the others are no longer needed."""
+        self._folder.check_reserve(self._options.reserve_bytes)
+        payload = bytes(Writer().blobs(records))
+        position = self._segments.append(RecordType.CORE_COMPACTED, 0, payload)
+        self.sync()
+        self._pending.clear()
+        with self._index.begin(write=True) as transaction:
+            self._index.compact_core(transaction, position, tuple(records))
+            self._index.set_marker(transaction, self._segments.end)
+
+    def sync(self) -> None:
+        """Make everything appended durable. `FatalStorageError` means: stop, never retry."""
+        self._segments.sync()
+
+    # --- Blocks -------------------------------------------------------------------------------
+
+    def preview_header(self, result: BlockResult) -> BlockHeader:
+        """Return the header that `commit_block` would give, without keeping anything."""
+        with self._index.begin() as transaction:
+            update = self._index.update_tree(transaction, result.height, result.write_set)
+        return result.header(update.root)
+
+    def commit_block(self, result: BlockResult) -> BlockHeader:
+        """Add the block after the last one; return its header. Durable after `sync`."""
+        self._folder.check_reserve(self._options.reserve_bytes)
+        with self._index.begin(write=True) as transaction:
+            last = self._index.last_height(transaction)
+            assert last is not None
+            assert result.height == last + 1, "blocks are committed in order"
+            update = self._index.update_tree(transaction, result.height, result.write_set)
+            header = result.header(update.root)
+            block = StoredBlock.of(result, header)
+            position = self._segments.append(RecordType.BLOCK, header.height, block.encode())
+            self._index.put_block(transaction, block, position, update)
+            self._flush(transaction)
+        return header
+
+    def put_certificate(self, height: int, certificate: FinalityCertificate) -> None:
+        """Keep the certificate of a block that is here; the first one stays."""
+        header = self.get_header(height)
+        assert header is not None, "a block is stored before its certificate"
+        assert certificate.header_hash == header.hash(), "another header is certified: halt"
+        if self.get_certificate(height) is not None:
+            return
+        self._segments.append(RecordType.CERTIFICATE, height, certificate.encode())
+        with self._index.begin(write=True) as transaction:
+            self._index.put_certificate(transaction, height, certificate)
+            self._flush(transaction)
+
+    @property
+    def last_height(self) -> int:
+        """The last executed height; 0 is genesis."""
+        with self._index.begin() as transaction:
+            height = self._index.last_height(transaction)
+        assert height is not None
+        return height
+
+    @property
+    def last_header(self) -> BlockHeader:
+        """The header of the last executed block."""
+        header = self.get_header(self.last_height)
+        assert header is not None
+        return header
+
+    @property
+    def last_certified(self) -> int:
+        """The last height at and below which every block has its certificate; 0 is genesis."""
+        with self._index.begin() as transaction:
+            return self._index.last_certified(transaction)
+
+    def get_header(self, height: int) -> BlockHeader | None:
+        """Return the header of `height`, or None."""
+        with self._index.begin() as transaction:
+            return self._index.header(transaction, height)
+
+    def get_certificate(self, height: int) -> FinalityCertificate | None:
+        """Return the certificate of `height`, or None."""
+        with self._index.begin() as transaction:
+            return self._index.certificate(transaction, height)
+
+    def get_block(self, height: int) -> StoredBlock | None:
+        """Return the block of `height`, or None; raises `DamagedRecordError`."""
+        with self._index.begin() as transaction:
+            position = self._index.position(transaction, height)
+        if position is None:
+            return None
+        where = f"segment {position.segment}, offset {position.offset}"
+        try:
+            record = self._segments.read(position)
+        except OSError as error:
+            raise DamagedRecordError(height, f"{where}: {error.strerror}") from error
+        if isinstance(record, Damage) or record.height != height:
+            raise DamagedRecordError(height, where)
+        return StoredBlock.decode(record.payload)
+
+    def get_receipts(self, height: int) -> list[Receipt] | None:
+        """Return the receipts of `height`, or None; raises `DamagedRecordError`."""
+        block = self.get_block(height)
+        return None if block is None else block.read_receipts()
+
+    def get_transaction(self, transaction_id: bytes) -> TransactionPlace | None:
+        """Return a transaction and its receipt, or None; raises `DamagedRecordError`."""
+        return self._place("transactions", transaction_id)
+
+    def find_object(self, object_id: str) -> TransactionPlace | None:
+        """Return the transaction that last sent this data object, or None."""
+        key = object_id.encode()
+        return self._place("objects", key) if 0 < len(key) <= 511 else None
+
+    # --- State --------------------------------------------------------------------------------
+
+    def state_reader(self) -> StateSnapshot:
+        """Open the state after the last block: `with store.state_reader() as state:`."""
+        return StateSnapshot(self._index, self._index.begin())
+
+    def prove_state(self, height: int, key: bytes) -> tuple[bytes | None, StateProof] | None:
+        """Return the value at `key` after block `height` and its proof, under its state root.
+
+        None where the height is not here or lies too far back (`PROVABLE_HEIGHTS`).
+        """
+        with self._index.begin() as transaction:
+            return self._index.prove(transaction, height, key)
+
+    def verify_state(self) -> None:
+        """Compare the whole state with the last header; raises `StateDivergenceError` (G2-07-3)."""
+        with self._index.begin() as transaction:
+            height = self._index.last_height(transaction)
+            assert height is not None
+            header = self._index.header(transaction, height)
+            state = dict(self._index.scan_state(transaction, b""))
+        pages: dict[bytes, bytes] = {}
+        update = apply(pages.__getitem__, None, changes_of(state), height)
+        if header is None or update.root != header.state_root:
+            raise StateDivergenceError(height)
+
+    # --- Damage -------------------------------------------------------------------------------
+
+    def scrub(self, first: int, last: int) -> list[int]:
+        """Read the blocks `first` to `last` again; return the heights that are damaged."""
+        damaged = []
+        for height in range(first, last + 1):
+            try:
+                block = self.get_block(height)
+                if block is not None:
+                    block.check_roots()
+            except (DamagedRecordError, MalformedError):
+                damaged.append(height)
+        return damaged
+
+    def repair_block(self, block: StoredBlock) -> None:
+        """Take a damaged block anew, fetched from a peer; raises `MalformedError` for another."""
+        height = block.header.height
+        header = self.get_header(height)
+        if header is None or block.header != header:
+            raise MalformedError(f"the header is not that of block {height} here")
+        block.check_roots()
+        position = self._segments.append(RecordType.REPAIRED_BLOCK, height, block.encode())
+        self.sync()
+        with self._index.begin(write=True) as transaction:
+            self._index.move(transaction, height, position)
+            self._flush(transaction)
+
+    def _place(self, table: str, key: bytes) -> TransactionPlace | None:
+        with self._index.begin() as transaction:
+            place = self._index.place(transaction, table, key)
+        if place is None:
+            return None
+        block = self.get_block(place[0])
+        assert block is not None
+        height, number = place
+        receipt = Receipt.decode(block.receipts[number])
+        return TransactionPlace(height, number, block.batch.transactions[number], receipt)
+
+    def _flush(self, transaction: Transaction) -> None:
+        """The index then holds everything that the segments hold."""
+        for position, record in self._pending:
+            self._index.put_core(transaction, position, record)
+        self._pending.clear()
+        self._index.set_marker(transaction, self._segments.end)
+
+
+def _open(
+    folder: DataFolder,
+    genesis: Genesis,
+    options: StoreOptions,
+    fetched: Mapping[int, StoredBlock],
+) -> ChainStore:
+    created = not folder.segments.exists()
+    trusted = folder.begin_session()
+    index, trusted = _open_index(folder, trusted)
+    try:
+        segments = Segments(
+            folder.segments,
+            salt=folder.salt,
+            bytes_max=options.segment_bytes_max,
+            fsync=options.fsync,
+        )
+        recover(index, segments, fetched)
+        store = ChainStore(folder, segments, index, options)
+        store.index_rebuilt = not trusted and not created
+        _put_genesis(index, segments, genesis)
+    except BaseException:
+        index.close(clean=False)
+        raise
+    return store
+
+
+def _open_index(folder: DataFolder, trusted: bool) -> tuple[Index, bool]:
+    try:
+        return Index(folder.index), trusted
+    except lmdb.Error:
+        folder.remove_index()
+        return Index(folder.index), False
+
+
+def _put_genesis(index: Index, segments: Segments, genesis: Genesis) -> None:
+    with index.begin(write=True) as transaction:
+        if index.last_height(transaction) is not None:
+            return
+        header, state = genesis_header(genesis), genesis_state(genesis)
+        block = StoredBlock(header, Batch(genesis.genesis_time_ms, ()), (), state)
+        update = index.update_tree(transaction, 0, state)
+        assert update.root == header.state_root
+        position = segments.append(RecordType.BLOCK, 0, block.encode())
+        segments.sync()
+        index.put_block(transaction, block, position, update)
+        index.set_marker(transaction, segments.end)

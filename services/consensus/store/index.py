@@ -1,0 +1,332 @@
+"""The LMDB index: where blocks lie, the current state, its tree, and what is looked up by id.
+
+All of it follows from the segment files and can be built again from them. It is written without
+fsync: one transaction a block, with the position up to which the segments are in it, so that after
+`kill -9` it is whole and merely behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import lmdb
+
+from guqiao_sdk.proof.canonical import Reader, Writer
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.receipt import Event
+from guqiao_sdk.proof.state_proof import EMPTY, StateProof, key_hash, value_hash
+from services.consensus.domain.ledger.execution import is_final
+from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
+from services.consensus.domain.ledger.state_tree import (
+    PageReader,
+    TreeUpdate,
+    apply,
+    changes_of,
+    prove,
+)
+from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.segment import START, Position
+
+INDEX_BYTES_MAX: Final = 64 * 1024 * 1024 * 1024
+"""Address space, not disk: the file grows as it is filled."""
+
+PROVABLE_HEIGHTS: Final = 1_024
+"""State is provable for this many certified heights back."""
+
+Transaction: TypeAlias = lmdb.Transaction
+
+_TABLES: Final = (
+    "meta",
+    "headers",
+    "positions",
+    "certificates",
+    "transactions",
+    "objects",
+    "state",
+    "pages",
+    "versions",
+    "stale",
+    "old_values",
+    "old_keys",
+    "executed",
+    "core",
+)
+_READERS_MAX: Final = 256
+
+
+class Index:
+    """The tables of one replica. One writer; any number of readers."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._environment = lmdb.open(
+            str(folder),
+            map_size=INDEX_BYTES_MAX,
+            max_dbs=len(_TABLES),
+            max_readers=_READERS_MAX,
+            sync=False,
+            metasync=False,
+        )
+        self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
+
+    def close(self, *, clean: bool) -> None:
+        """Close the files; `clean` makes them durable first."""
+        if clean:
+            self._environment.sync(True)
+        self._environment.close()
+
+    def begin(self, *, write: bool = False) -> Transaction:
+        """Begin a transaction; use it in a `with` statement."""
+        return self._environment.begin(write=write)
+
+    # --- Reading -----------------------------------------------------------------------------
+
+    def get(self, transaction: Transaction, table: str, key: bytes) -> bytes | None:
+        """Return the value of `key` in `table`, or None."""
+        value = transaction.get(key, db=self._tables[table])
+        return None if value is None else bytes(value)
+
+    def marker(self, transaction: Transaction) -> Position:
+        """Return the position up to which the segments are in the index."""
+        value = self.get(transaction, "meta", b"marker")
+        return START if value is None else _position(value)
+
+    def last_height(self, transaction: Transaction) -> int | None:
+        """Return the last block's height, None before genesis is in."""
+        return self._number(transaction, b"last_height")
+
+    def last_certified(self, transaction: Transaction) -> int:
+        """Return the greatest height below and at which every block is certified; 0 is genesis."""
+        return self._number(transaction, b"last_certified") or 0
+
+    def header(self, transaction: Transaction, height: int) -> BlockHeader | None:
+        """Return the header of `height`, or None."""
+        value = self.get(transaction, "headers", _u64(height))
+        return None if value is None else BlockHeader.decode(value)
+
+    def certificate(self, transaction: Transaction, height: int) -> FinalityCertificate | None:
+        """Return the certificate of `height`, or None."""
+        value = self.get(transaction, "certificates", _u64(height))
+        return None if value is None else FinalityCertificate.decode(value)
+
+    def position(self, transaction: Transaction, height: int) -> Position | None:
+        """Return where the block of `height` lies, or None."""
+        value = self.get(transaction, "positions", _u64(height))
+        return None if value is None else _position(value)
+
+    def place(self, transaction: Transaction, table: str, key: bytes) -> tuple[int, int] | None:
+        """Return (height, index in the block) from `transactions` or `objects`, or None."""
+        value = self.get(transaction, table, key)
+        if value is None:
+            return None
+        return int.from_bytes(value[:8], "big"), int.from_bytes(value[8:12], "big")
+
+    def core_records(self, transaction: Transaction) -> list[bytes]:
+        """Return the core's records since the last compaction, in the order written."""
+        return [bytes(value) for _, value in transaction.cursor(db=self._tables["core"])]
+
+    def scan_state(self, transaction: Transaction, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the current state's entries under `prefix`, by bytes of the key."""
+        cursor = transaction.cursor(db=self._tables["state"])
+        if not cursor.set_range(prefix or b"\0"):
+            return
+        for key, value in cursor:
+            if not bytes(key).startswith(prefix):
+                return
+            yield bytes(key), bytes(value)
+
+    def version(self, transaction: Transaction, height: int) -> tuple[int | None, bytes] | None:
+        """Return (tree version, state root) of `height`, or None when it is no longer kept."""
+        value = self.get(transaction, "versions", _u64(height))
+        if value is None:
+            return None
+        root = value[8:]
+        return (None if root == EMPTY else int.from_bytes(value[:8], "big")), root
+
+    def prove(
+        self, transaction: Transaction, height: int, key: bytes
+    ) -> tuple[bytes | None, StateProof] | None:
+        """Return the value at `key` after block `height` and its proof; None when pruned."""
+        version = self.version(transaction, height)
+        if version is None:
+            return None
+        proof = prove(self._page_reader(transaction), version[0], key)
+        if proof.terminal is None or proof.terminal[0] != key_hash(key):
+            return None, proof
+        value = self._value_at(transaction, height, key)
+        assert value is not None, "the tree holds a key that the state lacks"
+        assert value_hash(value) == proof.terminal[1], "the state differs from its tree"
+        return value, proof
+
+    # --- Writing -----------------------------------------------------------------------------
+
+    def update_tree(
+        self, transaction: Transaction, height: int, writes: Mapping[bytes, bytes | None]
+    ) -> TreeUpdate:
+        """Compute the tree that the write set of block `height` makes, without keeping it."""
+        before = self.version(transaction, height - 1) if height else (None, EMPTY)
+        assert before is not None, "the tree of the last height is always kept"
+        return apply(self._page_reader(transaction), before[0], changes_of(writes), height)
+
+    def put_block(
+        self, transaction: Transaction, block: StoredBlock, position: Position, update: TreeUpdate
+    ) -> None:
+        """Take a block in: its place, ids, write set and tree."""
+        height = block.header.height
+        key = _u64(height)
+        self._put(transaction, "headers", key, block.header.encode())
+        self._put(transaction, "positions", key, _position_bytes(position))
+        self._put(transaction, "meta", b"last_height", key)
+        self._put_places(transaction, block)
+        self._put_state(transaction, block)
+        pages = [(name, update.pages[name]) for name in sorted(update.pages)]
+        with transaction.cursor(db=self._tables["pages"]) as cursor:
+            cursor.putmulti(pages, append=True)
+        version = _u64(update.version or 0) + update.root
+        self._put(transaction, "versions", key, version)
+        if update.stale:
+            self._put(transaction, "stale", key, bytes(Writer().blobs(update.stale)))
+
+    def put_certificate(
+        self, transaction: Transaction, height: int, certificate: FinalityCertificate
+    ) -> None:
+        """Keep a certificate; prune what is no longer provable when the certified head moves."""
+        self._put(transaction, "certificates", _u64(height), certificate.encode())
+        certified = self.last_certified(transaction)
+        head = certified
+        while self.get(transaction, "certificates", _u64(head + 1)) is not None:
+            head += 1
+        if head > certified:
+            self._put(transaction, "meta", b"last_certified", _u64(head))
+            for oldest in range(certified + 1, head + 1):
+                self._prune(transaction, oldest - PROVABLE_HEIGHTS + 1)
+
+    def put_core(self, transaction: Transaction, position: Position, payload: bytes) -> None:
+        """Keep one record of the core."""
+        self._put(transaction, "core", _position_bytes(position), payload)
+
+    def compact_core(
+        self, transaction: Transaction, position: Position, payloads: tuple[bytes, ...]
+    ) -> None:
+        """Replace the core's records."""
+        transaction.drop(self._tables["core"], delete=False)
+        for number, payload in enumerate(payloads):
+            key = _position_bytes(position) + number.to_bytes(4, "big")
+            self._put(transaction, "core", key, payload)
+
+    def move(self, transaction: Transaction, height: int, position: Position) -> None:
+        """Let a block that is in the index be read from elsewhere."""
+        self._put(transaction, "positions", _u64(height), _position_bytes(position))
+
+    def set_marker(self, transaction: Transaction, position: Position) -> None:
+        """Say up to where the segments are in the index."""
+        self._put(transaction, "meta", b"marker", _position_bytes(position))
+
+    def _put(self, transaction: Transaction, table: str, key: bytes, value: bytes) -> None:
+        transaction.put(key, value, db=self._tables[table])
+
+    def _number(self, transaction: Transaction, name: bytes) -> int | None:
+        value = self.get(transaction, "meta", name)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def _page_reader(self, transaction: Transaction) -> PageReader:
+        table = self._tables["pages"]
+
+        def read(key: bytes) -> bytes:
+            page = transaction.get(key, db=table)
+            assert page is not None, "a page that the tree refers to is missing"
+            return bytes(page)
+
+        return read
+
+    def _put_places(self, transaction: Transaction, block: StoredBlock) -> None:
+        height = _u64(block.header.height)
+        for number, receipt in enumerate(block.read_receipts()):
+            place = height + number.to_bytes(4, "big")
+            transaction_id = receipt.transaction_id
+            if is_final(receipt) or not self._is_final(transaction, transaction_id):
+                final = place + bytes([is_final(receipt)])
+                self._put(transaction, "transactions", transaction_id, final)
+            for event in receipt.events:
+                object_id = _object_id(event)
+                if object_id is not None:
+                    self._put(transaction, "objects", object_id, place)
+
+    def _is_final(self, transaction: Transaction, transaction_id: bytes) -> bool:
+        known = self.get(transaction, "transactions", transaction_id)
+        return known is not None and known[-1] == 1
+
+    def _put_state(self, transaction: Transaction, block: StoredBlock) -> None:
+        height, changed = _u64(block.header.height), list[bytes]()
+        for key, value in block.write_set.items():
+            old = self.get(transaction, "state", key)
+            if key.startswith(EXECUTED_PREFIX):
+                self._put_executed(transaction, height, old, value)
+            if old is not None:
+                place = key_hash(key)
+                self._put(transaction, "old_values", place + height, old)
+                changed.append(place)
+            if value is None:
+                transaction.delete(key, db=self._tables["state"])
+            else:
+                self._put(transaction, "state", key, value)
+        if changed:
+            self._put(transaction, "old_keys", height, b"".join(changed))
+
+    def _put_executed(
+        self, transaction: Transaction, height: bytes, old: bytes | None, new: bytes | None
+    ) -> None:
+        for transaction_id in executed_ids(old or b""):
+            transaction.delete(transaction_id, db=self._tables["executed"])
+        for transaction_id in executed_ids(new or b""):
+            self._put(transaction, "executed", transaction_id, height)
+
+    def _value_at(self, transaction: Transaction, height: int, key: bytes) -> bytes | None:
+        place = key_hash(key)
+        cursor = transaction.cursor(db=self._tables["old_values"])
+        if cursor.set_range(place + _u64(height + 1)) and bytes(cursor.key()).startswith(place):
+            return bytes(cursor.value())
+        return self.get(transaction, "state", key)
+
+    def _prune(self, transaction: Transaction, oldest: int) -> None:
+        """Drop what only heights below `oldest` need: what block `oldest` replaced."""
+        if oldest < 1:
+            return
+        key = _u64(oldest)
+        stale = self.get(transaction, "stale", key)
+        if stale is not None:
+            for page in Reader(stale).blobs():
+                transaction.delete(page, db=self._tables["pages"])
+            transaction.delete(key, db=self._tables["stale"])
+        places = self.get(transaction, "old_keys", key) or b""
+        for begin in range(0, len(places), 32):
+            place = places[begin : begin + 32]
+            transaction.delete(place + key, db=self._tables["old_values"])
+        transaction.delete(key, db=self._tables["old_keys"])
+        transaction.delete(_u64(oldest - 1), db=self._tables["versions"])
+
+
+def _object_id(event: Event) -> bytes | None:
+    """The id of the data object that a packet carries, if it carries one."""
+    if event.topic != "packet.sent":
+        return None
+    match json.loads(event.body):
+        case {"payload": {"header": {"content": {"object_id": str(object_id)}}}}:
+            encoded = object_id.encode()
+            return encoded if 0 < len(encoded) <= 511 else None
+    return None
+
+
+def _u64(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def _position_bytes(position: Position) -> bytes:
+    return position.segment.to_bytes(4, "big") + _u64(position.offset)
+
+
+def _position(value: bytes) -> Position:
+    return Position(int.from_bytes(value[:4], "big"), int.from_bytes(value[4:], "big"))

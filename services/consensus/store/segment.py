@@ -1,0 +1,263 @@
+"""Segment files: the append-only, checksummed source of truth of a replica.
+
+Records are appended and made durable in groups. The first record after a sync is a barrier: what
+stands before a barrier was durable, so damage there is reported and never cut; a bad record behind
+the last barrier was never relied on, and is the torn tail that a crash leaves. Checksums begin from
+a salt that only this folder knows, so that no payload can contain the image of a record.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from services.consensus.store.errors import FatalStorageError
+
+SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
+RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
+
+_MAGIC: Final = b"GQR1"
+_HEAD: Final = struct.Struct(">4sBxxxQII")
+_HEAD_BYTES: Final = _HEAD.size + 4
+
+
+class RecordType(IntEnum):
+    """What a record holds. A number is never used twice."""
+
+    BARRIER = 1  # everything before it is durable
+    CORE = 2  # one record of the PBFT core
+    CORE_COMPACTED = 3  # the core's records that still matter; earlier ones are void
+    BLOCK = 4
+    CERTIFICATE = 5
+    REPAIRED_BLOCK = 6  # stands for a damaged BLOCK of the same height
+
+
+class Position(NamedTuple):
+    """Where a record begins: segment number (from 1) and offset in bytes."""
+
+    segment: int
+    offset: int
+
+
+START: Final = Position(1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that reads back as written; `end` is where the next one begins."""
+
+    type: RecordType
+    height: int
+    payload: bytes
+    position: Position
+    end: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that are no record. `type` and `height` are known where the record's head is whole."""
+
+    position: Position
+    end: Position
+    type: RecordType | None
+    height: int
+
+
+class Segments:
+    """The segment files of one folder, with one writer."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        salt: int,
+        bytes_max: int = SEGMENT_BYTES_MAX,
+        fsync: Callable[[int], None] = os.fsync,
+    ) -> None:
+        self._folder = folder
+        self._salt = salt
+        self._bytes_max = bytes_max
+        self._fsync = fsync
+        self._failed = False
+        self._unsynced = False
+        self._barrier_due = False
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = sorted(int(path.stem) for path in folder.glob("*.seg"))
+        self._number = numbers[-1] if numbers else 1
+        self._file = self._open_for_append(self._number)
+        self._size = os.fstat(self._file).st_size
+
+    @property
+    def end(self) -> Position:
+        """Where the next record will begin."""
+        return Position(self._number, self._size)
+
+    def close(self) -> None:
+        """Close the file; what was not synced may be lost."""
+        os.close(self._file)
+
+    def append(self, kind: RecordType, height: int, payload: bytes) -> Position:
+        """Append a record; durable only after `sync`. Return where it begins."""
+        assert len(payload) <= RECORD_BYTES_MAX
+        if self._size >= self._bytes_max:
+            self._rotate()
+        data = b""
+        if self._barrier_due:
+            data = encode_record(RecordType.BARRIER, 0, b"", self._salt)
+            self._barrier_due = False
+        position = Position(self._number, self._size + len(data))
+        self._write(data + encode_record(kind, height, payload, self._salt))
+        return position
+
+    def sync(self) -> None:
+        """Make everything appended durable. A failure is final: the bytes' fate is unknown."""
+        self._check()
+        if not self._unsynced:
+            return
+        try:
+            self._fsync(self._file)
+        except OSError as error:
+            self._failed = True
+            raise FatalStorageError("fsync of a segment", str(error)) from error
+        self._unsynced = False
+        self._barrier_due = True
+
+    def settle(self, cut: Position | None) -> None:
+        """After reading: remove the torn tail that begins at `cut`, and make the rest durable."""
+        if cut is not None:
+            assert cut.segment == self._number
+            os.ftruncate(self._file, cut.offset)
+            self._size = cut.offset
+        self._unsynced = True
+        self.sync()
+
+    def read(self, position: Position) -> Record | Damage:
+        """Read the record at `position`."""
+        with self._path(position.segment).open("rb") as file:
+            file.seek(position.offset)
+            head = file.read(_HEAD_BYTES)
+            fields = _read_head(head, self._salt)
+            data = head + file.read(0 if fields is None else fields[2])
+        return _parse(data, 0, position, self._salt)
+
+    def scan(self, start: Position) -> Iterator[Record | Damage]:
+        """Yield all records from `start` on, and the damage between them."""
+        for number in range(start.segment, self._number + 1):
+            offset = start.offset if number == start.segment else 0
+            path = self._path(number)
+            if not path.exists() or path.stat().st_size < offset:
+                yield Damage(Position(number, offset), Position(number + 1, 0), None, 0)
+            elif path.stat().st_size > offset:
+                with (
+                    path.open("rb") as file,
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+                ):
+                    yield from self._scan_file(data, Position(number, offset))
+
+    def _scan_file(self, data: mmap.mmap, position: Position) -> Iterator[Record | Damage]:
+        while position.offset < len(data):
+            item = _parse(data, position.offset, position, self._salt)
+            if isinstance(item, Damage):
+                end = self._resynchronise(data, item)
+                item = Damage(item.position, end, item.type, item.height)
+            yield item
+            position = item.end
+
+    def _resynchronise(self, data: mmap.mmap, damage: Damage) -> Position:
+        """Return where the next whole record begins, or the file's end."""
+        number, offset = damage.end
+        if damage.type is not None and self._is_record(data, offset):
+            return damage.end
+        offset = damage.position.offset + 1
+        while (offset := data.find(_MAGIC, offset)) >= 0:
+            if self._is_record(data, offset):
+                return Position(number, offset)
+            offset += 1
+        return Position(number, len(data))
+
+    def _is_record(self, data: mmap.mmap, offset: int) -> bool:
+        return isinstance(_parse(data, offset, START, self._salt), Record)
+
+    def _check(self) -> None:
+        if self._failed:
+            raise FatalStorageError("writing after a failed write", "the earlier failure is final")
+
+    def _write(self, data: bytes) -> None:
+        self._check()
+        try:
+            written = os.write(self._file, data)
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+        except OSError as error:
+            self._failed = True
+            raise FatalStorageError("append to a segment", str(error)) from error
+        self._size += len(data)
+        self._unsynced = True
+
+    def _rotate(self) -> None:
+        self.sync()
+        os.close(self._file)
+        self._number += 1
+        self._file = self._open_for_append(self._number)
+        self._size = 0
+
+    def _open_for_append(self, number: int) -> int:
+        path = self._path(number)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            sync_folder(self._folder, self._fsync)
+        except OSError as error:
+            self._failed = True
+            raise FatalStorageError(f"opening {path.name}", str(error)) from error
+        return file
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:08d}.seg"
+
+
+def encode_record(kind: RecordType, height: int, payload: bytes, salt: int) -> bytes:
+    """The bytes of a record: a head with its own checksum, then the payload."""
+    head = _HEAD.pack(_MAGIC, kind, height, len(payload), zlib.crc32(payload, salt))
+    return b"".join((head, zlib.crc32(head, salt).to_bytes(4, "big"), payload))
+
+
+def sync_folder(folder: Path, fsync: Callable[[int], None] = os.fsync) -> None:
+    """Make the folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_head(head: bytes, salt: int) -> tuple[RecordType, int, int, int] | None:
+    """Type, height, payload length and checksum, or None where the bytes are no record's head."""
+    if len(head) < _HEAD_BYTES:
+        return None
+    checksum = int.from_bytes(head[_HEAD.size : _HEAD_BYTES], "big")
+    if zlib.crc32(head[: _HEAD.size], salt) != checksum:
+        return None
+    magic, kind, height, length, payload_checksum = _HEAD.unpack(head[: _HEAD.size])
+    if magic != _MAGIC or kind not in list(RecordType) or length > RECORD_BYTES_MAX:
+        return None
+    return RecordType(kind), height, length, payload_checksum
+
+
+def _parse(data: bytes | mmap.mmap, offset: int, position: Position, salt: int) -> Record | Damage:
+    fields = _read_head(data[offset : offset + _HEAD_BYTES], salt)
+    if fields is None:
+        return Damage(position, position, None, 0)
+    kind, height, length, checksum = fields
+    begin = offset + _HEAD_BYTES
+    payload = data[begin : begin + length]
+    end = Position(position.segment, position.offset + _HEAD_BYTES + length)
+    if len(payload) != length or zlib.crc32(payload, salt) != checksum:
+        return Damage(position, end, kind, height)
+    return Record(kind, height, payload, position, end)

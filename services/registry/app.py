@@ -1,0 +1,41 @@
+"""The registry's composition root: the one place that knows all its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from guqiao.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from guqiao_sdk.gm.keyfile import read_guarded
+from services.chassis.block_feed import follow_blocks
+from services.chassis.runtime import open_runtime
+from services.registry.api import POLICIES, RegistryServicer
+from services.registry.consumers import apply_block
+from services.registry.handlers import Handlers
+from services.registry.settings import Settings
+
+SERVICE: Final = "registry"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM."""
+    async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
+        handlers = Handlers(
+            runtime.pool,
+            runtime.client,
+            runtime.provider,
+            identity_key=bytes.fromhex(read_guarded(settings.identity_key_file).decode().strip()),
+            body_key=bytes.fromhex(read_guarded(settings.body_key_file).decode().strip()),
+        )
+        server = runtime.build_server(POLICIES)
+        add_RegistryServiceServicer_to_server(RegistryServicer(handlers), server)
+        follow = follow_blocks(
+            runtime.bus,
+            runtime.pool,
+            group="registry.read_model",
+            trust=runtime.client.trust,
+            verify=runtime.provider.verify,
+            apply=apply_block,
+        )
+        await runtime.run(server, [follow])

@@ -1,0 +1,45 @@
+"""What the registry refuses by itself; everything else is the chain's outcome."""
+
+from __future__ import annotations
+
+from services.chassis.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    UnimplementedError,
+)
+
+
+class UnsupportedOperationError(UnimplementedError):
+    """An operation of the register that is not built."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__("UNSUPPORTED_OPERATION", method=method)
+
+
+class HeightNotProjectedError(NotFoundError):
+    """A height that the read model has not reached."""
+
+    def __init__(self, height: int, projected: int) -> None:
+        super().__init__("HEIGHT_UNKNOWN", height=height, latest=projected)
+
+
+class RequestUnknownError(NotFoundError):
+    """A request id that the read model does not know."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__("TRANSACTION_UNKNOWN", transaction=request_id)
+
+
+class ReferenceConflictError(ConflictError):
+    """An investor that is known with other data."""
+
+    def __init__(self, investor_ref: str) -> None:
+        super().__init__("REFERENCE_CONFLICT", reference=investor_ref)
+
+
+class PageTokenInvalidError(InvalidError):
+    """A page token that this service did not give."""
+
+    def __init__(self) -> None:
+        super().__init__("PAGE_TOKEN_INVALID")

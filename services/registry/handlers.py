@@ -1,0 +1,208 @@
+"""What the registry does, one method a use case.
+
+Operations go to the chain as they were signed: this service's own key moves no share. What it decides itself is only
+what needs data that is not on chain, and whether an operation is built at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.transactions import ChainPosition, TransactionResult
+from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.proof.canonical import MalformedError, digest
+from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
+from services.chassis.block_feed import projected_height
+from services.chassis.errors import InvalidError, ServiceError
+from services.chassis.postgres import Connection, Pool
+from services.registry import store
+from services.registry.domain.errors import (
+    HeightNotProjectedError,
+    ReferenceConflictError,
+    RequestUnknownError,
+    UnsupportedOperationError,
+)
+from services.registry.domain.statements import Investor, Statement, state
+
+CONTRACT: Final = "register"
+OPTIONS_SECONDS_MAX: Final = 30.0
+IN_FLIGHT_MAX: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """One page of positions at one height; `next_key` is None on the last."""
+
+    positions: list[store.PositionRow]
+    height: int
+    next_key: tuple[str, str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far the read model is, and where the chain stands."""
+
+    projected_height: int
+    counts: store.Counts
+    methods: tuple[str, ...]
+    position: ChainPosition
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """The answer to one item of a stream: a final result, or why there is none."""
+
+    item: int
+    result: TransactionResult | None
+    error: ServiceError | Exception | None
+
+
+@dataclass(slots=True)
+class Handlers:
+    """`identity_key` is 32 bytes (HMAC-SM3), `body_key` 16 bytes (SM4)."""
+
+    pool: Pool
+    client: ChainClient
+    provider: GmProvider
+    identity_key: bytes
+    body_key: bytes
+    _methods: tuple[float, frozenset[str]] | None = None
+
+    async def submit(self, transaction: SignedTransaction) -> TransactionResult:
+        """Pass one signed operation to the chain and wait until it is final."""
+        await self._require_built(transaction)
+        return await self.client.submit(transaction)
+
+    async def submit_many(
+        self, items: AsyncIterator[tuple[int, SignedTransaction]]
+    ) -> AsyncIterator[ItemOutcome]:
+        """Pass a stream of operations on; answers come as they become final."""
+        outcomes: asyncio.Queue[ItemOutcome | None] = asyncio.Queue(IN_FLIGHT_MAX)
+        numbers: dict[bytes, list[int]] = {}
+
+        async def built() -> AsyncIterator[SignedTransaction]:
+            async for item, transaction in items:
+                try:
+                    await self._require_built(transaction)
+                except ServiceError as error:
+                    await outcomes.put(ItemOutcome(item, None, error))
+                    continue
+                numbers.setdefault(transaction.id(), []).append(item)
+                yield transaction
+
+        async def submit_all() -> None:
+            async for submission in self.client.submit_many(built(), in_flight_max=IN_FLIGHT_MAX):
+                for item in numbers.pop(submission.transaction.id(), []):
+                    await outcomes.put(ItemOutcome(item, submission.result, submission.error))
+            await outcomes.put(None)
+
+        submitting = asyncio.create_task(submit_all())
+        try:
+            while (outcome := await _next(outcomes, submitting)) is not None:
+                yield outcome
+        finally:
+            submitting.cancel()
+
+    async def put_investors(self, investors: Sequence[Investor], as_of: str) -> list[Statement]:
+        """Keep the bodies, sealed, and state what may be on chain of each."""
+        statements = []
+        async with self.pool.acquire() as connection, connection.transaction():
+            for investor in investors:
+                statement = state(investor, key=self.identity_key, as_of=as_of)
+                await self._keep_body(connection, investor, statement.identity_digest)
+                statements.append(statement)
+        return statements
+
+    async def get_operation(self, organisation: str, request_id: str) -> store.OperationRow:
+        """The outcome of a request of the caller's organisation."""
+        async with self.pool.acquire() as connection:
+            row = await store.find_operation(connection, organisation, request_id)
+        if row is None:
+            raise RequestUnknownError(request_id)
+        return row
+
+    async def list_positions(
+        self, *, height: int, product_code: str, after: tuple[str, str, str], page_size: int
+    ) -> Roster:
+        """One page of the roster at a height; 0 means the latest projected height."""
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            latest = await projected_height(connection, self.client.chain_id)
+            if height > latest:
+                raise HeightNotProjectedError(height, latest)
+            at = height or latest
+            rows = await store.list_positions(
+                connection,
+                height=at,
+                product_code=product_code,
+                after=after,
+                limit=page_size + 1,
+            )
+        page = rows[:page_size]
+        return Roster(page, at, page[-1].key if len(rows) > page_size else None)
+
+    async def get_status(self) -> Status:
+        """How far the read model has come, what is built, and where the chain stands."""
+        async with self.pool.acquire() as connection:
+            height = await projected_height(connection, self.client.chain_id)
+            counts = await store.count_operations(connection)
+        methods = await self._built_methods()
+        return Status(height, counts, tuple(sorted(methods)), await self.client.latest())
+
+    async def _require_built(self, transaction: SignedTransaction) -> None:
+        try:
+            payload = parse_payload(transaction.payload)
+        except MalformedError as error:
+            raise InvalidError("TRANSACTION_MALFORMED", detail=str(error)) from error
+        if payload.contract != CONTRACT or payload.method not in await self._built_methods():
+            raise UnsupportedOperationError(f"{payload.contract}.{payload.method}")
+
+    async def _built_methods(self) -> frozenset[str]:
+        """The register's methods that the chain says are active; asked anew now and then."""
+        now = asyncio.get_running_loop().time()
+        if self._methods is None or now - self._methods[0] > OPTIONS_SECONDS_MAX:
+            operations = await self.client.get_operations()
+            prefix = f"{CONTRACT}."
+            names = {name.removeprefix(prefix) for name in operations if name.startswith(prefix)}
+            self._methods = now, frozenset(names)
+        return self._methods[1]
+
+    async def _keep_body(
+        self, connection: Connection, investor: Investor, identity_digest: bytes
+    ) -> None:
+        body, salt, nonce = investor.encode(), secrets.token_bytes(16), secrets.token_bytes(12)
+        reference = investor.investor_ref.encode()
+        sealed = self.provider.sm4_gcm_encrypt(self.body_key, nonce, body, reference)
+        kept = await store.insert_body(
+            connection,
+            store.SealedBody(
+                investor_ref=investor.investor_ref,
+                investor_code=investor.investor_code,
+                identity_digest=identity_digest,
+                body_digest=digest("guqiao/investor-body-digest/1", salt, body),
+                salt=salt,
+                nonce=nonce,
+                sealed=sealed,
+            ),
+        )
+        if kept.body_digest != digest("guqiao/investor-body-digest/1", kept.salt, body):
+            raise ReferenceConflictError(investor.investor_ref)
+
+
+async def _next(
+    outcomes: asyncio.Queue[ItemOutcome | None], submitting: asyncio.Task[None]
+) -> ItemOutcome | None:
+    """The next outcome; a failure of the submitting task is raised here."""
+    getting = asyncio.ensure_future(outcomes.get())
+    await asyncio.wait({getting, submitting}, return_when=asyncio.FIRST_COMPLETED)
+    if not getting.done() and submitting.exception() is not None:
+        getting.cancel()
+        submitting.result()
+    return await getting
