@@ -10,6 +10,8 @@ from services.consensus.domain.effects import Broadcast, Effect, Persist
 from services.consensus.domain.messages import (
     CertifiedHead,
     Digest,
+    Executed,
+    Hello,
     Message,
     PeerMessage,
     PreparedCertificate,
@@ -18,6 +20,7 @@ from services.consensus.domain.messages import (
     Record,
     ReplicaId,
     SequenceNumber,
+    Tick,
     View,
     ViewChange,
 )
@@ -41,11 +44,6 @@ PARAMETERS = ProtocolParameters(
 def signer(replica: int, size: int = SIZE) -> Signer:
     """The signing half of any replica of the set."""
     return Signer(ReplicaId(replica), replica_set(size), sign_with(public_key(replica)))
-
-
-def sequence_number(value: int) -> SequenceNumber:
-    """Shorter where many are written."""
-    return SequenceNumber(value)
 
 
 def a_batch(name: str, time_ms: int = START_MS) -> Batch:
@@ -170,3 +168,45 @@ def view_change(
     return signer(replica, size).view_change(
         View(view), SequenceNumber(certified), certificate, prepared
     )
+
+
+PAY = a_batch("pay")
+OTHER = a_batch("other")
+SUSPECTING = Hello(View(0), True, True, SequenceNumber(0))
+CONTENT = Hello(View(0), True, False, SequenceNumber(0))
+
+
+def ticking(me: int, size: int = SIZE) -> Bench:
+    """A bench whose clock is known."""
+    bench = Bench(me, size=size)
+    bench.step(Tick(START_MS))
+    return bench
+
+
+def pass_time(bench: Bench, milliseconds: int) -> list[Effect]:
+    """Tick in small steps; everything that came of it."""
+    effects: list[Effect] = []
+    for _ in range(milliseconds // 100):
+        bench.now_ms += 100
+        effects += bench.step(Tick(bench.now_ms))
+    return effects
+
+
+def committed(bench: Bench, sequence: int, batch: Batch) -> list[Effect]:
+    """Take a backup through all phases of one sequence number."""
+    digest = batch.digest()
+    effects: list[Effect] = [*bench.receive_pre_prepare(sequence, batch)]
+    peers = [each for each in (1, 2, 3) if each != bench.me]
+    effects += bench.receive_prepare(peers[0], sequence, digest)
+    for peer in (0, peers[0]):
+        effects += bench.receive_commit(peer, sequence, digest)
+    return effects
+
+
+def certified(bench: Bench, sequence: int) -> list[Effect]:
+    """Execute and certify one sequence number that is committed."""
+    header = header_hash(f"block {sequence}")
+    effects: list[Effect] = [*bench.step(Executed(SequenceNumber(sequence), header))]
+    for peer in [each for each in range(4) if each != bench.me][:2]:
+        effects += bench.receive_checkpoint(peer, sequence, header)
+    return effects
