@@ -39,7 +39,9 @@ async def serve(settings: Settings) -> None:
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
         handlers = Handlers(runtime.pool, runtime.client)
         servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
-        peers = TunnelPeers({remote.expected_peer: remote.organisation for remote in settings.remotes})
+        peers = TunnelPeers(
+            {remote.expected_peer: remote.organisation for remote in settings.remotes}
+        )
         staff_server = runtime.build_server(POLICIES)
         peer_server = runtime.build_server(POLICIES, peers)
         for server in (staff_server, peer_server):

@@ -35,9 +35,7 @@ def open_identity(settings: GmSettings) -> GmTlsIdentity:
     """The service's GM-TLS identity from its settings."""
     assert settings.certificate is not None, "settings name the certificate"
     assert settings.key is not None, "settings name the key"
-    files = GmTlsFiles(
-        settings.certificate, settings.key, settings.ca_certificates, settings.crls
-    )
+    files = GmTlsFiles(settings.certificate, settings.key, settings.ca_certificates, settings.crls)
     return GmTlsIdentity(files)
 
 
