@@ -30,7 +30,13 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import DeniedError, OutcomeUnknownError, UnavailableError, error_from_rpc, guqiao_errors
+from guqiao_sdk.errors import (
+    DeniedError,
+    OutcomeUnknownError,
+    UnavailableError,
+    error_from_rpc,
+    guqiao_errors,
+)
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError

@@ -146,9 +146,7 @@ class ChainNetwork:
             replica.config.write_text(_settings(replica, folder, chain_id, addresses))
             replicas.append(replica)
         trust = trust_from_genesis(genesis)
-        return cls(
-            folder, chain_id, provider, genesis, trust, authority, replicas, identities
-        )
+        return cls(folder, chain_id, provider, genesis, trust, authority, replicas, identities)
 
     @property
     def endpoints(self) -> list[str]:
