@@ -153,6 +153,10 @@ class ChainNetwork:
         """The node RPC of all replicas, by number."""
         return [f"127.0.0.1:{replica.grpc_port}" for replica in self.replicas]
 
+    def endpoint(self, number: int) -> str:
+        """The node RPC of one replica, in the form that names it."""
+        return f"{number}@127.0.0.1:{self.replicas[number].grpc_port}"
+
     def start(self, *numbers: int) -> None:
         """Start these replicas, or all."""
         for number in numbers or range(len(self.replicas)):
