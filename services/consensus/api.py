@@ -300,7 +300,8 @@ class NodeApi(NodeServiceServicer):
             raise NotFoundError("TRANSACTION_UNKNOWN", transaction_id=transaction_id.hex())
         block = self.ledger.store.get_block(place.height)
         header = self.ledger.certified_header_message(place.height)
-        assert block is not None and header is not None, "the block of a certified transaction"
+        assert block is not None, "the block of a certified transaction is stored"
+        assert header is not None, "and so is its header"
         return node.GetTransactionResponse(
             result=result_message(place.receipt, block.header, place.index),
             certified_header=header,
