@@ -72,10 +72,12 @@ class Index:
         )
         self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
 
-    def close(self, *, clean: bool) -> None:
-        """Close the files; `clean` makes them durable first."""
-        if clean:
-            self._environment.sync(True)
+    def sync(self) -> None:
+        """Make what was written durable."""
+        self._environment.sync(True)
+
+    def close(self) -> None:
+        """Close the files."""
         self._environment.close()
 
     def begin(self, *, write: bool = False) -> Transaction:
