@@ -55,6 +55,12 @@ proto-lint: $(VENV)/.development
 test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -m "not kafka"
 
+test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
+	$(BIN)/python -m pytest -m kafka tests/kafka
+
+simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
 lock: ## Resolve the pins again (both lock files)
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 requirements/runtime.in -o requirements.lock
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements.lock requirements/development.in -o requirements-dev.lock

@@ -118,17 +118,18 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> GuqiaoError:
     if status is None:
         facts = ErrorFacts(code="", message=error.details() or error.code().name)
         return _CLASSES.get(error.code(), ServerFailedError)(facts)
-    try:
-        return error_from_status(status)
-    except DecodeError:
-        return ServerFailedError(ErrorFacts(code="", message=status.message))
+    return error_from_status(status)
 
 
 def error_from_status(status: status_pb2.Status) -> GuqiaoError:
     """The error of a status, such as one that an item of a stream carries."""
     by_number = {code.value[0]: code for code in grpc.StatusCode}
     code = by_number.get(status.code, grpc.StatusCode.UNKNOWN)
-    return _CLASSES.get(code, ServerFailedError)(_facts(status))
+    try:
+        facts = _facts(status)
+    except DecodeError:
+        return ServerFailedError(ErrorFacts(code="", message=status.message))
+    return _CLASSES.get(code, ServerFailedError)(facts)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
 
@@ -161,3 +161,17 @@ def transaction_from_message(message: ledger_pb2.Transaction) -> SignedTransacti
     if SignedTransaction.decode(transaction.encode()) != transaction:
         raise MalformedError("a signature or key of another length than 64 or 65 bytes")
     return transaction
+
+
+def result_to_message(result: TransactionResult) -> ledger_pb2.TransactionResult:
+    """A final outcome as it travels."""
+    return ledger_pb2.TransactionResult(
+        transaction_id=result.transaction_id,
+        outcome=ledger_pb2.Outcome.ValueType(int(result.outcome)),
+        code=result.code,
+        detail=canonical_json(dict(result.detail)),
+        replay_of=result.replay_of,
+        height=result.height,
+        index=result.index,
+        header_hash=result.header_hash,
+    )

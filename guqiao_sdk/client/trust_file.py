@@ -1,8 +1,8 @@
 """Reads what a client starts from: the trust in one chain, as the operator was given it.
 
-The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{replica, public_key,
-entity_id, entity_name}]}`. It comes from the network's own folder or from a signed TRUST file,
-never from a replica.
+The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{entity_id, entity_name,
+vote_key}]}`, the form in which a genesis names another chain. It comes from the network's own
+folder or from a signed TRUST file, never from a replica.
 """
 
 from __future__ import annotations
@@ -31,20 +31,17 @@ def load_chain_trust(path: Path) -> ChainTrust:
     if not isinstance(rows, list):
         raise MalformedError("replicas is not a list")
     replica_set = ReplicaSet(
-        _text(members["chain_id"]), _number(members["epoch"]), tuple(_member(row) for row in rows)
+        _text(members["chain_id"]),
+        _number(members["epoch"]),
+        tuple(_member(number, row) for number, row in enumerate(rows)),
     )
     replica_set.check()
     return ChainTrust(replica_set.chain_id, _hex(members["genesis_hash"]), replica_set)
 
 
-def _member(value: Json) -> Member:
-    row = _members(value, {"replica", "public_key", "entity_id", "entity_name"})
-    return Member(
-        _number(row["replica"]),
-        _hex(row["public_key"]),
-        _text(row["entity_id"]),
-        _text(row["entity_name"]),
-    )
+def _member(number: int, value: Json) -> Member:
+    row = _members(value, {"entity_id", "entity_name", "vote_key"})
+    return Member(number, _hex(row["vote_key"]), _text(row["entity_id"]), _text(row["entity_name"]))
 
 
 def _members(value: Json, names: set[str]) -> Mapping[str, Json]:

@@ -89,7 +89,7 @@ def private_key_from_pem(data: bytes, provider: GmProvider, path: Path) -> Priva
         inner = info["private_key"].parsed
         scalar = inner["private_key"].contents
         public = inner["public_key"].native
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
         raise _malformed(path) from None
     if label != _LABEL or curve != SM2_CURVE_OID:
         raise _malformed(path)

@@ -38,7 +38,7 @@ def sm4_gcm_decrypt(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> byte
     plaintext = decryptor.update(sealed[:-TAG_SIZE])
     try:
         return plaintext + decryptor.finalize()
-    except InvalidTag:
+    except (InvalidTag, ValueError):  # ValueError, if OpenSSL's queue held an older error.
         raise _refused() from None
 
 

@@ -51,7 +51,9 @@ def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str],
         path.parent.mkdir(parents=True, exist_ok=True)
         genesis = _genesis(layout, chain, replicas, now_ms, provider) | {"remote_chains": remote}
         path.write_bytes(json.dumps(genesis, ensure_ascii=False, indent=1).encode())
-        remote = [remote_chain(layout, chain)]
+        trust = remote_chain(layout, chain)
+        layout.chain_trust(chain).write_text(json.dumps(trust, ensure_ascii=False, indent=1))
+        remote = [trust]
     report("two genesis files made")
 
 
@@ -94,10 +96,9 @@ def _replicas(layout: Layout, chain: str, provider: GmProvider) -> list[dict[str
         entity = ENTITIES[chain][number]
         found.append(
             {
-                "replica": number,
-                "public_key": key.public_key.hex(),
                 "entity_id": entity.uscc,
                 "entity_name": entity.name,
+                "vote_key": key.public_key.hex(),
             }
         )
     return found

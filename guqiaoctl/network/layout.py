@@ -62,6 +62,10 @@ class Layout:
         """Genesis file of a chain."""
         return self.folder / "genesis" / f"{chain}.json"
 
+    def chain_trust(self, chain: str) -> Path:
+        """What services start from to verify a chain: genesis hash and replica set."""
+        return self.folder / "genesis" / f"{chain}.trust.json"
+
     def process(self, name: str) -> Path:
         """Folder of a process: settings, certificate, keys, data."""
         return self.folder / "processes" / name

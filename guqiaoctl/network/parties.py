@@ -95,7 +95,7 @@ REGULATOR: Final = ENTITIES[CSRC][0]
 OPERATOR: Final = ENTITIES[MARKET][0]
 
 ACCOUNTS: Final = (
-    Account("admin", REGULATOR, {CSRC: ("identity_admin", "supervisor")}),
+    Account("admin", REGULATOR, {CSRC: ("identity_admin", "chain_admin", "supervisor")}),
     Account("supervisor", REGULATOR, {CSRC: ("supervisor",)}),
     Account(
         "gateway",

@@ -68,11 +68,11 @@ def _common(network: Network, name: str, domain: str) -> dict[str, Any]:
         "grpc": {"port": network.ports[f"{name}.grpc"]},
         "admin": {"port": network.ports[f"{name}.admin"]},
         "telemetry": {"trace_file": str(layout.folder.absolute() / "traces" / f"{name}.jsonl")},
-        "tls": {
+        "gm": {
             "certificate": str(folder / "tls.pem"),
             "key": str(folder / "tls.key"),
-            "ca": authorities,
-            "crl": crls,
+            "ca_certificates": authorities,
+            "crls": crls,
         },
     }
 
@@ -105,7 +105,7 @@ def _service(
         },
         "chain": {
             "chain_id": domain,
-            "genesis_file": str(network.layout.genesis(domain).absolute()),
+            "trust_file": str(network.layout.chain_trust(domain).absolute()),
             "endpoints": network.node_endpoints(domain),
         },
         "postgres": {"url": database_urls[f"{domain}_{service}"]},
@@ -125,7 +125,8 @@ def _gateway(network: Network, domain: str) -> dict[str, Any]:
                 "route_port": network.ports[f"{domain}-gateway.route"],
                 "tunnel_address": network.address(f"{other}-gateway.tunnel"),
                 "expected_peer": f"guqiao:service:{other}/gateway",
-                "genesis_file": str(network.layout.genesis(other).absolute()),
+                "organisation": account(other, "gateway").organisation.did,
+                "trust_file": str(network.layout.chain_trust(other).absolute()),
             }
         ],
     }

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from services.chassis.bus.port import Bus, BusEvent, checked
+from services.chassis.bus.port import BusEvent, Publisher, checked
 from services.chassis.bus.transient import Backoff, is_transient
 from services.chassis.postgres.migrations import migrate
 from services.chassis.postgres.pool import Connection, Pool
@@ -48,7 +48,7 @@ async def append(connection: Connection, event: BusEvent) -> None:
     )
 
 
-async def relay(pool: Pool, bus: Bus, *, poll_seconds: float = POLL_SECONDS) -> None:
+async def relay(pool: Pool, bus: Publisher, *, poll_seconds: float = POLL_SECONDS) -> None:
     """Publish what is appended, for ever; one relay of a database at a time, others stand by."""
     backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
     while True:
@@ -65,7 +65,7 @@ async def relay(pool: Pool, bus: Bus, *, poll_seconds: float = POLL_SECONDS) -> 
             await asyncio.sleep(poll_seconds)
 
 
-async def relay_batch(pool: Pool, bus: Bus) -> int:
+async def relay_batch(pool: Pool, bus: Publisher) -> int:
     """Publish the oldest events, then delete them; returns how many (0 while another relay works).
 
     Rows are deleted, not passed by a cursor, because an earlier position may commit later.

@@ -13,20 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+
 COUNT_MAX: Final = 20_000
 BYTES_MAX: Final = 64 * 1024 * 1024
 PREDECESSOR_WAIT_MS: Final = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class PendingTransaction:
-    """What ordering needs to know of an admitted transaction; `encoded` goes into the batch."""
-
-    id: bytes
-    encoded: bytes
-    after: bytes | None
-    expires_height: int
-    expires_time_ms: int
+LENGTH_BYTES: Final = 4
+"""What a batch adds to each transaction."""
 
 
 class Addition(StrEnum):
@@ -40,7 +33,7 @@ class Addition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    transaction: PendingTransaction
+    transaction: AdmittedTransaction
     place: int
     arrived_ms: int
 
@@ -64,6 +57,7 @@ class Mempool:
         self._proposed: dict[bytes, _Entry] = {}
         self._waiting: dict[bytes, _Entry] = {}
         self._successors: dict[bytes, list[bytes]] = {}
+        self._newly_ready: list[bytes] = []
         self._bytes = 0
         self._place = 0
 
@@ -86,7 +80,7 @@ class Mempool:
         """Whether one more transaction of `size` bytes fits."""
         return len(self) < self._count_max and self._bytes + size <= self._bytes_max
 
-    def add(self, transaction: PendingTransaction, now_ms: int) -> Addition:
+    def add(self, transaction: AdmittedTransaction, now_ms: int) -> Addition:
         """Take an admitted transaction in, unless it is here already or there is no room."""
         if transaction.id in self:
             return Addition.KNOWN
@@ -94,7 +88,7 @@ class Mempool:
             return Addition.FULL
         self._bytes += len(transaction.encoded)
         entry = self._entry(transaction, now_ms)
-        after = transaction.after
+        after = transaction.payload.after
         if after is None or after in self._ready or after in self._proposed:
             self._make_ready(entry)
             return Addition.READY
@@ -105,19 +99,30 @@ class Mempool:
         self._successors.setdefault(after, []).append(transaction.id)
         return Addition.WAITING
 
-    def take(self, count_max: int, bytes_max: int) -> tuple[PendingTransaction, ...]:
-        """The next batch's transactions; they count as proposed from now on."""
+    def take(
+        self, count_max: int, bytes_max: int, fits: Callable[[AdmittedTransaction], bool]
+    ) -> tuple[AdmittedTransaction, ...]:
+        """The next batch's transactions; they count as proposed from now on. What does not fit into
+        this batch stays.
+        """
         taken: list[_Entry] = []
         size = 0
         for entry in self._ready.values():
-            size += len(entry.transaction.encoded)
-            if len(taken) == count_max or (taken and size > bytes_max):
+            if not fits(entry.transaction):
+                continue
+            size += len(entry.transaction.encoded) + LENGTH_BYTES
+            if len(taken) == count_max or size > bytes_max:
                 break
             taken.append(entry)
         for entry in taken:
             del self._ready[entry.transaction.id]
             self._proposed[entry.transaction.id] = entry
         return tuple(entry.transaction for entry in taken)
+
+    def drain_newly_ready(self) -> list[bytes]:
+        """The ids that became ready since the last call: their timers start."""
+        newly_ready, self._newly_ready = self._newly_ready, []
+        return newly_ready
 
     def mark_proposed(self, transaction_ids: Iterable[bytes]) -> None:
         """Somebody's batch in progress holds these: do not offer them again."""
@@ -155,8 +160,8 @@ class Mempool:
             key
             for entries in (self._ready, self._waiting)
             for key, entry in entries.items()
-            if entry.transaction.expires_height <= height
-            or entry.transaction.expires_time_ms < block_time_ms
+            if entry.transaction.payload.expires_height <= height
+            or entry.transaction.payload.expires_time_ms < block_time_ms
         ]
         for key in expired:
             self._forget(key)
@@ -177,17 +182,22 @@ class Mempool:
                 self._make_ready(self._entry(entry.transaction, entry.arrived_ms))
         return [entry.transaction.id for entry in late]
 
-    def pending(self) -> tuple[PendingTransaction, ...]:
+    def ready(self) -> tuple[AdmittedTransaction, ...]:
+        """What could be proposed now, in order."""
+        return tuple(entry.transaction for entry in self._ready.values())
+
+    def pending(self) -> tuple[AdmittedTransaction, ...]:
         """Everything here, in no particular order: what a new link is told of."""
         everything = (*self._ready.values(), *self._proposed.values(), *self._waiting.values())
         return tuple(entry.transaction for entry in everything)
 
-    def _entry(self, transaction: PendingTransaction, now_ms: int) -> _Entry:
+    def _entry(self, transaction: AdmittedTransaction, now_ms: int) -> _Entry:
         self._place += 1
         return _Entry(transaction, self._place, now_ms)
 
     def _make_ready(self, entry: _Entry) -> None:
         self._ready[entry.transaction.id] = entry
+        self._newly_ready.append(entry.transaction.id)
         self._release_successors(entry.transaction.id)
 
     def _release_successors(self, transaction_id: bytes) -> None:
@@ -198,6 +208,7 @@ class Mempool:
                 entry = self._waiting.pop(successor, None)
                 if entry is not None:
                     self._ready[successor] = self._entry(entry.transaction, entry.arrived_ms)
+                    self._newly_ready.append(successor)
                     queue.append(successor)
 
     def _forget(self, transaction_id: bytes) -> bool:
@@ -215,7 +226,7 @@ class Mempool:
         entry = self._waiting.pop(transaction_id, None)
         if entry is None:
             return None
-        after = entry.transaction.after
+        after = entry.transaction.payload.after
         assert after is not None, "only a successor waits"
         siblings = self._successors.get(after, [])
         if transaction_id in siblings:

@@ -11,9 +11,8 @@ from typing import Final
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao.registry.v1 import registry_service_pb2_grpc as pb_grpc
-from guqiao_sdk.client.transactions import TransactionResult, transaction_from_message
+from guqiao_sdk.client.transactions import result_to_message, transaction_from_message
 from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import FieldViolation, InvalidError, ServiceError
 from services.chassis.grpc_server import ANY_ROLE, Policy, StreamItems, caller, to_rpc_status
@@ -130,20 +129,6 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
             chain_height=status.position.height,
             block_time_ms=status.position.block_time_ms,
         )
-
-
-def result_to_message(result: TransactionResult) -> ledger_pb2.TransactionResult:
-    """A final outcome as it travels."""
-    return ledger_pb2.TransactionResult(
-        transaction_id=result.transaction_id,
-        outcome=ledger_pb2.Outcome.ValueType(int(result.outcome)),
-        code=result.code,
-        detail=canonical_json(dict(result.detail)),
-        replay_of=result.replay_of,
-        height=result.height,
-        index=result.index,
-        header_hash=result.header_hash,
-    )
 
 
 def _transaction(message: ledger_pb2.Transaction) -> SignedTransaction:

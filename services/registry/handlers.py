@@ -1,7 +1,8 @@
 """What the registry does, one method a use case.
 
-Operations go to the chain as they were signed: this service's own key moves no share. What it decides itself is only
-what needs data that is not on chain, and whether an operation is built at all.
+Operations go to the chain as they were signed: this service's own key moves no share. What it
+decides itself is only what needs data that is not on chain, and whether an operation is built at
+all.
 """
 
 from __future__ import annotations
@@ -130,8 +131,9 @@ class Handlers:
         self, *, height: int, product_code: str, after: tuple[str, str, str], page_size: int
     ) -> Roster:
         """One page of the roster at a height; 0 means the latest projected height."""
-        async with self.pool.acquire() as connection, connection.transaction(
-            isolation="repeatable_read", readonly=True
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             latest = await projected_height(connection, self.client.chain_id)
             if height > latest:

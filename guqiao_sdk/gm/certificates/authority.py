@@ -179,7 +179,7 @@ class CertificateAuthority:
                 )
                 for entry in body["revoked_certificates"]
             }
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
             raise malformed("the previous CRL cannot be read", "无法解析上一份 CRL") from None
         if not self._provider.verify(self.info.public_key, signed, signature):
             raise malformed("the previous CRL is not ours", "上一份 CRL 不是本机构签发")

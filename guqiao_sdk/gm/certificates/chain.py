@@ -22,6 +22,7 @@ from guqiao_sdk.gm.certificates.info import (
     malformed,
 )
 from guqiao_sdk.gm.errors import GmError
+from guqiao_sdk.gm.openssl_errors import forget_openssl_errors
 
 CRL_SIZE_MAX: Final = 64 * 1024 * 1024
 
@@ -153,6 +154,8 @@ class TrustAnchors:
         except crypto.X509StoreContextError as error:
             holder = info.identity or info.common_name
             raise CertificateRefusedError(reason_of(error.errors[0]), holder, str(error)) from None
+        finally:
+            forget_openssl_errors()
         return info
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -63,9 +62,11 @@ def load_certificate(pem: bytes) -> x509.Certificate:
 def describe(certificate: x509.Certificate) -> CertificateInfo:
     """Read an already parsed certificate, or raise `CertificateMalformedError`."""
     der = certificate.public_bytes(Encoding.DER)
+    if certificate.version is not x509.Version.v3:
+        raise malformed("it is not X.509 version 3", "不是 X.509 第 3 版")
     try:
         signature_oid = certificate.signature_algorithm_oid.dotted_string
-        public_key = _public_key(der)
+        public_key = asn1.public_key_of(certificate.tbs_certificate_bytes)
         identity = _identity(certificate)
         is_authority = _is_authority(certificate)
         organisation = _name(certificate.subject, NameOID.ORGANIZATION_NAME)
@@ -95,11 +96,6 @@ def describe(certificate: x509.Certificate) -> CertificateInfo:
 def malformed(en: str, zh: str) -> CertificateMalformedError:
     """Build the error, with the same opening everywhere."""
     return CertificateMalformedError(f"certificate refused: {en}", f"拒绝证书:{zh}")
-
-
-def _public_key(der: bytes) -> bytes | None:
-    parsed = asn1_x509.Certificate.load(der, strict=True)
-    return asn1.public_key_of(parsed["tbs_certificate"]["subject_public_key_info"])
 
 
 def _identity(certificate: x509.Certificate) -> str | None:

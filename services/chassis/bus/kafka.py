@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 ENVELOPE_BYTES_MAX: Final = 256 * 1024  # Key, headers and Kafka's own framing.
 BATCH_BYTES_MAX: Final = 512 * 1024  # A larger event travels alone.
 REQUEST_TIMEOUT_MS: Final = 20_000
-SESSION_TIMEOUT_MS: Final = 10_000
+SESSION_TIMEOUT_MS: Final = 6_000
 HEARTBEAT_MS: Final = 2_000
 REBALANCE_MS: Final = 30_000
 # A member that waits for its database must not lose its partitions: position rows fence it anyway.
 POLL_INTERVAL_MS_MAX: Final = 24 * 3600 * 1000
 METADATA_AGE_MS_MAX: Final = 10_000
-FETCH_WAIT_MS: Final = 500
+FETCH_WAIT_MS: Final = 100  # Other requests wait behind a fetch on the same connection.
 METADATA_SECONDS_MAX: Final = 20.0
 POLL_SECONDS: Final = 0.05
 

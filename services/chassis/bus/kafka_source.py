@@ -61,6 +61,7 @@ class KafkaSource:
         self._windows: dict[TopicPartition, _Window] = {}
         self._doubted: set[TopicPartition] = set()
         self._next_recheck = 0.0
+        self._turn = 0
 
     async def wait_for_news(self, seconds: float) -> Sequence[Partition]:
         assigned = self._forget_revoked()
@@ -68,7 +69,8 @@ class KafkaSource:
         if now >= self._next_recheck:
             # Everything is looked at anew now and then: a reset group, a topic that was rebuilt.
             self._next_recheck = now + RECHECK_SECONDS
-            self._doubted |= {at for at in assigned if not self._pending(at)}
+            with translated():
+                await self._doubt_what_moved(sorted(assigned))
             return [_partition(at) for at in sorted(assigned)]
         waiting = {at for at in assigned if self._pending(at)}
         await self._poll(assigned - waiting, 0.0 if waiting else seconds)
@@ -120,11 +122,37 @@ class KafkaSource:
         else:
             self._doubted.add(at)  # `fetch` will seek to where the database says we are.
 
+    async def _doubt_what_moved(self, assigned: list[TopicPartition]) -> None:
+        """Doubt partitions that ended before, or begin after, the place where we read.
+
+        A topic that was rebuilt between two looks and is longer than before shows neither, so the
+        event at the place of one more partition is compared each time, in turn.
+        """
+        bounds = await self._read_bounds(assigned)
+        for at, (begin, end) in bounds.items():
+            window = self._windows.get(at)
+            if window is not None and not begin <= window.next_position <= end:
+                self._doubted.add(at)
+        if assigned:
+            self._turn += 1
+            at = assigned[self._turn % len(assigned)]
+            if not self._pending(at):
+                self._doubted.add(at)
+
+    async def _read_bounds(
+        self, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """The first offset of each partition and the one after its last."""
+        if not partitions:
+            return {}
+        begins = await self._consumer.beginning_offsets(partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        return {at: (begins[at], ends[at]) for at in partitions}
+
     async def _seek(self, at: TopicPartition, after: Progress | None) -> _Window | None:
         """Go to what follows `after`, having compared the name of the event there."""
         self._windows.pop(at, None)
-        begin = (await self._consumer.beginning_offsets([at]))[at]
-        end = (await self._consumer.end_offsets([at]))[at]
+        begin, end = (await self._read_bounds([at]))[at]
         if after is None:
             return self._start_at(at, begin, after)
         if begin == after.position + 1:

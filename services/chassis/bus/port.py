@@ -137,7 +137,17 @@ class Source(Protocol):
         ...
 
 
-class Bus(Protocol):
+class Publisher(Protocol):
+    """The half of a bus that the outbox needs."""
+
+    async def publish(self, events: Sequence[BusEvent]) -> None:
+        """Store the events durably, in order within a key. After a failure any part may be there;
+        publish the same events again.
+        """
+        ...
+
+
+class Bus(Publisher, Protocol):
     """One domain's bus."""
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
@@ -146,12 +156,6 @@ class Bus(Protocol):
 
     async def delete_topic(self, name: str) -> None:
         """Delete the topic and its events; what is not there is fine."""
-        ...
-
-    async def publish(self, events: Sequence[BusEvent]) -> None:
-        """Store the events durably, in order within a key. After a failure any part may be there;
-        publish the same events again.
-        """
         ...
 
     def open_source(self, group: str, topics: Sequence[str]) -> AbstractAsyncContextManager[Source]:

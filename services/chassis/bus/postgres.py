@@ -162,12 +162,10 @@ class PostgresSource:
         async with self.pool.acquire() as connection:
             records = await self._read_after(connection, partition, after)
         head = self._latest.get(partition)
-        handled = -1 if after is None else after.position
-        last = records[-1].position if records else handled
-        if head is not None and last + 1 >= head.position:
-            self._seen[partition] = head
+        if head is not None and not records:
+            self._seen[partition] = head  # Nothing new until the head moves again.
         else:
-            self._seen.pop(partition, None)
+            self._seen.pop(partition, None)  # What we hand out may yet be rolled back.
         return records
 
     async def _heads(self) -> dict[Partition, _Head]:

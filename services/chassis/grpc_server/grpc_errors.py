@@ -26,7 +26,8 @@ STATUS_METADATA_KEY: Final = "grpc-status-details-bin"
 
 # Trailing metadata must pass clients whose limit is 8 KiB, base64 included.
 STATUS_BYTES_MAX: Final = 5_000
-FACT_CHARACTERS_MAX: Final = 200
+ADVICE_BYTES: Final = 100  # kept free for RetryInfo
+FACT_BYTES_MAX: Final = 200
 FACTS_MAX: Final = 16
 VIOLATIONS_MAX: Final = 16
 
@@ -75,7 +76,11 @@ def to_rpc_status(error: Exception, trace_id: str = "") -> status_pb2.Status:
     """The full status of `error`: what a call ends with, or what an item of a stream carries."""
     if isinstance(error, ServiceError):
         fields = {name: _text(value) for name, value in list(error.fields.items())[:FACTS_MAX]}
-        status = _status(_grpc_number(GRPC_CODES[error.reason].name), error.code, fields, trace_id)
+        number = _grpc_number(GRPC_CODES[error.reason].name)
+        status = _status(number, error.code, fields, trace_id)
+        while status.ByteSize() > STATUS_BYTES_MAX - ADVICE_BYTES and fields:
+            fields.popitem()
+            status = _status(number, error.code, fields, trace_id)
         _add_advice(status, error)
         return status
     return _status(_grpc_number("INTERNAL"), "INTERNAL", {"trace_id": trace_id}, trace_id)
@@ -154,5 +159,5 @@ def _grpc_number(name: str) -> int:
 def _text(value: Fact) -> str:
     text = "" if value is None else str(value)
     # A lone surrogate cannot be encoded, and an error must never fail to be told.
-    text = text.encode("utf-8", "replace").decode()
-    return text[:FACT_CHARACTERS_MAX]
+    raw = text.encode("utf-8", "replace")[:FACT_BYTES_MAX]
+    return raw.decode("utf-8", "ignore")  # The cut may have split the last character.

@@ -50,6 +50,7 @@ class FileNonceStore:
         self._waiting: list[bytes] = []
         self._broken = False
         self._lines = 0
+        self._compact_at = COMPACT_LINES_MIN
         self._lock_file = _lock(path)
         try:
             self._expiry_by_key = _load(path)
@@ -98,11 +99,11 @@ class FileNonceStore:
             raise UnavailableError("DISK_FULL", path=self._path.name)
 
     def _snapshot_if_long(self) -> list[tuple[str, int]] | None:
-        if self._lines < max(COMPACT_LINES_MIN, 2 * len(self._expiry_by_key)):
+        """What to rewrite the file with, once it has doubled since the last time."""
+        if self._lines < self._compact_at:
             return None
         self._forget_expired()
-        if self._lines < 2 * len(self._expiry_by_key):
-            return None
+        self._compact_at = max(COMPACT_LINES_MIN, 2 * len(self._expiry_by_key))
         self._lines = 0  # Asked for once; the rewrite counts anew.
         return list(self._expiry_by_key.items())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -56,8 +57,13 @@ class Wrapper:
 
     def wrap(self, method: str, handler: Handler, policy: Policy | None) -> Handler:
         """The guarded form of `handler`."""
-        wrapped = _Wrapped(self, method, handler, policy)
-        serializer = handler.response_serializer
+        # Responses are serialized here too: an error in it is ours to tell. Only a handler that
+        # writes to the context itself leaves that to gRPC.
+        writes_itself = handler.response_streaming and not inspect.isasyncgenfunction(
+            _behaviour(handler)
+        )
+        serializer = handler.response_serializer if writes_itself else None
+        wrapped = _Wrapped(self, method, handler, policy, serialized_by_grpc=writes_itself)
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(wrapped.stream_stream, None, serializer)
         if handler.request_streaming:
@@ -121,6 +127,17 @@ class Wrapper:
                 self.duration.labels(method=method, code=code.name).observe(seconds_taken)
 
 
+def _behaviour(handler: Handler) -> Any:
+    """The service's own function in a handler of whichever kind."""
+    kinds = (
+        handler.unary_unary,
+        handler.unary_stream,
+        handler.stream_unary,
+        handler.stream_stream,
+    )
+    return next(kind for kind in kinds if kind is not None)
+
+
 async def _within(seconds: float, work: Awaitable[T]) -> T:
     """The result of `work`, or OUTCOME_UNKNOWN when the deadline passes first."""
     try:
@@ -140,12 +157,13 @@ class _Wrapped:
     method: str
     handler: Handler
     policy: Policy | None
+    serialized_by_grpc: bool
 
     async def unary_unary(self, raw: bytes, context: Context) -> Any:
         async def work(call: Call) -> Any:
             request = await self._admitted(call, raw)
             with self._identity(call):
-                return await self._handle(request, context)
+                return self._serialize(await self._handle(request, context))
 
         return await self._run(context, work)
 
@@ -161,7 +179,8 @@ class _Wrapped:
         async def work(call: Call) -> Any:
             await self.wrapper.guard.admit(call, b"")
             with self._identity(call):
-                return await self._handle(self._items(call, items), context)
+                response = await self._handle(self._items(call, items), context)
+                return self._serialize(response)
 
         return await self._run(context, work)
 
@@ -176,14 +195,12 @@ class _Wrapped:
 
     def _handle(self, request: Any, context: Context) -> Any:
         """Start the service's own code: a coroutine, or an async generator of responses."""
-        handler = self.handler
-        behaviour: Any = (
-            handler.unary_unary
-            or handler.unary_stream
-            or handler.stream_unary
-            or handler.stream_stream
-        )
-        return behaviour(request, context)
+        return _behaviour(self.handler)(request, context)
+
+    def _serialize(self, response: Any) -> Any:
+        if self.serialized_by_grpc or self.handler.response_serializer is None:
+            return response
+        return self.handler.response_serializer(response)
 
     async def _run(self, context: Context, work: Callable[[Call], Awaitable[T]]) -> T:
         seconds = self._deadline_seconds(context)
@@ -241,7 +258,7 @@ class _Wrapped:
         async with contextlib.aclosing(responses):
             async for response in responses:
                 await self.wrapper.guard.recheck_key(call)
-                await self._idle_bounded(call.context.write(response))
+                await self._idle_bounded(call.context.write(self._serialize(response)))
 
     async def _idle_bounded(self, step: Awaitable[T]) -> T:
         seconds = self.wrapper.guard.limits.stream_idle_seconds

@@ -43,7 +43,8 @@ def authenticate(
 ) -> Reject | None:
     """None if `sender` may say `message` and all its signatures hold, else what is wrong.
 
-    `sender` is who the authenticated link says it is; nothing is relayed, so it is the signer too.
+    `sender` is who the authenticated link says it is. Only a new-view is ever passed on by others
+    than its signer: any replica brings a late one into the view with it.
     """
     if not 0 <= sender < replica_set.size:
         return Reject(sender, f"replica {sender} is not in the set")
@@ -75,7 +76,7 @@ class _Judge:
                     return f"a view-change of replica {message.replica}"
                 return self._view_change(message)
             case NewView():
-                return self._new_view(message, sender)
+                return self._new_view(message)
 
     def _pre_prepare(self, message: PrePrepare, sender: ReplicaId) -> str | None:
         if sender != primary_of(self._set, message.view):
@@ -133,22 +134,23 @@ class _Judge:
             return "a prepared certificate with a prepare of the primary"
         return self._signatures("prepared certificate", prepared.prepares, prepare_bytes(*parts))
 
-    def _new_view(self, message: NewView, sender: ReplicaId) -> str | None:
-        if sender != primary_of(self._set, message.view):
-            return f"new-view {message.view} from a replica that is not its primary"
+    def _new_view(self, message: NewView) -> str | None:
+        primary = primary_of(self._set, message.view)
+        if message.view < 1:
+            return "a new-view of view 0"
         if len(message.view_changes) < self._set.quorum:
             return "a new-view with fewer view-changes than the quorum"
         if not _ascending([each.replica for each in message.view_changes]):
             return "a new-view whose view-changes are not of distinct, ascending replicas"
         if any(each.view != message.view for each in message.view_changes):
             return "a new-view with a view-change to another view"
-        fault = self._signature(message, sender) or self._reproposals(message, sender)
+        fault = self._signature(message, primary) or self._reproposals(message, primary)
         if fault is not None:
             return fault
         return next(filter(None, map(self._view_change, message.view_changes)), None)
 
-    def _reproposals(self, message: NewView, sender: ReplicaId) -> str | None:
-        key = self._set.members[sender].public_key
+    def _reproposals(self, message: NewView, primary: ReplicaId) -> str | None:
+        key = self._set.members[primary].public_key
         for each in message.reproposals:
             signed = pre_prepare_bytes(self._set, message.view, each.sequence, each.digest)
             if not self._verify(key, signed, each.signature):

@@ -425,7 +425,8 @@ class Replica:
         if fault is not None:
             self._new_view_fault = message.view
             offence = InvalidNewView(message, fault)
-            return [Reject(sender, fault), Evidence(sender, offence), *self._judge()]
+            signer = self._signer.primary(message.view)
+            return [Reject(sender, fault), Evidence(signer, offence), *self._judge()]
         return [Persist(message), *self._enter(message)]
 
     def _enter(self, message: NewView) -> list[Effect]:

@@ -13,7 +13,7 @@ from services.consensus.domain.messages import ProtocolParameters
 
 PENDING_REQUESTS_MAX: Final = 100_000
 DOUBLINGS_MAX: Final = 20
-TICK_GAP_MAX_MS: Final = 1_000
+TICK_GAP_MAX_MS: Final = 250
 """The most that one Tick adds to the timers, however far the clock jumped."""
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from services.chassis.errors import InvalidError, NotFoundError, UnimplementedError
+from services.chassis.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    UnimplementedError,
+)
 
 
 class UnsupportedOperationError(UnimplementedError):
@@ -26,7 +31,7 @@ class RequestUnknownError(NotFoundError):
         super().__init__("TRANSACTION_UNKNOWN", transaction=request_id)
 
 
-class ReferenceConflictError(InvalidError):
+class ReferenceConflictError(ConflictError):
     """An investor that is known with other data."""
 
     def __init__(self, investor_ref: str) -> None:

@@ -1,7 +1,7 @@
 """What every adapter of the bus must keep: order, exactly one effect, nothing lost, poison parked.
 
-The classes are imported by the tests of each adapter (`tests/integration/bus`, `tests/kafka`), which
-provide the fixtures `lab` and `desk`.
+The classes are imported by the tests of each adapter (`tests/integration/bus`, `tests/kafka`),
+which provide the fixtures `lab` and `desk`.
 """
 
 from __future__ import annotations

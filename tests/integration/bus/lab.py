@@ -125,7 +125,7 @@ async def wait_until(
     """Wait for the condition; a bound far beyond what it takes turns a hang into a failure."""
     try:
         async with asyncio.timeout(seconds):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - the condition is remote
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"waited {seconds} s in vain for {what}") from None

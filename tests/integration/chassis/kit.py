@@ -8,7 +8,7 @@ mocked but the clock and the key directory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -83,6 +83,10 @@ class Audit:
         self.records.append(record)
 
 
+def _refusing(message: object) -> bytes:
+    raise TypeError(f"cannot serialize the canary {message}")
+
+
 class TestService:
     """The handlers. `entered` and `left` let a test see how far a call came."""
 
@@ -91,6 +95,10 @@ class TestService:
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.left = asyncio.Event()
+        self.behaviour: Callable[[bytes, object], Awaitable[bytes]] = self.echo
+
+    async def flexible(self, request: bytes, context: object) -> bytes:
+        return await self.behaviour(request, context)
 
     async def echo(self, request: bytes, context: object) -> bytes:
         return f"{caller().did}:".encode() + request
@@ -129,8 +137,11 @@ class TestService:
         return {
             "Echo": one(self.echo),
             "EchoText": one(self.echo_text, lambda raw: raw.decode("ascii"), str.encode),
+            "Unserializable": one(self.unserializable, None, _refusing),
+            "Write": out(self.write, None, lambda number: str(number).encode()),
             "Restricted": one(self.echo),
             "Fit": one(self.size),
+            "Flexible": one(self.flexible),
             "Fail": one(self.fail),
             "Bug": one(self.bug),
             "Hang": one(self.hang),
@@ -140,6 +151,13 @@ class TestService:
             "Mirror": both(self.mirror),
         }
 
+    async def unserializable(self, request: bytes, context: object) -> object:
+        return {"canary": 1}
+
+    async def write(self, request: bytes, context: Any) -> None:
+        for number in range(int(request)):
+            await context.write(number)
+
     async def echo_text(self, request: str, context: object) -> str:
         return request.upper()
 
@@ -148,7 +166,10 @@ OPERATOR: Final = Policy.of("operator_maker")
 POLICIES: Final = {
     path("Echo"): OPERATOR,
     path("EchoText"): OPERATOR,
+    path("Unserializable"): OPERATOR,
+    path("Write"): OPERATOR,
     path("Fit"): OPERATOR,
+    path("Flexible"): OPERATOR,
     path("Restricted"): Policy.of("csrc_tech"),
     path("Fail"): OPERATOR,
     path("Bug"): OPERATOR,
@@ -208,6 +229,7 @@ async def serving(
     nonces: Any = None,
     limits: ServerLimits | None = None,
     world_keys: tuple[GmProvider, PrivateKey] | None = None,
+    address: str = "127.0.0.1:0",
     **options: Any,
 ) -> AsyncIterator[World]:
     """Run the test service on a port of its own until the block ends."""
@@ -231,12 +253,11 @@ async def serving(
         **options,
     )
     server.add_registered_method_handlers(NAME, service.handlers())
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
+    target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
     await server.start()
     try:
-        yield World(
-            provider, private, keys, audit, service, spans, telemetry, server, f"127.0.0.1:{port}"
-        )
+        yield World(provider, private, keys, audit, service, spans, telemetry, server, target)
     finally:
         await server.stop(0)
         telemetry.shutdown()

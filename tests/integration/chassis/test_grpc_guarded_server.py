@@ -282,7 +282,7 @@ async def test_a_long_stream_is_cut_when_its_key_is_revoked() -> None:
 
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0)
 
 
@@ -309,6 +309,22 @@ async def test_an_error_carries_its_rule_basis_texts_and_help() -> None:
         assert help_.links[0].url == "docs/errors.md#transaction_unknown"
         request = error_details_pb2.RequestInfo.FromString(details["google.rpc.RequestInfo"].value)
         assert len(request.request_id) == 32
+
+
+async def test_a_response_that_cannot_be_serialized_tells_nothing_either() -> None:
+    async with serving() as world:
+        error = await refused(world, path("Unserializable"))
+        assert error.code() is grpc.StatusCode.INTERNAL
+        assert code_of(error) == "INTERNAL"
+        assert "canary" not in repr(error)
+
+
+async def test_a_handler_may_write_its_stream_itself() -> None:
+    async with serving() as world:
+        channel: Any = open_channel(world.target, world.signer())
+        async with channel:
+            numbers = [item async for item in channel.unary_stream(path("Write"))(b"3")]
+            assert numbers == [b"0", b"1", b"2"]
 
 
 async def test_a_bug_in_a_handler_tells_the_caller_nothing_but_a_trace_id() -> None:

@@ -11,7 +11,8 @@ import pytest
 from OpenSSL import SSL, _util
 
 from guqiao_sdk.gm.certificates import CertificateMalformedError
-from guqiao_sdk.gm.errors import GmError, KeyFileError
+from guqiao_sdk.gm.errors import GmDecryptError, GmError, KeyFileError
+from guqiao_sdk.gm.sm4 import sm4_gcm_decrypt, sm4_gcm_encrypt
 from services.chassis.gm_tls import (
     GmStream,
     GmTlsIdentity,
@@ -530,6 +531,46 @@ def test_a_library_without_rfc_8998_refuses_to_start(
     monkeypatch.setattr(engine, name, "not-there")
     with pytest.raises(GmTlsSetupError, match="no RFC 8998"):
         holder.identity()
+
+
+def _leave_an_error(_: Network) -> None:
+    library: Any = _util.lib
+    library.ERR_put_error(6, 0, 138, b"", 0)
+    assert library.ERR_peek_error() != 0
+
+
+def _have_a_certificate_refused(network: Network) -> None:
+    revoked = network.holder(OTHER)
+    network.write_crl([revoked.serial])
+    revoked.identity()
+    network.write_crl([])
+
+
+@pytest.mark.parametrize("spoil", [_leave_an_error, _have_a_certificate_refused])
+def test_a_refusal_elsewhere_disturbs_no_healthy_link(
+    network: Network, spoil: Callable[[Network], None]
+) -> None:
+    """OpenSSL's error queue is shared: what one refusal leaves must not break the next link."""
+    identity = network.holder(SERVER).identity()
+    spoil(network)
+    ends = identity.engine(is_server=False), identity.engine(is_server=True)
+    spoil(network)
+    client, server = shake(*ends)
+    spoil(network)
+    client.encrypt(b"healthy")
+    for data in client.take_output():
+        server.feed(data)
+    received = bytearray()
+    spoil(network)
+    assert not server.decrypt_into(received)
+    assert bytes(received) == b"healthy"
+    spoil(network)
+    assert not server.decrypt_into(received), "nothing new has come, and nothing is wrong"
+    spoil(network)
+    sealed = sm4_gcm_encrypt(bytes(16), bytes(12), b"text", b"")
+    spoil(network)
+    with pytest.raises(GmDecryptError):
+        sm4_gcm_decrypt(bytes(16), bytes(12), b"\xff" + sealed[1:], b"")
 
 
 def test_keys_that_are_used_up_end_the_link(

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
-from services.consensus.domain.contracts.json_values import Json, canonical_json
 
 INSTITUTION = Party(
     did="did:rem:shandong:91370199MA9900001C",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem, read_dataset
-from services.consensus.domain.contracts.json_values import Json, canonical_json
+from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
 from services.consensus.domain.contracts.register.records import holding_from_json
 from services.consensus.domain.contracts.register.recount import recount

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.consensus.domain.contracts.json_values import (
+from guqiao_sdk.proof.json_values import (
     DEPTH_BOUND,
     INTEGER_BOUND,
     Json,

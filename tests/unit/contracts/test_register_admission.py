@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.consensus.domain.contracts.json_values import Json
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.register.business_time import unix_seconds
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.consensus.domain.contracts.register.state import key, unkey
@@ -187,6 +187,13 @@ def test_no_text_can_pass_for_another_key() -> None:
     parts = [("a", "b/c"), ("a/b", "c"), ("a%2Fb", "c"), ("a", "b%2Fc"), ("a%", "2Fb/c"), ("", "")]
     assert len({key(*pair) for pair in parts}) == len(parts)
     assert [unkey(key(*pair)) for pair in parts] == parts
+
+
+def test_names_too_long_for_a_key_are_refused() -> None:
+    long = "股" * 128
+    body = {**VALID, "product_code": long, "seller": long}
+    assert Market().code("transfer", body) == "VALUE_OUT_OF_RANGE"
+    assert Market().code("transfer", {**VALID, "seller": "x" * 128}) == "PRODUCT_UNKNOWN"
 
 
 # Time

@@ -54,7 +54,7 @@ def test_version_1_does_the_four_basic_types_and_counts_the_others_as_unsupporte
     assert counts == {(True, False): 206, (False, True): 124}
 
 
-@pytest.mark.req("N0-14", "N0-15", "N0-16", "N0-17", "N0-18", "N0-20")
+@pytest.mark.req("N0-14", "N0-15", "N0-16", "N0-17", "N0-18")
 def test_all_operations_give_the_published_results_of_the_tiny_dataset() -> None:
     market = dataset("market-tiny")
     host, identity = loaded_host(market, ALL_OPERATIONS), RequestIdentity()

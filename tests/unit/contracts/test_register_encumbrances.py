@@ -144,7 +144,6 @@ def test_the_worked_example_of_rights_and_waiting_freezes() -> None:
     assert market.code(*deducting(50, "Z")) == "SHARES_PLEDGED"
 
 
-@pytest.mark.req("N0-20")
 def test_the_worked_example_of_rounding() -> None:
     """docs/market-dataset.md section 9: three positions of 333 shares at 1 li."""
     market = Market(contract=ALL)
@@ -191,6 +190,17 @@ def test_a_waiting_freeze_outlives_the_position_and_takes_shares_that_come_in_la
     assert (freeze_parts(market, "B"), shown(market)) == ((70, 30), (70, 0, 70, 0))
     market.do("transfer", sale(OTHER, HOLDER, 70, reason="gift"))
     assert (freeze_parts(market, "B"), shown(market)) == ((100, 0), (140, 0, 100, 0))
+
+
+def test_shares_deducted_into_a_position_with_waiting_freezes_are_frozen_there_too() -> None:
+    market = market_of(entry(HOLDER, 600), entry(OTHER, 400))
+    market.do(*freezing(400, "A", account=OTHER))
+    market.do(*freezing(300, "B", account=OTHER))
+    market.do(*freezing(600, "C"))
+    market.do(*deducting(100, "C"))
+    assert (freeze_parts(market, "B"), shown(market, OTHER)) == ((100, 200), (500, 0, 500, 0))
+    market.do(*unfreezing(150, "B"))
+    assert (freeze_parts(market, "B"), shown(market, OTHER)) == ((100, 50), (500, 0, 500, 0))
 
 
 def test_the_fruits_of_frozen_shares_are_held_while_the_freeze_is_effective() -> None:

@@ -32,7 +32,7 @@ ROSTER_HEADER = (
 )
 
 
-@pytest.mark.req("N0-17", "N0-19")
+@pytest.mark.req("N0-17")
 def test_the_roster_follows_from_the_events_of_the_receipts_alone() -> None:
     market = dataset("market-basic")
     positions: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Refusal, call
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register.contract import (
     BUILT,
     OPERATIONS,
@@ -363,6 +363,14 @@ def test_a_year_without_calendar_is_an_error_and_never_a_guess() -> None:
     market.do("transfer", sale(first, second, 10))  # Same side: no calendar needed.
     market.day = "2026-01-06"
     assert market.code("transfer", sale(second, first, 1)) == "CALENDAR_YEAR_UNKNOWN"
+
+
+def test_a_calendar_is_not_asked_for_days_that_cannot_matter() -> None:
+    """Five trading days of 2025 are enough, whatever the calendar of 2026 will say."""
+    market, (first, second) = market_of(600, 400)
+    market.do("transfer", sale(first, second, 10))
+    market.day = "2026-01-06"
+    assert market.code("transfer", sale(second, first, 1)) is None
 
 
 # Prices

@@ -323,6 +323,14 @@ def _off_curve(world: World) -> bytes:
     return _resigned(world, change)
 
 
+def _hybrid_point(world: World) -> bytes:
+    def change(body: asn1_x509.TbsCertificate) -> None:
+        point = bytes([6 + world.key.public_key[-1] % 2]) + world.key.public_key[1:]
+        body["subject_public_key_info"]["public_key"] = point
+
+    return _resigned(world, change)
+
+
 def _two_identities(world: World) -> bytes:
     def change(body: asn1_x509.TbsCertificate) -> None:
         for extension in body["extensions"]:
@@ -352,6 +360,7 @@ def _truncated(world: World) -> bytes:
         (lambda world: world.crl, "not PEM"),
         (_truncated, "not PEM"),
         (_p256, "not an SM2 key"),
+        (_hybrid_point, "not an SM2 key"),
         (_off_curve, "not an SM2 key"),
         (_two_identities, "cannot be read"),
     ],
@@ -384,7 +393,7 @@ def test_a_list_signed_with_another_algorithm_is_malformed(world: World) -> None
 
 @settings(
     deadline=None,
-    max_examples=100,
+    max_examples=300,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(position=st.integers(min_value=0), value=st.integers(0, 255), cut=st.integers(0, 40))

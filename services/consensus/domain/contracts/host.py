@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.consensus.domain.contracts.json_values import Json
+from guqiao_sdk.proof.json_values import Json
 
 
 @dataclass(frozen=True, slots=True)

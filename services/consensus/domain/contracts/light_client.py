@@ -26,6 +26,10 @@ from guqiao_sdk.proof.light_client import (
 )
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
+from services.consensus.domain.contracts.light_client_registration import (
+    find_trust,
+    register_chain,
+)
 from services.consensus.domain.contracts.packets_host import (
     NUMBER_BOUND,
     RELAYER,
@@ -70,8 +74,14 @@ class LightClientContract:
     version: int = 1
 
     def methods(self) -> Mapping[str, Method]:
-        """`update` and `submit_misbehaviour`, both for relayers, who are trusted with nothing."""
-        return {"update": update, "submit_misbehaviour": submit_misbehaviour}
+        """`register_chain` for the chain's administrator; `update` and `submit_misbehaviour` for
+        relayers, who are trusted with nothing.
+        """
+        return {
+            "register_chain": register_chain,
+            "update": update,
+            "submit_misbehaviour": submit_misbehaviour,
+        }
 
 
 def consensus_state(host: SystemHost, chain: str, height: int) -> ConsensusState:
@@ -161,21 +171,14 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
 
 
 def _client(host: Host, chain: str) -> dict[str, Json]:
-    """The client's record; the first use takes it from what genesis wrote (reliability G39)."""
+    """The client's record; the first use takes it from genesis or registration (reliability G39)."""
     record = host.get(_client_key(chain))
     if isinstance(record, dict):
         return record
-    parameters = host.get("parameters")
-    if parameters is None:
+    trust = find_trust(host, chain)
+    if trust is None:
         raise Refusal("CLIENT_UNKNOWN", chain=chain)
-    assert isinstance(parameters, dict)
-    remote_chains = parameters["remote_chains"]
-    assert isinstance(remote_chains, list)
-    for trust in remote_chains:
-        assert isinstance(trust, dict)
-        if trust["chain_id"] == chain:
-            return _initialise(host, chain, trust)
-    raise Refusal("CLIENT_UNKNOWN", chain=chain)
+    return _initialise(host, chain, trust)
 
 
 def _initialise(host: Host, chain: str, trust: Mapping[str, Json]) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from guqiao_sdk.proof.canonical import digest
+from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.packet import Packet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
@@ -39,11 +39,6 @@ class ObjectsContract:
     def methods(self) -> Mapping[str, Method]:
         """None: no transaction reaches an object but through a proven packet (reliability G28)."""
         return {}
-
-
-def data_object_digest(value: Json) -> bytes:
-    """The digest of a data object: SM3 of its tagged canonical JSON, 32 bytes."""
-    return digest("guqiao/data-object/1", canonical_json(value))
 
 
 def record_object(host: Host, packet: Packet, source_height: int) -> dict[str, Json]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Refusal
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import state
 from services.consensus.domain.contracts.register.members import VALUE_BOUND
 from services.consensus.domain.contracts.register.operation import Operation

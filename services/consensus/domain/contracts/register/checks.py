@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from guqiao_sdk.market_identifiers import is_uscc
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Refusal
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import records, state
 from services.consensus.domain.contracts.register.operation import Operation
 from services.consensus.domain.contracts.register.records import Account, Holding, Product

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register.changes import PositionChange
 from services.consensus.domain.contracts.register.operation import Evidence, Operation
 from services.consensus.domain.contracts.register.records import Account, Company, Product

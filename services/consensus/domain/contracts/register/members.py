@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from typing import Final, NoReturn, TypeVar
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Refusal
-from services.consensus.domain.contracts.json_values import Json
 
 VALUE_BOUND: Final = 1 << 53
 """Every amount and count n has |n| < 2^53, so that any reader's numbers hold it exactly."""

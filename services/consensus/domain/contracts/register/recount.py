@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import records, state
 from services.consensus.domain.contracts.register.records import Freeze, Pledge, Position
 

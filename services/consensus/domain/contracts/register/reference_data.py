@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import roles, state, trading_days
 from services.consensus.domain.contracts.register.members import Members
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.json_values import Json
+from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.register import records
 from services.consensus.domain.contracts.register.records import (
     Account,
@@ -25,12 +25,18 @@ SHARE_NATURES: Final = "share_natures"
 EVENT_KEYS: Final = "event_keys"
 PARAMETERS: Final = "parameters"
 
+KEY_BYTES_MAX: Final = 400
+"""Longer names than a key can hold are refused, so that any ordered store can hold the state."""
+
 _EMPTY: Final = Holding()
 
 
 def key(*parts: str) -> str:
     """Join the parts of a key, so that different parts never give the same key."""
-    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    joined = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    if len(joined.encode()) > KEY_BYTES_MAX:
+        raise Refusal("VALUE_OUT_OF_RANGE", field=f"the names in a key of {parts[0]}")
+    return joined
 
 
 def unkey(joined: str) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import checks, data_objects, records, state
 from services.consensus.domain.contracts.register.checks import Check, Facts, fails_if, try_checks
 from services.consensus.domain.contracts.register.members import Members

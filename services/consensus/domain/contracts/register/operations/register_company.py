@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.json_values import Json
 from services.consensus.domain.contracts.register import data_objects, state
 from services.consensus.domain.contracts.register.checks import (
     Check,

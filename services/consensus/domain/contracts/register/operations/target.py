@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.consensus.domain.contracts.json_values import Json
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.register import checks, data_objects, state
 from services.consensus.domain.contracts.register.changes import Changes
 from services.consensus.domain.contracts.register.checks import Facts, fails_if

@@ -1,0 +1,305 @@
+"""The composition root of a replica: settings -> store -> core -> links -> node RPC -> tasks.
+
+The order of opening is the order of refusing: genesis and keys first, then the data folder, then
+the ports. Whatever fails after that ends the process; the durable log brings it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+
+from guqiao.consensus.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
+from guqiao_sdk.gm.certificates import replica_identity
+from guqiao_sdk.gm.keyfile import load_private_key
+from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
+from services.chassis.admin import AdminServer, Probes
+from services.chassis.errors import FailedPreconditionError
+from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
+from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
+from services.chassis.grpc_server.nonces_file import FileNonceStore
+from services.chassis.settings import SettingsError
+from services.chassis.telemetry import Telemetry, open_telemetry
+from services.consensus.api import POLICIES, NodeApi
+from services.consensus.domain.contracts.catalogue import Catalogue, standard_catalogue
+from services.consensus.domain.ledger.genesis import Genesis, GenesisError
+from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.domain.messages import ProtocolParameters, ReplicaId
+from services.consensus.domain.replica import Replica
+from services.consensus.driver import Driver
+from services.consensus.finality import FinalityBoard
+from services.consensus.intake import Intake
+from services.consensus.keys import StateKeyDirectory
+from services.consensus.ledger import Ledger
+from services.consensus.mempool import Mempool
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.peers import PeerLinks
+from services.consensus.settings import Settings
+from services.consensus.signing import Admission, Authenticator, signer
+from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.submission import Submissions
+
+STOP_GRACE_SECONDS: Final = 2.0
+RESEND_MS: Final = 400
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+RATE_PER_SECOND: Final = 50_000.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One replica, put together."""
+
+    settings: Settings
+    genesis: Genesis
+    provider: GmProvider
+    telemetry: Telemetry
+    ledger: Ledger
+    driver: Driver
+    intake: Intake
+    links: PeerLinks
+    finality: FinalityBoard
+    api: NodeApi
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. If any part fails, the process ends with its error."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with AsyncExitStack() as stack:
+        parts = _put_together(settings, stack)
+        nonces = stack.enter_context(FileNonceStore(settings.data_folder / "nonces"))
+        server = _server(parts, nonces)
+        _bind(server, settings)
+        await parts.links.listen(settings.peers.host, settings.peers.port)
+        admin = AdminServer(
+            host=settings.admin.host,
+            port=settings.admin.port,
+            probes=_probes(parts),
+            metrics=parts.telemetry.metrics,
+        )
+        await stack.enter_async_context(admin)
+        await server.start()
+        stack.push_async_callback(server.stop, STOP_GRACE_SECONDS)
+        _log.info("replica.started", chain=settings.chain_id, replica=settings.replica)
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(part.run()) for part in (parts.driver, parts.intake, parts.links)
+            ]
+            await ended.wait()
+            _log.info("replica.stopping")
+            await server.stop(STOP_GRACE_SECONDS)
+            for task in running:
+                task.cancel()
+
+
+def _put_together(settings: Settings, stack: AsyncExitStack) -> Parts:
+    provider = open_provider(settings.gm.backend)
+    genesis = parse_genesis(settings.genesis_file.read_bytes())
+    vote_key = load_private_key(settings.vote_key_file, provider)
+    _check(settings, genesis, vote_key)
+    catalogue = standard_catalogue()
+    _check_contracts(genesis, catalogue)
+    telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
+    stack.callback(telemetry.shutdown)
+    ledger = _open_ledger(settings, genesis, catalogue, provider)
+    stack.callback(ledger.close)
+    me, parameters = ReplicaId(settings.replica), _parameters(genesis)
+    records = ledger.records()
+    replica = Replica.recover(
+        me=me,
+        replica_set=genesis.replica_set,
+        parameters=parameters,
+        sign=signer(provider, vote_key),
+        head=ledger.head(),
+        now_ms=_now_ms(),
+        records=records,
+    )
+    metrics = ReplicaMetrics(telemetry.metrics)
+    finality = FinalityBoard(ledger.store.last_certified)
+    board = _Wiring()
+    links = PeerLinks(
+        chain_id=genesis.chain_id,
+        replica=settings.replica,
+        addresses=settings.peers.endpoints(),
+        identity=_identity(settings),
+        on_frame=board.on_frame,
+        on_link=board.on_link,
+    )
+    driver = Driver(
+        replica=replica,
+        me=me,
+        ledger=ledger,
+        links=links,
+        mempool=Mempool(ledger.was_executed),
+        finality=finality,
+        metrics=metrics,
+        now_ms=_now_ms,
+        records=records,
+    )
+    intake = Intake(
+        driver=driver,
+        ledger=ledger,
+        authenticator=Authenticator(genesis.replica_set, parameters.window, provider),
+        admission=Admission(genesis.chain_id, provider),
+        provider=provider,
+        metrics=metrics,
+        links=links,
+        now_ms=_now_ms,
+    )
+    board.intake = intake
+    api = NodeApi(
+        submissions=Submissions(driver, intake, ledger, finality),
+        ledger=ledger,
+        driver=driver,
+        finality=finality,
+        links=links,
+        operations=_operations(genesis, catalogue),
+        software_version=version("guqiao"),
+    )
+    return Parts(
+        settings, genesis, provider, telemetry, ledger, driver, intake, links, finality, api
+    )
+
+
+class _Wiring:
+    """Links call the intake, and the intake sends through the links: one of them comes first."""
+
+    intake: Intake
+
+    def on_frame(self, sender: int, frame: bytes) -> None:
+        self.intake.on_frame(sender, frame)
+
+    def on_link(self, other: int) -> None:
+        self.intake.on_link(other)
+
+
+def _open_ledger(
+    settings: Settings, genesis: Genesis, catalogue: Catalogue, provider: GmProvider
+) -> Ledger:
+    # The store's own reserve is a second line: the driver pauses before it is reached.
+    options = StoreOptions(reserve_bytes=settings.disk_reserve_bytes // 2)
+    store = ChainStore.open(
+        settings.data_folder, genesis, replica=settings.replica, options=options
+    )
+    return Ledger(
+        store,
+        genesis,
+        catalogue,
+        provider.verify,
+        folder=settings.data_folder,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
+
+
+def _identity(settings: Settings) -> GmTlsIdentity:
+    gm = settings.gm
+    if gm.certificate is None or gm.key is None or not gm.crls or not gm.ca_certificates:
+        raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
+    identity = GmTlsIdentity(
+        GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls)
+    )
+    expected = replica_identity(settings.chain_id, settings.replica)
+    if identity.name != expected:
+        raise SettingsError(f"gm.certificate is of {identity.name}, this replica is {expected}")
+    return identity
+
+
+def _server(parts: Parts, nonces: FileNonceStore) -> GrpcServer:
+    settings = parts.settings
+    server = build_server(
+        domain=settings.chain_id,
+        service=f"consensus/{settings.replica}",
+        policies=POLICIES,
+        keys=StateKeyDirectory(parts.ledger),
+        nonces=nonces,
+        verifier=parts.provider,
+        telemetry=parts.telemetry,
+        limits=ServerLimits(
+            message_bytes_max=MESSAGE_BYTES_MAX,
+            concurrent_rpcs_max=settings.grpc.concurrent_rpcs_max,
+            rate_per_second=RATE_PER_SECOND,
+            rate_burst=int(RATE_PER_SECOND),
+        ),
+        development=settings.development,
+    )
+    add_NodeServiceServicer_to_server(parts.api, server)
+    return server
+
+
+def _bind(server: GrpcServer, settings: Settings) -> None:
+    server.add_insecure_port(settings.grpc.address)
+
+
+def _probes(parts: Parts) -> Probes:
+    async def takes_part() -> str | None:
+        return None if parts.driver.votes else f"the replica does not vote: {parts.driver.pause}"
+
+    async def has_quorum() -> str | None:
+        quorum = parts.genesis.replica_set.quorum
+        reachable = len(parts.links.connected()) + 1
+        return None if reachable >= quorum else f"{reachable} replicas linked, {quorum} needed"
+
+    async def is_level() -> str | None:
+        return "it fetches blocks that the others have" if parts.driver.catching_up else None
+
+    ready = {"votes": takes_part, "quorum": has_quorum, "level": is_level}
+    return Probes(live={}, started={}, ready=ready)
+
+
+def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
+    if genesis.chain_id != settings.chain_id:
+        raise SettingsError(f"the genesis is of {genesis.chain_id}, not of {settings.chain_id}")
+    members = genesis.replica_set.members
+    if settings.replica >= len(members):
+        raise SettingsError(f"replica {settings.replica} of {len(members)} does not exist")
+    if members[settings.replica].public_key != vote_key.public_key:
+        raise SettingsError(
+            f"the vote key is not that of replica {settings.replica} in the genesis"
+        )
+    if len(settings.peers.addresses) != len(members):
+        raise SettingsError(f"peers.addresses must name {len(members)} replicas")
+
+
+def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:
+    for entry in genesis.contracts:
+        if catalogue.find(entry.name, entry.version) is None:
+            raise FailedPreconditionError(
+                "CONTRACT_UNKNOWN", contract=f"{entry.name} version {entry.version}"
+            )
+
+
+def _parameters(genesis: Genesis) -> ProtocolParameters:
+    shared = genesis.parameters
+    try:
+        return ProtocolParameters(
+            window=shared.window,
+            timeout_ms=shared.view_timeout_ms,
+            timeout_max_ms=shared.view_timeout_max_ms,
+            heartbeat_ms=shared.heartbeat_ms,
+            resend_ms=RESEND_MS,
+            block_time_bound_ms=shared.clock_bound_ms,
+        )
+    except ValueError as error:
+        raise GenesisError("GENESIS_INVALID", "parameters", str(error)) from error
+
+
+def _operations(genesis: Genesis, catalogue: Catalogue) -> tuple[str, ...]:
+    active = (
+        (entry.name, catalogue.find(entry.name, entry.version)) for entry in genesis.contracts
+    )
+    names = [f"{name}.{method}" for name, found in active if found for method in found.methods()]
+    return tuple(sorted(names))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

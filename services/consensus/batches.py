@@ -1,0 +1,111 @@
+"""Which transactions are in batches that are proposed but not yet executed.
+
+The primary must not propose a transaction twice, in no view: a new-view keeps some batches and drops
+the others, and what it drops comes back into the mempool. Batches are remembered with their
+admitted transactions, so that execution does not read them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.messages import (
+    NULL_DIGEST,
+    Digest,
+    NewView,
+    SequenceNumber,
+    View,
+)
+
+TRACKED_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedBatch:
+    """One batch that the core knows of."""
+
+    view: View
+    sequence: SequenceNumber
+    transactions: tuple[AdmittedTransaction, ...]
+
+
+class BatchTracker:
+    """Batches by digest, above the last executed sequence number."""
+
+    def __init__(self) -> None:
+        self._tracked: dict[Digest, TrackedBatch] = {}
+        self._missing: dict[Digest, SequenceNumber] = {}
+        self._new_view: NewView | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many transactions are in tracked batches."""
+        return sum(len(batch.transactions) for batch in self._tracked.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the content of every batch that the view carries on is known here."""
+        return not self._missing
+
+    def add(
+        self,
+        view: View,
+        sequence: SequenceNumber,
+        digest: Digest,
+        transactions: Sequence[AdmittedTransaction],
+    ) -> None:
+        """A batch was proposed or fetched."""
+        self._missing.pop(digest, None)
+        if len(self._tracked) < TRACKED_MAX:
+            self._tracked[digest] = TrackedBatch(view, sequence, tuple(transactions))
+
+    def find(self, digest: Digest) -> tuple[AdmittedTransaction, ...] | None:
+        """The admitted transactions of a batch, if it is tracked."""
+        batch = self._tracked.get(digest)
+        return None if batch is None else batch.transactions
+
+    def is_missing(self, digest: Digest) -> bool:
+        """Whether the view carries on a batch of this digest that is not known here."""
+        return digest in self._missing
+
+    def note_new_view(self, message: NewView) -> None:
+        """A new-view was received or sent; it counts once its view is entered."""
+        self._new_view = message
+
+    def enter_view(self, view: View, executed: SequenceNumber) -> set[bytes]:
+        """Forget what the new view dropped; returns the transaction ids that it carries on."""
+        carried: dict[Digest, SequenceNumber] = {}
+        if self._new_view is not None and self._new_view.view == view:
+            carried = {
+                entry.digest: entry.sequence
+                for entry in self._new_view.reproposals
+                if entry.sequence > executed and entry.digest != NULL_DIGEST
+            }
+        self._tracked = {
+            digest: batch
+            for digest, batch in self._tracked.items()
+            if digest in carried or batch.view >= view
+        }
+        self._missing = {
+            digest: sequence for digest, sequence in carried.items() if digest not in self._tracked
+        }
+        return self.ids()
+
+    def ids(self) -> set[bytes]:
+        """The ids of all transactions in tracked batches."""
+        return {
+            transaction.id for batch in self._tracked.values() for transaction in batch.transactions
+        }
+
+    def forget_executed(self, executed: SequenceNumber) -> None:
+        """Everything up to `executed` is in blocks."""
+        gone: Iterable[Digest] = [
+            digest for digest, batch in self._tracked.items() if batch.sequence <= executed
+        ]
+        for digest in gone:
+            del self._tracked[digest]
+        for digest in [d for d, sequence in self._missing.items() if sequence <= executed]:
+            del self._missing[digest]

@@ -1,0 +1,94 @@
+"""How a chain comes to know another one after its own genesis: registration by its administrator.
+
+The regulatory chain learns of a market's chain in this way (G2-10-1): its id, its genesis hash, and
+the replica set with the entity behind each key, held to the same rules as a genesis (G2-07-2,
+G2-16-3). The trust stays as registered; the set moves on by set changes alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
+from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.packets_host import (
+    hex_bytes,
+    require_members,
+    require_role,
+    rows,
+    text,
+    this_chain,
+)
+
+CHAIN_ADMIN: Final = "chain_admin"
+ENTITY_LENGTH_MAX: Final = 128
+HASH_BYTES: Final = 32
+_CHAIN = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def register_chain(host: Host, body: Mapping[str, Json]) -> None:
+    """Keep the trust in another chain. The same again changes nothing; another one is refused."""
+    require_role(host, CHAIN_ADMIN)
+    require_members(body, "", "chain_id genesis_hash epoch replicas")
+    chain = text(body["chain_id"], "chain_id")
+    if _CHAIN.fullmatch(chain) is None or chain == this_chain(host):
+        raise Refusal("BODY_MALFORMED", field="chain_id", fault="not the id of another chain")
+    _check_hash(body["genesis_hash"])
+    _check_set(chain, body)
+    known = find_trust(host, chain)
+    if known == dict(body):
+        return
+    if known is not None:
+        raise Refusal("REFERENCE_CONFLICT", reference=chain)
+    host.put(_key(chain), dict(body))
+    host.emit("chain.registered", {"chain_id": chain, "genesis_hash": body["genesis_hash"]})
+
+
+def find_trust(host: Host, chain: str) -> dict[str, Json] | None:
+    """What is trusted of a chain: as registered, else as genesis says, else None."""
+    registered = host.get(_key(chain))
+    if isinstance(registered, dict):
+        return registered
+    parameters = host.get("parameters")
+    remote_chains = parameters["remote_chains"] if isinstance(parameters, dict) else []
+    assert isinstance(remote_chains, list)
+    for trust in remote_chains:
+        assert isinstance(trust, dict)
+        if trust["chain_id"] == chain:
+            return trust
+    return None
+
+
+def _check_hash(value: Json) -> None:
+    if len(hex_bytes(value, "genesis_hash", HASH_BYTES)) != HASH_BYTES or not any(
+        hex_bytes(value, "genesis_hash", HASH_BYTES)
+    ):
+        raise Refusal("BODY_MALFORMED", field="genesis_hash", fault="not a digest of 32 bytes")
+
+
+def _check_set(chain: str, body: Mapping[str, Json]) -> None:
+    epoch = body["epoch"]
+    if type(epoch) is not int or not 0 <= epoch < 1 << 53:
+        raise Refusal("BODY_MALFORMED", field="epoch", fault="not an integer from 0")
+    members = [
+        Member(
+            number,
+            hex_bytes(row["vote_key"], f"replicas[{number}].vote_key", 65),
+            text(row["entity_id"], f"replicas[{number}].entity_id"),
+            text(row["entity_name"], f"replicas[{number}].entity_name", ENTITY_LENGTH_MAX),
+        )
+        for number, row in enumerate(
+            rows(body["replicas"], "replicas", "entity_id entity_name vote_key", REPLICAS_MAX)
+        )
+    ]
+    try:
+        ReplicaSet(chain, epoch, tuple(members)).check()
+    except ReplicaSetError as error:
+        raise Refusal(error.code, chain=chain, detail=error.detail) from error
+
+
+def _key(chain: str) -> str:
+    return f"trust/{chain}"

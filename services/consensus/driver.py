@@ -1,0 +1,490 @@
+"""The loop around the core: inbox -> `Replica.step` -> perform the effects, in order.
+
+One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes all
+records with one fsync, and only then sends; execution runs beside it, strictly in order. A failed
+write stops the process; a header that contradicts a certified one halts the replica, which then
+votes no more but can still be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import structlog
+
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.transaction import SignedTransaction
+from services.chassis.errors import FailedPreconditionError
+from services.consensus import wire
+from services.consensus.batches import BatchTracker
+from services.consensus.domain.effects import (
+    Broadcast,
+    Certified,
+    Effect,
+    Evidence,
+    Execute,
+    FetchBatch,
+    FetchBlocks,
+    Halt,
+    Persist,
+    Reject,
+    Send,
+    ViewChanged,
+)
+from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
+from services.consensus.domain.messages import (
+    BatchFetched,
+    CertifiedElsewhere,
+    Digest,
+    Executed,
+    Message,
+    NewView,
+    PeerMessage,
+    PrePrepare,
+    Propose,
+    Record,
+    ReplicaId,
+    RequestGone,
+    RequestPending,
+    SequenceNumber,
+    Tick,
+)
+from services.consensus.domain.replica import Replica
+from services.consensus.finality import FinalityBoard
+from services.consensus.ledger import HeaderMismatchError, Ledger, result_message
+from services.consensus.mempool import Addition, Mempool
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.peers import Links
+
+INBOX_MAX: Final = 20_000
+TURN_INPUTS_MAX: Final = 500
+TICK_SECONDS: Final = 0.05
+BATCH_WAIT_SECONDS: Final = 0.015
+IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
+BATCH_HEADER_BYTES: Final = 12
+CATCH_UP_JOBS_MAX: Final = 2
+COMPACT_EVERY: Final = 500
+"""Heights between two compactions of the core's records."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Pause(StrEnum):
+    """Why the replica does not take part for now."""
+
+    NONE = ""
+    DISK_FULL = "DISK_FULL"
+    HALTED = "HALTED"
+
+
+@dataclass(frozen=True, slots=True)
+class _ExecuteJob:
+    sequence: SequenceNumber
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class _CertifyJob:
+    sequence: SequenceNumber
+    certificate: FinalityCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class _CatchUpJob:
+    blocks: tuple[VerifiedBlock, ...]
+
+
+class Driver:
+    """One replica at work. `run` lasts until it is cancelled or something fatal happens."""
+
+    def __init__(
+        self,
+        *,
+        replica: Replica,
+        me: ReplicaId,
+        ledger: Ledger,
+        links: Links,
+        mempool: Mempool,
+        finality: FinalityBoard,
+        metrics: ReplicaMetrics,
+        now_ms: Callable[[], int],
+        records: Iterable[Record] = (),
+    ) -> None:
+        self.replica = replica
+        self.me = me
+        self.mempool = mempool
+        self.finality = finality
+        self.pause = Pause.NONE
+        self._ledger = ledger
+        self._links = links
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._last_tick_ms = 0
+        self._parameters = ledger.genesis.parameters
+        self._tracker = BatchTracker()
+        self._inbox: deque[tuple[ReplicaId, Message]] = deque()
+        self._wake = asyncio.Event()
+        self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
+        self._catch_up_jobs = 0
+        self._wanted_height = 0
+        self._propose_at: float | None = None
+        self._compacted_at = replica.low_watermark
+        self._recover_tracker(records)
+
+    # --- What the intake and the API call ----------------------------------------------------
+
+    def put(self, sender: ReplicaId, message: PeerMessage | BatchFetched) -> bool:
+        """An authenticated message, or the answer to a fetch. False when the inbox is full: the
+        message is dropped, PBFT repeats what matters.
+        """
+        if len(self._inbox) >= INBOX_MAX:
+            self._metrics.dropped_messages.inc()
+            return False
+        self._inbox.append((sender, message))
+        self._wake.set()
+        return True
+
+    def put_own(self, message: Message) -> None:
+        """A local input. Never dropped: their number is bounded by what they answer."""
+        self._inbox.append((self.me, message))
+        self._wake.set()
+
+    def put_pre_prepare(
+        self,
+        sender: ReplicaId,
+        message: PrePrepare,
+        transactions: Sequence[AdmittedTransaction],
+    ) -> None:
+        """An authenticated pre-prepare whose batch passed admission."""
+        if message.view >= self.replica.view and message.sequence > self.replica.executed:
+            self._tracker.add(message.view, message.sequence, message.digest, transactions)
+            if message.view == self.replica.view:
+                self.mempool.mark_proposed(transaction.id for transaction in transactions)
+        self.put(sender, message)
+
+    def offer(self, transactions: Sequence[AdmittedTransaction]) -> list[Addition]:
+        """Admitted transactions, for ordering."""
+        now_ms = self._now_ms()
+        additions = [self.mempool.add(transaction, now_ms) for transaction in transactions]
+        in_batches = self._tracker.ids() if self._tracker.in_flight else frozenset()
+        self.mempool.mark_proposed(
+            transaction.id for transaction in transactions if transaction.id in in_batches
+        )
+        self._start_timers()
+        return additions
+
+    def offer_blocks(self, blocks: Sequence[VerifiedBlock]) -> bool:
+        """Verified blocks from a peer, in order. False when enough of them wait already."""
+        if self._catch_up_jobs >= CATCH_UP_JOBS_MAX:
+            return False
+        self._catch_up_jobs += 1
+        self._jobs.put_nowait(_CatchUpJob(tuple(blocks)))
+        return True
+
+    @property
+    def votes(self) -> bool:
+        """Whether the replica takes part in consensus."""
+        return self.pause is Pause.NONE
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether the others are known to have certified blocks that are not here."""
+        return self._wanted_height > self._ledger.store.last_certified
+
+    # --- Tasks -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Step, execute and tick until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._step_loop())
+            tasks.create_task(self._ledger_loop())
+            tasks.create_task(self._tick_loop())
+
+    async def _step_loop(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            effects: list[Effect] = []
+            for _ in range(min(len(self._inbox), TURN_INPUTS_MAX)):
+                sender, message = self._inbox.popleft()
+                if self.votes:
+                    effects += self._step(sender, message)
+            if self.votes:
+                effects += self._propose()
+            if self._inbox:
+                self._wake.set()
+            await self._perform(effects)
+            await self._compact_records()
+            # A turn without records never waits; the other tasks must get theirs.
+            await asyncio.sleep(0)
+
+    async def _tick_loop(self) -> None:
+        while True:
+            self._last_tick_ms = max(self._last_tick_ms, self._now_ms())
+            self._check_disk()
+            self.put_own(Tick(self._last_tick_ms))
+            if self.mempool.stop_waiting(self._last_tick_ms):
+                self._start_timers()
+            self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _ledger_loop(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            try:
+                match job:
+                    case _ExecuteJob():
+                        await self._execute(job)
+                    case _CertifyJob():
+                        await self._certify(job.sequence, job.certificate)
+                    case _CatchUpJob():
+                        self._catch_up_jobs -= 1
+                        await self._catch_up(job.blocks)
+            except HeaderMismatchError as error:
+                self._halt(str(error))
+
+    # --- The core ----------------------------------------------------------------------------
+
+    def _step(self, sender: ReplicaId, message: Message) -> list[Effect]:
+        if isinstance(message, NewView):
+            self._tracker.note_new_view(message)
+        if isinstance(message, BatchFetched):
+            self._track_fetched(message)
+        return self.replica.step(sender, message)
+
+    def _propose(self) -> list[Effect]:
+        """A batch, if the core welcomes one and there is a reason to propose now."""
+        if not self.replica.may_propose or not self._tracker.is_complete:
+            return []
+        ready = self.mempool.ready_count
+        if ready == 0:
+            self._propose_at = None
+            return self._propose_batch(()) if self.replica.heartbeat_due else []
+        in_flight = self._tracker.in_flight
+        if in_flight >= IN_FLIGHT_TRANSACTIONS_MAX:
+            return []
+        if in_flight and ready < self._parameters.batch_transactions_max and not self._waited():
+            return []
+        self._propose_at = None
+        return self._propose_batch(
+            self.mempool.take(
+                min(
+                    self._parameters.batch_transactions_max,
+                    IN_FLIGHT_TRANSACTIONS_MAX - in_flight,
+                ),
+                self._parameters.batch_bytes_max - BATCH_HEADER_BYTES,
+                self._fits,
+            )
+        )
+
+    def _waited(self) -> bool:
+        """Whether the ready transactions have waited for company long enough."""
+        loop = asyncio.get_running_loop()
+        if self._propose_at is None:
+            self._propose_at = loop.time() + BATCH_WAIT_SECONDS
+            loop.call_at(self._propose_at, self._wake.set)
+            return False
+        return loop.time() >= self._propose_at
+
+    def _propose_batch(self, transactions: Sequence[AdmittedTransaction]) -> list[Effect]:
+        if not transactions and not self.replica.heartbeat_due:
+            return []
+        batch = Batch(
+            self._block_time_ms(), tuple(transaction.encoded for transaction in transactions)
+        )
+        effects = self.replica.step(self.me, Propose(batch))
+        for effect in effects:
+            if isinstance(effect, Broadcast) and isinstance(effect.message, PrePrepare):
+                sent = effect.message
+                self._tracker.add(sent.view, sent.sequence, sent.digest, transactions)
+        return effects
+
+    def _block_time_ms(self) -> int:
+        return max(self._last_tick_ms, self._now_ms(), self.replica.block_time_min_ms)
+
+    def _fits(self, transaction: AdmittedTransaction) -> bool:
+        """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""
+        payload = transaction.payload
+        last_height = self.replica.low_watermark + self._parameters.window
+        return (
+            payload.expires_height > last_height
+            and payload.expires_time_ms >= self._block_time_ms()
+        )
+
+    # --- Effects -----------------------------------------------------------------------------
+
+    async def _perform(self, effects: Sequence[Effect]) -> None:
+        records = [effect.record for effect in effects if isinstance(effect, Persist)]
+        if records:
+            await self._ledger.append(records)
+        for effect in effects:
+            self._perform_one(effect)
+
+    async def _compact_records(self) -> None:
+        """Every so often, keep only the records that still matter. Nothing waits to be written at
+        this point, so nothing is lost.
+        """
+        if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
+            self._compacted_at = self.replica.low_watermark
+            await self._ledger.compact(self.replica.records())
+
+    def _perform_one(self, effect: Effect) -> None:
+        match effect:
+            case Persist():
+                pass
+            case Broadcast(message):
+                if isinstance(message, NewView):
+                    self._tracker.note_new_view(message)
+                self._links.broadcast(wire.message_frame(message))
+            case Send(to, message):
+                self._links.send(to, wire.message_frame(message))
+            case Execute(sequence, batch):
+                self._jobs.put_nowait(_ExecuteJob(sequence, batch))
+            case Certified(sequence, certificate):
+                self._jobs.put_nowait(_CertifyJob(sequence, certificate))
+            case _:
+                self._perform_rare(effect)
+
+    def _perform_rare(self, effect: Effect) -> None:
+        match effect:
+            case FetchBatch(sequence, digest, holders):
+                frame = wire.batch_request_frame(sequence, digest)
+                for holder in holders:
+                    if holder != self.me:
+                        self._links.send(holder, frame)
+            case FetchBlocks(first, last, source):
+                self._wanted_height = max(self._wanted_height, last)
+                self._links.send(source, wire.block_request_frame(first, last))
+            case ViewChanged(view, primary):
+                _log.info("view.changed", view=view, primary=primary)
+                self._metrics.view_changes.inc()
+                carried = self._tracker.enter_view(view, self.replica.executed)
+                self.mempool.return_proposed(carried)
+                self.mempool.mark_proposed(carried)
+                self._wake.set()
+            case Reject(sender, reason):
+                _log.warning("message.rejected", sender=sender, reason=reason)
+                self._metrics.rejects.labels(replica=str(sender)).inc()
+            case Evidence(culprit, offence):
+                _log.error("evidence.found", replica=culprit, offence=type(offence).__name__)
+                self._metrics.evidence.labels(replica=str(culprit)).inc()
+            case Halt(sequence, reason):
+                self._halt(f"block {sequence}: {reason}")
+            case _:
+                raise AssertionError(f"an effect that nobody performs: {effect!r}")
+
+    def _halt(self, reason: str) -> None:
+        """Vote no more. What is stored stays readable; people must look."""
+        self.pause = Pause.HALTED
+        _log.critical("replica.halted", reason=reason)
+
+    def _check_disk(self) -> None:
+        if self.pause is Pause.HALTED:
+            return
+        full = self._ledger.disk_is_full()
+        if full and self.pause is Pause.NONE:
+            _log.critical("replica.paused", code="DISK_FULL")
+        if not full and self.pause is Pause.DISK_FULL:
+            _log.info("replica.resumed")
+        self.pause = Pause.DISK_FULL if full else Pause.NONE
+
+    # --- Blocks ------------------------------------------------------------------------------
+
+    async def _execute(self, job: _ExecuteJob) -> None:
+        """Execute the next batch; a block that is stored already answers with its header."""
+        last = self._ledger.store.last_height
+        if job.sequence > last:
+            assert job.sequence == last + 1, f"batch {job.sequence} after block {last}"
+            transactions = self._tracker.find(Digest(job.batch.digest()))
+            await self._ledger.execute(job.batch, transactions)
+            self._after_execution(job.sequence, job.batch)
+        header = self._ledger.header(job.sequence)
+        if header.batch_digest != job.batch.digest():
+            self._halt(f"block {job.sequence} was executed from another batch")
+            return
+        self.put_own(Executed(job.sequence, Digest(header.hash())))
+
+    def _after_execution(self, sequence: int, batch: Batch) -> None:
+        """The transactions of this batch need no ordering any more."""
+        ids = [SignedTransaction.decode(encoded).id() for encoded in batch.transactions]
+        self._tracker.forget_executed(SequenceNumber(sequence))
+        for transaction_id in self.mempool.remove(ids):
+            self.put_own(RequestGone(transaction_id))
+        self._start_timers()
+
+    async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
+        if sequence <= self._ledger.store.last_certified:
+            return
+        await self._ledger.certify(sequence, certificate)
+        self._announce(sequence)
+
+    async def _catch_up(self, blocks: Sequence[VerifiedBlock]) -> None:
+        for block in blocks:
+            if block.height != self._ledger.store.last_certified + 1:
+                continue
+            await self._ledger.apply_certified(block)
+            self._after_execution(block.height, block.batch)
+            self._announce(block.height)
+            self.put_own(
+                CertifiedElsewhere(
+                    SequenceNumber(block.height),
+                    Digest(block.header.hash()),
+                    block.header.block_time_ms,
+                    block.certificate,
+                )
+            )
+
+    def _announce(self, height: int) -> None:
+        """Tell everybody who waits for this block or for a transaction in it."""
+        header = self._ledger.header(height)
+        for index, receipt in enumerate(self._ledger.receipts(height)):
+            if self.finality.wanted(receipt.transaction_id):
+                self.finality.resolve(
+                    self._ledger.final_result(receipt.transaction_id)
+                    or result_message(receipt, header, index)
+                )
+        for expired in self.mempool.drop_expired(height, header.block_time_ms):
+            error = FailedPreconditionError(
+                "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
+            )
+            self.finality.refuse(expired, error)
+            self.put_own(RequestGone(expired))
+        self._metrics.height.set(height)
+        self.finality.advance(height)
+
+    def _start_timers(self) -> None:
+        for transaction_id in self.mempool.drain_newly_ready():
+            if transaction_id in self.mempool:
+                self.put_own(RequestPending(transaction_id))
+        self._wake.set()
+
+    # --- Recovery ----------------------------------------------------------------------------
+
+    def _recover_tracker(self, records: Iterable[Record]) -> None:
+        """The batches that were in progress when the replica stopped."""
+        executed = self.replica.executed
+        for record in records:
+            match record:
+                case PrePrepare(view, sequence, batch, digest, _) if sequence > executed:
+                    transactions = [read_transaction(encoded) for encoded in batch.transactions]
+                    self._tracker.add(view, sequence, digest, transactions)
+                case NewView():
+                    self._tracker.note_new_view(record)
+                case _:
+                    pass
+        self._tracker.enter_view(self.replica.view, executed)
+
+    def _track_fetched(self, message: BatchFetched) -> None:
+        digest = Digest(message.batch.digest())
+        if not self._tracker.is_missing(digest):
+            return
+        transactions = [read_transaction(encoded) for encoded in message.batch.transactions]
+        self._tracker.add(self.replica.view, message.sequence, digest, transactions)
+        self.mempool.mark_proposed(transaction.id for transaction in transactions)

@@ -1,0 +1,402 @@
+"""What comes in, before anybody believes it: peers' frames and clients' transactions.
+
+Consensus messages are authenticated, proposed batches and transactions pass stateless admission,
+blocks are verified against their certificates; all of it in threads, so that the loop stays free.
+Queues are bounded: a peer's excess is dropped, a client is told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+
+from guqiao.consensus.v1 import peer_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from services.consensus import wire
+from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
+from services.consensus.domain.ledger.authorisation import check_stateful
+from services.consensus.domain.ledger.state import StateReader
+from services.consensus.domain.messages import (
+    BatchFetched,
+    BatchRefused,
+    Checkpoint,
+    Commit,
+    Digest,
+    Hello,
+    PeerMessage,
+    Prepare,
+    PrePrepare,
+    ReplicaId,
+)
+from services.consensus.driver import Driver
+from services.consensus.ledger import Ledger
+from services.consensus.mempool import Addition
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.peers import Links
+from services.consensus.signing import Admission, Authenticator
+
+UNVERIFIED_MAX: Final = 10_000
+PROPOSALS_MAX: Final = 64
+TRANSACTIONS_MAX: Final = 20_000
+JUDGED_AT_ONCE_MAX: Final = 128
+GOSSIP_BYTES_MAX: Final = 2 * 1024 * 1024
+BLOCKS_ANSWERED_MAX: Final = 100
+BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
+GOSSIP_AGAIN_SECONDS: Final = 1.0
+GOSSIP_AGAIN_MAX: Final = 500
+
+ORDERED_ALL_THE_SAME: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_DUPLICATE"})
+"""What the state may say otherwise by the time of execution."""
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+Judgement = asyncio.Future[AdmittedTransaction | Refused | Addition]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offered:
+    """A transaction to be judged; `answer` is None when a peer passed it on."""
+
+    encoded: bytes
+    answer: Judgement | None
+
+
+class Intake:
+    """See the module. `run` lasts until it is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        ledger: Ledger,
+        authenticator: Authenticator,
+        admission: Admission,
+        provider: GmProvider,
+        metrics: ReplicaMetrics,
+        links: Links,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._driver = driver
+        self._ledger = ledger
+        self._authenticator = authenticator
+        self._admission = admission
+        self._provider = provider
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._links = links
+        self._unverified: deque[tuple[int, PeerMessage]] = deque(maxlen=UNVERIFIED_MAX)
+        self._unverified_wake = asyncio.Event()
+        self._proposals: asyncio.Queue[tuple[int, PrePrepare]] = asyncio.Queue(PROPOSALS_MAX)
+        self._offered: deque[_Offered] = deque()
+        self._offered_wake = asyncio.Event()
+        self._block_requests: asyncio.Queue[tuple[int, int, int]] = asyncio.Queue(PROPOSALS_MAX)
+        self._block_responses: asyncio.Queue[peer_pb2.BlockResponse] = asyncio.Queue(2)
+        # Votes and transactions have a thread each: a burst of transactions delays no vote.
+        self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
+        self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
+
+    async def run(self) -> None:
+        """Judge what comes in until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._vote_loop())
+                tasks.create_task(self._proposal_loop())
+                tasks.create_task(self._transaction_loop())
+                tasks.create_task(self._gossip_again_loop())
+                tasks.create_task(self._block_answering_loop())
+                tasks.create_task(self._block_taking_loop())
+        finally:
+            self._vote_thread.shutdown(wait=False, cancel_futures=True)
+            self._admission_thread.shutdown(wait=False, cancel_futures=True)
+
+    # --- Frames ------------------------------------------------------------------------------
+
+    def on_frame(self, sender: int, data: bytes) -> None:
+        """A peer's frame. Called by the links; must not block."""
+        try:
+            frame = wire.read_frame(data)
+        except MalformedError as error:
+            _log.warning("frame.malformed", sender=sender, why=str(error))
+            self._metrics.rejects.labels(replica=str(sender)).inc()
+            return
+        match frame:
+            case peer_pb2.TransactionGossip():
+                self._take_gossip(frame.transactions)
+            case peer_pb2.BlockRequest():
+                _put_or_drop(self._block_requests, (sender, frame.from_height, frame.to_height))
+            case peer_pb2.BlockResponse():
+                _put_or_drop(self._block_responses, frame)
+            case peer_pb2.BatchRequest():
+                self._answer_batch(sender, frame)
+            case BatchFetched():
+                self._driver.put(self._driver.me, frame)
+            case PrePrepare():
+                _put_or_drop(self._proposals, (sender, frame))
+            case Hello():
+                self._driver.put(ReplicaId(sender), frame)
+            case _:
+                self._take_vote(sender, frame)
+
+    def on_link(self, other: int) -> None:
+        """A link came up: tell the peer what waits here, it may have missed it."""
+        encoded = [entry.encoded for entry in self._driver.mempool.pending()]
+        self._gossip(encoded[:GOSSIP_AGAIN_MAX], to=other)
+
+    def _take_vote(self, sender: int, message: PeerMessage) -> None:
+        if isinstance(message, Prepare | Commit | Checkpoint) and (
+            message.sequence <= self._driver.replica.low_watermark
+        ):
+            return  # It is certified: one more vote changes nothing and need not be verified.
+        self._unverified.append((sender, message))
+        self._unverified_wake.set()
+
+    async def _vote_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._unverified_wake.wait()
+            self._unverified_wake.clear()
+            messages = list(self._unverified)
+            self._unverified.clear()
+            verdicts = await loop.run_in_executor(
+                self._vote_thread, self._authenticator.judge, messages
+            )
+            for (sender, message), verdict in zip(messages, verdicts, strict=True):
+                if verdict is None:
+                    self._driver.put(ReplicaId(sender), message)
+                else:
+                    _log.warning("message.unauthentic", sender=sender, reason=verdict.reason)
+                    self._metrics.rejects.labels(replica=str(sender)).inc()
+
+    async def _proposal_loop(self) -> None:
+        """Pre-prepares: the signature first, so that only a primary can make us judge a batch."""
+        loop = asyncio.get_running_loop()
+        while True:
+            sender, message = await self._proposals.get()
+            if message.sequence <= self._driver.replica.low_watermark:
+                continue
+            verdicts = await loop.run_in_executor(
+                self._vote_thread, self._authenticator.judge, [(sender, message)]
+            )
+            if verdicts[0] is not None:
+                _log.warning("message.unauthentic", sender=sender, reason=verdicts[0].reason)
+                self._metrics.rejects.labels(replica=str(sender)).inc()
+                continue
+            await self._judge_batch(ReplicaId(sender), message)
+
+    async def _judge_batch(self, sender: ReplicaId, message: PrePrepare) -> None:
+        judged = await self._judge(
+            message.batch.transactions,
+            now_height=message.sequence - 1,
+            block_time_ms=message.batch.block_time_ms,
+        )
+        for verdict in judged:
+            if isinstance(verdict, Refused):
+                reason = f"{verdict.code} {verdict.fields}"
+                _log.error("batch.refused", sender=sender, sequence=message.sequence, why=reason)
+                self._driver.put_own(BatchRefused(message, reason))
+                return
+        admitted = [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
+        self._driver.put_pre_prepare(sender, message, admitted)
+
+    async def _judge(
+        self, encoded: Sequence[bytes], *, now_height: int, block_time_ms: int
+    ) -> list[AdmittedTransaction | Refused]:
+        def judge() -> list[AdmittedTransaction | Refused]:
+            return self._admission.judge(
+                encoded, now_height=now_height, block_time_ms=block_time_ms
+            )
+
+        return await asyncio.get_running_loop().run_in_executor(self._admission_thread, judge)
+
+    # --- Transactions ------------------------------------------------------------------------
+
+    async def admit(self, encoded: bytes) -> AdmittedTransaction | Refused | Addition:
+        """Judge a client's transaction and pass it on for ordering.
+
+        The transaction when it is in the mempool (or was), what refused it, or `Addition.FULL`.
+        """
+        if len(self._offered) >= TRANSACTIONS_MAX:
+            return Addition.FULL
+        answer: Judgement = asyncio.get_running_loop().create_future()
+        self._offered.append(_Offered(encoded, answer))
+        self._offered_wake.set()
+        return await answer
+
+    def _take_gossip(self, transactions: Sequence[bytes]) -> None:
+        room = TRANSACTIONS_MAX - len(self._offered)
+        for encoded in transactions[: max(room, 0)]:
+            self._offered.append(_Offered(encoded, None))
+        self._offered_wake.set()
+
+    async def _transaction_loop(self) -> None:
+        while True:
+            await self._offered_wake.wait()
+            offered = [
+                self._offered.popleft() for _ in range(min(len(self._offered), JUDGED_AT_ONCE_MAX))
+            ]
+            if not self._offered:
+                self._offered_wake.clear()
+            if offered:
+                await self._judge_offered(offered)
+
+    async def _judge_offered(self, offered: Sequence[_Offered]) -> None:
+        last = self._ledger.header(self._ledger.store.last_height)
+        judged = await self._judge(
+            [entry.encoded for entry in offered],
+            now_height=last.height,
+            block_time_ms=max(self._now_ms(), last.block_time_ms),
+        )
+        with self._ledger.store.state_reader() as state:
+            judged = [
+                self._judge_stateful(state, entry, verdict, last.block_time_ms)
+                for entry, verdict in zip(offered, judged, strict=True)
+            ]
+            fresh = [
+                verdict
+                for verdict in judged
+                if isinstance(verdict, AdmittedTransaction) and not state.executed(verdict.id)
+            ]
+        offers = self._driver.offer(fresh)
+        additions = {entry.id: offer for entry, offer in zip(fresh, offers, strict=True)}
+        self._answer_offered(offered, judged, additions)
+
+    def _judge_stateful(
+        self,
+        state: StateReader,
+        entry: _Offered,
+        verdict: AdmittedTransaction | Refused,
+        block_time_ms: int,
+    ) -> AdmittedTransaction | Refused:
+        """A courtesy to clients. What a peer passes on is not asked: this replica may be behind it,
+        and execution decides.
+        """
+        if entry.answer is None or isinstance(verdict, Refused):
+            return verdict
+        refused = check_stateful(state, verdict, block_time_ms=block_time_ms)
+        if refused is None or refused.code in ORDERED_ALL_THE_SAME:
+            return verdict
+        return refused
+
+    def _answer_offered(
+        self,
+        offered: Sequence[_Offered],
+        judged: Sequence[AdmittedTransaction | Refused],
+        additions: Mapping[bytes, Addition],
+    ) -> None:
+        own: list[bytes] = []
+        for entry, verdict in zip(offered, judged, strict=True):
+            addition = None
+            if isinstance(verdict, AdmittedTransaction):
+                addition = additions.get(verdict.id)
+            if entry.answer is None:
+                continue
+            if addition in (Addition.READY, Addition.WAITING):
+                own.append(entry.encoded)
+            if not entry.answer.done():
+                entry.answer.set_result(Addition.FULL if addition is Addition.FULL else verdict)
+        self._gossip(own)
+
+    def _gossip(self, encoded: Sequence[bytes], to: int | None = None) -> None:
+        """Pass transactions to the others, so that each runs a timer for them."""
+        start, size = 0, 0
+        for index, transaction in enumerate(encoded):
+            if size and size + len(transaction) > GOSSIP_BYTES_MAX:
+                self._send_gossip(encoded[start:index], to)
+                start, size = index, 0
+            size += len(transaction)
+        if start < len(encoded):
+            self._send_gossip(encoded[start:], to)
+
+    def _send_gossip(self, encoded: Sequence[bytes], to: int | None) -> None:
+        frame = wire.gossip_frame(encoded)
+        if to is None:
+            self._links.broadcast(frame, droppable=True)
+        else:
+            self._links.send(to, frame, droppable=True)
+
+    async def _gossip_again_loop(self) -> None:
+        """What still waits after a while may never have reached the primary."""
+        earlier: set[bytes] = set()
+        while True:
+            await asyncio.sleep(GOSSIP_AGAIN_SECONDS)
+            ready = self._driver.mempool.ready()
+            late = [entry for entry in ready if entry.id in earlier]
+            self._gossip([entry.encoded for entry in late[:GOSSIP_AGAIN_MAX]])
+            earlier = {entry.id for entry in ready}
+
+    # --- Blocks and batches ------------------------------------------------------------------
+
+    def _answer_batch(self, sender: int, request: peer_pb2.BatchRequest) -> None:
+        batch = self._driver.replica.batch(Digest(request.digest))
+        if batch is not None:
+            self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
+
+    async def _block_answering_loop(self) -> None:
+        while True:
+            sender, first, last = await self._block_requests.get()
+
+            def answer(first: int = first, last: int = last) -> bytes | None:
+                return self._blocks_frame(first, last)
+
+            frame = await self._ledger.read(answer)
+            if frame is not None:
+                self._links.send(sender, frame, droppable=True)
+
+    def _blocks_frame(self, first: int, last: int) -> bytes | None:
+        blocks, size = [], 0
+        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX - 1) + 1):
+            block = self._ledger.block_message(height)
+            if block is None:
+                break
+            size += block.ByteSize()
+            if blocks and size > BLOCK_BYTES_ANSWERED_MAX:
+                break
+            blocks.append(block)
+        if not blocks:
+            return None
+        return wire.block_response_frame(blocks, self._ledger.store.last_certified)
+
+    async def _block_taking_loop(self) -> None:
+        while True:
+            response = await self._block_responses.get()
+
+            def verify(response: peer_pb2.BlockResponse = response) -> list[VerifiedBlock]:
+                return self._verified(response)
+
+            blocks = await self._ledger.read(verify)
+            if blocks:
+                self._driver.offer_blocks(blocks)
+
+    def _verified(self, response: peer_pb2.BlockResponse) -> list[VerifiedBlock]:
+        """The blocks after our last certified one, as far as they hold against our own set."""
+        verified: list[VerifiedBlock] = []
+        due = self._ledger.store.last_certified + 1
+        for message in response.blocks:
+            try:
+                block = verify_block(
+                    message, self._ledger.genesis.replica_set, self._provider.verify
+                )
+            except ProofError as error:
+                _log.warning("block.unverified", why=str(error))
+                break
+            if block.height == due:
+                verified.append(block)
+                due += 1
+        return verified
+
+
+def _put_or_drop(queue: asyncio.Queue[T], item: T) -> None:
+    """PBFT repeats what matters, so a full queue drops."""
+    if not queue.full():
+        queue.put_nowait(item)

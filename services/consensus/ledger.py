@@ -1,0 +1,223 @@
+"""The replica's ledger as the driver and the API use it: execution, storage and reading.
+
+Blocking work runs in two threads: one writes (records, blocks, certificates; each durable when the
+call returns), one executes. Blocks are executed strictly in order; readers see committed blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.receipt import Receipt
+from services.consensus.domain.codec import decode_record, encode_record
+from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
+from services.consensus.domain.ledger.execution import BlockResult, execute_block, is_final
+from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
+from services.consensus.store import ChainStore
+
+T = TypeVar("T")
+
+
+class HeaderMismatchError(Exception):
+    """Execution here came to another header than the one a quorum certified."""
+
+    def __init__(self, own: BlockHeader, certified: BlockHeader) -> None:
+        super().__init__(
+            f"block {certified.height}: {certified.hash().hex()} is certified,"
+            f" execution here gave {own.hash().hex()}"
+        )
+        self.own = own
+        self.certified = certified
+
+
+class Ledger:
+    """See the module. `close` waits for what was begun."""
+
+    def __init__(
+        self,
+        store: ChainStore,
+        genesis: Genesis,
+        catalogue: Catalogue,
+        verify: Verify,
+        *,
+        folder: Path,
+        reserve_bytes: int,
+    ) -> None:
+        self.store = store
+        self.genesis = genesis
+        self._folder = folder
+        self._reserve_bytes = reserve_bytes
+        self._catalogue = catalogue
+        self._verify = verify
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-write")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-execute")
+
+    def close(self) -> None:
+        """Finish what was begun, then close the store."""
+        self._executor.shutdown(wait=True)
+        self._writer.shutdown(wait=True)
+        self.store.close()
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Make the core's records durable, with one fsync."""
+        encoded = [encode_record(record) for record in records]
+        await self._write(lambda: self.store.append_records(encoded))
+
+    async def compact(self, records: Sequence[Record]) -> None:
+        """Let these records stand for all of the core's so far."""
+        encoded = [encode_record(record) for record in records]
+        await self._write(lambda: self.store.compact_records(encoded))
+
+    async def execute(
+        self, batch: Batch, transactions: Sequence[AdmittedTransaction] | None
+    ) -> BlockHeader:
+        """Execute the batch after the last block and store the block that it gives.
+
+        It is durable with the next `append`: the checkpoint vote for it, before that is sent.
+        """
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._executor, self._execute, batch, transactions)
+        return await self._write(lambda: self.store.commit_block(result))
+
+    async def apply_certified(self, block: VerifiedBlock) -> None:
+        """Take a block that a quorum certified: execute it unless that was done, compare, store.
+
+        Raises `HeaderMismatchError`: then two truths exist and people must look.
+        """
+        if block.height > self.store.last_height:
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._executor, self._execute, block.batch, None)
+            own = await self._write(lambda: self.store.preview_header(result))
+            if own.hash() != block.header.hash():
+                raise HeaderMismatchError(own, block.header)
+            await self._write(lambda: self.store.commit_block(result))
+        own = self.header(block.height)
+        if own.hash() != block.header.hash():
+            raise HeaderMismatchError(own, block.header)
+        await self.certify(block.height, block.certificate)
+
+    async def certify(self, height: int, certificate: FinalityCertificate) -> None:
+        """Store the certificate of a block."""
+        await self._write(lambda: self.store.put_certificate(height, certificate))
+
+    async def read(self, question: Callable[[], T]) -> T:
+        """Ask something that may take a while (many blocks, proofs) off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, question)
+
+    def head(self) -> CertifiedHead:
+        """Where the core starts from."""
+        height = self.store.last_certified
+        header = self.header(height)
+        return CertifiedHead(
+            SequenceNumber(height),
+            Digest(header.hash()),
+            header.block_time_ms,
+            self.store.get_certificate(height) if height else None,
+        )
+
+    def records(self) -> list[Record]:
+        """The core's records in the order in which they were written."""
+        return [decode_record(record) for record in self.store.records()]
+
+    def disk_is_full(self) -> bool:
+        """Whether less than the reserve is free: the replica stops voting before it cannot write."""
+        figures = os.statvfs(self._folder)
+        return figures.f_bavail * figures.f_frsize < self._reserve_bytes
+
+    def header(self, height: int) -> BlockHeader:
+        """The header of a block that is stored."""
+        header = self.store.get_header(height)
+        assert header is not None, f"block {height} is stored"
+        return header
+
+    def final_result(self, transaction_id: bytes) -> ledger_pb2.TransactionResult | None:
+        """What a transaction did, if that is certified and for ever; None otherwise."""
+        place = self.store.get_transaction(transaction_id)
+        if place is None or place.height > self.store.last_certified:
+            return None
+        if not is_final(place.receipt):
+            return None
+        return result_message(place.receipt, self.header(place.height), place.index)
+
+    def was_executed(self, transaction_id: bytes) -> bool:
+        """Whether a transaction was executed within the expiry span."""
+        with self.store.state_reader() as state:
+            return state.executed(transaction_id)
+
+    def receipts(self, height: int) -> list[Receipt]:
+        """The receipts of a block that is stored."""
+        receipts = self.store.get_receipts(height)
+        assert receipts is not None, f"block {height} is stored"
+        return receipts
+
+    def block_message(self, height: int) -> ledger_pb2.Block | None:
+        """A certified block as it travels, or None."""
+        if not 1 <= height <= self.store.last_certified:
+            return None
+        block = self.store.get_block(height)
+        certificate = self.store.get_certificate(height)
+        assert block is not None and certificate is not None, "certified blocks are stored whole"
+        return ledger_pb2.Block(
+            certified_header=ledger_pb2.CertifiedHeader(
+                header=block.header.encode(), certificate=certificate.encode()
+            ),
+            batch=block.batch.encode(),
+            receipts=block.receipts,
+        )
+
+    def certified_header_message(self, height: int) -> ledger_pb2.CertifiedHeader | None:
+        """A certified header as it travels, or None; height 0 has no certificate."""
+        if not 0 <= height <= self.store.last_certified:
+            return None
+        certificate = self.store.get_certificate(height) if height else None
+        return ledger_pb2.CertifiedHeader(
+            header=self.header(height).encode(),
+            certificate=b"" if certificate is None else certificate.encode(),
+        )
+
+    def _execute(
+        self, batch: Batch, transactions: Sequence[AdmittedTransaction] | None
+    ) -> BlockResult:
+        if transactions is None:
+            # Bound by its digest: neither signatures nor expiry are asked again.
+            transactions = [read_transaction(encoded) for encoded in batch.transactions]
+        with self.store.state_reader() as state:
+            return execute_block(
+                state,
+                genesis=self.genesis,
+                catalogue=self._catalogue,
+                parent=self.store.last_header,
+                batch=batch,
+                transactions=transactions,
+                verify=self._verify,
+            )
+
+    async def _write(self, write: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, write)
+
+
+def result_message(
+    receipt: Receipt, header: BlockHeader, index: int
+) -> ledger_pb2.TransactionResult:
+    """What a transaction did, as it travels."""
+    return ledger_pb2.TransactionResult(
+        transaction_id=receipt.transaction_id,
+        outcome=ledger_pb2.Outcome.ValueType(int(receipt.outcome)),
+        code=receipt.code,
+        detail=receipt.detail,
+        replay_of=receipt.replay_of,
+        height=header.height,
+        index=index,
+        header_hash=header.hash(),
+    )

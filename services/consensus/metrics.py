@@ -1,0 +1,53 @@
+"""The replica's metrics, by the names that dashboards and alarms use."""
+
+from __future__ import annotations
+
+from services.chassis.telemetry import Metrics
+from services.consensus.domain.replica import Replica
+from services.consensus.mempool import Mempool
+from services.consensus.peers import Links
+
+
+class ReplicaMetrics:
+    """Gauges and counters of one replica."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.height = metrics.gauge(
+            "guqiao_consensus_certified_height", "Height of the last certified block"
+        )
+        self._executed = metrics.gauge(
+            "guqiao_consensus_executed_height", "Height of the last executed block"
+        )
+        self._view = metrics.gauge("guqiao_consensus_view", "Current view")
+        self._pending = metrics.gauge(
+            "guqiao_consensus_pending_transactions", "Transactions waiting to be ordered"
+        )
+        self._peers = metrics.gauge("guqiao_consensus_connected_peers", "Links that are up")
+        self._paused = metrics.gauge(
+            "guqiao_consensus_paused", "1 while the replica does not vote", ("why",)
+        )
+        self.view_changes = metrics.counter(
+            "guqiao_consensus_view_changes_total", "View changes since the start"
+        )
+        self.rejects = metrics.counter(
+            "guqiao_consensus_rejected_messages_total",
+            "Messages of a replica that broke a rule",
+            ("replica",),
+        )
+        self.evidence = metrics.counter(
+            "guqiao_consensus_evidence_total",
+            "Proofs that a replica broke the protocol",
+            ("replica",),
+        )
+        self.dropped_messages = metrics.counter(
+            "guqiao_consensus_dropped_messages_total", "Messages dropped by a full inbox"
+        )
+
+    def observe(self, replica: Replica, mempool: Mempool, links: Links, why_paused: str) -> None:
+        """Take the present values."""
+        self._executed.set(replica.executed)
+        self._view.set(replica.view)
+        self._pending.set(len(mempool))
+        self._peers.set(len(links.connected()))
+        for why in ("DISK_FULL", "HALTED"):
+            self._paused.labels(why=why).set(int(why_paused == why))

@@ -1,0 +1,71 @@
+"""Submitting a transaction: admit it, pass it on for ordering, wait for its block to be final.
+
+Idempotent: the same payload has the same id and the same result, before and after it was executed.
+An outcome is told only from a certified block; where none is known in time, that is what is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.transaction import SignedTransaction
+from services.chassis.errors import ExhaustedError, Fact, ServiceError, UnavailableError
+from services.chassis.grpc_server.grpc_errors import error_of_code
+from services.consensus.domain.ledger.admission import Refused
+from services.consensus.driver import Driver, Pause
+from services.consensus.finality import FinalityBoard
+from services.consensus.intake import Intake
+from services.consensus.ledger import Ledger
+from services.consensus.mempool import Addition
+
+
+@dataclass(frozen=True, slots=True)
+class Submissions:
+    """What a client's submission needs."""
+
+    driver: Driver
+    intake: Intake
+    ledger: Ledger
+    finality: FinalityBoard
+
+    async def submit(
+        self, transaction: SignedTransaction, *, wait_final: bool
+    ) -> ledger_pb2.TransactionResult | None:
+        """The final result, or None on admission; raises the error that refused it.
+
+        Everything up to the admission queue happens before the first wait, so that transactions
+        submitted one after the other are judged in that order.
+        """
+        transaction_id = transaction.id()
+        result = self.ledger.final_result(transaction_id)
+        if result is not None:
+            return result
+        self._check_open()
+        with self.finality.waiting(transaction_id) as final:
+            verdict = await self.intake.admit(transaction.encode())
+            if isinstance(verdict, Refused):
+                raise refusal_error(verdict)
+            if verdict is Addition.FULL:
+                raise ExhaustedError("QUEUE_FULL", pending=len(self.driver.mempool))
+            return await final if wait_final else None
+
+    def _check_open(self) -> None:
+        match self.driver.pause:
+            case Pause.DISK_FULL:
+                raise UnavailableError("DISK_FULL")
+            case Pause.HALTED:
+                raise UnavailableError("CHAIN_UNAVAILABLE", why="halted")
+            case Pause.NONE:
+                return
+
+
+def refusal_error(refused: Refused) -> ServiceError:
+    """The error for a refusal of admission."""
+    facts = {name: _fact(value) for name, value in refused.fields.items()}
+    return error_of_code(refused.code, **facts)
+
+
+def _fact(value: Json) -> Fact:
+    return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -1,0 +1,101 @@
+"""Frames between replicas: domain values to protobuf and back, in one place.
+
+A frame that cannot be read gives `MalformedError`; the sizes and counts of what it carries are
+checked before anything is built from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.canonical import MalformedError
+from services.consensus.domain.codec import decode_message, encode_message
+from services.consensus.domain.messages import BatchFetched, PeerMessage, SequenceNumber
+
+GOSSIP_TRANSACTIONS_MAX: Final = 4_000
+BLOCKS_MAX: Final = 100
+DIGEST_BYTES: Final = 32
+
+Frame: TypeAlias = (
+    PeerMessage
+    | peer_pb2.TransactionGossip
+    | peer_pb2.BlockRequest
+    | peer_pb2.BlockResponse
+    | peer_pb2.BatchRequest
+    | BatchFetched
+)
+
+
+def message_frame(message: PeerMessage) -> bytes:
+    """A consensus message."""
+    return peer_pb2.PeerFrame(message=encode_message(message)).SerializeToString()
+
+
+def gossip_frame(transactions: Sequence[bytes]) -> bytes:
+    """Transactions passed on."""
+    assert len(transactions) <= GOSSIP_TRANSACTIONS_MAX
+    gossip = peer_pb2.TransactionGossip(transactions=transactions)
+    return peer_pb2.PeerFrame(transactions=gossip).SerializeToString()
+
+
+def block_request_frame(first: int, last: int) -> bytes:
+    """A request for certified blocks."""
+    request = peer_pb2.BlockRequest(from_height=first, to_height=last)
+    return peer_pb2.PeerFrame(block_request=request).SerializeToString()
+
+
+def block_response_frame(blocks: Sequence[ledger_pb2.Block], last_certified: int) -> bytes:
+    """Certified blocks."""
+    response = peer_pb2.BlockResponse(blocks=blocks, last_certified_height=last_certified)
+    return peer_pb2.PeerFrame(block_response=response).SerializeToString()
+
+
+def batch_request_frame(sequence: int, digest: bytes) -> bytes:
+    """A request for a batch by its digest."""
+    request = peer_pb2.BatchRequest(sequence=sequence, digest=digest)
+    return peer_pb2.PeerFrame(batch_request=request).SerializeToString()
+
+
+def batch_response_frame(sequence: int, batch: Batch) -> bytes:
+    """The batch asked for."""
+    response = peer_pb2.BatchResponse(sequence=sequence, batch=batch.encode())
+    return peer_pb2.PeerFrame(batch_response=response).SerializeToString()
+
+
+def read_frame(data: bytes) -> Frame:
+    """What a peer sent, or `MalformedError`."""
+    try:
+        frame = peer_pb2.PeerFrame.FromString(data)
+    except DecodeError as error:
+        raise MalformedError("a frame that is no PeerFrame") from error
+    match frame.WhichOneof("content"):
+        case "message":
+            return decode_message(frame.message)
+        case "transactions":
+            return _bounded(frame.transactions)
+        case "block_request":
+            return frame.block_request
+        case "block_response":
+            if len(frame.block_response.blocks) > BLOCKS_MAX:
+                raise MalformedError(f"more than {BLOCKS_MAX} blocks in one frame")
+            return frame.block_response
+        case "batch_request":
+            if len(frame.batch_request.digest) != DIGEST_BYTES:
+                raise MalformedError("a batch digest of another length")
+            return frame.batch_request
+        case "batch_response":
+            sequence = SequenceNumber(frame.batch_response.sequence)
+            return BatchFetched(sequence, Batch.decode(frame.batch_response.batch))
+        case _:
+            raise MalformedError("an empty frame")
+
+
+def _bounded(gossip: peer_pb2.TransactionGossip) -> peer_pb2.TransactionGossip:
+    if len(gossip.transactions) > GOSSIP_TRANSACTIONS_MAX:
+        raise MalformedError(f"more than {GOSSIP_TRANSACTIONS_MAX} transactions in one frame")
+    return gossip

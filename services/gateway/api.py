@@ -1,0 +1,105 @@
+"""The gateway's gRPC door: parse, call a handler, build the reply. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao.gateway.v1 import gateway_service_pb2 as pb
+from guqiao.gateway.v1 import gateway_service_pb2_grpc as pb_grpc
+from guqiao.gateway.v1 import packet_pb2
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.packet import Packet
+from services.chassis.grpc_server import Policy
+from services.gateway.domain.errors import DeliveryMalformedError
+from services.gateway.domain.relay import PACKETS_MAX, ProvenHeader, ProvenPacket
+from services.gateway.handlers import Handlers
+from services.gateway.relay import packet_to_message
+
+STAFF: Final = ("observer", "supervisor", "identity_admin", "market_admin", "operator_maker")
+_SERVICE: Final = "/guqiao.gateway.v1.GatewayService"
+POLICIES: Final = {
+    f"{_SERVICE}/DeliverPackets": Policy.of("peer_gateway"),
+    f"{_SERVICE}/GetPacketReceipt": Policy.of("peer_gateway", "supervisor"),
+    f"{_SERVICE}/GetLink": Policy.of(*STAFF),
+    f"{_SERVICE}/GetPacket": Policy.of(*STAFF),
+}
+
+
+class GatewayServicer(pb_grpc.GatewayServiceServicer):
+    """Translates between protobuf and the handlers."""
+
+    def __init__(self, handlers: Handlers, last_error_of: Callable[[str], str]) -> None:
+        self._handlers = handlers
+        self._last_error_of = last_error_of
+
+    async def DeliverPackets(
+        self, request: pb.DeliverPacketsRequest, context: object
+    ) -> pb.DeliverPacketsResponse:
+        header = _proven_header(request.certified_header)
+        if not 1 <= len(request.packets) <= PACKETS_MAX:
+            detail = f"{len(request.packets)} packets, 1 to {PACKETS_MAX} at a time"
+            raise DeliveryMalformedError("REQUEST_MALFORMED", detail)
+        packets = [ProvenPacket(_packet(row.packet), row.proof) for row in request.packets]
+        result = await self._handlers.deliver(header, packets)
+        recorded = result.replay_of or result.transaction_id
+        return pb.DeliverPacketsResponse(
+            height=result.height, transaction_ids=[recorded] * len(packets)
+        )
+
+    async def GetPacketReceipt(
+        self, request: pb.GetPacketReceiptRequest, context: object
+    ) -> pb.GetPacketReceiptResponse:
+        found = await self._handlers.get_receipt(
+            request.source, request.port, request.sequence, request.height
+        )
+        recording = found.recording.message
+        return pb.GetPacketReceiptResponse(
+            certified_header=found.state.message.certified_header,
+            receipt=found.state.value or b"",
+            proof=found.state.message.proof,
+            transaction_id=recording.result.transaction_id,
+            anchor=packet_pb2.Anchor(
+                certified_header=recording.certified_header, receipt_proof=recording.receipt_proof
+            ),
+        )
+
+    async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
+        link = await self._handlers.get_link(request.remote_chain_id)
+        return pb.GetLinkResponse(
+            sent=link.counts.sent,
+            acknowledged=link.counts.acknowledged,
+            received=link.counts.received,
+            parked=link.counts.parked,
+            height=link.height,
+            last_error=self._last_error_of(request.remote_chain_id),
+        )
+
+    async def GetPacket(
+        self, request: pb.GetPacketRequest, context: object
+    ) -> pb.GetPacketResponse:
+        sent = await self._handlers.get_packet(request.transaction_id)
+        return pb.GetPacketResponse(
+            packet=packet_to_message(sent),
+            state=packet_pb2.PacketState.ValueType(int(sent.state)),
+            remote_transaction_id=sent.remote_transaction_id,
+            anchor=packet_pb2.Anchor.FromString(sent.anchor) if sent.anchor else None,
+            acknowledgement_transaction_id=sent.acknowledgement_transaction_id,
+        )
+
+
+def _proven_header(message: ledger_pb2.CertifiedHeader) -> ProvenHeader:
+    """Read only what names the header; the light client judges it."""
+    try:
+        header = BlockHeader.decode(message.header)
+    except MalformedError as error:
+        raise DeliveryMalformedError("HEADER_UNVERIFIED", str(error)) from error
+    return ProvenHeader(header.chain_id, header.height, message.header, message.certificate)
+
+
+def _packet(message: packet_pb2.Packet) -> Packet:
+    return Packet(
+        message.source, message.destination, message.port, message.sequence, message.payload
+    )

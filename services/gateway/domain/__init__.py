@@ -1,0 +1,1 @@
+"""Pure: packets and the bodies of the transactions that carry proofs between chains."""

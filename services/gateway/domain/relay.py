@@ -1,0 +1,109 @@
+"""What a relayer submits: a header with its certificate, and packets or receipts with their proofs.
+
+Request ids follow from the content, so that a repetition after a failure is the same request to the
+chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from guqiao_sdk.proof.canonical import digest
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.packet import Packet
+
+PACKETS_MAX: Final = 50
+"""Packets in one transaction, as the packet contract takes them."""
+
+
+class PacketState(IntEnum):
+    """Where a packet stands."""
+
+    SENT = 1
+    RECEIVED = 2
+    ACKNOWLEDGED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenHeader:
+    """A header and its certificate, canonical bytes, of one chain at one height."""
+
+    chain_id: str
+    height: int
+    header: bytes
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenPacket:
+    """A packet and the canonical state proof of its commitment."""
+
+    packet: Packet
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenReceipt:
+    """What the destination did with a packet, and the canonical state proof of it."""
+
+    port: str
+    sequence: int
+    acknowledgement: Json
+    proof: bytes
+
+
+def update_body(header: ProvenHeader) -> dict[str, Json]:
+    """The body of `light_client.update`."""
+    return {
+        "chain": header.chain_id,
+        "header": header.header.hex(),
+        "certificate": header.certificate.hex(),
+        "set_changes": [],
+    }
+
+
+def receive_body(header: ProvenHeader, packets: Sequence[ProvenPacket]) -> dict[str, Json]:
+    """The body of `packets.receive` at the destination."""
+    return {
+        "source": header.chain_id,
+        "height": header.height,
+        "packets": [
+            {
+                "destination": proven.packet.destination,
+                "port": proven.packet.port,
+                "sequence": proven.packet.sequence,
+                "payload": proven.packet.payload.decode(),
+                "proof": proven.proof.hex(),
+            }
+            for proven in packets
+        ],
+    }
+
+
+def acknowledge_body(header: ProvenHeader, receipts: Sequence[ProvenReceipt]) -> dict[str, Json]:
+    """The body of `packets.acknowledge` at the source."""
+    return {
+        "destination": header.chain_id,
+        "height": header.height,
+        "packets": [
+            {
+                "port": receipt.port,
+                "sequence": receipt.sequence,
+                "acknowledgement": receipt.acknowledgement,
+                "proof": receipt.proof.hex(),
+            }
+            for receipt in receipts
+        ],
+    }
+
+
+def request_id_of(method: str, body: dict[str, Json]) -> str:
+    """A UUID (version 8, RFC 9562) that follows from the content."""
+    hashed = bytearray(digest("guqiao/relay-request/1", method.encode(), canonical_json(body))[:16])
+    hashed[6] = hashed[6] & 0x0F | 0x80
+    hashed[8] = hashed[8] & 0x3F | 0x80
+    text = hashed.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

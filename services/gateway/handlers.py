@@ -1,0 +1,115 @@
+"""What a gateway does for the other end and for its own staff. It proves everything and is trusted
+with nothing.
+
+The receiving chain's light client and packet contract judge what comes; this service only carries
+it to them, and proves what they did with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guqiao_sdk.client.chain import ChainClient, ProvenState, ProvenTransaction
+from guqiao_sdk.client.transactions import TransactionResult
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.packet import receipt_key
+from services.chassis.block_feed import projected_height
+from services.chassis.postgres import Pool
+from services.gateway import store
+from services.gateway.domain.errors import PacketUnknownError, refusal_of_chain
+from services.gateway.domain.relay import (
+    ProvenHeader,
+    ProvenPacket,
+    receive_body,
+    request_id_of,
+    update_body,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketReceipt:
+    """The state proof of a receipt, and the transaction that wrote it with its own proofs."""
+
+    state: ProvenState
+    recording: ProvenTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How the link with another chain stands."""
+
+    counts: store.LinkCounts
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The receiving end, and the queries."""
+
+    pool: Pool
+    client: ChainClient
+
+    async def deliver(
+        self, header: ProvenHeader, packets: Sequence[ProvenPacket]
+    ) -> TransactionResult:
+        """Submit the header to the light client, then the packets; the chain verifies both."""
+        update = await self._submit("light_client", "update", update_body(header), None)
+        body = receive_body(header, packets)
+        return await self._submit("packets", "receive", body, update.transaction_id)
+
+    async def get_receipt(
+        self, source: str, port: str, sequence: int, height: int
+    ) -> PacketReceipt:
+        """Prove what the own chain did with a packet."""
+        state = await self.client.get_state_proof(receipt_key(source, port, sequence), height)
+        if state.value is None:
+            raise PacketUnknownError(f"{source}/{port}/{sequence}")
+        async with self.pool.acquire() as connection:
+            transaction_id = await store.find_received(connection, source, port, sequence)
+        if transaction_id is None:  # The chain has it, the read model not yet: ask again.
+            raise PacketUnknownError(f"{source}/{port}/{sequence}")
+        return PacketReceipt(state, await self.client.get_transaction(transaction_id))
+
+    async def get_packet(self, transaction_id: bytes) -> store.SentPacket:
+        """The packet that a transaction of the own chain sent."""
+        async with self.pool.acquire() as connection:
+            sent = await store.find_sent(connection, self.client.chain_id, transaction_id)
+        if sent is None:
+            raise PacketUnknownError(transaction_id.hex())
+        return sent
+
+    async def get_link(self, remote_chain_id: str) -> Link:
+        """How the link with another chain stands."""
+        async with self.pool.acquire() as connection:
+            counts = await store.count_link(connection, remote_chain_id)
+            return Link(counts, await projected_height(connection, self.client.chain_id))
+
+    async def _submit(
+        self, contract: str, method: str, body: dict[str, Json], after: bytes | None
+    ) -> TransactionResult:
+        return await submit_relay(self.client, contract, method, body, after)
+
+
+async def submit_relay(
+    client: ChainClient,
+    contract: str,
+    method: str,
+    body: dict[str, Json],
+    after: bytes | None,
+) -> TransactionResult:
+    """Submit a relay transaction under a request id that follows from its content;
+
+    raise on refusal.
+    """
+    transaction = await client.build(
+        contract,
+        method,
+        body,
+        request_id=request_id_of(f"{contract}.{method}", body),
+        after=after,
+    )
+    result = await client.submit(transaction)
+    if not result.accepted:
+        raise refusal_of_chain(result.code, str(dict(result.detail))[:500])
+    return result

@@ -1,0 +1,228 @@
+"""The sending end: carries the own chain's packets to the other gateway, and their acknowledgements
+back.
+
+Every step is idempotent and its progress is on the chains, so the relay may die anywhere and begin
+again: a packet delivered twice has one receipt, an acknowledgement submitted twice one effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import grpc
+import structlog
+from opentelemetry import trace
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao.gateway.v1 import gateway_service_pb2 as pb
+from guqiao.gateway.v1 import packet_pb2
+from guqiao_sdk.client.blocks import verify_header
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.errors import GuqiaoError, error_from_rpc
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.packet import commitment_key, receipt_key
+from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
+from services.chassis.bus.transient import Backoff
+from services.chassis.errors import ServiceError
+from services.chassis.postgres import Pool
+from services.chassis.telemetry import extract
+from services.gateway import store
+from services.gateway.domain.relay import (
+    PACKETS_MAX,
+    PacketState,
+    ProvenHeader,
+    ProvenReceipt,
+    acknowledge_body,
+    update_body,
+)
+from services.gateway.handlers import submit_relay
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+
+IDLE_SECONDS: Final = 0.15
+CALL_SECONDS: Final = 60.0
+HOPELESS_CODES: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN"})
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+
+@dataclass(slots=True)
+class Relay:
+    """One direction of one link: own chain -> the chain of `remote`."""
+
+    pool: Pool
+    client: ChainClient
+    remote: ChainTrust
+    stub: GatewayServiceAsyncStub
+    verify: Verify
+    last_error: str = ""
+    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
+
+    async def run(self) -> None:
+        """Carry packets and acknowledgements until cancelled."""
+        while True:
+            try:
+                busy = await self._deliver_some() | await self._acknowledge_some()
+                self.last_error = ""
+                self.backoff.reset()
+            except (
+                GuqiaoError,
+                ServiceError,
+                ProofError,
+                grpc.aio.AioRpcError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                OSError,
+            ) as error:
+                await self._note_failure(error)
+                continue
+            if not busy:
+                await asyncio.sleep(IDLE_SECONDS)
+
+    async def _deliver_some(self) -> bool:
+        packets = await self._open(PacketState.SENT)
+        if not packets:
+            return False
+        header = await self._proven_header(packets[-1].height)
+        with tracer.start_as_current_span(
+            "gateway.deliver_packets",
+            context=extract({"traceparent": await self._trace_of(packets[0])}),
+            attributes={"packets": len(packets), "first": packets[0].packet.sequence},
+        ):
+            request = pb.DeliverPacketsRequest(certified_header=_to_message(header))
+            for sent in packets:
+                packet = sent.packet
+                key = commitment_key(packet.destination, packet.port, packet.sequence)
+                proven = await self.client.get_state_proof(key, header.height)
+                request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
+            response = await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
+        async with self.pool.acquire() as connection, connection.transaction():
+            for sent, remote_id in zip(packets, response.transaction_ids, strict=True):
+                await store.mark_received(connection, sent.packet, remote_id)
+        return True
+
+    async def _acknowledge_some(self) -> bool:
+        packets = await self._open(PacketState.RECEIVED)
+        if not packets:
+            return False
+        receipts, header = await self._fetch_receipts(packets)
+        update = await submit_relay(
+            self.client, "light_client", "update", update_body(header), None
+        )
+        body = acknowledge_body(header, receipts)
+        result = await submit_relay(
+            self.client, "packets", "acknowledge", body, update.transaction_id
+        )
+        async with self.pool.acquire() as connection, connection.transaction():
+            for sent in packets:
+                packet = sent.packet
+                await store.mark_acknowledged(
+                    connection,
+                    packet.destination,
+                    packet.port,
+                    packet.sequence,
+                    result.transaction_id,
+                )
+        return True
+
+    async def _fetch_receipts(
+        self, packets: Sequence[store.SentPacket]
+    ) -> tuple[list[ProvenReceipt], ProvenHeader]:
+        """The receipts, all proven at one height of the destination and verified here too."""
+        receipts: list[ProvenReceipt] = []
+        header: BlockHeader | None = None
+        certified = ledger_pb2.CertifiedHeader()
+        for sent in packets:
+            packet = sent.packet
+            request = pb.GetPacketReceiptRequest(
+                source=packet.source,
+                port=packet.port,
+                sequence=packet.sequence,
+                height=0 if header is None else header.height,
+            )
+            response = await self.stub.GetPacketReceipt(request, timeout=CALL_SECONDS)
+            if header is None:
+                certified = response.certified_header
+                header, _ = verify_header(certified, self.remote.replica_set, self.verify)
+            receipts.append(self._checked_receipt(sent, response, header))
+            anchor = response.anchor.SerializeToString()
+            async with self.pool.acquire() as connection:
+                await store.set_anchor(connection, packet, response.transaction_id, anchor)
+        assert header is not None
+        proven = ProvenHeader(
+            header.chain_id, header.height, certified.header, certified.certificate
+        )
+        return receipts, proven
+
+    def _checked_receipt(
+        self, sent: store.SentPacket, response: pb.GetPacketReceiptResponse, header: BlockHeader
+    ) -> ProvenReceipt:
+        packet = sent.packet
+        piece = f"receipt of packet {packet.sequence}"
+        try:
+            proof = StateProof.decode(response.proof)
+            acknowledgement = json.loads(response.receipt)["acknowledgement"]
+        except (MalformedError, ValueError, KeyError, TypeError) as error:
+            raise ProofError(piece, str(error)) from error
+        verify_state_proof(
+            piece=piece,
+            root=header.state_root,
+            key=receipt_key(packet.source, packet.port, packet.sequence).encode(),
+            value=response.receipt,
+            proof=proof,
+        )
+        return ProvenReceipt(packet.port, packet.sequence, acknowledgement, response.proof)
+
+    async def _open(self, state: PacketState) -> list[store.SentPacket]:
+        async with self.pool.acquire() as connection:
+            return await store.list_open(
+                connection, self.client.chain_id, self.remote.chain_id, state, PACKETS_MAX
+            )
+
+    async def _proven_header(self, height_min: int) -> ProvenHeader:
+        header, certificate = await self.client.get_header()
+        if header.height < height_min:  # A replica that lags answered; this height is certified.
+            header, certificate = await self.client.get_header(height_min)
+        return ProvenHeader(header.chain_id, header.height, header.encode(), certificate.encode())
+
+    async def _trace_of(self, sent: store.SentPacket) -> str:
+        async with self.pool.acquire() as connection:
+            return await store.find_trace(connection, sent.transaction_id)
+
+    async def _note_failure(self, error: Exception) -> None:
+        known = error_from_rpc(error) if isinstance(error, grpc.aio.AioRpcError) else error
+        self.last_error = str(known)
+        code = getattr(known, "code", "")
+        log.warning("relay.failed", remote=self.remote.chain_id, code=code, error=str(known)[:500])
+        if code in HOPELESS_CODES:
+            open_packets = await self._open(PacketState.SENT)
+            async with self.pool.acquire() as connection:
+                for sent in open_packets[:1]:
+                    await store.park(connection, sent.packet, str(known)[:500])
+        await asyncio.sleep(self.backoff.next_seconds())
+
+
+def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
+    """A packet as it travels."""
+    packet = sent.packet
+    return packet_pb2.Packet(
+        source=packet.source,
+        destination=packet.destination,
+        port=packet.port,
+        sequence=packet.sequence,
+        payload=packet.payload,
+    )
+
+
+def _to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:
+    return ledger_pb2.CertifiedHeader(header=header.header, certificate=header.certificate)

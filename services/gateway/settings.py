@@ -1,0 +1,39 @@
+"""What can be set for a gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from services.chassis.runtime import ChainServiceSettings
+from services.chassis.settings import Group
+
+
+class TunnelSettings(Group):
+    """The GM-TLS listener in front of plain gRPC: where other gateways come in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65_535)
+
+
+class RemoteSettings(Group):
+    """Another chain: what it is trusted by, and the route to its gateway through the GM tunnel."""
+
+    chain_id: str
+    domain: str
+    trust_file: Path
+    route_port: int = Field(ge=0, le=65_535)
+    tunnel_address: str
+    expected_peer: str
+    organisation: str
+
+
+class Settings(ChainServiceSettings, env_prefix="GUQIAO_GATEWAY_"):
+    """The role decides who sends: a market's gateway relays its chain's packets to the regulator's."""
+
+    role: Literal["market", "regulator"]
+    tunnel: TunnelSettings
+    remotes: tuple[RemoteSettings, ...]
+    publisher: bool = True

@@ -1,0 +1,238 @@
+"""The gateway's SQL: one function a statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from guqiao_sdk.proof.packet import Packet
+from services.chassis.postgres import Connection
+from services.gateway.domain.relay import PacketState
+
+
+@dataclass(frozen=True, slots=True)
+class SentPacket:
+    """A packet of the own chain and how far it is."""
+
+    packet: Packet
+    transaction_id: bytes
+    height: int
+    state: PacketState
+    remote_transaction_id: bytes
+    anchor: bytes
+    acknowledgement_transaction_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCounts:
+    """How many packets are where."""
+
+    sent: int
+    acknowledged: int
+    received: int
+    parked: int
+
+
+_COLUMNS = """destination, port, sequence, payload, transaction_id, height, state,
+              remote_transaction_id, anchor, acknowledgement_transaction_id"""
+
+
+async def insert_sent(connection: Connection, sent: SentPacket) -> None:
+    """Note a packet that the own chain sent."""
+    await connection.execute(
+        """
+        INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height, state)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+        """,
+        sent.packet.destination,
+        sent.packet.port,
+        sent.packet.sequence,
+        sent.packet.payload,
+        sent.transaction_id,
+        sent.height,
+        int(sent.state),
+    )
+
+
+async def insert_received(
+    connection: Connection,
+    *,
+    source: str,
+    port: str,
+    sequence: int,
+    transaction_id: bytes,
+    height: int,
+) -> None:
+    """Note a packet that the own chain received."""
+    await connection.execute(
+        """
+        INSERT INTO packets_received (source, port, sequence, transaction_id, height)
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+        """,
+        source,
+        port,
+        sequence,
+        transaction_id,
+        height,
+    )
+
+
+async def list_open(
+    connection: Connection, source: str, destination: str, state: PacketState, limit: int
+) -> list[SentPacket]:
+    """The packets to a destination that are in `state`, in order; nothing behind a parked one."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM packets_sent
+        WHERE destination = $1 AND state = $2
+          AND sequence < coalesce((SELECT min(sequence) FROM packets_sent
+                                   WHERE destination = $1 AND parked_cause IS NOT NULL),
+                                  9223372036854775807)
+        ORDER BY port, sequence LIMIT $3
+        """,  # noqa: S608 - constant columns
+        destination,
+        int(state),
+        limit,
+    )
+    return [_sent(row, source) for row in rows]
+
+
+async def mark_received(
+    connection: Connection, packet: Packet, remote_transaction_id: bytes
+) -> None:
+    """Note that the destination says it recorded the packet; its proof comes with the receipt."""
+    await connection.execute(
+        """
+        UPDATE packets_sent SET state = $4, remote_transaction_id = $5
+        WHERE destination = $1 AND port = $2 AND sequence = $3 AND state < $4
+        """,
+        packet.destination,
+        packet.port,
+        packet.sequence,
+        int(PacketState.RECEIVED),
+        remote_transaction_id,
+    )
+
+
+async def set_anchor(
+    connection: Connection, packet: Packet, remote_transaction_id: bytes, anchor: bytes
+) -> None:
+    """Keep what proves the destination's record of the packet for ever."""
+    await connection.execute(
+        """
+        UPDATE packets_sent SET remote_transaction_id = $4, anchor = $5
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        packet.destination,
+        packet.port,
+        packet.sequence,
+        remote_transaction_id,
+        anchor,
+    )
+
+
+async def mark_acknowledged(
+    connection: Connection, destination: str, port: str, sequence: int, transaction_id: bytes
+) -> None:
+    """Note that the acknowledgement is on the own chain."""
+    await connection.execute(
+        """
+        UPDATE packets_sent SET state = $4, acknowledgement_transaction_id = $5
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        destination,
+        port,
+        sequence,
+        int(PacketState.ACKNOWLEDGED),
+        transaction_id,
+    )
+
+
+async def park(connection: Connection, packet: Packet, cause: str) -> None:
+    """Set a packet aside that cannot be delivered; the link stops before it and says so."""
+    await connection.execute(
+        """
+        UPDATE packets_sent SET parked_cause = $4
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        packet.destination,
+        packet.port,
+        packet.sequence,
+        cause,
+    )
+
+
+async def find_sent(
+    connection: Connection, source: str, transaction_id: bytes
+) -> SentPacket | None:
+    """The packet that a transaction of the own chain sent."""
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM packets_sent WHERE transaction_id = $1",  # noqa: S608
+        transaction_id,
+    )
+    return None if row is None else _sent(row, source)
+
+
+async def find_received(
+    connection: Connection, source: str, port: str, sequence: int
+) -> bytes | None:
+    """The transaction of the own chain that recorded a packet."""
+    found: bytes | None = await connection.fetchval(
+        """
+        SELECT transaction_id FROM packets_received
+        WHERE source = $1 AND port = $2 AND sequence = $3
+        """,
+        source,
+        port,
+        sequence,
+    )
+    return found
+
+
+async def count_link(connection: Connection, remote: str) -> LinkCounts:
+    """How the link with another chain stands."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS sent,
+               count(*) FILTER (WHERE state = 3) AS acknowledged,
+               count(*) FILTER (WHERE parked_cause IS NOT NULL) AS parked,
+               (SELECT count(*) FROM packets_received WHERE source = $1) AS received
+        FROM packets_sent WHERE destination = $1
+        """,
+        remote,
+    )
+    assert row is not None
+    return LinkCounts(row["sent"], row["acknowledged"], row["received"], row["parked"])
+
+
+async def insert_trace(connection: Connection, transaction_id: bytes, traceparent: str) -> None:
+    """Remember which trace an operation belongs to."""
+    await connection.execute(
+        """
+        INSERT INTO operation_traces (transaction_id, traceparent) VALUES ($1, $2)
+        ON CONFLICT DO NOTHING
+        """,
+        transaction_id,
+        traceparent,
+    )
+
+
+async def find_trace(connection: Connection, transaction_id: bytes) -> str:
+    """The trace of an operation, empty when it is not known."""
+    found = await connection.fetchval(
+        "SELECT traceparent FROM operation_traces WHERE transaction_id = $1", transaction_id
+    )
+    return found or ""
+
+
+def _sent(row: asyncpg.Record, source: str) -> SentPacket:
+    return SentPacket(
+        packet=Packet(source, row["destination"], row["port"], row["sequence"], row["payload"]),
+        transaction_id=row["transaction_id"],
+        height=row["height"],
+        state=PacketState(row["state"]),
+        remote_transaction_id=row["remote_transaction_id"] or b"",
+        anchor=row["anchor"] or b"",
+        acknowledgement_transaction_id=row["acknowledgement_transaction_id"] or b"",
+    )

@@ -1,0 +1,10 @@
+"""`python -m services.reporting serve --config FILE`."""
+
+from __future__ import annotations
+
+from services.chassis.runtime import service_cli
+from services.reporting.app import SERVICE, serve
+from services.reporting.settings import Settings
+
+if __name__ == "__main__":
+    service_cli(Settings, SERVICE, serve)()

@@ -1,0 +1,1 @@
+"""Pure: what a data object says of itself."""

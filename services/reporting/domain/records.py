@@ -1,0 +1,70 @@
+"""A data object with its provenance (G2-19-3, G2-19-4), from what a chain's receipts say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guqiao_sdk.proof.data_object import data_object_digest
+from guqiao_sdk.proof.json_values import canonical_json
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Where this service's chain recorded the object."""
+
+    chain: str
+    height: int
+    transaction_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DataObject:
+    """One version of an object. `object` is canonical JSON; digests and ids are 32 bytes."""
+
+    object_id: str
+    version: int
+    content_type: str
+    object: bytes
+    digest: bytes
+    source_chain: str
+    source_height: int
+    source_transaction_id: bytes
+    packet_sequence: int
+    recorded: Recording
+    anchored: bool
+
+
+def sent_object(body: Mapping[str, Any], recorded: Recording) -> DataObject:
+    """The object of a `packet.sent` event: recorded where the business happened."""
+    return _object(body["payload"], body["sequence"], recorded, recorded, anchored=False)
+
+
+def received_object(event: Mapping[str, Any], payload: Any, recorded: Recording) -> DataObject:
+    """The object of an `object.recorded` event of the regulatory chain; `payload` is the object."""
+    source = Recording(
+        event["source"], event["source_height"], bytes.fromhex(event["transaction_id"])
+    )
+    found = _object(payload, event["sequence"], source, recorded, anchored=True)
+    assert found.digest.hex() == event["digest"], "the payload is another object than was recorded"
+    return found
+
+
+def _object(
+    value: Any, sequence: int, source: Recording, recorded: Recording, *, anchored: bool
+) -> DataObject:
+    content = value["header"]["content"]
+    return DataObject(
+        object_id=content["object_id"],
+        version=content["version"],
+        content_type=content["type"],
+        object=canonical_json(value),
+        digest=data_object_digest(value),
+        source_chain=source.chain,
+        source_height=source.height,
+        source_transaction_id=source.transaction_id,
+        packet_sequence=sequence,
+        recorded=recorded,
+        anchored=anchored,
+    )

@@ -1,0 +1,183 @@
+"""The admin port answers four paths, says why it is not ready, and outlives whatever is thrown at
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.chassis import admin as admin_module
+from services.chassis.admin import AdminServer, Probes
+from services.chassis.telemetry import Metrics
+
+
+async def well() -> str | None:
+    return None
+
+
+async def away() -> str | None:
+    return "no answer from PostgreSQL"
+
+
+async def broken() -> str | None:
+    raise RuntimeError("password=hunter2")
+
+
+async def stuck() -> str | None:
+    await asyncio.Event().wait()
+    return None
+
+
+@asynccontextmanager
+async def opened(**ready: Any) -> AsyncIterator[AdminServer]:
+    metrics = Metrics()
+    metrics.counter("guqiao_trials_total", "Trials").inc()
+    probes = Probes(live={"loop": well}, started={"migrations": well}, ready=ready)
+    async with AdminServer(host="127.0.0.1", port=0, probes=probes, metrics=metrics) as server:
+        yield server
+
+
+async def exchange(server: AdminServer, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(request)
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return int(status.split(" ")[1]), headers, body
+
+
+async def get(server: AdminServer, path: str, method: str = "GET") -> tuple[int, bytes]:
+    status, headers, body = await exchange(
+        server, f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    )
+    assert headers["Connection"] == "close"
+    if method != "HEAD":
+        assert int(headers["Content-Length"]) == len(body)
+    return status, body
+
+
+@pytest.mark.parametrize("path", ["/livez", "/startupz", "/readyz", "/readyz?verbose"])
+async def test_all_well_is_200(path: str) -> None:
+    async with opened(postgres=well) as server:
+        status, body = await get(server, path)
+        assert status == 200
+        assert json.loads(body)["status"] == "ok"
+
+
+@pytest.mark.req("G2-13-2")
+async def test_readiness_names_every_check_that_fails_and_why() -> None:
+    async with opened(bus=away, postgres=well, chain=away) as server:
+        status, body = await get(server, "/readyz")
+        assert status == 503
+        answer = json.loads(body)
+        assert answer["failures"] == {
+            "bus": "no answer from PostgreSQL",
+            "chain": "no answer from PostgreSQL",
+        }
+        assert answer["checks"] == ["bus", "chain", "postgres"]
+        assert (await get(server, "/livez"))[0] == 200
+
+
+async def test_a_check_that_raises_fails_without_its_text() -> None:
+    async with opened(bus=broken) as server:
+        status, body = await get(server, "/readyz")
+        assert status == 503
+        assert b"hunter2" not in body
+        assert b"RuntimeError" in body
+
+
+async def test_a_check_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_module, "CHECK_SECONDS_MAX", 0.01)
+    async with opened(bus=stuck) as server:
+        status, body = await get(server, "/readyz")
+        assert status == 503
+        assert "no answer" in json.loads(body)["failures"]["bus"]
+
+
+async def test_metrics_are_in_the_prometheus_format() -> None:
+    async with opened() as server:
+        status, body = await get(server, "/metrics")
+        assert status == 200
+        assert b"guqiao_trials_total 1.0" in body
+
+
+async def test_head_answers_without_a_body() -> None:
+    async with opened() as server:
+        assert await get(server, "/livez", "HEAD") == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/livez/", "/metrics/x", "/../etc/passwd", "/debug"])
+async def test_nothing_else_is_there(path: str) -> None:
+    async with opened() as server:
+        assert (await get(server, path))[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "OPTIONS"])
+async def test_no_other_method_is_allowed(method: str) -> None:
+    async with opened() as server:
+        assert (await get(server, "/livez", method))[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "expected"),
+    [
+        (b"GET /livez\r\n\r\n", 400),
+        (b"GET /livez HTTP/2\r\n\r\n", 400),
+        (b"GET  /livez HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_what_is_no_proper_request_is_refused(request_bytes: bytes, expected: int) -> None:
+    async with opened() as server:
+        assert (await exchange(server, request_bytes))[0] == expected
+        assert (await get(server, "/livez"))[0] == 200
+
+
+async def test_a_slow_sender_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_module, "REQUEST_SECONDS_MAX", 0.05)
+    async with opened() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /livez HT")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
+async def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_module, "CONNECTIONS_MAX", 1)
+    async with opened(bus=stuck) as server:
+        _, first = await asyncio.open_connection("127.0.0.1", server.port)
+        first.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+        await first.drain()
+        async with asyncio.timeout(10):
+            while server._connections == 0:  # noqa: ASYNC110 - nothing signals it
+                await asyncio.sleep(0)
+        reader, second = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        first.close()
+        second.close()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=300))
+def test_any_bytes_get_an_answer_and_the_server_lives_on(request_bytes: bytes) -> None:
+    async def run() -> None:
+        async with opened() as server:
+            assert (await exchange(server, request_bytes + b"\r\n\r\n"))[0] in (200, 400, 404, 405)
+            assert (await get(server, "/livez"))[0] == 200
+
+    asyncio.run(run())

@@ -1,0 +1,89 @@
+"""Nonces in a real PostgreSQL: accepted once by all instances together, pruned when the window
+refuses them anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import grpc.aio
+import pytest
+
+from services.chassis.errors import UnavailableError
+from services.chassis.grpc_server.nonces_postgres import MIGRATIONS, PostgresNonceStore
+from services.chassis.postgres.migrations import migrate
+from services.chassis.postgres.pool import Pool
+from tests.integration.chassis.kit import code_of, path, send, serving, signed
+from tests.plugins.postgres import NewDatabase
+
+DID = "did:rem:shandong:SD000001"
+
+
+@pytest.fixture
+async def url(new_database: NewDatabase) -> str:
+    settings = await new_database()
+    address = settings.url.get_secret_value()
+    connection = await asyncpg.connect(address)
+    try:
+        await migrate(connection, "grpc_server", MIGRATIONS)
+    finally:
+        await connection.close()
+    return address
+
+
+@pytest.fixture
+async def pool(url: str) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(url, min_size=2, max_size=4) as opened:
+        yield opened
+
+
+async def test_a_nonce_is_new_once(pool: Pool) -> None:
+    store = PostgresNonceStore(pool)
+    assert await store.remember(DID, "aa", 1_000)
+    assert not await store.remember(DID, "aa", 2_000)
+    assert await store.remember(DID, "bb", 1_000)
+    assert await store.remember("did:rem:shandong:SD000002", "aa", 1_000)
+
+
+async def test_of_many_who_send_one_nonce_at_once_exactly_one_is_first(url: str) -> None:
+    async with asyncpg.create_pool(url) as first, asyncpg.create_pool(url) as second:
+        stores = [PostgresNonceStore(first), PostgresNonceStore(second)]
+        answers = await asyncio.gather(
+            *(stores[number % 2].remember(DID, "cc", 1_000) for number in range(20))
+        )
+        assert sorted(answers) == [False] * 19 + [True]
+
+
+@pytest.mark.req("G2-16-1")
+async def test_a_replay_to_another_instance_is_refused(url: str) -> None:
+    async with (
+        asyncpg.create_pool(url) as first,
+        asyncpg.create_pool(url) as second,
+        serving(nonces=PostgresNonceStore(first)) as one,
+        serving(nonces=PostgresNonceStore(second), world_keys=(one.provider, one.private)) as two,
+    ):
+        method = path("Echo")
+        metadata = signed(one, method, b"body")
+        assert (await send(one.target, method, b"body", metadata)).endswith(b"body")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await send(two.target, method, b"body", metadata)
+        assert code_of(caught.value) == "REQUEST_REPLAYED"
+
+
+async def test_pruning_forgets_what_expired_and_nothing_else(pool: Pool) -> None:
+    store = PostgresNonceStore(pool)
+    await store.remember(DID, "old", 999)
+    await store.remember(DID, "edge", 1_000)
+    assert await store.prune(now_ms=1_000) == 1
+    assert await store.remember(DID, "old", 2_000)
+    assert not await store.remember(DID, "edge", 2_000)
+
+
+async def test_without_the_database_a_request_is_refused_not_accepted(url: str) -> None:
+    pool = await asyncpg.create_pool(url, min_size=1)
+    await pool.close()
+    with pytest.raises(UnavailableError) as caught:
+        await PostgresNonceStore(pool).remember(DID, "dd", 1_000)
+    assert caught.value.code == "DATABASE_UNAVAILABLE"

@@ -1,0 +1,33 @@
+"""The bus contract over a real Apache Kafka."""
+
+import pytest
+
+from tests.integration.bus.contract import (
+    EffectContract,
+    OrderContract,
+    OutageContract,
+    PoisonContract,
+    TopicContract,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+class TestOrder(OrderContract):
+    """Order and groups."""
+
+
+class TestTopics(TopicContract):
+    """Topics."""
+
+
+class TestEffects(EffectContract):
+    """Exactly one effect."""
+
+
+class TestPoison(PoisonContract):
+    """Poison."""
+
+
+class TestOutage(OutageContract):
+    """Outages."""

@@ -1,0 +1,1 @@
+"""Whole clusters in one thread: real replicas, a hostile network, one seed."""

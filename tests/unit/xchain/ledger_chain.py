@@ -1,0 +1,317 @@
+"""A chain for tests: the real ledger and contracts, executed block by block without consensus.
+
+Every block is certified by a keyed replica set and its state is provable, so that two of these
+chains can be relayed to each other by the test as a relayer would.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.bundle import MerklePath
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.json_values import Json, canonical_json, parse_json_strict
+from guqiao_sdk.proof.light_client import SetChange
+from guqiao_sdk.proof.packet import Packet, commitment_key
+from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.state_proof import StateProof
+from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
+from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.host import Host, Method
+from services.consensus.domain.contracts.identity import IdentityContract
+from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
+from services.consensus.domain.contracts.light_client import LightClientContract
+from services.consensus.domain.contracts.objects import ObjectsContract
+from services.consensus.domain.contracts.objects_form import PROTOCOL
+from services.consensus.domain.contracts.packets import PacketsContract
+from services.consensus.domain.contracts.services import ServicesContract
+from services.consensus.domain.ledger.admission import read_transaction
+from services.consensus.domain.ledger.execution import execute_block
+from services.consensus.domain.ledger.genesis import (
+    ContractActivation,
+    Genesis,
+    ProtocolParameters,
+    RemoteChain,
+    genesis_header,
+    genesis_state,
+)
+from services.consensus.domain.ledger.state_tree import apply, changes_of, prove
+from tests.unit.proof.proof_keys import START_MS, Keys, Replicas
+
+CONTRACTS = ("identity", "light_client", "objects", "packets", "reports", "services")
+PARAMETERS = ProtocolParameters(100, 100, 1 << 20, 1_000, 1_000, 8_000, 60_000, 100)
+ROLES = frozenset({"relayer", "reporter", "service_publisher"})
+
+
+def data_object(object_id: str, *, version: int = 0, operation: str = "create") -> dict[str, Json]:
+    """A small well-formed data object."""
+    body: dict[str, Json] = {} if operation == "delete" else {"subject": {"name": "企业甲", "n": 1}}
+    return {
+        "header": {
+            "model": {"protocol": PROTOCOL, "version": "guqiao-1"},
+            "content": {
+                "type": "subject",
+                "object_id": object_id,
+                "version": version,
+                "operation": operation,
+                "timestamp": 1_756_000_000,
+            },
+            "remark": "",
+            "seal": [],
+            "metadata": {},
+        },
+        "body": body,
+    }
+
+
+def report(host: Host, body: Mapping[str, Json]) -> None:
+    """Send `count` data objects of this transaction; `broken` ones have another chain's id."""
+    parameters = host.get("parameters")
+    assert isinstance(parameters, dict)
+    count = body["count"]
+    assert isinstance(count, int)
+    for index in range(count):
+        chain = "beijing" if body["broken"] else parameters["chain_id"]
+        name = f"{chain}:subject{'' if index == 0 else index}:{host.transaction_id()}"
+        host.send_packet("data_object", data_object(name))
+
+
+@dataclass(frozen=True)
+class ReportsContract:
+    """What a market's register does, as far as packets see it."""
+
+    name: str = "reports"
+    version: int = 1
+
+    def methods(self) -> Mapping[str, Method]:
+        return {"report": report}
+
+
+@dataclass
+class MemoryState:
+    """A committed state in a dictionary."""
+
+    values: dict[bytes, bytes]
+    ids: set[bytes] = field(default_factory=set)
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.values.get(key)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted(item for item in self.values.items() if item[0].startswith(prefix)))
+
+    def executed(self, transaction_id: bytes) -> bool:
+        return transaction_id in self.ids
+
+
+@dataclass
+class Block:
+    """One executed and certified block."""
+
+    header: BlockHeader
+    certificate: FinalityCertificate
+    transactions: tuple[bytes, ...]
+    receipts: tuple[Receipt, ...]
+
+    def transaction_path(self, index: int) -> MerklePath:
+        return MerklePath.of(self.transactions, index)
+
+    def receipt_path(self, index: int) -> MerklePath:
+        return MerklePath.of([receipt.encode() for receipt in self.receipts], index)
+
+
+class LedgerChain:
+    """One chain with one identity that holds every role."""
+
+    def __init__(
+        self, chain_id: str, keys: Keys, *, destination: str | None, remotes: Mapping[str, bytes]
+    ) -> None:
+        self.keys = keys
+        self.replicas = Replicas(keys, chain_id)
+        self.did = f"did:rem:{chain_id}:91370000MA0000000X"
+        record = IdentityRecord(
+            self.did,
+            self.did,
+            ROLES,
+            True,
+            {"key-1": KeyRecord(keys.public_key(self.did), 0, 1 << 52, False)},
+        )
+        self.genesis = Genesis(
+            replica_set=self.replicas.set,
+            parameters=PARAMETERS,
+            genesis_time_ms=START_MS,
+            historic_import=False,
+            destination=destination,
+            contracts=tuple(ContractActivation(name, 1, 1) for name in CONTRACTS),
+            identities=(record,),
+            remote_chains=tuple(
+                RemoteChain(remote, genesis_hash, Replicas(keys, remote).set)
+                for remote, genesis_hash in remotes.items()
+            ),
+        )
+        self.state = MemoryState(dict(genesis_state(self.genesis)))
+        self.pages: dict[bytes, bytes] = {}
+        update = apply(self.pages.__getitem__, None, changes_of(self.state.values), 0)
+        self.pages.update(update.pages)
+        self.versions: dict[int, int | None] = {0: update.version}
+        self.header = genesis_header(self.genesis)
+        self.blocks: dict[int, Block] = {}
+        self.set_changes: list[SetChange] = []
+        self.requests = 0
+        self._catalogue = Catalogue(
+            [
+                IdentityContract(),
+                LightClientContract(),
+                ObjectsContract(),
+                PacketsContract(),
+                ReportsContract(),
+                ServicesContract(),
+            ]
+        )
+
+    def transaction(self, contract: str, method: str, body: Mapping[str, Json]) -> bytes:
+        """Sign one transaction."""
+        self.requests += 1
+        payload = Payload(
+            chain=self.header.chain_id,
+            maker=(self.did, "key-1"),
+            checker=None,
+            organisation=self.did,
+            request_id=str(uuid.UUID(int=self.requests)),
+            expires_height=self.header.height + 500,
+            expires_time_ms=self.header.block_time_ms + 500_000,
+            after=None,
+            contract=contract,
+            method=method,
+            business_time=None,
+            body=body,
+        ).to_bytes()
+        signature = self.keys.sign(self.did, transaction_sign_bytes(payload))
+        return SignedTransaction(payload, ((self.keys.public_key(self.did), signature),)).encode()
+
+    def execute(self, *transactions: bytes, next_replicas: Replicas | None = None) -> Block:
+        """Make the next block; with `next_replicas` it is the last of its epoch."""
+        batch = Batch(self.header.block_time_ms + 1_000, transactions)
+        result = execute_block(
+            self.state,
+            genesis=self.genesis,
+            catalogue=self._catalogue,
+            parent=self.header,
+            batch=batch,
+            transactions=[read_transaction(encoded) for encoded in transactions],
+            verify=self.keys.verify,
+        )
+        update = apply(
+            self.pages.__getitem__,
+            self.versions[self.header.height],
+            changes_of(result.write_set),
+            result.height,
+        )
+        self.pages.update(update.pages)
+        self.versions[result.height] = update.version
+        for key, value in result.write_set.items():
+            if value is None:
+                self.state.values.pop(key, None)
+            else:
+                self.state.values[key] = value
+        self.state.ids |= {receipt.transaction_id for receipt in result.receipts}
+        self.header = replace(
+            result.header(update.root),
+            epoch=self.replicas.epoch,
+            next_set_hash=(next_replicas or self.replicas).set.hash(),
+        )
+        certificate = self.replicas.certify(self.header)
+        block = Block(self.header, certificate, transactions, result.receipts)
+        self.blocks[result.height] = block
+        if next_replicas is not None:
+            self.set_changes.append(SetChange(self.header, certificate, next_replicas.set))
+            self.replicas = next_replicas
+        return block
+
+    def call(self, contract: str, method: str, body: Mapping[str, Json]) -> Receipt:
+        """Execute one transaction in a block of its own and return its receipt."""
+        return self.execute(self.transaction(contract, method, body)).receipts[0]
+
+    def prove(self, key: str) -> StateProof:
+        """Prove `key` at the latest height."""
+        version = self.versions[self.header.height]
+        return prove(self.pages.__getitem__, version, key.encode())
+
+    def value(self, key: str) -> Json | None:
+        """Read a whole state key."""
+        stored = self.state.get(key.encode())
+        return None if stored is None else parse_json_strict(stored, depth_max=64, size_max=1 << 24)
+
+
+def events(receipt: Receipt, topic: str) -> list[dict[str, Json]]:
+    """The bodies of a receipt's events of one topic."""
+    bodies: list[dict[str, Json]] = []
+    for event in receipt.events:
+        if event.topic == topic:
+            body = parse_json_strict(event.body, depth_max=64, size_max=1 << 24)
+            assert isinstance(body, dict)
+            bodies.append(body)
+    return bodies
+
+
+def sent_packets(receipt: Receipt) -> list[Packet]:
+    """The packets that a transaction sent, as a relayer reads them from its receipt."""
+    packets: list[Packet] = []
+    for body in events(receipt, "packet.sent"):
+        source, destination, port = body["source"], body["destination"], body["port"]
+        sequence = body["sequence"]
+        assert isinstance(source, str)
+        assert isinstance(destination, str)
+        assert isinstance(port, str)
+        assert isinstance(sequence, int)
+        payload = canonical_json(body["payload"])
+        packets.append(Packet(source, destination, port, sequence, payload))
+    return packets
+
+
+def update_body(remote: LedgerChain, *, set_changes: tuple[SetChange, ...] = ()) -> dict[str, Json]:
+    """`light_client.update` with the latest block of `remote`."""
+    block = remote.blocks[remote.header.height]
+    return {
+        "chain": remote.header.chain_id,
+        "header": block.header.encode().hex(),
+        "certificate": block.certificate.encode().hex(),
+        "set_changes": [
+            {
+                "header": change.header.encode().hex(),
+                "certificate": change.certificate.encode().hex(),
+                "replica_set": change.replica_set.encode().hex(),
+            }
+            for change in set_changes
+        ],
+    }
+
+
+def receive_body(remote: LedgerChain, packets: list[Packet]) -> dict[str, Json]:
+    """`packets.receive` with proofs at the latest height of `remote`."""
+    entries: list[Json] = []
+    for packet in packets:
+        key = commitment_key(packet.destination, packet.port, packet.sequence)
+        entries.append(
+            {
+                "destination": packet.destination,
+                "port": packet.port,
+                "sequence": packet.sequence,
+                "payload": packet.payload.decode(),
+                "proof": remote.prove(key).encode().hex(),
+            }
+        )
+    return {"source": remote.header.chain_id, "height": remote.header.height, "packets": entries}
+
+
+def make_pair(keys: Keys) -> tuple[LedgerChain, LedgerChain]:
+    """A market chain and the regulatory chain, each with the other's light client."""
+    hashes = {name: Replicas(keys, name).set.hash() for name in ("shandong", "csrc")}
+    shandong = LedgerChain("shandong", keys, destination="csrc", remotes={"csrc": hashes["csrc"]})
+    csrc = LedgerChain(
+        "csrc", keys, destination="shandong", remotes={"shandong": hashes["shandong"]}
+    )
+    return shandong, csrc
