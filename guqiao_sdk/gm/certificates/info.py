@@ -55,14 +55,16 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         raise malformed(f"it has more than {PEM_SIZE_MAX} bytes", f"超过 {PEM_SIZE_MAX} 字节")
     try:
         return x509.load_pem_x509_certificate(pem)
-    except (ValueError, x509.InvalidVersion):
+    except x509.InvalidVersion:
+        raise malformed("it is not X.509 version 3", "不是 X.509 第 3 版") from None
+    except ValueError:
         raise malformed("it is not PEM X.509", "不是 PEM X.509 格式") from None
 
 
 def describe(certificate: x509.Certificate) -> CertificateInfo:
     """Read an already parsed certificate, or raise `CertificateMalformedError`."""
     der = certificate.public_bytes(Encoding.DER)
-    if not _is_version_3(certificate):
+    if certificate.version is not x509.Version.v3:
         raise malformed("it is not X.509 version 3", "不是 X.509 第 3 版")
     try:
         signature_oid = certificate.signature_algorithm_oid.dotted_string
@@ -96,13 +98,6 @@ def describe(certificate: x509.Certificate) -> CertificateInfo:
 def malformed(en: str, zh: str) -> CertificateMalformedError:
     """Build the error, with the same opening everywhere."""
     return CertificateMalformedError(f"certificate refused: {en}", f"拒绝证书:{zh}")
-
-
-def _is_version_3(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.version is x509.Version.v3
-    except x509.InvalidVersion:
-        return False
 
 
 def _identity(certificate: x509.Certificate) -> str | None:
