@@ -72,6 +72,9 @@ class Guard:
         except ServiceError as error:
             await self._record_refusal(call, message, error.code)
             raise
+        except Exception:
+            await self._record_refusal(call, message, "INTERNAL")
+            raise
         try:
             await self.audit.record(self._record(call, message, Decision.ALLOWED, ""))
         except Exception as error:
