@@ -379,38 +379,6 @@ async def test_an_unavailable_key_directory_is_an_error_that_may_be_retried() ->
         assert code_of(error) == "DATABASE_UNAVAILABLE"
 
 
-class Peers:
-    """What the tunnel knows: every connection comes from this organisation, or none is known."""
-
-    def __init__(self, organisation: str | None) -> None:
-        self.organisation = organisation
-        self.asked: list[int] = []
-
-    async def organisation_of(self, source_port: int) -> str | None:
-        self.asked.append(source_port)
-        return self.organisation
-
-
-@pytest.mark.req("G2-16-1")
-async def test_a_connection_that_the_tunnel_does_not_know_is_refused() -> None:
-    async with serving(peers=Peers(None)) as world:
-        assert code_of(await refused(world, ECHO)) == "PEER_UNKNOWN"
-
-
-@pytest.mark.req("G2-16-1")
-async def test_an_identity_of_another_organisation_than_the_certificates_is_refused() -> None:
-    async with serving(peers=Peers("91110000MA9900002X")) as world:
-        assert code_of(await refused(world, ECHO)) == "ORGANISATION_MISMATCH"
-
-
-async def test_an_identity_of_the_certificates_organisation_is_let_in_by_its_source_port() -> None:
-    peers = Peers(ORGANISATION)
-    async with serving(peers=peers) as world:
-        assert (await call(world, ECHO)).endswith(b"body")
-        assert peers.asked[0] > 0
-        assert str(peers.asked[0]) != world.target.rpartition(":")[2]
-
-
 @pytest.mark.parametrize("development", [True, False])
 async def test_reflection_and_unsigned_health_exist_in_development_only(development: bool) -> None:
     reflect = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
