@@ -1,5 +1,4 @@
-"""Every RPC of the protos has its policy row in the service that serves it, with roles that exist.
-"""
+"""Every RPC of the protos has its policy row in the service that serves it, with known roles."""
 
 from __future__ import annotations
 
