@@ -1,7 +1,8 @@
-"""What a gateway does for the other end and for its own staff. It proves everything and is trusted with nothing.
+"""What a gateway does for the other end and for its own staff. It proves everything and is trusted
+with nothing.
 
-The receiving chain's light client and packet contract judge what comes; this service only carries it to them, and proves
-what they did with it.
+The receiving chain's light client and packet contract judge what comes; this service only carries
+it to them, and proves what they did with it.
 """
 
 from __future__ import annotations
@@ -97,7 +98,10 @@ async def submit_relay(
     body: dict[str, Json],
     after: bytes | None,
 ) -> TransactionResult:
-    """Submit a relay transaction under a request id that follows from its content; raise on refusal."""
+    """Submit a relay transaction under a request id that follows from its content;
+
+    raise on refusal.
+    """
     transaction = await client.build(
         contract,
         method,

@@ -1,7 +1,8 @@
-"""The sending end: carries the own chain's packets to the other gateway, and their acknowledgements back.
+"""The sending end: carries the own chain's packets to the other gateway, and their acknowledgements
+back.
 
-Every step is idempotent and its progress is on the chains, so the relay may die anywhere and begin again: a packet
-delivered twice has one receipt, an acknowledgement submitted twice one effect.
+Every step is idempotent and its progress is on the chains, so the relay may die anywhere and begin
+again: a packet delivered twice has one receipt, an acknowledgement submitted twice one effect.
 """
 
 from __future__ import annotations
