@@ -260,7 +260,7 @@ class NodeApi(NodeServiceServicer):
         with self.ledger.store.state_reader() as state:
             record = Identities(state).find(request.did)
         if record is None:
-            raise NotFoundError("SENDER_UNKNOWN", did=request.did)
+            raise NotFoundError("IDENTITY_UNKNOWN", did=request.did)
         return node.GetIdentityResponse(
             did=record.did,
             organisation=record.organisation,
