@@ -171,7 +171,7 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
 
 
 def _client(host: Host, chain: str) -> dict[str, Json]:
-    """The client's record; the first use takes it from genesis or registration (reliability G39)."""
+    """The client's record; the first use takes it from genesis or registration (G39)."""
     record = host.get(_client_key(chain))
     if isinstance(record, dict):
         return record
