@@ -30,7 +30,13 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import OutcomeUnknownError, UnavailableError, error_from_rpc, guqiao_errors
+from guqiao_sdk.errors import (
+    DeniedError,
+    OutcomeUnknownError,
+    UnavailableError,
+    error_from_rpc,
+    guqiao_errors,
+)
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -112,8 +118,16 @@ class ChainClient:
         await self._endpoints.close()
 
     async def latest(self) -> ChainPosition:
-        """The latest certified height that the replica asked knows of, verified."""
-        header, _ = await self.get_header()
+        """The latest certified height that the replica asked knows of, verified.
+
+        Block 0 has no certificate: before the first block, the answer is checked only to be of the
+        chain and the replica set that this client trusts.
+        """
+        response = await self._consensus_state(0)
+        if response.certified_header.certificate:
+            header, _ = self._verified_header(response, 0)
+        else:
+            header = self._genesis_header(response)
         position = ChainPosition(self.chain_id, header.height, header.hash(), header.block_time_ms)
         self._position = (asyncio.get_running_loop().time(), position)
         return position
@@ -210,22 +224,12 @@ class ChainClient:
         )
         async for submission in submitter.run(transactions):
             if submission.result is not None:
-                await self._check_result(submission.transaction.id(), submission.result)
+                await self._check_result_in_block(submission.transaction.id(), submission.result)
             yield submission
 
     async def get_header(self, height: int = 0) -> tuple[BlockHeader, FinalityCertificate]:
         """The certified header of a height (0: the latest certified one), verified."""
-        request = node.GetConsensusStateRequest(height=height)
-
-        async def attempt(stub: Stub, seconds: float) -> node.GetConsensusStateResponse:
-            return await stub.GetConsensusState(request, timeout=seconds)
-
-        response = await self._endpoints.call(attempt, CALL_SECONDS)
-        header, certificate = verify_header(
-            response.certified_header, self.trust.replica_set, self.provider.verify
-        )
-        _check_height("consensus state", header, height)
-        return header, certificate
+        return self._verified_header(await self._consensus_state(height), height)
 
     async def get_block(self, height: int) -> VerifiedBlock:
         """The block of a height, verified whole."""
@@ -349,6 +353,34 @@ class ChainClient:
 
         return await self._endpoints.call(attempt, CALL_SECONDS)
 
+    async def _consensus_state(self, height: int) -> node.GetConsensusStateResponse:
+        request = node.GetConsensusStateRequest(height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetConsensusStateResponse:
+            return await stub.GetConsensusState(request, timeout=seconds)
+
+        return await self._endpoints.call(attempt, CALL_SECONDS)
+
+    def _verified_header(
+        self, response: node.GetConsensusStateResponse, height: int
+    ) -> tuple[BlockHeader, FinalityCertificate]:
+        header, certificate = verify_header(
+            response.certified_header, self.trust.replica_set, self.provider.verify
+        )
+        _check_height("consensus state", header, height)
+        return header, certificate
+
+    def _genesis_header(self, response: node.GetConsensusStateResponse) -> BlockHeader:
+        piece = f"genesis header of {self.chain_id}"
+        try:
+            header = BlockHeader.decode(response.certified_header.header)
+        except MalformedError as error:
+            raise ProofError(piece, str(error)) from error
+        known = (self.chain_id, 0, self.trust.replica_set.hash())
+        if (header.chain_id, header.height, header.next_set_hash) != known:
+            raise ProofError(piece, "it is of another chain or set, or of a later block")
+        return header
+
     async def _watch_one(self, index: int, height: int) -> AsyncIterator[VerifiedBlock]:
         stub = self._endpoints.stub(index)
         async for response in stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)):
@@ -368,12 +400,32 @@ class ChainClient:
         """Raise `ProofError` unless the certified block says what the replica said."""
         if not self._verify_results:
             return
+        piece = f"result of transaction {transaction_id.hex()}"
+        proven = await self.get_transaction(transaction_id)
+        if (proven.header.hash(), proven.result.index) == (result.header_hash, result.index):
+            _check_receipt(piece, transaction_id, result, proven.receipt)
+            return
+        # A repetition after the transaction's own receipt, or an attempt that had no effect.
         block = await self.get_block(result.height)
+        if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
+            raise ProofError(piece, "it names a place that the certified block does not have")
+        _check_receipt(piece, transaction_id, result, block.receipts[result.index])
+
+    async def _check_result_in_block(
+        self, transaction_id: bytes, result: TransactionResult
+    ) -> None:
+        """The same for a stream: one block proves many results."""
+        if not self._verify_results:
+            return
+        try:
+            block = await self.get_block(result.height)
+        except DeniedError:  # Blocks are for restricted readers; one's own transactions are not.
+            await self._check_result(transaction_id, result)
+            return
         piece = f"result of transaction {transaction_id.hex()}"
         if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
             raise ProofError(piece, "it names a place that the certified block does not have")
-        receipt = block.receipts[result.index]
-        _check_receipt(piece, transaction_id, result, receipt)
+        _check_receipt(piece, transaction_id, result, block.receipts[result.index])
 
     def _verify_transaction(self, response: node.GetTransactionResponse) -> ProvenTransaction:
         header, certificate = verify_header(

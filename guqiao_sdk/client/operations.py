@@ -11,13 +11,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from guqiao.registry.v1 import registry_service_pb2 as pb
-from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 from guqiao_sdk.client.transactions import (
     ChainPosition,
     Identity,
@@ -28,6 +27,9 @@ from guqiao_sdk.client.transactions import (
 )
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.json_values import Json
+
+if TYPE_CHECKING:
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 IN_FLIGHT_MAX: Final = 256
 POSITION_REFRESH_EVERY: Final = 100

@@ -125,6 +125,7 @@ def _gateway(network: Network, domain: str) -> dict[str, Any]:
                 "route_port": network.ports[f"{domain}-gateway.route"],
                 "tunnel_address": network.address(f"{other}-gateway.tunnel"),
                 "expected_peer": f"guqiao:service:{other}/gateway",
+                "organisation": account(other, "gateway").organisation.did,
                 "trust_file": str(network.layout.chain_trust(other).absolute()),
             }
         ],

@@ -79,7 +79,7 @@ class GmSettings(Group):
     certificate: Path | None = None
     key: Path | None = None
     ca_certificates: tuple[Path, ...] = ()
-    crl: Path | None = None
+    crls: tuple[Path, ...] = ()
 
 
 class ServiceSettings(BaseSettings):

@@ -203,10 +203,10 @@ def _open_ledger(
 
 def _identity(settings: Settings) -> GmTlsIdentity:
     gm = settings.gm
-    if gm.certificate is None or gm.key is None or gm.crl is None or not gm.ca_certificates:
-        raise SettingsError("[gm] needs certificate, key, ca_certificates and crl")
+    if gm.certificate is None or gm.key is None or not gm.crls or not gm.ca_certificates:
+        raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
     identity = GmTlsIdentity(
-        GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), (gm.crl,))
+        GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls)
     )
     expected = replica_identity(settings.chain_id, settings.replica)
     if identity.name != expected:

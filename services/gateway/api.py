@@ -58,7 +58,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         recording = found.recording.message
         return pb.GetPacketReceiptResponse(
             certified_header=found.state.message.certified_header,
-            receipt=found.state.value,
+            receipt=found.state.value or b"",
             proof=found.state.message.proof,
             transaction_id=recording.result.transaction_id,
             anchor=packet_pb2.Anchor(

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import grpc
@@ -20,7 +20,6 @@ from opentelemetry import trace
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import packet_pb2
-from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.trust import ChainTrust
@@ -44,6 +43,9 @@ from services.gateway.domain.relay import (
     update_body,
 )
 from services.gateway.handlers import submit_relay
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 IDLE_SECONDS: Final = 0.15
 CALL_SECONDS: Final = 60.0

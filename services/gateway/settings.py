@@ -27,6 +27,7 @@ class RemoteSettings(Group):
     route_port: int = Field(ge=0, le=65_535)
     tunnel_address: str
     expected_peer: str
+    organisation: str
 
 
 class Settings(ChainServiceSettings, env_prefix="GUQIAO_GATEWAY_"):

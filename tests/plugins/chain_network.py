@@ -263,7 +263,8 @@ def _genesis(
         ],
         "parameters": dict(parameters),
         "contracts": [
-            {"name": name, "version": version, "from_height": 1} for name, version in contracts
+            {"name": name, "version": version, "from_height": 1, "parameters": {}}
+            for name, version in contracts
         ],
         "identities": [_identity_json(identity, roles, now_ms) for identity, roles in identities],
         "remote_chains": list(remote_chains),

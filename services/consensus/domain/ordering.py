@@ -352,7 +352,11 @@ class Ordering:
         return effects + self._try_prepared(entry)
 
     def _may_prepare(self, entry: Entry, proposal: Proposal) -> bool:
-        """Only a first proposal is held against the clock; repeated ones are bound by digest."""
+        """Only a first proposal is held against the clock; repeated ones are bound by digest.
+
+        A time that merely repeats the predecessor's is never too late: clocks that were once set
+        ahead must not stop the chain until the others have caught up.
+        """
         if entry.prepare is not None or self._signer.is_primary(self.view):
             return False
         if proposal.again:
@@ -361,7 +365,10 @@ class Ordering:
         assert batch is not None, "a first proposal carries its batch"
         if self.clock_ms is None:
             return False
-        return abs(batch.block_time_ms - self.clock_ms) <= self._parameters.block_time_bound_ms
+        bound_ms = self._parameters.block_time_bound_ms
+        predecessor_ms = self.block_time_of(SequenceNumber(entry.sequence - 1)) or 0
+        latest_ms = max(self.clock_ms + bound_ms, predecessor_ms)
+        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms
 
     def _try_prepared(self, entry: Entry) -> list[Effect]:
         proposal = entry.proposal

@@ -26,30 +26,30 @@ class DeliveryMalformedError(InvalidError):
         super().__init__(code, detail=detail)
 
 
-class _Refused(InvalidError):
+class _RefusedError(InvalidError):
     """The chain refused the delivery."""
 
 
-class _OutOfOrder(AbortedError):
+class _OutOfOrderError(AbortedError):
     """Earlier packets must be delivered first."""
 
 
-class _Conflict(ConflictError):
+class _ConflictError(ConflictError):
     """Another packet was recorded under this sequence: an alarm."""
 
 
-class _Frozen(FailedPreconditionError):
+class _FrozenError(FailedPreconditionError):
     """The light client of the source chain is frozen."""
 
 
 def refusal_of_chain(code: str, detail: str) -> ServiceError:
     """The error for a code with which the chain refused a relay transaction."""
     kinds: dict[str, type[ServiceError]] = {
-        "PACKET_OUT_OF_ORDER": _OutOfOrder,
-        "PREDECESSOR_MISSING": _OutOfOrder,
-        "TRANSACTION_EXPIRED": _OutOfOrder,
-        "HEIGHT_UNKNOWN": _OutOfOrder,
-        "PACKET_CONFLICT": _Conflict,
-        "CLIENT_FROZEN": _Frozen,
+        "PACKET_OUT_OF_ORDER": _OutOfOrderError,
+        "PREDECESSOR_MISSING": _OutOfOrderError,
+        "TRANSACTION_EXPIRED": _OutOfOrderError,
+        "HEIGHT_UNKNOWN": _OutOfOrderError,
+        "PACKET_CONFLICT": _ConflictError,
+        "CLIENT_FROZEN": _FrozenError,
     }
-    return kinds.get(code, _Refused)(code, detail=detail)
+    return kinds.get(code, _RefusedError)(code, detail=detail)

@@ -1,0 +1,98 @@
+"""The gateway's composition root: the one place that knows all its parts.
+
+Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, and a second one behind the GM
+tunnel for other gateways, whose signatures must match the certificate of their connection.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from guqiao.gateway.v1.gateway_service_pb2_grpc import (
+    GatewayServiceStub,
+    add_GatewayServiceServicer_to_server,
+)
+from guqiao_sdk.channel import open_channel
+from guqiao_sdk.client.trust_file import load_chain_trust
+from guqiao_sdk.signing import RequestSigner
+from services.chassis.block_feed import follow_blocks, publish_blocks
+from services.chassis.bus.consumer import subscribe
+from services.chassis.bus.port import Topic
+from services.chassis.grpc_tracing import span_interceptors
+from services.chassis.runtime import Runtime, open_runtime
+from services.gateway.api import POLICIES, GatewayServicer
+from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
+from services.gateway.handlers import Handlers
+from services.gateway.links import TunnelPeers, open_identity, open_links
+from services.gateway.relay import Relay
+from services.gateway.settings import RemoteSettings, Settings
+
+SERVICE: Final = "gateway"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+STOP_GRACE_SECONDS: Final = 2.0
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM."""
+    async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
+        relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
+        handlers = Handlers(runtime.pool, runtime.client)
+        servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
+        peers = TunnelPeers(
+            {remote.expected_peer: remote.organisation for remote in settings.remotes}
+        )
+        staff_server = runtime.build_server(POLICIES)
+        peer_server = runtime.build_server(POLICIES, peers)
+        for server in (staff_server, peer_server):
+            add_GatewayServiceServicer_to_server(servicer, server)
+        identity = open_identity(settings.gm)
+        target_port = peer_server.add_insecure_port("127.0.0.1:0")
+        await peer_server.start()
+        tasks = [_follow(runtime), _trace(runtime), identity.watch()]
+        if settings.publisher:
+            tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
+        if settings.role == "market":
+            tasks += [relay.run() for relay in relays.values()]
+        try:
+            async with open_links(identity, settings.tunnel, settings.remotes, peers, target_port):
+                await runtime.run(staff_server, tasks)
+        finally:
+            await peer_server.stop(STOP_GRACE_SECONDS)
+
+
+def _relay(runtime: Runtime, remote: RemoteSettings) -> Relay:
+    own = runtime.identity
+    signer = RequestSigner(
+        own.did, own.key_id, own.private_key, runtime.provider, remote.domain, SERVICE
+    )
+    channel = open_channel(
+        f"127.0.0.1:{remote.route_port}",
+        signer,
+        interceptors=span_interceptors(runtime.telemetry.tracer),
+    )
+    trust = load_chain_trust(remote.trust_file)
+    stub = GatewayServiceStub(channel)
+    return Relay(runtime.pool, runtime.client, trust, stub, runtime.provider.verify)
+
+
+async def _follow(runtime: Runtime) -> None:
+    await follow_blocks(
+        runtime.bus,
+        runtime.pool,
+        group="gateway.packets",
+        trust=runtime.client.trust,
+        verify=runtime.provider.verify,
+        apply=apply_block,
+    )
+
+
+async def _trace(runtime: Runtime) -> None:
+    await runtime.bus.ensure_topics([Topic(OPERATION_TOPIC)])
+    await subscribe(
+        runtime.bus,
+        group="gateway.traces",
+        topics=[OPERATION_TOPIC],
+        pool=runtime.pool,
+        handler=note_trace,
+    )

@@ -1,0 +1,70 @@
+"""The gateway's GM-TLS ends: where other gateways come in, and the routes out to theirs.
+
+Every peer is pinned by the name in its certificate. A request that comes in must be signed by the organisation whose
+certificate opened the connection it came on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
+from services.chassis.gm_tunnel import IdentityMap, TunnelClient, TunnelRoute, TunnelServer
+from services.chassis.settings import GmSettings
+from services.gateway.settings import RemoteSettings, TunnelSettings
+
+
+@dataclass(slots=True)
+class TunnelPeers:
+    """Which organisation stands behind a connection; unknown connections have none."""
+
+    organisations: dict[str, str]
+    identities: IdentityMap | None = None
+
+    async def organisation_of(self, source_port: int) -> str | None:
+        """The organisation whose certificate opened the connection from this loopback port."""
+        if self.identities is None:
+            return None
+        identity = await self.identities.identity_of(source_port)
+        return None if identity is None else self.organisations.get(identity)
+
+
+def open_identity(settings: GmSettings) -> GmTlsIdentity:
+    """The service's GM-TLS identity from its settings."""
+    assert settings.certificate is not None, "settings name the certificate"
+    assert settings.key is not None, "settings name the key"
+    files = GmTlsFiles(settings.certificate, settings.key, settings.ca_certificates, settings.crls)
+    return GmTlsIdentity(files)
+
+
+@asynccontextmanager
+async def open_links(
+    identity: GmTlsIdentity,
+    tunnel: TunnelSettings,
+    remotes: Sequence[RemoteSettings],
+    peers: TunnelPeers,
+    target_port: int,
+) -> AsyncIterator[None]:
+    """Listen for the other gateways, and open the routes to them."""
+    accepted = frozenset(remote.expected_peer for remote in remotes)
+    server = TunnelServer(
+        identity, host=tunnel.host, port=tunnel.port, target_port=target_port, accept=accepted
+    )
+    client = TunnelClient(identity, [_route(remote) for remote in remotes])
+    peers.identities = server.identities
+    await server.start()
+    try:
+        await client.start()
+        try:
+            yield
+        finally:
+            await client.close()
+    finally:
+        await server.close()
+
+
+def _route(remote: RemoteSettings) -> TunnelRoute:
+    host, _, port = remote.tunnel_address.rpartition(":")
+    return TunnelRoute(remote.route_port, host, int(port), remote.expected_peer)
