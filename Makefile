@@ -58,6 +58,9 @@ test: gen/.stamp-types ## Unit, simulation, contract and integration tests; need
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
 
+golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
+	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
+
 lock: ## Resolve the pins again (both lock files)
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 requirements/runtime.in -o requirements.lock
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements.lock requirements/development.in -o requirements-dev.lock
