@@ -46,13 +46,7 @@ def get(data: Path, transaction: str, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
     else:
-        rows = [
-            (
-                name,
-                value if isinstance(value, (str, int)) else json.dumps(value, ensure_ascii=False),
-            )
-            for name, value in summary.items()
-        ]
+        rows = [(name, _cell(value)) for name, value in summary.items()]
         print_table(("FIELD", "VALUE"), rows)
 
 
@@ -147,3 +141,7 @@ def _id(text: str) -> bytes:
             exit_code=EXIT_USAGE,
         )
     return identifier
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
