@@ -61,6 +61,9 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
 
+golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
+	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
+
 lock: ## Resolve the pins again (both lock files)
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 requirements/runtime.in -o requirements.lock
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements.lock requirements/development.in -o requirements-dev.lock

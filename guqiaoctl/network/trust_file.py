@@ -1,4 +1,7 @@
-"""Makes the network's TRUST file: what an auditor needs besides a proof bundle, signed by the regulator."""
+"""Makes the network's TRUST file:
+
+what an auditor needs besides a proof bundle, signed by the regulator.
+"""
 
 from __future__ import annotations
 

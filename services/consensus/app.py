@@ -21,7 +21,7 @@ from guqiao_sdk.gm.certificates import replica_identity
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from services.chassis.admin import AdminServer, Probes
-from services.chassis.errors import FailedPreconditionError
+from services.chassis.errors import NotFoundError
 from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
 from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
@@ -273,7 +273,7 @@ def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
 def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:
     for entry in genesis.contracts:
         if catalogue.find(entry.name, entry.version) is None:
-            raise FailedPreconditionError(
+            raise NotFoundError(
                 "CONTRACT_UNKNOWN", contract=f"{entry.name} version {entry.version}"
             )
 

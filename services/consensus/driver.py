@@ -1,9 +1,9 @@
 """The loop around the core: inbox -> `Replica.step` -> perform the effects, in order.
 
-One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes all
-records with one fsync, and only then sends; execution runs beside it, strictly in order. A failed
-write stops the process; a header that contradicts a certified one halts the replica, which then
-votes no more but can still be read.
+One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes
+all records with one fsync, and only then sends; execution runs beside it, strictly in order. A
+failed write stops the process; a header that contradicts a certified one halts the replica, which
+then votes no more but can still be read.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from services.consensus.domain.messages import (
     CertifiedElsewhere,
     Digest,
     Executed,
+    Hello,
     Message,
     NewView,
     PeerMessage,
@@ -133,7 +134,7 @@ class Driver:
         self._wake = asyncio.Event()
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
-        self._wanted_height = 0
+        self._peer_heights: dict[ReplicaId, int] = {}
         self._propose_at: float | None = None
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
@@ -150,6 +151,11 @@ class Driver:
         self._inbox.append((sender, message))
         self._wake.set()
         return True
+
+    def put_hello(self, sender: ReplicaId, message: Hello) -> None:
+        """Where a peer says it stands: unsigned, so it is only ever a hint."""
+        self._peer_heights[sender] = message.certified
+        self.put(sender, message)
 
     def put_own(self, message: Message) -> None:
         """A local input. Never dropped: their number is bounded by what they answer."""
@@ -195,8 +201,14 @@ class Driver:
 
     @property
     def catching_up(self) -> bool:
-        """Whether the others are known to have certified blocks that are not here."""
-        return self._wanted_height > self._ledger.store.last_certified
+        """Whether f + 1 others, so at least one honest one, are more than a window ahead of us; or
+        so few have said where they stand that it is not known.
+        """
+        heights = sorted(self._peer_heights.values(), reverse=True)
+        faulty_max = self._ledger.genesis.replica_set.faulty_max
+        if len(heights) <= faulty_max:
+            return True
+        return heights[faulty_max] > self._ledger.store.last_certified + self._parameters.window
 
     # --- Tasks -------------------------------------------------------------------------------
 
@@ -360,15 +372,23 @@ class Driver:
                     if holder != self.me:
                         self._links.send(holder, frame)
             case FetchBlocks(first, last, source):
-                self._wanted_height = max(self._wanted_height, last)
                 self._links.send(source, wire.block_request_frame(first, last))
-            case ViewChanged(view, primary):
-                _log.info("view.changed", view=view, primary=primary)
-                self._metrics.view_changes.inc()
-                carried = self._tracker.enter_view(view, self.replica.executed)
-                self.mempool.return_proposed(carried)
-                self.mempool.mark_proposed(carried)
-                self._wake.set()
+            case ViewChanged():
+                self._enter_view(effect)
+            case _:
+                self._report(effect)
+
+    def _enter_view(self, effect: ViewChanged) -> None:
+        """What the new view dropped is offered again, what it carries on is not."""
+        _log.info("view.changed", view=effect.view, primary=effect.primary)
+        self._metrics.view_changes.inc()
+        carried = self._tracker.enter_view(effect.view, self.replica.executed)
+        self.mempool.return_proposed(carried)
+        self.mempool.mark_proposed(carried)
+        self._wake.set()
+
+    def _report(self, effect: Effect) -> None:
+        match effect:
             case Reject(sender, reason):
                 _log.warning("message.rejected", sender=sender, reason=reason)
                 self._metrics.rejects.labels(replica=str(sender)).inc()

@@ -131,7 +131,7 @@ class Ledger:
         return [decode_record(record) for record in self.store.records()]
 
     def disk_is_full(self) -> bool:
-        """Whether less than the reserve is free: the replica stops voting before it cannot write."""
+        """Whether less than the reserve is free: it stops voting before it cannot write."""
         figures = os.statvfs(self._folder)
         return figures.f_bavail * figures.f_frsize < self._reserve_bytes
 
@@ -167,7 +167,8 @@ class Ledger:
             return None
         block = self.store.get_block(height)
         certificate = self.store.get_certificate(height)
-        assert block is not None and certificate is not None, "certified blocks are stored whole"
+        assert block is not None, "a certified block is stored"
+        assert certificate is not None, "and so is its certificate"
         return ledger_pb2.Block(
             certified_header=ledger_pb2.CertifiedHeader(
                 header=block.header.encode(), certificate=certificate.encode()

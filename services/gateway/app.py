@@ -1,7 +1,8 @@
 """The gateway's composition root: the one place that knows all its parts.
 
-Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, and a second one behind the GM
-tunnel for other gateways, whose signatures must match the certificate of their connection.
+Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, and a second
+one behind the GM tunnel for other gateways, whose signatures must match the certificate of their
+connection.
 """
 
 from __future__ import annotations

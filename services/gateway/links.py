@@ -1,7 +1,7 @@
 """The gateway's GM-TLS ends: where other gateways come in, and the routes out to theirs.
 
-Every peer is pinned by the name in its certificate. A request that comes in must be signed by the organisation whose
-certificate opened the connection it came on.
+Every peer is pinned by the name in its certificate. A request that comes in must be signed by the
+organisation whose certificate opened the connection it came on.
 """
 
 from __future__ import annotations

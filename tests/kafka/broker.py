@@ -1,8 +1,9 @@
 """A real Apache Kafka for the tests: a named one, a container's, or one made from its own jars.
 
 Looked for in this order: `GUQIAO_KAFKA_BOOTSTRAP`; a Docker engine, through testcontainers; Maven
-and Java, with the newest release first (`GUQIAO_KAFKA_RELEASE` names another one). Jars are kept in `.kafka/` (git-ignored) and used only if
-every one of them has the SHA-512 that is committed beside this file.
+and Java, with the newest release first (`GUQIAO_KAFKA_RELEASE` names another one). Jars are kept in
+`.kafka/` (git-ignored) and used only if every one has the SHA-512 that is committed beside this
+file.
 """
 
 from __future__ import annotations

@@ -146,14 +146,16 @@ class ChainNetwork:
             replica.config.write_text(_settings(replica, folder, chain_id, addresses))
             replicas.append(replica)
         trust = trust_from_genesis(genesis)
-        return cls(
-            folder, chain_id, provider, genesis, trust, authority, replicas, identities
-        )
+        return cls(folder, chain_id, provider, genesis, trust, authority, replicas, identities)
 
     @property
     def endpoints(self) -> list[str]:
         """The node RPC of all replicas, by number."""
         return [f"127.0.0.1:{replica.grpc_port}" for replica in self.replicas]
+
+    def endpoint(self, number: int) -> str:
+        """The node RPC of one replica, in the form that names it."""
+        return f"{number}@127.0.0.1:{self.replicas[number].grpc_port}"
 
     def start(self, *numbers: int) -> None:
         """Start these replicas, or all."""

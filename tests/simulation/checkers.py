@@ -33,10 +33,11 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    View,
     ViewChange,
 )
 from services.consensus.domain.replica import LATER_MESSAGES_PER_WINDOW, Replica
-from services.consensus.domain.statements import checkpoint_bytes, statement_of
+from services.consensus.domain.statements import statement_of, vote_bytes
 from tests.simulation.disk import Block, Disk
 from tests.simulation.keys import verify
 
@@ -163,7 +164,9 @@ class Checkers:
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signed = checkpoint_bytes(self._set, sequence, certificate.header_hash)
+        signed = vote_bytes(
+            self._set, VoteType.CHECKPOINT, View(0), sequence, certificate.header_hash
+        )
         signers = {
             signer
             for signer, signature in certificate.signatures

@@ -222,6 +222,7 @@ class Ordering:
         self.accepted_through = max(self.accepted_through, self.low)
         if self.executing_through < self.low:
             self.executing_through, self._executing_time_ms = self.low, head.block_time_ms
+            self.progress_ms = self.proposal_ms = self.now_ms  # Others make progress.
         if not self._reproposals:
             return [*self._accept_waiting(), *self.execute_ready()]
         fresh = self._adopt_reproposals()

@@ -17,6 +17,7 @@ from services.consensus.domain.checkpoint import Checkpoints
 from services.consensus.domain.effects import (
     Broadcast,
     Effect,
+    Equivocation,
     Evidence,
     FetchBlocks,
     InvalidBatch,
@@ -55,6 +56,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.ordering import Ordering
 from services.consensus.domain.signer import Sign, Signer
+from services.consensus.domain.statements import statement_of
 from services.consensus.domain.suspicion import Suspicion
 from services.consensus.domain.view_change import (
     ViewChanges,
@@ -419,7 +421,9 @@ class Replica:
         return [Persist(message), Broadcast(message), *self._enter(message)]
 
     def _on_new_view(self, sender: ReplicaId, message: NewView) -> list[Effect]:
-        if message.view < self._view or (message.view == self._view and self._active):
+        if message.view == self._view and self._active:
+            return self._second_new_view(message)
+        if message.view < self._view:
             return []
         fault = new_view_fault(message)
         if fault is not None:
@@ -428,6 +432,17 @@ class Replica:
             signer = self._signer.primary(message.view)
             return [Reject(sender, fault), Evidence(signer, offence), *self._judge()]
         return [Persist(message), *self._enter(message)]
+
+    def _second_new_view(self, message: NewView) -> list[Effect]:
+        if self._new_view is None or message == self._new_view:
+            return []
+        first, second = (statement_of(each, self._set) for each in (self._new_view, message))
+        if first.digest == second.digest:
+            return []
+        return [
+            Reject(first.replica, "two new-views of one view"),
+            Evidence(first.replica, Equivocation(first, second)),
+        ]
 
     def _enter(self, message: NewView) -> list[Effect]:
         self._adopt(message)

@@ -284,6 +284,29 @@ def test_a_failed_fsync_is_final(tmp_path: Path, failing: int) -> None:
     assert calls == failing, "no fsync is tried again"
 
 
+def test_an_index_that_cannot_be_written_is_final_and_the_block_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path)
+    grow(store, 2)
+
+    def full(*_: object) -> None:
+        raise lmdb.MapFullError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module.Index, "put_block", full)
+        with pytest.raises(FatalStorageError, match="writing the index"):
+            commit(store, *payloads_of(3))
+    with pytest.raises(FatalStorageError):
+        commit(store, *payloads_of(3))
+    with pytest.raises(FatalStorageError):
+        store.close()
+    store = open_store(tmp_path)
+    assert store.last_height == 3
+    store.verify_state()
+    store.close()
+
+
 @pytest.mark.req("G2-07-3")
 def test_an_altered_state_is_told_from_the_certified_one(tmp_path: Path) -> None:
     store = open_store(tmp_path)

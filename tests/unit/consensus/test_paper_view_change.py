@@ -237,6 +237,15 @@ def test_v6_a_new_view_that_does_not_follow_is_evidence(
     assert bench.core.view == 2, "it goes on to the next view"
 
 
+def test_v6_two_new_views_of_one_view_are_evidence_and_the_first_stands() -> None:
+    bench = ticking(2)
+    bench.step(opened_view(), 1)
+    changes = tuple(view_change(each, 1) for each in (0, 1, 3))
+    second = signer(1).new_view(View(1), changes, chosen_batches(changes))
+    assert kinds(bench.step(second, 1)) == ["Reject", "Evidence"]
+    assert bench.step(opened_view(), 1) == []
+
+
 @pytest.mark.req("G2-07-1")
 def test_v7_a_backup_prepares_what_is_proposed_again_and_fetches_what_it_lacks() -> None:
     bench = ticking(2)
