@@ -27,13 +27,21 @@ def main() -> int:
     try:
         outcome = asyncio.run(play(folder, began))
     except Exception as error:
-        say(f"the demonstration failed: {error}")
+        for cause in _causes(error):
+            say(f"the demonstration failed: {type(cause).__name__}: {cause}")
         outcome = Outcome(ok=False)
         _keep_logs(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(outcome.to_json()))
     return 0 if outcome.ok else 1
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """What went wrong, out of all groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for inner in error.exceptions for cause in _causes(inner)]
+    return [error]
 
 
 def _keep_logs(folder: Path) -> None:

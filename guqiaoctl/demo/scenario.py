@@ -192,7 +192,9 @@ async def _check_chains(network: Network, provider: GmProvider, outcome: Outcome
 async def _check_bundle(
     network: Network, provider: GmProvider, outcome: Outcome, folder: Path
 ) -> None:
-    transaction_id = await checks.some_transfer(network, provider)
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        transaction_id = await checks.some_transfer(network, provider, client)
     bundle = folder / "transfer.gqb"
     bundle.write_bytes((await fetch_bundle(network, transaction_id)).encode())
     trust = network.layout.trust
