@@ -29,7 +29,7 @@ from guqiaoctl.supervisor.control import ask
 from guqiaoctl.supervisor.environment import child_environment
 from guqiaoctl.supervisor.supervisor import Supervisor
 
-TAMPER_EVERY: Final = 97
+TAMPER_EVERY: Final = 499
 
 
 @dataclass(slots=True)

@@ -53,7 +53,15 @@ def write_settings(network: Network, database_urls: dict[str, str]) -> None:
 
 def _plan(network: Network, name: str, service: str) -> ProcessPlan:
     config = network.layout.process(name).absolute() / "settings.toml"
-    arguments = (sys.executable, "-m", f"services.{service}", "serve", "--config", str(config))
+    arguments = (
+        sys.executable,
+        "-m",
+        f"services.{service}",
+        "serve",
+        "--config",
+        str(config),
+        "--supervised",
+    )
     return ProcessPlan(name, arguments, network.ports[f"{name}.admin"], network.layout.log(name))
 
 
