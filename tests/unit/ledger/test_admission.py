@@ -97,11 +97,11 @@ def test_too_many_bytes_are_refused_unread() -> None:
         ({"expires_height": 10}, "TRANSACTION_EXPIRED"),
         ({"expires_height": 11}, ""),
         ({"expires_height": 1_010}, ""),
-        ({"expires_height": 1_011}, "EXPIRY_TOO_FAR"),
+        ({"expires_height": 1_011}, "TRANSACTION_EXPIRY_TOO_FAR"),
         ({"expires_time_ms": GENESIS_TIME_MS - 1}, "TRANSACTION_EXPIRED"),
         ({"expires_time_ms": GENESIS_TIME_MS}, ""),
         ({"expires_time_ms": GENESIS_TIME_MS + 600_000}, ""),
-        ({"expires_time_ms": GENESIS_TIME_MS + 600_001}, "EXPIRY_TOO_FAR"),
+        ({"expires_time_ms": GENESIS_TIME_MS + 600_001}, "TRANSACTION_EXPIRY_TOO_FAR"),
     ],
 )
 def test_expiry_lies_ahead_within_its_range(changes: dict[str, Any], expected: str) -> None:
@@ -163,7 +163,7 @@ def test_sm2_signatures_are_admitted_and_p256_ones_are_named_as_not_national() -
     wrong = SignedTransaction(
         payload, ((private.public_key, provider.sign(private, message + b"!")),)
     ).encode()
-    assert code(judge(wrong, verify_many=provider.verify_many)) == "SIGNATURE_INVALID"
+    assert code(judge(wrong, verify_many=provider.verify_many)) == "TRANSACTION_SIGNATURE_INVALID"
 
     foreign = ec.generate_private_key(ec.SECP256R1()).public_key()
     point = foreign.public_bytes(
