@@ -104,7 +104,7 @@ async def who_may_not_read_is_refused(
     ):
         with pytest.raises(DeniedError) as refused:
             await reading
-        assert refused.value.code == "METHOD_FORBIDDEN"
+        assert refused.value.code == "ROLE_MISSING"
 
 
 async def a_false_trust_is_not_satisfied(network: ChainNetwork, height: int) -> None:
