@@ -7,7 +7,8 @@ PROTOS := $(shell find protos -name '*.proto')
 SOURCES := services guqiao_sdk guqiaoctl tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka simulate bench manifests compliance golden lock clean
+.PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
+	simulate golden bench manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,12 +70,6 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
-
-golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
-	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
-
-golden: gen/.stamp-types ## Record the golden files again; read the diff before you commit it
-	REWRITE=1 $(BIN)/python -m pytest tests/golden
 
 bench: ## Comes later: speed against the machine's own limits
 	@echo "make bench comes with the speed work; bench/*.py are the parts that exist" >&2; exit 1

@@ -1,4 +1,4 @@
-"""For a process that a supervisor started: end when the supervisor is gone, however it went (Linux)."""
+"""For a process that a supervisor started: end when the supervisor is gone (Linux)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with_parent() -> None:
-    """Ask for SIGTERM at the parent's death. Call it first; a parent already gone ends this process."""
+    """Ask for SIGTERM at the parent's death; a parent already gone ends this process now."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
