@@ -13,19 +13,20 @@ SOURCES := services guqiao_sdk guqiaoctl tests
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.runtime: requirements.lock pyproject.toml
+$(VENV)/.runtime: requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-gen/.stamp: $(PROTOS) requirements.lock | $(VENV)/.runtime
+# The package is installed after its generated part exists: the installer maps only what it finds.
+gen/.stamp: $(PROTOS) requirements.lock pyproject.toml | $(VENV)/.runtime
 	rm -rf gen && mkdir gen
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=gen --grpc_python_out=gen $(PROTOS:protos/%=%)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 gen/.stamp-types: gen/.stamp $(VENV)/.development
