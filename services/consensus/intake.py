@@ -44,6 +44,7 @@ from services.consensus.mempool import Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
 from services.consensus.signing import Admission, Authenticator
+from services.consensus.store import DamagedRecordError
 
 UNVERIFIED_MAX: Final = 10_000
 PROPOSALS_MAX: Final = 64
@@ -355,7 +356,11 @@ class Intake:
             def answer(first: int = first, last: int = last) -> bytes | None:
                 return self._blocks_frame(first, last)
 
-            frame = await self._ledger.read(answer)
+            try:
+                frame = await self._ledger.read(answer)
+            except DamagedRecordError as error:
+                _log.critical("block.damaged", code=error.code, height=error.height)
+                continue  # The others have it; people must look at this disk.
             if frame is not None:
                 self._links.send(sender, frame, droppable=True)
 
