@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX
 from services.consensus.batches import BatchTracker
 from services.consensus.domain.effects import Broadcast, Effect
 from services.consensus.domain.ledger.admission import AdmittedTransaction
@@ -54,26 +55,23 @@ class Proposer:
         """A batch, if the core welcomes one and there is a reason to propose now."""
         if not self._replica.may_propose or not self._tracker.is_complete:
             return []
+        block_time_ms = max(self._now_ms(), self._replica.block_time_min_ms)
         ready = self._mempool.ready_count
         if ready == 0:
             self._propose_at = None
-            return self._propose_batch(()) if self._replica.heartbeat_due else []
+            return self._propose_batch((), block_time_ms) if self._replica.heartbeat_due else []
         in_flight = self._tracker.in_flight
         if in_flight >= IN_FLIGHT_TRANSACTIONS_MAX:
             return []
         if in_flight and ready < self._parameters.batch_transactions_max and not self._waited():
             return []
         self._propose_at = None
-        return self._propose_batch(
-            self._mempool.take(
-                min(
-                    self._parameters.batch_transactions_max,
-                    IN_FLIGHT_TRANSACTIONS_MAX - in_flight,
-                ),
-                self._parameters.batch_bytes_max - BATCH_HEADER_BYTES,
-                self._fits,
-            )
+        taken = self._mempool.take(
+            min(self._parameters.batch_transactions_max, IN_FLIGHT_TRANSACTIONS_MAX - in_flight),
+            self._parameters.batch_bytes_max - BATCH_HEADER_BYTES,
+            lambda transaction: self._fits(transaction, block_time_ms),
         )
+        return self._propose_batch(taken, block_time_ms)
 
     def note_executed(self, sequence: int) -> None:
         """How long own batches take from proposal to execution, smoothed."""
@@ -96,12 +94,12 @@ class Proposer:
             return False
         return loop.time() >= self._propose_at
 
-    def _propose_batch(self, transactions: Sequence[AdmittedTransaction]) -> list[Effect]:
+    def _propose_batch(
+        self, transactions: Sequence[AdmittedTransaction], block_time_ms: int
+    ) -> list[Effect]:
         if not transactions and not self._replica.heartbeat_due:
             return []
-        batch = Batch(
-            self._block_time_ms(), tuple(transaction.encoded for transaction in transactions)
-        )
+        batch = Batch(block_time_ms, tuple(transaction.encoded for transaction in transactions))
         effects = self._replica.step(self._me, Propose(batch))
         for effect in effects:
             if isinstance(effect, Broadcast) and isinstance(effect.message, PrePrepare):
@@ -110,14 +108,9 @@ class Proposer:
                 self._proposed_at[sent.sequence] = asyncio.get_running_loop().time()
         return effects
 
-    def _block_time_ms(self) -> int:
-        return max(self._now_ms(), self._replica.block_time_min_ms)
-
-    def _fits(self, transaction: AdmittedTransaction) -> bool:
+    def _fits(self, transaction: AdmittedTransaction, block_time_ms: int) -> bool:
         """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""
-        payload = transaction.payload
-        last_height = self._replica.low_watermark + self._parameters.window
-        return (
-            payload.expires_height > last_height
-            and payload.expires_time_ms >= self._block_time_ms()
-        )
+        payload, low = transaction.payload, self._replica.low_watermark
+        heights = range(low + self._parameters.window + 1, low + EXPIRY_HEIGHTS_MAX + 1)
+        times = range(block_time_ms, block_time_ms + EXPIRY_MS_MAX + 1)
+        return payload.expires_height in heights and payload.expires_time_ms in times
