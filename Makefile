@@ -18,15 +18,18 @@ $(VENV)/.runtime: requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 
+# After the code is generated, which the installation takes in as one of its packages.
+$(VENV)/.installed: pyproject.toml gen/.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-# The package is installed after its generated part exists: the installer maps only what it finds.
-gen/.stamp: $(PROTOS) requirements.lock pyproject.toml | $(VENV)/.runtime
+gen/.stamp: $(PROTOS) requirements.lock | $(VENV)/.runtime
 	rm -rf gen && mkdir gen
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=gen --grpc_python_out=gen $(PROTOS:protos/%=%)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 gen/.stamp-types: gen/.stamp $(VENV)/.development
@@ -34,9 +37,9 @@ gen/.stamp-types: gen/.stamp $(VENV)/.development
 		--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_out=quiet:gen --mypy_grpc_out=quiet:gen $(PROTOS:protos/%=%)
 	touch $@
 
-setup: $(VENV)/.runtime gen/.stamp ## Create the virtual environment and the generated code
+setup: $(VENV)/.installed ## Create the virtual environment and the generated code
 
-setup-dev: $(VENV)/.development gen/.stamp-types ## The same, with what developers need
+setup-dev: $(VENV)/.development $(VENV)/.installed gen/.stamp-types ## The same, with what developers need
 
 run: setup ## The whole network with demonstration data, kept in ./.guqiao, until Ctrl-C
 	$(BIN)/python -m compileall -q services guqiao_sdk guqiaoctl gen
