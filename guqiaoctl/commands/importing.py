@@ -31,7 +31,7 @@ from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
-from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import MARKET
@@ -216,6 +216,15 @@ def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
+    if not folder.is_dir():
+        raise CliError(
+            "FILE_UNREADABLE",
+            f"there is no folder {folder}",
+            f"没有目录 {folder}",
+            "name the folder of a market dataset",
+            "请指定市场数据集所在目录",
+            exit_code=EXIT_NOT_FOUND,
+        )
     dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
     if isinstance(dataset, MarketDataset):
         for problem in dataset.left_out:
