@@ -32,8 +32,11 @@ from services.chassis.block_feed.follower import migrate_follower
 from services.chassis.bus.port import Bus
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
+from services.chassis.bus.transient import is_transient
 from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
+from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
+from services.chassis.grpc_server.grpc_errors import told_error
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
 from services.chassis.logging import configure_logging
@@ -46,16 +49,19 @@ STOP_GRACE_SECONDS: Final = 3.0
 DATABASE_WAIT_SECONDS: Final = 30.0
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
+DATABASE_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    ConnectionError,
+)
 DATABASE_ENDINGS: Final = (
     Ending((asyncpg.DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
     Ending(
         (
-            asyncpg.PostgresConnectionError,
-            asyncpg.OperatorInterventionError,
-            asyncpg.InsufficientResourcesError,
+            *DATABASE_AWAY,
             asyncpg.InvalidAuthorizationSpecificationError,
             asyncpg.InvalidCatalogNameError,
-            ConnectionError,
             TimeoutError,
         ),
         "DATABASE_UNAVAILABLE",
@@ -129,6 +135,7 @@ class Runtime:
                 rate_burst=grpc_settings.rate_burst,
             ),
             development=self.settings.development,
+            translate=_told_error,
         )
 
     async def run(self, server: GrpcServer, tasks: Sequence[Awaitable[None]]) -> None:
@@ -167,6 +174,16 @@ class Runtime:
                 await store.prune(time.time_ns() // 1_000_000)
             except Exception as error:
                 log.warning("nonces.prune_failed", error=type(error).__name__)
+
+
+def _told_error(error: Exception) -> Exception:
+    """A database that is away is told as such; the caller may try again."""
+    if isinstance(error, DATABASE_AWAY) or (
+        isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+        and is_transient(error)
+    ):
+        return UnavailableError("DATABASE_UNAVAILABLE")
+    return told_error(error)
 
 
 @asynccontextmanager

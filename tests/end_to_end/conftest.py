@@ -38,9 +38,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     machine = OneMachine(folder / "data")
     try:
         machine.up()
-        imported = machine.must(
-            "import", BASIC, "--results", folder / "results.csv", "-o", "json"
-        )
+        imported = machine.must("import", BASIC, "--results", folder / "results.csv", "-o", "json")
         yield Market(machine, imported, (folder / "results.csv").read_bytes())
     finally:
         machine.close()
