@@ -127,7 +127,7 @@ class OperationPipeline:
 
     async def _run_session(self, session: _Session) -> None:
         session.begin(self._previous)
-        call = self._stub.SubmitOperations(self._requests(session))
+        call = self._stub.SubmitOperations(self._requests(session, await self._position()))
         try:
             async for response in call:
                 session.take(response)
@@ -135,12 +135,19 @@ class OperationPipeline:
                 if session.answered == len(session.operations):
                     return
             raise _RetryError
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # gRPC words it so when our own stream of requests failed: the registry fell meanwhile.
+            raise _RetryError from None
         finally:
             call.cancel()
 
-    async def _requests(self, session: _Session) -> AsyncIterator[pb.SubmitOperationsRequest]:
+    async def _requests(
+        self, session: _Session, position: ChainPosition
+    ) -> AsyncIterator[pb.SubmitOperationsRequest]:
         after = self._previous
-        position = await self._position()
         for index in range(session.answered, len(session.operations)):
             await session.slots.acquire()
             if (index + 1) % POSITION_REFRESH_EVERY == 0:
@@ -183,7 +190,7 @@ class _Session:
         self._waiting.clear()
 
     def take(self, response: pb.SubmitOperationsResponse) -> None:
-        """Note an answer and report all whose turn has come; one to be repeated ends the session."""
+        """Note an answer, report all whose turn has come; one to be repeated ends the session."""
         self._waiting[response.item] = _answer(response)
         while (answer := self._waiting.pop(self.answered, None)) is not None:
             if answer.result is not None:

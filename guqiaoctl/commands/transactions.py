@@ -11,7 +11,8 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2, packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao_sdk.client.blocks import verify_header
-from guqiao_sdk.client.chain import ChainClient, ProvenTransaction
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.proven import ProvenTransaction
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath

@@ -162,7 +162,7 @@ def test_data_of_another_replica_is_refused_and_nothing_is_harmed(stopped: OneMa
     stopped.wait_nothing_left()
     swap(first, second)
     stopped.up()
-    assert roster_is_right(running)
+    assert roster_is_right(stopped)
 
 
 def swap(first: Path, second: Path) -> None:
