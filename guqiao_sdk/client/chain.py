@@ -104,7 +104,7 @@ class ChainClient:
         self.provider = provider
         self._verify_results = verify_results
         self._endpoints = Endpoints(chain_id, endpoints, signer, provider)
-        self._blocks: OrderedDict[int, VerifiedBlock] = OrderedDict()
+        self._blocks: OrderedDict[int, asyncio.Future[VerifiedBlock]] = OrderedDict()
         self._position: tuple[float, ChainPosition] | None = None
 
     async def __aenter__(self) -> Self:
@@ -222,10 +222,29 @@ class ChainClient:
         submitter = StreamSubmitter(
             self._endpoints, in_flight_max=in_flight_max, timeout_seconds=timeout_seconds
         )
-        async for submission in submitter.run(transactions):
-            if submission.result is not None:
-                await self._check_result_in_block(submission.transaction.id(), submission.result)
-            yield submission
+        answered = submitter.run(transactions)
+        # Checked side by side, so that fetching and verifying blocks does not hold the stream up.
+        checking: asyncio.Queue[asyncio.Future[Submission] | None] = asyncio.Queue(in_flight_max)
+
+        async def check_all() -> None:
+            try:
+                async for submission in answered:
+                    await checking.put(asyncio.ensure_future(self._checked(submission)))
+            finally:
+                await checking.put(None)
+
+        work = asyncio.ensure_future(check_all())
+        try:
+            while (checked := await checking.get()) is not None:
+                yield await checked
+            await work
+        finally:
+            work.cancel()
+            while not checking.empty():
+                left = checking.get_nowait()
+                if left is not None:
+                    left.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def get_header(self, height: int = 0) -> tuple[BlockHeader, FinalityCertificate]:
         """The certified header of a height (0: the latest certified one), verified."""
@@ -234,8 +253,19 @@ class ChainClient:
     async def get_block(self, height: int) -> VerifiedBlock:
         """The block of a height, verified whole."""
         known = self._blocks.get(height)
-        if known is not None:
-            return known
+        if known is None:
+            known = asyncio.ensure_future(self._fetch_block(height))
+            self._blocks[height] = known
+            while len(self._blocks) > BLOCKS_KEPT_MAX:
+                self._blocks.popitem(last=False)
+        try:
+            return await asyncio.shield(known)
+        except BaseException:
+            if known.done():
+                self._blocks.pop(height, None)
+            raise
+
+    async def _fetch_block(self, height: int) -> VerifiedBlock:
         request = node.GetBlockRequest(height=height)
 
         async def attempt(stub: Stub, seconds: float) -> node.GetBlockResponse:
@@ -244,9 +274,6 @@ class ChainClient:
         response = await self._endpoints.call(attempt, CALL_SECONDS)
         block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
         _check_height("block", block.header, height)
-        self._blocks[height] = block
-        if len(self._blocks) > BLOCKS_KEPT_MAX:
-            self._blocks.popitem(last=False)
         return block
 
     async def get_transaction(self, transaction_id: bytes) -> ProvenTransaction:
@@ -410,6 +437,11 @@ class ChainClient:
         if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
             raise ProofError(piece, "it names a place that the certified block does not have")
         _check_receipt(piece, transaction_id, result, block.receipts[result.index])
+
+    async def _checked(self, submission: Submission) -> Submission:
+        if submission.result is not None:
+            await self._check_result_in_block(submission.transaction.id(), submission.result)
+        return submission
 
     async def _check_result_in_block(
         self, transaction_id: bytes, result: TransactionResult

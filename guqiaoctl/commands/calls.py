@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import grpc
 
-from guqiao_sdk.errors import GuqiaoError, error_from_rpc
+from guqiao_sdk.errors import (
+    DeniedError,
+    ExhaustedError,
+    GuqiaoError,
+    InvalidRequestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnavailableError,
+    error_from_rpc,
+)
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.rules import UnknownCodeError, messages
 from guqiaoctl.failures import (
@@ -23,15 +32,14 @@ from guqiaoctl.failures import (
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_EXIT_CODES = {
-    "INVALID_ARGUMENT": EXIT_USAGE,
-    "NOT_FOUND": EXIT_NOT_FOUND,
-    "PERMISSION_DENIED": EXIT_DENIED,
-    "UNAUTHENTICATED": EXIT_DENIED,
-    "UNAVAILABLE": EXIT_UNAVAILABLE,
-    "DEADLINE_EXCEEDED": EXIT_UNAVAILABLE,
-    "RESOURCE_EXHAUSTED": EXIT_UNAVAILABLE,
-}
+_EXIT_CODES: Final[tuple[tuple[type[GuqiaoError], int], ...]] = (
+    (InvalidRequestError, EXIT_USAGE),
+    (NotFoundError, EXIT_NOT_FOUND),
+    (DeniedError, EXIT_DENIED),
+    (UnavailableError, EXIT_UNAVAILABLE),
+    (OutcomeUnknownError, EXIT_UNAVAILABLE),
+    (ExhaustedError, EXIT_UNAVAILABLE),
+)
 
 
 def guarded(function: Callable[P, R], /, *arguments: P.args, **keywords: P.kwargs) -> R:
@@ -48,7 +56,7 @@ def guarded(function: Callable[P, R], /, *arguments: P.args, **keywords: P.kwarg
 
 def failure_of(error: GuqiaoError) -> CliError:
     """The failure for an error of a service or a chain."""
-    exit_code = _EXIT_CODES.get(error.status.name, EXIT_CONFLICT)
+    exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_CONFLICT)
     try:
         texts = messages(error.code, **error.fields)
     except UnknownCodeError:

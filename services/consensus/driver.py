@@ -67,7 +67,8 @@ from services.consensus.peers import Links
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
-BATCH_WAIT_SECONDS: Final = 0.015
+BATCH_WAIT_SECONDS_MIN: Final = 0.01
+BATCH_WAIT_SECONDS_MAX: Final = 0.2
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
 BATCH_HEADER_BYTES: Final = 12
 CATCH_UP_JOBS_MAX: Final = 2
@@ -136,6 +137,8 @@ class Driver:
         self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
         self._propose_at: float | None = None
+        self._proposed_at: dict[int, float] = {}
+        self._batch_seconds = 0.0
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
 
@@ -297,10 +300,13 @@ class Driver:
         )
 
     def _waited(self) -> bool:
-        """Whether the ready transactions have waited for company long enough."""
+        """Whether the ready transactions have waited for company long enough: half the time that a
+        batch takes now, so that two or three are under way and they grow under load.
+        """
         loop = asyncio.get_running_loop()
         if self._propose_at is None:
-            self._propose_at = loop.time() + BATCH_WAIT_SECONDS
+            wait = max(BATCH_WAIT_SECONDS_MIN, self._batch_seconds / 2)
+            self._propose_at = loop.time() + min(wait, BATCH_WAIT_SECONDS_MAX)
             loop.call_at(self._propose_at, self._wake.set)
             return False
         return loop.time() >= self._propose_at
@@ -316,6 +322,7 @@ class Driver:
             if isinstance(effect, Broadcast) and isinstance(effect.message, PrePrepare):
                 sent = effect.message
                 self._tracker.add(sent.view, sent.sequence, sent.digest, transactions)
+                self._proposed_at[sent.sequence] = asyncio.get_running_loop().time()
         return effects
 
     def _block_time_ms(self) -> int:
@@ -435,9 +442,19 @@ class Driver:
         """The transactions of this batch need no ordering any more."""
         ids = [SignedTransaction.decode(encoded).id() for encoded in batch.transactions]
         self._tracker.forget_executed(SequenceNumber(sequence))
+        self._measure_batch(sequence)
         for transaction_id in self.mempool.remove(ids):
             self.put_own(RequestGone(transaction_id))
         self._start_timers()
+
+    def _measure_batch(self, sequence: int) -> None:
+        """How long own batches take from proposal to execution, smoothed."""
+        proposed_at = self._proposed_at.pop(sequence, None)
+        if proposed_at is not None:
+            taken = asyncio.get_running_loop().time() - proposed_at
+            self._batch_seconds += (taken - self._batch_seconds) / 4
+        if len(self._proposed_at) > self._parameters.window:
+            self._proposed_at.clear()
 
     async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
         if sequence <= self._ledger.store.last_certified:

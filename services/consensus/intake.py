@@ -21,6 +21,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader
 from services.consensus import wire
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.authorisation import check_stateful
@@ -390,15 +391,19 @@ class Intake:
         due = self._ledger.store.last_certified + 1
         for message in response.blocks:
             try:
+                height = BlockHeader.decode(message.certified_header.header).height
+                if height < due:
+                    continue
                 block = verify_block(
                     message, self._ledger.genesis.replica_set, self._provider.verify
                 )
-            except ProofError as error:
+            except (ProofError, MalformedError) as error:
                 _log.warning("block.unverified", why=str(error))
                 break
-            if block.height == due:
-                verified.append(block)
-                due += 1
+            if height > due:
+                break
+            verified.append(block)
+            due += 1
         return verified
 
 

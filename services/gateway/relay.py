@@ -107,7 +107,10 @@ class Relay:
         ):
             request = pb.DeliverPacketsRequest(certified_header=_to_message(header))
             proofs = await asyncio.gather(
-                *(self.client.get_state_proof(_commitment_key(sent), header.height) for sent in packets)
+                *(
+                    self.client.get_state_proof(_commitment_key(sent), header.height)
+                    for sent in packets
+                )
             )
             for sent, proven in zip(packets, proofs, strict=True):
                 request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)

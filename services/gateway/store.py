@@ -100,7 +100,8 @@ async def list_open(
 
 
 async def mark_received(connection: Connection, packets: Sequence[Packet]) -> None:
-    """Note that the destination says it recorded the packets; their proofs come with the receipts."""
+    """Note that the destination says it recorded the packets; their proofs come with the receipts.
+    """
     await connection.executemany(
         """
         UPDATE packets_sent SET state = $4

@@ -88,6 +88,7 @@ class ChainNetwork:
     authority: CertificateAuthority
     replicas: list[ReplicaProcess]
     identities: dict[str, Identity]
+    vote_keys: list[PrivateKey]
     clients: list[ChainClient] = field(default_factory=list)
 
     @classmethod
@@ -146,7 +147,17 @@ class ChainNetwork:
             replica.config.write_text(_settings(replica, folder, chain_id, addresses))
             replicas.append(replica)
         trust = trust_from_genesis(genesis)
-        return cls(folder, chain_id, provider, genesis, trust, authority, replicas, identities)
+        return cls(
+            folder,
+            chain_id,
+            provider,
+            genesis,
+            trust,
+            authority,
+            replicas,
+            identities,
+            vote_keys,
+        )
 
     @property
     def endpoints(self) -> list[str]:

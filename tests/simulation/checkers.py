@@ -21,6 +21,7 @@ from services.consensus.domain.effects import (
     Persist,
     Send,
 )
+from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     Checkpoint,
@@ -36,7 +37,7 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
-from services.consensus.domain.replica import LATER_MESSAGES_PER_WINDOW, Replica
+from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of, vote_bytes
 from tests.simulation.disk import Block, Disk
 from tests.simulation.keys import verify
@@ -112,7 +113,7 @@ class Checkers:
         _require(len(ordering.entries) <= 2 * self._window, "S8: more entries than the window")
         _require(len(ordering._waiting) <= self._window, "S8: more waiting than the window")
         later_max = LATER_MESSAGES_PER_WINDOW * self._window
-        for kept in core._later.values():
+        for kept in core._later.kept.values():
             _require(len(kept) <= later_max, "S8: too many messages of later views")
         _require(len(core._checkpoints._votes) <= 2 * self._window, "S8: too many tallies")
 

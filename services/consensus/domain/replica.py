@@ -7,7 +7,6 @@ always. Every vote is persisted in the list of effects before the effect that se
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Final, assert_never
 
@@ -27,6 +26,7 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.later import Later, Ordered
 from services.consensus.domain.messages import (
     BatchFetched,
     BatchRefused,
@@ -68,11 +68,6 @@ from services.consensus.domain.view_change import (
 FETCH_BLOCKS_MAX: Final = 64
 """Blocks asked for at once."""
 
-LATER_MESSAGES_PER_WINDOW: Final = 4
-"""Messages of later views kept of one peer, for each sequence number of the window."""
-
-Ordered = PrePrepare | Prepare | Commit
-
 
 class Replica:
     """The protocol core. `step` is the only way to change it; properties are for the driver."""
@@ -102,7 +97,7 @@ class Replica:
         self._new_view_fault: View | None = None
         self._hellos: dict[ReplicaId, Hello] = {}
         self._helped_ms: dict[ReplicaId, int] = {}
-        self._later: dict[ReplicaId, deque[Ordered]] = {}
+        self._later = Later(parameters.window)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
         self._fetching_to = head.sequence
@@ -252,7 +247,8 @@ class Replica:
     def _on_ordered(self, sender: ReplicaId, message: Ordered) -> list[Effect]:
         ordering = self._ordering
         if message.view > ordering.view:
-            self._keep_for_later(sender, message)
+            if ordering.in_window(message.sequence):
+                self._later.keep(sender, message, self._view)
             return []
         match message:
             case PrePrepare():
@@ -262,15 +258,6 @@ class Replica:
                 return ordering.on_prepare(message)
             case Commit():
                 return ordering.on_commit(message)
-
-    def _keep_for_later(self, sender: ReplicaId, message: Ordered) -> None:
-        """Votes may overtake the new-view they belong to. Bounded for each peer; the oldest go."""
-        if not self._ordering.in_window(message.sequence):
-            return
-        if isinstance(message, PrePrepare) and message.view != self._view:
-            return
-        count_max = LATER_MESSAGES_PER_WINDOW * self._parameters.window
-        self._later.setdefault(sender, deque(maxlen=count_max)).append(message)
 
     def _certify(self) -> list[Effect]:
         """Certify as many heights as votes and execution allow, in order."""
@@ -452,7 +439,7 @@ class Replica:
         base = base_of(message.view_changes)
         if base.certified > self.low_watermark:
             effects += self._fetch_blocks(base.certified, base.replica)
-        for sender, kept in self._take_kept():
+        for sender, kept in self._later.take(self._view):
             effects += self._on_ordered(sender, kept)
         return effects
 
@@ -460,16 +447,6 @@ class Replica:
         self._view, self._active, self._suspects = message.view, True, False
         self._new_view = message
         self._ordering.enter_view(message, base_of(message.view_changes).certified)
-
-    def _take_kept(self) -> list[tuple[ReplicaId, Ordered]]:
-        """Messages of the view just entered, out of what was kept for later."""
-        taken: list[tuple[ReplicaId, Ordered]] = []
-        for sender, kept in self._later.items():
-            taken += [(sender, each) for each in kept if each.view == self._view]
-            ahead = [each for each in kept if each.view > self._view]
-            kept.clear()
-            kept.extend(ahead)
-        return taken
 
     def _help(self, peer: ReplicaId) -> list[Effect]:
         """Bring a peer that missed the new-view into the view, not more often than we resend."""

@@ -31,6 +31,7 @@ from tests.integration.ledger.store_builder import (
     no_fsync,
     open_store,
     payloads_of,
+    segment_files,
 )
 from tests.unit.ledger.chain_builder import genesis_json, genesis_of, id_of, payload_of
 
@@ -214,6 +215,36 @@ def test_the_previewed_header_is_the_committed_one(store: ChainStore) -> None:
     preview = store.preview_header(result)
     assert store.last_height == 0
     assert store.commit_block(result) == preview
+
+
+def test_records_and_the_blocks_before_them_are_durable_with_one_fsync(tmp_path: Path) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+
+    store = open_store(tmp_path, options=StoreOptions(reserve_bytes=0, fsync=fsync))
+    (segment,) = segment_files(tmp_path)
+    commit(store, *payloads_of(1))
+    synced.clear()
+    store.append_records([b"vote 1", b"vote 2"])
+    assert synced == [segment.stat().st_size]
+    store.sync()
+    assert len(synced) == 1, "nothing new to make durable"
+    store.compact_records([b"vote 2"])
+    assert synced[1:] == [segment.stat().st_size]
+    store.close()
+
+
+def test_the_index_says_up_to_where_it_holds_the_segments(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    grow(store, 3)
+    store.close()
+    index = index_module.Index(tmp_path / "index")
+    with index.begin() as transaction:
+        marker = index.marker(transaction)
+    index.close()
+    assert marker == (1, segment_files(tmp_path)[0].stat().st_size)
 
 
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:

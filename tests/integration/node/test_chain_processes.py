@@ -49,9 +49,7 @@ async def registration(
         "roles": ["observer"],
         "keys": [key],
     }
-    return await client.build(
-        "identity", "register_identity", {"identity": identity}, after=after
-    )
+    return await client.build("identity", "register_identity", {"identity": identity}, after=after)
 
 
 async def wait_level(network: ChainNetwork, height: int) -> set[bytes]:

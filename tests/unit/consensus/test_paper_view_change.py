@@ -314,7 +314,7 @@ def test_v10_a_flood_of_votes_for_later_views_stays_bounded() -> None:
     bench = ticking(2)
     for view in range(1, 500):
         bench.receive_commit(3, 1 + view % 4, NULL_DIGEST, view=view)
-    assert len(bench.core._later[signer(3).me]) == 16
+    assert len(bench.core._later.kept[signer(3).me]) == 16
 
 
 # --- Restart --------------------------------------------------------------------------------

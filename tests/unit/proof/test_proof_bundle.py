@@ -9,21 +9,26 @@ import pytest
 
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.proof.batch import batch_digest
 from guqiao_sdk.proof.bundle import (
     ANCHORED_SECTIONS,
     BUNDLE_BYTES_MAX,
     END_MAGIC,
     START_MAGIC,
+    Anchor,
     Bundle,
     CertifiedHeader,
+    MerklePath,
     NotABundleError,
     frame,
 )
 from guqiao_sdk.proof.canonical import Reader
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.transaction import SignedTransaction
 from guqiao_sdk.proof.trust import Checkpoint, Trust
 from guqiao_sdk.verify import (
     EXIT_NOT_A_BUNDLE,
@@ -339,3 +344,53 @@ def test_a_refused_transaction_is_proven_as_refused() -> None:
     verdict = verify(bundle.encode(), case.trust)
     assert not verdict.accepted
     assert (verdict.outcome, verdict.code) == (Outcome.REFUSED, "METHOD_UNKNOWN")
+
+
+def handmade(
+    chain_id: str, transaction: bytes, receipt: Receipt
+) -> tuple[CertifiedHeader, MerklePath]:
+    """A certified block of one transaction, whatever its content: only a quorum could make it."""
+    replicas = Replicas(KEYS, chain_id)
+    base, root = replicas.header(5), merkle_root([transaction])
+    header = replace(
+        base,
+        transactions_root=root,
+        receipts_root=merkle_root([receipt.encode()]),
+        batch_digest=batch_digest(base.block_time_ms, root),
+    )
+    certified = CertifiedHeader.build(replicas.set, header, replicas.certify(header))
+    return certified, MerklePath.of([transaction], 0)
+
+
+def handmade_bundle(transaction: SignedTransaction) -> Bundle:
+    receipt = Receipt(transaction.id(), Outcome.APPLIED, "", b"{}", b"", ())
+    certified, path = handmade("shandong", transaction.encode(), receipt)
+    return Bundle(transaction, path, receipt, path, certified, None, None)
+
+
+def test_a_transaction_signed_for_another_chain_proves_nothing_here(case: Case) -> None:
+    verify(handmade_bundle(case.bundle.transaction).encode(), case.trust)
+    foreign = SignedTransaction.decode(case.csrc.transaction("reports", "report", {}))
+    message = refusal(handmade_bundle(foreign).encode(), case.trust)
+    assert "it was signed for the chain csrc" in message
+
+
+def test_a_second_signature_where_no_checker_is_named_is_refused(case: Case) -> None:
+    transaction = case.bundle.transaction
+    doubled = replace(transaction, signatures=transaction.signatures * 2)
+    message = refusal(handmade_bundle(doubled).encode(), case.trust)
+    assert "not those of the signers it names" in message
+
+
+def test_a_refused_receipt_anchors_nothing_whatever_it_lists(case: Case) -> None:
+    """Events of a call that was rolled back are no facts."""
+    anchor = case.bundle.anchor
+    assert anchor is not None
+    for outcome, code, holds in ((Outcome.APPLIED, "", True), (Outcome.REFUSED, "CODE", False)):
+        receipt = replace(anchor.receipt, outcome=outcome, code=code)
+        certified, path = handmade("csrc", b"transaction", receipt)
+        bundle = replace(case.bundle, anchor=Anchor(receipt, path, certified)).encode()
+        if holds:
+            assert verify(bundle, case.trust).anchor is not None
+        else:
+            assert "does not say that the packet arrived" in refusal(bundle, case.trust)

@@ -27,7 +27,8 @@ EVENTS_MAX: Final = 2_048
 PACKETS_MAX: Final = 256
 VALUE_BYTES_MAX: Final = 262_144
 OUTPUT_BYTES_MAX: Final = 4 * 1024 * 1024
-SCAN_ENTRIES_MAX: Final = 10_000
+SCAN_ENTRIES_MAX: Final = 1 << 24
+"""A full recount reads every position; a method that business may call asks for far fewer."""
 
 _PACKET_TOPICS: Final = "packet."
 _PORT = re.compile(r"[a-z][a-z0-9_]{0,63}")

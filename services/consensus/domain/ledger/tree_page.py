@@ -144,23 +144,13 @@ class Page:
 
     def rehash(self, slots: set[int]) -> None:
         """Compute the nodes above the slots that changed."""
-        dirty = {SLOTS + slot for slot in slots}
+        nodes, dirty = self._nodes, {SLOTS + slot for slot in slots}
         while dirty != {1}:
             dirty = {index >> 1 for index in dirty}
             for index in dirty:
-                self._combine(index)
-
-    def _combine(self, index: int) -> None:
-        """A lone leaf moves up, so that it stands at its shortest unique prefix."""
-        children = bytes(self._nodes[64 * index : 64 * index + 64])
-        left, right = children[:32], children[32:]
-        singles = self._single >> (2 * index) & 3
-        if right == EMPTY and (singles & 1 or left == EMPTY):
-            self._set_node(index, left, single=left != EMPTY)
-        elif left == EMPTY and singles & 2:
-            self._set_node(index, right, single=True)
-        else:
-            self._set_node(index, sm3(_NODE + children), single=False)
+                children = bytes(nodes[64 * index : 64 * index + 64])
+                node, single = _combine(children, self._single >> 2 * index & 3)
+                self._set_node(index, node, single)
 
     def _set_node(self, index: int, node: bytes, single: bool) -> None:
         self._nodes[32 * index : 32 * index + 32] = node
@@ -168,3 +158,17 @@ class Page:
             self._single |= 1 << index
         else:
             self._single &= ~(1 << index)
+
+
+def _combine(children: bytes, singles: int) -> tuple[bytes, bool]:
+    """The node above two children, and whether it is one leaf; bit 0 of `singles` is the left's.
+
+    A lone leaf moves up, so that it stands at its shortest unique prefix.
+    """
+    left, right = children[:32], children[32:]
+    if left == EMPTY:
+        if right == EMPTY or singles & 2:
+            return right, right != EMPTY
+    elif right == EMPTY and singles & 1:
+        return left, True
+    return sm3(_NODE + children), False
