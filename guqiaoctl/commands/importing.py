@@ -86,7 +86,7 @@ def run_import(
 
 
 async def import_demo_data(network: Network) -> None:
-    """Import the demonstration dataset; safe to repeat, since every request id keeps its outcome."""
+    """Import the demonstration dataset; safe to repeat: every request id keeps its outcome."""
     marker = network.layout.folder / "run" / "demo-data-imported"
     if marker.exists():
         return

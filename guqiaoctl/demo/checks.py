@@ -125,13 +125,18 @@ async def roster_csv(network: Network) -> str:
     return text.getvalue()
 
 
-async def some_transfer(network: Network, provider: GmProvider) -> bytes:
+async def some_transfer(network: Network, provider: GmProvider, client: ChainClient) -> bytes:
     """The transaction of the first transfer that the market anchored."""
     objects = await _market_objects(network, provider)
     for object_id, (_, _, transaction_id) in objects.items():
-        if ":settlement:" in object_id or ":transfer_report:" in object_id:
+        if ":registration:" in object_id and await _is_transfer(client, transaction_id):
             return transaction_id
     raise DemoError("the market anchored no transfer")
+
+
+async def _is_transfer(client: ChainClient, transaction_id: bytes) -> bool:
+    found = await client.get_transaction(transaction_id)
+    return any(event.topic == "register.transfer_recorded" for event in found.receipt.events)
 
 
 async def _market_objects(

@@ -29,7 +29,7 @@ from guqiaoctl.supervisor.control import ask
 from guqiaoctl.supervisor.environment import child_environment
 from guqiaoctl.supervisor.supervisor import Supervisor
 
-TAMPER_EVERY: Final = 97
+TAMPER_EVERY: Final = 499
 
 
 @dataclass(slots=True)
@@ -192,7 +192,9 @@ async def _check_chains(network: Network, provider: GmProvider, outcome: Outcome
 async def _check_bundle(
     network: Network, provider: GmProvider, outcome: Outcome, folder: Path
 ) -> None:
-    transaction_id = await checks.some_transfer(network, provider)
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        transaction_id = await checks.some_transfer(network, provider, client)
     bundle = folder / "transfer.gqb"
     bundle.write_bytes((await fetch_bundle(network, transaction_id)).encode())
     trust = network.layout.trust

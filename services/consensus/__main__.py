@@ -19,6 +19,7 @@ from guqiao_sdk.gm.errors import GmError
 from services.chassis.errors import ServiceError
 from services.chassis.logging import configure_logging
 from services.chassis.settings import SettingsError, load_settings
+from services.chassis.supervised import die_with_parent
 from services.consensus.app import serve as serve_replica
 from services.consensus.domain.ledger.genesis import GenesisError
 from services.consensus.settings import Settings
@@ -52,8 +53,15 @@ def root() -> None:
 
 
 @app.command()
-def serve(config: Annotated[Path, typer.Option("--config", help="TOML file")]) -> None:
+def serve(
+    config: Annotated[Path, typer.Option("--config", help="TOML file")],
+    supervised: Annotated[
+        bool, typer.Option("--supervised", help="End when the parent process is gone")
+    ] = False,
+) -> None:
     """Serve until SIGTERM."""
+    if supervised:
+        die_with_parent()
     try:
         settings = load_settings(Settings, config)
         configure_logging(

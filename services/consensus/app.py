@@ -205,9 +205,7 @@ def _identity(settings: Settings) -> GmTlsIdentity:
     gm = settings.gm
     if gm.certificate is None or gm.key is None or not gm.crls or not gm.ca_certificates:
         raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
-    identity = GmTlsIdentity(
-        GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls)
-    )
+    identity = GmTlsIdentity(GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls))
     expected = replica_identity(settings.chain_id, settings.replica)
     if identity.name != expected:
         raise SettingsError(f"gm.certificate is of {identity.name}, this replica is {expected}")

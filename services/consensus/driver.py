@@ -128,7 +128,6 @@ class Driver:
         self._links = links
         self._metrics = metrics
         self._now_ms = now_ms
-        self._last_tick_ms = 0
         self._parameters = ledger.genesis.parameters
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
@@ -242,10 +241,10 @@ class Driver:
 
     async def _tick_loop(self) -> None:
         while True:
-            self._last_tick_ms = max(self._last_tick_ms, self._now_ms())
+            now_ms = self._now_ms()
             self._check_disk()
-            self.put_own(Tick(self._last_tick_ms))
-            if self.mempool.stop_waiting(self._last_tick_ms):
+            self.put_own(Tick(now_ms))
+            if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
             self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
@@ -326,7 +325,7 @@ class Driver:
         return effects
 
     def _block_time_ms(self) -> int:
-        return max(self._last_tick_ms, self._now_ms(), self.replica.block_time_min_ms)
+        return max(self._now_ms(), self.replica.block_time_min_ms)
 
     def _fits(self, transaction: AdmittedTransaction) -> bool:
         """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""

@@ -43,7 +43,8 @@ async def insert_sent(connection: Connection, sent: SentPacket) -> None:
     """Note a packet that the own chain sent."""
     await connection.execute(
         """
-        INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height, state)
+        INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height,
+                                  state)
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
         """,
         sent.packet.destination,
@@ -100,8 +101,7 @@ async def list_open(
 
 
 async def mark_received(connection: Connection, packets: Sequence[Packet]) -> None:
-    """Note that the destination says it recorded the packets; their proofs come with the receipts.
-    """
+    """Note that the destination says it recorded the packets; proofs come with the receipts."""
     await connection.executemany(
         """
         UPDATE packets_sent SET state = $4

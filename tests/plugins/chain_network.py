@@ -358,7 +358,7 @@ addresses = {json.dumps(list(addresses))}
 certificate = "{folder}/replica{number}.pem"
 key = "{folder}/replica{number}.tls.key"
 ca_certificates = ["{folder}/ca.pem"]
-crl = "{folder}/crl.pem"
+crls = ["{folder}/crl.pem"]
 
 [grpc]
 port = {replica.grpc_port}

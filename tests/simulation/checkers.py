@@ -23,7 +23,6 @@ from services.consensus.domain.effects import (
 )
 from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
-    NULL_DIGEST,
     Checkpoint,
     Commit,
     Digest,
@@ -87,7 +86,8 @@ class Checkers:
                 self._sends(replica, core, disk, message)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
-                self._has_quorum(replica, sequence, {digest, NULL_DIGEST})
+                empty = not batch.transactions  # A batch that came too late executes as null.
+                self._has_quorum(replica, sequence, None if empty else digest)
                 known = self._executed.setdefault(sequence, digest)
                 _require(
                     known == digest, f"S1: replica {replica} executes another batch {sequence}"
@@ -102,6 +102,10 @@ class Checkers:
     def on_stored(self, replica: ReplicaId, disk: Disk, block: Block) -> None:
         """A correct replica appends a certified block."""
         height = len(disk.blocks)
+        if height > 1:
+            before_ms = disk.blocks[-2].batch.block_time_ms
+            held = block.batch.block_time_ms >= before_ms
+            _require(held, f"S3: block time decreases at {height} of replica {replica}")
         known = self._certified.setdefault(height, block.header_hash)
         _require(known == block.header_hash, f"S2: replica {replica} has another block {height}")
 
@@ -147,13 +151,13 @@ class Checkers:
             )
 
     def _has_quorum(
-        self, replica: ReplicaId, sequence: SequenceNumber, digests: set[Digest]
+        self, replica: ReplicaId, sequence: SequenceNumber, digest: Digest | None
     ) -> None:
         votes = max(
             (
                 len(replicas)
-                for (_, digest), replicas in self._commits[sequence].items()
-                if digest in digests
+                for (_, voted), replicas in self._commits[sequence].items()
+                if digest in (voted, None)
             ),
             default=0,
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.transaction import SignedTransaction
 from tests.plugins.chain_network import ADMIN, OBSERVER, ChainNetwork
@@ -42,8 +43,13 @@ async def registration(
     """A transaction that registers an identity `name`."""
     organisation = client.signer.organisation
     public_key = network.identities[OBSERVER].private_key.public_key.hex()
-    key = {"id": "k1", "public_key": public_key, "not_before_ms": 0, "not_after_ms": 4 * 10**12}
-    identity = {
+    key: dict[str, Json] = {
+        "id": "k1",
+        "public_key": public_key,
+        "not_before_ms": 0,
+        "not_after_ms": 4 * 10**12,
+    }
+    identity: dict[str, Json] = {
         "did": f"{organisation}.{name}",
         "organisation": organisation,
         "roles": ["observer"],

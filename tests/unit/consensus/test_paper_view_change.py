@@ -265,6 +265,28 @@ def test_v7_a_null_batch_is_empty_and_repeats_its_predecessors_time() -> None:
     assert Execute(SequenceNumber(1), Batch(bench.head.block_time_ms, ())) in effects
 
 
+def test_n8_a_batch_brought_back_behind_a_newer_one_executes_as_null() -> None:
+    """At 1 a batch of view 1 was prepared, at 2 an older one of view 0: time must not go back."""
+    bench = ticking(2)
+    newer, older = a_batch("newer", START_MS + 100), a_batch("older", START_MS + 50)
+    prepared = (
+        prepared_certificate(1, 1, newer.digest()),
+        prepared_certificate(0, 2, older.digest()),
+    )
+    changes = (view_change(0, 3, prepared=prepared), view_change(1, 3), view_change(3, 3))
+    bench.step(signer(3).new_view(View(3), changes, chosen_batches(changes)), 3)
+    bench.step(BatchFetched(SequenceNumber(1), newer))
+    bench.step(BatchFetched(SequenceNumber(2), older))
+    executed: list[Effect] = []
+    for sequence, batch in ((1, newer), (2, older)):
+        for peer in (0, 1, 3):
+            executed += bench.receive_commit(peer, sequence, batch.digest(), view=3)
+    assert [each for each in executed if isinstance(each, Execute)] == [
+        Execute(SequenceNumber(1), newer),
+        Execute(SequenceNumber(2), Batch(START_MS + 100, ())),
+    ]
+
+
 def test_v7_a_batch_that_is_proposed_again_is_not_held_against_the_clock() -> None:
     bench = Bench(2)
     bench.step(Tick(START_MS + 10_000_000))

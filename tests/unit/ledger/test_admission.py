@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guqiao_sdk import rules
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
@@ -35,6 +38,8 @@ from tests.unit.ledger.chain_builder import (
     signed,
     verify_many,
 )
+
+_CODE = re.compile(r'"([A-Z]+(?:_[A-Z0-9]+)+)"')
 
 
 def judge(encoded: bytes, **changes: Any) -> AdmittedTransaction | Refused:
@@ -97,11 +102,11 @@ def test_too_many_bytes_are_refused_unread() -> None:
         ({"expires_height": 10}, "TRANSACTION_EXPIRED"),
         ({"expires_height": 11}, ""),
         ({"expires_height": 1_010}, ""),
-        ({"expires_height": 1_011}, "EXPIRY_TOO_FAR"),
+        ({"expires_height": 1_011}, "TRANSACTION_EXPIRY_TOO_FAR"),
         ({"expires_time_ms": GENESIS_TIME_MS - 1}, "TRANSACTION_EXPIRED"),
         ({"expires_time_ms": GENESIS_TIME_MS}, ""),
         ({"expires_time_ms": GENESIS_TIME_MS + 600_000}, ""),
-        ({"expires_time_ms": GENESIS_TIME_MS + 600_001}, "EXPIRY_TOO_FAR"),
+        ({"expires_time_ms": GENESIS_TIME_MS + 600_001}, "TRANSACTION_EXPIRY_TOO_FAR"),
     ],
 )
 def test_expiry_lies_ahead_within_its_range(changes: dict[str, Any], expected: str) -> None:
@@ -163,7 +168,7 @@ def test_sm2_signatures_are_admitted_and_p256_ones_are_named_as_not_national() -
     wrong = SignedTransaction(
         payload, ((private.public_key, provider.sign(private, message + b"!")),)
     ).encode()
-    assert code(judge(wrong, verify_many=provider.verify_many)) == "SIGNATURE_INVALID"
+    assert code(judge(wrong, verify_many=provider.verify_many)) == "TRANSACTION_SIGNATURE_INVALID"
 
     foreign = ec.generate_private_key(ec.SECP256R1()).public_key()
     point = foreign.public_bytes(
@@ -180,3 +185,12 @@ def test_only_points_of_the_sm2_curve_count_as_such() -> None:
     assert not is_sm2_point(b"\x02" + point[1:])
     assert not is_sm2_point(point[:-1])
     assert not is_sm2_point(public_key("any"))
+
+
+def test_every_code_of_ledger_and_store_can_be_explained() -> None:
+    """Users meet these codes in receipts and refusals; each has its rule and its texts."""
+    root = Path(__file__).parents[3] / "services" / "consensus"
+    files = [*(root / "domain" / "ledger").glob("*.py"), *(root / "store").glob("*.py")]
+    codes = {code for file in files for code in _CODE.findall(file.read_text())}
+    assert {"TRANSACTION_EXPIRY_TOO_FAR", "BLOCK_FULL", "DATA_FOLDER_IN_USE"} <= codes
+    assert codes <= rules.catalogue().keys()
