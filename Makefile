@@ -72,6 +72,9 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
 
+golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
+	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
+
 bench: ## Comes later: speed against the machine's own limits
 	@echo "make bench comes with the speed work; bench/*.py are the parts that exist" >&2; exit 1
 
