@@ -412,7 +412,8 @@ class Driver:
     def _announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
-        for index, receipt in enumerate(self._ledger.receipts(height)):
+        receipts = self._ledger.receipts(height) if self.finality.is_awaited else []
+        for index, receipt in enumerate(receipts):
             if self.finality.wanted(receipt.transaction_id):
                 self.finality.resolve(
                     self._ledger.final_result(receipt.transaction_id)
