@@ -24,7 +24,7 @@ def language() -> str:
 
 def fail(error: CliError) -> int:
     """Print a failure and return its exit code."""
-    text, remedy = error.texts[language()]
+    text, remedy = (part.rstrip(".。") for part in error.texts[language()])
     separator, stop = ("：", "。") if language() == "zh" else (": ", ". ")
     print(f"{error.code}{separator}{text}{stop}{remedy}{stop.strip()}", file=sys.stderr)
     return error.exit_code
