@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(shell find protos -name '*.proto')
-SOURCES := services guqiao_sdk guqiaoctl tests
+SOURCES := services guqiao_sdk guqiaoctl tests deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka simulate bench manifests compliance golden lock clean
@@ -60,6 +60,9 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
+	$(BIN)/python -m deploy.check_manifests
 
 lock: ## Resolve the pins again (both lock files)
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 requirements/runtime.in -o requirements.lock
