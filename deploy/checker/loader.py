@@ -149,7 +149,7 @@ def read_documents(file: Path) -> list[Body]:
     return documents
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(yaml.CSafeLoader):
     """Safe YAML in which a key may appear once, as the cluster's API also demands."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -203,7 +203,7 @@ def _patch(manifests: list[Manifest], patch: Body, file: Path) -> None:
     ]
     if not met:
         raise LoadError(file, f"a patch meets nothing: {target}")
-    operations = yaml.load(patch["patch"], _StrictLoader)
+    operations = yaml.load(patch["patch"], _StrictLoader)  # noqa: S506 - a SafeLoader
     for manifest in met:
         for operation in operations:
             _apply(manifest.body, copy.deepcopy(operation), file)

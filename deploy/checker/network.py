@@ -16,6 +16,8 @@ from deploy.checker.loader import Body, Manifest, pod_spec
 
 # A port that no workload has: a rule without `ports` lets it through and shows itself.
 UNDECLARED: Final = "undeclared"
+EGRESS: Final = "Egress"
+INGRESS: Final = "Ingress"
 _PROBES: Final = (("TCP", 61_613), ("UDP", 61_613))
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 
@@ -69,17 +71,23 @@ def workload_of(manifest: Manifest, namespace_labels: Mapping[str, str]) -> Work
 
 
 def truth_table(workloads: list[Workload], policies: list[Manifest]) -> set[Flow]:
-    """Every connection that the policies let through, a workload's to itself included."""
+    """Every connection that gets out and in, a workload's to itself included."""
+    return one_side(workloads, policies, EGRESS) & one_side(workloads, policies, INGRESS)
+
+
+def one_side(workloads: list[Workload], policies: list[Manifest], direction: str) -> set[Flow]:
+    """What the policies let out of the sources (EGRESS) or into the destinations (INGRESS)."""
     compiled = [_Policy.of(policy) for policy in policies]
     chosen = {each.name: [p for p in compiled if p.selects(each)] for each in workloads}
-    return {
-        Flow(source.name, destination.name, port.name)
-        for source in workloads
-        for destination in workloads
-        for port in _ports(destination)
-        if _passes("Egress", chosen[source.name], destination, port)
-        and _passes("Ingress", chosen[destination.name], source, port)
-    }
+    found = set()
+    for source in workloads:
+        for destination in workloads:
+            pair = (source, destination) if direction == EGRESS else (destination, source)
+            guarded, other = pair
+            for port in _ports(destination):
+                if _passes(direction, chosen[guarded.name], other, port):
+                    found.add(Flow(source.name, destination.name, port.name))
+    return found
 
 
 def selecting(workload: Workload, policies: list[Manifest]) -> list[Manifest]:
@@ -106,7 +114,7 @@ class _Policy:
     @classmethod
     def of(cls, manifest: Manifest) -> _Policy:
         spec = manifest.spec
-        default = ["Ingress", "Egress"] if "egress" in spec else ["Ingress"]
+        default = [INGRESS, EGRESS] if "egress" in spec else [INGRESS]
         directions = spec.get("policyTypes") or default
         rules = {each: list(spec.get(each.lower()) or []) for each in directions}
         return cls(manifest.namespace, spec.get("podSelector") or {}, rules)
@@ -123,7 +131,7 @@ def _passes(direction: str, policies: list[_Policy], other: Workload, port: Port
     isolating = [policy for policy in policies if direction in policy.rules]
     if not isolating:
         return True
-    peers = "to" if direction == "Egress" else "from"
+    peers = "to" if direction == EGRESS else "from"
     return any(
         _peer_matches(rule.get(peers), other, policy.namespace) and _port_matches(rule, port)
         for policy in isolating

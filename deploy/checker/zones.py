@@ -1,7 +1,8 @@
 """The declared zone table, and its comparison with what the policies of an overlay really allow.
 
-A flow that is possible and not declared, declared and not possible, or forbidden and either, is a
-violation; so is a name in the table that means nothing.
+Each side is judged alone: what policies let out of a workload and what they let into one must both be
+the declared rows and nothing else. A forbidden flow, declared or possible, is a violation; so is a
+name in the table that means nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Final
 from deploy.checker.hardening import workloads
 from deploy.checker.loader import Body, LoadError, Manifest, read_documents
 from deploy.checker.network import (
+    EGRESS,
+    INGRESS,
     NAMESPACE_NAME,
     Flow,
     Port,
     Workload,
+    one_side,
     selecting,
     truth_table,
     workload_of,
@@ -122,26 +126,28 @@ def zone_violations(manifests: list[Manifest], table: ZoneTable, file: Path) -> 
     policies = [each for each in manifests if each.kind == "NetworkPolicy"]
     members = members_of(manifests, table)
     yield from _missing_policies(manifests, members, policies)
-    names = {each.name for each in members}
-    here = {flow for flow in table.allowed if flow.source in names and flow.destination in names}
     ours = {each.name for each in members if _is_in_a_zone(each)}
-    declared = {flow for flow in here if _is_judged(flow, ours)}
-    possible = {flow for flow in truth_table(members, policies) if _is_judged(flow, ours)}
-    for flow in sorted(possible - declared):
-        yield Violation(file, str(flow), "zone-table", "possible, and not declared in zones.yaml")
-    for flow in sorted(declared - possible):
-        yield Violation(file, str(flow), "zone-table", "declared in zones.yaml, and not possible")
-    for flow in sorted(possible):
+    names = {each.name for each in members}
+    here = {flow for flow in table.allowed if {flow.source, flow.destination} <= names}
+    for direction, verb in ((EGRESS, "let out"), (INGRESS, "let in")):
+        declared = {flow for flow in here if _guarded(flow, direction) in ours}
+        found = one_side(members, policies, direction)
+        possible = {flow for flow in found if _guarded(flow, direction) in ours}
+        for flow in sorted(possible - declared):
+            yield Violation(file, str(flow), "zone-table", f"{verb}, and not declared")
+        for flow in sorted(declared - possible):
+            yield Violation(file, str(flow), "zone-table", f"declared, and not {verb}")
+    for flow in sorted(truth_table(members, policies)):
         yield from _forbidden(flow, table, file)
+
+
+def _guarded(flow: Flow, direction: str) -> str:
+    """Whose policies decide."""
+    return flow.source if direction == EGRESS else flow.destination
 
 
 def _is_in_a_zone(member: Workload) -> bool:
     return member.address is None and member.namespace != SYSTEM_NAMESPACE
-
-
-def _is_judged(flow: Flow, ours: set[str]) -> bool:
-    """Not what happens between two ends that are both outside the zones of this overlay."""
-    return flow.source in ours or flow.destination in ours
 
 
 def _missing_policies(
