@@ -8,17 +8,16 @@ that direction; policies add up; within one peer, namespace and pod selectors mu
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from deploy.checker.loader import Body, Manifest, pod_spec
 
-# A port that no workload has: a rule without `ports` lets it through and shows itself.
-UNDECLARED: Final = "undeclared"
 EGRESS: Final = "Egress"
 INGRESS: Final = "Ingress"
-_PROBES: Final = (("TCP", 61_613), ("UDP", 61_613))
+# Ports that no workload has.
+UNUSED: Final = frozenset({("TCP", 61_613), ("UDP", 61_613)})
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 
 
@@ -78,15 +77,17 @@ def truth_table(workloads: list[Workload], policies: list[Manifest]) -> set[Flow
 def one_side(workloads: list[Workload], policies: list[Manifest], direction: str) -> set[Flow]:
     """What the policies let out of the sources (EGRESS) or into the destinations (INGRESS)."""
     compiled = [_Policy.of(policy) for policy in policies]
-    chosen = {each.name: [p for p in compiled if p.selects(each)] for each in workloads}
+    numbers = {(each.protocol, each.number) for end in workloads for each in end.ports}
+    probes = {end.name: _probes(end, numbers) for end in workloads}
     found = set()
-    for source in workloads:
-        for destination in workloads:
-            pair = (source, destination) if direction == EGRESS else (destination, source)
-            guarded, other = pair
-            for port in _ports(destination):
-                if _passes(direction, chosen[guarded.name], other, port):
-                    found.add(Flow(source.name, destination.name, port.name))
+    for guarded in workloads:
+        isolating = [p for p in compiled if direction in p.rules and p.selects(guarded)]
+        for other in workloads:
+            rules = [rule for p in isolating for rule in p.rules_for(other, direction)]
+            ends = (guarded, other) if direction == EGRESS else (other, guarded)
+            for port in probes[ends[1].name]:
+                if not isolating or any(_port_matches(rule, port) for rule in rules):
+                    found.add(Flow(ends[0].name, ends[1].name, port.name))
     return found
 
 
@@ -99,10 +100,13 @@ def selecting(workload: Workload, policies: list[Manifest]) -> list[Manifest]:
     ]
 
 
-def _ports(destination: Workload) -> Iterator[Port]:
-    yield from destination.ports
-    for protocol, number in _PROBES:
-        yield Port(f"{UNDECLARED}/{protocol}", number, protocol)
+def _probes(destination: Workload, numbers: set[tuple[str, int]]) -> tuple[Port, ...]:
+    """The destination's own ports, and every other number that somebody has or nobody has: a rule
+    that is open too wide shows itself there.
+    """
+    own = {(port.protocol, port.number) for port in destination.ports}
+    others = sorted((numbers | UNUSED) - own)
+    return destination.ports + tuple(Port(f"{n}/{protocol}", n, protocol) for protocol, n in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +130,14 @@ class _Policy:
             and _matches(self.selector, workload.labels)
         )
 
-
-def _passes(direction: str, policies: list[_Policy], other: Workload, port: Port) -> bool:
-    isolating = [policy for policy in policies if direction in policy.rules]
-    if not isolating:
-        return True
-    peers = "to" if direction == EGRESS else "from"
-    return any(
-        _peer_matches(rule.get(peers), other, policy.namespace) and _port_matches(rule, port)
-        for policy in isolating
-        for rule in policy.rules[direction]
-    )
+    def rules_for(self, other: Workload, direction: str) -> list[Body]:
+        """The rules whose peers include the other end."""
+        peers = "to" if direction == EGRESS else "from"
+        return [
+            rule
+            for rule in self.rules[direction]
+            if _peer_matches(rule.get(peers), other, self.namespace)
+        ]
 
 
 def _peer_matches(peers: list[Body] | None, other: Workload, own_namespace: str) -> bool:

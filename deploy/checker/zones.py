@@ -25,7 +25,6 @@ from deploy.checker.network import (
     Workload,
     one_side,
     selecting,
-    truth_table,
     workload_of,
 )
 from deploy.checker.report import Violation, violation
@@ -129,15 +128,15 @@ def zone_violations(manifests: list[Manifest], table: ZoneTable, file: Path) -> 
     ours = {each.name for each in members if _is_in_a_zone(each)}
     names = {each.name for each in members}
     here = {flow for flow in table.allowed if {flow.source, flow.destination} <= names}
+    sides = {each: one_side(members, policies, each) for each in (EGRESS, INGRESS)}
     for direction, verb in ((EGRESS, "let out"), (INGRESS, "let in")):
         declared = {flow for flow in here if _guarded(flow, direction) in ours}
-        found = one_side(members, policies, direction)
-        possible = {flow for flow in found if _guarded(flow, direction) in ours}
+        possible = {flow for flow in sides[direction] if _guarded(flow, direction) in ours}
         for flow in sorted(possible - declared):
             yield Violation(file, str(flow), "zone-table", f"{verb}, and not declared")
         for flow in sorted(declared - possible):
             yield Violation(file, str(flow), "zone-table", f"declared, and not {verb}")
-    for flow in sorted(truth_table(members, policies)):
+    for flow in sorted(sides[EGRESS] & sides[INGRESS]):
         if {flow.source, flow.destination} & ours:
             yield from _forbidden(flow, table, file)
 
