@@ -36,7 +36,7 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """A counter that is shown while something takes longer than a second, at most twice a second."""
+    """A counter, shown while something takes longer than a second, at most twice a second."""
 
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total = what, total

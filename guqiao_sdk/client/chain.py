@@ -30,7 +30,13 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import OutcomeUnknownError, UnavailableError, error_from_rpc, guqiao_errors
+from guqiao_sdk.errors import (
+    DeniedError,
+    OutcomeUnknownError,
+    UnavailableError,
+    error_from_rpc,
+    guqiao_errors,
+)
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -98,7 +104,7 @@ class ChainClient:
         self.provider = provider
         self._verify_results = verify_results
         self._endpoints = Endpoints(chain_id, endpoints, signer, provider)
-        self._blocks: OrderedDict[int, VerifiedBlock] = OrderedDict()
+        self._blocks: OrderedDict[int, asyncio.Future[VerifiedBlock]] = OrderedDict()
         self._position: tuple[float, ChainPosition] | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,8 +118,16 @@ class ChainClient:
         await self._endpoints.close()
 
     async def latest(self) -> ChainPosition:
-        """The latest certified height that the replica asked knows of, verified."""
-        header, _ = await self.get_header()
+        """The latest certified height that the replica asked knows of, verified.
+
+        Block 0 has no certificate: before the first block, the answer is checked only to be of the
+        chain and the replica set that this client trusts.
+        """
+        response = await self._consensus_state(0)
+        if response.certified_header.certificate:
+            header, _ = self._verified_header(response, 0)
+        else:
+            header = self._genesis_header(response)
         position = ChainPosition(self.chain_id, header.height, header.hash(), header.block_time_ms)
         self._position = (asyncio.get_running_loop().time(), position)
         return position
@@ -208,30 +222,50 @@ class ChainClient:
         submitter = StreamSubmitter(
             self._endpoints, in_flight_max=in_flight_max, timeout_seconds=timeout_seconds
         )
-        async for submission in submitter.run(transactions):
-            if submission.result is not None:
-                await self._check_result(submission.transaction.id(), submission.result)
-            yield submission
+        answered = submitter.run(transactions)
+        # Checked side by side, so that fetching and verifying blocks does not hold the stream up.
+        checking: asyncio.Queue[asyncio.Future[Submission] | None] = asyncio.Queue(in_flight_max)
+
+        async def check_all() -> None:
+            try:
+                async for submission in answered:
+                    await checking.put(asyncio.ensure_future(self._checked(submission)))
+            finally:
+                await checking.put(None)
+
+        work = asyncio.ensure_future(check_all())
+        try:
+            while (checked := await checking.get()) is not None:
+                yield await checked
+            await work
+        finally:
+            work.cancel()
+            while not checking.empty():
+                left = checking.get_nowait()
+                if left is not None:
+                    left.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def get_header(self, height: int = 0) -> tuple[BlockHeader, FinalityCertificate]:
         """The certified header of a height (0: the latest certified one), verified."""
-        request = node.GetConsensusStateRequest(height=height)
-
-        async def attempt(stub: Stub, seconds: float) -> node.GetConsensusStateResponse:
-            return await stub.GetConsensusState(request, timeout=seconds)
-
-        response = await self._endpoints.call(attempt, CALL_SECONDS)
-        header, certificate = verify_header(
-            response.certified_header, self.trust.replica_set, self.provider.verify
-        )
-        _check_height("consensus state", header, height)
-        return header, certificate
+        return self._verified_header(await self._consensus_state(height), height)
 
     async def get_block(self, height: int) -> VerifiedBlock:
         """The block of a height, verified whole."""
         known = self._blocks.get(height)
-        if known is not None:
-            return known
+        if known is None:
+            known = asyncio.ensure_future(self._fetch_block(height))
+            self._blocks[height] = known
+            while len(self._blocks) > BLOCKS_KEPT_MAX:
+                self._blocks.popitem(last=False)
+        try:
+            return await asyncio.shield(known)
+        except BaseException:
+            if known.done():
+                self._blocks.pop(height, None)
+            raise
+
+    async def _fetch_block(self, height: int) -> VerifiedBlock:
         request = node.GetBlockRequest(height=height)
 
         async def attempt(stub: Stub, seconds: float) -> node.GetBlockResponse:
@@ -240,9 +274,6 @@ class ChainClient:
         response = await self._endpoints.call(attempt, CALL_SECONDS)
         block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
         _check_height("block", block.header, height)
-        self._blocks[height] = block
-        if len(self._blocks) > BLOCKS_KEPT_MAX:
-            self._blocks.popitem(last=False)
         return block
 
     async def get_transaction(self, transaction_id: bytes) -> ProvenTransaction:
@@ -349,6 +380,34 @@ class ChainClient:
 
         return await self._endpoints.call(attempt, CALL_SECONDS)
 
+    async def _consensus_state(self, height: int) -> node.GetConsensusStateResponse:
+        request = node.GetConsensusStateRequest(height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetConsensusStateResponse:
+            return await stub.GetConsensusState(request, timeout=seconds)
+
+        return await self._endpoints.call(attempt, CALL_SECONDS)
+
+    def _verified_header(
+        self, response: node.GetConsensusStateResponse, height: int
+    ) -> tuple[BlockHeader, FinalityCertificate]:
+        header, certificate = verify_header(
+            response.certified_header, self.trust.replica_set, self.provider.verify
+        )
+        _check_height("consensus state", header, height)
+        return header, certificate
+
+    def _genesis_header(self, response: node.GetConsensusStateResponse) -> BlockHeader:
+        piece = f"genesis header of {self.chain_id}"
+        try:
+            header = BlockHeader.decode(response.certified_header.header)
+        except MalformedError as error:
+            raise ProofError(piece, str(error)) from error
+        known = (self.chain_id, 0, self.trust.replica_set.hash())
+        if (header.chain_id, header.height, header.next_set_hash) != known:
+            raise ProofError(piece, "it is of another chain or set, or of a later block")
+        return header
+
     async def _watch_one(self, index: int, height: int) -> AsyncIterator[VerifiedBlock]:
         stub = self._endpoints.stub(index)
         async for response in stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)):
@@ -368,12 +427,37 @@ class ChainClient:
         """Raise `ProofError` unless the certified block says what the replica said."""
         if not self._verify_results:
             return
+        piece = f"result of transaction {transaction_id.hex()}"
+        proven = await self.get_transaction(transaction_id)
+        if (proven.header.hash(), proven.result.index) == (result.header_hash, result.index):
+            _check_receipt(piece, transaction_id, result, proven.receipt)
+            return
+        # A repetition after the transaction's own receipt, or an attempt that had no effect.
         block = await self.get_block(result.height)
+        if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
+            raise ProofError(piece, "it names a place that the certified block does not have")
+        _check_receipt(piece, transaction_id, result, block.receipts[result.index])
+
+    async def _checked(self, submission: Submission) -> Submission:
+        if submission.result is not None:
+            await self._check_result_in_block(submission.transaction.id(), submission.result)
+        return submission
+
+    async def _check_result_in_block(
+        self, transaction_id: bytes, result: TransactionResult
+    ) -> None:
+        """The same for a stream: one block proves many results."""
+        if not self._verify_results:
+            return
+        try:
+            block = await self.get_block(result.height)
+        except DeniedError:  # Blocks are for restricted readers; one's own transactions are not.
+            await self._check_result(transaction_id, result)
+            return
         piece = f"result of transaction {transaction_id.hex()}"
         if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
             raise ProofError(piece, "it names a place that the certified block does not have")
-        receipt = block.receipts[result.index]
-        _check_receipt(piece, transaction_id, result, receipt)
+        _check_receipt(piece, transaction_id, result, block.receipts[result.index])
 
     def _verify_transaction(self, response: node.GetTransactionResponse) -> ProvenTransaction:
         header, certificate = verify_header(

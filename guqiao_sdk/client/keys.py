@@ -62,7 +62,7 @@ class ChainKeyDirectory(Generic[R]):
         try:
             identity: node.GetIdentityResponse | None = await self._client.get_identity(did)
         except GuqiaoError as error:
-            if error.code != "SENDER_UNKNOWN":
+            if error.code != "IDENTITY_UNKNOWN":
                 raise
             identity = None
         self._kept[did] = (now, identity)

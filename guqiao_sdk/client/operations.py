@@ -1,23 +1,23 @@
 """Many operations through the registry: in flight together, in effect one after the other.
 
-Each operation names the one before it (`after`), so results come out in order whatever the network does. When the
-stream breaks, or an operation was not executed (expired, predecessor missing), everything without a final outcome is
-signed anew and sent again; the chain binds the request id to its first outcome, so nothing is done twice.
+Each operation names the one before it (`after`), so results come out in order whatever the network
+does. When the stream breaks, or an operation was not executed (expired, predecessor missing),
+everything without a final outcome is signed anew and sent again; the chain binds the request id to
+its first outcome, so nothing is done twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from guqiao.registry.v1 import registry_service_pb2 as pb
-from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 from guqiao_sdk.client.transactions import (
     ChainPosition,
     Identity,
@@ -28,6 +28,9 @@ from guqiao_sdk.client.transactions import (
 )
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.json_values import Json
+
+if TYPE_CHECKING:
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 IN_FLIGHT_MAX: Final = 256
 POSITION_REFRESH_EVERY: Final = 100
@@ -87,13 +90,6 @@ class _RetryError(Exception):
     """This session of the stream ends; the next one begins at the first operation unanswered."""
 
 
-class _Call(Protocol):
-    async def read(self) -> object: ...
-    async def write(self, request: pb.SubmitOperationsRequest) -> None: ...
-    async def done_writing(self) -> None: ...
-    def cancel(self) -> bool: ...
-
-
 class OperationPipeline:
     """Submits operations of one market. `methods` are those that the registry says are built."""
 
@@ -131,23 +127,18 @@ class OperationPipeline:
 
     async def _run_session(self, session: _Session) -> None:
         session.begin(self._previous)
-        call = self._stub.SubmitOperations()
-        sender = asyncio.create_task(self._send(call, session))
+        call = self._stub.SubmitOperations(self._requests(session))
         try:
-            while session.answered < len(session.operations):
-                response = await call.read()
-                if not isinstance(response, pb.SubmitOperationsResponse):
-                    break
+            async for response in call:
                 session.take(response)
                 self._previous = session.last_executed
-            if session.answered < len(session.operations):
-                raise _RetryError
+                if session.answered == len(session.operations):
+                    return
+            raise _RetryError
         finally:
-            sender.cancel()
             call.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
 
-    async def _send(self, call: _Call, session: _Session) -> None:
+    async def _requests(self, session: _Session) -> AsyncIterator[pb.SubmitOperationsRequest]:
         after = self._previous
         position = await self._position()
         for index in range(session.answered, len(session.operations)):
@@ -169,8 +160,7 @@ class OperationPipeline:
             if operation.method in self._methods:
                 after = transaction.id()
             message = transaction_to_message(transaction)
-            await call.write(pb.SubmitOperationsRequest(item=index, transaction=message))
-        await call.done_writing()
+            yield pb.SubmitOperationsRequest(item=index, transaction=message)
 
 
 class _Session:
@@ -193,7 +183,7 @@ class _Session:
         self._waiting.clear()
 
     def take(self, response: pb.SubmitOperationsResponse) -> None:
-        """Note an answer, report all whose turn has come; raises `_RetryError` when one must be repeated."""
+        """Note an answer and report all whose turn has come; one to be repeated ends the session."""
         self._waiting[response.item] = _answer(response)
         while (answer := self._waiting.pop(self.answered, None)) is not None:
             if answer.result is not None:
@@ -222,8 +212,7 @@ def _answer(response: pb.SubmitOperationsResponse) -> Answer:
 def _reason(status: status_pb2.Status) -> str:
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
-        if detail.Is(info.DESCRIPTOR):
-            detail.Unpack(info)
+        if detail.type_url.endswith(f"/{info.DESCRIPTOR.full_name}") and detail.Unpack(info):
             return info.reason
     return "OUTCOME_UNKNOWN"
 

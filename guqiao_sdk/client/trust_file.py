@@ -1,8 +1,8 @@
 """Reads what a client starts from: the trust in one chain, as the operator was given it.
 
-The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{entity_id,
-entity_name, vote_key}]}`, the form in which a genesis names another chain. It comes from the network's own folder or from a signed TRUST file,
-never from a replica.
+The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{entity_id, entity_name,
+vote_key}]}`, the form in which a genesis names another chain. It comes from the network's own
+folder or from a signed TRUST file, never from a replica.
 """
 
 from __future__ import annotations

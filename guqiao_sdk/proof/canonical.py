@@ -136,10 +136,11 @@ def tagged(tag: str, *parts: bytes) -> bytes:
     The tag names the purpose and version, for example `guqiao/header/1`, so that bytes made for one
     purpose can never be taken for another.
     """
-    writer = Writer().text(tag)
-    for part in parts:
-        writer.blob(part)
-    return bytes(writer)
+    pieces = []
+    for part in (tag.encode(), *parts):
+        pieces.append(len(part).to_bytes(4, "big"))
+        pieces.append(part)
+    return b"".join(pieces)
 
 
 def digest(tag: str, *parts: bytes) -> bytes:

@@ -15,6 +15,9 @@ from guqiao_sdk.proof.canonical import Reader, Writer, digest
 REPLICAS_MIN: Final = 4
 REPLICAS_MAX: Final = 100
 PUBLIC_KEY_BYTES: Final = 65
+CHAIN_ID_BYTES_MAX: Final = 64
+ENTITY_ID_BYTES_MAX: Final = 64
+ENTITY_NAME_BYTES_MAX: Final = 512
 
 
 class ReplicaSetError(ValueError):
@@ -88,6 +91,10 @@ class ReplicaSet:
             raise ReplicaSetError(
                 "GENESIS_INVALID", f"{self.size} replicas, at most {REPLICAS_MAX} allowed"
             )
+        self._check_members()
+        self._check_entities()
+
+    def _check_members(self) -> None:
         if [member.replica for member in self.members] != list(range(self.size)):
             raise ReplicaSetError(
                 "GENESIS_INVALID", "replicas are not numbered 0, 1, 2 ... in order"
@@ -99,6 +106,12 @@ class ReplicaSet:
             )
         if len(set(keys)) != len(keys):
             raise ReplicaSetError("GENESIS_INVALID", "two replicas share a vote key")
+        if not all(map(_fits, self.members)):
+            raise ReplicaSetError(
+                "GENESIS_INVALID", "an entity's id or name is empty or longer than is encoded"
+            )
+
+    def _check_entities(self) -> None:
         held = Counter(member.entity_id for member in self.members)
         if len(held) < 2:
             raise ReplicaSetError(
@@ -129,9 +142,14 @@ class ReplicaSet:
     def decode(data: bytes) -> ReplicaSet:
         """Read `encode`'s bytes; raises `MalformedError`. The rules of `check` are not asked."""
         reader = Reader(data)
-        chain_id, epoch = reader.text(64), reader.u64()
+        chain_id, epoch = reader.text(CHAIN_ID_BYTES_MAX), reader.u64()
         members = tuple(
-            Member(reader.u32(), reader.blob(PUBLIC_KEY_BYTES), reader.text(64), reader.text(512))
+            Member(
+                reader.u32(),
+                reader.blob(PUBLIC_KEY_BYTES),
+                reader.text(ENTITY_ID_BYTES_MAX),
+                reader.text(ENTITY_NAME_BYTES_MAX),
+            )
             for _ in range(reader.count(REPLICAS_MAX))
         )
         reader.end()
@@ -140,3 +158,11 @@ class ReplicaSet:
     def hash(self) -> bytes:
         """What headers and trust files name the set by, 32 bytes."""
         return digest("guqiao/replica-set/1", self.encode())
+
+
+def _fits(member: Member) -> bool:
+    """Whether `decode` reads back what `encode` writes: lengths are bounded in bytes there."""
+    return (
+        1 <= len(member.entity_id.encode()) <= ENTITY_ID_BYTES_MAX
+        and 1 <= len(member.entity_name.encode()) <= ENTITY_NAME_BYTES_MAX
+    )

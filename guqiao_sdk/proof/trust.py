@@ -30,6 +30,7 @@ CHAINS_MAX: Final = 64
 CHECKPOINTS_MAX: Final = 1_024
 
 _PIECE: Final = "trust file"
+_CODE: Final = "TRUST_INVALID"
 _DEPTH_MAX: Final = 12
 _NUMBER_BOUND: Final = 1 << 53
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
@@ -64,6 +65,7 @@ class ChainTrust:
                 _PIECE,
                 f"it has no checkpoint of {self.chain_id} epoch {epoch} (it has epochs {known}): "
                 "get a trust file that has one, or export the bundle from one of these",
+                _CODE,
             )
         below = [point for point in found if point.height <= height]
         return below[-1] if below else found[0]
@@ -83,7 +85,7 @@ class Trust:
         for chain in self.chains:
             if chain.chain_id == chain_id:
                 return chain
-        raise ProofError(_PIECE, f"it does not name the chain {chain_id}")
+        raise ProofError(_PIECE, f"it does not name the chain {chain_id}", _CODE)
 
 
 def encode_trust(trust: Trust, sign: Callable[[bytes], bytes]) -> bytes:
@@ -278,4 +280,4 @@ def _natural(value: Json, name: str) -> int:
 
 
 def _refusal(detail: str) -> ProofError:
-    return ProofError(_PIECE, detail, "TRUST_INVALID")
+    return ProofError(_PIECE, detail, _CODE)

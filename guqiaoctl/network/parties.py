@@ -43,8 +43,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An identity: a person or a service with one key, and its roles on each chain that knows it.
-    """
+    """A person or a service with one key, and its roles on each chain that knows it."""
 
     name: str
     organisation: Organisation

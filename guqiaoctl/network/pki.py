@@ -106,12 +106,12 @@ def renew_crls(layout: Layout, provider: GmProvider) -> None:
     for domain in CHAINS:
         folder = layout.authority(domain)
         authority = _load_authority(folder, provider)
-        period = {"this_update": now - BACKDATE, "next_update": now + CRL_LIFE}
+        start, end = now - BACKDATE, now + CRL_LIFE
         path = folder / "crl.pem"
         if path.exists():
-            crl = authority.reissue_crl(path.read_bytes(), **period)
+            crl = authority.reissue_crl(path.read_bytes(), this_update=start, next_update=end)
         else:
-            crl = authority.issue_crl([], **period)
+            crl = authority.issue_crl([], this_update=start, next_update=end)
         _replace(path, crl)
 
 

@@ -53,7 +53,8 @@ def write_settings(network: Network, database_urls: dict[str, str]) -> None:
 
 def _plan(network: Network, name: str, service: str) -> ProcessPlan:
     config = network.layout.process(name).absolute() / "settings.toml"
-    arguments = (sys.executable, "-m", f"services.{service}", "serve", "--config", str(config))
+    command = (sys.executable, "-m", f"services.{service}", "serve", "--supervised")
+    arguments = (*command, "--config", str(config))
     return ProcessPlan(name, arguments, network.ports[f"{name}.admin"], network.layout.log(name))
 
 

@@ -1,8 +1,12 @@
-"""Makes the network's TRUST file: what an auditor needs besides a proof bundle, signed by the regulator."""
+"""Makes the network's TRUST file:
+
+what an auditor needs besides a proof bundle, signed by the regulator.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
+from typing import Final
 
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider
@@ -11,6 +15,8 @@ from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import CHAINS, CSRC, account
 from services.consensus.domain.ledger.genesis import genesis_header
 from services.consensus.domain.ledger.genesis_json import parse_genesis
+
+SHANGHAI: Final = timezone(timedelta(hours=8))
 
 
 def ensure_trust(layout: Layout, provider: GmProvider) -> None:
@@ -22,7 +28,7 @@ def ensure_trust(layout: Layout, provider: GmProvider) -> None:
     trust = Trust(
         issuer_did=issuer.did,
         issuer_key=key.public_key,
-        issued_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        issued_at=datetime.now(SHANGHAI).isoformat(timespec="seconds"),
         chains=tuple(_chain_trust(layout, chain) for chain in CHAINS),
     )
     layout.trust.write_bytes(encode_trust(trust, lambda data: provider.sign(key, data)))

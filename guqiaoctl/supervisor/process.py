@@ -1,16 +1,14 @@
 """One supervised process: start it, watch it, end it, and leave nothing behind.
 
-A child gets SIGTERM when the supervisor dies, however it dies (Linux). Its output goes to a log
-file of its own.
+A child ends by itself when the supervisor is gone, however it went. Its output goes to a log file
+of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -22,7 +20,6 @@ STOP_GRACE_SECONDS: Final = 8.0
 READY_POLL_SECONDS: Final = 0.05
 RESTARTS_MAX: Final = 5
 RESTART_WINDOW_SECONDS: Final = 60.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ProcessState(StrEnum):
@@ -73,7 +70,6 @@ class ManagedProcess:
                 stderr=log,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self.state = ProcessState.STARTING
         self.starts += 1
@@ -140,8 +136,3 @@ async def is_ready(admin_port: int) -> bool:
                 writer.close()
     except (OSError, TimeoutError):
         return False
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before it becomes the program."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,9 +35,9 @@ class NetworkPlan:
 
     folder: Path
     groups: tuple[tuple[ProcessPlan, ...], ...]
-    start_database: Callable[[], Awaitable[None]]
-    stop_database: Callable[[], Awaitable[None]]
-    maintain: Callable[[], Awaitable[None]]
+    start_database: Callable[[], Coroutine[None, None, None]]
+    stop_database: Callable[[], Coroutine[None, None, None]]
+    maintain: Callable[[], Coroutine[None, None, None]]
 
 
 class Supervisor:

@@ -41,11 +41,13 @@ from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
 from services.chassis.logging import configure_logging
 from services.chassis.postgres import Pool, PostgresSettings, migrate, open_pool
 from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
+from services.chassis.supervised import die_with_parent
 from services.chassis.telemetry import Telemetry, open_telemetry
 
 STOP_GRACE_SECONDS: Final = 3.0
 DATABASE_WAIT_SECONDS: Final = 30.0
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
+SUPERVISED_HELP: Final = "End when the parent process is gone"
 EXIT_USAGE: Final = 2
 EXIT_UNAVAILABLE: Final = 6
 
@@ -226,8 +228,13 @@ def service_cli(
         """Run this service of guqiao."""
 
     @app.command("serve")
-    def _serve(config: Annotated[Path, typer.Option("--config", help="TOML file")]) -> None:
+    def _serve(
+        config: Annotated[Path, typer.Option("--config", help="TOML file")],
+        supervised: Annotated[bool, typer.Option("--supervised", help=SUPERVISED_HELP)] = False,
+    ) -> None:
         """Serve until SIGTERM."""
+        if supervised:
+            die_with_parent()
         try:
             settings = load_settings(settings_class, config)
         except SettingsError as error:

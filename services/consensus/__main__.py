@@ -19,6 +19,7 @@ from guqiao_sdk.gm.errors import GmError
 from services.chassis.errors import ServiceError
 from services.chassis.logging import configure_logging
 from services.chassis.settings import SettingsError, load_settings
+from services.chassis.supervised import die_with_parent
 from services.consensus.app import serve as serve_replica
 from services.consensus.domain.ledger.genesis import GenesisError
 from services.consensus.settings import Settings
@@ -34,6 +35,15 @@ EXIT_USAGE: Final = 2
 EXIT_CONFLICT: Final = 5
 EXIT_UNAVAILABLE: Final = 6
 
+_ENDS: Final[tuple[tuple[tuple[type[BaseException], ...], str, int], ...]] = (
+    ((SettingsError, GenesisError, GmError, FileNotFoundError), "SETTINGS_INVALID", EXIT_USAGE),
+    ((DataFolderInUseError, OtherNetworkError), "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
+    ((DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
+    ((StorageError,), "STORAGE_FAILED", EXIT_FAILED),
+    ((ServiceError,), "INTERNAL", EXIT_UNAVAILABLE),
+    ((OSError,), "PORT_IN_USE", EXIT_UNAVAILABLE),
+)
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -43,8 +53,15 @@ def root() -> None:
 
 
 @app.command()
-def serve(config: Annotated[Path, typer.Option("--config", help="TOML file")]) -> None:
+def serve(
+    config: Annotated[Path, typer.Option("--config", help="TOML file")],
+    supervised: Annotated[
+        bool, typer.Option("--supervised", help="End when the parent process is gone")
+    ] = False,
+) -> None:
     """Serve until SIGTERM."""
+    if supervised:
+        die_with_parent()
     try:
         settings = load_settings(Settings, config)
         configure_logging(
@@ -52,32 +69,23 @@ def serve(config: Annotated[Path, typer.Option("--config", help="TOML file")]) -
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve_replica(settings))
-    except* (SettingsError, GenesisError, GmError, FileNotFoundError) as group:
-        error = group.exceptions[0]
-        _refuse(getattr(error, "code", "SETTINGS_INVALID"), str(error), EXIT_USAGE)
-    except* (DataFolderInUseError, OtherNetworkError) as group:
-        _refuse_storage(group.exceptions[0], EXIT_CONFLICT)
-    except* DiskFullError as group:
-        _refuse_storage(group.exceptions[0], EXIT_UNAVAILABLE)
-    except* StorageError as group:
-        _refuse_storage(group.exceptions[0], EXIT_FAILED)
-    except* ServiceError as group:
-        error = group.exceptions[0]
-        _refuse(getattr(error, "code", "INTERNAL"), str(error), EXIT_UNAVAILABLE)
-    except* OSError as group:
-        _refuse("PORT_IN_USE", str(group.exceptions[0]), EXIT_UNAVAILABLE)
+    except Exception as error:
+        _end_for(error)
 
 
-def _refuse_storage(error: BaseException, exit_code: int) -> NoReturn:
-    code = getattr(error, "code", "STORAGE_FAILED")
-    _refuse(code, str(error).removeprefix(f"{code}: "), exit_code)
-
-
-def _refuse(code: str, text: str, exit_code: int) -> NoReturn:
-    """One JSON line in the log, one plain line for people, and the exit code."""
-    structlog.get_logger("consensus").critical("replica.refused", code=code, why=text)
-    sys.stderr.write(f"{code}: {text}\n")
-    sys.exit(exit_code)
+def _end_for(error: Exception) -> NoReturn:
+    """Say why the start was refused, or what stopped the replica; a bug keeps its traceback."""
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    for kinds, code, exit_code in _ENDS:
+        if isinstance(cause, kinds):
+            code = getattr(cause, "code", code)
+            text = str(cause).removeprefix(f"{code}: ")
+            structlog.get_logger("consensus").critical("replica.refused", code=code, why=text)
+            sys.stderr.write(f"{code}: {text}\n")
+            sys.exit(exit_code)
+    raise error
 
 
 if __name__ == "__main__":

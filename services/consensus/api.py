@@ -260,7 +260,7 @@ class NodeApi(NodeServiceServicer):
         with self.ledger.store.state_reader() as state:
             record = Identities(state).find(request.did)
         if record is None:
-            raise NotFoundError("SENDER_UNKNOWN", did=request.did)
+            raise NotFoundError("IDENTITY_UNKNOWN", did=request.did)
         return node.GetIdentityResponse(
             did=record.did,
             organisation=record.organisation,
@@ -300,7 +300,8 @@ class NodeApi(NodeServiceServicer):
             raise NotFoundError("TRANSACTION_UNKNOWN", transaction_id=transaction_id.hex())
         block = self.ledger.store.get_block(place.height)
         header = self.ledger.certified_header_message(place.height)
-        assert block is not None and header is not None, "the block of a certified transaction"
+        assert block is not None, "the block of a certified transaction is stored"
+        assert header is not None, "and so is its header"
         return node.GetTransactionResponse(
             result=result_message(place.receipt, block.header, place.index),
             certified_header=header,

@@ -21,7 +21,7 @@ from guqiao_sdk.gm.certificates import replica_identity
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from services.chassis.admin import AdminServer, Probes
-from services.chassis.errors import FailedPreconditionError
+from services.chassis.errors import NotFoundError
 from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
 from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
@@ -205,9 +205,7 @@ def _identity(settings: Settings) -> GmTlsIdentity:
     gm = settings.gm
     if gm.certificate is None or gm.key is None or not gm.crls or not gm.ca_certificates:
         raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
-    identity = GmTlsIdentity(
-        GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls)
-    )
+    identity = GmTlsIdentity(GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls))
     expected = replica_identity(settings.chain_id, settings.replica)
     if identity.name != expected:
         raise SettingsError(f"gm.certificate is of {identity.name}, this replica is {expected}")
@@ -277,7 +275,7 @@ def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
 def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:
     for entry in genesis.contracts:
         if catalogue.find(entry.name, entry.version) is None:
-            raise FailedPreconditionError(
+            raise NotFoundError(
                 "CONTRACT_UNKNOWN", contract=f"{entry.name} version {entry.version}"
             )
 

@@ -1,7 +1,7 @@
 """Which transactions are in batches that are proposed but not yet executed.
 
-The primary must not propose a transaction twice, in no view: a new-view keeps some batches and drops
-the others, and what it drops comes back into the mempool. Batches are remembered with their
+The primary must not propose a transaction twice, in no view: a new-view keeps some batches and
+drops the others, and what it drops comes back into the mempool. Batches are remembered with their
 admitted transactions, so that execution does not read them again.
 """
 

@@ -1,9 +1,9 @@
 """The loop around the core: inbox -> `Replica.step` -> perform the effects, in order.
 
-One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes all
-records with one fsync, and only then sends; execution runs beside it, strictly in order. A failed
-write stops the process; a header that contradicts a certified one halts the replica, which then
-votes no more but can still be read.
+One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes
+all records with one fsync, and only then sends; execution runs beside it, strictly in order. A
+failed write stops the process; a header that contradicts a certified one halts the replica, which
+then votes no more but can still be read.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from services.consensus.domain.messages import (
     CertifiedElsewhere,
     Digest,
     Executed,
+    Hello,
     Message,
     NewView,
     PeerMessage,
@@ -66,7 +67,8 @@ from services.consensus.peers import Links
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
-BATCH_WAIT_SECONDS: Final = 0.015
+BATCH_WAIT_SECONDS_MIN: Final = 0.01
+BATCH_WAIT_SECONDS_MAX: Final = 0.2
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
 BATCH_HEADER_BYTES: Final = 12
 CATCH_UP_JOBS_MAX: Final = 2
@@ -126,15 +128,16 @@ class Driver:
         self._links = links
         self._metrics = metrics
         self._now_ms = now_ms
-        self._last_tick_ms = 0
         self._parameters = ledger.genesis.parameters
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
         self._wake = asyncio.Event()
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
-        self._wanted_height = 0
+        self._peer_heights: dict[ReplicaId, int] = {}
         self._propose_at: float | None = None
+        self._proposed_at: dict[int, float] = {}
+        self._batch_seconds = 0.0
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
 
@@ -150,6 +153,11 @@ class Driver:
         self._inbox.append((sender, message))
         self._wake.set()
         return True
+
+    def put_hello(self, sender: ReplicaId, message: Hello) -> None:
+        """Where a peer says it stands: unsigned, so it is only ever a hint."""
+        self._peer_heights[sender] = message.certified
+        self.put(sender, message)
 
     def put_own(self, message: Message) -> None:
         """A local input. Never dropped: their number is bounded by what they answer."""
@@ -195,8 +203,14 @@ class Driver:
 
     @property
     def catching_up(self) -> bool:
-        """Whether the others are known to have certified blocks that are not here."""
-        return self._wanted_height > self._ledger.store.last_certified
+        """Whether f + 1 others, so at least one honest one, are more than a window ahead of us; or
+        so few have said where they stand that it is not known.
+        """
+        heights = sorted(self._peer_heights.values(), reverse=True)
+        faulty_max = self._ledger.genesis.replica_set.faulty_max
+        if len(heights) <= faulty_max:
+            return True
+        return heights[faulty_max] > self._ledger.store.last_certified + self._parameters.window
 
     # --- Tasks -------------------------------------------------------------------------------
 
@@ -227,10 +241,10 @@ class Driver:
 
     async def _tick_loop(self) -> None:
         while True:
-            self._last_tick_ms = max(self._last_tick_ms, self._now_ms())
+            now_ms = self._now_ms()
             self._check_disk()
-            self.put_own(Tick(self._last_tick_ms))
-            if self.mempool.stop_waiting(self._last_tick_ms):
+            self.put_own(Tick(now_ms))
+            if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
             self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
@@ -285,10 +299,13 @@ class Driver:
         )
 
     def _waited(self) -> bool:
-        """Whether the ready transactions have waited for company long enough."""
+        """Whether the ready transactions have waited for company long enough: half the time that a
+        batch takes now, so that two or three are under way and they grow under load.
+        """
         loop = asyncio.get_running_loop()
         if self._propose_at is None:
-            self._propose_at = loop.time() + BATCH_WAIT_SECONDS
+            wait = max(BATCH_WAIT_SECONDS_MIN, self._batch_seconds / 2)
+            self._propose_at = loop.time() + min(wait, BATCH_WAIT_SECONDS_MAX)
             loop.call_at(self._propose_at, self._wake.set)
             return False
         return loop.time() >= self._propose_at
@@ -304,10 +321,11 @@ class Driver:
             if isinstance(effect, Broadcast) and isinstance(effect.message, PrePrepare):
                 sent = effect.message
                 self._tracker.add(sent.view, sent.sequence, sent.digest, transactions)
+                self._proposed_at[sent.sequence] = asyncio.get_running_loop().time()
         return effects
 
     def _block_time_ms(self) -> int:
-        return max(self._last_tick_ms, self._now_ms(), self.replica.block_time_min_ms)
+        return max(self._now_ms(), self.replica.block_time_min_ms)
 
     def _fits(self, transaction: AdmittedTransaction) -> bool:
         """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""
@@ -360,15 +378,23 @@ class Driver:
                     if holder != self.me:
                         self._links.send(holder, frame)
             case FetchBlocks(first, last, source):
-                self._wanted_height = max(self._wanted_height, last)
                 self._links.send(source, wire.block_request_frame(first, last))
-            case ViewChanged(view, primary):
-                _log.info("view.changed", view=view, primary=primary)
-                self._metrics.view_changes.inc()
-                carried = self._tracker.enter_view(view, self.replica.executed)
-                self.mempool.return_proposed(carried)
-                self.mempool.mark_proposed(carried)
-                self._wake.set()
+            case ViewChanged():
+                self._enter_view(effect)
+            case _:
+                self._report(effect)
+
+    def _enter_view(self, effect: ViewChanged) -> None:
+        """What the new view dropped is offered again, what it carries on is not."""
+        _log.info("view.changed", view=effect.view, primary=effect.primary)
+        self._metrics.view_changes.inc()
+        carried = self._tracker.enter_view(effect.view, self.replica.executed)
+        self.mempool.return_proposed(carried)
+        self.mempool.mark_proposed(carried)
+        self._wake.set()
+
+    def _report(self, effect: Effect) -> None:
+        match effect:
             case Reject(sender, reason):
                 _log.warning("message.rejected", sender=sender, reason=reason)
                 self._metrics.rejects.labels(replica=str(sender)).inc()
@@ -415,9 +441,19 @@ class Driver:
         """The transactions of this batch need no ordering any more."""
         ids = [SignedTransaction.decode(encoded).id() for encoded in batch.transactions]
         self._tracker.forget_executed(SequenceNumber(sequence))
+        self._measure_batch(sequence)
         for transaction_id in self.mempool.remove(ids):
             self.put_own(RequestGone(transaction_id))
         self._start_timers()
+
+    def _measure_batch(self, sequence: int) -> None:
+        """How long own batches take from proposal to execution, smoothed."""
+        proposed_at = self._proposed_at.pop(sequence, None)
+        if proposed_at is not None:
+            taken = asyncio.get_running_loop().time() - proposed_at
+            self._batch_seconds += (taken - self._batch_seconds) / 4
+        if len(self._proposed_at) > self._parameters.window:
+            self._proposed_at.clear()
 
     async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
         if sequence <= self._ledger.store.last_certified:

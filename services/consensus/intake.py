@@ -16,11 +16,12 @@ from typing import Final, TypeVar
 
 import structlog
 
-from guqiao.consensus.v1 import peer_pb2
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader
 from services.consensus import wire
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.authorisation import check_stateful
@@ -139,19 +140,24 @@ class Intake:
                 _put_or_drop(self._block_responses, frame)
             case peer_pb2.BatchRequest():
                 self._answer_batch(sender, frame)
-            case BatchFetched():
-                self._driver.put(self._driver.me, frame)
-            case PrePrepare():
-                _put_or_drop(self._proposals, (sender, frame))
-            case Hello():
-                self._driver.put(ReplicaId(sender), frame)
             case _:
-                self._take_vote(sender, frame)
+                self._take_message(sender, frame)
 
     def on_link(self, other: int) -> None:
         """A link came up: tell the peer what waits here, it may have missed it."""
         encoded = [entry.encoded for entry in self._driver.mempool.pending()]
         self._gossip(encoded[:GOSSIP_AGAIN_MAX], to=other)
+
+    def _take_message(self, sender: int, message: PeerMessage | BatchFetched) -> None:
+        match message:
+            case BatchFetched():
+                self._driver.put(self._driver.me, message)
+            case Hello():
+                self._driver.put_hello(ReplicaId(sender), message)
+            case PrePrepare():
+                _put_or_drop(self._proposals, (sender, message))
+            case _:
+                self._take_vote(sender, message)
 
     def _take_vote(self, sender: int, message: PeerMessage) -> None:
         if isinstance(message, Prepare | Commit | Checkpoint) and (
@@ -354,7 +360,8 @@ class Intake:
                 self._links.send(sender, frame, droppable=True)
 
     def _blocks_frame(self, first: int, last: int) -> bytes | None:
-        blocks, size = [], 0
+        blocks: list[ledger_pb2.Block] = []
+        size = 0
         for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX - 1) + 1):
             block = self._ledger.block_message(height)
             if block is None:
@@ -384,15 +391,19 @@ class Intake:
         due = self._ledger.store.last_certified + 1
         for message in response.blocks:
             try:
+                height = BlockHeader.decode(message.certified_header.header).height
+                if height < due:
+                    continue
                 block = verify_block(
                     message, self._ledger.genesis.replica_set, self._provider.verify
                 )
-            except ProofError as error:
+            except (ProofError, MalformedError) as error:
                 _log.warning("block.unverified", why=str(error))
                 break
-            if block.height == due:
-                verified.append(block)
-                due += 1
+            if height > due:
+                break
+            verified.append(block)
+            due += 1
         return verified
 
 

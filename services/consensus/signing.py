@@ -1,8 +1,8 @@
 """Signatures of the replica: its own, and the judgement of everybody else's.
 
 Nothing unverified goes further: peers' messages are authenticated here, off the event loop, before
-the core sees them, and transactions pass stateless admission; signatures that held are remembered, so
-that a proposed batch costs only what was not seen before.
+the core sees them, and transactions pass stateless admission; signatures that held are remembered,
+so that a proposed batch costs only what was not seen before.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ checked before anything is built from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
@@ -73,29 +73,40 @@ def read_frame(data: bytes) -> Frame:
         frame = peer_pb2.PeerFrame.FromString(data)
     except DecodeError as error:
         raise MalformedError("a frame that is no PeerFrame") from error
-    match frame.WhichOneof("content"):
-        case "message":
-            return decode_message(frame.message)
-        case "transactions":
-            return _bounded(frame.transactions)
-        case "block_request":
-            return frame.block_request
-        case "block_response":
-            if len(frame.block_response.blocks) > BLOCKS_MAX:
-                raise MalformedError(f"more than {BLOCKS_MAX} blocks in one frame")
-            return frame.block_response
-        case "batch_request":
-            if len(frame.batch_request.digest) != DIGEST_BYTES:
-                raise MalformedError("a batch digest of another length")
-            return frame.batch_request
-        case "batch_response":
-            sequence = SequenceNumber(frame.batch_response.sequence)
-            return BatchFetched(sequence, Batch.decode(frame.batch_response.batch))
-        case _:
-            raise MalformedError("an empty frame")
+    kind = frame.WhichOneof("content")
+    if kind is None:
+        raise MalformedError("an empty frame")
+    return _READERS[kind](frame)
 
 
-def _bounded(gossip: peer_pb2.TransactionGossip) -> peer_pb2.TransactionGossip:
-    if len(gossip.transactions) > GOSSIP_TRANSACTIONS_MAX:
+def _gossip(frame: peer_pb2.PeerFrame) -> peer_pb2.TransactionGossip:
+    if len(frame.transactions.transactions) > GOSSIP_TRANSACTIONS_MAX:
         raise MalformedError(f"more than {GOSSIP_TRANSACTIONS_MAX} transactions in one frame")
-    return gossip
+    return frame.transactions
+
+
+def _block_response(frame: peer_pb2.PeerFrame) -> peer_pb2.BlockResponse:
+    if len(frame.block_response.blocks) > BLOCKS_MAX:
+        raise MalformedError(f"more than {BLOCKS_MAX} blocks in one frame")
+    return frame.block_response
+
+
+def _batch_request(frame: peer_pb2.PeerFrame) -> peer_pb2.BatchRequest:
+    if len(frame.batch_request.digest) != DIGEST_BYTES:
+        raise MalformedError("a batch digest of another length")
+    return frame.batch_request
+
+
+def _batch_response(frame: peer_pb2.PeerFrame) -> BatchFetched:
+    response = frame.batch_response
+    return BatchFetched(SequenceNumber(response.sequence), Batch.decode(response.batch))
+
+
+_READERS: Final[Mapping[str, Callable[[peer_pb2.PeerFrame], Frame]]] = {
+    "message": lambda frame: decode_message(frame.message),
+    "transactions": _gossip,
+    "block_request": lambda frame: frame.block_request,
+    "block_response": _block_response,
+    "batch_request": _batch_request,
+    "batch_response": _batch_response,
+}

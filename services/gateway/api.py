@@ -15,14 +15,14 @@ from guqiao_sdk.proof.packet import Packet
 from services.chassis.grpc_server import Policy
 from services.gateway.domain.errors import DeliveryMalformedError
 from services.gateway.domain.relay import PACKETS_MAX, ProvenHeader, ProvenPacket
-from services.gateway.handlers import Handlers
+from services.gateway.handlers import Handlers, PacketReceipt
 from services.gateway.relay import packet_to_message
 
 STAFF: Final = ("observer", "supervisor", "identity_admin", "market_admin", "operator_maker")
 _SERVICE: Final = "/guqiao.gateway.v1.GatewayService"
 POLICIES: Final = {
     f"{_SERVICE}/DeliverPackets": Policy.of("peer_gateway"),
-    f"{_SERVICE}/GetPacketReceipt": Policy.of("peer_gateway", "supervisor"),
+    f"{_SERVICE}/GetPacketReceipts": Policy.of("peer_gateway", "supervisor"),
     f"{_SERVICE}/GetLink": Policy.of(*STAFF),
     f"{_SERVICE}/GetPacket": Policy.of(*STAFF),
 }
@@ -44,26 +44,18 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
             raise DeliveryMalformedError("REQUEST_MALFORMED", detail)
         packets = [ProvenPacket(_packet(row.packet), row.proof) for row in request.packets]
         result = await self._handlers.deliver(header, packets)
-        recorded = result.replay_of or result.transaction_id
-        return pb.DeliverPacketsResponse(
-            height=result.height, transaction_ids=[recorded] * len(packets)
-        )
+        return pb.DeliverPacketsResponse(height=result.height)
 
-    async def GetPacketReceipt(
-        self, request: pb.GetPacketReceiptRequest, context: object
-    ) -> pb.GetPacketReceiptResponse:
-        found = await self._handlers.get_receipt(
-            request.source, request.port, request.sequence, request.height
-        )
-        recording = found.recording.message
-        return pb.GetPacketReceiptResponse(
-            certified_header=found.state.message.certified_header,
-            receipt=found.state.value or b"",
-            proof=found.state.message.proof,
-            transaction_id=recording.result.transaction_id,
-            anchor=packet_pb2.Anchor(
-                certified_header=recording.certified_header, receipt_proof=recording.receipt_proof
-            ),
+    async def GetPacketReceipts(
+        self, request: pb.GetPacketReceiptsRequest, context: object
+    ) -> pb.GetPacketReceiptsResponse:
+        if not 1 <= len(request.sequences) <= PACKETS_MAX:
+            detail = f"{len(request.sequences)} sequences, 1 to {PACKETS_MAX} at a time"
+            raise DeliveryMalformedError("REQUEST_MALFORMED", detail)
+        found = await self._handlers.get_receipts(request.source, request.port, request.sequences)
+        return pb.GetPacketReceiptsResponse(
+            certified_header=found[0].state.message.certified_header,
+            receipts=[_receipt(receipt) for receipt in found],
         )
 
     async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
@@ -102,4 +94,17 @@ def _proven_header(message: ledger_pb2.CertifiedHeader) -> ProvenHeader:
 def _packet(message: packet_pb2.Packet) -> Packet:
     return Packet(
         message.source, message.destination, message.port, message.sequence, message.payload
+    )
+
+
+def _receipt(found: PacketReceipt) -> pb.PacketReceipt:
+    recording = found.recording.message
+    return pb.PacketReceipt(
+        sequence=found.sequence,
+        receipt=found.state.value or b"",
+        proof=found.state.message.proof,
+        transaction_id=recording.result.transaction_id,
+        anchor=packet_pb2.Anchor(
+            certified_header=recording.certified_header, receipt_proof=recording.receipt_proof
+        ),
     )

@@ -1,7 +1,8 @@
 """The gateway's composition root: the one place that knows all its parts.
 
-Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, and a second one behind the GM
-tunnel for other gateways, whose signatures must match the certificate of their connection.
+Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, and a second
+one behind the GM tunnel for other gateways, whose signatures must match the certificate of their
+connection.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ async def serve(settings: Settings) -> None:
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
         handlers = Handlers(runtime.pool, runtime.client)
         servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
-        peers = TunnelPeers({remote.expected_peer: remote.organisation for remote in settings.remotes})
+        peers = TunnelPeers(
+            {remote.expected_peer: remote.organisation for remote in settings.remotes}
+        )
         staff_server = runtime.build_server(POLICIES)
         peer_server = runtime.build_server(POLICIES, peers)
         for server in (staff_server, peer_server):

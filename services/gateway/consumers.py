@@ -1,4 +1,7 @@
-"""The gateway's doors from the bus: what its own chain sent, received and acknowledged, and operations' traces."""
+"""The gateway's doors from the bus:
+
+what its own chain sent, received and acknowledged, and operations' traces.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,16 @@
-"""What a gateway does for the other end and for its own staff. It proves everything and is trusted with nothing.
+"""What a gateway does for the other end and for its own staff. It proves everything and is trusted
+with nothing.
 
-The receiving chain's light client and packet contract judge what comes; this service only carries it to them, and proves
-what they did with it.
+The receiving chain's light client and packet contract judge what comes; this service only carries
+it to them, and proves what they did with it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from guqiao_sdk.client.chain import ChainClient, ProvenState, ProvenTransaction
 from guqiao_sdk.client.transactions import TransactionResult
@@ -25,11 +28,15 @@ from services.gateway.domain.relay import (
     update_body,
 )
 
+READ_MODEL_SECONDS: Final = 3.0
+READ_MODEL_POLL_SECONDS: Final = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class PacketReceipt:
     """The state proof of a receipt, and the transaction that wrote it with its own proofs."""
 
+    sequence: int
     state: ProvenState
     recording: ProvenTransaction
 
@@ -57,18 +64,41 @@ class Handlers:
         body = receive_body(header, packets)
         return await self._submit("packets", "receive", body, update.transaction_id)
 
-    async def get_receipt(
-        self, source: str, port: str, sequence: int, height: int
-    ) -> PacketReceipt:
-        """Prove what the own chain did with a packet."""
-        state = await self.client.get_state_proof(receipt_key(source, port, sequence), height)
-        if state.value is None:
-            raise PacketUnknownError(f"{source}/{port}/{sequence}")
-        async with self.pool.acquire() as connection:
-            transaction_id = await store.find_received(connection, source, port, sequence)
-        if transaction_id is None:  # The chain has it, the read model not yet: ask again.
-            raise PacketUnknownError(f"{source}/{port}/{sequence}")
-        return PacketReceipt(state, await self.client.get_transaction(transaction_id))
+    async def get_receipts(
+        self, source: str, port: str, sequences: Sequence[int]
+    ) -> list[PacketReceipt]:
+        """Prove what the own chain did with packets, all at its latest certified height."""
+        recorded = await self._recording_transactions(source, port, sequences)
+        header, _ = await self.client.get_header()
+        height = max(header.height, max(height for _, height in recorded.values()))
+        states = await asyncio.gather(
+            *(
+                self.client.get_state_proof(receipt_key(source, port, sequence), height)
+                for sequence in sequences
+            )
+        )
+        distinct = {transaction_id for transaction_id, _ in recorded.values()}
+        found = await asyncio.gather(*map(self.client.get_transaction, distinct))
+        recordings = {proven.result.transaction_id: proven for proven in found}
+        return [
+            PacketReceipt(sequence, state, recordings[recorded[sequence][0]])
+            for sequence, state in zip(sequences, states, strict=True)
+        ]
+
+    async def _recording_transactions(
+        self, source: str, port: str, sequences: Sequence[int]
+    ) -> dict[int, tuple[bytes, int]]:
+        """Transaction and height by sequence, from the read model, which may be a moment behind."""
+        deadline = asyncio.get_running_loop().time() + READ_MODEL_SECONDS
+        while True:
+            async with self.pool.acquire() as connection:
+                recorded = await store.find_received(connection, source, port, sequences)
+            missing = [sequence for sequence in sequences if sequence not in recorded]
+            if not missing:
+                return recorded
+            if asyncio.get_running_loop().time() > deadline:
+                raise PacketUnknownError(f"{source}/{port}/{missing[0]}")
+            await asyncio.sleep(READ_MODEL_POLL_SECONDS)
 
     async def get_packet(self, transaction_id: bytes) -> store.SentPacket:
         """The packet that a transaction of the own chain sent."""
@@ -97,7 +127,10 @@ async def submit_relay(
     body: dict[str, Json],
     after: bytes | None,
 ) -> TransactionResult:
-    """Submit a relay transaction under a request id that follows from its content; raise on refusal."""
+    """Submit a relay transaction under a request id that follows from its content;
+
+    raise on refusal.
+    """
     transaction = await client.build(
         contract,
         method,

@@ -1,7 +1,7 @@
 """The gateway's GM-TLS ends: where other gateways come in, and the routes out to theirs.
 
-Every peer is pinned by the name in its certificate. A request that comes in must be signed by the organisation whose
-certificate opened the connection it came on.
+Every peer is pinned by the name in its certificate. A request that comes in must be signed by the
+organisation whose certificate opened the connection it came on.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def open_identity(settings: GmSettings) -> GmTlsIdentity:
     """The service's GM-TLS identity from its settings."""
     assert settings.certificate is not None, "settings name the certificate"
     assert settings.key is not None, "settings name the key"
-    files = GmTlsFiles(
-        settings.certificate, settings.key, settings.ca_certificates, settings.crls
-    )
+    files = GmTlsFiles(settings.certificate, settings.key, settings.ca_certificates, settings.crls)
     return GmTlsIdentity(files)
 
 

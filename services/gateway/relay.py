@@ -1,16 +1,17 @@
-"""The sending end: carries the own chain's packets to the other gateway, and their acknowledgements back.
+"""The sending end: carries the own chain's packets to the other gateway, and their acknowledgements
+back.
 
-Every step is idempotent and its progress is on the chains, so the relay may die anywhere and begin again: a packet
-delivered twice has one receipt, an acknowledgement submitted twice one effect.
+Every step is idempotent and its progress is on the chains, so the relay may die anywhere and begin
+again: a packet delivered twice has one receipt, an acknowledgement submitted twice one effect.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import grpc
@@ -20,7 +21,6 @@ from opentelemetry import trace
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import packet_pb2
-from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.trust import ChainTrust
@@ -28,7 +28,7 @@ from guqiao_sdk.errors import GuqiaoError, error_from_rpc
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
-from guqiao_sdk.proof.packet import commitment_key, receipt_key
+from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from services.chassis.bus.transient import Backoff
 from services.chassis.errors import ServiceError
@@ -44,6 +44,9 @@ from services.gateway.domain.relay import (
     update_body,
 )
 from services.gateway.handlers import submit_relay
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 IDLE_SECONDS: Final = 0.15
 CALL_SECONDS: Final = 60.0
@@ -63,15 +66,20 @@ class Relay:
     stub: GatewayServiceAsyncStub
     verify: Verify
     last_error: str = ""
-    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
 
     async def run(self) -> None:
         """Carry packets and acknowledgements until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._repeat(self._deliver_some))
+            tasks.create_task(self._repeat(self._acknowledge_some))
+
+    async def _repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
+        backoff = Backoff(0.2, 5.0)
         while True:
             try:
-                busy = await self._deliver_some() | await self._acknowledge_some()
+                busy = await step()
                 self.last_error = ""
-                self.backoff.reset()
+                backoff.reset()
             except (
                 GuqiaoError,
                 ServiceError,
@@ -82,6 +90,7 @@ class Relay:
                 OSError,
             ) as error:
                 await self._note_failure(error)
+                await asyncio.sleep(backoff.next_seconds())
                 continue
             if not busy:
                 await asyncio.sleep(IDLE_SECONDS)
@@ -97,15 +106,17 @@ class Relay:
             attributes={"packets": len(packets), "first": packets[0].packet.sequence},
         ):
             request = pb.DeliverPacketsRequest(certified_header=_to_message(header))
-            for sent in packets:
-                packet = sent.packet
-                key = commitment_key(packet.destination, packet.port, packet.sequence)
-                proven = await self.client.get_state_proof(key, header.height)
+            proofs = await asyncio.gather(
+                *(
+                    self.client.get_state_proof(_commitment_key(sent), header.height)
+                    for sent in packets
+                )
+            )
+            for sent, proven in zip(packets, proofs, strict=True):
                 request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
-            response = await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
+            await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
         async with self.pool.acquire() as connection, connection.transaction():
-            for sent, remote_id in zip(packets, response.transaction_ids, strict=True):
-                await store.mark_received(connection, sent.packet, remote_id)
+            await store.mark_received(connection, [sent.packet for sent in packets])
         return True
 
     async def _acknowledge_some(self) -> bool:
@@ -136,49 +147,25 @@ class Relay:
         self, packets: Sequence[store.SentPacket]
     ) -> tuple[list[ProvenReceipt], ProvenHeader]:
         """The receipts, all proven at one height of the destination and verified here too."""
-        receipts: list[ProvenReceipt] = []
-        header: BlockHeader | None = None
-        certified = ledger_pb2.CertifiedHeader()
-        for sent in packets:
-            packet = sent.packet
-            request = pb.GetPacketReceiptRequest(
-                source=packet.source,
-                port=packet.port,
-                sequence=packet.sequence,
-                height=0 if header is None else header.height,
-            )
-            response = await self.stub.GetPacketReceipt(request, timeout=CALL_SECONDS)
-            if header is None:
-                certified = response.certified_header
-                header, _ = verify_header(certified, self.remote.replica_set, self.verify)
-            receipts.append(self._checked_receipt(sent, response, header))
-            anchor = response.anchor.SerializeToString()
-            async with self.pool.acquire() as connection:
-                await store.set_anchor(connection, packet, response.transaction_id, anchor)
-        assert header is not None
+        first = packets[0].packet
+        request = pb.GetPacketReceiptsRequest(
+            source=first.source,
+            port=first.port,
+            sequences=[sent.packet.sequence for sent in packets if sent.packet.port == first.port],
+        )
+        response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
+        certified = response.certified_header
+        header, _ = verify_header(certified, self.remote.replica_set, self.verify)
+        receipts = []
+        async with self.pool.acquire() as connection, connection.transaction():
+            for sent, row in zip(packets, response.receipts, strict=True):
+                receipts.append(_checked_receipt(sent.packet, row, header))
+                anchor = row.anchor.SerializeToString()
+                await store.set_anchor(connection, sent.packet, row.transaction_id, anchor)
         proven = ProvenHeader(
             header.chain_id, header.height, certified.header, certified.certificate
         )
         return receipts, proven
-
-    def _checked_receipt(
-        self, sent: store.SentPacket, response: pb.GetPacketReceiptResponse, header: BlockHeader
-    ) -> ProvenReceipt:
-        packet = sent.packet
-        piece = f"receipt of packet {packet.sequence}"
-        try:
-            proof = StateProof.decode(response.proof)
-            acknowledgement = json.loads(response.receipt)["acknowledgement"]
-        except (MalformedError, ValueError, KeyError, TypeError) as error:
-            raise ProofError(piece, str(error)) from error
-        verify_state_proof(
-            piece=piece,
-            root=header.state_root,
-            key=receipt_key(packet.source, packet.port, packet.sequence).encode(),
-            value=response.receipt,
-            proof=proof,
-        )
-        return ProvenReceipt(packet.port, packet.sequence, acknowledgement, response.proof)
 
     async def _open(self, state: PacketState) -> list[store.SentPacket]:
         async with self.pool.acquire() as connection:
@@ -206,7 +193,6 @@ class Relay:
             async with self.pool.acquire() as connection:
                 for sent in open_packets[:1]:
                     await store.park(connection, sent.packet, str(known)[:500])
-        await asyncio.sleep(self.backoff.next_seconds())
 
 
 def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
@@ -223,3 +209,25 @@ def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
 
 def _to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:
     return ledger_pb2.CertifiedHeader(header=header.header, certificate=header.certificate)
+
+
+def _commitment_key(sent: store.SentPacket) -> str:
+    packet = sent.packet
+    return commitment_key(packet.destination, packet.port, packet.sequence)
+
+
+def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader) -> ProvenReceipt:
+    piece = f"receipt of packet {packet.sequence}"
+    try:
+        proof = StateProof.decode(row.proof)
+        acknowledgement = json.loads(row.receipt)["acknowledgement"]
+    except (MalformedError, ValueError, KeyError, TypeError) as error:
+        raise ProofError(piece, str(error)) from error
+    verify_state_proof(
+        piece=piece,
+        root=header.state_root,
+        key=receipt_key(packet.source, packet.port, packet.sequence).encode(),
+        value=row.receipt,
+        proof=proof,
+    )
+    return ProvenReceipt(packet.port, packet.sequence, acknowledgement, row.proof)

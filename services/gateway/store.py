@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -42,7 +43,8 @@ async def insert_sent(connection: Connection, sent: SentPacket) -> None:
     """Note a packet that the own chain sent."""
     await connection.execute(
         """
-        INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height, state)
+        INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height,
+                                  state)
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
         """,
         sent.packet.destination,
@@ -98,20 +100,17 @@ async def list_open(
     return [_sent(row, source) for row in rows]
 
 
-async def mark_received(
-    connection: Connection, packet: Packet, remote_transaction_id: bytes
-) -> None:
-    """Note that the destination says it recorded the packet; its proof comes with the receipt."""
-    await connection.execute(
+async def mark_received(connection: Connection, packets: Sequence[Packet]) -> None:
+    """Note that the destination says it recorded the packets; proofs come with the receipts."""
+    await connection.executemany(
         """
-        UPDATE packets_sent SET state = $4, remote_transaction_id = $5
+        UPDATE packets_sent SET state = $4
         WHERE destination = $1 AND port = $2 AND sequence = $3 AND state < $4
         """,
-        packet.destination,
-        packet.port,
-        packet.sequence,
-        int(PacketState.RECEIVED),
-        remote_transaction_id,
+        [
+            (packet.destination, packet.port, packet.sequence, int(PacketState.RECEIVED))
+            for packet in packets
+        ],
     )
 
 
@@ -175,19 +174,19 @@ async def find_sent(
 
 
 async def find_received(
-    connection: Connection, source: str, port: str, sequence: int
-) -> bytes | None:
-    """The transaction of the own chain that recorded a packet."""
-    found: bytes | None = await connection.fetchval(
+    connection: Connection, source: str, port: str, sequences: Sequence[int]
+) -> dict[int, tuple[bytes, int]]:
+    """Transaction and height on the own chain that recorded each packet, by sequence."""
+    rows = await connection.fetch(
         """
-        SELECT transaction_id FROM packets_received
-        WHERE source = $1 AND port = $2 AND sequence = $3
+        SELECT sequence, transaction_id, height FROM packets_received
+        WHERE source = $1 AND port = $2 AND sequence = ANY($3)
         """,
         source,
         port,
-        sequence,
+        list(sequences),
     )
-    return found
+    return {row["sequence"]: (row["transaction_id"], row["height"]) for row in rows}
 
 
 async def count_link(connection: Connection, remote: str) -> LinkCounts:

@@ -1,7 +1,8 @@
 """The registry's door from the bus: certified blocks become rows of the read model.
 
-Rows are made from receipts alone, so the read model is a function of the chain. Transactions that were not executed
-(duplicates, missing predecessors, unknown senders) bind no request id and leave no row.
+Rows are made from receipts alone, so the read model is a function of the chain. Transactions that
+were not executed (duplicates, missing predecessors, unknown senders) bind no request id and leave
+no row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the registry does, one method a use case.
 
-Operations go to the chain as they were signed: this service's own key moves no share. What it decides itself is only
-what needs data that is not on chain, and whether an operation is built at all.
+Operations go to the chain as they were signed: this service's own key moves no share. What it
+decides itself is only what needs data that is not on chain, and whether an operation is built at
+all.
 """
 
 from __future__ import annotations

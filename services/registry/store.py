@@ -73,7 +73,10 @@ class Counts:
 
 
 async def end_position(connection: Connection, key: tuple[str, str, str], height: int) -> None:
-    """Let the position's current row hold no longer from `height` on; a row of that height is replaced."""
+    """Let the position's current row hold no longer from `height` on;
+
+    a row of that height is replaced.
+    """
     await connection.execute(
         """
         DELETE FROM positions
@@ -120,7 +123,9 @@ async def list_positions(
     after: tuple[str, str, str],
     limit: int,
 ) -> list[PositionRow]:
-    """The positions that hold at `height`, after a key, by account, product and nature in code point order."""
+    """The positions that hold at `height`, after a key, by account, product and nature in code
+    point order.
+    """
     rows = await connection.fetch(
         """
         SELECT account, product_code, nature, from_height, total, available, pledged, frozen,
@@ -141,7 +146,10 @@ async def list_positions(
 
 
 async def insert_operation(connection: Connection, row: OperationRow) -> None:
-    """Add an operation; its first outcome stays, a later transaction of the same request changes nothing."""
+    """Add an operation;
+
+    its first outcome stays, a later transaction of the same request changes nothing.
+    """
     result = row.result
     await connection.execute(
         """

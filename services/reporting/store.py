@@ -18,7 +18,8 @@ async def insert_object(connection: Connection, item: DataObject) -> None:
         """
         INSERT INTO data_objects (object_id, version, content_type, object, digest, source_chain,
                                   source_height, source_transaction_id, packet_sequence,
-                                  recorded_chain, recorded_height, recorded_transaction_id, anchored)
+                                  recorded_chain, recorded_height, recorded_transaction_id,
+                                  anchored)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         """,
         item.object_id,

@@ -1,8 +1,9 @@
 """A real Apache Kafka for the tests: a named one, a container's, or one made from its own jars.
 
 Looked for in this order: `GUQIAO_KAFKA_BOOTSTRAP`; a Docker engine, through testcontainers; Maven
-and Java, with the newest release first. Jars are kept in `.kafka/` (git-ignored) and used only if
-every one of them has the SHA-512 that is committed beside this file.
+and Java, with the newest release first (`GUQIAO_KAFKA_RELEASE` names another one). Jars are kept in
+`.kafka/` (git-ignored) and used only if every one has the SHA-512 that is committed beside this
+file.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def kafka_broker() -> Iterator[str]:
 def local_broker() -> Iterator[LocalBroker]:
     """A broker from the jars, whose process the test may kill and start again."""
     complaints = []
+    only = os.environ.get("GUQIAO_KAFKA_RELEASE")
     for version, logging in RELEASES:
+        if only and version != only:
+            continue
         try:
             jars = _jars(version, logging)
             broker = _started(version, jars)
@@ -235,6 +239,7 @@ def _started(version: str, jars: Path) -> LocalBroker:
 
 def _jars(version: str, logging: str) -> Path:
     """The folder of verified jars; fetched by Maven when it is not there yet."""
+    _require("java")
     expected = expected_digests(version)
     folder = CACHE / version
     if not folder.exists():
@@ -271,10 +276,13 @@ def expected_digests(version: str) -> dict[str, str]:
     return {name: digest for digest, name in pairs}
 
 
+def _require(program: str) -> None:
+    if shutil.which(program) is None:
+        raise KafkaUnavailableError(f"no {program} on the path")
+
+
 def _fetch(version: str, logging: str, target: Path) -> None:
-    for program in ("java", "mvn"):
-        if shutil.which(program) is None:
-            raise KafkaUnavailableError(f"no {program} on the path")
+    _require("mvn")
     result = subprocess.run(
         [
             "mvn",

@@ -88,6 +88,7 @@ class ChainNetwork:
     authority: CertificateAuthority
     replicas: list[ReplicaProcess]
     identities: dict[str, Identity]
+    vote_keys: list[PrivateKey]
     clients: list[ChainClient] = field(default_factory=list)
 
     @classmethod
@@ -147,13 +148,25 @@ class ChainNetwork:
             replicas.append(replica)
         trust = trust_from_genesis(genesis)
         return cls(
-            folder, chain_id, provider, genesis, trust, authority, replicas, identities
+            folder,
+            chain_id,
+            provider,
+            genesis,
+            trust,
+            authority,
+            replicas,
+            identities,
+            vote_keys,
         )
 
     @property
     def endpoints(self) -> list[str]:
         """The node RPC of all replicas, by number."""
         return [f"127.0.0.1:{replica.grpc_port}" for replica in self.replicas]
+
+    def endpoint(self, number: int) -> str:
+        """The node RPC of one replica, in the form that names it."""
+        return f"{number}@127.0.0.1:{self.replicas[number].grpc_port}"
 
     def start(self, *numbers: int) -> None:
         """Start these replicas, or all."""
@@ -345,7 +358,7 @@ addresses = {json.dumps(list(addresses))}
 certificate = "{folder}/replica{number}.pem"
 key = "{folder}/replica{number}.tls.key"
 ca_certificates = ["{folder}/ca.pem"]
-crl = "{folder}/crl.pem"
+crls = ["{folder}/crl.pem"]
 
 [grpc]
 port = {replica.grpc_port}

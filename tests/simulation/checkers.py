@@ -21,8 +21,8 @@ from services.consensus.domain.effects import (
     Persist,
     Send,
 )
+from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
-    NULL_DIGEST,
     Checkpoint,
     Commit,
     Digest,
@@ -33,10 +33,11 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    View,
     ViewChange,
 )
-from services.consensus.domain.replica import LATER_MESSAGES_PER_WINDOW, Replica
-from services.consensus.domain.statements import checkpoint_bytes, statement_of
+from services.consensus.domain.replica import Replica
+from services.consensus.domain.statements import statement_of, vote_bytes
 from tests.simulation.disk import Block, Disk
 from tests.simulation.keys import verify
 
@@ -85,7 +86,8 @@ class Checkers:
                 self._sends(replica, core, disk, message)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
-                self._has_quorum(replica, sequence, {digest, NULL_DIGEST})
+                empty = not batch.transactions  # A batch that came too late executes as null.
+                self._has_quorum(replica, sequence, None if empty else digest)
                 known = self._executed.setdefault(sequence, digest)
                 _require(
                     known == digest, f"S1: replica {replica} executes another batch {sequence}"
@@ -100,6 +102,10 @@ class Checkers:
     def on_stored(self, replica: ReplicaId, disk: Disk, block: Block) -> None:
         """A correct replica appends a certified block."""
         height = len(disk.blocks)
+        if height > 1:
+            before_ms = disk.blocks[-2].batch.block_time_ms
+            held = block.batch.block_time_ms >= before_ms
+            _require(held, f"S3: block time decreases at {height} of replica {replica}")
         known = self._certified.setdefault(height, block.header_hash)
         _require(known == block.header_hash, f"S2: replica {replica} has another block {height}")
 
@@ -111,7 +117,7 @@ class Checkers:
         _require(len(ordering.entries) <= 2 * self._window, "S8: more entries than the window")
         _require(len(ordering._waiting) <= self._window, "S8: more waiting than the window")
         later_max = LATER_MESSAGES_PER_WINDOW * self._window
-        for kept in core._later.values():
+        for kept in core._later.kept.values():
             _require(len(kept) <= later_max, "S8: too many messages of later views")
         _require(len(core._checkpoints._votes) <= 2 * self._window, "S8: too many tallies")
 
@@ -145,13 +151,13 @@ class Checkers:
             )
 
     def _has_quorum(
-        self, replica: ReplicaId, sequence: SequenceNumber, digests: set[Digest]
+        self, replica: ReplicaId, sequence: SequenceNumber, digest: Digest | None
     ) -> None:
         votes = max(
             (
                 len(replicas)
-                for (_, digest), replicas in self._commits[sequence].items()
-                if digest in digests
+                for (_, voted), replicas in self._commits[sequence].items()
+                if digest in (voted, None)
             ),
             default=0,
         )
@@ -163,7 +169,9 @@ class Checkers:
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signed = checkpoint_bytes(self._set, sequence, certificate.header_hash)
+        signed = vote_bytes(
+            self._set, VoteType.CHECKPOINT, View(0), sequence, certificate.header_hash
+        )
         signers = {
             signer
             for signer, signature in certificate.signatures

@@ -66,7 +66,12 @@ class Cluster:
     """Machines, network, clients and checkers of one run."""
 
     def __init__(
-        self, seed: int, size: int | None = None, strategies: list[str] | None = None
+        self,
+        seed: int,
+        size: int | None = None,
+        strategies: list[str] | None = None,
+        *,
+        honest: bool = False,
     ) -> None:
         self.seed = seed
         self.random = Random(seed)
@@ -84,8 +89,9 @@ class Cluster:
         self.network = Network(self.random, self.size, self.fired)
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
+        self._storm_ends_ms = self.now_ms
         self._trace = hashlib.blake2b(digest_size=16)
-        liars = self._choose_liars(strategies)
+        liars = {} if honest else self._choose_liars(strategies)
         correct = {ReplicaId(each) for each in range(self.size)} - set(liars)
         self.checkers = Checkers(self.replica_set, correct, self.parameters.window)
         self._correct = correct

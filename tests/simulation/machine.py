@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import (
     Broadcast,
@@ -39,9 +40,10 @@ from services.consensus.domain.messages import (
     RequestPending,
     SequenceNumber,
     Tick,
+    View,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.domain.statements import checkpoint_bytes
+from services.consensus.domain.statements import vote_bytes
 from tests.simulation.byzantine import Liar
 from tests.simulation.disk import GENESIS, Block, Disk, execute
 from tests.simulation.keys import public_key, sign_with, verify
@@ -321,7 +323,9 @@ class Machine:
 
     def _certifies(self, certificate: FinalityCertificate, height: int, block: Block) -> bool:
         replica_set = self.cluster.replica_set
-        signed = checkpoint_bytes(replica_set, SequenceNumber(height), block.header_hash)
+        signed = vote_bytes(
+            replica_set, VoteType.CHECKPOINT, View(0), SequenceNumber(height), block.header_hash
+        )
         signers = {
             signer
             for signer, signature in certificate.signatures

@@ -59,6 +59,11 @@ class Network:
             links = [(a, b) for a in everyone for b in everyone if a != b]
             self._cut = set(self._random.sample(links, k=len(links) // 3))
 
+    def isolate(self, replica: int) -> None:
+        """Cut one replica off, both ways."""
+        others = [each for each in range(self._size) if each != replica]
+        self._cut = {(replica, each) for each in others} | {(each, replica) for each in others}
+
     def heal(self) -> None:
         """All links work."""
         self._cut = set()

@@ -10,7 +10,10 @@ import pytest
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain import replica as replica_module
 from services.consensus.domain.effects import Effect, Persist
+from services.consensus.domain.log import Tally
 from services.consensus.domain.messages import (
+    Commit,
+    Digest,
     Message,
     PreparedCertificate,
     Record,
@@ -112,6 +115,24 @@ def test_leaving_prepared_certificates_out_is_caught(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Ordering, "prepared", forgetful)
     assert caught(None)[:2] in ("S1", "S2", "S5")
+
+
+def test_counting_one_replica_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def generous(self: Tally[Commit], vote: Commit, digest: Digest) -> Commit | None:
+        self._counts[digest] = self._counts.get(digest, 0) + 1
+        self.votes[vote.replica] = vote
+        return None
+
+    monkeypatch.setattr(Tally, "add", generous)
+    assert caught(None)[:2] in ("S1", "S2", "S3", "S5")
+
+
+def test_counting_votes_whatever_their_digest_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(self: Tally[Commit], digest: Digest) -> int:
+        return len(self.votes)
+
+    monkeypatch.setattr(Tally, "count", careless)
+    assert caught(["wrong_digest"])[:2] in ("S1", "S2", "S3", "S5")
 
 
 def test_a_recovery_that_forgets_its_votes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def test_a_rule_finds_what_is_planted(rule: Rule, folders: tuple[str, ...], plan
 @pytest.mark.parametrize(
     ("rule", "folders"),
     [(rule, folders) for rule, folders, _ in RULES],
-    ids=lambda value: str(value),
+    ids=_name,
 )
 def test_the_tree_keeps_the_rule(rule: Rule, folders: tuple[str, ...]) -> None:
     assert [problem for source in sources(*folders) for problem in rule(source)] == []

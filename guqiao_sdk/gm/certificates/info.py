@@ -55,6 +55,8 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         raise malformed(f"it has more than {PEM_SIZE_MAX} bytes", f"超过 {PEM_SIZE_MAX} 字节")
     try:
         return x509.load_pem_x509_certificate(pem)
+    except x509.InvalidVersion:
+        raise malformed("it is not X.509 version 3", "不是 X.509 第 3 版") from None
     except ValueError:
         raise malformed("it is not PEM X.509", "不是 PEM X.509 格式") from None
 

@@ -46,7 +46,9 @@ async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
 
 async def _wait_elected(connection: Connection, chain_id: str) -> None:
     key = zlib.crc32(f"publisher/{chain_id}".encode())
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+    while True:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+            return
         await asyncio.sleep(ELECTION_POLL_SECONDS)
 
 

@@ -11,11 +11,14 @@ import asyncpg
 
 from services.chassis.bus.port import TopicMissingError, TransientError
 
+# How asyncpg puts it when the server dies under a connection, besides its connection errors. The
+# last: the client's state machine was in the middle of an operation when the connection was lost.
 _CLOSED_MESSAGES = (
     "connection is closed",
     "connection was closed",
     "pool is clos",
     "released back",
+    "cannot switch to state",
 )
 
 

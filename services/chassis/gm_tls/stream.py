@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from guqiao_sdk.gm.certificates import CertificateInfo
 from services.chassis.gm_tls.engine import TlsEngine
@@ -162,9 +162,8 @@ class GmStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=self._settings.write_buffer_size_max)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass.
+        self._transport.set_write_buffer_limits(high=self._settings.write_buffer_size_max)
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         self._set_timer(self._settings.handshake_timeout_seconds, self._refuse_slow_handshake)

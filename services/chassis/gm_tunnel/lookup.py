@@ -59,8 +59,7 @@ class LookupServer:
         self._writers: Final[set[asyncio.StreamWriter]] = set()
 
     async def start(self) -> None:
-        """Listen. A socket that an earlier process left behind is replaced."""
-        self._path.unlink(missing_ok=True)
+        """Listen. A socket that an earlier process left behind is replaced, any other file not."""
         self._server = await asyncio.start_unix_server(
             self._answer, self._path, limit=_LINE_SIZE_MAX
         )

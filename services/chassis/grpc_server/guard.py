@@ -7,9 +7,10 @@ taken; a refusal is recorded as well.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import structlog
 from grpc.aio import ServicerContext
@@ -30,8 +31,6 @@ from services.chassis.grpc_server.ports import (
 from services.chassis.grpc_server.rate import RateLimiter
 from services.chassis.grpc_server.request_signature import SignatureVerifier, read_signature
 
-KEY_RECHECK_MS: Final = 30_000
-
 _logger = structlog.get_logger("grpc")
 
 
@@ -46,7 +45,6 @@ class Call:
     stamp: RequestStamp | None = None
     key: KeyRecord | None = None
     identity: Caller | None = None
-    key_checked_ms: int = field(default=0)
 
     @property
     def metadata(self) -> list[tuple[str, str | bytes]]:
@@ -72,6 +70,9 @@ class Guard:
         except ServiceError as error:
             await self._record_refusal(call, message, error.code)
             raise
+        except Exception:
+            await self._record_refusal(call, message, "INTERNAL")
+            raise
         try:
             await self.audit.record(self._record(call, message, Decision.ALLOWED, ""))
         except Exception as error:
@@ -94,15 +95,13 @@ class Guard:
             sealed, method=call.method, stamp=call.stamp, key=call.key, counter=counter
         )
 
-    async def recheck_key(self, call: Call) -> None:
-        """Cut a long stream whose key was revoked or expired meanwhile; asked at most every
-        `KEY_RECHECK_MS`.
-        """
-        now_ms = self.now_ms()
-        if call.stamp is None or now_ms - call.key_checked_ms < KEY_RECHECK_MS:
-            return
-        call.key = await self.verifier.find_key(call.stamp, now_ms)
-        call.key_checked_ms = now_ms
+    async def watch_key(self, call: Call) -> NoReturn:
+        """Look at the key of an open stream now and then; raise when it may no longer be used."""
+        while True:
+            await asyncio.sleep(self.limits.key_recheck_seconds)
+            if call.identity is not None:
+                assert call.stamp is not None, "an identity comes from a stamp"
+                call.key = await self.verifier.find_key(call.stamp, self.now_ms())
 
     async def record_unknown_method(self, call: Call) -> None:
         """Keep a record of a call to a method that does not exist."""
@@ -119,7 +118,7 @@ class Guard:
         key = await self.verifier.verify(
             request, method=call.method, message=message, now_ms=now_ms
         )
-        call.key, call.key_checked_ms = key, now_ms
+        call.key = key
         call.identity = Caller(request.stamp.did, request.stamp.key_id, key.organisation, key.roles)
         if organisation is not None and organisation != key.organisation:
             raise ForbiddenError("ORGANISATION_MISMATCH", organisation=key.organisation)

@@ -26,6 +26,7 @@ class ServerLimits:
     deadline_max_seconds: float = 300.0
     stream_deadline_seconds: float = 3_600.0
     stream_idle_seconds: float = 300.0
+    key_recheck_seconds: float = 30.0
     keepalive_milliseconds: int = 60_000
     keepalive_timeout_milliseconds: int = 20_000
     ping_interval_min_milliseconds: int = 10_000

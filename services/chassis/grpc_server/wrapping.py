@@ -173,7 +173,7 @@ class _Wrapped:
             with self._identity(call):
                 await self._respond(call, self._handle(request, context))
 
-        await self._run(context, work)
+        await self._run(context, self._watched(work))
 
     async def stream_unary(self, items: AsyncIterator[bytes], context: Context) -> Any:
         async def work(call: Call) -> Any:
@@ -182,7 +182,7 @@ class _Wrapped:
                 response = await self._handle(self._items(call, items), context)
                 return self._serialize(response)
 
-        return await self._run(context, work)
+        return await self._run(context, self._watched(work))
 
     async def stream_stream(self, items: AsyncIterator[bytes], context: Context) -> None:
         async def work(call: Call) -> None:
@@ -191,7 +191,7 @@ class _Wrapped:
                 requests = self._items(call, items)
                 await self._respond(call, self._handle(requests, context))
 
-        await self._run(context, work)
+        await self._run(context, self._watched(work))
 
     def _handle(self, request: Any, context: Context) -> Any:
         """Start the service's own code: a coroutine, or an async generator of responses."""
@@ -201,6 +201,33 @@ class _Wrapped:
         if self.serialized_by_grpc or self.handler.response_serializer is None:
             return response
         return self.handler.response_serializer(response)
+
+    def _watched(self, work: Callable[[Call], Awaitable[T]]) -> Callable[[Call], Awaitable[T]]:
+        """The work of a stream, cut when its key is revoked or expires, even while it is idle."""
+
+        async def watched(call: Call) -> T:
+            worker = asyncio.current_task()
+            assert worker is not None, "gRPC runs each call in a task"
+            watch = asyncio.create_task(self.wrapper.guard.watch_key(call))
+            working = True
+
+            def cut(_watch: object) -> None:
+                if working:
+                    worker.cancel()
+
+            watch.add_done_callback(cut)
+            try:
+                return await work(call)
+            except asyncio.CancelledError:
+                error = watch.exception() if watch.done() and not watch.cancelled() else None
+                if error is None or worker.uncancel() > 0:
+                    raise  # The client or the deadline ended the call.
+                raise error from None
+            finally:
+                working = False
+                watch.cancel()
+
+        return watched
 
     async def _run(self, context: Context, work: Callable[[Call], Awaitable[T]]) -> T:
         seconds = self._deadline_seconds(context)
@@ -242,7 +269,6 @@ class _Wrapped:
             if raw is None:
                 return
             counter += 1
-            await guard.recheck_key(call)
             if self.policy is not None and self.policy.stream_items is StreamItems.SIGNED:
                 raw = guard.open_item(call, raw, counter)
             guard.check_size(self.policy, raw)
@@ -257,7 +283,6 @@ class _Wrapped:
             return
         async with contextlib.aclosing(responses):
             async for response in responses:
-                await self.wrapper.guard.recheck_key(call)
                 await self._idle_bounded(call.context.write(self._serialize(response)))
 
     async def _idle_bounded(self, step: Awaitable[T]) -> T:

@@ -262,6 +262,8 @@ class EmbeddedPostgres:
 
     def _release(self) -> None:
         if self._lock is not None:
+            # No launcher holds it now: a next start waits for backends of a killed server to go.
+            os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
 

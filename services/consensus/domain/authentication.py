@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.effects import Reject
 from services.consensus.domain.messages import (
     Checkpoint,
@@ -23,15 +24,14 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    View,
     ViewChange,
 )
 from services.consensus.domain.statements import (
     Signed,
-    checkpoint_bytes,
-    pre_prepare_bytes,
-    prepare_bytes,
     primary_of,
     sign_bytes,
+    vote_bytes,
 )
 
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -115,7 +115,9 @@ class _Judge:
             return None if message.certified == 0 else "a certified height without its certificate"
         if message.certified == 0:
             return "a certificate of genesis"
-        signed = checkpoint_bytes(self._set, message.certified, certificate.header_hash)
+        signed = self._bytes(
+            VoteType.CHECKPOINT, View(0), message.certified, certificate.header_hash
+        )
         if len(certificate.signatures) < self._set.quorum:
             return "a finality certificate below the quorum"
         return self._signatures("finality certificate", certificate.signatures, signed)
@@ -124,15 +126,17 @@ class _Judge:
         if prepared.view >= holder.view:
             return "a prepared certificate of a view that the view-change does not leave"
         primary = primary_of(self._set, prepared.view)
-        parts = (self._set, prepared.view, prepared.sequence, prepared.digest)
+        place = (prepared.view, prepared.sequence, prepared.digest)
         key = self._set.members[primary].public_key
-        if not self._verify(key, pre_prepare_bytes(*parts), prepared.pre_prepare_signature):
+        proposed = self._bytes(VoteType.PRE_PREPARE, *place)
+        if not self._verify(key, proposed, prepared.pre_prepare_signature):
             return "a prepared certificate whose pre-prepare is not the primary's"
         if len(prepared.prepares) + 1 < self._set.quorum:
             return "a prepared certificate below the quorum"
         if any(replica == primary for replica, _ in prepared.prepares):
             return "a prepared certificate with a prepare of the primary"
-        return self._signatures("prepared certificate", prepared.prepares, prepare_bytes(*parts))
+        signed = self._bytes(VoteType.PREPARE, *place)
+        return self._signatures("prepared certificate", prepared.prepares, signed)
 
     def _new_view(self, message: NewView) -> str | None:
         primary = primary_of(self._set, message.view)
@@ -152,10 +156,15 @@ class _Judge:
     def _reproposals(self, message: NewView, primary: ReplicaId) -> str | None:
         key = self._set.members[primary].public_key
         for each in message.reproposals:
-            signed = pre_prepare_bytes(self._set, message.view, each.sequence, each.digest)
+            signed = self._bytes(VoteType.PRE_PREPARE, message.view, each.sequence, each.digest)
             if not self._verify(key, signed, each.signature):
                 return f"the signature of the pre-prepare for {each.sequence} does not hold"
         return None
+
+    def _bytes(
+        self, vote_type: VoteType, view: View, sequence: SequenceNumber, digest: bytes
+    ) -> bytes:
+        return vote_bytes(self._set, vote_type, view, sequence, digest)
 
     def _signature(self, message: Signed, signer: ReplicaId) -> str | None:
         key = self._set.members[signer].public_key

@@ -91,16 +91,19 @@ class Ordering:
         )
 
     def block_time_of(self, sequence: SequenceNumber) -> int | None:
-        """The block time of `sequence`, or None while its batch is not known here."""
-        for number in range(sequence, self.low, -1):
+        """The block time of `sequence`, or None while a batch up to it is not known here."""
+        time_ms = self._low_time_ms
+        for number in range(self.low + 1, sequence + 1):
             entry = self.entries.get(SequenceNumber(number))
             digest = None if entry is None else entry.wanted()
             if entry is None or digest is None:
                 return None
             if digest != NULL_DIGEST:
                 batch = entry.batch(digest)
-                return None if batch is None else batch.block_time_ms
-        return self._low_time_ms
+                if batch is None:
+                    return None
+                time_ms = max(time_ms, batch.block_time_ms)
+        return time_ms
 
     def uncommitted_since_ms(self) -> int | None:
         """Since when the oldest undecided proposal has waited without any progress."""
@@ -222,6 +225,7 @@ class Ordering:
         self.accepted_through = max(self.accepted_through, self.low)
         if self.executing_through < self.low:
             self.executing_through, self._executing_time_ms = self.low, head.block_time_ms
+            self.progress_ms = self.proposal_ms = self.now_ms  # Others make progress.
         if not self._reproposals:
             return [*self._accept_waiting(), *self.execute_ready()]
         fresh = self._adopt_reproposals()
@@ -352,7 +356,11 @@ class Ordering:
         return effects + self._try_prepared(entry)
 
     def _may_prepare(self, entry: Entry, proposal: Proposal) -> bool:
-        """Only a first proposal is held against the clock; repeated ones are bound by digest."""
+        """Only a first proposal is held against the clock; repeated ones are bound by digest.
+
+        A time that merely repeats the predecessor's is never too late: clocks that were once set
+        ahead must not stop the chain until the others have caught up.
+        """
         if entry.prepare is not None or self._signer.is_primary(self.view):
             return False
         if proposal.again:
@@ -361,7 +369,10 @@ class Ordering:
         assert batch is not None, "a first proposal carries its batch"
         if self.clock_ms is None:
             return False
-        return abs(batch.block_time_ms - self.clock_ms) <= self._parameters.block_time_bound_ms
+        bound_ms = self._parameters.block_time_bound_ms
+        predecessor_ms = self.block_time_of(SequenceNumber(entry.sequence - 1)) or 0
+        latest_ms = max(self.clock_ms + bound_ms, predecessor_ms)
+        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms
 
     def _try_prepared(self, entry: Entry) -> list[Effect]:
         proposal = entry.proposal
@@ -395,12 +406,19 @@ class Ordering:
         return [*self.execute_ready(), *self._accept_waiting()]
 
     def _next_decided(self) -> Batch | None:
+        """What the next decided sequence number executes as.
+
+        A batch that a view change brought back from an older view, behind newer ones, may be older
+        than its predecessor: it executes as a null batch, and its requests come again.
+        """
         entry = self.entries.get(SequenceNumber(self.executing_through + 1))
         if entry is None or entry.committed is None:
             return None
+        null = Batch(self._executing_time_ms, ())
         if entry.committed == NULL_DIGEST:
-            return Batch(self._executing_time_ms, ())
-        return entry.batch(entry.committed)
+            return null
+        batch = entry.batch(entry.committed)
+        return null if batch is not None and batch.block_time_ms < null.block_time_ms else batch
 
     def _fetch(self, entry: Entry) -> list[Effect]:
         digest = entry.wanted()

@@ -7,7 +7,6 @@ always. Every vote is persisted in the list of effects before the effect that se
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Final, assert_never
 
@@ -17,6 +16,7 @@ from services.consensus.domain.checkpoint import Checkpoints
 from services.consensus.domain.effects import (
     Broadcast,
     Effect,
+    Equivocation,
     Evidence,
     FetchBlocks,
     InvalidBatch,
@@ -26,6 +26,7 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.later import Later, Ordered
 from services.consensus.domain.messages import (
     BatchFetched,
     BatchRefused,
@@ -55,6 +56,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.ordering import Ordering
 from services.consensus.domain.signer import Sign, Signer
+from services.consensus.domain.statements import statement_of
 from services.consensus.domain.suspicion import Suspicion
 from services.consensus.domain.view_change import (
     ViewChanges,
@@ -65,11 +67,6 @@ from services.consensus.domain.view_change import (
 
 FETCH_BLOCKS_MAX: Final = 64
 """Blocks asked for at once."""
-
-LATER_MESSAGES_PER_WINDOW: Final = 4
-"""Messages of later views kept of one peer, for each sequence number of the window."""
-
-Ordered = PrePrepare | Prepare | Commit
 
 
 class Replica:
@@ -100,7 +97,7 @@ class Replica:
         self._new_view_fault: View | None = None
         self._hellos: dict[ReplicaId, Hello] = {}
         self._helped_ms: dict[ReplicaId, int] = {}
-        self._later: dict[ReplicaId, deque[Ordered]] = {}
+        self._later = Later(parameters.window)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
         self._fetching_to = head.sequence
@@ -250,7 +247,8 @@ class Replica:
     def _on_ordered(self, sender: ReplicaId, message: Ordered) -> list[Effect]:
         ordering = self._ordering
         if message.view > ordering.view:
-            self._keep_for_later(sender, message)
+            if ordering.in_window(message.sequence):
+                self._later.keep(sender, message, self._view)
             return []
         match message:
             case PrePrepare():
@@ -260,15 +258,6 @@ class Replica:
                 return ordering.on_prepare(message)
             case Commit():
                 return ordering.on_commit(message)
-
-    def _keep_for_later(self, sender: ReplicaId, message: Ordered) -> None:
-        """Votes may overtake the new-view they belong to. Bounded for each peer; the oldest go."""
-        if not self._ordering.in_window(message.sequence):
-            return
-        if isinstance(message, PrePrepare) and message.view != self._view:
-            return
-        count_max = LATER_MESSAGES_PER_WINDOW * self._parameters.window
-        self._later.setdefault(sender, deque(maxlen=count_max)).append(message)
 
     def _certify(self) -> list[Effect]:
         """Certify as many heights as votes and execution allow, in order."""
@@ -419,7 +408,9 @@ class Replica:
         return [Persist(message), Broadcast(message), *self._enter(message)]
 
     def _on_new_view(self, sender: ReplicaId, message: NewView) -> list[Effect]:
-        if message.view < self._view or (message.view == self._view and self._active):
+        if message.view == self._view and self._active:
+            return self._second_new_view(message)
+        if message.view < self._view:
             return []
         fault = new_view_fault(message)
         if fault is not None:
@@ -429,6 +420,17 @@ class Replica:
             return [Reject(sender, fault), Evidence(signer, offence), *self._judge()]
         return [Persist(message), *self._enter(message)]
 
+    def _second_new_view(self, message: NewView) -> list[Effect]:
+        if self._new_view is None or message == self._new_view:
+            return []
+        first, second = (statement_of(each, self._set) for each in (self._new_view, message))
+        if first.digest == second.digest:
+            return []
+        return [
+            Reject(first.replica, "two new-views of one view"),
+            Evidence(first.replica, Equivocation(first, second)),
+        ]
+
     def _enter(self, message: NewView) -> list[Effect]:
         self._adopt(message)
         self._suspicion.enter_view()
@@ -437,7 +439,7 @@ class Replica:
         base = base_of(message.view_changes)
         if base.certified > self.low_watermark:
             effects += self._fetch_blocks(base.certified, base.replica)
-        for sender, kept in self._take_kept():
+        for sender, kept in self._later.take(self._view):
             effects += self._on_ordered(sender, kept)
         return effects
 
@@ -445,16 +447,6 @@ class Replica:
         self._view, self._active, self._suspects = message.view, True, False
         self._new_view = message
         self._ordering.enter_view(message, base_of(message.view_changes).certified)
-
-    def _take_kept(self) -> list[tuple[ReplicaId, Ordered]]:
-        """Messages of the view just entered, out of what was kept for later."""
-        taken: list[tuple[ReplicaId, Ordered]] = []
-        for sender, kept in self._later.items():
-            taken += [(sender, each) for each in kept if each.view == self._view]
-            ahead = [each for each in kept if each.view > self._view]
-            kept.clear()
-            kept.extend(ahead)
-        return taken
 
     def _help(self, peer: ReplicaId) -> list[Effect]:
         """Bring a peer that missed the new-view into the view, not more often than we resend."""

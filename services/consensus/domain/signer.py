@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
@@ -22,12 +23,7 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
-from services.consensus.domain.statements import (
-    Signed,
-    pre_prepare_bytes,
-    primary_of,
-    sign_bytes,
-)
+from services.consensus.domain.statements import primary_of, sign_bytes, vote_bytes
 
 Sign = Callable[[bytes], bytes]
 """message -> signature of 64 bytes, under this replica's vote key."""
@@ -51,23 +47,24 @@ class Signer:
 
     def pre_prepare(self, view: View, sequence: SequenceNumber, batch: Batch) -> PrePrepare:
         """Propose a batch for the first time."""
-        message = PrePrepare(view, sequence, batch, Digest(batch.digest()), b"")
-        return replace(message, signature=self._signature(message))
+        digest = Digest(batch.digest())
+        signature = self._signature(VoteType.PRE_PREPARE, view, sequence, digest)
+        return PrePrepare(view, sequence, batch, digest, signature)
 
     def prepare(self, view: View, sequence: SequenceNumber, digest: Digest) -> Prepare:
         """Accept a proposal."""
-        message = Prepare(view, sequence, digest, self.me, b"")
-        return replace(message, signature=self._signature(message))
+        signature = self._signature(VoteType.PREPARE, view, sequence, digest)
+        return Prepare(view, sequence, digest, self.me, signature)
 
     def commit(self, view: View, sequence: SequenceNumber, digest: Digest) -> Commit:
         """Say that a batch is prepared."""
-        message = Commit(view, sequence, digest, self.me, b"")
-        return replace(message, signature=self._signature(message))
+        signature = self._signature(VoteType.COMMIT, view, sequence, digest)
+        return Commit(view, sequence, digest, self.me, signature)
 
     def checkpoint(self, sequence: SequenceNumber, header_hash: Digest) -> Checkpoint:
         """Certify an executed block."""
-        message = Checkpoint(sequence, header_hash, self.me, b"")
-        return replace(message, signature=self._signature(message))
+        signature = self._signature(VoteType.CHECKPOINT, View(0), sequence, header_hash)
+        return Checkpoint(sequence, header_hash, self.me, signature)
 
     def view_change(
         self,
@@ -78,7 +75,7 @@ class Signer:
     ) -> ViewChange:
         """Leave all views below `view`."""
         message = ViewChange(view, self.me, certified, certificate, prepared, b"")
-        return replace(message, signature=self._signature(message))
+        return replace(message, signature=self.sign(sign_bytes(message, self.replica_set)))
 
     def new_view(
         self,
@@ -91,12 +88,14 @@ class Signer:
             Reproposal(
                 sequence,
                 digest,
-                self.sign(pre_prepare_bytes(self.replica_set, view, sequence, digest)),
+                self._signature(VoteType.PRE_PREPARE, view, sequence, digest),
             )
             for sequence, digest in chosen
         )
         message = NewView(view, view_changes, reproposals, b"")
-        return replace(message, signature=self._signature(message))
+        return replace(message, signature=self.sign(sign_bytes(message, self.replica_set)))
 
-    def _signature(self, message: Signed) -> bytes:
-        return self.sign(sign_bytes(message, self.replica_set))
+    def _signature(
+        self, vote_type: VoteType, view: View, sequence: SequenceNumber, digest: Digest
+    ) -> bytes:
+        return self.sign(vote_bytes(self.replica_set, vote_type, view, sequence, digest))

@@ -39,48 +39,26 @@ def statement_of(message: Signed, replica_set: ReplicaSet) -> Statement:
 
 def sign_bytes(message: Signed, replica_set: ReplicaSet) -> bytes:
     """The bytes under `message.signature`."""
-    vote_type, view, sequence, digested = _signed_fields(message)
-    return vote_sign_bytes(
-        replica_set.chain_id, replica_set.epoch, vote_type, view, sequence, digested
-    )
+    return vote_bytes(replica_set, *_signed_fields(message))
 
 
 def statement_bytes(statement: Statement, replica_set: ReplicaSet) -> bytes:
     """The bytes under `statement.signature`: how a reader of evidence checks it."""
-    return vote_sign_bytes(
-        replica_set.chain_id,
-        replica_set.epoch,
-        statement.vote_type,
-        statement.view,
-        statement.sequence,
-        statement.digest,
+    return vote_bytes(
+        replica_set, statement.vote_type, statement.view, statement.sequence, statement.digest
     )
 
 
-def pre_prepare_bytes(
-    replica_set: ReplicaSet, view: View, sequence: SequenceNumber, digested: Digest
+def vote_bytes(
+    replica_set: ReplicaSet,
+    vote_type: VoteType,
+    view: View,
+    sequence: SequenceNumber,
+    digested: bytes,
 ) -> bytes:
-    """What a primary signs, with a batch or inside a new-view."""
+    """What a replica of `replica_set` signs. A checkpoint vote has view 0."""
     return vote_sign_bytes(
-        replica_set.chain_id, replica_set.epoch, VoteType.PRE_PREPARE, view, sequence, digested
-    )
-
-
-def prepare_bytes(
-    replica_set: ReplicaSet, view: View, sequence: SequenceNumber, digested: Digest
-) -> bytes:
-    """What a backup signs to prepare."""
-    return vote_sign_bytes(
-        replica_set.chain_id, replica_set.epoch, VoteType.PREPARE, view, sequence, digested
-    )
-
-
-def checkpoint_bytes(
-    replica_set: ReplicaSet, sequence: SequenceNumber, header_hash: bytes
-) -> bytes:
-    """What a replica signs to certify a header; view 0, for certificates know no view."""
-    return vote_sign_bytes(
-        replica_set.chain_id, replica_set.epoch, VoteType.CHECKPOINT, 0, sequence, header_hash
+        replica_set.chain_id, replica_set.epoch, vote_type, view, sequence, digested
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,11 @@ from services.consensus.domain.ledger.execution import BlockResult
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from services.consensus.store.blocks import StoredBlock
-from services.consensus.store.errors import DamagedRecordError, StateDivergenceError
+from services.consensus.store.errors import (
+    DamagedRecordError,
+    FatalStorageError,
+    StateDivergenceError,
+)
 from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index, Transaction
 from services.consensus.store.recovery import recover
@@ -133,13 +138,16 @@ class ChainStore:
 
     def close(self) -> None:
         """Make everything durable and close."""
-        self.sync()
-        with self._index.begin(write=True) as transaction:
-            self._flush(transaction)
-        self._index.close(clean=True)
-        self._folder.end_session()
-        self._segments.close()
-        self._folder.release()
+        try:
+            self.sync()
+            with self._write() as transaction:
+                self._flush(transaction)
+            self._index.sync()
+            self._folder.end_session()
+        finally:
+            self._index.close()
+            self._segments.close()
+            self._folder.release()
 
     # --- The core's records -------------------------------------------------------------------
 
@@ -167,7 +175,7 @@ class ChainStore:
         position = self._segments.append(RecordType.CORE_COMPACTED, 0, payload)
         self.sync()
         self._pending.clear()
-        with self._index.begin(write=True) as transaction:
+        with self._write() as transaction:
             self._index.compact_core(transaction, position, tuple(records))
             self._index.set_marker(transaction, self._segments.end)
 
@@ -186,7 +194,7 @@ class ChainStore:
     def commit_block(self, result: BlockResult) -> BlockHeader:
         """Add the block after the last one; return its header. Durable after `sync`."""
         self._folder.check_reserve(self._options.reserve_bytes)
-        with self._index.begin(write=True) as transaction:
+        with self._write() as transaction:
             last = self._index.last_height(transaction)
             assert last is not None
             assert result.height == last + 1, "blocks are committed in order"
@@ -206,7 +214,7 @@ class ChainStore:
         if self.get_certificate(height) is not None:
             return
         self._segments.append(RecordType.CERTIFICATE, height, certificate.encode())
-        with self._index.begin(write=True) as transaction:
+        with self._write() as transaction:
             self._index.put_certificate(transaction, height, certificate)
             self._flush(transaction)
 
@@ -319,7 +327,7 @@ class ChainStore:
         block.check_roots()
         position = self._segments.append(RecordType.REPAIRED_BLOCK, height, block.encode())
         self.sync()
-        with self._index.begin(write=True) as transaction:
+        with self._write() as transaction:
             self._index.move(transaction, height, position)
             self._flush(transaction)
 
@@ -333,6 +341,16 @@ class ChainStore:
         height, number = place
         receipt = Receipt.decode(block.receipts[number])
         return TransactionPlace(height, number, block.batch.transactions[number], receipt)
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        """Write the index; a failure is final, for the segments may already be ahead of it."""
+        try:
+            with self._index.begin(write=True) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            self._segments.fail()
+            raise FatalStorageError("writing the index", str(error)) from error
 
     def _flush(self, transaction: Transaction) -> None:
         """The index then holds everything that the segments hold."""
@@ -351,20 +369,20 @@ def _open(
     created = not folder.segments.exists()
     trusted = folder.begin_session()
     index, trusted = _open_index(folder, trusted)
-    try:
+    with ExitStack() as undo:
+        undo.callback(index.close)
         segments = Segments(
             folder.segments,
             salt=folder.salt,
             bytes_max=options.segment_bytes_max,
             fsync=options.fsync,
         )
+        undo.callback(segments.close)
         recover(index, segments, fetched)
-        store = ChainStore(folder, segments, index, options)
-        store.index_rebuilt = not trusted and not created
         _put_genesis(index, segments, genesis)
-    except BaseException:
-        index.close(clean=False)
-        raise
+        undo.pop_all()
+    store = ChainStore(folder, segments, index, options)
+    store.index_rebuilt = not trusted and not created
     return store
 
 

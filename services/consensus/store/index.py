@@ -72,10 +72,12 @@ class Index:
         )
         self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
 
-    def close(self, *, clean: bool) -> None:
-        """Close the files; `clean` makes them durable first."""
-        if clean:
-            self._environment.sync(True)
+    def sync(self) -> None:
+        """Make what was written durable."""
+        self._environment.sync(True)
+
+    def close(self) -> None:
+        """Close the files."""
         self._environment.close()
 
     def begin(self, *, write: bool = False) -> Transaction:
@@ -266,15 +268,15 @@ class Index:
             if key.startswith(EXECUTED_PREFIX):
                 self._put_executed(transaction, height, old, value)
             if old is not None:
-                place = key_hash(key)
-                self._put(transaction, "old_values", place + height, old)
-                changed.append(place)
+                old_key = _old_key(key) + height
+                self._put(transaction, "old_values", old_key, old)
+                changed.append(old_key)
             if value is None:
                 transaction.delete(key, db=self._tables["state"])
             else:
                 self._put(transaction, "state", key, value)
         if changed:
-            self._put(transaction, "old_keys", height, b"".join(changed))
+            self._put(transaction, "old_keys", height, bytes(Writer().blobs(changed)))
 
     def _put_executed(
         self, transaction: Transaction, height: bytes, old: bytes | None, new: bytes | None
@@ -285,9 +287,9 @@ class Index:
             self._put(transaction, "executed", transaction_id, height)
 
     def _value_at(self, transaction: Transaction, height: int, key: bytes) -> bytes | None:
-        place = key_hash(key)
+        prefix = _old_key(key)
         cursor = transaction.cursor(db=self._tables["old_values"])
-        if cursor.set_range(place + _u64(height + 1)) and bytes(cursor.key()).startswith(place):
+        if cursor.set_range(prefix + _u64(height + 1)) and bytes(cursor.key()).startswith(prefix):
             return bytes(cursor.value())
         return self.get(transaction, "state", key)
 
@@ -301,11 +303,11 @@ class Index:
             for page in Reader(stale).blobs():
                 transaction.delete(page, db=self._tables["pages"])
             transaction.delete(key, db=self._tables["stale"])
-        places = self.get(transaction, "old_keys", key) or b""
-        for begin in range(0, len(places), 32):
-            place = places[begin : begin + 32]
-            transaction.delete(place + key, db=self._tables["old_values"])
-        transaction.delete(key, db=self._tables["old_keys"])
+        replaced = self.get(transaction, "old_keys", key)
+        if replaced is not None:
+            for old_key in Reader(replaced).blobs():
+                transaction.delete(old_key, db=self._tables["old_values"])
+            transaction.delete(key, db=self._tables["old_keys"])
         transaction.delete(_u64(oldest - 1), db=self._tables["versions"])
 
 
@@ -318,6 +320,11 @@ def _object_id(event: Event) -> bytes | None:
             encoded = object_id.encode()
             return encoded if 0 < len(encoded) <= 511 else None
     return None
+
+
+def _old_key(key: bytes) -> bytes:
+    """With its length first, so that the heights of one key stand together."""
+    return len(key).to_bytes(2, "big") + key
 
 
 def _u64(number: int) -> bytes:

@@ -129,6 +129,10 @@ class Segments:
         self._unsynced = False
         self._barrier_due = True
 
+    def fail(self) -> None:
+        """Refuse everything from now on: the process must stop."""
+        self._failed = True
+
     def settle(self, cut: Position | None) -> None:
         """After reading: remove the torn tail that begins at `cut`, and make the rest durable."""
         if cut is not None:

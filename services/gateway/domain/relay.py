@@ -1,6 +1,7 @@
 """What a relayer submits: a header with its certificate, and packets or receipts with their proofs.
 
-Request ids follow from the content, so that a repetition after a failure is the same request to the chain.
+Request ids follow from the content, so that a repetition after a failure is the same request to the
+chain.
 """
 
 from __future__ import annotations

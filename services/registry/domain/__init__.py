@@ -1,1 +1,1 @@
-"""Pure: what the registry decides itself. The market's rules are the contract's, not repeated here."""
+"""Pure: what the registry decides itself. The market's rules are the contract's."""

@@ -1,7 +1,9 @@
-"""The registration institution's statement on an investor's identity: what may be on chain of it (G2-17-7, G2-17-8).
+"""The registration institution's statement on an investor's identity: what may be on chain of it
+(G2-17-7, G2-17-8).
 
-The number itself stays off chain. The chain gets a keyed digest, equal for equal numbers of one market, and the first
-business date on which the number is valid; whoever reads the chain learns neither number nor birthday.
+The number itself stays off chain. The chain gets a keyed digest, equal for equal numbers of one
+market, and the first business date on which the number is valid; whoever reads the chain learns
+neither number nor birthday.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ class Investor:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`identity_digest` is 32 bytes; `identity_valid_from` is a date, or None when the number is not valid."""
+    """`identity_digest` is 32 bytes;
+
+    `identity_valid_from` is a date, or None when the number is not valid.
+    """
 
     investor_ref: str
     identity_digest: bytes

@@ -33,7 +33,8 @@ from services.chassis.bus import (
     retry_parked,
     subscribe,
 )
-from services.chassis.bus.port import EVENT_BYTES_MAX
+from services.chassis.bus.port import EVENT_BYTES_MAX, Partition, partition_of
+from services.chassis.bus.positions import claim
 from services.chassis.postgres import Connection
 from tests.integration.bus.lab import (
     Desk,
@@ -233,6 +234,23 @@ class EffectContract:
         assert deadly not in await desk.effects()
         async with running(consumer(lab, desk, topic, "killed", handler=write_effect)):
             assert await desk.wait_effects(20) == texts(range(20))
+
+    async def test_a_partition_claimed_by_another_member_is_passed_over_and_not_waited_for(
+        self, lab: Lab, desk: Desk
+    ) -> None:
+        """The other member is a transaction that holds the position row, as a slow handler does."""
+        topic = await lab.topic(partitions=4)
+        claimed = Partition(topic, partition_of("key-0", 4))
+        async with running(consumer(lab, desk, topic)), desk.pool.acquire() as other:
+            await lab.bus.publish(numbered(topic, range(2), keys=2))
+            await desk.wait_effects(2)
+            async with other.transaction():
+                assert await claim(other, "group", claimed) is not None
+                await lab.bus.publish(numbered(topic, range(2, 10), keys=2))
+                await wait_until(partial(has_all_of_key_1, desk), "the events of key-1")
+                assert await desk.effects_of_key("key-0") == ["0"]
+            assert sorted(await desk.wait_effects(10), key=int) == texts(range(10))
+        assert await desk.effects_of_key("key-0") == ["0", "2", "4", "6", "8"]
 
     async def test_an_event_published_twice_has_one_effect(self, lab: Lab, desk: Desk) -> None:
         topic = await lab.topic()
@@ -452,6 +470,10 @@ class OutageContract:
         for key in range(5):
             assert await desk.effects_of_key(f"key-{key}") == texts(range(key, total, 5))
         assert not await has_parked(desk, 1)
+
+
+async def has_all_of_key_1(desk: Desk) -> bool:
+    return await desk.effects_of_key("key-1") == ["1", "3", "5", "7", "9"]
 
 
 async def has_parked(desk: Desk, count: int) -> bool:

@@ -1,7 +1,7 @@
 """A consumer process that kills itself (SIGKILL) in the middle of handling, for the contract tests.
 
-Arguments: the bus settings and the consumer's database settings as JSON, the topic, the value at
-which to die, and where: `handler` (effect written, nothing committed) or `publish` (see below).
+Arguments: the bus settings and the consumer's database settings as JSON, the topic, and the value
+to die at: its effect is written, nothing is committed.
 """
 
 from __future__ import annotations

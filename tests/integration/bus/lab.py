@@ -110,6 +110,12 @@ async def running(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[list[asynci
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
         yield tasks
+    except BaseException as error:
+        failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+        if any(failed):
+            raise AssertionError(f"{error}, after a job had failed: {failed!r}") from failed[0]
+        raise
+    else:
         for task in tasks:
             if task.done() and not task.cancelled():
                 task.result()

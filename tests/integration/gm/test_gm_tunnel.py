@@ -341,6 +341,19 @@ async def test_the_lookup_answers_over_its_socket(tmp_path: Path) -> None:
     await again.close()
 
 
+async def test_the_lookup_replaces_a_socket_left_behind_and_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "lookup"
+    left = await asyncio.start_unix_server(lambda *_: None, path)
+    left.close()
+    server = LookupServer(IdentityMap(), path)
+    await server.start()
+    await server.close()
+    path.write_text("precious")
+    with pytest.raises(OSError, match=r"(?i)in use"):
+        await LookupServer(IdentityMap(), path).start()
+    assert path.read_text() == "precious"
+
+
 @pytest.mark.parametrize("noise", [b"x" * 2000 + b"\n", b"\xff\xfe\n", b"-1\n", b"\n", b"1e3\n"])
 async def test_noise_on_the_lookup_socket_gets_no_identity(tmp_path: Path, noise: bytes) -> None:
     identities = IdentityMap()

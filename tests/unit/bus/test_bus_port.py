@@ -109,6 +109,7 @@ def test_waits_double_up_to_their_bound_and_start_small_after_progress(attempts:
         asyncpg.SerializationError(),
         asyncpg.QueryCanceledError(),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is ..."),
     ],
 )
 def test_what_is_away_or_in_the_way_is_waited_for(error: Exception) -> None:

@@ -343,6 +343,14 @@ def _two_identities(world: World) -> bytes:
     return _resigned(world, change)
 
 
+def _unknown_version(world: World) -> bytes:
+    _, _, der = pem.unarmor(world.certificate)
+    spoiled = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
+    assert spoiled != der
+    armoured: bytes = pem.armor("CERTIFICATE", spoiled)
+    return armoured
+
+
 def _truncated(world: World) -> bytes:
     _, _, der = pem.unarmor(world.certificate)
     armoured: bytes = pem.armor("CERTIFICATE", der[:-5])
@@ -363,6 +371,7 @@ def _truncated(world: World) -> bytes:
         (_hybrid_point, "not an SM2 key"),
         (_off_curve, "not an SM2 key"),
         (_two_identities, "cannot be read"),
+        (_unknown_version, "not X.509 version 3"),
     ],
 )
 def test_what_is_no_proper_certificate_is_malformed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,22 @@ def test_g11_a_duplicate_key_or_a_number_out_of_order_is_refused() -> None:
     doubled = [*members[:3], replace(members[3], public_key=members[0].public_key)]
     assert code_of(with_members(*doubled)) == "GENESIS_INVALID"
     assert code_of(with_members(*reversed(members))) == "GENESIS_INVALID"
+
+
+@pytest.mark.parametrize(
+    "change", [{"entity_id": "企" * 22}, {"entity_id": ""}, {"entity_name": "企" * 171}]
+)
+def test_a_set_that_could_not_be_read_back_from_its_encoding_is_refused(
+    change: dict[str, Any],
+) -> None:
+    """Lengths are bounded in bytes, and three bytes make one Chinese character."""
+    members = list(Replicas(KEYS).set.members)
+    members[1] = replace(members[1], **change)
+    assert code_of(with_members(*members)) == "GENESIS_INVALID"
+    members[1] = replace(members[1], entity_id="企" * 21, entity_name="企" * 170)
+    fitting = with_members(*members)
+    fitting.check()
+    assert ReplicaSet.decode(fitting.encode()) == fitting
 
 
 @pytest.mark.req("G2-16-3")

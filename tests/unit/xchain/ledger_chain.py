@@ -161,7 +161,7 @@ class LedgerChain:
         self.blocks: dict[int, Block] = {}
         self.set_changes: list[SetChange] = []
         self.requests = 0
-        self._catalogue = Catalogue(
+        self.catalogue = Catalogue(
             [
                 IdentityContract(),
                 LightClientContract(),
@@ -198,7 +198,7 @@ class LedgerChain:
         result = execute_block(
             self.state,
             genesis=self.genesis,
-            catalogue=self._catalogue,
+            catalogue=self.catalogue,
             parent=self.header,
             batch=batch,
             transactions=[read_transaction(encoded) for encoded in transactions],

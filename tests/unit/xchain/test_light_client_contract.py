@@ -268,6 +268,7 @@ def test_a_client_that_was_silent_for_a_month_is_stale_but_not_dead(csrc: Ledger
         ({"certificate": "00" * 9_000}, "certificate"),
         ({"set_changes": {}}, "set_changes"),
         ({"set_changes": [{}]}, "set_changes[0].certificate"),
+        ({"set_changes": [{}] * 9}, "set_changes"),
         ({"chain": 7}, "chain"),
         ({"extra": 1}, "extra"),
     ],

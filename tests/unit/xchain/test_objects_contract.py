@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.packet import Packet
 from services.consensus.domain.contracts import objects
@@ -60,7 +61,7 @@ def test_a_created_object_is_kept_whole_with_the_mark_of_its_source() -> None:
         "code": "",
         "object_id": OBJECT_ID,
         "version": 0,
-        "digest": objects.data_object_digest(data_object(OBJECT_ID)).hex(),
+        "digest": data_object_digest(data_object(OBJECT_ID)).hex(),
         "transaction_id": TRANSACTION,
     }
     stored = host.get(f"{OBJECT_ID}/0")
@@ -252,7 +253,5 @@ def test_the_digest_follows_every_value_of_the_object() -> None:
     base = data_object(OBJECT_ID)
     other = copy.deepcopy(base)
     part(other, "header.remark")["remark"] = "x"
-    assert objects.data_object_digest(base) != objects.data_object_digest(other)
-    assert objects.data_object_digest(base) == objects.data_object_digest(
-        dict(reversed(list(base.items())))
-    )
+    assert data_object_digest(base) != data_object_digest(other)
+    assert data_object_digest(base) == data_object_digest(dict(reversed(list(base.items()))))

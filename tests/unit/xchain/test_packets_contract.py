@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,7 +13,9 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import Packet, receipt_key
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts import objects, packets
-from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.host import Host, Method, Refusal
+from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from tests.unit.proof.proof_keys import FakeKeys
 from tests.unit.xchain.ledger_chain import (
@@ -369,6 +373,24 @@ def test_a_sequence_that_is_no_number_from_one_is_refused(sequence: Json) -> Non
     body = receive_body(shandong, sent)
     entry(body)["sequence"] = sequence
     assert receive(csrc, body).code == "BODY_MALFORMED"
+
+
+@pytest.mark.parametrize("topic", ["packet.sent", "packet.received"])
+def test_no_other_contract_can_put_packet_events_into_a_receipt(topic: str) -> None:
+    """Proof bundles take these events as evidence; a contract that emits one is our own bug."""
+    shandong, _ = make_pair(FakeKeys())
+
+    @dataclass(frozen=True)
+    class Forger:
+        name: str = "reports"
+        version: int = 1
+
+        def methods(self) -> Mapping[str, Method]:
+            return {"report": lambda host, body: host.emit(topic, {})}
+
+    shandong.catalogue = Catalogue([IdentityContract(), Forger()])
+    with pytest.raises(AssertionError, match=topic):
+        shandong.call("reports", "report", {})
 
 
 def acknowledge_body(csrc: LedgerChain, acknowledgement: dict[str, Json]) -> dict[str, Json]:

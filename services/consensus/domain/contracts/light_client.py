@@ -16,7 +16,6 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import (
-    SET_CHANGES_MAX,
     Misbehaviour,
     MisbehaviourError,
     SetChange,
@@ -49,6 +48,9 @@ FROZEN: Final = "FROZEN"
 CONSENSUS_STATES_MAX: Final = 1_024
 CLOCK_AHEAD_MS_MAX: Final = 600_000
 """How far a remote block time may lie ahead of this chain's (reliability G9)."""
+
+SET_CHANGES_MAX: Final = 8
+"""Set changes in one transaction: every replica checks up to a hundred signatures for each."""
 
 _HEADER_BYTES_MAX: Final = 512
 _CERTIFICATE_BYTES_MAX: Final = 8_192
@@ -171,7 +173,7 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
 
 
 def _client(host: Host, chain: str) -> dict[str, Json]:
-    """The client's record; the first use takes it from genesis or registration (reliability G39)."""
+    """The client's record; the first use takes it from genesis or registration (G39)."""
     record = host.get(_client_key(chain))
     if isinstance(record, dict):
         return record

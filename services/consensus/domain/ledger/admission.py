@@ -135,7 +135,7 @@ def _check_expiry(payload: Payload, now_height: int, block_time_ms: int) -> Refu
     height_max, time_max = now_height + EXPIRY_HEIGHTS_MAX, block_time_ms + EXPIRY_MS_MAX
     if payload.expires_height > height_max or payload.expires_time_ms > time_max:
         return Refused(
-            "EXPIRY_TOO_FAR",
+            "TRANSACTION_EXPIRY_TOO_FAR",
             {
                 "expires_height": payload.expires_height,
                 "height_maximum": height_max,
@@ -155,7 +155,7 @@ def _check_signatures(
     ):
         assert signer is not None, "there are as many signatures as signers"
         if not holds:
-            code = "SIGNATURE_INVALID" if is_sm2_point(public_key) else "ALG_NOT_GM"
+            code = "TRANSACTION_SIGNATURE_INVALID" if is_sm2_point(public_key) else "ALG_NOT_GM"
             return Refused(code, {"did": signer[0], "key": signer[1]})
     return transaction
 

@@ -19,7 +19,7 @@ from guqiao_sdk.proof.packet import Packet, commitment_key
 from guqiao_sdk.proof.receipt import Event
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.ledger.admission import AdmittedTransaction
-from services.consensus.domain.ledger.keys import contract_key, packet_sequence_key
+from services.consensus.domain.ledger.keys import PACKETS, contract_key, packet_sequence_key
 from services.consensus.domain.ledger.state import KEY_BYTES_MAX, Layer, Readable
 
 WRITES_MAX: Final = 4_096
@@ -27,8 +27,10 @@ EVENTS_MAX: Final = 2_048
 PACKETS_MAX: Final = 256
 VALUE_BYTES_MAX: Final = 262_144
 OUTPUT_BYTES_MAX: Final = 4 * 1024 * 1024
-SCAN_ENTRIES_MAX: Final = 10_000
+SCAN_ENTRIES_MAX: Final = 1 << 24
+"""A full recount reads every position; a method that business may call asks for far fewer."""
 
+_PACKET_TOPICS: Final = "packet."
 _PORT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TOPIC = re.compile(r"[a-z][a-z0-9_.]{0,127}")
 
@@ -95,8 +97,16 @@ class LedgerHost:
         ]
 
     def emit(self, topic: str, body: Json) -> None:
-        """Add an event to the receipt."""
+        """Add an event to the receipt.
+
+        Packet topics are evidence in proof bundles: only the packets contract and the host have
+        them.
+        """
         assert _TOPIC.fullmatch(topic), topic
+        assert not topic.startswith(_PACKET_TOPICS) or self._contract == PACKETS, topic
+        self._announce(topic, body)
+
+    def _announce(self, topic: str, body: Json) -> None:
         self.events.append(Event(topic, self._encode(body)))
         _limit("events", len(self.events), EVENTS_MAX)
 
@@ -168,7 +178,7 @@ class LedgerHost:
         commitment = packet.commitment().hex()
         self._write(counter, packet.sequence)
         self._write(commitment_key(packet.destination, port, packet.sequence).encode(), commitment)
-        self.emit(
+        self._announce(
             "packet.sent",
             {
                 "source": packet.source,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 LEDGER: Final = "ledger"
+PACKETS: Final = "packets"
 PARAMETERS: Final = "parameters"
 GENESIS_KEY: Final = b"ledger/genesis"
 EXECUTED_PREFIX: Final = b"ledger/executed/"
@@ -38,4 +39,4 @@ def executed_ids(value: bytes) -> list[bytes]:
 
 def packet_sequence_key(destination: str, port: str) -> bytes:
     """Holds the sequence of the last packet sent, as a JSON integer."""
-    return f"packets/sequence/{destination}/{port}".encode()
+    return f"{PACKETS}/sequence/{destination}/{port}".encode()

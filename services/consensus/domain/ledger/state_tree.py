@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TypeAlias
 
 from guqiao_sdk.proof.state_proof import EMPTY, StateProof, bit, key_hash, value_hash
@@ -102,10 +101,14 @@ class _Update:
 
     def change(self, page: Page, depth: int, changes: Changes) -> None:
         """Make `changes` in the page at `depth` and below."""
-        touched = set()
-        for slot, group in groupby(changes, key=lambda change: nibble(change[0], depth)):
+        touched, begin = set[int](), 0
+        while begin < len(changes):
+            slot, end = nibble(changes[begin][0], depth), begin + 1
+            while end < len(changes) and nibble(changes[end][0], depth) == slot:
+                end += 1
+            self._change_slot(page, slot, depth, changes[begin:end])
             touched.add(slot)
-            self._change_slot(page, slot, depth, list(group))
+            begin = end
         page.rehash(touched)
 
     def _change_slot(self, page: Page, slot: int, depth: int, changes: Changes) -> None:
@@ -128,6 +131,8 @@ class _Update:
 
 
 def _merge(leaves: list[Leaf], changes: Changes) -> list[Leaf]:
+    if len(leaves) == len(changes) == 1 and leaves[0][0] == changes[0][0]:
+        leaves = []
     merged: dict[bytes, bytes | None] = dict(leaves)
     merged.update(changes)
     return [(place, value) for place, value in sorted(merged.items()) if value is not None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.state_proof import EMPTY, bit, leaf_hash, node_hash
+from guqiao_sdk.proof.state_proof import EMPTY, leaf_hash, node_hash
 
 LEVELS: Final = 4
 SLOTS: Final = 16
@@ -45,26 +45,32 @@ def nibble(place: bytes, depth: int) -> int:
 
 def subtree_hash(leaves: list[Leaf], depth: int) -> bytes:
     """The hash of the subtree at `depth` that holds exactly `leaves`, which are by place."""
-    if not leaves:
-        return EMPTY
     if len(leaves) == 1:
         return leaf_hash(*leaves[0])
+    if not leaves:
+        return EMPTY
     cut = split(leaves, depth)
     return node_hash(subtree_hash(leaves[:cut], depth + 1), subtree_hash(leaves[cut:], depth + 1))
 
 
 def split(leaves: list[Leaf], depth: int) -> int:
     """How many of `leaves`, which are by place, go left at `depth`."""
-    return sum(1 for place, _ in leaves if not bit(place, depth))
+    byte, mask, count = depth >> 3, 0x80 >> (depth & 7), 0
+    for place, _ in leaves:
+        if place[byte] & mask:
+            break
+        count += 1
+    return count
 
 
 class Page:
     """A page being read or changed. `nodes[1]` is the subtree's hash, `nodes[16:32]` the slots'."""
 
-    __slots__ = ("_nodes", "_single", "_slots")
+    __slots__ = ("_counts", "_nodes", "_single", "_slots")
 
     def __init__(self) -> None:
         self._nodes = bytearray(_HEAP_BYTES)
+        self._counts = bytearray(SLOTS)  # leaves in a slot, or _CHILD
         self._single = 0  # bit i: the subtree of node i is exactly one leaf
         self._slots: list[bytes] = [b""] * SLOTS  # leaves back to back, or a version
 
@@ -72,23 +78,21 @@ class Page:
     def decode(data: bytes) -> Page:
         """Read what `encode` wrote."""
         page = Page()
-        counts, page._single = data[:SLOTS], int.from_bytes(data[SLOTS : SLOTS + 4], "big")
+        page._counts[:] = data[:SLOTS]
+        page._single = int.from_bytes(data[SLOTS : SLOTS + 4], "big")
         page._nodes[32:] = data[32:_HEAP_BYTES]
         position = _HEAP_BYTES
-        for slot, count in enumerate(counts):
-            length = _VERSION_BYTES if count == _CHILD else count * _LEAF_BYTES
-            page._slots[slot] = data[position : position + length]
-            position += length
+        for slot, count in enumerate(page._counts):
+            if count:
+                length = _VERSION_BYTES if count == _CHILD else count * _LEAF_BYTES
+                page._slots[slot] = data[position : position + length]
+                position += length
         assert position == len(data), "a page of another length"
         return page
 
     def encode(self) -> bytes:
         """The page as it is stored: slot kinds and flags stand in the heap's unused first node."""
-        counts = bytes(
-            _CHILD if len(slot) == _VERSION_BYTES else len(slot) // _LEAF_BYTES
-            for slot in self._slots
-        )
-        head = counts + self._single.to_bytes(4, "big") + bytes(32 - SLOTS - 4)
+        head = self._counts + self._single.to_bytes(4, "big") + bytes(32 - SLOTS - 4)
         return b"".join([head, self._nodes[32:], *self._slots])
 
     @property
@@ -106,13 +110,14 @@ class Page:
 
     def child(self, slot: int) -> int | None:
         """The version of the page below `slot`, or None where there is none."""
-        content = self._slots[slot]
-        return int.from_bytes(content, "big") if len(content) == _VERSION_BYTES else None
+        if self._counts[slot] != _CHILD:
+            return None
+        return int.from_bytes(self._slots[slot], "big")
 
     def leaves(self, slot: int) -> list[Leaf]:
         """The leaves kept in `slot`, by place."""
+        assert self._counts[slot] != _CHILD
         content = self._slots[slot]
-        assert len(content) != _VERSION_BYTES
         return [
             (content[i : i + 32], content[i + 32 : i + 64])
             for i in range(0, len(content), _LEAF_BYTES)
@@ -121,41 +126,31 @@ class Page:
     def set_leaves(self, slot: int, leaves: list[Leaf], depth: int) -> None:
         """Keep `leaves` in `slot` of this page at `depth`; `rehash` must follow."""
         assert len(leaves) <= BUCKET_LEAVES_MAX
+        self._counts[slot] = len(leaves)
         self._slots[slot] = b"".join([part for leaf in leaves for part in leaf])
         self._set_node(SLOTS + slot, subtree_hash(leaves, depth + LEVELS), len(leaves) == 1)
 
     def set_child(self, slot: int, version: int, root: bytes) -> None:
         """Let `slot` lead to the page of `version` below; `rehash` must follow."""
+        self._counts[slot] = _CHILD
         self._slots[slot] = version.to_bytes(_VERSION_BYTES, "big")
         self._set_node(SLOTS + slot, root, single=False)
 
     def all_leaves(self) -> list[Leaf] | None:
         """The page's leaves if a bucket would hold them, else None."""
-        if any(len(content) == _VERSION_BYTES for content in self._slots):
-            return None
-        if sum(map(len, self._slots)) > BUCKET_LEAVES_MAX * _LEAF_BYTES:
+        if sum(self._counts) > BUCKET_LEAVES_MAX:
             return None
         return [leaf for slot in range(SLOTS) for leaf in self.leaves(slot)]
 
     def rehash(self, slots: set[int]) -> None:
         """Compute the nodes above the slots that changed."""
-        dirty = {SLOTS + slot for slot in slots}
+        nodes, dirty = self._nodes, {SLOTS + slot for slot in slots}
         while dirty != {1}:
             dirty = {index >> 1 for index in dirty}
             for index in dirty:
-                self._combine(index)
-
-    def _combine(self, index: int) -> None:
-        """A lone leaf moves up, so that it stands at its shortest unique prefix."""
-        children = bytes(self._nodes[64 * index : 64 * index + 64])
-        left, right = children[:32], children[32:]
-        singles = self._single >> (2 * index) & 3
-        if right == EMPTY and (singles & 1 or left == EMPTY):
-            self._set_node(index, left, single=left != EMPTY)
-        elif left == EMPTY and singles & 2:
-            self._set_node(index, right, single=True)
-        else:
-            self._set_node(index, sm3(_NODE + children), single=False)
+                children = bytes(nodes[64 * index : 64 * index + 64])
+                node, single = _combine(children, self._single >> 2 * index & 3)
+                self._set_node(index, node, single)
 
     def _set_node(self, index: int, node: bytes, single: bool) -> None:
         self._nodes[32 * index : 32 * index + 32] = node
@@ -163,3 +158,17 @@ class Page:
             self._single |= 1 << index
         else:
             self._single &= ~(1 << index)
+
+
+def _combine(children: bytes, singles: int) -> tuple[bytes, bool]:
+    """The node above two children, and whether it is one leaf; bit 0 of `singles` is the left's.
+
+    A lone leaf moves up, so that it stands at its shortest unique prefix.
+    """
+    left, right = children[:32], children[32:]
+    if left == EMPTY:
+        if right == EMPTY or singles & 2:
+            return right, right != EMPTY
+    elif right == EMPTY and singles & 1:
+        return left, True
+    return sm3(_NODE + children), False

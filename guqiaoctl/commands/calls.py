@@ -1,0 +1,85 @@
+"""Turns the SDK's errors into failures that a user is meant to see, with the catalogue's texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
+
+import grpc
+
+from guqiao_sdk.errors import (
+    DeniedError,
+    ExhaustedError,
+    GuqiaoError,
+    InvalidRequestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnavailableError,
+    error_from_rpc,
+)
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.rules import UnknownCodeError, messages
+from guqiaoctl.failures import (
+    EXIT_CONFLICT,
+    EXIT_DENIED,
+    EXIT_NOT_FOUND,
+    EXIT_UNAVAILABLE,
+    EXIT_UNVERIFIED,
+    EXIT_USAGE,
+    CliError,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_EXIT_CODES: Final[tuple[tuple[type[GuqiaoError], int], ...]] = (
+    (InvalidRequestError, EXIT_USAGE),
+    (NotFoundError, EXIT_NOT_FOUND),
+    (DeniedError, EXIT_DENIED),
+    (UnavailableError, EXIT_UNAVAILABLE),
+    (OutcomeUnknownError, EXIT_UNAVAILABLE),
+    (ExhaustedError, EXIT_UNAVAILABLE),
+)
+
+
+def guarded(function: Callable[P, R], /, *arguments: P.args, **keywords: P.kwargs) -> R:
+    """Call, and let every failure of the network come out as a `CliError`."""
+    try:
+        return function(*arguments, **keywords)
+    except grpc.aio.AioRpcError as error:
+        raise failure_of(error_from_rpc(error)) from error
+    except GuqiaoError as error:
+        raise failure_of(error) from error
+    except ProofError as error:
+        raise unverified(error) from error
+
+
+def failure_of(error: GuqiaoError) -> CliError:
+    """The failure for an error of a service or a chain."""
+    exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_CONFLICT)
+    try:
+        texts = messages(error.code, **error.fields)
+    except UnknownCodeError:
+        return CliError(
+            error.code,
+            str(error),
+            str(error),
+            "try again, or look into `guqiao dev status` and `guqiao dev logs`",
+            "请重试，或查看 `guqiao dev status` 与 `guqiao dev logs`",
+            exit_code=exit_code,
+        )
+    return CliError(
+        error.code, texts.en, texts.zh, texts.remedy_en, texts.remedy_zh, exit_code=exit_code
+    )
+
+
+def unverified(error: ProofError) -> CliError:
+    """The failure for a proof that does not hold: it names the piece."""
+    return CliError(
+        error.code,
+        f"{error.piece}: {error.detail}",
+        f"{error.piece}：{error.detail}",
+        "do not rely on it; ask its sender for the original",
+        "请勿采信；请向提供者索取原件",
+        exit_code=EXIT_UNVERIFIED,
+    )

@@ -1,0 +1,138 @@
+"""`guqiao doctor`:
+
+is this machine fit, and is the network's folder in order? Each line with its remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from guqiaoctl.failures import EXIT_UNAVAILABLE
+from guqiaoctl.output import print_json, print_table
+
+DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
+OPEN_FILES_MIN: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, whether it is well, and what to do if not."""
+
+    check: str
+    ok: bool
+    found: str
+    remedy: str
+
+
+def check(data: Path, *, as_json: bool) -> None:
+    """Run every check; exit code 6 when one failed."""
+    findings = [probe(data) for probe in PROBES]
+    if as_json:
+        print_json(
+            [
+                {"check": f.check, "ok": f.ok, "found": f.found, "remedy": "" if f.ok else f.remedy}
+                for f in findings
+            ]
+        )
+    else:
+        rows = [
+            ("✓" if f.ok else "✗", f.check, f.found, "" if f.ok else f.remedy) for f in findings
+        ]
+        print_table(("", "CHECK", "FOUND", "REMEDY"), rows)
+    if not all(finding.ok for finding in findings):
+        sys.exit(EXIT_UNAVAILABLE)
+
+
+def _python(_: Path) -> Finding:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("python", sys.version_info >= (3, 11), found, "install Python 3.11 or newer")
+
+
+def _cryptography(_: Path) -> Finding:
+    from guqiao_sdk.gm.provider import open_provider
+
+    began = time.monotonic()
+    provider = open_provider()
+    found = f"{provider.name}, vectors passed in {(time.monotonic() - began) * 1000:.0f} ms"
+    remedy = (
+        "install a libcrypto (OpenSSL 1.1.1 or newer) with SM2; the fallback is 40 times slower"
+    )
+    return Finding("SM2/SM3/SM4", provider.name == "libcrypto", found, remedy)
+
+
+def _postgres(_: Path) -> Finding:
+    from services.chassis.postgres.programs import possible_identities
+
+    identities = possible_identities()
+    found = ", ".join(str(identity) for identity in identities)[:60]
+    remedy = "run as a plain user, or allow user namespaces"
+    return Finding("embedded PostgreSQL", bool(identities), found, remedy)
+
+
+def _disk(data: Path) -> Finding:
+    folder = data.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    remedy = f"free some space below {folder}, or choose another folder with --data"
+    return Finding("disk", free >= DISK_FREE_BYTES_MIN, f"{free / 1024**3:.1f} GiB free", remedy)
+
+
+def _files(_: Path) -> Finding:
+    import resource
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Finding("open files", soft >= OPEN_FILES_MIN, str(soft), f"ulimit -n {OPEN_FILES_MIN}")
+
+
+def _cores(_: Path) -> Finding:
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return Finding("cores", count >= 2, str(count), "two cores or more; with one, expect time-outs")
+
+
+def _network(data: Path) -> Finding:
+    if not (data / "network.json").exists():
+        return Finding("network", True, f"none in {data} yet", "")
+    from guqiaoctl.failures import CliError
+    from guqiaoctl.network.layout import load_network
+
+    try:
+        network = load_network(data)
+    except CliError as error:
+        return Finding("network", False, str(error)[:80], error.texts["en"][1])
+    return Finding("network", True, f"{network.network_id}, made {network.created_at[:10]}", "")
+
+
+def _certificates(data: Path) -> Finding:
+    from guqiao_sdk.gm.certificates import parse_certificate
+
+    paths = sorted(data.glob("processes/*/tls.pem"))
+    if not paths:
+        return Finding("certificates", True, "none yet", "")
+    ends = min(parse_certificate(path.read_bytes()).not_after for path in paths)
+    left = ends - datetime.now(UTC)
+    found = f"{len(paths)}, the first ends {ends.date()}"
+    remedy = "restart the network: `guqiao dev up` renews them"
+    return Finding("certificates", left > timedelta(days=7), found, remedy)
+
+
+PROBES: Final[tuple[Callable[[Path], Finding], ...]] = (
+    _python,
+    _cryptography,
+    _postgres,
+    _cores,
+    _disk,
+    _files,
+    _network,
+    _certificates,
+)

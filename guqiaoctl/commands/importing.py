@@ -1,0 +1,243 @@
+"""`guqiao import`: a market dataset through the registry, as an operator's system would send it.
+
+Reference data first (what may not be on chain goes to the registry, its statements come back), then
+the events in order. Everything is signed by the account whose office it is; the registry's own key
+moves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from guqiao.registry.v1 import registry_service_pb2 as pb
+from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from guqiao_sdk.client.operations import (
+    Answer,
+    Operation,
+    OperationError,
+    OperationPipeline,
+    OperationStatus,
+)
+from guqiao_sdk.client.transactions import ChainPosition, Identity
+from guqiao_sdk.errors import GuqiaoError
+from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from guqiaoctl.network.clients import open_identity, open_service
+from guqiaoctl.network.layout import Network, load_network
+from guqiaoctl.network.parties import MARKET
+from guqiaoctl.output import Progress, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+DEMO_DATA: Final = Path(__file__).parents[2] / "data" / "market-basic"
+INVESTORS_IN_CALL: Final = 200
+PROBLEMS_SHOWN_MAX: Final = 20
+REFERENCE_NAMESPACE: Final = uuid.UUID("9b1a3c52-5f0e-5d1a-8f35-0d4c6a1f7e01")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of the events; `rows` are (seq, status, code)."""
+
+    rows: tuple[tuple[int, str, str], ...]
+    seconds: float
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Events by status."""
+        return Counter(status for _, status, _ in self.rows)
+
+    def csv(self) -> str:
+        """`seq,status,code` with a header line, as market datasets keep their results."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("seq", "status", "code"))
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+
+def run_import(
+    data: Path, folder: Path, *, results: Path | None, skip_malformed: bool, as_json: bool
+) -> None:
+    """Import a dataset, print a summary, and write the results where asked."""
+    network = load_network(data)
+    dataset = _read(folder, skip_malformed=skip_malformed)
+    report = asyncio.run(import_dataset(network, dataset))
+    if results is not None:
+        results.write_text(report.csv(), encoding="utf-8")
+    summary = {status.value: report.counts[status] for status in OperationStatus}
+    if as_json:
+        print_json(summary | {"seconds": round(report.seconds, 3)})
+    else:
+        print_table(("STATUS", "EVENTS"), list(summary.items()))
+
+
+async def import_demo_data(network: Network) -> None:
+    """Import the demonstration dataset; safe to repeat: every request id keeps its outcome."""
+    marker = network.layout.folder / "run" / "demo-data-imported"
+    if marker.exists():
+        return
+    say("importing the demonstration data")
+    report = await import_dataset(network, _read(DEMO_DATA, skip_malformed=False))
+    say(f"  {dict(report.counts)} in {report.seconds:.1f} s")
+    marker.touch()
+
+
+async def import_dataset(
+    network: Network, dataset: MarketDataset, on_event: Any = None
+) -> ImportReport:
+    """Send the dataset through the registry; `on_event(done)` is told of each final answer."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    provider = await asyncio.to_thread(open_provider)
+    try:
+        async with _Importer.open(network, provider) as importer:
+            await importer.put_reference_data(dataset)
+            rows = await importer.put_events(dataset, on_event)
+    except OperationError as error:
+        raise _import_failed(error.code, str(error)) from error
+    except GuqiaoError as error:
+        raise _import_failed(error.code, str(error)) from error
+    return ImportReport(tuple(rows), loop.time() - began)
+
+
+class _Importer:
+    """One run; the pipeline keeps the order across reference data and events."""
+
+    def __init__(
+        self,
+        stub: RegistryServiceAsyncStub,
+        pipeline: OperationPipeline,
+        institution: Identity,
+        maker: Identity,
+    ) -> None:
+        self._stub = stub
+        self._pipeline = pipeline
+        self._institution = institution
+        self._maker = maker
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(network: Network, provider: GmProvider) -> AsyncIterator[_Importer]:
+        institution = open_identity(network, provider, MARKET, "institution")
+        maker = open_identity(network, provider, MARKET, "maker")
+        async with open_service(network, provider, institution, MARKET, "registry") as channel:
+            stub: RegistryServiceAsyncStub = RegistryServiceStub(channel)
+            status = await stub.GetStatus(pb.GetStatusRequest())
+
+            async def position() -> ChainPosition:
+                now = await stub.GetStatus(pb.GetStatusRequest())
+                return ChainPosition(now.chain_id, now.chain_height, b"", now.block_time_ms)
+
+            pipeline = OperationPipeline(stub, provider, position, frozenset(status.methods))
+            yield _Importer(stub, pipeline, institution, maker)
+
+    async def put_reference_data(self, dataset: MarketDataset) -> None:
+        """Investors' bodies to the registry, everything that may be on chain to the chain."""
+        digests = await self._put_investors(dataset)
+        operations = [
+            Operation(
+                request_id=str(
+                    uuid.uuid5(REFERENCE_NAMESPACE, f"{dataset.market['dataset_id']}/{n}")
+                ),
+                method=method,
+                body=body,
+                business_time=None,
+                maker=self._institution,
+            )
+            for n, (method, body) in enumerate(
+                dataset.reference_calls(lambda id_type, number: digests[id_type, number])
+            )
+        ]
+        progress = Progress("reference data", len(operations))
+
+        def on_answer(index: int, answer: Answer) -> None:
+            if answer.status is not OperationStatus.ACCEPTED:
+                detail = answer.result.detail if answer.result else {}
+                text = f"{operations[index].method} was refused: {dict(detail)}"
+                raise OperationError(answer.code, text, index)
+            progress.show(index + 1)
+
+        await self._pipeline.run(operations, on_answer)
+
+    async def put_events(self, dataset: MarketDataset, on_event: Any) -> list[tuple[int, str, str]]:
+        """The events in order; their outcomes in the same order."""
+        events = list(dataset.events())
+        operations = [
+            Operation(event.request_id, event.type, event.body, event.time, self._maker)
+            for event in events
+        ]
+        rows: list[tuple[int, str, str]] = []
+        progress = Progress("events", len(events))
+
+        def on_answer(index: int, answer: Answer) -> None:
+            rows.append((events[index].seq, answer.status.value, answer.code))
+            progress.show(len(rows))
+            if on_event is not None:
+                on_event(len(rows))
+
+        await self._pipeline.run(operations, on_answer)
+        return rows
+
+    async def _put_investors(self, dataset: MarketDataset) -> dict[tuple[str, str], str]:
+        digests: dict[tuple[str, str], str] = {}
+        for chunk in _chunks(dataset.investors, INVESTORS_IN_CALL):
+            request = pb.PutInvestorsRequest(as_of=str(dataset.market["period_start"]))
+            for row in chunk:
+                request.investors.add(
+                    **{name: row[name] for name in pb.Investor.DESCRIPTOR.fields_by_name}
+                )
+            response = await self._stub.PutInvestors(request)
+            for row, statement in zip(chunk, response.statements, strict=True):
+                digests[row["id_type"], row["id_number"]] = statement.identity_digest
+        return digests
+
+
+def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
+    dataset = read_dataset(folder)
+    if isinstance(dataset, MarketDataset):
+        return dataset
+    for problem in dataset[:PROBLEMS_SHOWN_MAX]:
+        say(str(problem))
+    raise _malformed(folder, dataset)
+
+
+def _malformed(folder: Path, problems: Sequence[RowProblem]) -> CliError:
+    return CliError(
+        "ROW_MALFORMED",
+        f"{folder} has {len(problems)} malformed rows, named above; nothing was imported",
+        f"{folder} 中有 {len(problems)} 行格式错误（见上），未导入任何数据",
+        "mend the rows, or leave them out with --on-malformed skip",
+        "请修正这些行，或用 --on-malformed skip 跳过",
+        exit_code=EXIT_USAGE,
+    )
+
+
+def _import_failed(code: str, text: str) -> CliError:
+    unavailable = code in {"UNAVAILABLE", "CHAIN_UNAVAILABLE", "OUTCOME_UNKNOWN"}
+    return CliError(
+        code,
+        f"the import stopped: {text}",
+        f"导入中止：{text}",
+        "repeat the same import: what was done keeps its outcome, the rest follows",
+        "请重新执行同一导入：已完成的保持原结果，其余继续",
+        exit_code=EXIT_UNAVAILABLE if unavailable else EXIT_CONFLICT,
+    )

@@ -1,0 +1,74 @@
+"""`guqiao register`: the securities register."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from guqiao.registry.v1 import registry_service_pb2 as pb
+from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from guqiao_sdk.gm.provider import open_provider
+from guqiaoctl.commands.calls import guarded
+from guqiaoctl.network.clients import open_identity, open_service
+from guqiaoctl.network.layout import Network, load_network
+from guqiaoctl.network.parties import MARKET
+from guqiaoctl.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+COLUMNS: Final = (
+    "account",
+    "product_code",
+    "nature",
+    "total",
+    "available",
+    "pledged",
+    "frozen",
+    "pledged_and_frozen",
+    "confirmed",
+    "restricted_until",
+)
+
+
+def roster(data: Path, product: str, height: int, output: str) -> None:
+    """Print the roster at a height as csv, json or a table."""
+    network = load_network(data)
+    rows = guarded(asyncio.run, fetch_roster(network, product, height))
+    if output == "json":
+        print_json([{name: getattr(row, name) for name in COLUMNS} for row in rows])
+    elif output == "csv":
+        write_csv(rows, sys.stdout)
+    else:
+        print_table(COLUMNS, [_cells(row) for row in rows])
+
+
+async def fetch_roster(network: Network, product: str, height: int) -> list[pb.Position]:
+    """Every position at a height (0: the latest projected), all pages of one height."""
+    provider = open_provider()
+    maker = open_identity(network, provider, MARKET, "maker")
+    rows: list[pb.Position] = []
+    async with open_service(network, provider, maker, MARKET, "registry") as channel:
+        stub: RegistryServiceAsyncStub = RegistryServiceStub(channel)
+        request = pb.ListPositionsRequest(product_code=product, height=height)
+        while True:
+            page = await stub.ListPositions(request)
+            rows += page.positions
+            if not page.next_page_token:
+                return rows
+            request.page_token = page.next_page_token
+
+
+def write_csv(rows: list[pb.Position], file: object) -> None:
+    """The roster as market datasets keep it: header line, comma, LF."""
+    writer = csv.writer(file, lineterminator="\n")  # type: ignore[arg-type]
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(row) for row in rows)
+
+
+def _cells(row: pb.Position) -> list[object]:
+    values = [getattr(row, name) for name in COLUMNS]
+    return [str(value).lower() if isinstance(value, bool) else value for value in values]

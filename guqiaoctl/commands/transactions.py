@@ -1,0 +1,147 @@
+"""`guqiao tx`: a transaction with its outcome, and the proof bundle that shows both to anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao.gateway.v1 import gateway_service_pb2, packet_pb2
+from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from guqiao_sdk.client.blocks import verify_header
+from guqiao_sdk.client.chain import ChainClient, ProvenTransaction
+from guqiao_sdk.client.trust_file import load_chain_trust
+from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath
+from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.receipt import Receipt
+from guqiaoctl.commands.calls import guarded
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
+from guqiaoctl.network.clients import open_chain, open_identity, open_service
+from guqiaoctl.network.layout import Network, load_network
+from guqiaoctl.network.parties import CSRC, MARKET
+from guqiaoctl.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+
+
+def get(data: Path, transaction: str, *, as_json: bool) -> None:
+    """Show a transaction of the market's chain; everything shown was verified."""
+    network = load_network(data)
+    found = guarded(asyncio.run, _fetch(network, _id(transaction)))
+    summary: dict[str, Any] = {
+        "transaction": found.result.transaction_id.hex(),
+        "chain": found.header.chain_id,
+        "height": found.result.height,
+        "index": found.result.index,
+        "outcome": found.result.outcome.name,
+        "code": found.result.code,
+        "detail": dict(found.result.detail),
+        "payload": json.loads(found.transaction.payload),
+        "events": [event.topic for event in found.receipt.events],
+    }
+    if as_json:
+        print_json(summary)
+    else:
+        rows = [(name, _cell(value)) for name, value in summary.items()]
+        print_table(("FIELD", "VALUE"), rows)
+
+
+def proof(data: Path, transaction: str, to: Path) -> None:
+    """Write the proof bundle of a transaction, with its regulatory anchor."""
+    network = load_network(data)
+    bundle = guarded(asyncio.run, fetch_bundle(network, _id(transaction)))
+    to.write_bytes(bundle.encode())
+    say(f"{to}: {len(bundle.encode())} bytes")
+
+
+async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
+    """The bundle of a transaction; refuses while its data object is not anchored yet."""
+    provider = open_provider()
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        found = await client.get_transaction(transaction_id)
+        packet, anchor = await _fetch_anchor(network, provider, client, found)
+    message = found.message
+    return Bundle(
+        transaction=found.transaction,
+        transaction_path=_path(message.transaction_proof),
+        receipt=found.receipt,
+        receipt_path=_path(message.receipt_proof),
+        certified=CertifiedHeader.build(client.trust.replica_set, found.header, found.certificate),
+        packet=packet,
+        anchor=anchor,
+    )
+
+
+async def _fetch(network: Network, transaction_id: bytes) -> ProvenTransaction:
+    provider = open_provider()
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        return await client.get_transaction(transaction_id)
+
+
+async def _fetch_anchor(
+    network: Network, provider: GmProvider, client: ChainClient, found: ProvenTransaction
+) -> tuple[Packet | None, Anchor | None]:
+    """The packet that the transaction sent and what proves it on the regulatory chain, from the
+    gateway.
+    """
+    if not any(event.topic == "packet.sent" for event in found.receipt.events):
+        return None, None
+    async with open_service(network, provider, client.signer, MARKET, "gateway") as channel:
+        stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
+        request = gateway_service_pb2.GetPacketRequest(transaction_id=found.result.transaction_id)
+        response = await stub.GetPacket(request)
+    if not response.anchor.certified_header.header:
+        raise CliError(
+            "ANCHOR_MISSING",
+            "its data object is not anchored on the regulatory chain yet",
+            "其数据对象尚未在监管链存证",
+            "try again in some seconds; `guqiao dev status` shows whether the gateways run",
+            "请稍后重试；`guqiao dev status` 可查看网关是否运行",
+            exit_code=EXIT_CONFLICT,
+        )
+    sent = response.packet
+    packet = Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
+    return packet, _anchor(network, provider, response.anchor)
+
+
+def _anchor(network: Network, provider: GmProvider, message: packet_pb2.Anchor) -> Anchor:
+    trust = load_chain_trust(network.layout.chain_trust(CSRC))
+    header, certificate = verify_header(
+        message.certified_header, trust.replica_set, provider.verify
+    )
+    return Anchor(
+        receipt=Receipt.decode(message.receipt_proof.leaf),
+        receipt_path=_path(message.receipt_proof),
+        certified=CertifiedHeader.build(trust.replica_set, header, certificate),
+    )
+
+
+def _path(message: ledger_pb2.ListProof) -> MerklePath:
+    return MerklePath(message.index, message.count, tuple(message.path))
+
+
+def _id(text: str) -> bytes:
+    try:
+        identifier = bytes.fromhex(text)
+    except ValueError:
+        identifier = b""
+    if len(identifier) != 32:
+        raise CliError(
+            "REQUEST_MALFORMED",
+            f"{text!r} is no transaction id",
+            f"{text!r} 不是交易编号",
+            "give 64 hex digits, as `guqiao import` and `guqiao tx get` print them",
+            "请给出 64 位十六进制数",
+            exit_code=EXIT_USAGE,
+        )
+    return identifier
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,88 @@
+"""`guqiao verify`: a proof bundle, a trust file, and no network."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.bundle import NotABundleError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.trust import parse_trust
+from guqiao_sdk.verify import Verdict, verify_bundle
+from guqiaoctl.commands.calls import unverified
+from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
+from guqiaoctl.output import print_json, print_table
+
+
+def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
+    """Verify, and say what is proven.
+
+    Exit code 7 when anything does not hold, 2 when it is no bundle.
+    """
+    provider = open_provider()
+    try:
+        trusted = parse_trust(_read(trust), provider.verify)
+        verdict = verify_bundle(
+            _read(bundle), trusted, provider.verify, now_ms=time.time_ns() // 1_000_000
+        )
+    except NotABundleError as error:
+        raise CliError(
+            "BUNDLE_MALFORMED",
+            f"{bundle.name} is no proof bundle: {error}",
+            f"{bundle.name} 不是证明文件：{error}",
+            "export one with `guqiao tx proof`",
+            "请用 `guqiao tx proof` 导出",
+            exit_code=EXIT_USAGE,
+        ) from error
+    except ProofError as error:
+        raise unverified(error) from error
+    summary = {"trust_issuer": trusted.issuer_did, **_summary(verdict)}
+    if as_json:
+        print_json(summary)
+    else:
+        print_table(("VERIFIED", ""), list(summary.items()))
+
+
+def _summary(verdict: Verdict) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "chain": verdict.block.chain_id,
+        "height": verdict.block.height,
+        "block_time": _time(verdict.block.block_time_ms),
+        "signed_by": ", ".join(verdict.block.signers),
+        "transaction": verdict.transaction_id.hex(),
+        "operation": f"{verdict.contract}.{verdict.method}",
+        "maker": verdict.maker[0],
+        "business_time": verdict.business_time or "",
+        "outcome": "accepted" if verdict.accepted else f"refused: {verdict.code}",
+        "data_object": verdict.object_id or "",
+    }
+    if verdict.anchor is None:
+        return facts | {"anchor": "none"}
+    anchor = verdict.anchor
+    return facts | {
+        "anchor": f"{anchor.block.chain_id} height {anchor.block.height}",
+        "anchor_time": _time(anchor.block.block_time_ms),
+        "anchor_age_seconds": anchor.age_ms // 1000,
+        "anchor_signed_by": ", ".join(anchor.block.signers),
+    }
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CliError(
+            "FILE_UNREADABLE",
+            f"{path} cannot be read ({error.strerror})",
+            f"无法读取 {path}（{error.strerror}）",
+            "check the path and its permissions",
+            "请检查路径和权限",
+            exit_code=EXIT_NOT_FOUND,
+        ) from None

@@ -1,0 +1,274 @@
+"""The demonstration's script, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
+from guqiaoctl.commands.transactions import fetch_bundle
+from guqiaoctl.demo import checks
+from guqiaoctl.demo.checks import DemoError
+from guqiaoctl.demo.isolation import run_without_network
+from guqiaoctl.failures import EXIT_UNVERIFIED, EXIT_USAGE
+from guqiaoctl.network.bootstrap import bootstrap
+from guqiaoctl.network.bring_up import plan_network
+from guqiaoctl.network.clients import open_chain, open_identity
+from guqiaoctl.network.layout import Network, create_network, lock_folder
+from guqiaoctl.network.parties import MARKET
+from guqiaoctl.output import say
+from guqiaoctl.supervisor.control import ask
+from guqiaoctl.supervisor.environment import child_environment
+from guqiaoctl.supervisor.supervisor import Supervisor
+
+TAMPER_EVERY: Final = 499
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The judgement, in the form that scripts rely on."""
+
+    ok: bool = False
+    accepted: int = 0
+    rejected: int = 0
+    unsupported: int = 0
+    local_height: int = 0
+    regulatory_height: int = 0
+    anchored: int = 0
+    state_roots_equal: bool = False
+    replica_killed: bool = False
+    bundle_verified: bool = False
+    tampered_bundle_refused: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return asdict(self)
+
+
+async def play(folder: Path, began: float) -> Outcome:
+    """Play everything in `folder`; raises `DemoError` where something does not hold."""
+    outcome = Outcome()
+    lock = lock_folder(folder / "network")
+    network = create_network(folder / "network")
+    plan = await asyncio.to_thread(plan_network, network, say)
+    outcome.seconds["setup"] = _since(began)
+    supervisor = Supervisor(plan, child_environment(), say)
+    started = time.monotonic()
+    running = asyncio.create_task(_run(supervisor, network, outcome, folder, started))
+    try:
+        await running
+    finally:
+        supervisor.end()
+        lock.close()
+    await _check_nothing_left(network)
+    outcome.seconds["total"] = _since(started)
+    outcome.ok = True
+    _summarise(outcome)
+    return outcome
+
+
+async def _run(
+    supervisor: Supervisor, network: Network, outcome: Outcome, folder: Path, started: float
+) -> None:
+    async def on_ready() -> None:
+        try:
+            await bootstrap(network, say)
+            outcome.seconds["start"] = _since(started)
+            await _perform(network, outcome, folder)
+        finally:
+            supervisor.end()
+
+    await supervisor.run(on_ready)
+
+
+async def _perform(network: Network, outcome: Outcome, folder: Path) -> None:
+    provider = open_provider()
+    report = await _import_with_kill(network, provider, outcome)
+    _check_results(report, outcome)
+    await _check_register(network, report)
+    say("waiting for the acknowledgements of the regulatory chain")
+    await checks.wait_anchored(network, provider, _operations(report))
+    outcome.anchored = await checks.count_anchored(network, provider)
+    say(f"{outcome.anchored} data objects proven on the regulatory chain")
+    await _check_chains(network, provider, outcome)
+    await _check_bundle(network, provider, outcome, folder)
+
+
+async def _import_with_kill(
+    network: Network, provider: GmProvider, outcome: Outcome
+) -> ImportReport:
+    """Import the dataset; half-way, kill the primary and start it again."""
+    dataset = read_dataset(DEMO_DATA)
+    assert isinstance(dataset, MarketDataset), "the repository's own dataset is well formed"
+    half_way = asyncio.Event()
+
+    def on_event(done: int) -> None:
+        if done >= dataset.event_count // 2:
+            half_way.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        importing = tasks.create_task(import_dataset(network, dataset, on_event))
+        tasks.create_task(_kill_primary(network, provider, half_way, outcome))
+    report = importing.result()
+    outcome.seconds["import"] = round(report.seconds, 3)
+    return report
+
+
+async def _kill_primary(
+    network: Network, provider: GmProvider, half_way: asyncio.Event, outcome: Outcome
+) -> None:
+    await half_way.wait()
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        primary = await checks.current_primary(client)
+        name = f"{MARKET}-{primary}"
+        answer = await ask(network.layout.folder / "run", {"command": "kill", "process": name})
+        if "error" in answer:
+            raise DemoError(f"{name} could not be killed: {answer['error']}")
+        outcome.replica_killed = True
+        say(f"{name}, the primary, killed with SIGKILL half-way")
+        height = (await client.latest()).height
+
+        async def moved_on() -> bool:
+            return (await client.latest()).height > height
+
+        await checks.wait_until("a block after the primary's death", moved_on)
+        say("the others changed view and went on; starting it again")
+        answer = await ask(network.layout.folder / "run", {"command": "start", "process": name})
+        if "error" in answer:
+            raise DemoError(f"{name} did not come back: {answer['error']}")
+
+
+def _check_results(report: ImportReport, outcome: Outcome) -> None:
+    counts = report.counts
+    outcome.accepted, outcome.rejected = counts["accepted"], counts["rejected"]
+    outcome.unsupported = counts["unsupported"]
+    if report.csv() != (DEMO_DATA / "expected" / "results.csv").read_text(encoding="utf-8"):
+        raise DemoError("results.csv differs from the expected one")
+    say(f"results.csv equals the expected one ({len(report.rows)} events)")
+
+
+async def _check_register(network: Network, report: ImportReport) -> None:
+    """The read model follows the chain, so the roster is there within moments."""
+    expected = (DEMO_DATA / "expected" / "roster.csv").read_text(encoding="utf-8")
+
+    async def equal() -> bool:
+        return await checks.roster_csv(network) == expected
+
+    await checks.wait_until("roster.csv equal to the expected one", equal)
+    say("roster.csv equals the expected one")
+
+
+def _operations(report: ImportReport) -> int:
+    """Accepted events less the retries among them: those alone are new data objects."""
+    dataset = read_dataset(DEMO_DATA)
+    assert isinstance(dataset, MarketDataset)
+    accepted = {seq for seq, status, _ in report.rows if status == "accepted"}
+    return len({event.request_id for event in dataset.events() if event.seq in accepted})
+
+
+async def _check_chains(network: Network, provider: GmProvider, outcome: Outcome) -> None:
+    maker = open_identity(network, provider, MARKET, "maker")
+    supervisor = open_identity(network, provider, "csrc", "supervisor")
+    async with open_chain(network, provider, MARKET, maker) as local:
+        states = await checks.wait_equal_roots(local)
+        outcome.local_height = states[0].height
+    async with open_chain(network, provider, "csrc", supervisor) as regulatory:
+        states = await checks.wait_equal_roots(regulatory)
+        outcome.regulatory_height = states[0].height
+    outcome.state_roots_equal = True
+    say("the killed replica caught up: all state roots are equal")
+
+
+async def _check_bundle(
+    network: Network, provider: GmProvider, outcome: Outcome, folder: Path
+) -> None:
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        transaction_id = await checks.some_transfer(network, provider, client)
+    bundle = folder / "transfer.gqb"
+    bundle.write_bytes((await fetch_bundle(network, transaction_id)).encode())
+    trust = network.layout.trust
+    answer, how = await asyncio.to_thread(run_without_network, _verify_command(bundle, trust))
+    if answer.returncode != 0:
+        raise DemoError(f"the bundle was refused: {answer.stderr.strip()}")
+    outcome.bundle_verified = True
+    say(f"bundle of {bundle.stat().st_size} bytes verified in a process without network ({how})")
+    await asyncio.to_thread(_check_tampered, bundle, trust, folder)
+    outcome.tampered_bundle_refused = True
+
+
+def _check_tampered(bundle: Path, trust: Path, folder: Path) -> None:
+    """Change bytes all over the bundle, framing included: each must be refused, by name."""
+    original = bundle.read_bytes()
+    tampered = folder / "tampered.gqb"
+    places = sorted({0, len(original) - 1, *range(0, len(original), TAMPER_EVERY)})
+    for place in places:
+        changed = bytearray(original)
+        changed[place] ^= 1
+        tampered.write_bytes(changed)
+        _expect(_judge(tampered, trust), EXIT_UNVERIFIED, f"byte {place} changed")
+    tampered.write_bytes(original[: len(original) // 2])
+    answer, _ = run_without_network(_verify_command(tampered, trust))
+    _expect(answer.returncode, EXIT_UNVERIFIED, "cut in half")
+    say(f"  for example: {answer.stderr.strip()[:160]}")
+    tampered.write_text("no bundle at all\n")
+    answer, _ = run_without_network(_verify_command(tampered, trust))
+    _expect(answer.returncode, EXIT_USAGE, "no bundle at all")
+    say(f"{len(places) + 1} tampered bundles refused")
+
+
+def _judge(bundle: Path, trust: Path) -> int:
+    """The exit code that the command would give; in this process, because there are many."""
+    from guqiao_sdk.proof.bundle import NotABundleError
+    from guqiao_sdk.proof.errors import ProofError
+    from guqiao_sdk.proof.trust import parse_trust
+    from guqiao_sdk.verify import exit_code_of, verify_bundle
+
+    verify: Callable[[bytes, bytes, bytes], bool] = open_provider().verify
+    trusted = parse_trust(trust.read_bytes(), verify)
+    try:
+        verify_bundle(bundle.read_bytes(), trusted, verify, now_ms=time.time_ns() // 1_000_000)
+    except (ProofError, NotABundleError) as error:
+        return exit_code_of(error)
+    return 0
+
+
+def _verify_command(bundle: Path, trust: Path) -> list[str]:
+    return [sys.executable, "-m", "guqiaoctl", "verify", str(bundle), "--trust", str(trust)]
+
+
+def _expect(found: int, wanted: int, what: str) -> None:
+    if found != wanted:
+        raise DemoError(f"{what}: exit code {found}, {wanted} expected")
+
+
+async def _check_nothing_left(network: Network) -> None:
+    """No process of the network may be left."""
+    marker = str(network.layout.folder)
+    listing = await asyncio.to_thread(
+        subprocess.run, ["ps", "-eo", "args"], capture_output=True, text=True, check=False
+    )
+    left = [line for line in listing.stdout.splitlines() if marker in line and "ps -eo" not in line]
+    if left:
+        raise DemoError(f"{len(left)} processes are left: {left[0][:120]}")
+
+
+def _since(moment: float) -> float:
+    return round(time.monotonic() - moment, 3)
+
+
+def _summarise(outcome: Outcome) -> None:
+    say("")
+    say(f"accepted {outcome.accepted}, rejected {outcome.rejected}, anchored {outcome.anchored}")
+    say(f"heights: local {outcome.local_height}, regulatory {outcome.regulatory_height}")
+    say(f"seconds: {outcome.seconds}")

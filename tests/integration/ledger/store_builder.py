@@ -1,0 +1,98 @@
+"""Drives a `ChainStore` with the small chain of the ledger's unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.transaction import Payload
+from services.consensus.domain.ledger.admission import read_transaction
+from services.consensus.domain.ledger.execution import execute_block
+from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.store import ChainStore, StoreOptions
+from tests.unit.ledger.chain_builder import (
+    CATALOGUE,
+    genesis_json,
+    genesis_of,
+    payload_of,
+    signed,
+    verify,
+)
+
+GENESIS = genesis_of(genesis_json())
+
+
+def no_fsync(_: int) -> None:
+    """For tests in which nothing loses power."""
+
+
+OPTIONS = StoreOptions(reserve_bytes=0, fsync=no_fsync)
+
+
+def open_store(
+    folder: Path, *, options: StoreOptions = OPTIONS, genesis: Genesis = GENESIS
+) -> ChainStore:
+    return ChainStore.open(folder, genesis, replica=0, options=options)
+
+
+def payloads_of(height: int, count: int = 3) -> list[Payload]:
+    """The same for a height, always; some refuse, each overwrites some keys of earlier ones."""
+    return [
+        payload_of(
+            "write",
+            {
+                "put": {f"k{(height * 7 + number) % 20}": height, f"own/{height}/{number}": number},
+                "delete": [f"own/{height - 2}/{number}"],
+                "send": ["data_object"],
+                **({"refuse": "NO"} if (height + number) % 5 == 0 else {}),
+            },
+            request_id=f"00000000-0000-0000-{height:04x}-{number:012x}",
+            expires_height=height + 100,
+        )
+        for number in range(count)
+    ]
+
+
+def commit(store: ChainStore, *payloads: Payload) -> BlockHeader:
+    """Execute and store one block; durable when this returns."""
+    parent = store.last_header
+    batch = Batch(parent.block_time_ms + 1, tuple(signed(entry).encode() for entry in payloads))
+    with store.state_reader() as state:
+        result = execute_block(
+            state,
+            genesis=GENESIS,
+            catalogue=CATALOGUE,
+            parent=parent,
+            batch=batch,
+            transactions=[read_transaction(encoded) for encoded in batch.transactions],
+            verify=verify,
+        )
+    header = store.commit_block(result)
+    store.sync()
+    return header
+
+
+def certificate_of(header: BlockHeader) -> FinalityCertificate:
+    """The store keeps certificates; whether they hold, others judge before."""
+    return FinalityCertificate(header.hash(), ((0, bytes(64)), (1, bytes(64)), (2, bytes(64))))
+
+
+def grow(store: ChainStore, last: int, *, certify: bool = True) -> None:
+    """Commit the blocks up to `last`, each with a core record before it."""
+    for height in range(store.last_height + 1, last + 1):
+        store.append_records([f"vote {height}".encode()])
+        header = commit(store, *payloads_of(height))
+        if certify:
+            store.put_certificate(height, certificate_of(header))
+
+
+def segment_files(folder: Path) -> list[Path]:
+    return sorted((folder / "segments").glob("*.seg"))
+
+
+def edit_file(path: Path, change: Callable[[bytearray], None]) -> None:
+    data = bytearray(path.read_bytes())
+    change(data)
+    path.write_bytes(bytes(data))

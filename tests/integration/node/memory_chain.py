@@ -1,0 +1,176 @@
+"""Replicas of one chain in one process, joined by queues instead of links: real drivers, stores and
+signatures. A place without a replica can be played by the test, which holds its vote key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
+from services.chassis.telemetry import Metrics
+from services.consensus.domain.contracts.catalogue import standard_catalogue
+from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.domain.messages import ProtocolParameters, ReplicaId
+from services.consensus.domain.replica import Replica
+from services.consensus.driver import Driver
+from services.consensus.finality import FinalityBoard
+from services.consensus.intake import Intake
+from services.consensus.ledger import Ledger
+from services.consensus.mempool import Mempool
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.signing import Admission, Authenticator, signer
+from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.submission import Submissions
+
+WAIT_SECONDS_MAX = 20.0
+RESERVE_BYTES = 1024
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class MemoryLinks:
+    """Delivers frames in the same process, in order, on a later turn of the loop."""
+
+    me: int
+    chain: MemoryChain
+
+    def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
+        for other in range(4):
+            if other != self.me:
+                self.send(other, frame)
+
+    def send(self, to: int, frame: bytes, *, droppable: bool = False) -> None:
+        asyncio.get_running_loop().call_soon(self.chain.deliver, self.me, to, frame)
+
+    def connected(self) -> frozenset[int]:
+        return frozenset(self.chain.members) - {self.me}
+
+
+@dataclass(slots=True)
+class Member:
+    """One replica that runs here."""
+
+    driver: Driver
+    intake: Intake
+    ledger: Ledger
+    submissions: Submissions
+    finality: FinalityBoard
+    metrics: Metrics
+
+
+@dataclass(slots=True)
+class MemoryChain:
+    """Use `async with MemoryChain(...)`: the replicas in `run` are at work inside."""
+
+    folder: Path
+    genesis: Genesis
+    vote_keys: list[PrivateKey]
+    provider: GmProvider = field(default_factory=open_provider)
+    members: dict[int, Member] = field(default_factory=dict)
+    heard: list[tuple[int, int, bytes]] = field(default_factory=list)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def deliver(self, sender: int, to: int, frame: bytes) -> None:
+        """A frame arrives; those for a place that the test plays are kept for it."""
+        member = self.members.get(to)
+        if member is None:
+            self.heard.append((sender, to, frame))
+        else:
+            member.intake.on_frame(sender, frame)
+
+    async def start(self, number: int) -> Member:
+        """Put one replica together and set it to work."""
+        genesis, shared = self.genesis, self.genesis.parameters
+        folder = self.folder / f"member{number}"
+        store = ChainStore.open(
+            folder, genesis, replica=number, options=StoreOptions(reserve_bytes=0)
+        )
+        ledger = Ledger(
+            store,
+            genesis,
+            standard_catalogue(),
+            self.provider.verify,
+            folder=folder,
+            reserve_bytes=RESERVE_BYTES,
+        )
+        self.stack.callback(ledger.close)
+        parameters = ProtocolParameters(
+            window=shared.window,
+            timeout_ms=shared.view_timeout_ms,
+            timeout_max_ms=shared.view_timeout_max_ms,
+            heartbeat_ms=shared.heartbeat_ms,
+            resend_ms=400,
+            block_time_bound_ms=shared.clock_bound_ms,
+        )
+        records = ledger.records()
+        replica = Replica.recover(
+            me=ReplicaId(number),
+            replica_set=genesis.replica_set,
+            parameters=parameters,
+            sign=signer(self.provider, self.vote_keys[number]),
+            head=ledger.head(),
+            now_ms=now_ms(),
+            records=records,
+        )
+        metrics, links = Metrics(), MemoryLinks(number, self)
+        finality = FinalityBoard(store.last_certified)
+        driver = Driver(
+            replica=replica,
+            me=ReplicaId(number),
+            ledger=ledger,
+            links=links,
+            mempool=Mempool(ledger.was_executed),
+            finality=finality,
+            metrics=ReplicaMetrics(metrics),
+            now_ms=now_ms,
+            records=records,
+        )
+        intake = Intake(
+            driver=driver,
+            ledger=ledger,
+            authenticator=Authenticator(genesis.replica_set, shared.window, self.provider),
+            admission=Admission(genesis.chain_id, self.provider),
+            provider=self.provider,
+            metrics=ReplicaMetrics(metrics),
+            links=links,
+            now_ms=now_ms,
+        )
+        submissions = Submissions(driver, intake, ledger, finality)
+        member = Member(driver, intake, ledger, submissions, finality, metrics)
+        self.members[number] = member
+        tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake)]
+        self.stack.push_async_callback(_end, tasks)
+        return member
+
+    async def __aenter__(self) -> MemoryChain:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stack.aclose()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until `condition` holds; fails after a bound."""
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true"
+            await asyncio.sleep(0.01)
+
+
+async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def memory_chain(folder: Path, genesis: bytes, vote_keys: list[PrivateKey]) -> MemoryChain:
+    """A chain of this genesis; no replica runs yet."""
+    return MemoryChain(folder, parse_genesis(genesis), vote_keys)

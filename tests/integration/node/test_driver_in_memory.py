@@ -1,0 +1,261 @@
+"""Drivers against a primary that lies, a full disk and clients of every kind.
+
+The chain runs in one process with real stores and signatures; replica 0, the first primary, is
+played by the test where it has to be Byzantine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transaction
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.transaction import SignedTransaction
+from services.chassis.errors import ServiceError
+from services.consensus import wire
+from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
+from services.consensus.domain.statements import sign_bytes
+from services.consensus.driver import Pause
+from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
+from tests.plugins.chain_network import ADMIN, OBSERVER, PARAMETERS, ChainNetwork
+
+APPLIED = ledger_pb2.OUTCOME_APPLIED
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> ChainNetwork:
+    """Keys and genesis only; no process is started."""
+    parameters = {**PARAMETERS, "heartbeat_ms": 60_000}
+    return ChainNetwork.create(tmp_path / "network", parameters=parameters)
+
+
+@pytest.fixture
+async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
+    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
+        yield chain
+
+
+def position(chain_id: str = "shandong", *, height: int = 0, time_ms: int = 0) -> ChainPosition:
+    return ChainPosition(chain_id, height, bytes(32), time_ms or now_ms())
+
+
+def transaction(
+    network: ChainNetwork,
+    name: str,
+    *,
+    maker: Identity | None = None,
+    at: ChainPosition | None = None,
+    after: bytes | None = None,
+    request_id: str | None = None,
+) -> SignedTransaction:
+    maker = maker if maker is not None else network.identities[ADMIN]
+    key: dict[str, Json] = {
+        "id": "k1",
+        "public_key": network.identities[OBSERVER].private_key.public_key.hex(),
+        "not_before_ms": 0,
+        "not_after_ms": 4 * 10**12,
+    }
+    identity: dict[str, Json] = {
+        "did": f"{maker.organisation}.{name}",
+        "organisation": maker.organisation,
+        "roles": ["observer"],
+        "keys": [key],
+    }
+    body: Mapping[str, Json] = {"identity": identity}
+    return build_transaction(
+        network.provider,
+        maker,
+        at if at is not None else position(),
+        contract="identity",
+        method="register_identity",
+        body=body,
+        after=after,
+        request_id=request_id,
+    )
+
+
+async def submit(member: Member, entry: SignedTransaction) -> ledger_pb2.TransactionResult:
+    async with asyncio.timeout(20):
+        result = await member.submissions.submit(entry, wait_final=True)
+    assert result is not None
+    return result
+
+
+@pytest.mark.req("G2-07-1", "G2-07-3")
+async def test_a_transaction_submitted_at_a_backup_is_final_on_every_replica(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    result = await submit(members[2], transaction(network, "one"))
+    assert (result.outcome, result.height) == (APPLIED, 1)
+    await chain.wait_for(lambda: all(m.finality.certified_height == 1 for m in members))
+    assert len({m.ledger.header(1).hash() for m in members}) == 1
+
+
+async def test_the_same_transaction_answers_the_same_before_and_after_it_is_final(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    entry = transaction(network, "one")
+    results = await asyncio.gather(*(submit(member, entry) for member in members))
+    results.append(await submit(members[1], entry))
+    places = {(result.height, result.index, result.outcome) for result in results}
+    assert places == {(1, 0, APPLIED)}
+
+
+async def test_a_chain_of_successors_sent_backwards_takes_effect_in_order(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    entries = [transaction(network, "s0")]
+    for number in range(1, 12):
+        entries.append(transaction(network, f"s{number}", after=entries[-1].id()))
+    submitting = [asyncio.ensure_future(submit(members[0], entry)) for entry in entries[::-1]]
+    results = (await asyncio.gather(*submitting))[::-1]
+    assert {result.outcome for result in results} == {APPLIED}
+    places = [(result.height, result.index) for result in results]
+    assert places == sorted(places)
+
+
+async def test_an_orphan_is_told_that_its_predecessor_is_missing_and_may_come_again(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    first = transaction(network, "first")
+    second = transaction(network, "second", after=first.id())
+    assert (await submit(members[0], second)).code == "PREDECESSOR_MISSING"
+    assert (await submit(members[0], first)).outcome == APPLIED
+    assert (await submit(members[0], second)).outcome == APPLIED
+
+
+def spoiled(network: ChainNetwork) -> dict[str, SignedTransaction]:
+    """A transaction for each code of admission, each spoiled in one way."""
+    good = transaction(network, "spoiled")
+    admin = network.identities[ADMIN]
+    stranger = replace(admin, did=f"{admin.organisation}.stranger")
+    (public_key, signature), other = good.signatures[0], network.provider.keygen()
+    flipped = bytes([signature[0] ^ 1]) + signature[1:]
+    large = transaction(network, "x" * 1_100_000)
+    return {
+        "TRANSACTION_MALFORMED": replace(good, payload=good.payload + b"}"),
+        "TRANSACTION_SIGNATURE_INVALID": replace(good, signatures=((public_key, flipped),)),
+        "CHAIN_MISMATCH": transaction(network, "a", at=position("beijing")),
+        "TRANSACTION_EXPIRED": transaction(network, "b", at=position(time_ms=now_ms() - 400_000)),
+        "TRANSACTION_EXPIRY_TOO_FAR": transaction(network, "c", at=position(height=2_000)),
+        "SENDER_UNKNOWN": transaction(network, "d", maker=stranger),
+        "KEY_MISMATCH": transaction(network, "e", maker=replace(admin, private_key=other)),
+        "TRANSACTION_TOO_LARGE": large,
+    }
+
+
+STATELESS_CODES = [
+    "TRANSACTION_MALFORMED",
+    "TRANSACTION_SIGNATURE_INVALID",
+    "CHAIN_MISMATCH",
+    "TRANSACTION_EXPIRED",
+    "TRANSACTION_EXPIRY_TOO_FAR",
+    "TRANSACTION_TOO_LARGE",
+]
+STATEFUL_CODES = ["SENDER_UNKNOWN", "KEY_MISMATCH"]
+
+
+@pytest.mark.req("G2-09-3", "G2-09-4")
+async def test_what_admission_refuses_is_told_its_code_and_leaves_no_trace(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    found = {}
+    for code, entry in spoiled(network).items():
+        with pytest.raises(ServiceError) as refused:
+            await submit(members[1], entry)
+        found[refused.value.code] = code
+    assert set(found) == {*STATELESS_CODES, *STATEFUL_CODES}
+    assert all(told == meant for told, meant in found.items())
+    assert len(members[1].driver.mempool) == 0
+    assert (await submit(members[1], transaction(network, "good"))).height == 1
+
+
+@pytest.mark.req("G2-07-1", "G2-09-3", "G2-09-4")
+@pytest.mark.parametrize("code", STATELESS_CODES)
+async def test_a_primary_that_proposes_what_admission_refuses_is_replaced(
+    chain: MemoryChain, network: ChainNetwork, code: str
+) -> None:
+    """Submission and proposal are judged by the same rule: nobody prepares the batch, the view
+    changes, and the honest three go on.
+    """
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    bad = spoiled(network)[code].encode()
+    send_pre_prepare(chain, network, Batch(now_ms(), (bad,)))
+    await chain.wait_for(lambda: all(m.driver.replica.view >= 1 for m in members))
+    result = await submit(members[0], transaction(network, "after"))
+    assert result.outcome == APPLIED
+    for member in members:
+        block = member.ledger.store.get_block(1)
+        assert block is not None
+        assert bad not in block.batch.transactions
+
+
+def send_pre_prepare(chain: MemoryChain, network: ChainNetwork, batch: Batch) -> None:
+    """Replica 0, played by the test, proposes `batch` for sequence number 1."""
+    message = pre_prepare(chain, network, batch, signer=0)
+    for other in (1, 2, 3):
+        chain.deliver(0, other, wire.message_frame(message))
+
+
+def pre_prepare(
+    chain: MemoryChain, network: ChainNetwork, batch: Batch, *, signer: int
+) -> PrePrepare:
+    """A pre-prepare of view 0, signed with the vote key of replica `signer`."""
+    unsigned = PrePrepare(View(0), SequenceNumber(1), batch, Digest(batch.digest()), bytes(64))
+    signed = sign_bytes(unsigned, chain.genesis.replica_set)
+    signature = network.provider.sign(network.vote_keys[signer], signed)
+    return replace(unsigned, signature=signature)
+
+
+@pytest.mark.req("G2-07-1")
+async def test_a_primary_that_is_silent_about_a_pending_transaction_is_replaced(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    result = await submit(members[1], transaction(network, "starved"))
+    assert result.outcome == APPLIED
+    assert members[1].driver.replica.view >= 1
+
+
+@pytest.mark.req("G2-09-3")
+async def test_a_message_under_another_replicas_name_goes_no_further(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    batch = Batch(now_ms(), (transaction(network, "forged").encode(),))
+    message = pre_prepare(chain, network, batch, signer=3)
+    chain.deliver(0, 1, wire.message_frame(message))
+    counted = b'rejected_messages_total{replica="0"} 1.0'
+    await chain.wait_for(lambda: counted in members[0].metrics.render())
+    assert members[0].driver.replica.executed == 0
+    assert members[0].ledger.records() == []
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_replica_with_a_full_disk_stops_voting_and_says_so_and_goes_on_with_space(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    full = members[3]
+    monkeypatch.setattr(full.ledger, "_reserve_bytes", 2**62)
+    await chain.wait_for(lambda: full.driver.pause is Pause.DISK_FULL)
+    with pytest.raises(ServiceError) as refused:
+        await submit(full, transaction(network, "refused"))
+    assert refused.value.code == "DISK_FULL"
+    assert (await submit(members[0], transaction(network, "three"))).outcome == APPLIED
+    assert full.ledger.records() == [], "it voted for nothing"
+    monkeypatch.setattr(full.ledger, "_reserve_bytes", 0)
+    await chain.wait_for(lambda: full.finality.certified_height == 1)
+    assert full.ledger.header(1).hash() == members[0].ledger.header(1).hash()

@@ -1,0 +1,196 @@
+"""The stateless part of admission: one property spoilt at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guqiao_sdk import rules
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
+from services.consensus.domain.ledger.admission import (
+    TRANSACTION_BYTES_MAX,
+    AdmittedTransaction,
+    Refused,
+    check_stateless,
+    check_stateless_many,
+    is_sm2_point,
+    read_transaction,
+)
+from tests.unit.ledger.chain_builder import (
+    ADMIN,
+    CHAIN,
+    GENESIS_TIME_MS,
+    id_of,
+    payload_of,
+    public_key,
+    sign,
+    signed,
+    verify_many,
+)
+
+_CODE = re.compile(r'"([A-Z]+(?:_[A-Z0-9]+)+)"')
+
+
+def judge(encoded: bytes, **changes: Any) -> AdmittedTransaction | Refused:
+    arguments: dict[str, Any] = {
+        "chain_id": CHAIN,
+        "now_height": 10,
+        "block_time_ms": GENESIS_TIME_MS,
+        "verify_many": verify_many,
+    }
+    return check_stateless(encoded, **{**arguments, **changes})
+
+
+def code(verdict: AdmittedTransaction | Refused) -> str:
+    return verdict.code if isinstance(verdict, Refused) else ""
+
+
+def test_a_well_formed_signed_transaction_is_admitted() -> None:
+    payload = payload_of(body={"put": {"a": 1}})
+    verdict = judge(signed(payload).encode())
+    assert isinstance(verdict, AdmittedTransaction)
+    assert (verdict.id, verdict.payload) == (id_of(payload), payload)
+    assert read_transaction(verdict.encoded) == verdict
+
+
+def test_maker_and_checker_sign_the_same_bytes() -> None:
+    transaction = signed(payload_of(checker=(ADMIN, "k1")))
+    assert code(judge(transaction.encode())) == ""
+    other = replace(transaction, signatures=transaction.signatures[::-1])
+    assert code(judge(other.encode())) == "", "which key is whose, the state decides"
+    key, _ = transaction.signatures[1]
+    forged = (transaction.signatures[0], (key, sign(key, b"other")))
+    assert code(judge(SignedTransaction(transaction.payload, forged).encode())) != ""
+
+
+def test_the_checker_is_another_person() -> None:
+    same = payload_of(checker=("did:rem:testing:clerk", "k2"))
+    assert code(judge(signed(same).encode())) == "CHECKER_IS_MAKER"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_signatures_number_the_signers(count: int) -> None:
+    payload = payload_of(checker=(ADMIN, "k1") if count == 1 else None)
+    signature = signed(payload).signatures[:1] * count
+    assert code(judge(SignedTransaction(payload.to_bytes(), signature).encode())) == (
+        "TRANSACTION_MALFORMED"
+    )
+
+
+def test_another_chains_transaction_is_refused() -> None:
+    assert code(judge(signed(payload_of(chain="elsewhere")).encode())) == "CHAIN_MISMATCH"
+
+
+def test_too_many_bytes_are_refused_unread() -> None:
+    assert code(judge(bytes(TRANSACTION_BYTES_MAX + 1))) == "TRANSACTION_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"expires_height": 10}, "TRANSACTION_EXPIRED"),
+        ({"expires_height": 11}, ""),
+        ({"expires_height": 1_010}, ""),
+        ({"expires_height": 1_011}, "TRANSACTION_EXPIRY_TOO_FAR"),
+        ({"expires_time_ms": GENESIS_TIME_MS - 1}, "TRANSACTION_EXPIRED"),
+        ({"expires_time_ms": GENESIS_TIME_MS}, ""),
+        ({"expires_time_ms": GENESIS_TIME_MS + 600_000}, ""),
+        ({"expires_time_ms": GENESIS_TIME_MS + 600_001}, "TRANSACTION_EXPIRY_TOO_FAR"),
+    ],
+)
+def test_expiry_lies_ahead_within_its_range(changes: dict[str, Any], expected: str) -> None:
+    assert code(judge(signed(payload_of(**changes)).encode())) == expected
+
+
+@pytest.mark.parametrize("bad", range(5))
+def test_one_bad_signature_refuses_its_transaction_alone(bad: int) -> None:
+    transactions = [signed(payload_of(checker=(ADMIN, "k1"))) for _ in range(5)]
+    key, signature = transactions[bad].signatures[1]
+    spoilt = (transactions[bad].signatures[0], (key, bytes([signature[0] ^ 1]) + signature[1:]))
+    transactions[bad] = replace(transactions[bad], signatures=spoilt)
+    calls: list[int] = []
+
+    def counting(items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+        calls.append(len(items))
+        return verify_many(items)
+
+    verdicts = check_stateless_many(
+        [transaction.encode() for transaction in transactions],
+        chain_id=CHAIN,
+        now_height=1,
+        block_time_ms=GENESIS_TIME_MS,
+        verify_many=counting,
+    )
+    assert [code(verdict) != "" for verdict in verdicts] == [i == bad for i in range(5)]
+    assert calls == [10], "all signatures of a batch are verified together"
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_any_changed_byte_is_refused(data: st.DataObject) -> None:
+    encoded = bytearray(
+        signed(payload_of(request_id="0" * 8 + "-0000-0000-0000-" + "0" * 12)).encode()
+    )
+    position = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[position] ^= data.draw(st.integers(1, 255))
+    assert code(judge(bytes(encoded))) != ""
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_refusal_and_no_exception(data: bytes) -> None:
+    assert code(judge(data)) == "TRANSACTION_MALFORMED"
+    with pytest.raises(MalformedError):
+        read_transaction(data)
+
+
+@pytest.mark.req("G2-09-2")
+def test_sm2_signatures_are_admitted_and_p256_ones_are_named_as_not_national() -> None:
+    provider = open_provider()
+    payload = payload_of().to_bytes()
+    message = transaction_sign_bytes(payload)
+    private = provider.keygen()
+    good = SignedTransaction(
+        payload, ((private.public_key, provider.sign(private, message)),)
+    ).encode()
+    assert code(judge(good, verify_many=provider.verify_many)) == ""
+
+    wrong = SignedTransaction(
+        payload, ((private.public_key, provider.sign(private, message + b"!")),)
+    ).encode()
+    assert code(judge(wrong, verify_many=provider.verify_many)) == "TRANSACTION_SIGNATURE_INVALID"
+
+    foreign = ec.generate_private_key(ec.SECP256R1()).public_key()
+    point = foreign.public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+    foreign_signed = SignedTransaction(payload, ((point, bytes(range(64))),)).encode()
+    assert code(judge(foreign_signed, verify_many=provider.verify_many)) == "ALG_NOT_GM"
+
+
+def test_only_points_of_the_sm2_curve_count_as_such() -> None:
+    point = open_provider().keygen().public_key
+    assert is_sm2_point(point)
+    assert not is_sm2_point(point[:-1] + bytes([point[-1] ^ 1]))
+    assert not is_sm2_point(b"\x02" + point[1:])
+    assert not is_sm2_point(point[:-1])
+    assert not is_sm2_point(public_key("any"))
+
+
+def test_every_code_of_ledger_and_store_can_be_explained() -> None:
+    """Users meet these codes in receipts and refusals; each has its rule and its texts."""
+    root = Path(__file__).parents[3] / "services" / "consensus"
+    files = [*(root / "domain" / "ledger").glob("*.py"), *(root / "store").glob("*.py")]
+    codes = {code for file in files for code in _CODE.findall(file.read_text())}
+    assert {"TRANSACTION_EXPIRY_TOO_FAR", "BLOCK_FULL", "DATA_FOLDER_IN_USE"} <= codes
+    assert codes <= rules.catalogue().keys()
