@@ -26,7 +26,7 @@ REPLICAS_MIN: Final = 4
 VERSION_TAG: Final = re.compile(r"\d+\.\d+\.\d+")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
-# What the site creates beside these manifests; see docs/adr/0009-kubernetes-zones.md.
+# What the site creates beside these manifests; see docs/adr/0015-kubernetes-zones.md.
 SITE_CONFIG_MAPS: Final = frozenset({"trust"})
 VOLUMES: Final = frozenset({"name", "configMap", "secret", "projected", "emptyDir"})
 
