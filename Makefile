@@ -13,9 +13,13 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.runtime: requirements.lock pyproject.toml
+$(VENV)/.runtime: requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+# After the code is generated, which the installation takes in as one of its packages.
+$(VENV)/.installed: pyproject.toml gen/.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -33,9 +37,9 @@ gen/.stamp-types: gen/.stamp $(VENV)/.development
 		--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_out=quiet:gen --mypy_grpc_out=quiet:gen $(PROTOS:protos/%=%)
 	touch $@
 
-setup: $(VENV)/.runtime gen/.stamp ## Create the virtual environment and the generated code
+setup: $(VENV)/.installed ## Create the virtual environment and the generated code
 
-setup-dev: $(VENV)/.development gen/.stamp-types ## The same, with what developers need
+setup-dev: $(VENV)/.development $(VENV)/.installed gen/.stamp-types ## The same, with what developers need
 
 run: setup ## The whole network with demonstration data, kept in ./.guqiao, until Ctrl-C
 	$(BIN)/python -m compileall -q services guqiao_sdk guqiaoctl gen

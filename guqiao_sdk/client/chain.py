@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Self, overload
 
 import grpc.aio
@@ -19,63 +18,45 @@ from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_block, verify_header
 from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
 from guqiao_sdk.client.failures import unknown_outcome
-from guqiao_sdk.client.submission import StreamSubmitter, Submission
+from guqiao_sdk.client.proven import (
+    ProvenState,
+    ProvenTransaction,
+    check_height,
+    check_receipt,
+    verify_transaction,
+)
+from guqiao_sdk.client.submission import RETRY_CODES, StreamSubmitter, Submission
 from guqiao_sdk.client.transactions import (
     ChainPosition,
     Identity,
     TransactionResult,
     build_transaction,
-    parse_detail,
     result_from_message,
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import (
-    DeniedError,
-    OutcomeUnknownError,
-    UnavailableError,
-    error_from_rpc,
-    guqiao_errors,
-)
+from guqiao_sdk.errors import DeniedError, GuqiaoError, error_from_rpc, guqiao_errors
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.merkle import verify_merkle_path
-from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from guqiao_sdk.proof.transaction import SignedTransaction
 
 CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
+UNCERTAIN_CODES: Final = frozenset({"", "OUTCOME_UNKNOWN", "INTERNAL"})
+"""After these a transaction may have been admitted; no code: the call broke off."""
+
+INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CODES
+"""Refusals of one attempt that say nothing about an earlier one."""
+
 POSITION_SECONDS_MAX: Final = 2.0
 BLOCKS_KEPT_MAX: Final = 16
 WATCH_BACKOFF_SECONDS: Final = 0.2
+WATCH_SILENCE_SECONDS: Final = 30.0
 _FATAL: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenTransaction:
-    """A final transaction with its receipt, both placed under the header's roots."""
-
-    result: TransactionResult
-    transaction: SignedTransaction
-    receipt: Receipt
-    header: BlockHeader
-    certificate: FinalityCertificate
-    message: node.GetTransactionResponse
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenState:
-    """What stood under a key at a height; `value` is None where the key's absence was proven."""
-
-    key: bytes
-    value: bytes | None
-    header: BlockHeader
-    certificate: FinalityCertificate
-    message: node.GetStateProofResponse
 
 
 class ChainClient:
@@ -194,13 +175,23 @@ class ChainClient:
             transaction=transaction_to_message(transaction), wait_final=wait_final
         )
 
+        is_uncertain = False
+
         async def attempt(stub: Stub, seconds: float) -> node.SubmitTransactionResponse:
-            return await stub.SubmitTransaction(request, timeout=seconds)
+            nonlocal is_uncertain
+            try:
+                return await stub.SubmitTransaction(request, timeout=seconds)
+            except grpc.aio.AioRpcError as error:
+                # A refusal says that nothing was admitted; a broken call says nothing.
+                is_uncertain = is_uncertain or error_from_rpc(error).code in UNCERTAIN_CODES
+                raise
 
         try:
             response = await self._endpoints.call(attempt, timeout_seconds)
-        except (UnavailableError, OutcomeUnknownError) as error:
-            raise unknown_outcome(transaction) from error
+        except GuqiaoError as error:
+            if is_uncertain and error.code in INCONCLUSIVE_CODES:
+                raise unknown_outcome(transaction) from error
+            raise
         if not wait_final:
             return None
         result = result_from_message(response.result)
@@ -273,7 +264,7 @@ class ChainClient:
 
         response = await self._endpoints.call(attempt, CALL_SECONDS)
         block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
-        _check_height("block", block.header, height)
+        check_height("block", block.header, height)
         return block
 
     async def get_transaction(self, transaction_id: bytes) -> ProvenTransaction:
@@ -284,7 +275,7 @@ class ChainClient:
             return await stub.GetTransaction(request, timeout=seconds)
 
         response = await self._endpoints.call(attempt, CALL_SECONDS)
-        proven = self._verify_transaction(response)
+        proven = verify_transaction(response, self.trust.replica_set, self.provider.verify)
         if proven.transaction.id() != transaction_id:
             raise ProofError(f"transaction {transaction_id.hex()}", "another one was answered")
         return proven
@@ -301,7 +292,7 @@ class ChainClient:
         header, certificate = verify_header(
             response.certified_header, self.trust.replica_set, self.provider.verify
         )
-        _check_height(piece, header, height)
+        check_height(piece, header, height)
         value = response.value if response.present else None
         try:
             proof = StateProof.decode(response.proof)
@@ -326,6 +317,8 @@ class ChainClient:
                         check_link(earlier, block.header)
                     yield block
                     earlier, height = block.header, block.height + 1
+            except TimeoutError:
+                pass  # The next replica may have more to say.
             except grpc.aio.AioRpcError as error:
                 if error.code() in _FATAL:
                     raise error_from_rpc(error) from None
@@ -394,7 +387,7 @@ class ChainClient:
         header, certificate = verify_header(
             response.certified_header, self.trust.replica_set, self.provider.verify
         )
-        _check_height("consensus state", header, height)
+        check_height("consensus state", header, height)
         return header, certificate
 
     def _genesis_header(self, response: node.GetConsensusStateResponse) -> BlockHeader:
@@ -410,9 +403,15 @@ class ChainClient:
 
     async def _watch_one(self, index: int, height: int) -> AsyncIterator[VerifiedBlock]:
         stub = self._endpoints.stub(index)
-        async for response in stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)):
+        responses = aiter(stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)))
+        while True:
+            # A replica that fell behind or halted keeps its streams open and says nothing.
+            async with asyncio.timeout(WATCH_SILENCE_SECONDS):
+                response = await anext(responses, None)
+            if response is None:
+                return
             block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
-            _check_height("watched block", block.header, height)
+            check_height("watched block", block.header, height)
             yield block
             height += 1
 
@@ -430,13 +429,13 @@ class ChainClient:
         piece = f"result of transaction {transaction_id.hex()}"
         proven = await self.get_transaction(transaction_id)
         if (proven.header.hash(), proven.result.index) == (result.header_hash, result.index):
-            _check_receipt(piece, transaction_id, result, proven.receipt)
+            check_receipt(piece, transaction_id, result, proven.receipt)
             return
         # A repetition after the transaction's own receipt, or an attempt that had no effect.
         block = await self.get_block(result.height)
         if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
             raise ProofError(piece, "it names a place that the certified block does not have")
-        _check_receipt(piece, transaction_id, result, block.receipts[result.index])
+        check_receipt(piece, transaction_id, result, block.receipts[result.index])
 
     async def _checked(self, submission: Submission) -> Submission:
         if submission.result is not None:
@@ -457,54 +456,4 @@ class ChainClient:
         piece = f"result of transaction {transaction_id.hex()}"
         if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
             raise ProofError(piece, "it names a place that the certified block does not have")
-        _check_receipt(piece, transaction_id, result, block.receipts[result.index])
-
-    def _verify_transaction(self, response: node.GetTransactionResponse) -> ProvenTransaction:
-        header, certificate = verify_header(
-            response.certified_header, self.trust.replica_set, self.provider.verify
-        )
-        result = result_from_message(response.result)
-        piece = f"transaction {result.transaction_id.hex()}"
-        for root, proof in (
-            (header.transactions_root, response.transaction_proof),
-            (header.receipts_root, response.receipt_proof),
-        ):
-            verify_merkle_path(
-                piece=piece,
-                root=root,
-                leaf=proof.leaf,
-                index=proof.index,
-                count=proof.count,
-                path=list(proof.path),
-            )
-        if (proof.index, header.height, header.hash()) != (
-            result.index,
-            result.height,
-            result.header_hash,
-        ) or response.transaction_proof.index != proof.index:
-            raise ProofError(piece, "its proofs are for another place than the result names")
-        try:
-            transaction = SignedTransaction.decode(response.transaction_proof.leaf)
-            receipt = Receipt.decode(response.receipt_proof.leaf)
-        except MalformedError as error:
-            raise ProofError(piece, str(error)) from error
-        _check_receipt(piece, transaction.id(), result, receipt)
-        return ProvenTransaction(result, transaction, receipt, header, certificate, response)
-
-
-def _check_height(piece: str, header: BlockHeader, height: int) -> None:
-    if height not in (0, header.height):
-        raise ProofError(piece, f"height {height} was asked for, {header.height} came")
-
-
-def _check_receipt(
-    piece: str, transaction_id: bytes, result: TransactionResult, receipt: Receipt
-) -> None:
-    try:
-        detail = parse_detail(receipt.detail)
-    except MalformedError as error:
-        raise ProofError(piece, str(error)) from error
-    proven = (receipt.transaction_id, receipt.outcome, receipt.code, detail, receipt.replay_of)
-    told = (result.transaction_id, result.outcome, result.code, result.detail, result.replay_of)
-    if proven != told or receipt.transaction_id != transaction_id:
-        raise ProofError(piece, "the certified receipt says something else")
+        check_receipt(piece, transaction_id, result, block.receipts[result.index])

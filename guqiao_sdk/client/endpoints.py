@@ -37,8 +37,6 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNKNOWN,
     }
 )
 
@@ -112,7 +110,9 @@ class Endpoints:
                 return await attempt(self.stub(index), min(left, ATTEMPT_SECONDS_MAX))
             except grpc.aio.AioRpcError as rpc_error:
                 error = error_from_rpc(rpc_error)
-                if rpc_error.code() not in _RETRYABLE:
+                # A limit that passes says when to come again; a size limit does not.
+                passes = error.retry_after_seconds is not None
+                if rpc_error.code() not in _RETRYABLE and not passes:
                     raise error from None
             self.move_on(index)
             tried += 1

@@ -63,6 +63,8 @@ class Submission:
 class _Item:
     transaction: SignedTransaction
     deadline: float
+    # Sent in a conversation that broke off: a replica may have admitted it.
+    is_uncertain: bool = False
 
 
 class StreamSubmitter:
@@ -78,6 +80,7 @@ class StreamSubmitter:
         self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         self._heard_at = 0.0
         self._fed = False
+        self._talked = False
         self._all_answered = asyncio.Event()
 
     async def run(
@@ -137,7 +140,9 @@ class StreamSubmitter:
     async def _converse(self, index: int) -> None:
         outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         for item in self._unanswered.values():
+            item.is_uncertain = self._talked
             outgoing.put_nowait(item.transaction)
+        self._talked = True
         self._outgoing = outgoing
         self._heard_at = asyncio.get_running_loop().time()
         call = self._endpoints.stub(index).SubmitTransactions(_requests(outgoing))
@@ -176,6 +181,9 @@ class StreamSubmitter:
         error = error_from_status(status_pb2.Status.FromString(response.error))
         if error.code in RETRY_CODES:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again, item.transaction)
+        elif item.is_uncertain and error.code == "TRANSACTION_EXPIRED":
+            # It cannot be admitted any more, but it may have been before.
+            self._answer(item, None, unknown_outcome(item.transaction))
         else:
             self._answer(item, None, error)
 

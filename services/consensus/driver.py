@@ -49,7 +49,6 @@ from services.consensus.domain.messages import (
     NewView,
     PeerMessage,
     PrePrepare,
-    Propose,
     Record,
     ReplicaId,
     RequestGone,
@@ -63,15 +62,13 @@ from services.consensus.ledger import HeaderMismatchError, Ledger, result_messag
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.proposer import Proposer
 
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
-BATCH_WAIT_SECONDS_MIN: Final = 0.01
-BATCH_WAIT_SECONDS_MAX: Final = 0.2
-IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
-BATCH_HEADER_BYTES: Final = 12
 CATCH_UP_JOBS_MAX: Final = 2
+EVIDENCE_CHARACTERS_MAX: Final = 4_000
 COMPACT_EVERY: Final = 500
 """Heights between two compactions of the core's records."""
 
@@ -135,9 +132,9 @@ class Driver:
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
-        self._propose_at: float | None = None
-        self._proposed_at: dict[int, float] = {}
-        self._batch_seconds = 0.0
+        self._proposer = Proposer(
+            replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
+        )
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
 
@@ -231,7 +228,7 @@ class Driver:
                 if self.votes:
                     effects += self._step(sender, message)
             if self.votes:
-                effects += self._propose()
+                effects += self._proposer.propose()
             if self._inbox:
                 self._wake.set()
             await self._perform(effects)
@@ -272,69 +269,6 @@ class Driver:
         if isinstance(message, BatchFetched):
             self._track_fetched(message)
         return self.replica.step(sender, message)
-
-    def _propose(self) -> list[Effect]:
-        """A batch, if the core welcomes one and there is a reason to propose now."""
-        if not self.replica.may_propose or not self._tracker.is_complete:
-            return []
-        ready = self.mempool.ready_count
-        if ready == 0:
-            self._propose_at = None
-            return self._propose_batch(()) if self.replica.heartbeat_due else []
-        in_flight = self._tracker.in_flight
-        if in_flight >= IN_FLIGHT_TRANSACTIONS_MAX:
-            return []
-        if in_flight and ready < self._parameters.batch_transactions_max and not self._waited():
-            return []
-        self._propose_at = None
-        return self._propose_batch(
-            self.mempool.take(
-                min(
-                    self._parameters.batch_transactions_max,
-                    IN_FLIGHT_TRANSACTIONS_MAX - in_flight,
-                ),
-                self._parameters.batch_bytes_max - BATCH_HEADER_BYTES,
-                self._fits,
-            )
-        )
-
-    def _waited(self) -> bool:
-        """Whether the ready transactions have waited for company long enough: half the time that a
-        batch takes now, so that two or three are under way and they grow under load.
-        """
-        loop = asyncio.get_running_loop()
-        if self._propose_at is None:
-            wait = max(BATCH_WAIT_SECONDS_MIN, self._batch_seconds / 2)
-            self._propose_at = loop.time() + min(wait, BATCH_WAIT_SECONDS_MAX)
-            loop.call_at(self._propose_at, self._wake.set)
-            return False
-        return loop.time() >= self._propose_at
-
-    def _propose_batch(self, transactions: Sequence[AdmittedTransaction]) -> list[Effect]:
-        if not transactions and not self.replica.heartbeat_due:
-            return []
-        batch = Batch(
-            self._block_time_ms(), tuple(transaction.encoded for transaction in transactions)
-        )
-        effects = self.replica.step(self.me, Propose(batch))
-        for effect in effects:
-            if isinstance(effect, Broadcast) and isinstance(effect.message, PrePrepare):
-                sent = effect.message
-                self._tracker.add(sent.view, sent.sequence, sent.digest, transactions)
-                self._proposed_at[sent.sequence] = asyncio.get_running_loop().time()
-        return effects
-
-    def _block_time_ms(self) -> int:
-        return max(self._now_ms(), self.replica.block_time_min_ms)
-
-    def _fits(self, transaction: AdmittedTransaction) -> bool:
-        """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""
-        payload = transaction.payload
-        last_height = self.replica.low_watermark + self._parameters.window
-        return (
-            payload.expires_height > last_height
-            and payload.expires_time_ms >= self._block_time_ms()
-        )
 
     # --- Effects -----------------------------------------------------------------------------
 
@@ -399,7 +333,14 @@ class Driver:
                 _log.warning("message.rejected", sender=sender, reason=reason)
                 self._metrics.rejects.labels(replica=str(sender)).inc()
             case Evidence(culprit, offence):
-                _log.error("evidence.found", replica=culprit, offence=type(offence).__name__)
+                member = self._ledger.genesis.replica_set.members[culprit]
+                _log.error(
+                    "evidence.found",
+                    replica=culprit,
+                    entity=member.entity_id,
+                    offence=type(offence).__name__,
+                    proof=repr(offence)[:EVIDENCE_CHARACTERS_MAX],
+                )
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
             case Halt(sequence, reason):
                 self._halt(f"block {sequence}: {reason}")
@@ -441,19 +382,10 @@ class Driver:
         """The transactions of this batch need no ordering any more."""
         ids = [SignedTransaction.decode(encoded).id() for encoded in batch.transactions]
         self._tracker.forget_executed(SequenceNumber(sequence))
-        self._measure_batch(sequence)
+        self._proposer.note_executed(sequence)
         for transaction_id in self.mempool.remove(ids):
             self.put_own(RequestGone(transaction_id))
         self._start_timers()
-
-    def _measure_batch(self, sequence: int) -> None:
-        """How long own batches take from proposal to execution, smoothed."""
-        proposed_at = self._proposed_at.pop(sequence, None)
-        if proposed_at is not None:
-            taken = asyncio.get_running_loop().time() - proposed_at
-            self._batch_seconds += (taken - self._batch_seconds) / 4
-        if len(self._proposed_at) > self._parameters.window:
-            self._proposed_at.clear()
 
     async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
         if sequence <= self._ledger.store.last_certified:
@@ -480,7 +412,8 @@ class Driver:
     def _announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
-        for index, receipt in enumerate(self._ledger.receipts(height)):
+        receipts = self._ledger.receipts(height) if self.finality.is_awaited else []
+        for index, receipt in enumerate(receipts):
             if self.finality.wanted(receipt.transaction_id):
                 self.finality.resolve(
                     self._ledger.final_result(receipt.transaction_id)

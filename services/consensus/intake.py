@@ -22,6 +22,7 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.transaction import SignedTransaction
 from services.consensus import wire
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.authorisation import check_stateful
@@ -44,6 +45,7 @@ from services.consensus.mempool import Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
 from services.consensus.signing import Admission, Authenticator
+from services.consensus.store import DamagedRecordError
 
 UNVERIFIED_MAX: Final = 10_000
 PROPOSALS_MAX: Final = 64
@@ -242,7 +244,12 @@ class Intake:
     def _take_gossip(self, transactions: Sequence[bytes]) -> None:
         room = TRANSACTIONS_MAX - len(self._offered)
         for encoded in transactions[: max(room, 0)]:
-            self._offered.append(_Offered(encoded, None))
+            try:
+                transaction_id = SignedTransaction.decode(encoded).id()
+            except MalformedError:
+                continue  # Admission would say the same, at more cost.
+            if transaction_id not in self._driver.mempool:
+                self._offered.append(_Offered(encoded, None))
         self._offered_wake.set()
 
     async def _transaction_loop(self) -> None:
@@ -337,8 +344,10 @@ class Intake:
         while True:
             await asyncio.sleep(GOSSIP_AGAIN_SECONDS)
             ready = self._driver.mempool.ready()
-            late = [entry for entry in ready if entry.id in earlier]
-            self._gossip([entry.encoded for entry in late[:GOSSIP_AGAIN_MAX]])
+            late = [entry.encoded for entry in ready if entry.id in earlier]
+            primary = self._driver.replica.primary
+            if primary != self._driver.me:
+                self._gossip(late[:GOSSIP_AGAIN_MAX], to=primary)
             earlier = {entry.id for entry in ready}
 
     # --- Blocks and batches ------------------------------------------------------------------
@@ -355,7 +364,11 @@ class Intake:
             def answer(first: int = first, last: int = last) -> bytes | None:
                 return self._blocks_frame(first, last)
 
-            frame = await self._ledger.read(answer)
+            try:
+                frame = await self._ledger.read(answer)
+            except DamagedRecordError as error:
+                _log.critical("block.damaged", code=error.code, height=error.height)
+                continue  # The others have it; people must look at this disk.
             if frame is not None:
                 self._links.send(sender, frame, droppable=True)
 

@@ -1,0 +1,116 @@
+"""When a primary proposes, and what goes into the batch.
+
+At once when nothing is under way; else with what arrives meanwhile, so that batches grow under load
+and their number does not. Nothing is proposed that a backup could refuse for its expiry, and
+nothing while the content of a batch that the view carries on is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX
+from services.consensus.batches import BatchTracker
+from services.consensus.domain.effects import Broadcast, Effect
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.ledger.genesis import ProtocolParameters
+from services.consensus.domain.messages import PrePrepare, Propose, ReplicaId
+from services.consensus.domain.replica import Replica
+from services.consensus.mempool import Mempool
+
+BATCH_WAIT_SECONDS_MIN: Final = 0.01
+BATCH_WAIT_SECONDS_MAX: Final = 0.2
+IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
+BATCH_HEADER_BYTES: Final = 12
+
+
+class Proposer:
+    """Steps the replica with batches from the mempool; part of the driver's one task."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        me: ReplicaId,
+        mempool: Mempool,
+        tracker: BatchTracker,
+        parameters: ProtocolParameters,
+        now_ms: Callable[[], int],
+        wake: asyncio.Event,
+    ) -> None:
+        self._replica = replica
+        self._me = me
+        self._mempool = mempool
+        self._tracker = tracker
+        self._parameters = parameters
+        self._now_ms = now_ms
+        self._wake = wake
+        self._propose_at: float | None = None
+        self._proposed_at: dict[int, float] = {}
+        self._batch_seconds = 0.0
+
+    def propose(self) -> list[Effect]:
+        """A batch, if the core welcomes one and there is a reason to propose now."""
+        if not self._replica.may_propose or not self._tracker.is_complete:
+            return []
+        block_time_ms = max(self._now_ms(), self._replica.block_time_min_ms)
+        ready = self._mempool.ready_count
+        if ready == 0:
+            self._propose_at = None
+            return self._propose_batch((), block_time_ms) if self._replica.heartbeat_due else []
+        in_flight = self._tracker.in_flight
+        if in_flight >= IN_FLIGHT_TRANSACTIONS_MAX:
+            return []
+        if in_flight and ready < self._parameters.batch_transactions_max and not self._waited():
+            return []
+        self._propose_at = None
+        taken = self._mempool.take(
+            min(self._parameters.batch_transactions_max, IN_FLIGHT_TRANSACTIONS_MAX - in_flight),
+            self._parameters.batch_bytes_max - BATCH_HEADER_BYTES,
+            lambda transaction: self._fits(transaction, block_time_ms),
+        )
+        return self._propose_batch(taken, block_time_ms)
+
+    def note_executed(self, sequence: int) -> None:
+        """How long own batches take from proposal to execution, smoothed."""
+        proposed_at = self._proposed_at.pop(sequence, None)
+        if proposed_at is not None:
+            taken = asyncio.get_running_loop().time() - proposed_at
+            self._batch_seconds += (taken - self._batch_seconds) / 4
+        if len(self._proposed_at) > self._parameters.window:
+            self._proposed_at.clear()
+
+    def _waited(self) -> bool:
+        """Whether the ready transactions have waited for company long enough: half the time that a
+        batch takes now, so that two or three are under way and they grow under load.
+        """
+        loop = asyncio.get_running_loop()
+        if self._propose_at is None:
+            wait = max(BATCH_WAIT_SECONDS_MIN, self._batch_seconds / 2)
+            self._propose_at = loop.time() + min(wait, BATCH_WAIT_SECONDS_MAX)
+            loop.call_at(self._propose_at, self._wake.set)
+            return False
+        return loop.time() >= self._propose_at
+
+    def _propose_batch(
+        self, transactions: Sequence[AdmittedTransaction], block_time_ms: int
+    ) -> list[Effect]:
+        if not transactions and not self._replica.heartbeat_due:
+            return []
+        batch = Batch(block_time_ms, tuple(transaction.encoded for transaction in transactions))
+        effects = self._replica.step(self._me, Propose(batch))
+        for effect in effects:
+            if isinstance(effect, Broadcast) and isinstance(effect.message, PrePrepare):
+                sent = effect.message
+                self._tracker.add(sent.view, sent.sequence, sent.digest, transactions)
+                self._proposed_at[sent.sequence] = asyncio.get_running_loop().time()
+        return effects
+
+    def _fits(self, transaction: AdmittedTransaction, block_time_ms: int) -> bool:
+        """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""
+        payload, low = transaction.payload, self._replica.low_watermark
+        heights = range(low + self._parameters.window + 1, low + EXPIRY_HEIGHTS_MAX + 1)
+        times = range(block_time_ms, block_time_ms + EXPIRY_MS_MAX + 1)
+        return payload.expires_height in heights and payload.expires_time_ms in times
