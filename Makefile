@@ -78,6 +78,9 @@ simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many,
 manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
 	$(BIN)/python -m deploy.check_manifests
 
+golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
+	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
+
 bench: ## Comes later: speed against the machine's own limits
 	@echo "make bench comes with the speed work; bench/*.py are the parts that exist" >&2; exit 1
 
