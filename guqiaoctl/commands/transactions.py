@@ -13,7 +13,8 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao.registry.v1 import registry_service_pb2
 from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao_sdk.client.blocks import verify_header
-from guqiao_sdk.client.chain import ChainClient, ProvenTransaction
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.proven import ProvenTransaction
 from guqiao_sdk.client.transactions import result_from_message
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import GmProvider, open_provider
