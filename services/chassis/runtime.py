@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Final, TypeVar
 
+import asyncpg
 import structlog
 import typer
 from pydantic import Field
@@ -27,15 +27,16 @@ from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.quorum import ReplicaSetError
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.block_feed.follower import migrate_follower
 from services.chassis.bus.port import Bus
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
-from services.chassis.errors import ServiceError
+from services.chassis.bus.transient import is_transient
+from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
+from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
+from services.chassis.grpc_server.grpc_errors import told_error
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
 from services.chassis.logging import configure_logging
@@ -48,8 +49,26 @@ STOP_GRACE_SECONDS: Final = 3.0
 DATABASE_WAIT_SECONDS: Final = 30.0
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
-EXIT_USAGE: Final = 2
-EXIT_UNAVAILABLE: Final = 6
+DATABASE_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    ConnectionError,
+)
+DATABASE_ENDINGS: Final = (
+    Ending((asyncpg.DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
+    Ending(
+        (
+            *DATABASE_AWAY,
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            TimeoutError,
+        ),
+        "DATABASE_UNAVAILABLE",
+        EXIT_UNAVAILABLE,
+    ),
+)
+_STARTING: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError)
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
@@ -116,6 +135,7 @@ class Runtime:
                 rate_burst=grpc_settings.rate_burst,
             ),
             development=self.settings.development,
+            translate=_told_error,
         )
 
     async def run(self, server: GrpcServer, tasks: Sequence[Awaitable[None]]) -> None:
@@ -154,6 +174,16 @@ class Runtime:
                 await store.prune(time.time_ns() // 1_000_000)
             except Exception as error:
                 log.warning("nonces.prune_failed", error=type(error).__name__)
+
+
+def _told_error(error: Exception) -> Exception:
+    """A database that is away is told as such; the caller may try again."""
+    if isinstance(error, DATABASE_AWAY) or (
+        isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+        and is_transient(error)
+    ):
+        return UnavailableError("DATABASE_UNAVAILABLE")
+    return told_error(error)
 
 
 @asynccontextmanager
@@ -196,7 +226,7 @@ async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
     while pool is None:
         try:
             pool = await open_pool(settings)
-        except OSError:
+        except _STARTING:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.2)
@@ -238,29 +268,10 @@ def service_cli(
         try:
             settings = load_settings(settings_class, config)
         except SettingsError as error:
-            refuse("SETTINGS_INVALID", str(error), "mend the configuration file", EXIT_USAGE)
+            end_for(error, service)
         configure_logging(
             domain=settings.domain, service=service, level=settings.telemetry.log_level
         )
-        run_service(lambda: serve(settings))
+        run_to_the_end(lambda: serve(settings), service, DATABASE_ENDINGS)
 
     return app
-
-
-def run_service(serve: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end. A start that is refused says why in one line, with its code and a remedy."""
-    import uvloop
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_as_coroutine(serve()))
-    except ServiceError as error:
-        refuse(error.code, str(error), "see `guqiao explain`", EXIT_UNAVAILABLE)
-    except (MalformedError, ReplicaSetError) as error:
-        refuse("GENESIS_INVALID", str(error), "take the file from the chain's operator", EXIT_USAGE)
-
-
-def refuse(code: str, text: str, remedy: str, exit_code: int) -> NoReturn:
-    """End the process with one line on standard error."""
-    sys.stderr.write(f"{code}: {text}. {remedy}.\n")
-    sys.exit(exit_code)

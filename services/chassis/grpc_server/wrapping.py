@@ -33,6 +33,7 @@ from services.chassis.grpc_server.grpc_errors import (
     STATUS_METADATA_KEY,
     grpc_code,
     to_rpc_status,
+    told_error,
 )
 from services.chassis.grpc_server.guard import Call, Guard
 from services.chassis.grpc_server.identity import calling_as
@@ -54,6 +55,7 @@ class Wrapper:
     guard: Guard
     tracer: trace.Tracer
     duration: Histogram
+    translate: Callable[[Exception], Exception] = told_error
 
     def wrap(self, method: str, handler: Handler, policy: Policy | None) -> Handler:
         """The guarded form of `handler`."""
@@ -111,7 +113,8 @@ class Wrapper:
             except AbortError:
                 code = context.code()
                 raise
-            except Exception as error:
+            except Exception as raised:
+                error = self.translate(raised)
                 if not isinstance(error, ServiceError):
                     _logger.error("rpc.failed", method=method, trace_id=trace_id, exc_info=error)
                 status = to_rpc_status(error, trace_id)
