@@ -8,6 +8,7 @@ server with the chain's identities as key directory; the admin port; a clean end
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import sys
 import time
@@ -17,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, NoReturn, TypeVar
 
+import asyncpg
 import structlog
 import typer
 from pydantic import Field
 
+from guqiao_sdk import rules
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.keys import ChainKeyDirectory
 from guqiao_sdk.client.transactions import Identity
@@ -34,11 +37,14 @@ from services.chassis.block_feed.follower import migrate_follower
 from services.chassis.bus.port import Bus
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
-from services.chassis.errors import ServiceError
+from services.chassis.bus.transient import is_transient
+from services.chassis.errors import ServiceError, UnavailableError
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
+from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
+from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import Pool, PostgresSettings, migrate, open_pool
 from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
 from services.chassis.supervised import die_with_parent
@@ -46,6 +52,7 @@ from services.chassis.telemetry import Telemetry, open_telemetry
 
 STOP_GRACE_SECONDS: Final = 3.0
 DATABASE_WAIT_SECONDS: Final = 30.0
+DATABASE_POLL_SECONDS: Final = 0.2
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
 EXIT_USAGE: Final = 2
@@ -142,7 +149,7 @@ class Runtime:
         try:
             async with asyncio.timeout(2.0):
                 await self.pool.fetchval("SELECT 1")
-        except Exception as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             return f"the database does not answer ({type(error).__name__})"
         return None
 
@@ -152,7 +159,7 @@ class Runtime:
             await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
             try:
                 await store.prune(time.time_ns() // 1_000_000)
-            except Exception as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("nonces.prune_failed", error=type(error).__name__)
 
 
@@ -173,7 +180,14 @@ async def open_runtime(
         pool = await stack.enter_async_context(_open_pool(settings.postgres))
         await migrate_all(pool, service, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
-        client = ChainClient(chain.chain_id, chain.endpoints, identity, trust, provider)
+        client = ChainClient(
+            chain.chain_id,
+            chain.endpoints,
+            identity,
+            trust,
+            provider,
+            interceptors=span_interceptors(telemetry.tracer),
+        )
         await stack.enter_async_context(client)
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry)
 
@@ -184,6 +198,7 @@ async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None
         await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
         await migrate_consumer(connection)
         await migrate_follower(connection)
+        await migrate_outbox(connection)
         if migrations is not None:
             await migrate(connection, service, migrations)
 
@@ -196,10 +211,10 @@ async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
     while pool is None:
         try:
             pool = await open_pool(settings)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.2)
+        except (OSError, asyncpg.PostgresError) as error:
+            if not is_transient(error) or time.monotonic() > deadline:
+                raise UnavailableError("DATABASE_UNAVAILABLE", cause=str(error)[:200]) from error
+            await asyncio.sleep(DATABASE_POLL_SECONDS)
     async with pool:
         yield pool
 
@@ -255,12 +270,21 @@ def run_service(serve: Callable[[], Awaitable[None]]) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_as_coroutine(serve()))
     except ServiceError as error:
-        refuse(error.code, str(error), "see `guqiao explain`", EXIT_UNAVAILABLE)
+        texts = rules.messages(error.code, **{k: str(v) for k, v in error.fields.items()})
+        text = f"{texts.en.rstrip('.')} ({str(error).removeprefix(f'{error.code}: ')})"
+        refuse(error.code, text, texts.remedy_en.rstrip("."), EXIT_UNAVAILABLE)
     except (MalformedError, ReplicaSetError) as error:
         refuse("GENESIS_INVALID", str(error), "take the file from the chain's operator", EXIT_USAGE)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        refuse(
+            "PORT_IN_USE", str(error), "end what holds the port, or set another", EXIT_UNAVAILABLE
+        )
 
 
 def refuse(code: str, text: str, remedy: str, exit_code: int) -> NoReturn:
-    """End the process with one line on standard error."""
+    """End the process with one line for people, and one for the log."""
+    log.critical("service.refused", code=code, why=text)
     sys.stderr.write(f"{code}: {text}. {remedy}.\n")
     sys.exit(exit_code)
