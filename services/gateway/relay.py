@@ -222,7 +222,8 @@ class Relay:
             known = await store.find_traces(connection, ids)
         contexts = [extract({"traceparent": known.get(name, "")}) for name in ids]
         spans = [trace.get_current_span(context).get_span_context() for context in contexts[1:]]
-        return contexts[0], [Link(span) for span in dict.fromkeys(spans) if span.is_valid]
+        others = {span.span_id: Link(span) for span in spans if span.is_valid}
+        return contexts[0], list(others.values())
 
     @asynccontextmanager
     async def _remedied(self, packets: Sequence[store.SentPacket]) -> AsyncIterator[None]:
