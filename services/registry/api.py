@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2
@@ -74,7 +75,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> pb.PutInvestorsResponse:
         if len(request.investors) > INVESTORS_MAX:
             raise _invalid("investors", f"{len(request.investors)} rows, at most {INVESTORS_MAX}")
-        if _DATE.fullmatch(request.as_of) is None:
+        if not _is_date(request.as_of):
             raise _invalid("as_of", "not a date of the form YYYY-MM-DD")
         statements = await self._handlers.put_investors(
             [_investor(row, index) for index, row in enumerate(request.investors)], request.as_of
@@ -148,6 +149,16 @@ def _answer(outcome: ItemOutcome) -> pb.SubmitOperationsResponse:
     assert outcome.error is not None
     status = to_rpc_status(outcome.error)
     return pb.SubmitOperationsResponse(item=outcome.item, error=status.SerializeToString())
+
+
+def _is_date(text: str) -> bool:
+    if _DATE.fullmatch(text) is None:
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _investor(row: pb.Investor, index: int) -> Investor:

@@ -175,5 +175,7 @@ class Handlers:
                 sealed=sealed,
             ),
         )
-        if kept.body_digest != digest("guqiao/investor-body-digest/1", kept.salt, body):
+        if kept is None or kept.body_digest != digest(
+            "guqiao/investor-body-digest/1", kept.salt, body
+        ):
             raise ReferenceConflictError(investor.investor_ref)

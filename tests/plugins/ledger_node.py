@@ -183,9 +183,7 @@ class LedgerNode(NodeServiceServicer):
         return node.GetTransactionResponse(
             result=self._result(height, index),
             certified_header=self.chain.block_message(height).certified_header,
-            transaction_proof=_list_proof(
-                block.transactions[index], block.transaction_path(index)
-            ),
+            transaction_proof=_list_proof(block.transactions[index], block.transaction_path(index)),
             receipt_proof=_list_proof(encoded[index], block.receipt_path(index)),
         )
 
@@ -236,7 +234,9 @@ class LedgerNode(NodeServiceServicer):
         )
 
 
-def identity_of(chain: LedgerChain, keys: Sm2Keys, did: str = "", organisation: str = "") -> Identity:
+def identity_of(
+    chain: LedgerChain, keys: Sm2Keys, did: str = "", organisation: str = ""
+) -> Identity:
     """The chain's identity, or another one that it knows, with its key `key-1`."""
     name = did or chain.did
     keys.public_key(name)  # Makes the key, if need be.
@@ -251,4 +251,4 @@ async def _abort(context: Any, code: str) -> NoReturn:
 
 
 def _list_proof(leaf: bytes, path: MerklePath) -> ledger_pb2.ListProof:
-    return ledger_pb2.ListProof(leaf=leaf, index=path.index, count=path.count, path=path.path)
+    return ledger_pb2.ListProof(leaf=leaf, index=path.index, count=path.count, path=path.siblings)

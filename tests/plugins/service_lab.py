@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Lab:
     runtime: Runtime
     node: LedgerNode
     spans: InMemorySpanExporter
+    channels: list[grpc.aio.Channel] = field(default_factory=list)
 
     @property
     def pool(self) -> Pool:
@@ -113,7 +114,9 @@ class Lab:
             settings.domain,
             self.runtime.service,
         )
-        return open_channel(f"127.0.0.1:{port}", signer)
+        channel = open_channel(f"127.0.0.1:{port}", signer)
+        self.channels.append(channel)  # A channel that nobody holds closes.
+        return channel
 
 
 @asynccontextmanager
@@ -156,10 +159,13 @@ async def open_lab(
         node.client(provider, signer) as client,
     ):
         await migrate_all(pool, service, migrations)
-        runtime = Runtime(
-            service, settings, provider, signer, client, pool, bus, telemetry
-        )
-        yield Lab(runtime, node, spans)
+        runtime = Runtime(service, settings, provider, signer, client, pool, bus, telemetry)
+        lab = Lab(runtime, node, spans)
+        try:
+            yield lab
+        finally:
+            for channel in lab.channels:
+                await channel.close()
     telemetry.shutdown()
 
 

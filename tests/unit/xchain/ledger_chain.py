@@ -188,21 +188,30 @@ class LedgerChain:
             ]
         )
 
-    def transaction(self, contract: str, method: str, body: Mapping[str, Json]) -> bytes:
-        """Sign one transaction."""
+    def transaction(
+        self,
+        contract: str,
+        method: str,
+        body: Mapping[str, Json],
+        *,
+        request_id: str | None = None,
+        business_time: str | None = None,
+        after: bytes | None = None,
+    ) -> bytes:
+        """Sign one transaction; its request id is the next one unless a test names it."""
         self.requests += 1
         payload = Payload(
             chain=self.header.chain_id,
             maker=(self.did, "key-1"),
             checker=None,
             organisation=self.did,
-            request_id=str(uuid.UUID(int=self.requests)),
+            request_id=request_id or str(uuid.UUID(int=self.requests)),
             expires_height=self.header.height + 500,
             expires_time_ms=self.header.block_time_ms + 500_000,
-            after=None,
+            after=after,
             contract=contract,
             method=method,
-            business_time=None,
+            business_time=business_time,
             body=body,
         ).to_bytes()
         signature = self.keys.sign(self.did, transaction_sign_bytes(payload))
