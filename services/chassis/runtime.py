@@ -8,6 +8,7 @@ server with the chain's identities as key directory; the admin port; a clean end
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ import structlog
 import typer
 from pydantic import Field
 
+from guqiao_sdk import rules
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.keys import ChainKeyDirectory
 from guqiao_sdk.client.transactions import Identity
@@ -36,10 +38,11 @@ from services.chassis.bus.transient import is_transient
 from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
 from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
-from services.chassis.grpc_server.grpc_errors import told_error
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
+from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
+from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import Pool, PostgresSettings, migrate, open_pool
 from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
 from services.chassis.supervised import die_with_parent
@@ -47,6 +50,7 @@ from services.chassis.telemetry import Telemetry, open_telemetry
 
 STOP_GRACE_SECONDS: Final = 3.0
 DATABASE_WAIT_SECONDS: Final = 30.0
+DATABASE_POLL_SECONDS: Final = 0.2
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
 DATABASE_AWAY: Final = (
@@ -68,7 +72,6 @@ DATABASE_ENDINGS: Final = (
         EXIT_UNAVAILABLE,
     ),
 )
-_STARTING: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError)
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
@@ -135,7 +138,6 @@ class Runtime:
                 rate_burst=grpc_settings.rate_burst,
             ),
             development=self.settings.development,
-            translate=_told_error,
         )
 
     async def run(self, server: GrpcServer, tasks: Sequence[Awaitable[None]]) -> None:
@@ -162,7 +164,7 @@ class Runtime:
         try:
             async with asyncio.timeout(2.0):
                 await self.pool.fetchval("SELECT 1")
-        except Exception as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             return f"the database does not answer ({type(error).__name__})"
         return None
 
@@ -172,18 +174,8 @@ class Runtime:
             await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
             try:
                 await store.prune(time.time_ns() // 1_000_000)
-            except Exception as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("nonces.prune_failed", error=type(error).__name__)
-
-
-def _told_error(error: Exception) -> Exception:
-    """A database that is away is told as such; the caller may try again."""
-    if isinstance(error, DATABASE_AWAY) or (
-        isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
-        and is_transient(error)
-    ):
-        return UnavailableError("DATABASE_UNAVAILABLE")
-    return told_error(error)
 
 
 @asynccontextmanager
@@ -203,7 +195,14 @@ async def open_runtime(
         pool = await stack.enter_async_context(_open_pool(settings.postgres))
         await migrate_all(pool, service, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
-        client = ChainClient(chain.chain_id, chain.endpoints, identity, trust, provider)
+        client = ChainClient(
+            chain.chain_id,
+            chain.endpoints,
+            identity,
+            trust,
+            provider,
+            interceptors=span_interceptors(telemetry.tracer),
+        )
         await stack.enter_async_context(client)
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry)
 
@@ -214,6 +213,7 @@ async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None
         await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
         await migrate_consumer(connection)
         await migrate_follower(connection)
+        await migrate_outbox(connection)
         if migrations is not None:
             await migrate(connection, service, migrations)
 
@@ -226,10 +226,10 @@ async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
     while pool is None:
         try:
             pool = await open_pool(settings)
-        except _STARTING:
-            if time.monotonic() > deadline:
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            if not is_transient(error) or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(DATABASE_POLL_SECONDS)
     async with pool:
         yield pool
 
