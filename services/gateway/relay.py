@@ -30,7 +30,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
-from services.chassis.bus.transient import Backoff
+from services.chassis.bus.transient import Backoff, stay_cancelled
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
 from services.chassis.telemetry import extract
@@ -89,6 +89,7 @@ class Relay:
                 asyncpg.InterfaceError,
                 OSError,
             ) as error:
+                stay_cancelled(error)
                 await self._note_failure(error)
                 await asyncio.sleep(backoff.next_seconds())
                 continue

@@ -11,7 +11,6 @@ import asyncio
 import zlib
 from typing import Final
 
-import asyncpg
 import structlog
 
 from guqiao_sdk.client.chain import ChainClient
@@ -35,10 +34,8 @@ async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
                 await _wait_elected(connection, client.chain_id)
                 await bus.ensure_topics([Topic(BLOCK_TOPIC)])
                 await _publish_from(connection, bus, client)
-        except (GuqiaoError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("publisher.interrupted", chain=client.chain_id, error=repr(error))
         except Exception as error:
-            if not is_transient(error):
+            if not is_transient(error) and not isinstance(error, GuqiaoError):
                 raise
             log.warning("publisher.interrupted", chain=client.chain_id, error=repr(error))
         await asyncio.sleep(backoff.next_seconds())
