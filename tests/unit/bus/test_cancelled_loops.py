@@ -1,4 +1,4 @@
-"""Loops that outlive lost connections end when they are cancelled, whatever their clean-up meets."""
+"""Loops that outlive lost connections end when cancelled, whatever their clean-up meets."""
 
 from __future__ import annotations
 
