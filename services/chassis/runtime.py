@@ -8,7 +8,6 @@ server with the chain's identities as key directory; the admin port; a clean end
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -22,7 +21,6 @@ import structlog
 import typer
 from pydantic import Field
 
-from guqiao_sdk import rules
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.keys import ChainKeyDirectory
 from guqiao_sdk.client.transactions import Identity
@@ -36,7 +34,6 @@ from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
 from services.chassis.bus.transient import is_transient
 from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
-from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
