@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from guqiao_sdk.client.chain import ChainClient, ProvenState, ProvenTransaction
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.proven import ProvenState, ProvenTransaction
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
