@@ -9,6 +9,7 @@ then votes no more but can still be read.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -62,15 +63,19 @@ from services.consensus.ledger import HeaderMismatchError, Ledger, result_messag
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
-from services.consensus.proposer import Proposer
+from services.consensus.proposer import Proposer, is_owed
 
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
+TICKS_A_TIMER_REVIEW: Final = 10
 CATCH_UP_JOBS_MAX: Final = 2
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
 COMPACT_EVERY: Final = 500
 """Heights between two compactions of the core's records."""
+
+LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
+"""What tells the core of blocks, and of what waits for one: none of it comes a second time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -132,6 +137,7 @@ class Driver:
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
+        self._untimed: set[bytes] = set()
         self._proposer = Proposer(
             replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
         )
@@ -167,11 +173,14 @@ class Driver:
         message: PrePrepare,
         transactions: Sequence[AdmittedTransaction],
     ) -> None:
-        """An authenticated pre-prepare whose batch passed admission."""
-        if message.view >= self.replica.view and message.sequence > self.replica.executed:
+        """An authenticated pre-prepare whose batch passed admission. It is tracked only where the
+        core could accept it: the primary of another view must not hold up this one's transactions.
+        """
+        replica = self.replica
+        window = range(replica.executed + 1, replica.low_watermark + self._parameters.window + 1)
+        if message.view == replica.view and message.sequence in window:
             self._tracker.add(message.view, message.sequence, message.digest, transactions)
-            if message.view == self.replica.view:
-                self.mempool.mark_proposed(transaction.id for transaction in transactions)
+            self.mempool.mark_proposed(transaction.id for transaction in transactions)
         self.put(sender, message)
 
     def offer(self, transactions: Sequence[AdmittedTransaction]) -> list[Addition]:
@@ -223,26 +232,39 @@ class Driver:
             await self._wake.wait()
             self._wake.clear()
             effects: list[Effect] = []
-            for _ in range(min(len(self._inbox), TURN_INPUTS_MAX)):
-                sender, message = self._inbox.popleft()
-                if self.votes:
-                    effects += self._step(sender, message)
+            for sender, message in self._take_inputs():
+                effects += self._step(sender, message)
             if self.votes:
                 effects += self._proposer.propose()
-            if self._inbox:
+            if self._inbox and self.votes:
                 self._wake.set()
             await self._perform(effects)
             await self._compact_records()
             # A turn without records never waits; the other tasks must get theirs.
             await asyncio.sleep(0)
 
+    def _take_inputs(self) -> list[tuple[ReplicaId, Message]]:
+        """The inputs of the next turn. While the disk is full, what the ledger did is kept (the
+        core must hear of every block, in order) and everything else is dropped.
+        """
+        if self.votes:
+            count = min(len(self._inbox), TURN_INPUTS_MAX)
+            return [self._inbox.popleft() for _ in range(count)]
+        kept = [entry for entry in self._inbox if isinstance(entry[1], LEDGER_INPUTS)]
+        self._inbox.clear()
+        if self.pause is Pause.DISK_FULL:
+            self._inbox.extend(kept)
+        return []
+
     async def _tick_loop(self) -> None:
-        while True:
+        for number in itertools.count():
             now_ms = self._now_ms()
             self._check_disk()
             self.put_own(Tick(now_ms))
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
+            if number % TICKS_A_TIMER_REVIEW == 0:
+                self._stop_timers(now_ms)
             self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
 
@@ -429,10 +451,23 @@ class Driver:
         self.finality.advance(height)
 
     def _start_timers(self) -> None:
+        now_ms = self._now_ms()
         for transaction_id in self.mempool.drain_newly_ready():
-            if transaction_id in self.mempool:
+            transaction = self.mempool.find(transaction_id)
+            if transaction is not None and self._is_owed(transaction, now_ms):
                 self.put_own(RequestPending(transaction_id))
         self._wake.set()
+
+    def _stop_timers(self, now_ms: int) -> None:
+        """Nobody is suspected for what is about to expire."""
+        ready = self.mempool.ready()
+        untimed = {entry.id for entry in ready if not self._is_owed(entry, now_ms)}
+        for transaction_id in untimed - self._untimed:
+            self.put_own(RequestGone(transaction_id))
+        self._untimed = untimed
+
+    def _is_owed(self, transaction: AdmittedTransaction, now_ms: int) -> bool:
+        return is_owed(transaction, self._parameters, self.replica.low_watermark, now_ms)
 
     # --- Recovery ----------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from services.consensus.ledger import Ledger
 from services.consensus.mempool import Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.proposer import refused_for_good
 from services.consensus.signing import Admission, Authenticator
 from services.consensus.store import DamagedRecordError
 
@@ -291,11 +292,16 @@ class Intake:
         verdict: AdmittedTransaction | Refused,
         block_time_ms: int,
     ) -> AdmittedTransaction | Refused:
-        """A courtesy to clients. What a peer passes on is not asked: this replica may be behind it,
-        and execution decides.
+        """What can never be proposed is refused to everybody. The rest is a courtesy to clients:
+        what a peer passes on is not asked, this replica may be behind it, and execution decides.
         """
-        if entry.answer is None or isinstance(verdict, Refused):
+        if isinstance(verdict, Refused):
             return verdict
+        never = refused_for_good(
+            verdict, self._ledger.genesis.parameters, self._driver.replica.low_watermark
+        )
+        if never is not None or entry.answer is None:
+            return never or verdict
         refused = check_stateful(state, verdict, block_time_ms=block_time_ms)
         if refused is None or refused.code in ORDERED_ALL_THE_SAME:
             return verdict

@@ -6,7 +6,7 @@ transactions become final all the same.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,16 @@ import pytest
 
 from guqiao_sdk.client.transactions import build_transaction
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX, SignedTransaction
 from services.chassis.errors import ServiceError
 from services.consensus import wire
+from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.driver import Pause
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
+from services.consensus.proposer import IN_FLIGHT_TRANSACTIONS_MAX as IN_FLIGHT
+from tests.integration.node.memory_chain import MemoryChain, memory_chain, now_ms
 from tests.integration.node.test_driver_in_memory import APPLIED, position, submit, transaction
 from tests.plugins.chain_network import ADMIN, PARAMETERS, ChainNetwork
 
@@ -74,31 +77,65 @@ async def test_a_transaction_about_to_expire_makes_nobody_suspect_the_primary(
         await submit(members[1], near)
     assert refused.value.code == "TRANSACTION_EXPIRED"
 
+    assert (await submit(members[0], transaction(network, "behind"))).outcome == APPLIED
+    assert {member.driver.replica.view for member in members} == {0}
 
-def test_x() -> None:
-    replace, Batch, Digest, PrePrepare, SequenceNumber, View, sign_bytes, Pause, Member, now_ms
+
+def pre_prepare(
+    chain: MemoryChain, network: ChainNetwork, view: int, sequence: int, batch: Batch
+) -> PrePrepare:
+    """A pre-prepare with the signature of its view's primary."""
+    unsigned = PrePrepare(
+        View(view), SequenceNumber(sequence), batch, Digest(batch.digest()), bytes(64)
+    )
+    said = sign_bytes(unsigned, chain.genesis.replica_set)
+    signature = network.provider.sign(network.vote_keys[view % 4], said)
+    return replace(unsigned, signature=signature)
 
 
-async def test_future_view(chain: MemoryChain, network: ChainNetwork) -> None:
+@pytest.mark.req("G2-07-1")
+async def test_batches_for_views_that_may_never_come_hold_up_no_honest_primary(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
     members = [await chain.start(number) for number in (0, 1, 2)]
-    transactions = [transaction(network, f"t{number}") for number in range(500)]
+    honest = transaction(network, "honest")
     for number in range(2):
-        part = transactions[number::2] + [transaction(network, f"{number}-{i}") for i in range(250)]
-        batch = Batch(now_ms(), tuple(entry.encode() for entry in part))
-        unsigned = PrePrepare(
-            View(4 * 10**6 + 3),
-            SequenceNumber(400 + number),
-            batch,
-            Digest(batch.digest()),
-            bytes(64),
-        )
-        said = sign_bytes(unsigned, chain.genesis.replica_set)
-        signature = network.provider.sign(network.vote_keys[3], said)
+        entries = [transaction(network, f"{number}-{part}") for part in range(IN_FLIGHT // 2)]
+        batch = Batch(now_ms(), tuple(entry.encode() for entry in [*entries, honest]))
+        message = pre_prepare(chain, network, 4_000_003, 400 + number, batch)
         for to in range(3):
-            chain.deliver(3, to, wire.message_frame(replace(unsigned, signature=signature)))
-    # The intake judges a peer's proposals in order.
-    await chain.wait_for(lambda: members[0].intake._proposals.empty())
-    import asyncio
-    await asyncio.sleep(2)
-    print([m.driver._tracker.in_flight for m in members])
-    assert (await submit(members[0], transaction(network, "honest"))).outcome == APPLIED
+            chain.deliver(3, to, wire.message_frame(message))
+    # The last frame of the same queue, judged after them: then all were taken.
+    last = pre_prepare(chain, network, 3, 1, Batch(now_ms(), (b"no transaction",)))
+    for to in range(3):
+        chain.deliver(3, to, wire.message_frame(last))
+    refused = b'rejected_messages_total{replica="3"}'
+    await chain.wait_for(lambda: all(refused in m.metrics.render() for m in members))
+    assert (await submit(members[0], honest)).outcome == APPLIED
+    assert {member.driver.replica.view for member in members} == {0}
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_block_executed_while_the_disk_filled_up_is_not_forgotten(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    full = members[3]
+    execute = full.ledger.execute
+
+    async def fill(batch: Batch, transactions: Sequence[AdmittedTransaction] | None) -> BlockHeader:
+        header = await execute(batch, transactions)
+        full.driver.pause = Pause.DISK_FULL
+        monkeypatch.setattr(full.ledger, "_reserve_bytes", 2**62)
+        return header
+
+    monkeypatch.setattr(full.ledger, "execute", fill)
+    assert (await submit(members[0], transaction(network, "one"))).outcome == APPLIED
+    await chain.wait_for(lambda: full.ledger.store.last_height == 1)
+    await chain.wait_for(lambda: full.driver.pause is Pause.DISK_FULL)
+    monkeypatch.setattr(full.ledger, "execute", execute)
+    monkeypatch.setattr(full.ledger, "_reserve_bytes", 0)
+    await chain.wait_for(lambda: full.driver.pause is Pause.NONE)
+    for number in range(3):
+        assert (await submit(full, transaction(network, f"later{number}"))).outcome == APPLIED
+    await chain.wait_for(lambda: len({m.finality.certified_height for m in members}) == 1)
