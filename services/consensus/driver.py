@@ -176,12 +176,16 @@ class Driver:
         """An authenticated pre-prepare whose batch passed admission. It is tracked only where the
         core could accept it: the primary of another view must not hold up this one's transactions.
         """
-        replica = self.replica
-        window = range(replica.executed + 1, replica.low_watermark + self._parameters.window + 1)
-        if message.view == replica.view and message.sequence in window:
+        if self.could_accept(message) and message.sequence > self.replica.executed:
             self._tracker.add(message.view, message.sequence, message.digest, transactions)
             self.mempool.mark_proposed(transaction.id for transaction in transactions)
         self.put(sender, message)
+
+    def could_accept(self, message: PrePrepare) -> bool:
+        """Whether the core would look at this pre-prepare now: of its view, within its window."""
+        low = self.replica.low_watermark
+        in_window = low < message.sequence <= low + self._parameters.window
+        return in_window and message.view == self.replica.view
 
     def offer(self, transactions: Sequence[AdmittedTransaction]) -> list[Addition]:
         """Admitted transactions, for ordering."""
