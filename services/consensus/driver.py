@@ -75,7 +75,6 @@ COMPACT_EVERY: Final = 500
 """Heights between two compactions of the core's records."""
 
 LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
-"""What tells the core of blocks, and of what waits for one: none of it comes a second time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -138,6 +137,7 @@ class Driver:
         self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
         self._untimed: set[bytes] = set()
+        self._hellos: dict[ReplicaId, Hello] = {}
         self._proposer = Proposer(
             replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
         )
@@ -147,9 +147,7 @@ class Driver:
     # --- What the intake and the API call ----------------------------------------------------
 
     def put(self, sender: ReplicaId, message: PeerMessage | BatchFetched) -> bool:
-        """An authenticated message, or the answer to a fetch. False when the inbox is full: the
-        message is dropped, PBFT repeats what matters.
-        """
+        """An authenticated message or fetched batch; False where a full inbox drops it."""
         if len(self._inbox) >= INBOX_MAX:
             self._metrics.dropped_messages.inc()
             return False
@@ -158,9 +156,10 @@ class Driver:
         return True
 
     def put_hello(self, sender: ReplicaId, message: Hello) -> None:
-        """Where a peer says it stands: unsigned, so it is only ever a hint."""
+        """Where a peer says it stands: unsigned, so only a hint, and only the latest counts."""
         self._peer_heights[sender] = message.certified
-        self.put(sender, message)
+        self._hellos[sender] = message
+        self._wake.set()
 
     def put_own(self, message: Message) -> None:
         """A local input. Never dropped: their number is bounded by what they answer."""
@@ -186,6 +185,10 @@ class Driver:
         low = self.replica.low_watermark
         in_window = low < message.sequence <= low + self._parameters.window
         return in_window and message.view == self.replica.view
+
+    def wanted_batch(self, sequence: SequenceNumber) -> Digest | None:
+        """The digest of the batch that peers were asked for at `sequence`, if they were."""
+        return self._tracker.wanted(sequence)
 
     def offer(self, transactions: Sequence[AdmittedTransaction]) -> list[Addition]:
         """Admitted transactions, for ordering."""
@@ -251,9 +254,10 @@ class Driver:
         """The inputs of the next turn. While the disk is full, what the ledger did is kept (the
         core must hear of every block, in order) and everything else is dropped.
         """
+        hellos, self._hellos = self._hellos, {}
         if self.votes:
             count = min(len(self._inbox), TURN_INPUTS_MAX)
-            return [self._inbox.popleft() for _ in range(count)]
+            return [*hellos.items(), *(self._inbox.popleft() for _ in range(count))]
         kept = [entry for entry in self._inbox if isinstance(entry[1], LEDGER_INPUTS)]
         self._inbox.clear()
         if self.pause is Pause.DISK_FULL:
@@ -306,9 +310,7 @@ class Driver:
             self._perform_one(effect)
 
     async def _compact_records(self) -> None:
-        """Every so often, keep only the records that still matter. Nothing waits to be written at
-        this point, so nothing is lost.
-        """
+        """Every so often, keep only the records that still matter; none waits to be written now."""
         if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
             self._compacted_at = self.replica.low_watermark
             await self._ledger.compact(self.replica.records())
@@ -333,6 +335,7 @@ class Driver:
     def _perform_rare(self, effect: Effect) -> None:
         match effect:
             case FetchBatch(sequence, digest, holders):
+                self._tracker.want(sequence, digest)
                 frame = wire.batch_request_frame(sequence, digest)
                 for holder in holders:
                     if holder != self.me:
@@ -485,8 +488,6 @@ class Driver:
                     self._tracker.add(view, sequence, digest, transactions)
                 case NewView():
                     self._tracker.note_new_view(record)
-                case _:
-                    pass
         self._tracker.enter_view(self.replica.view, executed)
 
     def _track_fetched(self, message: BatchFetched) -> None:

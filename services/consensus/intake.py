@@ -130,6 +130,7 @@ class Intake:
         self._proposals: FairQueue[PrePrepare] = FairQueue(
             count_max=PEER_PROPOSALS_MAX, bytes_max=PEER_BYTES_MAX
         )
+        self._batches: FairQueue[BatchFetched] = FairQueue(count_max=2, bytes_max=PEER_BYTES_MAX)
         self._passed: dict[int, _Passed] = {}
         self._offered: deque[_Offered] = deque()
         self._offered_wake = asyncio.Event()
@@ -149,6 +150,7 @@ class Intake:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._vote_loop())
                 tasks.create_task(self._proposal_loop())
+                tasks.create_task(self._batch_loop())
                 tasks.create_task(self._transaction_loop())
                 tasks.create_task(self._gossip_again_loop())
                 tasks.create_task(self._block_answering_loop())
@@ -187,7 +189,7 @@ class Intake:
     def _take_message(self, sender: int, message: PeerMessage | BatchFetched, size: int) -> None:
         match message:
             case BatchFetched():
-                self._driver.put(self._driver.me, message)
+                self._batches.put(sender, message, size)
             case Hello():
                 self._driver.put_hello(ReplicaId(sender), message)
             case PrePrepare():
@@ -407,6 +409,14 @@ class Intake:
         batch = self._driver.replica.batch(Digest(request.digest))
         if batch is not None:
             self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
+
+    async def _batch_loop(self) -> None:
+        """Only the batch that was asked for goes on: nobody signs such an answer."""
+        while True:
+            for _, answer in await self._batches.take(1):
+                wanted = self._driver.wanted_batch(answer.sequence)
+                if wanted is not None and await self._ledger.read(answer.batch.digest) == wanted:
+                    self._driver.put(self._driver.me, answer)
 
     async def _block_answering_loop(self) -> None:
         while True:

@@ -18,8 +18,19 @@ from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX, SignedTransaction
 from services.chassis.errors import ServiceError
 from services.consensus import wire
+from services.consensus.domain.effects import Effect
 from services.consensus.domain.ledger.admission import AdmittedTransaction
-from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
+from services.consensus.domain.messages import (
+    BatchFetched,
+    Commit,
+    Digest,
+    Hello,
+    Message,
+    PrePrepare,
+    ReplicaId,
+    SequenceNumber,
+    View,
+)
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.driver import Pause
 from services.consensus.proposer import IN_FLIGHT_TRANSACTIONS_MAX as IN_FLIGHT
@@ -135,3 +146,43 @@ async def test_a_block_executed_while_the_disk_filled_up_is_not_forgotten(
     for number in range(3):
         assert (await submit(full, transaction(network, f"later{number}"))).outcome == APPLIED
     await chain.wait_for(lambda: len({m.finality.certified_height for m in members}) == 1)
+
+
+@pytest.mark.req("G2-07-1")
+async def test_a_batch_that_nobody_asked_for_goes_no_further_than_the_intake(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [await chain.start(number) for number in (0, 1, 2)]
+    stepped: list[object] = []
+    step = members[0].driver.replica.step
+
+    def watch(sender: ReplicaId, message: Message) -> list[Effect]:
+        stepped.append(message)
+        return step(sender, message)
+
+    monkeypatch.setattr(members[0].driver.replica, "step", watch)
+    for number in range(50):
+        chain.deliver(3, 0, wire.batch_response_frame(1, Batch(now_ms() + number, ())))
+        chain.deliver(3, 0, wire.message_frame(Hello(View(0), True, False, SequenceNumber(0))))
+    assert (await submit(members[1], transaction(network, "honest"))).outcome == APPLIED
+    assert not [each for each in stepped if isinstance(each, BatchFetched)]
+    assert [each for each in stepped if isinstance(each, Hello)]
+
+
+@pytest.mark.req("G2-07-1")
+async def test_a_replica_that_the_primary_left_out_fetches_the_batch_that_was_decided(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    batch = Batch(now_ms(), (transaction(network, "left-out").encode(),))
+    message = pre_prepare(chain, network, 0, 1, batch)
+    unsigned = Commit(View(0), SequenceNumber(1), message.digest, ReplicaId(0), bytes(64))
+    said = sign_bytes(unsigned, chain.genesis.replica_set)
+    commit = replace(unsigned, signature=network.provider.sign(network.vote_keys[0], said))
+    for to in (1, 2):
+        chain.deliver(0, to, wire.message_frame(message))
+    for to in (1, 2, 3):
+        chain.deliver(0, to, wire.message_frame(commit))
+    # Three of four must vote for the header, so nobody has it certified before replica 3 executed.
+    await chain.wait_for(lambda: all(m.finality.certified_height >= 1 for m in members))
+    assert {m.ledger.header(1).batch_digest for m in members} == {message.digest}
