@@ -169,6 +169,18 @@ def register_roster(
     roster(data, product, height, output.value)
 
 
+@tx.command("find")
+def tx_find(
+    request: Annotated[str, typer.Argument(help="A request id (UUID) 请求编号")],
+    data: Data = DEFAULT_DATA,
+    output: Output = Format.TABLE,
+) -> None:
+    """Find the transaction that a request id led to 按请求编号查找交易."""
+    from guqiaoctl.commands.transactions import find
+
+    find(data, request, as_json=output is Format.JSON)
+
+
 @tx.command("get")
 def tx_get(transaction: str, data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
     """Show a transaction and its outcome, verified 查询交易."""

@@ -34,12 +34,12 @@ from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
 from services.chassis.bus.transient import is_transient
 from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
-from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
-from services.chassis.grpc_server.grpc_errors import told_error
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
+from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
+from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import Pool, PostgresSettings, entered, migrate, open_pool
 from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
 from services.chassis.supervised import die_with_parent, end_within
@@ -48,6 +48,7 @@ from services.chassis.telemetry import Telemetry, open_telemetry
 STOP_GRACE_SECONDS: Final = 3.0
 STOP_SECONDS_MAX: Final = 7.0
 DATABASE_WAIT_SECONDS: Final = 30.0
+DATABASE_POLL_SECONDS: Final = 0.2
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
 DATABASE_AWAY: Final = (
@@ -69,7 +70,6 @@ DATABASE_ENDINGS: Final = (
         EXIT_UNAVAILABLE,
     ),
 )
-_STARTING: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError)
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
@@ -136,7 +136,6 @@ class Runtime:
                 rate_burst=grpc_settings.rate_burst,
             ),
             development=self.settings.development,
-            translate=_told_error,
         )
 
     async def run(self, server: GrpcServer, tasks: Sequence[Awaitable[None]]) -> None:
@@ -168,7 +167,7 @@ class Runtime:
         try:
             async with asyncio.timeout(2.0):
                 await self.pool.fetchval("SELECT 1")
-        except Exception as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             return f"the database does not answer ({type(error).__name__})"
         return None
 
@@ -178,18 +177,8 @@ class Runtime:
             await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
             try:
                 await store.prune(time.time_ns() // 1_000_000)
-            except Exception as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("nonces.prune_failed", error=type(error).__name__)
-
-
-def _told_error(error: Exception) -> Exception:
-    """A database that is away is told as such; the caller may try again."""
-    if isinstance(error, DATABASE_AWAY) or (
-        isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
-        and is_transient(error)
-    ):
-        return UnavailableError("DATABASE_UNAVAILABLE")
-    return told_error(error)
 
 
 @asynccontextmanager
@@ -209,7 +198,14 @@ async def open_runtime(
         pool = await stack.enter_async_context(_open_pool(settings.postgres))
         await migrate_all(pool, service, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
-        client = ChainClient(chain.chain_id, chain.endpoints, identity, trust, provider)
+        client = ChainClient(
+            chain.chain_id,
+            chain.endpoints,
+            identity,
+            trust,
+            provider,
+            interceptors=span_interceptors(telemetry.tracer),
+        )
         await stack.enter_async_context(client)
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry)
 
@@ -220,6 +216,7 @@ async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None
         await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
         await migrate_consumer(connection)
         await migrate_follower(connection)
+        await migrate_outbox(connection)
         if migrations is not None:
             await migrate(connection, service, migrations)
 
@@ -233,10 +230,10 @@ async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
         while pool is None:
             try:
                 pool = await stack.enter_async_context(entered(open_pool(settings)))
-            except _STARTING:
-                if time.monotonic() > deadline:
+            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+                if not is_transient(error) or time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(DATABASE_POLL_SECONDS)
         yield pool
 
 

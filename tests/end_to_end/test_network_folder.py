@@ -147,9 +147,6 @@ def test_a_port_in_use_is_named_with_the_remedy(stopped: OneMachine) -> None:
             assert words in answer.err
             assert "--new-ports" in answer.err
         assert stopped.processes() == {}
-        stopped.up("--new-ports")
-    assert stopped.network.ports["shandong-registry.grpc"] != port
-    assert roster_is_right(running)
 
 
 @pytest.mark.req("G2-13-2")
@@ -161,8 +158,6 @@ def test_data_of_another_replica_is_refused_and_nothing_is_harmed(stopped: OneMa
     assert "shandong-" in answer.err.strip().splitlines()[-1]
     stopped.wait_nothing_left()
     swap(first, second)
-    stopped.up()
-    assert roster_is_right(stopped)
 
 
 def swap(first: Path, second: Path) -> None:

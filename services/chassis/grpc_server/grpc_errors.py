@@ -3,9 +3,9 @@ alike.
 
 The details follow the error contract: ErrorInfo (code, rule, article, basis, facts),
 LocalizedMessage in zh-CN and en, BadRequest for fields, RetryInfo where a retry may help, Help
-with the place in docs/errors.md, RequestInfo with the trace id. What another service refused keeps
-its code. Anything else that is not a `ServiceError` is a bug of ours: the caller learns INTERNAL
-and the trace id, nothing else.
+with the place in docs/errors.md, RequestInfo with the trace id. What a chain answered through our
+client keeps its code; a database that is away is said to be so. Anything else that is not a
+`ServiceError` is a bug of ours: the caller learns INTERNAL and the trace id, nothing else.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import asyncpg
 import grpc
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from guqiao_sdk import rules
-from guqiao_sdk.errors import GuqiaoError, UnavailableError
+from guqiao_sdk.errors import DeniedError, GuqiaoError, ServerFailedError
 from services.chassis import errors
+from services.chassis.bus.transient import is_transient
 from services.chassis.errors import Fact, Reason, ServiceError
 
 ERROR_DOMAIN: Final = "guqiao"
@@ -46,11 +48,6 @@ GRPC_CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.FAILED_PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-
-_OWN_SIGNATURE: Final = frozenset(
-    {"REQUEST_UNSIGNED", "REQUEST_SIGNATURE_INVALID", "REQUEST_EXPIRED", "REQUEST_REPLAYED"}
-    | {"KEY_UNKNOWN", "KEY_NOT_VALID", "ROLE_MISSING"}
-)
 
 _CLASSES: Final[dict[str, type[ServiceError]]] = {
     GRPC_CODES[kind.reason].name: kind
@@ -79,22 +76,28 @@ def error_of_code(code: str, /, **fields: Fact) -> ServiceError:
     return error
 
 
-def told_error(error: Exception) -> Exception:
-    """What a caller is told of `error`: another service's refusal keeps its code.
-
-    Except a refusal of our own request signature: that is our trouble and not the caller's.
-    """
-    if not isinstance(error, GuqiaoError):
-        return error
-    if error.code in _OWN_SIGNATURE or error.code not in rules.catalogue():
-        away = isinstance(error, UnavailableError)
-        return errors.UnavailableError("CHAIN_UNAVAILABLE") if away else error
-    return error_of_code(error.code, **error.fields)
+def seen_by_caller(error: Exception) -> Exception:
+    """The error that a caller is told: a dependency's own where the caller can act on it."""
+    match error:
+        case ServiceError():
+            return error
+        case DeniedError() | ServerFailedError():
+            return error  # Our own rights, or nonsense: nothing that this caller could mend.
+        case GuqiaoError() if error.code in rules.catalogue():
+            return error_of_code(error.code, **error.fields)
+        case GuqiaoError() if not error.code:
+            return errors.UnavailableError("CHAIN_UNAVAILABLE", cause=str(error)[:FACT_BYTES_MAX])
+        case asyncpg.CharacterNotInRepertoireError():
+            return errors.InvalidError("REQUEST_MALFORMED", detail="a NUL character in a text")
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | ConnectionError():
+            if is_transient(error):
+                return errors.UnavailableError("DATABASE_UNAVAILABLE")
+    return error
 
 
 def to_rpc_status(error: Exception, trace_id: str = "") -> status_pb2.Status:
     """The full status of `error`: what a call ends with, or what an item of a stream carries."""
-    error = told_error(error)
+    error = seen_by_caller(error)
     if isinstance(error, ServiceError):
         fields = {name: _text(value) for name, value in list(error.fields.items())[:FACTS_MAX]}
         number = _grpc_number(GRPC_CODES[error.reason].name)

@@ -19,7 +19,6 @@ from grpc_health.v1._async import HealthServicer
 from guqiao_sdk.signing import Audience, system_time_ms
 from services.chassis.errors import FailedPreconditionError
 from services.chassis.grpc_server.audit import LogAudit
-from services.chassis.grpc_server.grpc_errors import told_error
 from services.chassis.grpc_server.guard import Guard
 from services.chassis.grpc_server.limits import ServerLimits
 from services.chassis.grpc_server.policy import ANY_ROLE, Policy, check_policies
@@ -65,7 +64,6 @@ def build_server(
     limits: ServerLimits | None = None,
     development: bool = False,
     now_ms: Callable[[], int] = system_time_ms,
-    translate: Callable[[Exception], Exception] = told_error,
 ) -> GrpcServer:
     """A server for the audience (domain, service). Register services on it, bind it, start it."""
     limits = limits if limits is not None else ServerLimits()
@@ -81,7 +79,7 @@ def build_server(
         "guqiao_rpc_server_duration_seconds", "Time to answer a call", ("method", "code")
     )
     return GrpcServer(
-        Wrapper(guard, telemetry.tracer, duration, translate),
+        Wrapper(guard, telemetry.tracer, duration),
         policies,
         limits,
         development=development,

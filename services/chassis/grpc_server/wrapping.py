@@ -32,8 +32,8 @@ from services.chassis.errors import (
 from services.chassis.grpc_server.grpc_errors import (
     STATUS_METADATA_KEY,
     grpc_code,
+    seen_by_caller,
     to_rpc_status,
-    told_error,
 )
 from services.chassis.grpc_server.guard import Call, Guard
 from services.chassis.grpc_server.identity import calling_as
@@ -55,7 +55,6 @@ class Wrapper:
     guard: Guard
     tracer: trace.Tracer
     duration: Histogram
-    translate: Callable[[Exception], Exception] = told_error
 
     def wrap(self, method: str, handler: Handler, policy: Policy | None) -> Handler:
         """The guarded form of `handler`."""
@@ -113,13 +112,13 @@ class Wrapper:
             except AbortError:
                 code = context.code()
                 raise
-            except Exception as raised:
-                error = self.translate(raised)
-                if not isinstance(error, ServiceError):
+            except Exception as error:
+                told = seen_by_caller(error)
+                if not isinstance(told, ServiceError):
                     _logger.error("rpc.failed", method=method, trace_id=trace_id, exc_info=error)
-                status = to_rpc_status(error, trace_id)
+                status = to_rpc_status(told, trace_id)
                 code = grpc_code(status)
-                span.set_attribute("guqiao.code", getattr(error, "code", "INTERNAL"))
+                span.set_attribute("guqiao.code", getattr(told, "code", "INTERNAL"))
                 await context.abort(
                     code, status.message, ((STATUS_METADATA_KEY, status.SerializeToString()),)
                 )
