@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.harness import BASIC, Answer, OneMachine
+from guqiao_sdk.gm.provider import open_provider
+from guqiaoctl.demo.checks import wait_anchored
+from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, Answer, OneMachine
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,8 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     try:
         machine.up()
         imported = machine.must("import", BASIC, "--results", folder / "results.csv", "-o", "json")
+        # What its acknowledgements still change on the chain is over before tests look at it.
+        asyncio.run(wait_anchored(machine.network, open_provider(), BASIC_ANCHORED))
         yield Market(machine, imported, (folder / "results.csv").read_bytes())
     finally:
         machine.close()

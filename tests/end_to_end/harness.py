@@ -21,6 +21,8 @@ from guqiaoctl.network.layout import Network, load_network
 
 ROOT: Final = Path(__file__).parents[2]
 BASIC: Final = ROOT / "data" / "market-basic"
+BASIC_ANCHORED: Final = 137
+"""Data objects of market-basic: its accepted events less the retries among them."""
 TINY: Final = ROOT / "data" / "market-tiny"
 COMMAND_SECONDS_MAX: Final = 110.0
 WAIT_SECONDS_MAX: Final = 60.0

@@ -20,23 +20,34 @@ from guqiaoctl.commands.importing import import_dataset
 from guqiaoctl.demo.checks import count_anchored, wait_anchored, wait_equal_roots
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.parties import MARKET
-from tests.end_to_end.harness import BASIC, OneMachine, wait_until
+from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, OneMachine, wait_until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
 SEED = 20251122
 RESULTS = (BASIC / "expected" / "results.csv").read_text(encoding="utf-8")
 ROSTER = (BASIC / "expected" / "roster.csv").read_text(encoding="utf-8")
-ANCHORED = 139
-"""Accepted events of market-basic less the retry among them."""
+
+
+def signal_postgres(machine: OneMachine, number: signal.Signals) -> None:
+    """Signal the database server; one that just starts again after the fault before is awaited."""
+
+    def signalled() -> bool:
+        try:
+            os.kill(machine.postgres_pid(), number)
+        except (FileNotFoundError, IndexError, ProcessLookupError):
+            return False
+        return True
+
+    wait_until("a database server", signalled)
 
 
 def kill_postgres(machine: OneMachine) -> None:
-    os.kill(machine.postgres_pid(), signal.SIGKILL)
+    signal_postgres(machine, signal.SIGKILL)
 
 
 def stop_postgres(machine: OneMachine) -> None:
     """A fast shutdown, as an administrator orders it."""
-    os.kill(machine.postgres_pid(), signal.SIGINT)
+    signal_postgres(machine, signal.SIGINT)
 
 
 def kill(name: str) -> Callable[[OneMachine], None]:
@@ -81,8 +92,8 @@ async def test_database_and_services_die_under_an_import_and_nothing_is_lost_or_
     await asyncio.to_thread(one_machine.wait_ready)
     await asyncio.to_thread(wait_for_roster, one_machine)
     provider = open_provider()
-    await wait_anchored(one_machine.network, provider, ANCHORED)
-    assert await count_anchored(one_machine.network, provider) == ANCHORED
+    await wait_anchored(one_machine.network, provider, BASIC_ANCHORED)
+    assert await count_anchored(one_machine.network, provider) == BASIC_ANCHORED
     maker = open_identity(one_machine.network, provider, MARKET, "maker")
     async with open_chain(one_machine.network, provider, MARKET, maker) as client:
         await wait_equal_roots(client)

@@ -49,6 +49,11 @@ GRPC_CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
+# What a chain denies of the transaction that a caller signed, not of our request that carried it.
+_OF_TRANSACTIONS: Final = frozenset(
+    {"ALG_NOT_GM", "KEY_MISMATCH", "SENDER_UNKNOWN", "TRANSACTION_SIGNATURE_INVALID"}
+)
+
 _CLASSES: Final[dict[str, type[ServiceError]]] = {
     GRPC_CODES[kind.reason].name: kind
     for kind in (
@@ -81,7 +86,7 @@ def seen_by_caller(error: Exception) -> Exception:
     match error:
         case ServiceError():
             return error
-        case DeniedError() | ServerFailedError():
+        case DeniedError() | ServerFailedError() if error.code not in _OF_TRANSACTIONS:
             return error  # Our own rights, or nonsense: nothing that this caller could mend.
         case GuqiaoError() if error.code in rules.catalogue():
             return error_of_code(error.code, **error.fields)
