@@ -137,12 +137,12 @@ def node_command(data: Path, command: str, target: str) -> None:
     answer = _command(data, {"command": command, "process": name})
     if "error" in answer:
         raise CliError(
-            "PROCESS_STATE",
-            str(answer["error"]),
-            str(answer["error"]),
+            answer.get("code", "PROCESS_STATE"),
+            answer["error"],
+            answer.get("zh", answer["error"]),
             "see `guqiao dev status`",
             "请查看 `guqiao dev status`",
-            exit_code=EXIT_CONFLICT,
+            exit_code=EXIT_UNAVAILABLE if "code" in answer else EXIT_CONFLICT,
         )
     say(f"{name}: {answer['state']}")
 

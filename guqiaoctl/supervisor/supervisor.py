@@ -205,7 +205,8 @@ class Supervisor:
             # The group's task group owns only the watchers made at start; this one ends with `run`.
             self._watchers[managed.plan.name] = asyncio.ensure_future(self._watch(managed))
         if not ready:
-            return {"error": str(_why_not_ready(managed)), "state": managed.state}
+            why = _why_not_ready(managed)
+            return {"error": why.text_en, "zh": why.text_zh, "code": why.code or "START_FAILED"}
         return {"ok": True, "state": managed.state}
 
 

@@ -47,6 +47,6 @@ def test_a_full_disk_stops_the_votes_and_an_empty_one_brings_everything_back(
     said = json.loads(played.stdout.splitlines()[-1])
     assert said == {
         "refused": "DISK_FULL",
-        "refused_start": [5, True],
+        "start": [6, "DISK_FULL"],
         "away": [6, "DATABASE_UNAVAILABLE"],
     }

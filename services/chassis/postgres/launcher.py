@@ -48,6 +48,7 @@ LOG_TAIL_CHARACTERS: Final = 600
 DATABASES_MAX: Final = 12
 CONNECTIONS_MAX: Final = 200
 POLL_SECONDS: Final = 0.01
+FREE_BYTES_MIN: Final = 1024 * 1024
 
 CONFIGURATION: Final = {
     "listen_addresses": "127.0.0.1",
@@ -261,7 +262,7 @@ class EmbeddedPostgres:
         text = self._log.read_text(errors="replace")
         if "Address already in use" in text:
             return PortInUseError(self._port)
-        if "No space left on device" in text:
+        if "No space left on device" in text or _is_full(self._folder):
             return DiskFullError(self._folder)
         return StartFailedError(program, self._log, text[-LOG_TAIL_CHARACTERS:].strip())
 
@@ -274,6 +275,11 @@ class EmbeddedPostgres:
 
 
 _DATABASE_NAMES = "SELECT datname FROM pg_database WHERE datname NOT LIKE 'template%'"
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether there was no room even for the log to say so."""
+    return shutil.disk_usage(folder).free < FREE_BYTES_MIN
 
 
 def _lock_folder(folder: Path) -> int:
