@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BEGAN := $(shell date +%s)
 PROTOS := $(shell find protos -name '*.proto')
-SOURCES := services guqiao_sdk guqiaoctl tests
+SOURCES := services guqiao_sdk guqiaoctl tests deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
@@ -74,6 +74,12 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
+	$(BIN)/python -m deploy.check_manifests
+
+golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
+	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
 
 bench: ## Comes later: speed against the machine's own limits
 	@echo "make bench comes with the speed work; bench/*.py are the parts that exist" >&2; exit 1

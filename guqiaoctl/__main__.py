@@ -169,6 +169,18 @@ def register_roster(
     roster(data, product, height, output.value)
 
 
+@tx.command("find")
+def tx_find(
+    request: Annotated[str, typer.Argument(help="A request id (UUID) 请求编号")],
+    data: Data = DEFAULT_DATA,
+    output: Output = Format.TABLE,
+) -> None:
+    """Find the transaction that a request id led to 按请求编号查找交易."""
+    from guqiaoctl.commands.transactions import find
+
+    find(data, request, as_json=output is Format.JSON)
+
+
 @tx.command("get")
 def tx_get(transaction: str, data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
     """Show a transaction and its outcome, verified 查询交易."""
@@ -230,6 +242,16 @@ def main() -> None:
         sys.exit(fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # Whoever read our output went away; there is no one to tell.
+        sys.exit(1)
+    except Exception as error:
+        from guqiaoctl.foreseen import foreseen
+
+        failure = foreseen(error)
+        if failure is None:
+            raise
+        sys.exit(fail(failure))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CO
 POSITION_SECONDS_MAX: Final = 2.0
 BLOCKS_KEPT_MAX: Final = 16
 WATCH_BACKOFF_SECONDS: Final = 0.2
+WATCH_SILENCE_SECONDS: Final = 30.0
 _FATAL: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 
 
@@ -318,6 +319,8 @@ class ChainClient:
                         check_link(earlier, block.header)
                     yield block
                     earlier, height = block.header, block.height + 1
+            except TimeoutError:
+                pass  # The next replica may have more to say.
             except grpc.aio.AioRpcError as error:
                 if error.code() in _FATAL:
                     raise error_from_rpc(error) from None
@@ -405,7 +408,13 @@ class ChainClient:
 
     async def _watch_one(self, index: int, height: int) -> AsyncIterator[VerifiedBlock]:
         stub = self._endpoints.stub(index)
-        async for response in stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)):
+        responses = aiter(stub.WatchBlocks(node.WatchBlocksRequest(from_height=height)))
+        while True:
+            # A replica that fell behind or halted keeps its streams open and says nothing.
+            async with asyncio.timeout(WATCH_SILENCE_SECONDS):
+                response = await anext(responses, None)
+            if response is None:
+                return
             block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
             check_height("watched block", block.header, height)
             yield block

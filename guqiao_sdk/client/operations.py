@@ -183,7 +183,7 @@ class _Session:
         self._waiting.clear()
 
     def take(self, response: pb.SubmitOperationsResponse) -> None:
-        """Note an answer and report all whose turn has come; one to be repeated ends the session."""
+        """Note an answer and report all whose turn came; one to be repeated ends the session."""
         self._waiting[response.item] = _answer(response)
         while (answer := self._waiting.pop(self.answered, None)) is not None:
             if answer.result is not None:

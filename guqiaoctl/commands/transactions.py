@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2, packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from guqiao.registry.v1 import registry_service_pb2
+from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao_sdk.client.blocks import verify_header
-from guqiao_sdk.client.chain import ChainClient, ProvenTransaction
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.proven import ProvenTransaction
+from guqiao_sdk.client.transactions import result_from_message
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath
@@ -26,6 +30,26 @@ from guqiaoctl.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+
+def find(data: Path, request_id: str, *, as_json: bool) -> None:
+    """Show which transaction a request of the market's operator led to, as the registry says."""
+    network = load_network(data)
+    found = guarded(asyncio.run, _find(network, request_id.strip().lower()))
+    result = result_from_message(found.result)
+    _print(
+        {
+            "transaction": result.transaction_id.hex(),
+            "method": found.method,
+            "height": result.height,
+            "outcome": result.outcome.name,
+            "code": result.code,
+            "anchored": found.anchored,
+            "data_object": found.object_id,
+        },
+        as_json=as_json,
+    )
 
 
 def get(data: Path, transaction: str, *, as_json: bool) -> None:
@@ -43,11 +67,7 @@ def get(data: Path, transaction: str, *, as_json: bool) -> None:
         "payload": json.loads(found.transaction.payload),
         "events": [event.topic for event in found.receipt.events],
     }
-    if as_json:
-        print_json(summary)
-    else:
-        rows = [(name, _cell(value)) for name, value in summary.items()]
-        print_table(("FIELD", "VALUE"), rows)
+    _print(summary, as_json=as_json)
 
 
 def proof(data: Path, transaction: str, to: Path) -> None:
@@ -75,6 +95,15 @@ async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
         packet=packet,
         anchor=anchor,
     )
+
+
+async def _find(network: Network, request_id: str) -> registry_service_pb2.GetOperationResponse:
+    provider = open_provider()
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_service(network, provider, maker, MARKET, "registry") as channel:
+        stub: RegistryServiceAsyncStub = RegistryServiceStub(channel)
+        request = registry_service_pb2.GetOperationRequest(request_id=request_id)
+        return await stub.GetOperation(request)
 
 
 async def _fetch(network: Network, transaction_id: bytes) -> ProvenTransaction:
@@ -136,12 +165,20 @@ def _id(text: str) -> bytes:
             "REQUEST_MALFORMED",
             f"{text!r} is no transaction id",
             f"{text!r} 不是交易编号",
-            "give 64 hex digits, as `guqiao import` and `guqiao tx get` print them",
-            "请给出 64 位十六进制数",
+            "give 64 hex digits, as `guqiao tx find` prints them",
+            "请给出 `guqiao tx find` 显示的 64 位十六进制数",
             exit_code=EXIT_USAGE,
         )
     return identifier
 
 
+def _print(summary: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+    else:
+        print_table(("FIELD", "VALUE"), [(name, _cell(value)) for name, value in summary.items()])
+
+
 def _cell(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
+    plain = isinstance(value, str | int) and not isinstance(value, bool)
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)

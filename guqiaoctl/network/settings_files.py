@@ -1,4 +1,4 @@
-"""Writes the settings file of every process from the network's plan. Written anew at every start."""
+"""Writes the settings file of every process from the network's plan, anew at every start."""
 
 from __future__ import annotations
 

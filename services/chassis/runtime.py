@@ -8,37 +8,32 @@ server with the chain's identities as key directory; the admin port; a clean end
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import asyncpg
 import structlog
 import typer
 from pydantic import Field
 
-from guqiao_sdk import rules
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.keys import ChainKeyDirectory
 from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.quorum import ReplicaSetError
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.block_feed.follower import migrate_follower
 from services.chassis.bus.port import Bus
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
 from services.chassis.bus.transient import is_transient
-from services.chassis.errors import ServiceError, UnavailableError
+from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
@@ -55,8 +50,25 @@ DATABASE_WAIT_SECONDS: Final = 30.0
 DATABASE_POLL_SECONDS: Final = 0.2
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
-EXIT_USAGE: Final = 2
-EXIT_UNAVAILABLE: Final = 6
+DATABASE_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    ConnectionError,
+)
+DATABASE_ENDINGS: Final = (
+    Ending((asyncpg.DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
+    Ending(
+        (
+            *DATABASE_AWAY,
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            TimeoutError,
+        ),
+        "DATABASE_UNAVAILABLE",
+        EXIT_UNAVAILABLE,
+    ),
+)
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
@@ -211,9 +223,9 @@ async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
     while pool is None:
         try:
             pool = await open_pool(settings)
-        except (OSError, asyncpg.PostgresError) as error:
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             if not is_transient(error) or time.monotonic() > deadline:
-                raise UnavailableError("DATABASE_UNAVAILABLE", cause=str(error)[:200]) from error
+                raise
             await asyncio.sleep(DATABASE_POLL_SECONDS)
     async with pool:
         yield pool
@@ -253,38 +265,10 @@ def service_cli(
         try:
             settings = load_settings(settings_class, config)
         except SettingsError as error:
-            refuse("SETTINGS_INVALID", str(error), "mend the configuration file", EXIT_USAGE)
+            end_for(error, service)
         configure_logging(
             domain=settings.domain, service=service, level=settings.telemetry.log_level
         )
-        run_service(lambda: serve(settings))
+        run_to_the_end(lambda: serve(settings), service, DATABASE_ENDINGS)
 
     return app
-
-
-def run_service(serve: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end. A start that is refused says why in one line, with its code and a remedy."""
-    import uvloop
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_as_coroutine(serve()))
-    except ServiceError as error:
-        texts = rules.messages(error.code, **{k: str(v) for k, v in error.fields.items()})
-        text = f"{texts.en.rstrip('.')} ({str(error).removeprefix(f'{error.code}: ')})"
-        refuse(error.code, text, texts.remedy_en.rstrip("."), EXIT_UNAVAILABLE)
-    except (MalformedError, ReplicaSetError) as error:
-        refuse("GENESIS_INVALID", str(error), "take the file from the chain's operator", EXIT_USAGE)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        refuse(
-            "PORT_IN_USE", str(error), "end what holds the port, or set another", EXIT_UNAVAILABLE
-        )
-
-
-def refuse(code: str, text: str, remedy: str, exit_code: int) -> NoReturn:
-    """End the process with one line for people, and one for the log."""
-    log.critical("service.refused", code=code, why=text)
-    sys.stderr.write(f"{code}: {text}. {remedy}.\n")
-    sys.exit(exit_code)

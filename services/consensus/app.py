@@ -257,6 +257,10 @@ def _probes(parts: Parts) -> Probes:
 def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
     if genesis.chain_id != settings.chain_id:
         raise SettingsError(f"the genesis is of {genesis.chain_id}, not of {settings.chain_id}")
+    if genesis.historic_import and settings.refuse_historic_import:
+        raise SettingsError(
+            "the genesis allows historic_import, which refuse_historic_import forbids here"
+        )
     members = genesis.replica_set.members
     if settings.replica >= len(members):
         raise SettingsError(f"replica {settings.replica} of {len(members)} does not exist")

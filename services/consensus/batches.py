@@ -39,6 +39,7 @@ class BatchTracker:
         self._tracked: dict[Digest, TrackedBatch] = {}
         self._missing: dict[Digest, SequenceNumber] = {}
         self._new_view: NewView | None = None
+        self._wanted: dict[SequenceNumber, Digest] = {}
 
     @property
     def in_flight(self) -> int:
@@ -70,6 +71,14 @@ class BatchTracker:
     def is_missing(self, digest: Digest) -> bool:
         """Whether the view carries on a batch of this digest that is not known here."""
         return digest in self._missing
+
+    def want(self, sequence: SequenceNumber, digest: Digest) -> None:
+        """The core asked for a batch; an answer is looked at only while it is wanted."""
+        self._wanted[sequence] = digest
+
+    def wanted(self, sequence: SequenceNumber) -> Digest | None:
+        """The digest of the batch that was asked for at this sequence number, if one was."""
+        return self._wanted.get(sequence)
 
     def note_new_view(self, message: NewView) -> None:
         """A new-view was received or sent; it counts once its view is entered."""
@@ -107,5 +116,6 @@ class BatchTracker:
         ]
         for digest in gone:
             del self._tracked[digest]
+        self._wanted = {each: self._wanted[each] for each in self._wanted if each > executed}
         for digest in [d for d, sequence in self._missing.items() if sequence <= executed]:
             del self._missing[digest]

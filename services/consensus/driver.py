@@ -9,6 +9,7 @@ then votes no more but can still be read.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -62,15 +63,18 @@ from services.consensus.ledger import HeaderMismatchError, Ledger, result_messag
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
-from services.consensus.proposer import Proposer
+from services.consensus.proposer import Proposer, is_owed
 
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
+TICKS_A_TIMER_REVIEW: Final = 10
 CATCH_UP_JOBS_MAX: Final = 2
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
 COMPACT_EVERY: Final = 500
 """Heights between two compactions of the core's records."""
+
+LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
 
 _log = structlog.get_logger(__name__)
 
@@ -132,6 +136,8 @@ class Driver:
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
+        self._untimed: set[bytes] = set()
+        self._hellos: dict[ReplicaId, Hello] = {}
         self._proposer = Proposer(
             replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
         )
@@ -141,9 +147,7 @@ class Driver:
     # --- What the intake and the API call ----------------------------------------------------
 
     def put(self, sender: ReplicaId, message: PeerMessage | BatchFetched) -> bool:
-        """An authenticated message, or the answer to a fetch. False when the inbox is full: the
-        message is dropped, PBFT repeats what matters.
-        """
+        """An authenticated message or fetched batch; False where a full inbox drops it."""
         if len(self._inbox) >= INBOX_MAX:
             self._metrics.dropped_messages.inc()
             return False
@@ -152,9 +156,10 @@ class Driver:
         return True
 
     def put_hello(self, sender: ReplicaId, message: Hello) -> None:
-        """Where a peer says it stands: unsigned, so it is only ever a hint."""
+        """Where a peer says it stands: unsigned, so only a hint, and only the latest counts."""
         self._peer_heights[sender] = message.certified
-        self.put(sender, message)
+        self._hellos[sender] = message
+        self._wake.set()
 
     def put_own(self, message: Message) -> None:
         """A local input. Never dropped: their number is bounded by what they answer."""
@@ -167,12 +172,23 @@ class Driver:
         message: PrePrepare,
         transactions: Sequence[AdmittedTransaction],
     ) -> None:
-        """An authenticated pre-prepare whose batch passed admission."""
-        if message.view >= self.replica.view and message.sequence > self.replica.executed:
+        """An authenticated pre-prepare whose batch passed admission. It is tracked only where the
+        core could accept it: the primary of another view must not hold up this one's transactions.
+        """
+        if self.could_accept(message) and message.sequence > self.replica.executed:
             self._tracker.add(message.view, message.sequence, message.digest, transactions)
-            if message.view == self.replica.view:
-                self.mempool.mark_proposed(transaction.id for transaction in transactions)
+            self.mempool.mark_proposed(transaction.id for transaction in transactions)
         self.put(sender, message)
+
+    def could_accept(self, message: PrePrepare) -> bool:
+        """Whether the core would look at this pre-prepare now: of its view, within its window."""
+        low = self.replica.low_watermark
+        in_window = low < message.sequence <= low + self._parameters.window
+        return in_window and message.view == self.replica.view
+
+    def wanted_batch(self, sequence: SequenceNumber) -> Digest | None:
+        """The digest of the batch that peers were asked for at `sequence`, if they were."""
+        return self._tracker.wanted(sequence)
 
     def offer(self, transactions: Sequence[AdmittedTransaction]) -> list[Addition]:
         """Admitted transactions, for ordering."""
@@ -223,26 +239,40 @@ class Driver:
             await self._wake.wait()
             self._wake.clear()
             effects: list[Effect] = []
-            for _ in range(min(len(self._inbox), TURN_INPUTS_MAX)):
-                sender, message = self._inbox.popleft()
-                if self.votes:
-                    effects += self._step(sender, message)
+            for sender, message in self._take_inputs():
+                effects += self._step(sender, message)
             if self.votes:
                 effects += self._proposer.propose()
-            if self._inbox:
+            if self._inbox and self.votes:
                 self._wake.set()
             await self._perform(effects)
             await self._compact_records()
             # A turn without records never waits; the other tasks must get theirs.
             await asyncio.sleep(0)
 
+    def _take_inputs(self) -> list[tuple[ReplicaId, Message]]:
+        """The inputs of the next turn. While the disk is full, what the ledger did is kept (the
+        core must hear of every block, in order) and everything else is dropped.
+        """
+        hellos, self._hellos = self._hellos, {}
+        if self.votes:
+            count = min(len(self._inbox), TURN_INPUTS_MAX)
+            return [*hellos.items(), *(self._inbox.popleft() for _ in range(count))]
+        kept = [entry for entry in self._inbox if isinstance(entry[1], LEDGER_INPUTS)]
+        self._inbox.clear()
+        if self.pause is Pause.DISK_FULL:
+            self._inbox.extend(kept)
+        return []
+
     async def _tick_loop(self) -> None:
-        while True:
+        for number in itertools.count():
             now_ms = self._now_ms()
             self._check_disk()
             self.put_own(Tick(now_ms))
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
+            if number % TICKS_A_TIMER_REVIEW == 0:
+                self._stop_timers(now_ms)
             self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
 
@@ -280,9 +310,7 @@ class Driver:
             self._perform_one(effect)
 
     async def _compact_records(self) -> None:
-        """Every so often, keep only the records that still matter. Nothing waits to be written at
-        this point, so nothing is lost.
-        """
+        """Every so often, keep only the records that still matter; none waits to be written now."""
         if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
             self._compacted_at = self.replica.low_watermark
             await self._ledger.compact(self.replica.records())
@@ -307,6 +335,7 @@ class Driver:
     def _perform_rare(self, effect: Effect) -> None:
         match effect:
             case FetchBatch(sequence, digest, holders):
+                self._tracker.want(sequence, digest)
                 frame = wire.batch_request_frame(sequence, digest)
                 for holder in holders:
                     if holder != self.me:
@@ -412,7 +441,8 @@ class Driver:
     def _announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
-        for index, receipt in enumerate(self._ledger.receipts(height)):
+        receipts = self._ledger.receipts(height) if self.finality.is_awaited else []
+        for index, receipt in enumerate(receipts):
             if self.finality.wanted(receipt.transaction_id):
                 self.finality.resolve(
                     self._ledger.final_result(receipt.transaction_id)
@@ -428,10 +458,23 @@ class Driver:
         self.finality.advance(height)
 
     def _start_timers(self) -> None:
+        now_ms = self._now_ms()
         for transaction_id in self.mempool.drain_newly_ready():
-            if transaction_id in self.mempool:
+            transaction = self.mempool.find(transaction_id)
+            if transaction is not None and self._is_owed(transaction, now_ms):
                 self.put_own(RequestPending(transaction_id))
         self._wake.set()
+
+    def _stop_timers(self, now_ms: int) -> None:
+        """Nobody is suspected for what is about to expire."""
+        ready = self.mempool.ready()
+        untimed = {entry.id for entry in ready if not self._is_owed(entry, now_ms)}
+        for transaction_id in untimed - self._untimed:
+            self.put_own(RequestGone(transaction_id))
+        self._untimed = untimed
+
+    def _is_owed(self, transaction: AdmittedTransaction, now_ms: int) -> bool:
+        return is_owed(transaction, self._parameters, self.replica.low_watermark, now_ms)
 
     # --- Recovery ----------------------------------------------------------------------------
 
@@ -445,8 +488,6 @@ class Driver:
                     self._tracker.add(view, sequence, digest, transactions)
                 case NewView():
                     self._tracker.note_new_view(record)
-                case _:
-                    pass
         self._tracker.enter_view(self.replica.view, executed)
 
     def _track_fetched(self, message: BatchFetched) -> None:

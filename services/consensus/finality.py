@@ -47,6 +47,11 @@ class FinalityBoard:
                 del self._by_id[transaction_id]
             future.cancel()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for any transaction."""
+        return bool(self._by_id)
+
     def wanted(self, transaction_id: bytes) -> bool:
         """Whether somebody waits for this transaction."""
         return transaction_id in self._by_id

@@ -8,11 +8,12 @@ Queues are bounded: a peer's excess is dropped, a client is told to come back.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -24,7 +25,11 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.consensus import wire
-from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
+from services.consensus.domain.ledger.admission import (
+    TRANSACTION_BYTES_MAX,
+    AdmittedTransaction,
+    Refused,
+)
 from services.consensus.domain.ledger.authorisation import check_stateful
 from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
@@ -40,15 +45,22 @@ from services.consensus.domain.messages import (
     ReplicaId,
 )
 from services.consensus.driver import Driver
+from services.consensus.fair_queue import FairQueue
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.proposer import refused_for_good
 from services.consensus.signing import Admission, Authenticator
 from services.consensus.store import DamagedRecordError
 
-UNVERIFIED_MAX: Final = 10_000
-PROPOSALS_MAX: Final = 64
+PEER_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of each kind of frame, what waits of one peer: at least one frame, whatever its size."""
+PEER_VOTES_MAX: Final = 4_000
+PEER_PROPOSALS_MAX: Final = 64
+PEER_BLOCK_REQUESTS_MAX: Final = 16
+PEER_TRANSACTIONS_MAX: Final = 4_000
+VOTES_JUDGED_AT_ONCE_MAX: Final = 200
 TRANSACTIONS_MAX: Final = 20_000
 JUDGED_AT_ONCE_MAX: Final = 128
 GOSSIP_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -62,17 +74,31 @@ ORDERED_ALL_THE_SAME: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_DUP
 
 _log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 Judgement = asyncio.Future[AdmittedTransaction | Refused | Addition]
 
 
 @dataclass(frozen=True, slots=True)
 class _Offered:
-    """A transaction to be judged; `answer` is None when a peer passed it on."""
+    """A transaction to be judged; `answer` is None when a peer, `sender`, passed it on."""
 
     encoded: bytes
     answer: Judgement | None
+    sender: int | None = None
+
+
+@dataclass(slots=True)
+class _Passed:
+    """How much one peer passed on that waits to be judged."""
+
+    count: int = 0
+    size: int = 0
+
+    def room(self, size: int) -> bool:
+        return self.count < PEER_TRANSACTIONS_MAX and self.size + size <= PEER_BYTES_MAX
+
+    def add(self, count: int, size: int) -> None:
+        self.count += count
+        self.size += size
 
 
 class Intake:
@@ -98,13 +124,22 @@ class Intake:
         self._metrics = metrics
         self._now_ms = now_ms
         self._links = links
-        self._unverified: deque[tuple[int, PeerMessage]] = deque(maxlen=UNVERIFIED_MAX)
-        self._unverified_wake = asyncio.Event()
-        self._proposals: asyncio.Queue[tuple[int, PrePrepare]] = asyncio.Queue(PROPOSALS_MAX)
+        self._votes: FairQueue[PeerMessage] = FairQueue(
+            count_max=PEER_VOTES_MAX, bytes_max=PEER_BYTES_MAX
+        )
+        self._proposals: FairQueue[PrePrepare] = FairQueue(
+            count_max=PEER_PROPOSALS_MAX, bytes_max=PEER_BYTES_MAX
+        )
+        self._batches: FairQueue[BatchFetched] = FairQueue(count_max=2, bytes_max=PEER_BYTES_MAX)
+        self._passed: dict[int, _Passed] = {}
         self._offered: deque[_Offered] = deque()
         self._offered_wake = asyncio.Event()
-        self._block_requests: asyncio.Queue[tuple[int, int, int]] = asyncio.Queue(PROPOSALS_MAX)
-        self._block_responses: asyncio.Queue[peer_pb2.BlockResponse] = asyncio.Queue(2)
+        self._block_requests: FairQueue[peer_pb2.BlockRequest] = FairQueue(
+            count_max=PEER_BLOCK_REQUESTS_MAX, bytes_max=PEER_BYTES_MAX
+        )
+        self._block_responses: FairQueue[peer_pb2.BlockResponse] = FairQueue(
+            count_max=1, bytes_max=PEER_BYTES_MAX
+        )
         # Votes and transactions have a thread each: a burst of transactions delays no vote.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
@@ -115,6 +150,7 @@ class Intake:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._vote_loop())
                 tasks.create_task(self._proposal_loop())
+                tasks.create_task(self._batch_loop())
                 tasks.create_task(self._transaction_loop())
                 tasks.create_task(self._gossip_again_loop())
                 tasks.create_task(self._block_answering_loop())
@@ -135,47 +171,46 @@ class Intake:
             return
         match frame:
             case peer_pb2.TransactionGossip():
-                self._take_gossip(frame.transactions)
+                self._take_gossip(sender, frame.transactions)
             case peer_pb2.BlockRequest():
-                _put_or_drop(self._block_requests, (sender, frame.from_height, frame.to_height))
+                self._block_requests.put(sender, frame, len(data))
             case peer_pb2.BlockResponse():
-                _put_or_drop(self._block_responses, frame)
+                self._block_responses.put(sender, frame, len(data))
             case peer_pb2.BatchRequest():
                 self._answer_batch(sender, frame)
             case _:
-                self._take_message(sender, frame)
+                self._take_message(sender, frame, len(data))
 
     def on_link(self, other: int) -> None:
         """A link came up: tell the peer what waits here, it may have missed it."""
         encoded = [entry.encoded for entry in self._driver.mempool.pending()]
         self._gossip(encoded[:GOSSIP_AGAIN_MAX], to=other)
 
-    def _take_message(self, sender: int, message: PeerMessage | BatchFetched) -> None:
+    def _take_message(self, sender: int, message: PeerMessage | BatchFetched, size: int) -> None:
         match message:
             case BatchFetched():
-                self._driver.put(self._driver.me, message)
+                self._batches.put(sender, message, size)
             case Hello():
                 self._driver.put_hello(ReplicaId(sender), message)
             case PrePrepare():
-                _put_or_drop(self._proposals, (sender, message))
+                self._count_dropped(self._proposals.put(sender, message, size))
             case _:
-                self._take_vote(sender, message)
+                self._take_vote(sender, message, size)
 
-    def _take_vote(self, sender: int, message: PeerMessage) -> None:
+    def _take_vote(self, sender: int, message: PeerMessage, size: int) -> None:
         if isinstance(message, Prepare | Commit | Checkpoint) and (
             message.sequence <= self._driver.replica.low_watermark
         ):
             return  # It is certified: one more vote changes nothing and need not be verified.
-        self._unverified.append((sender, message))
-        self._unverified_wake.set()
+        self._count_dropped(self._votes.put(sender, message, size))
+
+    def _count_dropped(self, count: int) -> None:
+        self._metrics.dropped_messages.inc(count)
 
     async def _vote_loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._unverified_wake.wait()
-            self._unverified_wake.clear()
-            messages = list(self._unverified)
-            self._unverified.clear()
+            messages = await self._votes.take(VOTES_JUDGED_AT_ONCE_MAX)
             verdicts = await loop.run_in_executor(
                 self._vote_thread, self._authenticator.judge, messages
             )
@@ -187,20 +222,25 @@ class Intake:
                     self._metrics.rejects.labels(replica=str(sender)).inc()
 
     async def _proposal_loop(self) -> None:
-        """Pre-prepares: the signature first, so that only a primary can make us judge a batch."""
-        loop = asyncio.get_running_loop()
+        """Pre-prepares: view, window and signature first, so that only the primary of this view can
+        make us judge a batch.
+        """
         while True:
-            sender, message = await self._proposals.get()
-            if message.sequence <= self._driver.replica.low_watermark:
-                continue
-            verdicts = await loop.run_in_executor(
-                self._vote_thread, self._authenticator.judge, [(sender, message)]
-            )
-            if verdicts[0] is not None:
-                _log.warning("message.unauthentic", sender=sender, reason=verdicts[0].reason)
-                self._metrics.rejects.labels(replica=str(sender)).inc()
-                continue
-            await self._judge_batch(ReplicaId(sender), message)
+            for sender, message in await self._proposals.take(1):
+                if self._driver.could_accept(message):
+                    await self._judge_proposal(sender, message)
+                else:
+                    self._count_dropped(1)
+
+    async def _judge_proposal(self, sender: int, message: PrePrepare) -> None:
+        verdicts = await asyncio.get_running_loop().run_in_executor(
+            self._vote_thread, self._authenticator.judge, [(sender, message)]
+        )
+        if verdicts[0] is not None:
+            _log.warning("message.unauthentic", sender=sender, reason=verdicts[0].reason)
+            self._metrics.rejects.labels(replica=str(sender)).inc()
+            return
+        await self._judge_batch(ReplicaId(sender), message)
 
     async def _judge_batch(self, sender: ReplicaId, message: PrePrepare) -> None:
         judged = await self._judge(
@@ -241,15 +281,20 @@ class Intake:
         self._offered_wake.set()
         return await answer
 
-    def _take_gossip(self, transactions: Sequence[bytes]) -> None:
-        room = TRANSACTIONS_MAX - len(self._offered)
-        for encoded in transactions[: max(room, 0)]:
+    def _take_gossip(self, sender: int, transactions: Sequence[bytes]) -> None:
+        room = max(TRANSACTIONS_MAX - len(self._offered), 0)
+        passed = self._passed.setdefault(sender, _Passed())
+        for encoded in transactions[:room]:
+            if len(encoded) > TRANSACTION_BYTES_MAX or not passed.room(len(encoded)):
+                self._count_dropped(1)
+                continue
             try:
                 transaction_id = SignedTransaction.decode(encoded).id()
             except MalformedError:
                 continue  # Admission would say the same, at more cost.
             if transaction_id not in self._driver.mempool:
-                self._offered.append(_Offered(encoded, None))
+                self._offered.append(_Offered(encoded, None, sender))
+                passed.add(1, len(encoded))
         self._offered_wake.set()
 
     async def _transaction_loop(self) -> None:
@@ -260,6 +305,9 @@ class Intake:
             ]
             if not self._offered:
                 self._offered_wake.clear()
+            for entry in offered:
+                if entry.sender is not None:
+                    self._passed[entry.sender].add(-1, -len(entry.encoded))
             if offered:
                 await self._judge_offered(offered)
 
@@ -291,11 +339,16 @@ class Intake:
         verdict: AdmittedTransaction | Refused,
         block_time_ms: int,
     ) -> AdmittedTransaction | Refused:
-        """A courtesy to clients. What a peer passes on is not asked: this replica may be behind it,
-        and execution decides.
+        """What can never be proposed is refused to everybody. The rest is a courtesy to clients:
+        what a peer passes on is not asked, this replica may be behind it, and execution decides.
         """
-        if entry.answer is None or isinstance(verdict, Refused):
+        if isinstance(verdict, Refused):
             return verdict
+        never = refused_for_good(
+            verdict, self._ledger.genesis.parameters, self._driver.replica.low_watermark
+        )
+        if never is not None or entry.answer is None:
+            return never or verdict
         refused = check_stateful(state, verdict, block_time_ms=block_time_ms)
         if refused is None or refused.code in ORDERED_ALL_THE_SAME:
             return verdict
@@ -357,20 +410,31 @@ class Intake:
         if batch is not None:
             self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
 
+    async def _batch_loop(self) -> None:
+        """Only the batch that was asked for goes on: nobody signs such an answer."""
+        while True:
+            for _, answer in await self._batches.take(1):
+                wanted = self._driver.wanted_batch(answer.sequence)
+                if wanted is not None and await self._ledger.read(answer.batch.digest) == wanted:
+                    self._driver.put(self._driver.me, answer)
+
     async def _block_answering_loop(self) -> None:
         while True:
-            sender, first, last = await self._block_requests.get()
+            for sender, request in await self._block_requests.take(1):
+                await self._answer_blocks(sender, request)
 
-            def answer(first: int = first, last: int = last) -> bytes | None:
-                return self._blocks_frame(first, last)
+    async def _answer_blocks(self, sender: int, request: peer_pb2.BlockRequest) -> None:
+        def answer() -> bytes | None:
+            return self._blocks_frame(request.from_height, request.to_height)
 
-            try:
-                frame = await self._ledger.read(answer)
-            except DamagedRecordError as error:
-                _log.critical("block.damaged", code=error.code, height=error.height)
-                continue  # The others have it; people must look at this disk.
-            if frame is not None:
-                self._links.send(sender, frame, droppable=True)
+        try:
+            frame = await self._ledger.read(answer)
+        except DamagedRecordError as error:
+            # The others have it; people must look at this disk.
+            _log.critical("block.damaged", code=error.code, height=error.height)
+            return
+        if frame is not None:
+            self._links.send(sender, frame, droppable=True)
 
     def _blocks_frame(self, first: int, last: int) -> bytes | None:
         blocks: list[ledger_pb2.Block] = []
@@ -389,14 +453,11 @@ class Intake:
 
     async def _block_taking_loop(self) -> None:
         while True:
-            response = await self._block_responses.get()
-
-            def verify(response: peer_pb2.BlockResponse = response) -> list[VerifiedBlock]:
-                return self._verified(response)
-
-            blocks = await self._ledger.read(verify)
-            if blocks:
-                self._driver.offer_blocks(blocks)
+            for _, response in await self._block_responses.take(1):
+                verify = functools.partial(self._verified, response)
+                blocks = await self._ledger.read(verify)
+                if blocks:
+                    self._driver.offer_blocks(blocks)
 
     def _verified(self, response: peer_pb2.BlockResponse) -> list[VerifiedBlock]:
         """The blocks after our last certified one, as far as they hold against our own set."""
@@ -418,9 +479,3 @@ class Intake:
             verified.append(block)
             due += 1
         return verified
-
-
-def _put_or_drop(queue: asyncio.Queue[T], item: T) -> None:
-    """PBFT repeats what matters, so a full queue drops."""
-    if not queue.full():
-        queue.put_nowait(item)

@@ -71,6 +71,11 @@ class Mempool:
             or transaction_id in self._waiting
         )
 
+    def find(self, transaction_id: bytes) -> AdmittedTransaction | None:
+        """A transaction that could be proposed now, by its id."""
+        entry = self._ready.get(transaction_id)
+        return None if entry is None else entry.transaction
+
     @property
     def ready_count(self) -> int:
         """How many transactions could be proposed now."""

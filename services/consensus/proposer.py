@@ -12,19 +12,56 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX
 from services.consensus.batches import BatchTracker
 from services.consensus.domain.effects import Broadcast, Effect
-from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.genesis import ProtocolParameters
 from services.consensus.domain.messages import PrePrepare, Propose, ReplicaId
 from services.consensus.domain.replica import Replica
-from services.consensus.mempool import Mempool
+from services.consensus.mempool import LENGTH_BYTES, Mempool
 
 BATCH_WAIT_SECONDS_MIN: Final = 0.01
 BATCH_WAIT_SECONDS_MAX: Final = 0.2
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
 BATCH_HEADER_BYTES: Final = 12
+BATCH_OVERHEAD_BYTES: Final = BATCH_HEADER_BYTES + LENGTH_BYTES
+"""What a batch with one transaction is larger than the transaction."""
+
+
+def refused_for_good(
+    transaction: AdmittedTransaction, parameters: ProtocolParameters, low_watermark: int
+) -> Refused | None:
+    """Why no honest primary can ever propose an admitted transaction: it is larger than a batch, or
+    expires within the window.
+    """
+    size, size_max = len(transaction.encoded), parameters.batch_bytes_max - BATCH_OVERHEAD_BYTES
+    if size > size_max:
+        return Refused("TRANSACTION_TOO_LARGE", {"bytes": size, "maximum": size_max})
+    payload, high = transaction.payload, low_watermark + parameters.window
+    if payload.expires_height <= high:
+        facts: dict[str, Json] = {"expires_height": payload.expires_height, "height": high}
+        return Refused("TRANSACTION_EXPIRED", facts)
+    return None
+
+
+def is_owed(
+    transaction: AdmittedTransaction,
+    parameters: ProtocolParameters,
+    low_watermark: int,
+    now_ms: int,
+) -> bool:
+    """Whether a primary that leaves the transaction lying is to be suspected: only while no clock
+    within the bound, and no window, makes an honest primary pass it over before the time-out.
+    """
+    payload = transaction.payload
+    time_margin_ms = parameters.clock_bound_ms + 2 * parameters.view_timeout_ms
+    return (
+        payload.expires_height > low_watermark + 2 * parameters.window
+        and payload.expires_time_ms > now_ms + time_margin_ms
+        and refused_for_good(transaction, parameters, low_watermark) is None
+    )
 
 
 class Proposer:
@@ -109,8 +146,11 @@ class Proposer:
         return effects
 
     def _fits(self, transaction: AdmittedTransaction, block_time_ms: int) -> bool:
-        """Whether no backup can refuse the transaction in a batch of this time, for its expiry."""
+        """Whether it fits, and no backup can refuse it in a batch of this time, for its expiry."""
         payload, low = transaction.payload, self._replica.low_watermark
-        heights = range(low + self._parameters.window + 1, low + EXPIRY_HEIGHTS_MAX + 1)
         times = range(block_time_ms, block_time_ms + EXPIRY_MS_MAX + 1)
-        return payload.expires_height in heights and payload.expires_time_ms in times
+        return (
+            payload.expires_height <= low + EXPIRY_HEIGHTS_MAX
+            and payload.expires_time_ms in times
+            and refused_for_good(transaction, self._parameters, low) is None
+        )

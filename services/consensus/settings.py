@@ -27,7 +27,9 @@ class PeersSettings(Group):
 
 
 class Settings(ServiceSettings):
-    """Settings of one replica; `[gm]` names its GM-TLS certificate."""
+    """Settings of one replica; `[gm]` names its GM-TLS certificate. Production sets
+    `refuse_historic_import`: a genesis that lets operations carry old business times is refused.
+    """
 
     model_config = SettingsConfigDict(env_prefix="GUQIAO_CONSENSUS_")
 
@@ -36,5 +38,6 @@ class Settings(ServiceSettings):
     genesis_file: Path
     data_folder: Path
     vote_key_file: Path
+    refuse_historic_import: bool = False
     disk_reserve_bytes: int = Field(default=DISK_RESERVE_BYTES, ge=0)
     peers: PeersSettings

@@ -31,7 +31,7 @@ from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
 from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
-from services.chassis.bus.transient import Backoff, is_transient
+from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
 from services.chassis.telemetry import extract
@@ -96,6 +96,7 @@ class Relay:
             try:
                 carried = await action()
             except Exception as error:
+                stay_cancelled(error)
                 if not isinstance(error, _REFUSALS) and not is_transient(error):
                     raise
                 self._note_failure(step, error)

@@ -18,7 +18,7 @@ from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
 from services.chassis.bus.port import Bus, Topic, new_event
-from services.chassis.bus.transient import Backoff, is_transient
+from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.postgres import Connection, Pool
 
 ELECTION_POLL_SECONDS: Final = 1.0
@@ -39,6 +39,7 @@ async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
                 await bus.ensure_topics([Topic(BLOCK_TOPIC)])
                 await _publish_from(connection, bus, client, backoff)
         except Exception as error:
+            stay_cancelled(error)
             # A replica that lies is left for another one, a broken chain or bus is waited for.
             if not isinstance(error, GuqiaoError | ProofError) and not is_transient(error):
                 raise

@@ -87,7 +87,9 @@ class Index:
     # --- Reading -----------------------------------------------------------------------------
 
     def get(self, transaction: Transaction, table: str, key: bytes) -> bytes | None:
-        """Return the value of `key` in `table`, or None."""
+        """Return the value of `key` in `table`, or None; an empty key is nowhere."""
+        if not key:
+            return None
         value = transaction.get(key, db=self._tables[table])
         return None if value is None else bytes(value)
 

@@ -8,6 +8,8 @@ from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Party
 from services.consensus.domain.contracts.services import ServicesContract
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
+from tests.unit.proof.proof_keys import FakeKeys
+from tests.unit.xchain.ledger_chain import make_pair
 
 PUBLISHER = Party(
     "did:rem:shandong:SP1", "key-1", "did:rem:shandong:SP1", frozenset({"service_publisher"})
@@ -119,3 +121,12 @@ def test_an_unknown_member_is_refused() -> None:
 def test_only_a_service_publisher_registers() -> None:
     party = Party("did:rem:shandong:X", "key-1", "did:rem:shandong:X", frozenset({"relayer"}))
     assert register(MemoryHost(), descriptor(), party).code == "ROLE_MISSING"
+
+
+def test_the_name_under_which_genesis_keeps_the_parameters_is_refused_on_the_real_ledger() -> None:
+    _, csrc = make_pair(FakeKeys())
+    before = csrc.value("services/parameters")
+    receipt = csrc.call("services", "register_service", descriptor(name="parameters"))
+    assert receipt.code == "DESCRIPTOR_FIELD_INVALID"
+    assert csrc.value("services/parameters") == before
+    assert csrc.call("services", "register_service", descriptor()).code == ""

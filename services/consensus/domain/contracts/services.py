@@ -25,6 +25,9 @@ PERMISSIONS_MAX: Final = 64
 ENDPOINT_LENGTH_MAX: Final = 512
 INTERFACE_BYTES_MAX: Final = 262_144
 
+RESERVED: Final = "parameters"
+"""Genesis keeps the contract's parameters under this name, so no service may take it."""
+
 _FIELDS: Final = ("name", "description", "interface", "permission", "endpoint")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{2,63}")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
@@ -82,6 +85,8 @@ def _require_fields(body: Mapping[str, Json]) -> None:
 def _checked_name(value: Json) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise _invalid("name", f"not of the form {_NAME.pattern}")
+    if value == RESERVED:
+        raise _invalid("name", "it is reserved")
     return value
 
 

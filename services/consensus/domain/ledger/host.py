@@ -89,8 +89,10 @@ class LedgerHost:
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
         assert 0 < limit <= SCAN_ENTRIES_MAX
-        cut = len(self._contract.encode()) + 1
-        entries = self.writes.scan(contract_key(self._contract, prefix))
+        cut, start = len(self._contract.encode()) + 1, contract_key(self._contract, prefix)
+        if len(start) > KEY_BYTES_MAX:
+            return []  # No key that long can be written, and the index cannot be asked for it.
+        entries = self.writes.scan(start)
         return [
             (key[cut:].decode(), json.loads(value))
             for key, value in itertools.islice(entries, limit)
@@ -207,8 +209,11 @@ class LedgerHost:
 
 
 def read_json(state: Readable, key: bytes) -> Json | None:
-    """Return the decoded value of a state key, or None. The caller owns it."""
-    value = state.get(key)
+    """Return the decoded value of a state key, or None. The caller owns it.
+
+    A key too long to be written holds nothing; the index must not be asked for it.
+    """
+    value = state.get(key) if len(key) <= KEY_BYTES_MAX else None
     if value is None:
         return None
     decoded: Json = json.loads(value)
