@@ -218,7 +218,7 @@ async def test_a_gap_is_waited_out_and_never_guessed_over(feed: Feed) -> None:
 
 
 async def test_behind_a_gap_nothing_is_applied(feed: Feed) -> None:
-    """Block 3 is judged again and again, and 2 is missing: nothing is applied, nothing set aside."""
+    """Block 3 is judged again and again while 2 is missing: not applied, not set aside."""
     feed.grow(3)
     judged = 0
 
