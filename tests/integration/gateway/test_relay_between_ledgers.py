@@ -164,7 +164,7 @@ async def test_a_read_model_that_lags_is_waited_for_and_then_said(link: LinkLab)
 
 
 async def test_what_cannot_be_proven_for_long_is_delivered_again(link: LinkLab) -> None:
-    """The other gateway said that it had delivered, and had not: five receipts in vain undo that."""
+    """The other gateway only said that it had delivered: five receipts in vain undo that."""
     link.report(2)
     await link.project()
     async with link.market.pool.acquire() as connection:
@@ -332,7 +332,7 @@ async def test_receipts_that_do_not_hold_change_nothing_and_do_not_end_the_relay
 
 
 async def test_a_refused_object_comes_home_as_a_refusal_and_blocks_nothing(link: LinkLab) -> None:
-    """G30: the object's error receipt is the acknowledgement; the packets behind it are recorded."""
+    """G30: its error receipt is the acknowledgement; the packets behind it are recorded."""
     link.report(1, broken=True)
     link.report(1)
     await link.deliver_and_acknowledge()
