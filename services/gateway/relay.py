@@ -41,9 +41,11 @@ from services.gateway.domain.relay import (
     PACKETS_MAX,
     PacketState,
     ProvenHeader,
+    ProvenPacket,
     ProvenReceipt,
     Remedy,
     acknowledge_body,
+    count_fitting,
     remedy_for,
     update_body,
 )
@@ -139,7 +141,13 @@ class Relay:
                     for sent in packets
                 )
             )
-            for sent, proven in zip(packets, proofs, strict=True):
+            proven_packets = [
+                ProvenPacket(sent.packet, proven.message.proof)
+                for sent, proven in zip(packets, proofs, strict=True)
+            ]
+            # The rest goes with the next delivery.
+            packets = packets[: count_fitting(proven_packets)]
+            for sent, proven in zip(packets, proofs, strict=False):
                 request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
             async with self._remedied(packets):
                 await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
