@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 0.15
 CALL_SECONDS: Final = 60.0
+TOO_MUCH_CODES: Final = frozenset(
+    {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
+)
+"""Refusals after which fewer packets at a time may pass."""
 HOPELESS_CODES: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN"})
 
 log = structlog.get_logger(__name__)
@@ -66,6 +70,7 @@ class Relay:
     stub: GatewayServiceAsyncStub
     verify: Verify
     last_error: str = ""
+    packets_max: int = PACKETS_MAX
 
     async def run(self) -> None:
         """Carry packets and acknowledgements until cancelled."""
@@ -117,12 +122,15 @@ class Relay:
             await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
         async with self.pool.acquire() as connection, connection.transaction():
             await store.mark_received(connection, [sent.packet for sent in packets])
+        self.packets_max = min(2 * self.packets_max, PACKETS_MAX)
         return True
 
     async def _acknowledge_some(self) -> bool:
-        packets = await self._open(PacketState.RECEIVED)
-        if not packets:
+        open_packets = await self._open(PacketState.RECEIVED)
+        if not open_packets:
             return False
+        port = open_packets[0].packet.port
+        packets = [sent for sent in open_packets if sent.packet.port == port]
         receipts, header = await self._fetch_receipts(packets)
         update = await submit_relay(
             self.client, "light_client", "update", update_body(header), None
@@ -151,11 +159,13 @@ class Relay:
         request = pb.GetPacketReceiptsRequest(
             source=first.source,
             port=first.port,
-            sequences=[sent.packet.sequence for sent in packets if sent.packet.port == first.port],
+            sequences=[sent.packet.sequence for sent in packets],
         )
         response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
         certified = response.certified_header
         header, _ = verify_header(certified, self.remote.replica_set, self.verify)
+        if len(response.receipts) != len(packets):
+            raise ProofError("receipts", f"{len(response.receipts)}, {len(packets)} were asked for")
         receipts = []
         async with self.pool.acquire() as connection, connection.transaction():
             for sent, row in zip(packets, response.receipts, strict=True):
@@ -170,7 +180,7 @@ class Relay:
     async def _open(self, state: PacketState) -> list[store.SentPacket]:
         async with self.pool.acquire() as connection:
             return await store.list_open(
-                connection, self.client.chain_id, self.remote.chain_id, state, PACKETS_MAX
+                connection, self.client.chain_id, self.remote.chain_id, state, self.packets_max
             )
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:
@@ -188,6 +198,8 @@ class Relay:
         self.last_error = str(known)
         code = getattr(known, "code", "")
         log.warning("relay.failed", remote=self.remote.chain_id, code=code, error=str(known)[:500])
+        if code in TOO_MUCH_CODES:
+            self.packets_max = max(self.packets_max // 2, 1)
         if code in HOPELESS_CODES:
             open_packets = await self._open(PacketState.SENT)
             async with self.pool.acquire() as connection:
@@ -220,8 +232,7 @@ def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader)
     piece = f"receipt of packet {packet.sequence}"
     try:
         proof = StateProof.decode(row.proof)
-        acknowledgement = json.loads(row.receipt)["acknowledgement"]
-    except (MalformedError, ValueError, KeyError, TypeError) as error:
+    except MalformedError as error:
         raise ProofError(piece, str(error)) from error
     verify_state_proof(
         piece=piece,
@@ -230,4 +241,6 @@ def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader)
         value=row.receipt,
         proof=proof,
     )
+    # Read only now: what a quorum certified was written by the contract, anything else by anybody.
+    acknowledgement = json.loads(row.receipt)["acknowledgement"]
     return ProvenReceipt(packet.port, packet.sequence, acknowledgement, row.proof)
