@@ -17,8 +17,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from guqiao_sdk.rules import messages
+
 STATUS_METADATA_KEY: Final = "grpc-status-details-bin"
 ERROR_DOMAIN: Final = "guqiao"
+_TOO_LARGE: Final = "message larger than max"
+"""How gRPC itself words the refusal of a message above the server's or our own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,11 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> GuqiaoError:
     """The error of a failed call."""
     status = _status_of(error)
     if status is None:
-        facts = ErrorFacts(code="", message=error.details() or error.code().name)
+        details = error.details() or error.code().name
+        facts = ErrorFacts(code="", message=details)
+        if _TOO_LARGE in details:  # Refused before any service of ours could say so.
+            texts = messages("REQUEST_TOO_LARGE")
+            facts = ErrorFacts("REQUEST_TOO_LARGE", details, zh=texts.zh, en=texts.en)
         return _CLASSES.get(error.code(), ServerFailedError)(facts)
     return error_from_status(status)
 

@@ -1,8 +1,9 @@
 """Reader of market datasets, format guqiao-market-dataset/1 (docs/market-dataset.md).
 
 A folder is read whole and checked row by row; anything malformed gives the list of problems, each
-with its file, line and field, and no dataset. A well-formed one yields its events in order and the
-bodies that put its reference data on a chain. Identity numbers leave it only as keyed digests.
+with its file, line and field, and no dataset, unless the caller asks to leave malformed rows out. A
+dataset yields its events in order and the bodies that put its reference data on a chain. Identity
+numbers leave it only as keyed digests.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class DatasetEvent:
 
 @dataclass(frozen=True, slots=True)
 class MarketDataset:
-    """A well-formed dataset."""
+    """A well-formed dataset. `left_out` tells the malformed rows that are not in it."""
 
     folder: Path
     market: Row
@@ -75,12 +76,15 @@ class MarketDataset:
     products: tuple[Row, ...]
     trading_days: tuple[str, ...]
     event_count: int
+    left_out: tuple[RowProblem, ...] = ()
 
     def events(self) -> Iterator[DatasetEvent]:
         """Yield the events in order, one line at a time."""
+        left_out = {row.line for row in self.left_out if row.file == "events.jsonl"}
         with (self.folder / "events.jsonl").open(encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                yield _to_event(_parse_json(line))
+            for number, line in enumerate(lines, start=1):
+                if number not in left_out:
+                    yield _to_event(_parse_json(line))
 
     def reference_calls(self, identity_digest: IdentityDigest) -> Iterator[tuple[str, Row]]:
         """Yield (method, body) of the contract calls that put the reference data on a chain."""
@@ -110,16 +114,22 @@ class MarketDataset:
         }
 
 
-def read_dataset(folder: Path) -> MarketDataset | list[RowProblem]:
-    """Return the dataset of a folder, or every problem that makes it malformed."""
-    reader = _Reader(folder, [])
+def read_dataset(
+    folder: Path, *, leave_out_malformed: bool = False
+) -> MarketDataset | list[RowProblem]:
+    """Return the dataset of a folder, or every problem that makes it malformed.
+
+    With `leave_out_malformed` the dataset is what remains without the malformed rows, which it
+    names. A file that is malformed as a whole (missing, another encoding or header) still refuses
+    the folder: there is no row to leave out.
+    """
+    reader = _Reader(folder, [], set())
     try:
         dataset = reader.read()
     except _TooManyProblemsError:
-        dataset = None
-    if dataset is None or reader.problems:
         return reader.problems
-    return dataset
+    refused = reader.problems and (reader.whole_file_malformed or not leave_out_malformed)
+    return reader.problems if dataset is None or refused else dataset
 
 
 class _TooManyProblemsError(Exception):
@@ -130,6 +140,8 @@ class _TooManyProblemsError(Exception):
 class _Reader:
     folder: Path
     problems: list[RowProblem]
+    malformed: set[tuple[str, int]]
+    whole_file_malformed: bool = False
 
     def read(self) -> MarketDataset | None:
         market = self._market()
@@ -139,6 +151,7 @@ class _Reader:
         )
         products = self._csv("products.csv", shapes.PRODUCT, unique=["product_code"])
         days = self._trading_days()
+        companies = self._kept("companies.csv", companies)
         self._references(companies, investors, products)
         event_count = self._events(days)
         if market is None:
@@ -147,34 +160,47 @@ class _Reader:
             folder=self.folder,
             market=market,
             companies=tuple(row for _, row in companies),
-            investors=tuple(row for _, row in investors),
-            products=tuple(row for _, row in products),
+            investors=tuple(row for _, row in self._kept("investors.csv", investors)),
+            products=tuple(row for _, row in self._kept("products.csv", products)),
             trading_days=tuple(days),
             event_count=event_count,
+            left_out=tuple(self.problems),
         )
 
     def _report(self, file: str, line: int, field: str, problem: str) -> None:
         if len(self.problems) >= PROBLEMS_MAX:
             raise _TooManyProblemsError
         self.problems.append(RowProblem(file, line, field.removeprefix("."), problem))
+        self.malformed.add((file, line))
+
+    def _report_file(self, file: str, line: int, problem: str) -> None:
+        """What concerns the file as a whole, though it shows at a line."""
+        self.whole_file_malformed = True
+        self._report(file, line, "", problem)
+
+    def _kept(self, file: str, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
+        """The rows that nothing was reported of."""
+        return [(line, row) for line, row in rows if (file, line) not in self.malformed]
 
     def _text(self, file: str) -> str | None:
         """Return a file's text when it keeps the file conventions."""
         try:
             data = (self.folder / file).read_bytes()
         except OSError as error:
-            self._report(file, 0, "", f"cannot be read: {error.strerror}")
+            self._report_file(file, 0, f"cannot be read: {error.strerror}")
             return None
         if data.startswith(b"\xef\xbb\xbf"):
-            self._report(file, 1, "", "begins with a byte order mark")
+            self._report_file(file, 1, "begins with a byte order mark")
         if not data.endswith(b"\n"):
-            self._report(file, data.count(b"\n") + 1, "", "the last line is not ended")
+            self._report_file(file, data.count(b"\n") + 1, "the last line is not ended")
         if b"\r" in data:
-            self._report(file, data[: data.index(b"\r")].count(b"\n") + 1, "", "not an LF line end")
+            self._report_file(
+                file, data[: data.index(b"\r")].count(b"\n") + 1, "not an LF line end"
+            )
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
-            self._report(file, data[: error.start].count(b"\n") + 1, "", "not UTF-8")
+            self._report_file(file, data[: error.start].count(b"\n") + 1, "not UTF-8")
             return None
 
     def _market(self) -> Row | None:
@@ -207,14 +233,14 @@ class _Reader:
         rows: list[tuple[int, Row]] = []
         try:
             if next(reader, None) != list(shape):
-                self._report(file, 1, "", "the header is not " + ",".join(shape))
+                self._report_file(file, 1, "the header is not " + ",".join(shape))
                 return []
             for fields in reader:
                 row = self._csv_row(file, reader.line_num, fields, shape)
                 if row is not None:
                     rows.append((reader.line_num, row))
         except csv.Error as error:
-            self._report(file, reader.line_num, "", f"not CSV: {error}")
+            self._report_file(file, reader.line_num, f"not CSV: {error}")
         for name in unique:
             self._unique(file, rows, name)
         return rows
@@ -267,6 +293,7 @@ class _Reader:
                 continue
             if days and day <= days[-1]:
                 self._report("trading_days.txt", line, "day", "not later than the line before")
+                continue
             days.append(day)
         return days
 
@@ -274,18 +301,24 @@ class _Reader:
         content = self._text("events.jsonl")
         count, time = 0, ""
         for line, written in enumerate((content or "").split("\n")[:-1], start=1):
-            count += 1
             event = self._convert("events.jsonl", line, _event_shape, written)
             if event is None:
                 continue
-            if event["seq"] != line:
-                self._report("events.jsonl", line, "seq", f"{event['seq']} where {line} belongs")
-            if event["time"] < time:
-                self._report("events.jsonl", line, "time", "earlier than the line before")
-            time = event["time"]
-            if _needs_calendar(event) and not (days and days[0] <= time[:10] <= days[-1]):
-                self._report("events.jsonl", line, "time", "outside trading_days.txt")
+            for field, problem in _event_problems(event, line, time, days):
+                self._report("events.jsonl", line, field, problem)
+            if ("events.jsonl", line) not in self.malformed:
+                count, time = count + 1, event["time"]
         return count
+
+
+def _event_problems(event: Row, line: int, time: str, days: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (field, problem) of an event whose shape is right; `time` is that of the one before."""
+    if event["seq"] != line:
+        yield "seq", f"{event['seq']} where {line} belongs"
+    if event["time"] < time:
+        yield "time", "earlier than the line before"
+    if _needs_calendar(event) and not (days and days[0] <= event["time"][:10] <= days[-1]):
+        yield "time", "outside trading_days.txt"
 
 
 def _needs_calendar(event: Row) -> bool:

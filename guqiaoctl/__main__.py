@@ -242,6 +242,16 @@ def main() -> None:
         sys.exit(fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # Whoever read our output went away; there is no one to tell.
+        sys.exit(1)
+    except Exception as error:
+        from guqiaoctl.foreseen import foreseen
+
+        failure = foreseen(error)
+        if failure is None:
+            raise
+        sys.exit(fail(failure))
 
 
 if __name__ == "__main__":

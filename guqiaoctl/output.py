@@ -22,9 +22,14 @@ def language() -> str:
     return "en"
 
 
+def choose(en: str, zh: str) -> str:
+    """The text in the user's language."""
+    return zh if language() == "zh" else en
+
+
 def fail(error: CliError) -> int:
     """Print a failure and return its exit code."""
-    text, remedy = error.texts[language()]
+    text, remedy = (part.rstrip(".。 ") for part in error.texts[language()])
     separator, stop = ("：", "。") if language() == "zh" else (": ", ". ")
     print(f"{error.code}{separator}{text}{stop}{remedy}{stop.strip()}", file=sys.stderr)
     return error.exit_code
@@ -48,7 +53,8 @@ class Progress:
         if now - self._shown < (0.5 if sys.stderr.isatty() else 2.0):
             return
         self._shown = now
-        say(f"  {self._what}: {done}/{self._total} ({now - self._began:.0f} s)")
+        seconds = f"({now - self._began:.0f} {choose('s', '秒')})"
+        say(f"  {self._what}: {done}/{self._total} {seconds}")
 
 
 def print_json(value: Any) -> None:

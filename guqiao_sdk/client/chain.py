@@ -71,8 +71,10 @@ class ChainClient:
         provider: GmProvider,
         *,
         verify_results: bool = True,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
-        """`endpoints` are `host:port` in the order of the replicas, or `replica@host:port`.
+        """`endpoints` are `host:port` in the order of the replicas, or `replica@host:port`;
+        `interceptors` see every call, for instance to trace it.
 
         `verify_results=False` is for senders that may not read blocks: they take one replica's word
         for the result of a submission.
@@ -84,7 +86,7 @@ class ChainClient:
         self.trust = trust
         self.provider = provider
         self._verify_results = verify_results
-        self._endpoints = Endpoints(chain_id, endpoints, signer, provider)
+        self._endpoints = Endpoints(chain_id, endpoints, signer, provider, interceptors)
         self._blocks: OrderedDict[int, asyncio.Future[VerifiedBlock]] = OrderedDict()
         self._position: tuple[float, ChainPosition] | None = None
 
@@ -322,6 +324,9 @@ class ChainClient:
             except grpc.aio.AioRpcError as error:
                 if error.code() in _FATAL:
                     raise error_from_rpc(error) from None
+            except ProofError:
+                self._endpoints.move_on(index)  # Whoever asks again should not ask the same one.
+                raise
             self._endpoints.move_on(index)
             await asyncio.sleep(WATCH_BACKOFF_SECONDS)
 

@@ -52,13 +52,19 @@ class Endpoints:
     """The node RPC of a chain's replicas: endpoint i is replica i unless it says `i@host:port`."""
 
     def __init__(
-        self, chain_id: str, targets: Sequence[str], identity: Identity, provider: GmProvider
+        self,
+        chain_id: str,
+        targets: Sequence[str],
+        identity: Identity,
+        provider: GmProvider,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
         if not targets:
             raise ValueError(f"no node RPC endpoint of {chain_id} is known; name at least one")
         self._chain_id = chain_id
         self._identity = identity
         self._provider = provider
+        self._interceptors = interceptors
         self._endpoints = [_parse(target, index) for index, target in enumerate(targets)]
         # Clients that start together should not all ask replica 0.
         self._preferred = random.randrange(len(targets))  # noqa: S311 - no secret depends on it
@@ -84,7 +90,10 @@ class Endpoints:
                 service=f"consensus/{endpoint.replica}",
             )
             endpoint.channel = open_channel(
-                endpoint.target, signer, message_bytes_max=MESSAGE_BYTES_MAX
+                endpoint.target,
+                signer,
+                message_bytes_max=MESSAGE_BYTES_MAX,
+                interceptors=self._interceptors,
             )
         return node_service_pb2_grpc.NodeServiceStub(endpoint.channel)
 

@@ -19,9 +19,10 @@ from guqiaoctl.network.layout import (
     load_network,
     lock_folder,
     process_names,
+    refuse_foreign,
     save_network,
 )
-from guqiaoctl.output import language, print_json, print_table, say
+from guqiaoctl.output import choose, print_json, print_table, say
 from guqiaoctl.supervisor.control import NotRunningError, ask
 
 DETACHED_START_SECONDS_MAX: Final = 120.0
@@ -34,6 +35,7 @@ def up(data: Path, *, detach: bool, demo_data: bool, new_ports: bool) -> None:
     if detach:
         _up_detached(data, demo_data=demo_data, new_ports=new_ports)
         return
+    refuse_foreign(data)
     lock = lock_folder(data)
     try:
         network = _open_or_create(data, new_ports=new_ports)
@@ -53,7 +55,7 @@ def down(data: Path) -> None:
         except CliError:
             time.sleep(POLL_SECONDS)
         else:
-            say("stopped" if language() == "en" else "已停止")
+            say(choose("stopped", "已停止"))
             return
     raise CliError(
         "STOP_TIMEOUT",
@@ -100,7 +102,7 @@ def reset(data: Path, *, confirmed: bool) -> None:
             exit_code=EXIT_USAGE,
         )
     shutil.rmtree(data)
-    say(f"{data} deleted" if language() == "en" else f"{data} 已删除")
+    say(choose(f"{data} deleted", f"{data} 已删除"))
 
 
 def logs(data: Path, process: str, lines: int) -> None:
@@ -155,7 +157,7 @@ async def _run(network: Network, *, demo_data: bool) -> None:
     from guqiaoctl.network.bootstrap import bootstrap
     from guqiaoctl.network.bring_up import plan_network
     from guqiaoctl.supervisor.environment import child_environment
-    from guqiaoctl.supervisor.supervisor import StartError, Supervisor
+    from guqiaoctl.supervisor.supervisor import Supervisor
 
     plan = await asyncio.to_thread(plan_network, network, say)
     supervisor = Supervisor(plan, child_environment(), say)
@@ -173,27 +175,23 @@ async def _run(network: Network, *, demo_data: bool) -> None:
         _print_endpoints(network)
 
     (network.layout.folder / "run" / "ready").unlink(missing_ok=True)
-    try:
-        await supervisor.run(on_ready)
-    except StartError as error:
-        raise CliError(
-            "START_FAILED",
-            str(error),
-            str(error),
-            "mend the cause named above, or look into `guqiao dev logs`",
-            "请按上述原因处理，或查看 `guqiao dev logs`",
-            exit_code=EXIT_UNAVAILABLE,
-        ) from None
+    await supervisor.run(on_ready)
 
 
 def _print_endpoints(network: Network) -> None:
-    say("the network is up" if language() == "en" else "网络已启动")
+    say(choose("the network is up", "网络已启动"))
     for name, address in endpoints(network).items():
         say(f"  {name:<22} grpc {address}   admin http://{network.address(f'{name}.admin')}/readyz")
-    say("development only: keys are plain files; Ctrl-C stops everything")
+    say(
+        choose(
+            "development only: keys are plain files; Ctrl-C stops everything",
+            "仅供开发：密钥为明文文件；Ctrl-C 停止全部进程",
+        )
+    )
 
 
 def _up_detached(data: Path, *, demo_data: bool, new_ports: bool) -> None:
+    refuse_foreign(data)
     lock_folder(data).close()  # refuse at once where a network runs already
     (data / "run").mkdir(parents=True, exist_ok=True)
     ready = data / "run" / "ready"

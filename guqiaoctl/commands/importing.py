@@ -31,11 +31,11 @@ from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
-from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import MARKET
-from guqiaoctl.output import Progress, print_json, print_table, say
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,10 +75,14 @@ def run_import(
     """Import a dataset, print a summary, and write the results where asked."""
     network = load_network(data)
     dataset = _read(folder, skip_malformed=skip_malformed)
+    if results is not None:
+        results.touch()  # Refuses a place that cannot be written before anything is sent.
     report = asyncio.run(import_dataset(network, dataset))
     if results is not None:
         results.write_text(report.csv(), encoding="utf-8")
     summary = {status.value: report.counts[status] for status in OperationStatus}
+    if dataset.left_out:
+        summary["left_out"] = len({(row.file, row.line) for row in dataset.left_out})
     if as_json:
         print_json(summary | {"seconds": round(report.seconds, 3)})
     else:
@@ -90,7 +94,7 @@ async def import_demo_data(network: Network) -> None:
     marker = network.layout.folder / "run" / "demo-data-imported"
     if marker.exists():
         return
-    say("importing the demonstration data")
+    say(choose("importing the demonstration data", "导入演示数据"))
     report = await import_dataset(network, _read(DEMO_DATA, skip_malformed=False))
     say(f"  {dict(report.counts)} in {report.seconds:.1f} s")
     marker.touch()
@@ -162,7 +166,7 @@ class _Importer:
                 dataset.reference_calls(lambda id_type, number: digests[id_type, number])
             )
         ]
-        progress = Progress("reference data", len(operations))
+        progress = Progress(choose("reference data", "基础数据"), len(operations))
 
         def on_answer(index: int, answer: Answer) -> None:
             if answer.status is not OperationStatus.ACCEPTED:
@@ -181,7 +185,7 @@ class _Importer:
             for event in events
         ]
         rows: list[tuple[int, str, str]] = []
-        progress = Progress("events", len(events))
+        progress = Progress(choose("events", "业务事件"), len(events))
 
         def on_answer(index: int, answer: Answer) -> None:
             rows.append((events[index].seq, answer.status.value, answer.code))
@@ -212,21 +216,41 @@ def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
-    dataset = read_dataset(folder)
+    if not folder.is_dir():
+        raise CliError(
+            "FILE_UNREADABLE",
+            f"there is no folder {folder}",
+            f"没有目录 {folder}",
+            "name the folder of a market dataset",
+            "请指定市场数据集所在目录",
+            exit_code=EXIT_NOT_FOUND,
+        )
+    dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
     if isinstance(dataset, MarketDataset):
+        for problem in dataset.left_out:
+            say(f"{problem}" + choose(" (left out)", "（已跳过）"))
         return dataset
     for problem in dataset[:PROBLEMS_SHOWN_MAX]:
         say(str(problem))
-    raise _malformed(folder, dataset)
+    raise _malformed(folder, dataset, skip_malformed=skip_malformed)
 
 
-def _malformed(folder: Path, problems: Sequence[RowProblem]) -> CliError:
+def _malformed(folder: Path, problems: Sequence[RowProblem], *, skip_malformed: bool) -> CliError:
+    what = (
+        ("a file", "文件") if skip_malformed else (f"{len(problems)} rows", f"{len(problems)} 行")
+    )
+    mend = "mend them and import again", "请修正后重新导入"
+    leave = (
+        "mend them, or leave them out with --on-malformed skip",
+        "请修正这些行，或用 --on-malformed skip 跳过",
+    )
+    remedy_en, remedy_zh = mend if skip_malformed else leave
     return CliError(
         "ROW_MALFORMED",
-        f"{folder} has {len(problems)} malformed rows, named above; nothing was imported",
-        f"{folder} 中有 {len(problems)} 行格式错误（见上），未导入任何数据",
-        "mend the rows, or leave them out with --on-malformed skip",
-        "请修正这些行，或用 --on-malformed skip 跳过",
+        f"{folder} has {what[0]} malformed, named above; nothing was imported",
+        f"{folder} 中有 {what[1]}格式错误（见上），未导入任何数据",
+        remedy_en,
+        remedy_zh,
         exit_code=EXIT_USAGE,
     )
 

@@ -13,6 +13,7 @@ from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.genesis import remote_chain
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
+from guqiaoctl.output import choose
 
 REQUEST_ID = "00000000-0000-8000-8000-000000000001"
 
@@ -40,4 +41,9 @@ async def bootstrap(network: Network, report: Callable[[str], None]) -> None:
             exit_code=EXIT_CONFLICT,
         )
     marker.touch()
-    report(f"chain {MARKET} registered with {CSRC} at height {result.height}")
+    report(
+        choose(
+            f"chain {MARKET} registered with {CSRC} at height {result.height}",
+            f"{MARKET} 链已在 {CSRC} 链登记（高度 {result.height}）",
+        )
+    )

@@ -9,6 +9,8 @@ import asyncio
 import os
 import secrets
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,10 +22,16 @@ from guqiaoctl.network.layout import Layout, Network
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
 from guqiaoctl.network.settings_files import database_names, process_plans, write_settings
 from guqiaoctl.network.trust_file import ensure_trust
+from guqiaoctl.output import choose
 from guqiaoctl.supervisor.supervisor import NetworkPlan
+from services.chassis.postgres.errors import PostgresError
 from services.chassis.postgres.launcher import EmbeddedPostgres
 
 CRL_RENEWAL_SECONDS: Final = 86_400.0
+DATABASE_POLL_SECONDS: Final = 0.2
+DATABASE_RETRY_SECONDS: Final = 2.0
+PREDECESSOR_SECONDS_MAX: Final = 20.0
+PORT_POLL_SECONDS: Final = 0.1
 SECRET_KEYS: Final = {"identity-digest.key": 32, "bodies.key": 16}
 
 Report = Callable[[str], None]
@@ -33,7 +41,7 @@ def plan_network(network: Network, report: Report) -> NetworkPlan:
     """Make everything that is needed before the first process starts."""
     provider = open_provider()
     layout = network.layout
-    check_ports(network)
+    check_ports(network, report)
     ensure_certificates(layout, provider, report)
     ensure_genesis(layout, provider, report)
     ensure_trust(layout, provider)
@@ -41,39 +49,115 @@ def plan_network(network: Network, report: Report) -> NetworkPlan:
     (layout.folder / "traces").mkdir(exist_ok=True)
     postgres = EmbeddedPostgres(layout.folder / "postgres", network.ports["postgres"])
 
+    database = _Database(postgres, report)
+
     async def start_database() -> None:
-        await asyncio.to_thread(postgres.start)
+        await asyncio.to_thread(database.start)
         names = database_names()
         urls = await asyncio.gather(*(postgres.create_database(name) for name in names))
         write_settings(network, dict(zip(names, urls, strict=True)))
 
     async def stop_database() -> None:
-        await asyncio.to_thread(postgres.stop)
+        await asyncio.to_thread(database.stop)
 
     async def maintain() -> None:
         await _renew_daily(layout, provider)
 
     return NetworkPlan(
-        layout.folder, process_plans(network), start_database, stop_database, maintain
+        layout.folder,
+        process_plans(network),
+        start_database,
+        stop_database,
+        database.keep,
+        maintain,
     )
 
 
-def check_ports(network: Network) -> None:
-    """Refuse to start while something else listens on one of the network's ports."""
+class _Database:
+    """PostgreSQL, started again when it ends by itself. Start and stop take turns."""
+
+    def __init__(self, postgres: EmbeddedPostgres, report: Report) -> None:
+        self._postgres = postgres
+        self._report = report
+        self._turn = threading.Lock()
+        self._wanted = True
+
+    def start(self) -> None:
+        with self._turn:
+            if self._wanted:
+                self._postgres.start()
+
+    def stop(self) -> None:
+        self._wanted = False
+        with self._turn:
+            self._postgres.stop()
+
+    async def keep(self) -> None:
+        """Watch it until cancelled. What keeps it from starting is said once, and tried again."""
+        said = ""
+        while True:
+            await asyncio.sleep(DATABASE_POLL_SECONDS)
+            if self._postgres.running:
+                said = ""
+                continue
+            if not said:
+                self._report(
+                    choose("postgres ended, starting it again", "postgres 已退出，重新启动")
+                )
+            try:
+                await asyncio.to_thread(self._restart)
+            except PostgresError as error:
+                text = choose(error.text_en, error.text_zh)
+                if text != said:
+                    self._report(f"postgres: {text}")
+                said = text
+                await asyncio.sleep(DATABASE_RETRY_SECONDS)
+
+    def _restart(self) -> None:
+        with self._turn:
+            if self._wanted:
+                self._postgres.stop()
+                self._postgres.start()
+
+
+def check_ports(network: Network, report: Report) -> None:
+    """Refuse to start while something else listens on one of the network's ports.
+
+    After a supervisor was killed its processes take some seconds to end: they are waited for.
+    """
+    killed = network.layout.folder / "run" / "control.json"
+    deadline = time.monotonic() + (PREDECESSOR_SECONDS_MAX if killed.exists() else 0.0)
+    while (taken := _taken_port(network)) is not None:
+        if time.monotonic() >= deadline:
+            raise _port_in_use(*taken)
+        if killed.exists():
+            report(
+                choose("the run before was killed; its processes end now", "等待上次运行的进程结束")
+            )
+            killed.unlink()
+        time.sleep(PORT_POLL_SECONDS)
+
+
+def _taken_port(network: Network) -> tuple[str, int] | None:
     for name, port in network.ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                raise CliError(
-                    "PORT_IN_USE",
-                    f"something else listens on port {port}, which {name} needs",
-                    f"端口 {port} 已被占用，{name} 需要使用",
-                    "end it, or choose other ports with `guqiao dev up --new-ports`",
-                    "请结束占用者，或用 `guqiao dev up --new-ports` 另选端口",
-                    exit_code=EXIT_UNAVAILABLE,
-                ) from None
+                return name, port
+    return None
+
+
+def _port_in_use(name: str, port: int) -> CliError:
+    return CliError(
+        "PORT_IN_USE",
+        f"something else listens on port {port}, which {name} needs",
+        f"端口 {port} 已被占用，{name} 需要使用",
+        "end it, or choose other ports with `guqiao dev up --new-ports`",
+        "请结束占用者，或用 `guqiao dev up --new-ports` 另选端口",
+        exit_code=EXIT_UNAVAILABLE,
+    )
 
 
 async def _renew_daily(layout: Layout, provider: GmProvider) -> None:

@@ -16,6 +16,7 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import ACCOUNTS, CHAINS, CSRC, ENTITIES, MARKET, REPLICAS, Account
 from guqiaoctl.network.pki import ensure_key
+from guqiaoctl.output import choose
 from services.consensus.domain.ledger.genesis import RemoteChain
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 
@@ -54,7 +55,7 @@ def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str],
         trust = remote_chain(layout, chain)
         layout.chain_trust(chain).write_text(json.dumps(trust, ensure_ascii=False, indent=1))
         remote = [trust]
-    report("two genesis files made")
+    report(choose("two genesis files made", "已生成两条链的创世文件"))
 
 
 def remote_chain(layout: Layout, chain: str) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
-from guqiaoctl.failures import CliError
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, CliError
 from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
 
 FORMAT: Final = "guqiao-network/1"
@@ -110,16 +110,25 @@ def free_ports(names: list[str]) -> dict[str, int]:
             one.close()
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something else, before anything is written into it."""
+    if not folder.exists() or (folder / "network.json").exists():
+        return
+    if folder.is_dir() and all(entry.name in {"lock", "run"} for entry in folder.iterdir()):
+        return
+    raise CliError(
+        "DATA_FOLDER_OTHER_NETWORK",
+        f"{folder} is not empty and holds no network",
+        f"{folder} 不为空，且不是股桥网络目录",
+        "choose another folder with --data, or empty this one",
+        "请用 --data 指定其他目录，或清空该目录",
+        exit_code=EXIT_CONFLICT,
+    )
+
+
 def create_network(folder: Path) -> Network:
     """Make a new network folder; refuses one that holds something else."""
-    if folder.exists() and any(entry.name not in {"lock", "run"} for entry in folder.iterdir()):
-        raise CliError(
-            "DATA_FOLDER_OTHER_NETWORK",
-            f"{folder} is not empty and holds no network",
-            f"{folder} 不为空，且不是股桥网络目录",
-            "choose another folder with --data, or empty this one",
-            "请用 --data 指定其他目录，或清空该目录",
-        )
+    refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     network = Network(
         Layout(folder),
@@ -156,20 +165,33 @@ def load_network(folder: Path) -> Network:
             f"{folder} 中没有网络",
             "start one with `guqiao dev up`, or name its folder with --data",
             "请用 `guqiao dev up` 启动，或用 --data 指定目录",
-            exit_code=3,
+            exit_code=EXIT_NOT_FOUND,
         ) from None
-    except ValueError:
-        content = {}
-    if content.get("format") != FORMAT or set(content.get("ports", {})) != set(_port_names()):
+    except (ValueError, NotADirectoryError):
+        content = None
+    if not _is_network(content):
         raise CliError(
             "DATA_FOLDER_OTHER_NETWORK",
             f"{layout.network_file} is not of the format {FORMAT}",
             f"{layout.network_file} 的格式不是 {FORMAT}",
-            "choose another folder with --data, or remove this one with `guqiao dev reset`",
-            "请用 --data 指定其他目录，或用 `guqiao dev reset` 删除",
-            exit_code=5,
+            "choose another folder with --data, or use the version that made this one",
+            "请用 --data 指定其他目录，或使用创建该目录的版本",
+            exit_code=EXIT_CONFLICT,
         )
     return Network(layout, content["network_id"], content["created_at"], content["ports"])
+
+
+def _is_network(content: Any) -> bool:
+    """Whether `network.json` is of this format, ports and all."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return False
+    ports = content.get("ports")
+    return (
+        isinstance(ports, dict)
+        and set(ports) == set(_port_names())
+        and all(type(port) is int and 0 < port < 65_536 for port in ports.values())
+        and all(isinstance(content.get(name), str) for name in ("network_id", "created_at"))
+    )
 
 
 def lock_folder(folder: Path) -> IO[str]:
@@ -186,6 +208,6 @@ def lock_folder(folder: Path) -> IO[str]:
             f"{folder} 中的网络正在运行",
             "use it, or stop it with `guqiao dev down`",
             "可直接使用，或用 `guqiao dev down` 停止",
-            exit_code=5,
+            exit_code=EXIT_CONFLICT,
         ) from None
     return file

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from guqiao_sdk.gm.certificates import (
     CertificateAuthority,
     parse_certificate,
@@ -23,8 +25,10 @@ from guqiao_sdk.gm.certificates import (
 )
 from guqiao_sdk.gm.keyfile import load_private_key, save_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
+from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import CHAINS, ENTITIES, REPLICAS, SERVICES
+from guqiaoctl.output import choose
 
 AUTHORITY_LIFE: Final = timedelta(days=3_650)
 LEAF_LIFE: Final = timedelta(days=365)
@@ -75,17 +79,25 @@ def ensure_key(path: Path, provider: GmProvider) -> PrivateKey:
 
 
 def ensure_certificates(layout: Layout, provider: GmProvider, report: Report) -> None:
-    """Make what is missing, renew what is due, and say so."""
+    """Make what is missing, renew what is due, and say so.
+
+    A certificate goes with its key: where a key had to be made anew, so is what it signed or what
+    was issued for it.
+    """
     now = datetime.now(UTC)
-    authorities = {
-        domain: _ensure_authority(layout, domain, provider, now, report) for domain in CHAINS
-    }
-    renewed = 0
+    is_new = not any(layout.folder.glob("ca/*/ca.pem"))
+    new_authorities = [
+        domain for domain in CHAINS if _ensure_authority(layout, domain, provider, now, report)
+    ]
+    authorities = {domain: _load_authority(layout.authority(domain), provider) for domain in CHAINS}
+    renewed = made = 0
     for leaf in leaves():
         folder = layout.process(leaf.process)
+        has_key = (folder / "tls.key").exists()
         key = ensure_key(folder / "tls.key", provider)
-        if _is_due(folder / "tls.pem", now, LEAF_RENEWAL):
-            renewed += (folder / "tls.pem").exists()
+        missing = not (has_key and (folder / "tls.pem").exists())
+        if missing or leaf.domain in new_authorities or _is_due(folder / "tls.pem", now):
+            renewed, made = renewed + (not missing), made + missing
             certificate = authorities[leaf.domain].issue(
                 leaf.identity,
                 key.public_key,
@@ -95,8 +107,7 @@ def ensure_certificates(layout: Layout, provider: GmProvider, report: Report) ->
                 not_after=now + LEAF_LIFE,
             )
             _replace(folder / "tls.pem", certificate)
-    if renewed:
-        report(f"{renewed} certificates were due and have been renewed")
+    _report_certificates(layout, now, report, renewed=renewed, made=0 if is_new else made)
     renew_crls(layout, provider)
 
 
@@ -117,12 +128,21 @@ def renew_crls(layout: Layout, provider: GmProvider) -> None:
 
 def _ensure_authority(
     layout: Layout, domain: str, provider: GmProvider, now: datetime, report: Report
-) -> CertificateAuthority:
+) -> bool:
+    """Whether its key is a new one, so that nothing it issued before can be believed."""
     folder = layout.authority(domain)
+    has_key = (folder / "ca.key").exists()
     key = ensure_key(folder / "ca.key", provider)
-    if _is_due(folder / "ca.pem", now, LEAF_LIFE):
+    if not has_key:
+        (folder / "crl.pem").unlink(missing_ok=True)
+    if not has_key or _is_due(folder / "ca.pem", now, LEAF_LIFE):
         if (folder / "ca.pem").exists():
-            report(f"the certificate authority of {domain} was due and has been renewed")
+            report(
+                choose(
+                    f"the certificate authority of {domain} was due and has been renewed",
+                    f"{domain} 的证书颁发机构证书已到期，现已更新",
+                )
+            )
         organisation = ENTITIES[domain][0].name
         authority = CertificateAuthority.create(
             provider,
@@ -133,7 +153,35 @@ def _ensure_authority(
             not_after=now + AUTHORITY_LIFE,
         )
         _replace(folder / "ca.pem", authority.certificate_pem)
-    return _load_authority(folder, provider)
+    return not has_key
+
+
+def _report_certificates(
+    layout: Layout, now: datetime, report: Report, *, renewed: int, made: int
+) -> None:
+    if renewed:
+        report(
+            choose(
+                f"{renewed} certificates were due and have been renewed",
+                f"{renewed} 张证书已到期或临近到期，现已更新",
+            )
+        )
+    if made:
+        report(
+            choose(
+                f"{made} certificates were missing and have been made",
+                f"{made} 张证书缺失，现已重新签发",
+            )
+        )
+    for domain in CHAINS:
+        path = layout.authority(domain) / "crl.pem"
+        if path.exists() and _next_update(path) <= now:
+            report(
+                choose(
+                    f"the revocation list of {domain} was stale and has been issued anew",
+                    f"{domain} 的证书吊销列表已过期，现已重新签发",
+                )
+            )
 
 
 def _load_authority(folder: Path, provider: GmProvider) -> CertificateAuthority:
@@ -141,7 +189,24 @@ def _load_authority(folder: Path, provider: GmProvider) -> CertificateAuthority:
     return CertificateAuthority(provider, (folder / "ca.pem").read_bytes(), key)
 
 
-def _is_due(path: Path, now: datetime, margin: timedelta) -> bool:
+def _next_update(path: Path) -> datetime:
+    """When a revocation list ends. A damaged one is refused: it may have revoked somebody."""
+    try:
+        found = x509.load_pem_x509_crl(path.read_bytes()).next_update_utc
+    except ValueError as error:
+        raise CliError(
+            "CERTIFICATE_MALFORMED",
+            f"{path} is no revocation list ({error})",
+            f"{path} 不是证书吊销列表（{error}）",
+            "restore it from a backup; without it nobody knows which certificates are revoked",
+            "请从备份恢复；否则无法得知哪些证书已被吊销",
+            exit_code=EXIT_USAGE,
+        ) from None
+    assert found is not None, "our own lists name their end"
+    return found
+
+
+def _is_due(path: Path, now: datetime, margin: timedelta = LEAF_RENEWAL) -> bool:
     return not path.exists() or parse_certificate(path.read_bytes()).not_after - now < margin
 
 

@@ -103,11 +103,11 @@ class ManagedProcess:
             self.signal(signal.SIGKILL)
             await process.wait()
 
-    def may_restart(self) -> bool:
-        """Whether it has not been started too often lately."""
+    def seconds_to_restart(self) -> float:
+        """How long to wait so that it is not started more often than a window allows."""
         if len(self.recent_starts) < RESTARTS_MAX:
-            return True
-        return time.monotonic() - self.recent_starts[0] > RESTART_WINDOW_SECONDS
+            return 0.0
+        return RESTART_WINDOW_SECONDS - (time.monotonic() - self.recent_starts[0])
 
     def log_tail(self, lines: int = 5) -> list[str]:
         """The last lines of its log, for an error that shows its cause."""

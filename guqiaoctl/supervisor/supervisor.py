@@ -1,14 +1,15 @@
 """The supervisor: starts the network in order, restarts what falls, holds what an operator ended.
 
 PostgreSQL first, then the replicas together, then the services together. A process that ends by
-itself is started again, at most five times a minute; one that an operator killed or stopped stays
-down until it is started by name.
+itself is started again, at most five times a minute, for as long as the network runs; one that an
+operator killed or stopped stays down until it is started by name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,17 +17,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from guqiaoctl.output import choose
 from guqiaoctl.supervisor.control import ControlServer
 from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
 
 START_SECONDS_MAX: Final = 90.0
 RESTART_DELAY_SECONDS: Final = 0.5
 
+_REFUSAL: Final = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+): (.+)")
+
 Report = Callable[[str], None]
 
 
 class StartError(Exception):
-    """A process did not become ready; the text says which, shows its last words and the remedy."""
+    """A process did not become ready. `code` is its own where it gave one in its last words."""
+
+    def __init__(self, name: str, cause: tuple[str, str], tail: list[str], exit_code: int | None):
+        refusal = next((found for line in tail[::-1] if (found := _REFUSAL.match(line))), None)
+        self.code = refusal[1] if refusal else ""
+        self.exit_code = exit_code
+        said = refusal[2] if refusal else " | ".join(tail)
+        self.text_en = f"{name} {cause[0]}: {said or 'it said nothing'}"
+        self.text_zh = f"{name} {cause[1]}：{said or '没有输出'}"
+        super().__init__(self.text_en)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,7 @@ class NetworkPlan:
     groups: tuple[tuple[ProcessPlan, ...], ...]
     start_database: Callable[[], Coroutine[None, None, None]]
     stop_database: Callable[[], Coroutine[None, None, None]]
+    keep_database: Callable[[], Coroutine[None, None, None]]
     maintain: Callable[[], Coroutine[None, None, None]]
 
 
@@ -65,8 +79,6 @@ class Supervisor:
                 main.cancel()
                 for watcher in self._watchers.values():
                     watcher.cancel()
-        except* StartError as group:
-            raise group.exceptions[0] from None
         finally:
             for watcher in self._watchers.values():
                 watcher.cancel()
@@ -82,7 +94,8 @@ class Supervisor:
         await self._control.open()
         began = time.monotonic()
         await self._plan.start_database()
-        self._report(f"postgres ready ({time.monotonic() - began:.1f} s)")
+        self._watchers["postgres"] = tasks.create_task(self._plan.keep_database())
+        self._report_ready("postgres", began)
         for group in self._plan.groups:
             await self._start_group(tasks, group, began)
         self._ready = True
@@ -100,8 +113,14 @@ class Supervisor:
         for plan in group:
             process = self._processes[plan.name]
             if not await process.wait_ready(START_SECONDS_MAX):
-                raise StartError(_why_not_ready(process))
-            self._report(f"{plan.name} ready ({time.monotonic() - began:.1f} s)")
+                raise _why_not_ready(process)
+            self._report_ready(plan.name, began)
+
+    def _report_ready(self, name: str, began: float) -> None:
+        seconds = time.monotonic() - began
+        self._report(
+            choose(f"{name} ready ({seconds:.1f} s)", f"{name} 已就绪（{seconds:.1f} 秒）")
+        )
 
     async def _watch(self, managed: ManagedProcess) -> None:
         """Start a process again when it ends by itself."""
@@ -109,13 +128,20 @@ class Supervisor:
             managed.last_exit = await managed.process.wait()
             if managed.state is ProcessState.HELD or self._ended.is_set():
                 return
-            if not self._ready or not managed.may_restart():
-                managed.state = ProcessState.FAILED
+            managed.state = ProcessState.FAILED
+            if not self._ready:
                 return
-            self._report(f"{managed.plan.name} ended ({managed.last_exit}), starting it again")
-            await asyncio.sleep(RESTART_DELAY_SECONDS)
-            await managed.start(self._environment)
-            await managed.wait_ready(START_SECONDS_MAX)
+            name, code = managed.plan.name, managed.last_exit
+            self._report(
+                choose(
+                    f"{name} ended ({code}), starting it again",
+                    f"{name} 已退出（{code}），重新启动",
+                )
+            )
+            await asyncio.sleep(max(RESTART_DELAY_SECONDS, managed.seconds_to_restart()))
+            if managed.state is ProcessState.FAILED:  # Nobody held or started it meanwhile.
+                await managed.start(self._environment)
+                await managed.wait_ready(START_SECONDS_MAX)
 
     async def _stop_all(self) -> None:
         for group in reversed(self._plan.groups):
@@ -156,9 +182,11 @@ class Supervisor:
             return {"error": f"no process {name!r}", "known": sorted(self._processes)}
         if command == "start":
             return await self._start_one(managed)
-        if managed.pid is None:
+        if managed.pid is None and managed.state is not ProcessState.FAILED:
             return {"error": f"{name} does not run", "state": managed.state}
         managed.state = ProcessState.HELD
+        if managed.pid is None:  # It fell and waited to be started again: not any more.
+            return {"ok": True, "state": managed.state}
         if command == "kill":
             managed.signal(signal.SIGKILL)
             assert managed.process is not None
@@ -177,14 +205,16 @@ class Supervisor:
             # The group's task group owns only the watchers made at start; this one ends with `run`.
             self._watchers[managed.plan.name] = asyncio.ensure_future(self._watch(managed))
         if not ready:
-            return {"error": _why_not_ready(managed), "state": managed.state}
+            return {"error": str(_why_not_ready(managed)), "state": managed.state}
         return {"ok": True, "state": managed.state}
 
 
-def _why_not_ready(managed: ManagedProcess) -> str:
-    name, tail = managed.plan.name, "\n".join(f"    {line[:400]}" for line in managed.log_tail())
+def _why_not_ready(managed: ManagedProcess) -> StartError:
+    tail = [line[:400] for line in managed.log_tail()]
     if managed.pid is None:
-        cause = f"{name} ended at start (exit {managed.process and managed.process.returncode})"
-    else:
-        cause = f"{name} was not ready within {START_SECONDS_MAX:.0f} s"
-    return f"{cause}. Its last words, from {managed.plan.log_file.name}:\n{tail}"
+        exit_code = managed.process.returncode if managed.process is not None else None
+        cause = (f"ended at start (exit {exit_code})", f"启动时退出（{exit_code}）")
+        return StartError(managed.plan.name, cause, tail, exit_code)
+    seconds = f"{START_SECONDS_MAX:.0f}"
+    cause = (f"was not ready within {seconds} s", f"未能在 {seconds} 秒内就绪")
+    return StartError(managed.plan.name, cause, tail[-1:], None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,23 +36,44 @@ async def migrate_outbox(connection: Connection) -> None:
     await migrate(connection, COMPONENT, MIGRATIONS)
 
 
-async def append(connection: Connection, event: BusEvent) -> None:
-    """Record the event. It is published if, and only if, the surrounding transaction commits."""
+async def append(connection: Connection, *events: BusEvent) -> None:
+    """Record the events, in order. They are published if, and only if, the surrounding transaction
+    commits.
+    """
     assert connection.is_in_transaction(), "an event is announced by the transaction that made it"
-    checked(event)
+    for event in events:
+        checked(event)
     await connection.execute(
-        "INSERT INTO outbox (topic, key, payload, headers) VALUES ($1, $2, $3, $4)",
-        event.topic,
-        event.key,
-        event.payload,
-        json.dumps(dict(event.headers)),
+        """
+        INSERT INTO outbox (topic, key, payload, headers)
+        SELECT topic, key, payload, headers::jsonb
+        FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
+             WITH ORDINALITY AS row (topic, key, payload, headers, place)
+        ORDER BY place
+        """,
+        [event.topic for event in events],
+        [event.key for event in events],
+        [event.payload for event in events],
+        [json.dumps(dict(event.headers)) for event in events],
     )
 
 
-async def relay(pool: Pool, bus: Publisher, *, poll_seconds: float = POLL_SECONDS) -> None:
-    """Publish what is appended, for ever; one relay of a database at a time, others stand by."""
+async def relay(
+    pool: Pool,
+    bus: Publisher,
+    *,
+    appended: asyncio.Event | None = None,
+    poll_seconds: float = POLL_SECONDS,
+) -> None:
+    """Publish what is appended, for ever; one relay of a database at a time, others stand by.
+
+    `appended` is a hint that a process gives itself after a commit, so that nothing waits for the
+    poll.
+    """
+    news = appended if appended is not None else asyncio.Event()
     backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
     while True:
+        news.clear()  # Before looking: what is appended from now on sets it again.
         try:
             published = await relay_batch(pool, bus)
         except Exception as error:
@@ -62,7 +84,9 @@ async def relay(pool: Pool, bus: Publisher, *, poll_seconds: float = POLL_SECOND
             continue
         backoff.reset()
         if published == 0:
-            await asyncio.sleep(poll_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_seconds):
+                    await news.wait()
 
 
 async def relay_batch(pool: Pool, bus: Publisher) -> int:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Final, TypeVar
 
+import asyncpg
 import structlog
 import typer
 from pydantic import Field
@@ -27,18 +27,19 @@ from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.quorum import ReplicaSetError
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.block_feed.follower import migrate_follower
 from services.chassis.bus.port import Bus
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
-from services.chassis.errors import ServiceError
+from services.chassis.bus.transient import is_transient
+from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
+from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
+from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import Pool, PostgresSettings, migrate, open_pool
 from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
 from services.chassis.supervised import die_with_parent
@@ -46,10 +47,28 @@ from services.chassis.telemetry import Telemetry, open_telemetry
 
 STOP_GRACE_SECONDS: Final = 3.0
 DATABASE_WAIT_SECONDS: Final = 30.0
+DATABASE_POLL_SECONDS: Final = 0.2
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
-EXIT_USAGE: Final = 2
-EXIT_UNAVAILABLE: Final = 6
+DATABASE_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    ConnectionError,
+)
+DATABASE_ENDINGS: Final = (
+    Ending((asyncpg.DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
+    Ending(
+        (
+            *DATABASE_AWAY,
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            TimeoutError,
+        ),
+        "DATABASE_UNAVAILABLE",
+        EXIT_UNAVAILABLE,
+    ),
+)
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
@@ -142,7 +161,7 @@ class Runtime:
         try:
             async with asyncio.timeout(2.0):
                 await self.pool.fetchval("SELECT 1")
-        except Exception as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             return f"the database does not answer ({type(error).__name__})"
         return None
 
@@ -152,7 +171,7 @@ class Runtime:
             await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
             try:
                 await store.prune(time.time_ns() // 1_000_000)
-            except Exception as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("nonces.prune_failed", error=type(error).__name__)
 
 
@@ -173,7 +192,14 @@ async def open_runtime(
         pool = await stack.enter_async_context(_open_pool(settings.postgres))
         await migrate_all(pool, service, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
-        client = ChainClient(chain.chain_id, chain.endpoints, identity, trust, provider)
+        client = ChainClient(
+            chain.chain_id,
+            chain.endpoints,
+            identity,
+            trust,
+            provider,
+            interceptors=span_interceptors(telemetry.tracer),
+        )
         await stack.enter_async_context(client)
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry)
 
@@ -184,6 +210,7 @@ async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None
         await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
         await migrate_consumer(connection)
         await migrate_follower(connection)
+        await migrate_outbox(connection)
         if migrations is not None:
             await migrate(connection, service, migrations)
 
@@ -196,10 +223,10 @@ async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
     while pool is None:
         try:
             pool = await open_pool(settings)
-        except OSError:
-            if time.monotonic() > deadline:
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            if not is_transient(error) or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(DATABASE_POLL_SECONDS)
     async with pool:
         yield pool
 
@@ -238,29 +265,10 @@ def service_cli(
         try:
             settings = load_settings(settings_class, config)
         except SettingsError as error:
-            refuse("SETTINGS_INVALID", str(error), "mend the configuration file", EXIT_USAGE)
+            end_for(error, service)
         configure_logging(
             domain=settings.domain, service=service, level=settings.telemetry.log_level
         )
-        run_service(lambda: serve(settings))
+        run_to_the_end(lambda: serve(settings), service, DATABASE_ENDINGS)
 
     return app
-
-
-def run_service(serve: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end. A start that is refused says why in one line, with its code and a remedy."""
-    import uvloop
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_as_coroutine(serve()))
-    except ServiceError as error:
-        refuse(error.code, str(error), "see `guqiao explain`", EXIT_UNAVAILABLE)
-    except (MalformedError, ReplicaSetError) as error:
-        refuse("GENESIS_INVALID", str(error), "take the file from the chain's operator", EXIT_USAGE)
-
-
-def refuse(code: str, text: str, remedy: str, exit_code: int) -> NoReturn:
-    """End the process with one line on standard error."""
-    sys.stderr.write(f"{code}: {text}. {remedy}.\n")
-    sys.exit(exit_code)

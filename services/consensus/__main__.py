@@ -6,17 +6,20 @@ keys), 5 (the data folder is in use or of another network) or 6 (a port or the d
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
-import structlog
 import typer
-import uvloop
 
-from guqiao_sdk.gm.errors import GmError
-from services.chassis.errors import ServiceError
+from services.chassis.endings import (
+    EXIT_CONFLICT,
+    EXIT_FAILED,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    Ending,
+    end_for,
+    run_to_the_end,
+)
 from services.chassis.logging import configure_logging
 from services.chassis.settings import SettingsError, load_settings
 from services.chassis.supervised import die_with_parent
@@ -30,18 +33,11 @@ from services.consensus.store import (
     StorageError,
 )
 
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_CONFLICT: Final = 5
-EXIT_UNAVAILABLE: Final = 6
-
-_ENDS: Final[tuple[tuple[tuple[type[BaseException], ...], str, int], ...]] = (
-    ((SettingsError, GenesisError, GmError, FileNotFoundError), "SETTINGS_INVALID", EXIT_USAGE),
-    ((DataFolderInUseError, OtherNetworkError), "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
-    ((DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
-    ((StorageError,), "STORAGE_FAILED", EXIT_FAILED),
-    ((ServiceError,), "INTERNAL", EXIT_UNAVAILABLE),
-    ((OSError,), "PORT_IN_USE", EXIT_UNAVAILABLE),
+_ENDINGS: Final = (
+    Ending((GenesisError,), "GENESIS_INVALID", EXIT_USAGE),
+    Ending((DataFolderInUseError, OtherNetworkError), "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
+    Ending((DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
+    Ending((StorageError,), "STORAGE_FAILED", EXIT_FAILED),
 )
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -64,28 +60,12 @@ def serve(
         die_with_parent()
     try:
         settings = load_settings(Settings, config)
-        configure_logging(
-            domain=settings.domain, service="consensus", level=settings.telemetry.log_level
-        )
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_replica(settings))
-    except Exception as error:
-        _end_for(error)
-
-
-def _end_for(error: Exception) -> NoReturn:
-    """Say why the start was refused, or what stopped the replica; a bug keeps its traceback."""
-    cause: BaseException = error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    for kinds, code, exit_code in _ENDS:
-        if isinstance(cause, kinds):
-            code = getattr(cause, "code", code)
-            text = str(cause).removeprefix(f"{code}: ")
-            structlog.get_logger("consensus").critical("replica.refused", code=code, why=text)
-            sys.stderr.write(f"{code}: {text}\n")
-            sys.exit(exit_code)
-    raise error
+    except SettingsError as error:
+        end_for(error, "consensus")
+    configure_logging(
+        domain=settings.domain, service="consensus", level=settings.telemetry.log_level
+    )
+    run_to_the_end(lambda: serve_replica(settings), "consensus", _ENDINGS)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ from __future__ import annotations
 from services.chassis.postgres import Connection
 from services.enablement.domain.service import Service
 
-_COLUMNS = (
-    "name, description, interface, permission, endpoint, publisher, state, height, transaction_id"
-)
-
 
 async def insert_service(connection: Connection, service: Service) -> None:
     """Add a registered service."""
     await connection.execute(
-        f"""
-        INSERT INTO services ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        """,  # noqa: S608 - constant columns
+        """
+        INSERT INTO services (name, description, interface, permission, endpoint, publisher, state,
+                              height, transaction_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        """,
         service.name,
         service.description,
         service.interface,
@@ -31,7 +29,11 @@ async def insert_service(connection: Connection, service: Service) -> None:
 async def find_service(connection: Connection, name: str) -> Service | None:
     """A service by its name."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM services WHERE name = $1",  # noqa: S608
+        """
+        SELECT name, description, interface, permission, endpoint, publisher, state, height,
+               transaction_id
+        FROM services WHERE name = $1
+        """,
         name,
     )
     return None if row is None else Service(**dict(row))
@@ -40,10 +42,12 @@ async def find_service(connection: Connection, name: str) -> Service | None:
 async def list_services(connection: Connection, after: str, limit: int) -> list[Service]:
     """Services after a name, by name."""
     rows = await connection.fetch(
-        f"""
-        SELECT {_COLUMNS} FROM services WHERE name COLLATE "C" > $1
+        """
+        SELECT name, description, interface, permission, endpoint, publisher, state, height,
+               transaction_id
+        FROM services WHERE name COLLATE "C" > $1
         ORDER BY name COLLATE "C" LIMIT $2
-        """,  # noqa: S608
+        """,
         after,
         limit,
     )

@@ -19,6 +19,7 @@ from services.gateway.handlers import Handlers, PacketReceipt
 from services.gateway.relay import packet_to_message
 
 STAFF: Final = ("observer", "supervisor", "identity_admin", "market_admin", "operator_maker")
+NUMBER_MAX: Final = 2**53 - 1
 _SERVICE: Final = "/guqiao.gateway.v1.GatewayService"
 POLICIES: Final = {
     f"{_SERVICE}/DeliverPackets": Policy.of("peer_gateway"),
@@ -41,7 +42,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         header = _proven_header(request.certified_header)
         if not 1 <= len(request.packets) <= PACKETS_MAX:
             detail = f"{len(request.packets)} packets, 1 to {PACKETS_MAX} at a time"
-            raise DeliveryMalformedError("REQUEST_MALFORMED", detail)
+            raise DeliveryMalformedError(detail)
         packets = [ProvenPacket(_packet(row.packet), row.proof) for row in request.packets]
         result = await self._handlers.deliver(header, packets)
         return pb.DeliverPacketsResponse(height=result.height)
@@ -51,7 +52,9 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     ) -> pb.GetPacketReceiptsResponse:
         if not 1 <= len(request.sequences) <= PACKETS_MAX:
             detail = f"{len(request.sequences)} sequences, 1 to {PACKETS_MAX} at a time"
-            raise DeliveryMalformedError("REQUEST_MALFORMED", detail)
+            raise DeliveryMalformedError(detail)
+        for sequence in request.sequences:
+            _check_number(sequence, "a sequence")
         found = await self._handlers.get_receipts(request.source, request.port, request.sequences)
         return pb.GetPacketReceiptsResponse(
             certified_header=found[0].state.message.certified_header,
@@ -87,14 +90,26 @@ def _proven_header(message: ledger_pb2.CertifiedHeader) -> ProvenHeader:
     try:
         header = BlockHeader.decode(message.header)
     except MalformedError as error:
-        raise DeliveryMalformedError("HEADER_UNVERIFIED", str(error)) from error
+        raise DeliveryMalformedError(f"certified header: {error}") from error
+    _check_number(header.height, "the header's height")
     return ProvenHeader(header.chain_id, header.height, message.header, message.certificate)
 
 
 def _packet(message: packet_pb2.Packet) -> Packet:
+    _check_number(message.sequence, "a sequence")
+    try:
+        message.payload.decode()
+    except UnicodeDecodeError as error:
+        raise DeliveryMalformedError("a payload that is no text") from error
     return Packet(
         message.source, message.destination, message.port, message.sequence, message.payload
     )
+
+
+def _check_number(number: int, what: str) -> None:
+    """Sequences and heights are counted by chains, so they fit what JSON state can carry."""
+    if not 1 <= number <= NUMBER_MAX:
+        raise DeliveryMalformedError(f"{what} of {number}, 1 to {NUMBER_MAX} can be")
 
 
 def _receipt(found: PacketReceipt) -> pb.PacketReceipt:

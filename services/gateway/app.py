@@ -7,6 +7,7 @@ connection.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
@@ -26,19 +27,23 @@ from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
 from services.gateway.handlers import Handlers
 from services.gateway.links import TunnelPeers, open_identity, open_links
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.relay import Relay
 from services.gateway.settings import RemoteSettings, Settings
+from services.gateway.store import prune_traces
 
 SERVICE: Final = "gateway"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 STOP_GRACE_SECONDS: Final = 2.0
+TRACES_KEPT_HOURS: Final = 24
+PRUNE_SECONDS: Final = 3_600.0
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM."""
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
-        handlers = Handlers(runtime.pool, runtime.client)
+        handlers = Handlers(runtime.pool, runtime.client, frozenset(relays))
         servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
         peers = TunnelPeers(
             {remote.expected_peer: remote.organisation for remote in settings.remotes}
@@ -50,7 +55,7 @@ async def serve(settings: Settings) -> None:
         identity = open_identity(settings.gm)
         target_port = peer_server.add_insecure_port("127.0.0.1:0")
         await peer_server.start()
-        tasks = [_follow(runtime), _trace(runtime), identity.watch()]
+        tasks = [_follow(runtime), _trace(runtime), _prune_traces(runtime), identity.watch()]
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
         if settings.role == "market":
@@ -74,7 +79,15 @@ def _relay(runtime: Runtime, remote: RemoteSettings) -> Relay:
     )
     trust = load_chain_trust(remote.trust_file)
     stub = GatewayServiceStub(channel)
-    return Relay(runtime.pool, runtime.client, trust, stub, runtime.provider.verify)
+    return Relay(
+        runtime.pool,
+        runtime.client,
+        trust,
+        stub,
+        runtime.provider.verify,
+        runtime.telemetry.tracer,
+        GatewayMetrics(runtime.telemetry.metrics),
+    )
 
 
 async def _follow(runtime: Runtime) -> None:
@@ -85,6 +98,7 @@ async def _follow(runtime: Runtime) -> None:
         trust=runtime.client.trust,
         verify=runtime.provider.verify,
         apply=apply_block,
+        tracer=runtime.telemetry.tracer,
     )
 
 
@@ -96,4 +110,12 @@ async def _trace(runtime: Runtime) -> None:
         topics=[OPERATION_TOPIC],
         pool=runtime.pool,
         handler=note_trace,
+        tracer=runtime.telemetry.tracer,
     )
+
+
+async def _prune_traces(runtime: Runtime) -> None:
+    while True:
+        async with runtime.pool.acquire() as connection:
+            await prune_traces(connection, TRACES_KEPT_HOURS)
+        await asyncio.sleep(PRUNE_SECONDS)

@@ -1,6 +1,5 @@
-"""The gateway's doors from the bus:
-
-what its own chain sent, received and acknowledged, and operations' traces.
+"""The gateway's doors from the bus: what its own chain sent, received and acknowledged, and the
+traces of operations.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ async def _received(
 async def _acknowledged(
     connection: Connection, block: VerifiedBlock, transaction_id: bytes, body: dict[str, Any]
 ) -> None:
-    await store.mark_acknowledged(
+    await store.set_acknowledgement(
         connection, body["destination"], body["port"], body["sequence"], transaction_id
     )
 

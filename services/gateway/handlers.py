@@ -18,9 +18,10 @@ from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
 from services.chassis.block_feed import projected_height
+from services.chassis.grpc_server import error_of_code
 from services.chassis.postgres import Pool
 from services.gateway import store
-from services.gateway.domain.errors import PacketUnknownError, refusal_of_chain
+from services.gateway.domain.errors import LinkUnknownError, PacketUnknownError
 from services.gateway.domain.relay import (
     ProvenHeader,
     ProvenPacket,
@@ -56,6 +57,7 @@ class Handlers:
 
     pool: Pool
     client: ChainClient
+    remotes: frozenset[str]
 
     async def deliver(
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
@@ -111,6 +113,8 @@ class Handlers:
 
     async def get_link(self, remote_chain_id: str) -> Link:
         """How the link with another chain stands."""
+        if remote_chain_id not in self.remotes:
+            raise LinkUnknownError(remote_chain_id)
         async with self.pool.acquire() as connection:
             counts = await store.count_link(connection, remote_chain_id)
             return Link(counts, await projected_height(connection, self.client.chain_id))
@@ -128,9 +132,9 @@ async def submit_relay(
     body: dict[str, Json],
     after: bytes | None,
 ) -> TransactionResult:
-    """Submit a relay transaction under a request id that follows from its content;
+    """Submit a relay transaction under a request id that follows from its content.
 
-    raise on refusal.
+    A refusal is raised with the chain's code.
     """
     transaction = await client.build(
         contract,
@@ -141,5 +145,9 @@ async def submit_relay(
     )
     result = await client.submit(transaction)
     if not result.accepted:
-        raise refusal_of_chain(result.code, str(dict(result.detail))[:500])
+        facts = {
+            name: fact if isinstance(fact, str | int | bool) else str(fact)
+            for name, fact in result.detail.items()
+        }
+        raise error_of_code(result.code, **facts)
     return result

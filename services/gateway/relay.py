@@ -8,15 +8,15 @@ again: a packet delivered twice has one receipt, an acknowledgement submitted tw
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-import grpc
 import structlog
 from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
@@ -24,40 +24,44 @@ from guqiao.gateway.v1 import packet_pb2
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import GuqiaoError, error_from_rpc
+from guqiao_sdk.errors import GuqiaoError, guqiao_errors
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
 from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
-from services.chassis.bus.transient import Backoff
+from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
 from services.chassis.telemetry import extract
 from services.gateway import store
 from services.gateway.domain.relay import (
+    ALARMS,
     PACKETS_MAX,
     PacketState,
     ProvenHeader,
     ProvenReceipt,
+    Remedy,
     acknowledge_body,
+    remedy_for,
     update_body,
 )
 from services.gateway.handlers import submit_relay
+from services.gateway.metrics import GatewayMetrics
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 IDLE_SECONDS: Final = 0.15
 CALL_SECONDS: Final = 60.0
-TOO_MUCH_CODES: Final = frozenset(
-    {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
-)
-"""Refusals after which fewer packets at a time may pass."""
-HOPELESS_CODES: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN"})
+BACKOFF_FIRST_SECONDS: Final = 0.2
+BACKOFF_MAX_SECONDS: Final = 5.0
+RECEIPT_DEPTH_MAX: Final = 32
+RECEIPT_BYTES_MAX: Final = 1024 * 1024
 
+_REFUSALS: Final = (GuqiaoError, ServiceError, ProofError)
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer(__name__)
 
 
 @dataclass(slots=True)
@@ -69,45 +73,63 @@ class Relay:
     remote: ChainTrust
     stub: GatewayServiceAsyncStub
     verify: Verify
-    last_error: str = ""
-    packets_max: int = PACKETS_MAX
+    tracer: trace.Tracer
+    metrics: GatewayMetrics
+    _unproven: int = 0
+    _errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def last_error(self) -> str:
+        """Why the steps that do not get on do not; empty when all do."""
+        return "; ".join(f"{step}: {text}" for step, text in sorted(self._errors.items()))
 
     async def run(self) -> None:
         """Carry packets and acknowledgements until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._repeat(self._deliver_some))
-            tasks.create_task(self._repeat(self._acknowledge_some))
+            tasks.create_task(self._repeat("deliver", self.deliver_some))
+            tasks.create_task(self._repeat("acknowledge", self.acknowledge_some))
+            tasks.create_task(self._repeat("anchor", self.anchor_some))
 
-    async def _repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
-        backoff = Backoff(0.2, 5.0)
+    async def _repeat(self, step: str, action: Callable[[], Awaitable[int]]) -> None:
+        backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
         while True:
             try:
-                busy = await step()
-                self.last_error = ""
-                backoff.reset()
-            except (
-                GuqiaoError,
-                ServiceError,
-                ProofError,
-                grpc.aio.AioRpcError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                OSError,
-            ) as error:
-                await self._note_failure(error)
+                carried = await action()
+            except Exception as error:
+                stay_cancelled(error)
+                if not isinstance(error, _REFUSALS) and not is_transient(error):
+                    raise
+                self._note_failure(step, error)
                 await asyncio.sleep(backoff.next_seconds())
                 continue
-            if not busy:
+            self._errors.pop(step, None)
+            backoff.reset()
+            self.metrics.packets.labels(self.remote.chain_id, step).inc(carried)
+            if not carried:
                 await asyncio.sleep(IDLE_SECONDS)
 
-    async def _deliver_some(self) -> bool:
+    def _note_failure(self, step: str, error: Exception) -> None:
+        code, text = getattr(error, "code", ""), str(error)[:500]
+        self._errors[step] = text
+        self.metrics.failures.labels(self.remote.chain_id, step).inc()
+        facts = {"remote": self.remote.chain_id, "step": step, "code": code, "error": text}
+        if code in ALARMS:
+            self.metrics.alarms.labels(self.remote.chain_id, code).inc()
+            log.error("relay.alarm_raised", **facts)
+        else:
+            log.warning("relay.failed", **facts)
+
+    async def deliver_some(self) -> int:
+        """Deliver the next packets with their proofs; returns how many."""
         packets = await self._open(PacketState.SENT)
         if not packets:
-            return False
+            return 0
         header = await self._proven_header(packets[-1].height)
-        with tracer.start_as_current_span(
+        parent, links = await self._traces_of(packets)
+        with self.tracer.start_as_current_span(
             "gateway.deliver_packets",
-            context=extract({"traceparent": await self._trace_of(packets[0])}),
+            context=parent,
+            links=links,
             attributes={"packets": len(packets), "first": packets[0].packet.sequence},
         ):
             request = pb.DeliverPacketsRequest(certified_header=_to_message(header))
@@ -119,59 +141,64 @@ class Relay:
             )
             for sent, proven in zip(packets, proofs, strict=True):
                 request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
-            await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
+            async with self._remedied(packets):
+                await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
         async with self.pool.acquire() as connection, connection.transaction():
             await store.mark_received(connection, [sent.packet for sent in packets])
-        self.packets_max = min(2 * self.packets_max, PACKETS_MAX)
-        return True
+        return len(packets)
 
-    async def _acknowledge_some(self) -> bool:
-        open_packets = await self._open(PacketState.RECEIVED)
-        if not open_packets:
-            return False
-        port = open_packets[0].packet.port
-        packets = [sent for sent in open_packets if sent.packet.port == port]
+    async def acknowledge_some(self) -> int:
+        """Bring the receipts of delivered packets home to the own chain; returns how many."""
+        packets = _of_first_port(await self._open(PacketState.RECEIVED))
+        if not packets:
+            return 0
         receipts, header = await self._fetch_receipts(packets)
         update = await submit_relay(
             self.client, "light_client", "update", update_body(header), None
         )
         body = acknowledge_body(header, receipts)
-        result = await submit_relay(
-            self.client, "packets", "acknowledge", body, update.transaction_id
-        )
+        await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
         async with self.pool.acquire() as connection, connection.transaction():
-            for sent in packets:
-                packet = sent.packet
-                await store.mark_acknowledged(
-                    connection,
-                    packet.destination,
-                    packet.port,
-                    packet.sequence,
-                    result.transaction_id,
-                )
-        return True
+            await store.mark_acknowledged(connection, [sent.packet for sent in packets])
+        return len(packets)
+
+    async def anchor_some(self) -> int:
+        """Fetch the proofs of record that acknowledged packets lack here; returns how many."""
+        async with self.pool.acquire() as connection:
+            packets = await store.list_unanchored(
+                connection, self.client.chain_id, self.remote.chain_id, PACKETS_MAX
+            )
+        packets = _of_first_port(packets)
+        if packets:
+            await self._fetch_receipts(packets)
+        return len(packets)
 
     async def _fetch_receipts(
         self, packets: Sequence[store.SentPacket]
     ) -> tuple[list[ProvenReceipt], ProvenHeader]:
-        """The receipts, all proven at one height of the destination and verified here too."""
+        """The receipts of packets of one port, all proven at one height of the destination,
+        verified here too and kept.
+        """
         first = packets[0].packet
         request = pb.GetPacketReceiptsRequest(
             source=first.source,
             port=first.port,
             sequences=[sent.packet.sequence for sent in packets],
         )
-        response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
+        async with self._remedied(packets):
+            response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
         certified = response.certified_header
         header, _ = verify_header(certified, self.remote.replica_set, self.verify)
         if len(response.receipts) != len(packets):
-            raise ProofError("receipts", f"{len(response.receipts)}, {len(packets)} were asked for")
+            detail = f"{len(packets)} were asked for, {len(response.receipts)} came"
+            raise ProofError("receipts", detail)
         receipts = []
         async with self.pool.acquire() as connection, connection.transaction():
             for sent, row in zip(packets, response.receipts, strict=True):
                 receipts.append(_checked_receipt(sent.packet, row, header))
                 anchor = row.anchor.SerializeToString()
                 await store.set_anchor(connection, sent.packet, row.transaction_id, anchor)
+        self._unproven = 0
         proven = ProvenHeader(
             header.chain_id, header.height, certified.header, certified.certificate
         )
@@ -180,7 +207,7 @@ class Relay:
     async def _open(self, state: PacketState) -> list[store.SentPacket]:
         async with self.pool.acquire() as connection:
             return await store.list_open(
-                connection, self.client.chain_id, self.remote.chain_id, state, self.packets_max
+                connection, self.client.chain_id, self.remote.chain_id, state, PACKETS_MAX
             )
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:
@@ -189,22 +216,48 @@ class Relay:
             header, certificate = await self.client.get_header(height_min)
         return ProvenHeader(header.chain_id, header.height, header.encode(), certificate.encode())
 
-    async def _trace_of(self, sent: store.SentPacket) -> str:
+    async def _traces_of(self, packets: Sequence[store.SentPacket]) -> tuple[Context, list[Link]]:
+        """The first packet's trace to go on in, and links to those of the others."""
+        ids = [sent.transaction_id for sent in packets]
         async with self.pool.acquire() as connection:
-            return await store.find_trace(connection, sent.transaction_id)
+            known = await store.find_traces(connection, ids)
+        contexts = [extract({"traceparent": known.get(name, "")}) for name in ids]
+        spans = [trace.get_current_span(context).get_span_context() for context in contexts[1:]]
+        others = {span.span_id: Link(span) for span in spans if span.is_valid}
+        return contexts[0], list(others.values())
 
-    async def _note_failure(self, error: Exception) -> None:
-        known = error_from_rpc(error) if isinstance(error, grpc.aio.AioRpcError) else error
-        self.last_error = str(known)
-        code = getattr(known, "code", "")
-        log.warning("relay.failed", remote=self.remote.chain_id, code=code, error=str(known)[:500])
-        if code in TOO_MUCH_CODES:
-            self.packets_max = max(self.packets_max // 2, 1)
-        if code in HOPELESS_CODES:
-            open_packets = await self._open(PacketState.SENT)
-            async with self.pool.acquire() as connection:
-                for sent in open_packets[:1]:
-                    await store.park(connection, sent.packet, str(known)[:500])
+    @asynccontextmanager
+    async def _remedied(self, packets: Sequence[store.SentPacket]) -> AsyncIterator[None]:
+        """Turn the other gateway's refusal into its error, after doing what helps against it."""
+        try:
+            with guqiao_errors():
+                yield
+        except GuqiaoError as error:
+            if error.code == "PACKET_UNKNOWN":
+                self._unproven += 1
+            match remedy_for(error.code, self._unproven):
+                case Remedy.PARK:
+                    await self._park(packets, error)
+                case Remedy.DELIVER_AGAIN:
+                    self._unproven = 0
+                    async with self.pool.acquire() as connection:
+                        await store.mark_undelivered(connection, self.remote.chain_id)
+            raise
+
+    async def _park(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
+        """Set the packet aside that the destination named; its port stops there."""
+        for sent in packets:
+            packet = sent.packet
+            named = error.fields.get("port"), error.fields.get("sequence")
+            if named == (packet.port, str(packet.sequence)):
+                async with self.pool.acquire() as connection:
+                    await store.park(
+                        connection,
+                        destination=packet.destination,
+                        port=packet.port,
+                        sequence=packet.sequence,
+                        cause=str(error)[:500],
+                    )
 
 
 def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
@@ -223,6 +276,11 @@ def _to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:
     return ledger_pb2.CertifiedHeader(header=header.header, certificate=header.certificate)
 
 
+def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket]:
+    """Receipts are asked for one port at a time."""
+    return [sent for sent in packets if sent.packet.port == packets[0].packet.port]
+
+
 def _commitment_key(sent: store.SentPacket) -> str:
     packet = sent.packet
     return commitment_key(packet.destination, packet.port, packet.sequence)
@@ -232,8 +290,13 @@ def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader)
     piece = f"receipt of packet {packet.sequence}"
     try:
         proof = StateProof.decode(row.proof)
-    except MalformedError as error:
+        receipt = parse_json_strict(
+            row.receipt, depth_max=RECEIPT_DEPTH_MAX, size_max=RECEIPT_BYTES_MAX
+        )
+    except (MalformedError, JsonError) as error:
         raise ProofError(piece, str(error)) from error
+    if not isinstance(receipt, dict) or "acknowledgement" not in receipt:
+        raise ProofError(piece, "it holds no acknowledgement")
     verify_state_proof(
         piece=piece,
         root=header.state_root,
@@ -241,6 +304,4 @@ def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader)
         value=row.receipt,
         proof=proof,
     )
-    # Read only now: what a quorum certified was written by the contract, anything else by anybody.
-    acknowledgement = json.loads(row.receipt)["acknowledgement"]
-    return ProvenReceipt(packet.port, packet.sequence, acknowledgement, row.proof)
+    return ProvenReceipt(packet.port, packet.sequence, receipt["acknowledgement"], row.proof)

@@ -31,7 +31,7 @@ class RemoteSettings(Group):
 
 
 class Settings(ChainServiceSettings, env_prefix="GUQIAO_GATEWAY_"):
-    """The role decides who sends: a market's gateway relays its packets to the regulator's."""
+    """The role decides who sends: a market's gateway relays packets to the regulator's."""
 
     role: Literal["market", "regulator"]
     tunnel: TunnelSettings

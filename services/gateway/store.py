@@ -35,10 +35,6 @@ class LinkCounts:
     parked: int
 
 
-_COLUMNS = """destination, port, sequence, payload, transaction_id, height, state,
-              remote_transaction_id, anchor, acknowledgement_transaction_id"""
-
-
 async def insert_sent(connection: Connection, sent: SentPacket) -> None:
     """Note a packet that the own chain sent."""
     await connection.execute(
@@ -83,18 +79,42 @@ async def insert_received(
 async def list_open(
     connection: Connection, source: str, destination: str, state: PacketState, limit: int
 ) -> list[SentPacket]:
-    """The packets to a destination that are in `state`, in order; nothing behind a parked one."""
+    """The packets to a destination that are in `state`, in order; nothing behind a parked one of
+    the same port.
+    """
     rows = await connection.fetch(
-        f"""
-        SELECT {_COLUMNS} FROM packets_sent
+        """
+        SELECT destination, port, sequence, payload, transaction_id, height, state,
+               remote_transaction_id, anchor, acknowledgement_transaction_id
+        FROM packets_sent AS sent
         WHERE destination = $1 AND state = $2
-          AND sequence < coalesce((SELECT min(sequence) FROM packets_sent
-                                   WHERE destination = $1 AND parked_cause IS NOT NULL),
-                                  9223372036854775807)
+          AND NOT EXISTS (SELECT FROM packets_sent AS parked
+                          WHERE parked.destination = $1 AND parked.port = sent.port
+                            AND parked.sequence <= sent.sequence
+                            AND parked.parked_cause IS NOT NULL)
         ORDER BY port, sequence LIMIT $3
-        """,  # noqa: S608 - constant columns
+        """,
         destination,
         int(state),
+        limit,
+    )
+    return [_sent(row, source) for row in rows]
+
+
+async def list_unanchored(
+    connection: Connection, source: str, destination: str, limit: int
+) -> list[SentPacket]:
+    """Acknowledged packets whose proof of record is not kept here: another relay carried them, or
+    these rows were rebuilt.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT destination, port, sequence, payload, transaction_id, height, state,
+               remote_transaction_id, anchor, acknowledgement_transaction_id
+        FROM packets_sent WHERE destination = $1 AND state = 3 AND anchor IS NULL
+        ORDER BY port, sequence LIMIT $2
+        """,
+        destination,
         limit,
     )
     return [_sent(row, source) for row in rows]
@@ -111,6 +131,18 @@ async def mark_received(connection: Connection, packets: Sequence[Packet]) -> No
             (packet.destination, packet.port, packet.sequence, int(PacketState.RECEIVED))
             for packet in packets
         ],
+    )
+
+
+async def mark_undelivered(connection: Connection, destination: str) -> None:
+    """Forget what the destination said it had recorded but cannot prove: it is delivered again,
+    which has one effect.
+    """
+    await connection.execute(
+        "UPDATE packets_sent SET state = $2 WHERE destination = $1 AND state = $3",
+        destination,
+        int(PacketState.SENT),
+        int(PacketState.RECEIVED),
     )
 
 
@@ -131,10 +163,26 @@ async def set_anchor(
     )
 
 
-async def mark_acknowledged(
+async def mark_acknowledged(connection: Connection, packets: Sequence[Packet]) -> None:
+    """Note that the acknowledgements were accepted by the own chain; its block says by which
+    transaction.
+    """
+    await connection.executemany(
+        """
+        UPDATE packets_sent SET state = $4
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        [
+            (packet.destination, packet.port, packet.sequence, int(PacketState.ACKNOWLEDGED))
+            for packet in packets
+        ],
+    )
+
+
+async def set_acknowledgement(
     connection: Connection, destination: str, port: str, sequence: int, transaction_id: bytes
 ) -> None:
-    """Note that the acknowledgement is on the own chain."""
+    """Note the transaction that put the acknowledgement on the own chain."""
     await connection.execute(
         """
         UPDATE packets_sent SET state = $4, acknowledgement_transaction_id = $5
@@ -148,16 +196,18 @@ async def mark_acknowledged(
     )
 
 
-async def park(connection: Connection, packet: Packet, cause: str) -> None:
-    """Set a packet aside that cannot be delivered; the link stops before it and says so."""
+async def park(
+    connection: Connection, *, destination: str, port: str, sequence: int, cause: str
+) -> None:
+    """Set a packet aside that cannot be delivered; its port stops there, and the link says so."""
     await connection.execute(
         """
         UPDATE packets_sent SET parked_cause = $4
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
-        packet.destination,
-        packet.port,
-        packet.sequence,
+        destination,
+        port,
+        sequence,
         cause,
     )
 
@@ -167,7 +217,11 @@ async def find_sent(
 ) -> SentPacket | None:
     """The packet that a transaction of the own chain sent."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM packets_sent WHERE transaction_id = $1",  # noqa: S608
+        """
+        SELECT destination, port, sequence, payload, transaction_id, height, state,
+               remote_transaction_id, anchor, acknowledgement_transaction_id
+        FROM packets_sent WHERE transaction_id = $1
+        """,
         transaction_id,
     )
     return None if row is None else _sent(row, source)
@@ -217,12 +271,20 @@ async def insert_trace(connection: Connection, transaction_id: bytes, traceparen
     )
 
 
-async def find_trace(connection: Connection, transaction_id: bytes) -> str:
-    """The trace of an operation, empty when it is not known."""
-    found = await connection.fetchval(
-        "SELECT traceparent FROM operation_traces WHERE transaction_id = $1", transaction_id
+async def find_traces(connection: Connection, transaction_ids: Sequence[bytes]) -> dict[bytes, str]:
+    """The traces that are known of these operations."""
+    rows = await connection.fetch(
+        "SELECT transaction_id, traceparent FROM operation_traces WHERE transaction_id = ANY($1)",
+        list(transaction_ids),
     )
-    return found or ""
+    return {row["transaction_id"]: row["traceparent"] for row in rows}
+
+
+async def prune_traces(connection: Connection, hours: int) -> None:
+    """Forget traces that were noted so long ago."""
+    await connection.execute(
+        "DELETE FROM operation_traces WHERE noted_at < now() - make_interval(hours => $1)", hours
+    )
 
 
 def _sent(row: asyncpg.Record, source: str) -> SentPacket:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2
@@ -18,11 +19,13 @@ from services.chassis.errors import FieldViolation, InvalidError, ServiceError
 from services.chassis.grpc_server import ANY_ROLE, Policy, StreamItems, caller, to_rpc_status
 from services.registry.domain.errors import PageTokenInvalidError
 from services.registry.domain.statements import Investor
-from services.registry.handlers import Handlers, ItemOutcome
+from services.registry.handlers import Handlers
 from services.registry.store import PositionRow
+from services.registry.stream import ItemOutcome
 
 PAGE_SIZE_DEFAULT: Final = 500
 PAGE_SIZE_MAX: Final = 2_000
+PAGE_TOKEN_LENGTH_MAX: Final = 1_024
 INVESTORS_MAX: Final = 200
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -72,7 +75,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> pb.PutInvestorsResponse:
         if len(request.investors) > INVESTORS_MAX:
             raise _invalid("investors", f"{len(request.investors)} rows, at most {INVESTORS_MAX}")
-        if _DATE.fullmatch(request.as_of) is None:
+        if not _is_date(request.as_of):
             raise _invalid("as_of", "not a date of the form YYYY-MM-DD")
         statements = await self._handlers.put_investors(
             [_investor(row, index) for index, row in enumerate(request.investors)], request.as_of
@@ -148,6 +151,16 @@ def _answer(outcome: ItemOutcome) -> pb.SubmitOperationsResponse:
     return pb.SubmitOperationsResponse(item=outcome.item, error=status.SerializeToString())
 
 
+def _is_date(text: str) -> bool:
+    if _DATE.fullmatch(text) is None:
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _investor(row: pb.Investor, index: int) -> Investor:
     for field in ("investor_ref", "investor_code", "name", "id_type", "id_number"):
         if not getattr(row, field):
@@ -184,14 +197,25 @@ def _page_token(request: pb.ListPositionsRequest) -> tuple[int, tuple[str, str, 
     """The height and the key after which the page begins."""
     if not request.page_token:
         return request.height, ("", "", "")
-    try:
-        height, product_code, *key = json.loads(base64.urlsafe_b64decode(request.page_token))
-        account, product, nature = (str(part) for part in key)
-    except (ValueError, TypeError) as error:
-        raise PageTokenInvalidError from error
-    if type(height) is not int or height < 1 or product_code != request.product_code:
+    if len(request.page_token) > PAGE_TOKEN_LENGTH_MAX:
         raise PageTokenInvalidError
-    return height, (account, product, nature)
+    try:
+        content = json.loads(base64.urlsafe_b64decode(request.page_token))
+    except (ValueError, RecursionError) as error:
+        raise PageTokenInvalidError from error
+    match content:
+        case [int(height), str(code), str(account), str(product), str(nature)] if (
+            type(height) is int
+        ):
+            key = account, product, nature
+            if height >= 1 and code == request.product_code and all(map(_is_text, key)):
+                return height, key
+    raise PageTokenInvalidError
+
+
+def _is_text(part: str) -> bool:
+    """Whether the database can compare with it: no NUL, no lone surrogate."""
+    return "\x00" not in part and not any("\ud800" <= character <= "\udfff" for character in part)
 
 
 def _invalid(field: str, problem: str) -> ServiceError:

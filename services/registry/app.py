@@ -7,10 +7,13 @@ from typing import Final
 
 from guqiao.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from guqiao_sdk.gm.keyfile import read_guarded
+from services.chassis import outbox
 from services.chassis.block_feed import follow_blocks
+from services.chassis.bus.port import Topic
 from services.chassis.runtime import open_runtime
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.consumers import apply_block
+from services.registry.events import OPERATION_TOPIC
 from services.registry.handlers import Handlers
 from services.registry.settings import Settings
 
@@ -37,5 +40,8 @@ async def serve(settings: Settings) -> None:
             trust=runtime.client.trust,
             verify=runtime.provider.verify,
             apply=apply_block,
+            tracer=runtime.telemetry.tracer,
         )
-        await runtime.run(server, [follow])
+        await runtime.bus.ensure_topics([Topic(OPERATION_TOPIC)])
+        announce = outbox.relay(runtime.pool, runtime.bus, appended=handlers.announced)
+        await runtime.run(server, [follow, announce])

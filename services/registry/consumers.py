@@ -26,13 +26,15 @@ UNBOUND_CODES: Final = frozenset(
         "TRANSACTION_DUPLICATE",
         "TRANSACTION_EXPIRED",
         "PREDECESSOR_MISSING",
-        "SENDER_UNKNOWN",
-        "KEY_UNKNOWN",
-        "KEY_REVOKED",
-        "KEY_EXPIRED",
-        "ROLE_MISSING",
-        "ORGANISATION_MISMATCH",
+        "BLOCK_FULL",
         "REQUEST_ID_REUSED",
+        "SENDER_UNKNOWN",
+        "IDENTITY_DEACTIVATED",
+        "KEY_UNKNOWN",
+        "KEY_MISMATCH",
+        "KEY_REVOKED",
+        "KEY_NOT_VALID",
+        "ORGANISATION_MISMATCH",
     }
 )
 """Outcomes that the host does not bind to the request id: the same request may be sent again."""

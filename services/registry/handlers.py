@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from guqiao_sdk.client.chain import ChainClient
@@ -18,8 +18,9 @@ from guqiao_sdk.client.transactions import ChainPosition, TransactionResult
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError, digest
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
+from services.chassis import outbox
 from services.chassis.block_feed import projected_height
-from services.chassis.errors import InvalidError, ServiceError
+from services.chassis.errors import InvalidError
 from services.chassis.postgres import Connection, Pool
 from services.registry import store
 from services.registry.domain.errors import (
@@ -29,10 +30,11 @@ from services.registry.domain.errors import (
     UnsupportedOperationError,
 )
 from services.registry.domain.statements import Investor, Statement, state
+from services.registry.events import operation_submitted
+from services.registry.stream import ItemOutcome, OperationStream
 
 CONTRACT: Final = "register"
 OPTIONS_SECONDS_MAX: Final = 30.0
-IN_FLIGHT_MAX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,60 +56,31 @@ class Status:
     position: ChainPosition
 
 
-@dataclass(frozen=True, slots=True)
-class ItemOutcome:
-    """The answer to one item of a stream: a final result, or why there is none."""
-
-    item: int
-    result: TransactionResult | None
-    error: ServiceError | Exception | None
-
-
 @dataclass(slots=True)
 class Handlers:
-    """`identity_key` is 32 bytes (HMAC-SM3), `body_key` 16 bytes (SM4)."""
+    """`identity_key` is 32 bytes (HMAC-SM3), `body_key` 16 bytes (SM4). `announced` is set after
+    every commit to the outbox.
+    """
 
     pool: Pool
     client: ChainClient
     provider: GmProvider
     identity_key: bytes
     body_key: bytes
+    announced: asyncio.Event = field(default_factory=asyncio.Event)
     _methods: tuple[float, frozenset[str]] | None = None
 
     async def submit(self, transaction: SignedTransaction) -> TransactionResult:
         """Pass one signed operation to the chain and wait until it is final."""
         await self._require_built(transaction)
+        await self._announce([transaction])
         return await self.client.submit(transaction)
 
-    async def submit_many(
-        self, items: AsyncIterator[tuple[int, SignedTransaction]]
+    def submit_many(
+        self, entries: AsyncIterator[tuple[int, SignedTransaction]]
     ) -> AsyncIterator[ItemOutcome]:
         """Pass a stream of operations on; answers come as they become final."""
-        outcomes: asyncio.Queue[ItemOutcome | None] = asyncio.Queue(IN_FLIGHT_MAX)
-        numbers: dict[bytes, list[int]] = {}
-
-        async def built() -> AsyncIterator[SignedTransaction]:
-            async for item, transaction in items:
-                try:
-                    await self._require_built(transaction)
-                except ServiceError as error:
-                    await outcomes.put(ItemOutcome(item, None, error))
-                    continue
-                numbers.setdefault(transaction.id(), []).append(item)
-                yield transaction
-
-        async def submit_all() -> None:
-            async for submission in self.client.submit_many(built(), in_flight_max=IN_FLIGHT_MAX):
-                for item in numbers.pop(submission.transaction.id(), []):
-                    await outcomes.put(ItemOutcome(item, submission.result, submission.error))
-            await outcomes.put(None)
-
-        submitting = asyncio.create_task(submit_all())
-        try:
-            while (outcome := await _next(outcomes, submitting)) is not None:
-                yield outcome
-        finally:
-            submitting.cancel()
+        return OperationStream(self.client, self._require_built, self._announce).run(entries)
 
     async def put_investors(self, investors: Sequence[Investor], as_of: str) -> list[Statement]:
         """Keep the bodies, sealed, and state what may be on chain of each."""
@@ -157,6 +130,15 @@ class Handlers:
         methods = await self._built_methods()
         return Status(height, counts, tuple(sorted(methods)), await self.client.latest())
 
+    async def _announce(self, transactions: Sequence[SignedTransaction]) -> None:
+        """Record in the outbox that these operations go to the chain now, in the current trace."""
+        if not transactions:
+            return
+        events = [operation_submitted(transaction.id()) for transaction in transactions]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await outbox.append(connection, *events)
+        self.announced.set()
+
     async def _require_built(self, transaction: SignedTransaction) -> None:
         try:
             payload = parse_payload(transaction.payload)
@@ -193,17 +175,7 @@ class Handlers:
                 sealed=sealed,
             ),
         )
-        if kept.body_digest != digest("guqiao/investor-body-digest/1", kept.salt, body):
+        if kept is None or kept.body_digest != digest(
+            "guqiao/investor-body-digest/1", kept.salt, body
+        ):
             raise ReferenceConflictError(investor.investor_ref)
-
-
-async def _next(
-    outcomes: asyncio.Queue[ItemOutcome | None], submitting: asyncio.Task[None]
-) -> ItemOutcome | None:
-    """The next outcome; a failure of the submitting task is raised here."""
-    getting = asyncio.ensure_future(outcomes.get())
-    await asyncio.wait({getting, submitting}, return_when=asyncio.FIRST_COMPLETED)
-    if not getting.done() and submitting.exception() is not None:
-        getting.cancel()
-        submitting.result()
-    return await getting

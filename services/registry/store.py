@@ -217,14 +217,16 @@ async def count_operations(connection: Connection) -> Counts:
     return Counts(row["accepted"], row["refused"], row["anchored"])
 
 
-async def insert_body(connection: Connection, body: SealedBody) -> SealedBody:
-    """Keep a body, and return what is kept under its reference: this one, or an earlier one."""
+async def insert_body(connection: Connection, body: SealedBody) -> SealedBody | None:
+    """Keep a body, and return what is kept under its reference: this one, or an earlier one. None
+    when its investor code belongs to another reference.
+    """
     await connection.execute(
         """
         INSERT INTO investor_bodies (investor_ref, investor_code, identity_digest, body_digest,
                                      salt, nonce, sealed)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT (investor_ref) DO NOTHING
+        ON CONFLICT DO NOTHING
         """,
         body.investor_ref,
         body.investor_code,
@@ -235,7 +237,7 @@ async def insert_body(connection: Connection, body: SealedBody) -> SealedBody:
         body.sealed,
     )
     kept = await find_bodies(connection, [body.investor_ref])
-    return kept[0]
+    return kept[0] if kept else None
 
 
 async def find_bodies(connection: Connection, references: Sequence[str]) -> list[SealedBody]:

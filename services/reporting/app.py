@@ -30,5 +30,6 @@ async def serve(settings: Settings) -> None:
             trust=runtime.client.trust,
             verify=runtime.provider.verify,
             apply=apply_block,
+            tracer=runtime.telemetry.tracer,
         )
         await runtime.run(server, [follow])

@@ -7,10 +7,6 @@ import asyncpg
 from services.chassis.postgres import Connection
 from services.reporting.domain.records import DataObject, Recording
 
-_COLUMNS = """object_id, version, content_type, object, digest, source_chain, source_height,
-              source_transaction_id, packet_sequence, recorded_chain, recorded_height,
-              recorded_transaction_id, anchored, place"""
-
 
 async def insert_object(connection: Connection, item: DataObject) -> None:
     """Add a version of an object."""
@@ -50,7 +46,12 @@ async def mark_anchored(connection: Connection, source_chain: str, packet_sequen
 async def find_object(connection: Connection, object_id: str, version: int) -> DataObject | None:
     """One version of an object."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM data_objects WHERE object_id = $1 AND version = $2",  # noqa: S608
+        """
+        SELECT object_id, version, content_type, object, digest, source_chain, source_height,
+               source_transaction_id, packet_sequence, recorded_chain, recorded_height,
+               recorded_transaction_id, anchored, place
+        FROM data_objects WHERE object_id = $1 AND version = $2::bigint
+        """,
         object_id,
         version,
     )
@@ -62,10 +63,13 @@ async def list_objects(
 ) -> list[tuple[int, DataObject]]:
     """Objects in the order of their recording, each with its place."""
     rows = await connection.fetch(
-        f"""
-        SELECT {_COLUMNS} FROM data_objects
+        """
+        SELECT object_id, version, content_type, object, digest, source_chain, source_height,
+               source_transaction_id, packet_sequence, recorded_chain, recorded_height,
+               recorded_transaction_id, anchored, place
+        FROM data_objects
         WHERE place > $1 AND ($2 = '' OR content_type = $2) ORDER BY place LIMIT $3
-        """,  # noqa: S608
+        """,
         after_place,
         content_type,
         limit,

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
+from opentelemetry import trace
+from opentelemetry.trace import Tracer
 
 from guqiao.consensus.v1 import consensus_events_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
@@ -20,7 +22,7 @@ from guqiao_sdk.client.events import BLOCK_TOPIC
 from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import Verify
-from services.chassis.bus.consumer import subscribe
+from services.chassis.bus.consumer import NO_SPANS, subscribe
 from services.chassis.bus.port import Bus, BusEvent, PoisonError, TransientError
 from services.chassis.postgres import Connection, Pool, migrate
 
@@ -35,17 +37,29 @@ async def migrate_follower(connection: Connection) -> None:
 
 
 async def follow_blocks(
-    bus: Bus, pool: Pool, *, group: str, trust: ChainTrust, verify: Verify, apply: Apply
+    bus: Bus,
+    pool: Pool,
+    *,
+    group: str,
+    trust: ChainTrust,
+    verify: Verify,
+    apply: Apply,
+    tracer: Tracer = NO_SPANS,
 ) -> None:
-    """Apply every certified block of the chain, in order, until cancelled."""
+    """Apply every certified block of the chain, in order, until cancelled. A span a block."""
 
     async def handle(connection: Connection, event: BusEvent) -> None:
         block = _verified(event, trust, verify)
         if block is not None and await _is_next(connection, block):
+            trace.get_current_span().set_attributes(
+                {"chain": block.header.chain_id, "height": block.height}
+            )
             await apply(connection, block)
             await _advance(connection, block)
 
-    await subscribe(bus, group=group, topics=[BLOCK_TOPIC], pool=pool, handler=handle)
+    await subscribe(
+        bus, group=group, topics=[BLOCK_TOPIC], pool=pool, handler=handle, tracer=tracer
+    )
 
 
 async def projected_height(connection: Connection, chain_id: str) -> int:

@@ -11,34 +11,37 @@ import asyncio
 import zlib
 from typing import Final
 
-import asyncpg
 import structlog
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified
 from guqiao_sdk.errors import GuqiaoError
+from guqiao_sdk.proof.errors import ProofError
 from services.chassis.bus.port import Bus, Topic, new_event
-from services.chassis.bus.transient import Backoff, is_transient
+from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.postgres import Connection, Pool
 
 ELECTION_POLL_SECONDS: Final = 1.0
+BACKOFF_FIRST_SECONDS: Final = 0.1
+BACKOFF_MAX_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
     """Publish every certified block from where the last publisher stopped, until cancelled."""
-    backoff = Backoff(0.1, 5.0)
+    backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
     while True:
         try:
+            # Giving the connection back to the pool gives up the election.
             async with pool.acquire() as connection:
                 await _wait_elected(connection, client.chain_id)
                 await bus.ensure_topics([Topic(BLOCK_TOPIC)])
-                await _publish_from(connection, bus, client)
-        except (GuqiaoError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("publisher.interrupted", chain=client.chain_id, error=repr(error))
+                await _publish_from(connection, bus, client, backoff)
         except Exception as error:
-            if not is_transient(error):
+            stay_cancelled(error)
+            # A replica that lies is left for another one, a broken chain or bus is waited for.
+            if not isinstance(error, GuqiaoError | ProofError) and not is_transient(error):
                 raise
             log.warning("publisher.interrupted", chain=client.chain_id, error=repr(error))
         await asyncio.sleep(backoff.next_seconds())
@@ -52,7 +55,9 @@ async def _wait_elected(connection: Connection, chain_id: str) -> None:
         await asyncio.sleep(ELECTION_POLL_SECONDS)
 
 
-async def _publish_from(connection: Connection, bus: Bus, client: ChainClient) -> None:
+async def _publish_from(
+    connection: Connection, bus: Bus, client: ChainClient, backoff: Backoff
+) -> None:
     height = await connection.fetchval(
         "SELECT height FROM published_blocks WHERE chain_id = $1", client.chain_id
     )
@@ -69,3 +74,4 @@ async def _publish_from(connection: Connection, bus: Bus, client: ChainClient) -
             client.chain_id,
             block.height,
         )
+        backoff.reset()

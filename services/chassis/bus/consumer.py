@@ -33,7 +33,8 @@ BATCH_EVENTS_MAX: Final = 100
 BUSY_PAUSE_SECONDS: Final = 0.02
 
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer(__name__)
+NO_SPANS: Final[trace.Tracer] = trace.NoOpTracer()
+"""For consumers whose process records no traces; the events' trace context still goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ async def subscribe(
     pool: Pool,
     handler: Handler,
     limits: ConsumerLimits = ConsumerLimits(),
+    tracer: trace.Tracer = NO_SPANS,
 ) -> None:
     """Handle the topics' events as one member of the group, until cancelled.
 
@@ -64,7 +66,7 @@ async def subscribe(
     while True:
         try:
             async with bus.open_source(group, topics) as source:
-                consumer = _Consumer(source, group, pool, handler, limits)
+                consumer = _Consumer(source, group, pool, handler, limits, tracer)
                 while True:
                     await consumer.run_once()
                     backoff.reset()
@@ -95,6 +97,7 @@ class _Consumer:
     pool: Pool
     handler: Handler
     limits: ConsumerLimits
+    tracer: trace.Tracer
     troubles: dict[Partition, _Trouble] = field(default_factory=dict)
 
     async def run_once(self) -> None:
@@ -155,7 +158,7 @@ class _Consumer:
             )
             log.error("bus.event_parked", group=self.group, cause=trouble.cause, **_facts(record))
             return
-        with tracer.start_as_current_span(
+        with self.tracer.start_as_current_span(
             f"{record.event.topic} process",
             context=propagate.extract(dict(record.event.headers)),
             kind=trace.SpanKind.CONSUMER,

@@ -1,10 +1,12 @@
 """Which failures are of the surroundings and pass, and how long to wait between attempts.
 
-Everything else is blamed on the event: after a bounded number of attempts it is parked.
+Everything else is blamed on the event: after a bounded number of attempts it is parked. A task that
+is being cancelled tries nothing again, whatever its clean-up ran into.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -23,7 +25,13 @@ _CLOSED_MESSAGES = (
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying the same again later can help: something is away, full, or in the way."""
+    """Whether trying the same again later can help: something is away, full, or in the way.
+
+    In a task that is being cancelled it raises `CancelledError`: when a connection is lost in the
+    same moment, the clean-up's failure takes the place of the cancellation, and a loop that goes on
+    after failures would never end.
+    """
+    stay_cancelled(error)
     if isinstance(
         error,
         TransientError
@@ -40,6 +48,16 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return any(text in str(error) for text in _CLOSED_MESSAGES)
     return False
+
+
+def stay_cancelled(error: BaseException) -> None:
+    """Raise `CancelledError` if the running task is being cancelled."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return  # Asked outside of any task.
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@ alike.
 
 The details follow the error contract: ErrorInfo (code, rule, article, basis, facts),
 LocalizedMessage in zh-CN and en, BadRequest for fields, RetryInfo where a retry may help, Help
-with the place in docs/errors.md, RequestInfo with the trace id. Anything that is not a
+with the place in docs/errors.md, RequestInfo with the trace id. What a chain answered through our
+client keeps its code; a database that is away is said to be so. Anything else that is not a
 `ServiceError` is a bug of ours: the caller learns INTERNAL and the trace id, nothing else.
 """
 
@@ -12,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import asyncpg
 import grpc
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from guqiao_sdk import rules
+from guqiao_sdk.errors import DeniedError, GuqiaoError, ServerFailedError
 from services.chassis import errors
+from services.chassis.bus.transient import is_transient
 from services.chassis.errors import Fact, Reason, ServiceError
 
 ERROR_DOMAIN: Final = "guqiao"
@@ -72,8 +76,28 @@ def error_of_code(code: str, /, **fields: Fact) -> ServiceError:
     return error
 
 
+def seen_by_caller(error: Exception) -> Exception:
+    """The error that a caller is told: a dependency's own where the caller can act on it."""
+    match error:
+        case ServiceError():
+            return error
+        case DeniedError() | ServerFailedError():
+            return error  # Our own rights, or nonsense: nothing that this caller could mend.
+        case GuqiaoError() if error.code in rules.catalogue():
+            return error_of_code(error.code, **error.fields)
+        case GuqiaoError() if not error.code:
+            return errors.UnavailableError("CHAIN_UNAVAILABLE", cause=str(error)[:FACT_BYTES_MAX])
+        case asyncpg.CharacterNotInRepertoireError():
+            return errors.InvalidError("REQUEST_MALFORMED", detail="a NUL character in a text")
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | ConnectionError():
+            if is_transient(error):
+                return errors.UnavailableError("DATABASE_UNAVAILABLE")
+    return error
+
+
 def to_rpc_status(error: Exception, trace_id: str = "") -> status_pb2.Status:
     """The full status of `error`: what a call ends with, or what an item of a stream carries."""
+    error = seen_by_caller(error)
     if isinstance(error, ServiceError):
         fields = {name: _text(value) for name, value in list(error.fields.items())[:FACTS_MAX]}
         number = _grpc_number(GRPC_CODES[error.reason].name)

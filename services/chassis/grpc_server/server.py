@@ -79,7 +79,10 @@ def build_server(
         "guqiao_rpc_server_duration_seconds", "Time to answer a call", ("method", "code")
     )
     return GrpcServer(
-        Wrapper(guard, telemetry.tracer, duration), policies, limits, development=development
+        Wrapper(guard, telemetry.tracer, duration),
+        policies,
+        limits,
+        development=development,
     )
 
 

@@ -32,6 +32,7 @@ from services.chassis.errors import (
 from services.chassis.grpc_server.grpc_errors import (
     STATUS_METADATA_KEY,
     grpc_code,
+    seen_by_caller,
     to_rpc_status,
 )
 from services.chassis.grpc_server.guard import Call, Guard
@@ -112,11 +113,12 @@ class Wrapper:
                 code = context.code()
                 raise
             except Exception as error:
-                if not isinstance(error, ServiceError):
+                told = seen_by_caller(error)
+                if not isinstance(told, ServiceError):
                     _logger.error("rpc.failed", method=method, trace_id=trace_id, exc_info=error)
-                status = to_rpc_status(error, trace_id)
+                status = to_rpc_status(told, trace_id)
                 code = grpc_code(status)
-                span.set_attribute("guqiao.code", getattr(error, "code", "INTERNAL"))
+                span.set_attribute("guqiao.code", getattr(told, "code", "INTERNAL"))
                 await context.abort(
                     code, status.message, ((STATUS_METADATA_KEY, status.SerializeToString()),)
                 )

@@ -91,6 +91,11 @@ class EmbeddedPostgres:
         return self._port
 
     @property
+    def running(self) -> bool:
+        """Whether the server that was started still lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def server_pid(self) -> int:
         """The process id of the running server itself (its supervisor is the parent)."""
         return int((self._cluster / "postmaster.pid").read_text().splitlines()[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 from guqiao_sdk.proof.canonical import digest
@@ -17,6 +17,38 @@ from guqiao_sdk.proof.packet import Packet
 
 PACKETS_MAX: Final = 50
 """Packets in one transaction, as the packet contract takes them."""
+
+
+UNPROVEN_MAX: Final = 5
+"""So often in a row the destination may fail to prove what it said it had recorded."""
+
+ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN"})
+"""Refusals that never happen between honest chains: people must look."""
+
+
+class Remedy(StrEnum):
+    """What a relay does after a refusal, besides trying again."""
+
+    NONE = "none"
+    PARK = "park"
+    DELIVER_AGAIN = "deliver_again"
+
+
+def remedy_for(code: str, unproven: int) -> Remedy:
+    """The remedy for a refusal; `unproven` counts receipts in a row that could not be had.
+
+    A frozen client refuses everything and is replaced by people, after which all goes on: nothing
+    is parked for it. A read model that lags cannot prove what was delivered a moment ago, so only
+    the repeated lack of a receipt is a reason to deliver again.
+    """
+    match code:
+        case "PACKET_CONFLICT":
+            return Remedy.PARK
+        case "PACKET_OUT_OF_ORDER":
+            return Remedy.DELIVER_AGAIN
+        case "PACKET_UNKNOWN" if unproven >= UNPROVEN_MAX:
+            return Remedy.DELIVER_AGAIN
+    return Remedy.NONE
 
 
 class PacketState(IntEnum):

@@ -7,9 +7,10 @@ chains can be relayed to each other by the test as a relayer would.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.bundle import MerklePath
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
@@ -20,7 +21,7 @@ from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.state_proof import StateProof
 from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
 from services.consensus.domain.contracts.catalogue import Catalogue
-from services.consensus.domain.contracts.host import Host, Method
+from services.consensus.domain.contracts.host import Contract, Host, Method
 from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.light_client import LightClientContract
@@ -124,18 +125,29 @@ class Block:
 
 
 class LedgerChain:
-    """One chain with one identity that holds every role."""
+    """One chain with one identity that holds every role, unless a test asks for more."""
 
     def __init__(
-        self, chain_id: str, keys: Keys, *, destination: str | None, remotes: Mapping[str, bytes]
+        self,
+        chain_id: str,
+        keys: Keys,
+        *,
+        destination: str | None,
+        remotes: Mapping[str, bytes],
+        roles: frozenset[str] = ROLES,
+        others: Iterable[IdentityRecord] = (),
+        contracts: Iterable[Contract] = (),
+        historic_import: bool = False,
     ) -> None:
+        """`others` are further identities, `contracts` further ones, active from height 1."""
         self.keys = keys
+        further = tuple(contracts)
         self.replicas = Replicas(keys, chain_id)
         self.did = f"did:rem:{chain_id}:91370000MA0000000X"
         record = IdentityRecord(
             self.did,
             self.did,
-            ROLES,
+            roles,
             True,
             {"key-1": KeyRecord(keys.public_key(self.did), 0, 1 << 52, False)},
         )
@@ -143,10 +155,13 @@ class LedgerChain:
             replica_set=self.replicas.set,
             parameters=PARAMETERS,
             genesis_time_ms=START_MS,
-            historic_import=False,
+            historic_import=historic_import,
             destination=destination,
-            contracts=tuple(ContractActivation(name, 1, 1) for name in CONTRACTS),
-            identities=(record,),
+            contracts=tuple(
+                ContractActivation(name, 1, 1)
+                for name in (*CONTRACTS, *(contract.name for contract in further))
+            ),
+            identities=(record, *others),
             remote_chains=tuple(
                 RemoteChain(remote, genesis_hash, Replicas(keys, remote).set)
                 for remote, genesis_hash in remotes.items()
@@ -169,24 +184,34 @@ class LedgerChain:
                 PacketsContract(),
                 ReportsContract(),
                 ServicesContract(),
+                *further,
             ]
         )
 
-    def transaction(self, contract: str, method: str, body: Mapping[str, Json]) -> bytes:
-        """Sign one transaction."""
+    def transaction(
+        self,
+        contract: str,
+        method: str,
+        body: Mapping[str, Json],
+        *,
+        request_id: str | None = None,
+        business_time: str | None = None,
+        after: bytes | None = None,
+    ) -> bytes:
+        """Sign one transaction; its request id is the next one unless a test names it."""
         self.requests += 1
         payload = Payload(
             chain=self.header.chain_id,
             maker=(self.did, "key-1"),
             checker=None,
             organisation=self.did,
-            request_id=str(uuid.UUID(int=self.requests)),
+            request_id=request_id or str(uuid.UUID(int=self.requests)),
             expires_height=self.header.height + 500,
             expires_time_ms=self.header.block_time_ms + 500_000,
-            after=None,
+            after=after,
             contract=contract,
             method=method,
-            business_time=None,
+            business_time=business_time,
             body=body,
         ).to_bytes()
         signature = self.keys.sign(self.did, transaction_sign_bytes(payload))
@@ -231,14 +256,28 @@ class LedgerChain:
             self.replicas = next_replicas
         return block
 
+    def block_message(self, height: int) -> ledger_pb2.Block:
+        """A block as it travels."""
+        block = self.blocks[height]
+        return ledger_pb2.Block(
+            certified_header=ledger_pb2.CertifiedHeader(
+                header=block.header.encode(), certificate=block.certificate.encode()
+            ),
+            batch=Batch(block.header.block_time_ms, block.transactions).encode(),
+            receipts=[receipt.encode() for receipt in block.receipts],
+        )
+
     def call(self, contract: str, method: str, body: Mapping[str, Json]) -> Receipt:
         """Execute one transaction in a block of its own and return its receipt."""
         return self.execute(self.transaction(contract, method, body)).receipts[0]
 
     def prove(self, key: str) -> StateProof:
         """Prove `key` at the latest height."""
-        version = self.versions[self.header.height]
-        return prove(self.pages.__getitem__, version, key.encode())
+        return self.prove_at(key.encode(), self.header.height)
+
+    def prove_at(self, key: bytes, height: int) -> StateProof:
+        """Prove `key` at an earlier height."""
+        return prove(self.pages.__getitem__, self.versions[height], key)
 
     def value(self, key: str) -> Json | None:
         """Read a whole state key."""

@@ -1,0 +1,120 @@
+"""Turns every failure that is foreseen into one message with code, remedy and exit code.
+
+Whatever a command meets (a service that is away, a full disk, a file that cannot be read) comes out
+here as a `CliError`; what is left is a bug of ours and keeps its traceback. Imported only when a
+command has failed, so that help stays instant.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+import asyncpg
+import grpc
+
+from guqiao_sdk.errors import GuqiaoError, error_from_rpc
+from guqiao_sdk.gm.errors import GmError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.rules import Messages, UnknownCodeError, messages
+from guqiaoctl.commands.calls import failure_of, unverified
+from guqiaoctl.failures import (
+    EXIT_CONFLICT,
+    EXIT_DENIED,
+    EXIT_NOT_FOUND,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CliError,
+)
+from guqiaoctl.supervisor.supervisor import StartError
+from services.chassis.endings import causes
+from services.chassis.postgres.errors import (
+    DataFolderInUseError,
+    DiskFullError,
+    PortInUseError,
+    PostgresError,
+)
+
+_POSTGRES: Final[tuple[tuple[type[PostgresError], str, int], ...]] = (
+    (DataFolderInUseError, "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
+    (PortInUseError, "PORT_IN_USE", EXIT_UNAVAILABLE),
+    (DiskFullError, "DISK_FULL", EXIT_UNAVAILABLE),
+    (PostgresError, "START_FAILED", EXIT_UNAVAILABLE),
+)
+_OF_SYSTEM: Final = {
+    errno.EADDRINUSE: ("PORT_IN_USE", EXIT_UNAVAILABLE),
+    errno.ENOSPC: ("DISK_FULL", EXIT_UNAVAILABLE),
+    errno.EDQUOT: ("DISK_FULL", EXIT_UNAVAILABLE),
+    errno.ENOENT: ("FILE_UNREADABLE", EXIT_NOT_FOUND),
+    errno.EACCES: ("FILE_UNREADABLE", EXIT_DENIED),
+    errno.EPERM: ("FILE_UNREADABLE", EXIT_DENIED),
+}
+
+
+def foreseen(error: BaseException) -> CliError | None:
+    """The failure to show, or None for a bug."""
+    for cause in causes(error):
+        failure = _failure(cause)
+        if failure is not None:
+            return failure
+    return None
+
+
+def _failure(cause: BaseException) -> CliError | None:
+    match cause:
+        case CliError():
+            return cause
+        case StartError():
+            return _start_failure(cause)
+        case ProofError():
+            return unverified(cause)
+        case grpc.aio.AioRpcError():
+            return failure_of(error_from_rpc(cause))
+        case GuqiaoError():
+            return failure_of(cause)
+        case _:
+            return _failure_of_system(cause)
+
+
+def _failure_of_system(cause: BaseException) -> CliError | None:
+    match cause:
+        case GmError():
+            return _with_remedy(cause.code, cause.en, cause.zh, EXIT_USAGE)
+        case PostgresError():
+            _, code, exit_code = next(row for row in _POSTGRES if isinstance(cause, row[0]))
+            return _with_remedy(code, cause.text_en, cause.text_zh, exit_code)
+        case asyncpg.PostgresConnectionError() | asyncpg.OperatorInterventionError():
+            return _with_remedy("DATABASE_UNAVAILABLE", str(cause), str(cause), EXIT_UNAVAILABLE)
+        case OSError():
+            default = ("FILE_UNREADABLE", EXIT_UNAVAILABLE)
+            code, exit_code = _OF_SYSTEM.get(cause.errno or 0, default)
+            text = f"{cause.filename or ''} {cause.strerror or cause}".strip()
+            return _with_remedy(code, text, text, exit_code)
+    return None
+
+
+def _start_failure(error: StartError) -> CliError:
+    """A process that refused to start said why in its last line, with a code of its own."""
+    if not error.code:
+        return _with_remedy("START_FAILED", error.text_en, error.text_zh, EXIT_UNAVAILABLE)
+    exit_code = error.exit_code if error.exit_code in _EXIT_CODES else EXIT_UNAVAILABLE
+    return _with_remedy(error.code, error.text_en, error.text_zh, exit_code)
+
+
+_EXIT_CODES: Final = frozenset({EXIT_USAGE, EXIT_CONFLICT, EXIT_UNAVAILABLE})
+
+
+def _with_remedy(code: str, text_en: str, text_zh: str, exit_code: int) -> CliError:
+    try:
+        texts = messages(code)
+    except UnknownCodeError:
+        see = Messages("", "", f"请执行 `guqiao explain {code}`", f"see `guqiao explain {code}`")
+        texts = see
+    return CliError(
+        code,
+        " ".join(text_en.split()),
+        " ".join(text_zh.split()),
+        texts.remedy_en,
+        texts.remedy_zh,
+        exit_code=exit_code,
+    )

@@ -1,0 +1,28 @@
+"""The gateway's own metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+from services.chassis.telemetry import Metrics
+
+
+class GatewayMetrics:
+    """What operators watch a link by."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.alarms: Counter = metrics.counter(
+            "guqiao_gateway_alarms_total",
+            "What must never happen on a link and did, by remote chain and code",
+            ("remote", "code"),
+        )
+        self.failures: Counter = metrics.counter(
+            "guqiao_gateway_relay_failures_total",
+            "Attempts of the relay that failed and are made again, by remote chain and step",
+            ("remote", "step"),
+        )
+        self.packets: Counter = metrics.counter(
+            "guqiao_gateway_packets_total",
+            "Packets that a step of the relay carried, by remote chain and step",
+            ("remote", "step"),
+        )

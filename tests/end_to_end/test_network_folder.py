@@ -1,0 +1,250 @@
+"""The life of a network's folder: killed, restarted, two years old, damaged, occupied."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from guqiao_sdk.gm.certificates import parse_certificate
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiaoctl.network import pki
+from guqiaoctl.network.layout import Layout
+from services.consensus.domain.contracts.register.contract import BUILT, REGISTER_V1
+from tests.end_to_end.harness import TINY, OneMachine, wait_until
+from tests.unit.contracts.register_market import (
+    RequestIdentity,
+    as_csv,
+    loaded_host,
+    roster_csv,
+)
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module")
+def tiny(one_machine: OneMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of importing market-tiny into the network."""
+    results = tmp_path_factory.mktemp("tiny") / "results.csv"
+    one_machine.must("import", TINY, "--results", results, "-o", "json")
+    return results
+
+
+@pytest.fixture
+def running(one_machine: OneMachine, tiny: Path) -> OneMachine:
+    """The network with market-tiny, up before the test and looked after when it failed."""
+    assert tiny.exists()
+    if not one_machine.processes():
+        one_machine.up()
+    return one_machine
+
+
+def tiny_in_memory() -> tuple[list[tuple[int, str, str]], bytes]:
+    """Outcomes and roster of the operations that are built, through the contract alone."""
+    market = read_dataset(TINY)
+    assert isinstance(market, MarketDataset)
+    host, identity = loaded_host(market), RequestIdentity()
+    rows = []
+    for event in market.events():
+        if event.type not in BUILT:
+            rows.append((event.seq, "unsupported", "UNSUPPORTED_OPERATION"))
+            continue
+        code = identity.process(host, REGISTER_V1, event)
+        rows.append((event.seq, "rejected" if code else "accepted", code))
+    return rows, roster_csv(host)
+
+
+ROSTER = tiny_in_memory()[1].decode()
+
+
+def roster_is_right(machine: OneMachine) -> bool:
+    return machine.must("register", "roster").out == ROSTER
+
+
+def test_events_that_are_not_built_are_reported_as_unsupported_and_the_others_done(
+    one_machine: OneMachine, tiny: Path
+) -> None:
+    rows, roster = tiny_in_memory()
+    assert tiny.read_bytes() == as_csv("seq,status,code", rows)
+    assert [status for _, status, _ in rows].count("unsupported") > 0
+    wait_until("roster", lambda: one_machine.must("register", "roster").out.encode() == roster)
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_replica_and_a_service_are_killed_stopped_and_started(running: OneMachine) -> None:
+    for target, name in (("shandong/2", "shandong-2"), ("shandong/registry", "shandong-registry")):
+        for verb in ("kill", "stop"):
+            assert running.must("dev", "node", verb, target).err.strip() == f"{name}: held"
+            assert running.states()[name] == "held"
+            again = running.run("dev", "node", verb, target)
+            assert (again.code, again.error) == (5, "PROCESS_STATE")
+            assert running.must("dev", "node", "start", target).err.strip() == f"{name}: ready"
+    running.wait_ready()
+    wait_until("roster", lambda: roster_is_right(running))
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_process_that_falls_is_started_again(running: OneMachine) -> None:
+    before = running.pid("csrc-gateway")
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    wait_until("another process", lambda: running.pid("csrc-gateway") not in (before, None))
+    running.wait_ready()
+
+
+def test_a_service_that_is_away_is_an_unavailable_answer(running: OneMachine) -> None:
+    running.must("dev", "node", "stop", "shandong/registry")
+    for arguments in (("register", "roster"), ("import", TINY)):
+        answer = running.run(*arguments)
+        assert answer.code == 6, answer.err
+        assert len(answer.err.strip().splitlines()) == 1
+    running.must("dev", "node", "start", "shandong/registry")
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
+    running: OneMachine,
+) -> None:
+    pid = running.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    answer = running.up()  # At once: it waits for what still ends.
+    assert "ready" in answer.err
+    assert running.status()["pid"] != pid
+    running.wait_ready()
+    assert roster_is_right(running), f"{time.monotonic() - began:.1f} s"
+    os.kill(running.status()["pid"], signal.SIGKILL)
+    running.wait_nothing_left()
+    assert running.run("dev", "status").code == 6
+
+
+@pytest.mark.req("G2-09-4")
+def test_a_folder_of_two_years_ago_renews_its_certificates_and_says_so(
+    running: OneMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.must("dev", "down")
+    running.wait_nothing_left()
+    issue_long_ago(running.network.layout, monkeypatch)
+    assert earliest_end(running.folder) < datetime.now(UTC) - timedelta(days=300)
+    checked = running.run("doctor", "-o", "json")
+    assert checked.code == 6
+    assert [row["check"] for row in checked.json() if not row["ok"]] == ["certificates"]
+    assert "guqiao dev up" in next(row["remedy"] for row in checked.json() if not row["ok"])
+    said = running.up(language="zh").err
+    assert "14 张证书已到期" in said
+    assert "shandong 的证书吊销列表已过期" in said
+    running.wait_ready()
+    assert earliest_end(running.folder) > datetime.now(UTC) + timedelta(days=300)
+    assert roster_is_right(running)
+
+
+def issue_long_ago(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue all certificates and revocation lists anew, by a clock that is two years behind."""
+
+    class TwoYearsAgo(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime.now(UTC) - timedelta(days=730)
+
+    for path in [*layout.folder.glob("processes/*/tls.pem"), *layout.folder.glob("ca/*/crl.pem")]:
+        path.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(pki, "datetime", TwoYearsAgo)
+        pki.ensure_certificates(layout, open_provider(), print)
+
+
+def earliest_end(folder: Path) -> datetime:
+    paths = folder.glob("processes/*/tls.pem")
+    return min(parse_certificate(path.read_bytes()).not_after for path in paths)
+
+
+@pytest.mark.req("G2-09-4")
+def test_missing_certificates_and_keys_are_made_anew_and_said(running: OneMachine) -> None:
+    running.must("dev", "down")
+    processes = running.folder / "processes"
+    (processes / "shandong-0" / "tls.pem").unlink()
+    (processes / "csrc-gateway" / "tls.key").unlink()
+    (running.folder / "ca" / "csrc" / "ca.key").unlink()
+    said = running.up().err
+    assert "2 certificates were missing and have been made" in said
+    running.wait_ready()
+    assert roster_is_right(running)
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_port_in_use_is_named_with_the_remedy(running: OneMachine) -> None:
+    running.must("dev", "down")
+    port = running.network.ports["shandong-registry.grpc"]
+    with socket.create_server(("127.0.0.1", port)):
+        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
+            answer = running.run("dev", "up", "--detach", language=language)
+            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
+            assert str(port) in answer.err
+            assert "shandong-registry.grpc" in answer.err
+            assert words in answer.err
+            assert "--new-ports" in answer.err
+        assert running.processes() == {}
+        running.up("--new-ports")
+    assert running.network.ports["shandong-registry.grpc"] != port
+    assert roster_is_right(running)
+
+
+@pytest.mark.req("G2-13-2")
+def test_data_of_another_replica_is_refused_and_nothing_is_harmed(running: OneMachine) -> None:
+    running.must("dev", "down")
+    first, second = (running.folder / "processes" / f"shandong-{n}" / "data" for n in (0, 1))
+    swap(first, second)
+    answer = running.run("dev", "up", "--detach")
+    assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK"), answer.err
+    assert "shandong-" in answer.err.strip().splitlines()[-1]
+    running.wait_nothing_left()
+    swap(first, second)
+    running.up()
+    assert roster_is_right(running)
+
+
+def swap(first: Path, second: Path) -> None:
+    aside = first.with_name("aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(
+    running: OneMachine, tmp_path: Path
+) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "draft.txt").write_text("dear")
+    other = OneMachine(tmp_path / "letters")
+    for detach in ((), ("--detach",)):
+        answer = other.run("dev", "up", *detach)
+        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
+    assert [path.name for path in other.folder.iterdir()] == ["draft.txt"]
+    for content in ("[]", "{", json.dumps({"format": "guqiao-network/1", "ports": 3})):
+        (other.folder / "network.json").write_text(content)
+        answer = other.run("dev", "status")
+        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
+
+
+def test_down_leaves_no_process_and_reset_removes_the_folder(running: OneMachine) -> None:
+    """The last test upon this network."""
+    running.must("dev", "down")
+    assert running.processes() == {}
+    again = running.run("dev", "down")
+    assert (again.code, again.error) == (6, "NETWORK_DOWN")
+    asked = running.run("dev", "reset")
+    assert (asked.code, asked.error) == (2, "CONFIRMATION_MISSING")
+    assert running.folder.exists()
+    kept = running.folder.with_name("kept")
+    shutil.copytree(running.folder / "ca", kept)
+    running.must("dev", "reset", "--yes")
+    assert not running.folder.exists()
+    assert kept.exists()

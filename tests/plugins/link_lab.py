@@ -1,0 +1,212 @@
+"""Two chains and their gateways in one process: the market's relay speaks to the regulator's guarded
+gRPC server, as through a tunnel that a test may cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from guqiao.gateway.v1.gateway_service_pb2_grpc import (
+    GatewayServiceStub,
+    add_GatewayServiceServicer_to_server,
+)
+from guqiao_sdk.client.transactions import Identity
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.receipt import Receipt
+from services.chassis.block_feed import follow_blocks, publish_blocks
+from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
+from services.gateway.api import POLICIES, GatewayServicer
+from services.gateway.app import MIGRATIONS
+from services.gateway.consumers import apply_block
+from services.gateway.handlers import Handlers
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.relay import Relay
+from tests.plugins.ledger_node import LedgerNode, identity_of
+from tests.plugins.postgres import NewDatabase
+from tests.plugins.service_lab import Lab, open_lab, wait_until
+from tests.unit.proof.proof_keys import Replicas, Sm2Keys
+from tests.unit.xchain.ledger_chain import ROLES, LedgerChain
+
+KEYS = Sm2Keys(open_provider())
+PEER = "did:rem:shandong:91370000MA0000000X"
+"""The market's gateway, which the regulatory chain knows as a peer."""
+
+STRANGER = "did:rem:csrc:91370000MA0000003X"
+
+
+@dataclass
+class LinkLab:
+    """`market` sends, `regulator` receives; `port` is the regulator's door for other gateways."""
+
+    market: Lab
+    regulator: Lab
+    market_handlers: Handlers
+    regulator_handlers: Handlers
+    port: int
+    relay: Relay
+    _following: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def report(self, count: int = 1, *, broken: bool = False) -> Receipt:
+        """One operation on the market's chain that sends data objects."""
+        chain = self.market.node.chain
+        return chain.call("reports", "report", {"count": count, "broken": broken})
+
+    async def project(self) -> None:
+        """Bring both read models up to their chains' heads."""
+        await self.project_one(self.market)
+        await self.project_one(self.regulator)
+
+    async def project_one(self, lab: Lab) -> None:
+        """Bring one read model up to its chain's head."""
+        known = await lab.pool.fetchval("SELECT max(height) FROM projected_blocks") or 0
+        head = lab.node.chain.header.height
+        await lab.project(apply_block, range(known + 1, head + 1))
+
+    async def deliver_and_acknowledge(self) -> None:
+        """One whole round by hand."""
+        await self.project()
+        while await self.relay.deliver_some():
+            pass
+        await self.project()
+        while await self.relay.acknowledge_some():
+            pass
+        await self.project()
+
+    async def states(self) -> list[int]:
+        """The states of the market's packets, in order."""
+        rows = await self.market.pool.fetch("SELECT state FROM packets_sent ORDER BY sequence")
+        return [row["state"] for row in rows]
+
+    def recorded(self) -> int:
+        """How many data objects the regulatory chain has recorded."""
+        return sum(
+            event.topic == "object.recorded"
+            for block in self.regulator.node.chain.blocks.values()
+            for receipt in block.receipts
+            for event in receipt.events
+        )
+
+    def acknowledged(self) -> int:
+        """How many acknowledgements took effect on the market's chain."""
+        return sum(
+            event.topic == "packet.acknowledged"
+            for block in self.market.node.chain.blocks.values()
+            for receipt in block.receipts
+            for event in receipt.events
+        )
+
+    def another_relay(self, caller: Identity | None = None) -> Relay:
+        """A relay as a process that was started anew makes it."""
+        market = self.market
+        identity = caller or market.runtime.identity
+        return Relay(
+            market.pool,
+            market.runtime.client,
+            self.regulator.node.trust,
+            GatewayServiceStub(self.regulator.channel(self.port, identity)),
+            KEYS.provider.verify,
+            market.runtime.telemetry.tracer,
+            GatewayMetrics(market.runtime.telemetry.metrics),
+        )
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Publishers, followers and the relay run by themselves inside the block."""
+        jobs: list[Coroutine[Any, Any, None]] = [self.relay.run()]
+        for lab in (self.market, self.regulator):
+            runtime = lab.runtime
+            jobs.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
+            jobs.append(
+                follow_blocks(
+                    runtime.bus,
+                    runtime.pool,
+                    group="gateway.packets",
+                    trust=runtime.client.trust,
+                    verify=KEYS.provider.verify,
+                    apply=apply_block,
+                )
+            )
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            yield
+            for task in tasks:
+                assert not task.done(), task.exception()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def wait_states(self, states: Callable[[], list[int]]) -> None:
+        """Until the market's packets stand so."""
+
+        async def reached() -> bool:
+            return await self.states() == states()
+
+        await wait_until("the packets' states", reached)
+
+
+def link_chains() -> tuple[LedgerChain, LedgerChain]:
+    """A market's chain and the regulatory chain, which knows the market's gateway as a peer."""
+    hashes = {name: Replicas(KEYS, name).set.hash() for name in ("shandong", "csrc")}
+    shandong = LedgerChain(
+        "shandong",
+        KEYS,
+        destination="csrc",
+        remotes={"csrc": hashes["csrc"]},
+        roles=ROLES | {"observer"},
+    )
+    others = [
+        IdentityRecord(
+            did,
+            did,
+            frozenset({role}),
+            True,
+            {"key-1": KeyRecord(KEYS.public_key(did), 0, 1 << 52, False)},
+        )
+        for did, role in ((PEER, "peer_gateway"), (STRANGER, "service_publisher"))
+    ]
+    csrc = LedgerChain(
+        "csrc",
+        KEYS,
+        destination="shandong",
+        remotes={"shandong": hashes["shandong"]},
+        roles=ROLES | {"observer", "supervisor"},
+        others=others,
+    )
+    return shandong, csrc
+
+
+@asynccontextmanager
+async def open_link(new_database: NewDatabase, peers: Any = None) -> AsyncIterator[LinkLab]:
+    """Both ends of a link, nothing of which runs by itself yet."""
+    async with AsyncExitStack() as stack:
+        labs = []
+        for chain in link_chains():
+            node = LedgerNode(chain)
+            await node.start()
+            stack.push_async_callback(node.stop)
+            signer = identity_of(chain, KEYS)
+            lab = open_lab(
+                new_database,
+                node,
+                signer,
+                KEYS.provider,
+                service="gateway",
+                migrations=MIGRATIONS,
+            )
+            labs.append(await stack.enter_async_context(lab))
+        market, regulator = labs
+        handlers = [
+            Handlers(lab.pool, lab.runtime.client, frozenset({remote}))
+            for lab, remote in ((market, "csrc"), (regulator, "shandong"))
+        ]
+        servicer = GatewayServicer(handlers[1], lambda chain: "")
+        serving = regulator.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
+        port = await stack.enter_async_context(serving)
+        link = LinkLab(market, regulator, handlers[0], handlers[1], port, relay=None)  # type: ignore[arg-type]
+        link.relay = link.another_relay()
+        yield link

@@ -1,0 +1,137 @@
+"""The register against a second reading of the document, over random datasets.
+
+Two processors that share no code must give the same results and the same roster. Datasets are
+written to files and read by the importer's reader, so that the reader is compared as well.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from services.consensus.domain.contracts.register.contract import (
+    OPERATIONS,
+    REGISTER_V1,
+    RegisterContract,
+)
+from services.consensus.domain.contracts.register.recount import recount
+from tests.unit.contracts.market_generator import BASIC, LATER, Generator, write_dataset
+from tests.unit.contracts.market_reference import Reference
+from tests.unit.contracts.register_market import (
+    DATA,
+    RequestIdentity,
+    as_csv,
+    loaded_host,
+    roster_csv,
+)
+
+ALL = RegisterContract(version=99, operations=tuple(OPERATIONS))
+ROSTER_HEADER = (
+    "account,product_code,nature,total,available,pledged,frozen,pledged_and_frozen,"
+    "confirmed,restricted_until"
+)
+DATASETS = 40
+EVENTS = 90
+
+
+def reference_of(folder: Path) -> Reference:
+    """Read a folder for the reference, without the project's reader."""
+
+    def table(name: str) -> list[dict[str, object]]:
+        with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows: list[dict[str, object]] = [dict(row) for row in csv.DictReader(file)]
+        for row in rows:
+            for column in ("counted_holders", "registered_shares"):
+                if column in row:
+                    row[column] = int(str(row[column]))
+        return rows
+
+    market = json.loads((folder / "market.json").read_text(encoding="utf-8"))
+    days = (folder / "trading_days.txt").read_text().split()
+    return Reference(market, table("companies"), table("investors"), table("products"), days)
+
+
+def compare(folder: Path, contract: RegisterContract) -> Counter[tuple[str, str]]:
+    """Process a folder both ways; return how often each (type, code) came."""
+    market = read_dataset(folder)
+    assert isinstance(market, MarketDataset), market
+    host, identity, reference = loaded_host(market), RequestIdentity(), reference_of(folder)
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    met: Counter[tuple[str, str]] = Counter()
+    for event, line in zip(market.events(), map(json.loads, lines), strict=True):
+        code = identity.process(host, contract, event)
+        assert code == reference.process(line), (folder, line)
+        met[event.type, code] += 1
+    assert recount(host) == []
+    assert roster_csv(host) == as_csv(ROSTER_HEADER, reference.roster())
+    return met
+
+
+@pytest.mark.req("N0-14", "N0-15", "N0-16", "N0-17", "N0-18")
+def test_random_datasets_of_the_basic_types_agree_with_the_reference(tmp_path: Path) -> None:
+    met: Counter[tuple[str, str]] = Counter()
+    for seed in range(DATASETS):
+        folder = tmp_path / str(seed)
+        write_dataset(Generator(seed, EVENTS, BASIC).dataset(), folder)
+        met += compare(folder, REGISTER_V1)
+    codes = {code for _, code in met}
+    assert codes >= BASIC_CODES, BASIC_CODES - codes
+
+
+@pytest.mark.req("N0-14", "N0-15", "N0-16", "N0-17", "N0-18")
+def test_random_datasets_of_all_types_agree_with_the_reference(tmp_path: Path) -> None:
+    met: Counter[tuple[str, str]] = Counter()
+    for seed in range(DATASETS):
+        folder = tmp_path / str(seed)
+        write_dataset(Generator(1_000 + seed, 2 * EVENTS, BASIC + LATER).dataset(), folder)
+        met += compare(folder, ALL)
+    assert {kind for kind, code in met if code == ""} == {*BASIC, *LATER}
+
+
+@pytest.mark.parametrize(
+    ("name", "contract"), [("market-basic", REGISTER_V1), ("market-tiny", ALL)]
+)
+def test_the_reference_gives_the_published_results(name: str, contract: RegisterContract) -> None:
+    folder = DATA / name
+    reference = reference_of(folder)
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line) for line in lines]
+    codes = [(event["seq"], reference.process(event)) for event in events]
+    rows = [(seq, "rejected" if code else "accepted", code) for seq, code in codes]
+    assert as_csv("seq,status,code", rows) == (folder / "expected/results.csv").read_bytes()
+    roster = as_csv(ROSTER_HEADER, reference.roster())
+    assert roster == (folder / "expected/roster.csv").read_bytes()
+    assert compare(folder, contract).total() == len(events)
+
+
+BASIC_CODES = {
+    "",
+    "ACCOUNT_DUPLICATE_IDENTITY",
+    "ACCOUNT_UNKNOWN",
+    "AMOUNT_NOT_POSITIVE",
+    "BUYER_NOT_QUALIFIED",
+    "COMPANY_DUPLICATE",
+    "COMPANY_UNKNOWN",
+    "EVIDENCE_MISSING",
+    "HOLDER_CAP_EXCEEDED",
+    "HOLDING_UNCONFIRMED",
+    "ID_NUMBER_INVALID",
+    "INVESTOR_UNKNOWN",
+    "ISSUER_OUT_OF_PROVINCE",
+    "PRODUCT_ALREADY_REGISTERED",
+    "PRODUCT_UNKNOWN",
+    "REGISTER_TOTAL_MISMATCH",
+    "REQUEST_ID_REUSED",
+    "ROSTER_ENTRY_DUPLICATE",
+    "ROUND_TRIP_TOO_SOON",
+    "SELF_TRANSFER",
+    "SHARES_INSUFFICIENT",
+    "SHARES_RESTRICTED",
+    "SHARE_NATURE_INVALID",
+    "USCC_INVALID",
+}
