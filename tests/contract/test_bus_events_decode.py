@@ -66,7 +66,7 @@ async def rows_after(
 @pytest.mark.parametrize(
     ("service", "migrations", "apply", "name", "table", "rows"),
     [
-        ("registry", registry.MIGRATIONS, apply_to_registry, "market", "operations", 62),
+        ("registry", registry.MIGRATIONS, apply_to_registry, "market", "operations", 18),
         ("registry", registry.MIGRATIONS, apply_to_registry, "regulator", "operations", 0),
         ("gateway", gateway.MIGRATIONS, apply_to_gateway, "link", "packets_sent", 2),
         ("gateway", gateway.MIGRATIONS, apply_to_gateway, "regulator", "packets_received", 2),
