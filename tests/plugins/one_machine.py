@@ -43,11 +43,22 @@ async def one_machine(folder: Path, kafka: Mapping[str, str] = NO_KAFKA) -> Asyn
         if running.done():
             running.result()
         yield network
+    except BaseException:
+        _show_complaints(network)
+        raise
     finally:
         waiting.cancel()
         supervisor.end()
         await running
         lock.close()
+
+
+def _show_complaints(network: Network) -> None:
+    """What the processes logged besides their ordinary course, for whoever reads the failure."""
+    for path in sorted((network.layout.folder / "logs").glob("*.log")):
+        lines = path.read_text(errors="replace").splitlines()
+        for line in [line for line in lines if '"level": "info"' not in line][-6:]:
+            print(f"{path.stem}: {line[:400]}")
 
 
 async def command(network: Network, name: str, process: str) -> None:

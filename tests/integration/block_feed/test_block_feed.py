@@ -71,7 +71,7 @@ class Feed:
         """The causes of the events that were set aside, once there are so many."""
 
         async def reached() -> bool:
-            return await self.pool.fetchval("SELECT count(*) FROM bus_parked") >= count
+            return bool(await self.pool.fetchval("SELECT count(*) FROM bus_parked") >= count)
 
         await wait_until(f"{count} parked events", reached)
         return [row["cause"] for row in await self.pool.fetch("SELECT * FROM bus_parked")]
@@ -247,7 +247,8 @@ async def test_the_same_block_under_another_name_has_no_second_effect(feed: Feed
         await feed.wait_height(2)
 
         async def handled() -> bool:
-            return await feed.pool.fetchval("SELECT count(*) FROM bus_handled") == len(events)
+            handled = await feed.pool.fetchval("SELECT count(*) FROM bus_handled")
+            return bool(handled == len(events))
 
         await wait_until("all are handled", handled)
     assert await feed.heights() == [1, 2]
@@ -311,5 +312,6 @@ async def test_every_applied_block_has_a_span_that_names_it(feed: Feed) -> None:
     async with running(feed.publishing(), feed.following()):
         await feed.wait_height(3)
     spans = feed.lab.spans.get_finished_spans()
-    heights = [span.attributes["height"] for span in spans if span.attributes.get("height")]
+    named = [dict(span.attributes or {}).get("height") for span in spans]
+    heights = [height for height in named if height is not None]
     assert heights == [1, 2, 3]

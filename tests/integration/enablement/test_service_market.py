@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import grpc
@@ -29,6 +30,10 @@ from tests.plugins.link_lab import KEYS, link_chains
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab, refusal
 
+if TYPE_CHECKING:
+    from guqiao.enablement.v1.enablement_service_pb2_grpc import EnablementServiceAsyncStub
+
+
 DESCRIPTOR: dict[str, object] = {
     "name": "credit-report",
     "description": "A report on the credit of a company, made on demand.",
@@ -43,7 +48,7 @@ class Market:
     """The platform and the stub of its publisher."""
 
     lab: Lab
-    stub: EnablementServiceStub
+    stub: EnablementServiceAsyncStub
 
     async def message(self, descriptor: dict[str, object], method: str = "") -> object:
         transaction = await self.lab.runtime.client.build(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -23,6 +23,10 @@ from tests.plugins.link_lab import KEYS, PEER, STRANGER, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import refusal
 from tests.unit.proof.proof_keys import Replicas
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -51,7 +55,7 @@ async def delivery(link: LinkLab) -> pb.DeliverPacketsRequest:
     return caught[0]
 
 
-def door(link: LinkLab, port: int = 0) -> GatewayServiceStub:
+def door(link: LinkLab, port: int = 0) -> GatewayServiceAsyncStub:
     """The regulator's gateway as the market's sees it."""
     return GatewayServiceStub(
         link.regulator.channel(port or link.port, link.market.runtime.identity)

@@ -5,7 +5,7 @@ regulatory chain, found in the span files of separate processes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -21,6 +21,10 @@ from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network
 from tests.plugins.one_machine import command, one_machine, spans
 from tests.plugins.service_lab import wait_until
+
+if TYPE_CHECKING:
+    pass
+
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
 

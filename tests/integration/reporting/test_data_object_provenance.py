@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -24,6 +25,9 @@ from tests.plugins.link_lab import KEYS, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab, refusal
 
+if TYPE_CHECKING:
+    from guqiao.reporting.v1.reporting_service_pb2_grpc import ReportingServiceAsyncStub
+
 
 @dataclass
 class Desks:
@@ -31,7 +35,7 @@ class Desks:
 
     link: LinkLab
     labs: dict[str, Lab]
-    stubs: dict[str, ReportingServiceStub]
+    stubs: dict[str, ReportingServiceAsyncStub]
 
     async def project(self) -> None:
         """Bring both up to their chains' heads, from the first block."""
