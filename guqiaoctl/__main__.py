@@ -61,11 +61,20 @@ def dev_up(
         bool, typer.Option("--demo-data", help="Import market-basic once")
     ] = False,
     new_ports: Annotated[bool, typer.Option("--new-ports", help="Choose other ports")] = False,
+    kafka_bootstrap: Annotated[
+        list[str], typer.Option(help="DOMAIN=HOST:PORT, a domain's bus on Apache Kafka 用 Kafka")
+    ] = [],  # noqa: B006 - Typer's form of an option that may be repeated
 ) -> None:
     """Start the network and keep it up until Ctrl-C 启动网络."""
     from guqiaoctl.commands.dev import up
 
-    up(data, detach=detach, demo_data=demo_data, new_ports=new_ports)
+    up(
+        data,
+        detach=detach,
+        demo_data=demo_data,
+        new_ports=new_ports,
+        kafka=kafka_bootstrap,
+    )
 
 
 @dev.command("down")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,6 +23,7 @@ from guqiaoctl.network.layout import (
     refuse_foreign,
     save_network,
 )
+from guqiaoctl.network.parties import CHAINS
 from guqiaoctl.output import choose, print_json, print_table, say
 from guqiaoctl.supervisor.control import NotRunningError, ask
 from guqiaoctl.supervisor.process import is_alive
@@ -32,16 +34,21 @@ END_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.1
 
 
-def up(data: Path, *, detach: bool, demo_data: bool, new_ports: bool) -> None:
-    """Start the network. In the foreground it stays up until Ctrl-C."""
+def up(
+    data: Path, *, detach: bool, demo_data: bool, new_ports: bool, kafka: Sequence[str] = ()
+) -> None:
+    """Start the network. In the foreground it stays up until Ctrl-C. `kafka` holds
+    `DOMAIN=HOST:PORT` for every domain whose bus is Apache Kafka.
+    """
+    brokers = _brokers(kafka)
     if detach:
-        _up_detached(data, demo_data=demo_data, new_ports=new_ports)
+        _up_detached(data, demo_data=demo_data, new_ports=new_ports, kafka=kafka)
         return
     refuse_foreign(data)
     lock = lock_folder(data)
     try:
         network = _open_or_create(data, new_ports=new_ports)
-        asyncio.run(_run(network, demo_data=demo_data))
+        asyncio.run(_run(network, brokers, demo_data=demo_data))
     finally:
         lock.close()
 
@@ -163,13 +170,13 @@ def _open_or_create(data: Path, *, new_ports: bool) -> Network:
     return network
 
 
-async def _run(network: Network, *, demo_data: bool) -> None:
+async def _run(network: Network, kafka: dict[str, str], *, demo_data: bool) -> None:
     from guqiaoctl.network.bootstrap import bootstrap
     from guqiaoctl.network.bring_up import plan_network
     from guqiaoctl.supervisor.environment import child_environment
     from guqiaoctl.supervisor.supervisor import Supervisor
 
-    plan = await asyncio.to_thread(plan_network, network, say)
+    plan = await asyncio.to_thread(plan_network, network, say, kafka)
     supervisor = Supervisor(plan, child_environment(), say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -200,7 +207,25 @@ def _print_endpoints(network: Network) -> None:
     )
 
 
-def _up_detached(data: Path, *, demo_data: bool, new_ports: bool) -> None:
+def _brokers(named: Sequence[str]) -> dict[str, str]:
+    """Kafka's address by domain. A domain's bus is its own, so two domains need two brokers."""
+    found: dict[str, str] = {}
+    for text in named:
+        domain, _, address = text.partition("=")
+        if domain not in CHAINS or ":" not in address or address in found.values():
+            raise CliError(
+                "REQUEST_MALFORMED",
+                f"{text!r} does not name a broker of one domain's own",
+                f"{text!r} 未正确指定某一域自有的 Kafka 地址",
+                f"give --kafka-bootstrap DOMAIN=HOST:PORT once a domain ({', '.join(CHAINS)})",
+                f"请按域各给一次 --kafka-bootstrap 域=主机:端口（{'、'.join(CHAINS)}）",
+                exit_code=EXIT_USAGE,
+            )
+        found[domain] = address
+    return found
+
+
+def _up_detached(data: Path, *, demo_data: bool, new_ports: bool, kafka: Sequence[str]) -> None:
     refuse_foreign(data)
     lock_folder(data).close()  # refuse at once where a network runs already
     (data / "run").mkdir(parents=True, exist_ok=True)
@@ -208,6 +233,8 @@ def _up_detached(data: Path, *, demo_data: bool, new_ports: bool) -> None:
     ready.unlink(missing_ok=True)
     arguments = [sys.executable, "-m", "guqiaoctl", "dev", "up", "--data", str(data)]
     arguments += ["--demo-data"] * demo_data + ["--new-ports"] * new_ports
+    for text in kafka:
+        arguments += ["--kafka-bootstrap", text]
     output = data / "run" / "supervisor.log"
     with output.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command

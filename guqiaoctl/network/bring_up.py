@@ -11,8 +11,9 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from guqiao_sdk.gm.provider import GmProvider, open_provider
@@ -32,13 +33,18 @@ DATABASE_POLL_SECONDS: Final = 0.2
 DATABASE_RETRY_SECONDS: Final = 2.0
 PREDECESSOR_SECONDS_MAX: Final = 20.0
 PORT_POLL_SECONDS: Final = 0.1
+NO_KAFKA: Final[Mapping[str, str]] = MappingProxyType({})
 SECRET_KEYS: Final = {"identity-digest.key": 32, "bodies.key": 16}
 
 Report = Callable[[str], None]
 
 
-def plan_network(network: Network, report: Report) -> NetworkPlan:
-    """Make everything that is needed before the first process starts."""
+def plan_network(
+    network: Network, report: Report, kafka: Mapping[str, str] = NO_KAFKA
+) -> NetworkPlan:
+    """Make everything that is needed before the first process starts. `kafka` gives the bootstrap
+    address of each domain whose bus is Apache Kafka.
+    """
     provider = open_provider()
     layout = network.layout
     check_ports(network, report)
@@ -55,7 +61,7 @@ def plan_network(network: Network, report: Report) -> NetworkPlan:
         await asyncio.to_thread(database.start)
         names = database_names()
         urls = await asyncio.gather(*(postgres.create_database(name) for name in names))
-        write_settings(network, dict(zip(names, urls, strict=True)))
+        write_settings(network, dict(zip(names, urls, strict=True)), kafka)
 
     async def stop_database() -> None:
         await asyncio.to_thread(database.stop)

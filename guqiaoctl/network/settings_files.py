@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from guqiaoctl.network.genesis import KEY_ID
@@ -33,13 +34,19 @@ def database_names() -> list[str]:
     return [f"{domain}_{service}" for domain, service in SERVICES] + [f"{c}_bus" for c in CHAINS]
 
 
-def write_settings(network: Network, database_urls: dict[str, str]) -> None:
-    """Write the settings file of every process, readable by its owner only."""
+def write_settings(
+    network: Network, database_urls: dict[str, str], kafka: Mapping[str, str]
+) -> None:
+    """Write the settings file of every process, readable by its owner only. `kafka` names the
+    brokers of the domains whose bus is not the PostgreSQL event log.
+    """
     for chain in CHAINS:
         for number in range(REPLICAS):
             _write(network.layout, f"{chain}-{number}", _replica(network, chain, number))
     for domain, service in SERVICES:
-        content = _service(network, domain, service, database_urls)
+        content = _service(network, domain, service, database_urls) | _bus(
+            domain, database_urls, kafka
+        )
         if service == "gateway":
             content |= _gateway(network, domain)
         elif service == "reporting":
@@ -110,8 +117,14 @@ def _service(
             "endpoints": network.node_endpoints(domain),
         },
         "postgres": {"url": database_urls[f"{domain}_{service}"]},
-        "bus": {"kind": "postgres", "database": {"url": database_urls[f"{domain}_bus"]}},
     }
+
+
+def _bus(domain: str, database_urls: dict[str, str], kafka: Mapping[str, str]) -> dict[str, Any]:
+    bootstrap = kafka.get(domain)
+    if bootstrap is None:
+        return {"bus": {"kind": "postgres", "database": {"url": database_urls[f"{domain}_bus"]}}}
+    return {"bus": {"kind": "kafka", "bootstrap": bootstrap, "replication_factor": 1}}
 
 
 def _gateway(network: Network, domain: str) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.block_feed.follower import migrate_follower
-from services.chassis.bus.port import Bus
+from services.chassis.bus.port import Bus, Topic
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
-from services.chassis.bus.transient import is_transient
+from services.chassis.bus.transient import Backoff, is_transient
 from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
@@ -49,6 +49,8 @@ STOP_GRACE_SECONDS: Final = 3.0
 STOP_SECONDS_MAX: Final = 7.0
 DATABASE_WAIT_SECONDS: Final = 30.0
 DATABASE_POLL_SECONDS: Final = 0.2
+BUS_BACKOFF_FIRST_SECONDS: Final = 0.1
+BUS_BACKOFF_MAX_SECONDS: Final = 5.0
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
 SUPERVISED_HELP: Final = "End when the parent process is gone"
 DATABASE_AWAY: Final = (
@@ -162,6 +164,20 @@ class Runtime:
         finally:
             await server.stop(STOP_GRACE_SECONDS)
             log.info("service.stopped")
+
+    async def ensure_topic(self, name: str) -> None:
+        """Wait until the bus has the topic: a bus that is away is waited for."""
+        backoff = Backoff(BUS_BACKOFF_FIRST_SECONDS, BUS_BACKOFF_MAX_SECONDS)
+        while True:
+            try:
+                await self.bus.ensure_topics([Topic(name)])
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("bus.topic_waited_for", topic=name, error=repr(error))
+                await asyncio.sleep(backoff.next_seconds())
+            else:
+                return
 
     async def _database(self) -> str | None:
         try:

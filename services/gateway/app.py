@@ -20,7 +20,6 @@ from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.signing import RequestSigner
 from services.chassis.block_feed import follow_blocks, publish_blocks
 from services.chassis.bus.consumer import subscribe
-from services.chassis.bus.port import Topic
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
@@ -103,7 +102,7 @@ async def _follow(runtime: Runtime) -> None:
 
 
 async def _trace(runtime: Runtime) -> None:
-    await runtime.bus.ensure_topics([Topic(OPERATION_TOPIC)])
+    await runtime.ensure_topic(OPERATION_TOPIC)
     await subscribe(
         runtime.bus,
         group="gateway.traces",

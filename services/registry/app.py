@@ -9,8 +9,7 @@ from guqiao.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServ
 from guqiao_sdk.gm.keyfile import read_guarded
 from services.chassis import outbox
 from services.chassis.block_feed import follow_blocks
-from services.chassis.bus.port import Topic
-from services.chassis.runtime import open_runtime
+from services.chassis.runtime import Runtime, open_runtime
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.consumers import apply_block
 from services.registry.events import OPERATION_TOPIC
@@ -42,6 +41,9 @@ async def serve(settings: Settings) -> None:
             apply=apply_block,
             tracer=runtime.telemetry.tracer,
         )
-        await runtime.bus.ensure_topics([Topic(OPERATION_TOPIC)])
-        announce = outbox.relay(runtime.pool, runtime.bus, appended=handlers.announced)
-        await runtime.run(server, [follow, announce])
+        await runtime.run(server, [follow, _announce(runtime, handlers)])
+
+
+async def _announce(runtime: Runtime, handlers: Handlers) -> None:
+    await runtime.ensure_topic(OPERATION_TOPIC)
+    await outbox.relay(runtime.pool, runtime.bus, appended=handlers.announced)

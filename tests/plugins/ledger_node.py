@@ -17,7 +17,6 @@ import grpc.aio
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao.consensus.v1.node_service_pb2_grpc import (
-    NodeServiceServicer,
     add_NodeServiceServicer_to_server,
 )
 from guqiao_sdk.client.chain import ChainClient
@@ -39,7 +38,7 @@ WATCH_POLL_SECONDS = 0.01
 
 
 @dataclass
-class LedgerNode(NodeServiceServicer):
+class LedgerNode:
     """Serves one chain on a loopback port that stays the same while it is away."""
 
     chain: LedgerChain
@@ -52,7 +51,7 @@ class LedgerNode(NodeServiceServicer):
     async def start(self) -> None:
         """Answer from now on."""
         self.server = grpc.aio.server()
-        add_NodeServiceServicer_to_server(self, self.server)
+        add_NodeServiceServicer_to_server(self, self.server)  # type: ignore[arg-type]
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.server.start()
 

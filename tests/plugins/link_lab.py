@@ -1,5 +1,5 @@
-"""Two chains and their gateways in one process: the market's relay speaks to the regulator's guarded
-gRPC server, as through a tunnel that a test may cut.
+"""Two chains and their gateways in one process: the relay of the market speaks to the regulator's
+guarded gRPC server, as through a tunnel.
 """
 
 from __future__ import annotations

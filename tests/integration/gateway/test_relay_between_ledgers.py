@@ -12,8 +12,10 @@ from guqiao.gateway.v1 import packet_pb2
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
+from services.chassis.errors import TooLargeError
 from services.gateway import handlers as gateway_handlers
 from services.gateway import store
+from services.gateway.domain.relay import PacketState
 from tests.plugins.link_lab import KEYS, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
 
@@ -164,11 +166,11 @@ async def test_a_read_model_that_lags_is_waited_for_and_then_said(link: LinkLab)
 
 
 async def test_what_cannot_be_proven_for_long_is_delivered_again(link: LinkLab) -> None:
-    """The other gateway said that it had delivered, and had not: five receipts in vain undo that."""
+    """The other gateway only said that it had delivered: five receipts in vain undo that."""
     link.report(2)
     await link.project()
     async with link.market.pool.acquire() as connection:
-        sent = await store.list_open(connection, "shandong", "csrc", store.PacketState.SENT, 50)
+        sent = await store.list_open(connection, "shandong", "csrc", PacketState.SENT, 50)
         await store.mark_received(connection, [row.packet for row in sent])
     for _ in range(5):
         assert await link.states() == [RECEIVED] * 2
@@ -196,6 +198,25 @@ async def test_packets_out_of_order_are_refused_and_the_missing_ones_come_first(
     await link.deliver_and_acknowledge()
     assert await link.states() == [ACKNOWLEDGED] * 4
     assert link.recorded() == 4
+
+
+@pytest.mark.req("N0-07")
+async def test_packets_too_large_for_one_transaction_go_in_several(
+    link: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The destination's chain takes at most three packets of this size at a time."""
+    real = gateway_handlers.Handlers.deliver
+
+    async def deliver(self: gateway_handlers.Handlers, header: Any, packets: Any) -> Any:
+        if len(packets) > 3:
+            raise TooLargeError("TRANSACTION_TOO_LARGE", bytes=len(packets), maximum=3)
+        return await real(self, header, packets)
+
+    monkeypatch.setattr(gateway_handlers.Handlers, "deliver", deliver)
+    async with link.at_work():
+        link.report(8)
+        await link.wait_states(lambda: [ACKNOWLEDGED] * 8)
+    assert link.recorded() == 8
 
 
 @pytest.mark.req("G2-16-4")
@@ -275,7 +296,8 @@ async def test_two_relays_at_once_have_one_effect(link: LinkLab) -> None:
     link.report(6)
     await link.project()
     first, second = link.relay, link.another_relay()
-    assert await asyncio.gather(first.deliver_some(), second.deliver_some()) == [6, 6]
+    delivered = await asyncio.gather(first.deliver_some(), second.deliver_some())
+    assert list(delivered) == [6, 6]
     await link.project()
     await asyncio.gather(first.acknowledge_some(), second.acknowledge_some())
     await link.project()
@@ -332,7 +354,7 @@ async def test_receipts_that_do_not_hold_change_nothing_and_do_not_end_the_relay
 
 
 async def test_a_refused_object_comes_home_as_a_refusal_and_blocks_nothing(link: LinkLab) -> None:
-    """G30: the object's error receipt is the acknowledgement; the packets behind it are recorded."""
+    """G30: its error receipt is the acknowledgement; the packets behind it are recorded."""
     link.report(1, broken=True)
     link.report(1)
     await link.deliver_and_acknowledge()

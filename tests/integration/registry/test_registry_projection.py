@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Outcome
 from services.chassis.errors import NotFoundError
+from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.registry import store
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
@@ -21,7 +23,6 @@ from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab
 from tests.unit.contracts.register_market import (
     DATA,
-    REGISTER_V1,
     RequestIdentity,
     dataset,
     loaded_host,
@@ -151,7 +152,7 @@ async def test_codes_that_bind_nothing_leave_no_row(lab: Lab) -> None:
     """A predecessor that is missing, a request id that is taken, a sender whom nobody knows."""
     chain = market_ledger(KEYS, "market-basic", events_max=1).chain
     lab.node.chain = chain
-    body = {"investors": []}
+    body: dict[str, Json] = {"investors": []}
     missing = chain.transaction(
         "register", "put_investors", body, request_id=REQUEST, after=b"x" * 32
     )

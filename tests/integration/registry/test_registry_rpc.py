@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import grpc
@@ -27,10 +28,13 @@ from guqiao_sdk.client.transactions import (
 )
 from guqiao_sdk.errors import error_from_status
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis import outbox
 from services.chassis.bus.port import Topic
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
+from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
@@ -40,9 +44,13 @@ from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.market_ledger import MARKET_ROLES
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab, refusal, wait_until
-from tests.unit.contracts.register_market import REGISTER_V1, dataset, identity_digest
+from tests.unit.contracts.register_market import dataset, identity_digest
 from tests.unit.proof.proof_keys import Replicas, Sm2Keys
 from tests.unit.xchain.ledger_chain import LedgerChain
+
+if TYPE_CHECKING:
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
 
 KEYS = Sm2Keys(open_provider())
 OTHER = "did:rem:shandong:91370000MA0000001B"
@@ -60,17 +68,18 @@ class Desk:
     operator: Identity
     other: Identity
 
-    def stub(self, caller: Identity) -> RegistryServiceStub:
+    def stub(self, caller: Identity) -> RegistryServiceAsyncStub:
         return RegistryServiceStub(self.lab.channel(self.port, caller))
 
-    def operations(self) -> Iterator[tuple[str, dict[str, object]]]:
+    def operations(self) -> Iterator[tuple[str, dict[str, Json]]]:
         """Method and body of calls that the register takes, reference data first."""
         yield from MARKET.reference_calls(identity_digest)
 
-    def transaction(self, method: str, body: object, request_id: str = "") -> object:
+    def transaction(
+        self, method: str, body: Mapping[str, Json], request_id: str = ""
+    ) -> SignedTransaction:
         position = self.lab.runtime.client._position
         assert position is not None
-        assert isinstance(body, dict)
         return build_transaction(
             self.lab.provider,
             self.operator,
@@ -196,7 +205,7 @@ async def test_what_is_announced_reaches_the_bus_at_once(desk: Desk) -> None:
         await desk.stub(desk.operator).SubmitOperation(request)
 
         async def empty() -> bool:
-            return await desk.lab.pool.fetchval("SELECT count(*) FROM outbox") == 0
+            return bool(await desk.lab.pool.fetchval("SELECT count(*) FROM outbox") == 0)
 
         await wait_until("the outbox is empty", empty)
     finally:
@@ -360,8 +369,8 @@ async def test_an_investors_body_is_kept_encrypted_and_only_a_keyed_digest_leave
     for secret in ("王小明", "110101199003070011", "19900307"):
         assert secret.encode() not in dump
 
-    (row,) = await desk.lab.rows("investor_bodies", "investor_ref")
-    opened = desk.lab.provider.sm4_gcm_decrypt(BODY_KEY, row["nonce"], row["sealed"], b"I-1")
+    (kept,) = await desk.lab.rows("investor_bodies", "investor_ref")
+    opened = desk.lab.provider.sm4_gcm_decrypt(BODY_KEY, kept["nonce"], kept["sealed"], b"I-1")
     assert "王小明".encode() in opened
 
 

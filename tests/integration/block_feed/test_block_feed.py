@@ -1,0 +1,317 @@
+"""The feed of certified blocks: one publisher at a time, no gap, no double, nothing unverified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from guqiao.consensus.v1 import consensus_events_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified
+from guqiao_sdk.proof.header import Verify
+from services.chassis.block_feed import follow_blocks, projected_height, publish_blocks, publisher
+from services.chassis.bus.port import BusEvent, Progress, Topic, new_event
+from services.chassis.postgres import Connection, Pool
+from services.chassis.runtime import migrate_all
+from tests.plugins.ledger_node import LedgerNode, identity_of
+from tests.plugins.link_lab import KEYS, link_chains
+from tests.plugins.postgres import NewDatabase
+from tests.plugins.service_lab import Lab, open_lab, wait_until
+from tests.unit.proof.proof_keys import Replicas
+
+
+@dataclass
+class Feed:
+    """A chain, the domain's bus, and a projection that only counts."""
+
+    lab: Lab
+
+    @property
+    def pool(self) -> Pool:
+        return self.lab.pool
+
+    def grow(self, blocks: int) -> None:
+        """Blocks with one operation each."""
+        for _ in range(blocks):
+            self.lab.node.chain.call("reports", "report", {"count": 1, "broken": False})
+
+    def publishing(self) -> Coroutine[Any, Any, None]:
+        runtime = self.lab.runtime
+        return publish_blocks(runtime.bus, runtime.pool, runtime.client)
+
+    def following(self, verify: Verify = KEYS.provider.verify) -> Coroutine[Any, Any, None]:
+        runtime = self.lab.runtime
+        return follow_blocks(
+            runtime.bus,
+            runtime.pool,
+            group="test.heights",
+            trust=runtime.client.trust,
+            verify=verify,
+            apply=note_height,
+            tracer=runtime.telemetry.tracer,
+        )
+
+    async def heights(self) -> list[int]:
+        """What was applied, in order; nothing in the table forbids a double."""
+        return [row["height"] for row in await self.pool.fetch("SELECT * FROM seen ORDER BY place")]
+
+    async def wait_height(self, height: int) -> None:
+        async def reached() -> bool:
+            async with self.pool.acquire() as connection:
+                return await projected_height(connection, "shandong") >= height
+
+        await wait_until(f"height {height} is projected", reached)
+
+    async def wait_parked(self, count: int) -> list[str]:
+        """The causes of the events that were set aside, once there are so many."""
+
+        async def reached() -> bool:
+            return bool(await self.pool.fetchval("SELECT count(*) FROM bus_parked") >= count)
+
+        await wait_until(f"{count} parked events", reached)
+        return [row["cause"] for row in await self.pool.fetch("SELECT * FROM bus_parked")]
+
+    async def publish(self, *events: BusEvent) -> None:
+        bus = self.lab.runtime.bus
+        await bus.ensure_topics([Topic(BLOCK_TOPIC)])
+        await bus.publish(list(events))
+
+    def event(self, height: int, name: str = "") -> BusEvent:
+        """A block's event as a publisher makes it."""
+        made = block_certified("shandong", height, self.lab.node.chain.block_message(height))
+        return new_event(made.topic, made.key, made.payload, event_id=name or made.event_id)
+
+    async def published(self) -> list[str]:
+        """The ids of all events on the bus, in order."""
+        async with self.lab.runtime.bus.open_source("test.reader", [BLOCK_TOPIC]) as source:
+            (partition,) = set(await source.wait_for_news(5.0))
+            records: list[str] = []
+            progress = None
+            while batch := await source.fetch(partition, progress):
+                records += [record.event.event_id for record in batch]
+                progress = Progress(batch[-1].position, batch[-1].event.event_id)
+            return records
+
+
+async def note_height(connection: Connection, block: VerifiedBlock) -> None:
+    await connection.execute("INSERT INTO seen (height) VALUES ($1)", block.height)
+
+
+@pytest.fixture
+async def feed(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Feed]:
+    monkeypatch.setattr(publisher, "ELECTION_POLL_SECONDS", 0.05)
+    chain, _ = link_chains()
+    node = LedgerNode(chain)
+    await node.start()
+    try:
+        async with open_lab(
+            new_database,
+            node,
+            identity_of(chain, KEYS),
+            KEYS.provider,
+            service="test",
+            migrations=None,
+        ) as lab:
+            await migrate_all(lab.pool, "test", None)
+            await lab.pool.execute(
+                "CREATE TABLE seen (place bigint GENERATED ALWAYS AS IDENTITY, height bigint)"
+            )
+            yield Feed(lab)
+    finally:
+        await node.stop()
+
+
+@asynccontextmanager
+async def running(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """The jobs at work inside the block; one that ends by itself fails the test."""
+    async with AsyncExitStack() as stack:
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+
+        async def end() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        stack.push_async_callback(end)
+        yield tasks
+        for task in tasks:
+            assert task.cancelled() or not task.done(), task.exception()
+
+
+def up_to(height: int) -> list[int]:
+    return list(range(1, height + 1))
+
+
+async def test_two_publishers_elect_one_and_the_other_takes_over(feed: Feed) -> None:
+    """One publishes; when it dies the other goes on at its place: no gap and nothing twice."""
+    feed.grow(10)
+    async with running(feed.publishing(), feed.publishing(), feed.following()) as tasks:
+        await feed.wait_height(10)
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        assert await feed.pool.fetchval(locks) == 1
+        assert await feed.published() == [f"shandong/{height}" for height in up_to(10)]
+        for publisher_task in tasks[:2]:
+            publisher_task.cancel()
+            await asyncio.gather(publisher_task, return_exceptions=True)
+            if publisher_task is tasks[0]:
+                feed.grow(10)
+                await feed.wait_height(20)
+        feed.grow(1)
+    assert await feed.heights() == up_to(20)
+    assert await feed.published() == [f"shandong/{height}" for height in up_to(20)]
+
+
+async def test_a_publisher_killed_before_it_notes_its_place_repeats_without_effect(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reliability D4: the block was published, the position was not kept."""
+    feed.grow(5)
+    async with running(feed.publishing(), feed.following()):
+        await feed.wait_height(5)
+    await feed.pool.execute("UPDATE published_blocks SET height = 3")
+    feed.grow(2)
+    async with running(feed.publishing(), feed.following()):
+        await feed.wait_height(7)
+    assert await feed.heights() == up_to(7)
+    assert await feed.published() == [f"shandong/{height}" for height in (*up_to(5), 4, 5, 6, 7)]
+
+
+async def test_a_bus_that_was_deleted_is_rebuilt_and_nothing_is_applied_twice(feed: Feed) -> None:
+    """Kafka and the event log are feeds: gone, published again from the chain, no effect twice."""
+    feed.grow(6)
+    async with running(feed.publishing(), feed.following()):
+        await feed.wait_height(6)
+    await feed.lab.runtime.bus.delete_topic(BLOCK_TOPIC)
+    await feed.pool.execute("DELETE FROM published_blocks")
+    feed.grow(3)
+    async with running(feed.publishing(), feed.following()):
+        await feed.wait_height(9)
+    assert await feed.heights() == up_to(9)
+
+
+async def test_the_chain_away_and_back_leaves_no_gap(feed: Feed) -> None:
+    feed.grow(4)
+    async with running(feed.publishing(), feed.following()):
+        await feed.wait_height(4)
+        await feed.lab.node.stop()
+        feed.grow(4)
+        assert await feed.heights() == up_to(4)
+        await feed.lab.node.start()
+        await feed.wait_height(8)
+    assert await feed.heights() == up_to(8)
+
+
+async def test_a_gap_is_waited_out_and_never_guessed_over(feed: Feed) -> None:
+    feed.grow(4)
+    await feed.publish(*(feed.event(height) for height in (1, 2, 4)))
+    following = feed.following()
+    async with running(following):
+        await feed.lab.runtime.bus.delete_topic(BLOCK_TOPIC)
+        await feed.publish(*(feed.event(height) for height in up_to(4)))
+        await feed.wait_height(4)
+    assert await feed.heights() == up_to(4)
+
+
+async def test_behind_a_gap_nothing_is_applied(feed: Feed) -> None:
+    """Block 3 is judged again and again while 2 is missing: not applied, not set aside."""
+    feed.grow(3)
+    judged = 0
+
+    def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
+        nonlocal judged
+        judged += 1
+        return KEYS.provider.verify(public_key, message, signature)
+
+    await feed.publish(feed.event(1), feed.event(3))
+    quorum = feed.lab.node.trust.replica_set.quorum
+    async with running(feed.following(verify)):
+
+        async def judged_often() -> bool:
+            return judged >= 6 * quorum
+
+        await wait_until("block 3 is judged more than once", judged_often)
+        assert 3 not in await feed.heights()
+        assert await feed.pool.fetchval("SELECT count(*) FROM bus_parked") == 0
+
+
+async def test_the_same_block_under_another_name_has_no_second_effect(feed: Feed) -> None:
+    feed.grow(2)
+    events = [feed.event(1), feed.event(1, "again"), feed.event(2), feed.event(1, "late")]
+    await feed.publish(*events)
+    async with running(feed.following()):
+        await feed.wait_height(2)
+
+        async def handled() -> bool:
+            handled = await feed.pool.fetchval("SELECT count(*) FROM bus_handled")
+            return bool(handled == len(events))
+
+        await wait_until("all are handled", handled)
+    assert await feed.heights() == [1, 2]
+
+
+@pytest.mark.req("G2-06-4")
+async def test_forged_blocks_are_set_aside_with_their_cause(feed: Feed) -> None:
+    """A certificate of two, one of other keys, changed receipts, bytes that are none; then the true
+    block, which is applied: the bus is trusted with nothing."""
+    feed.grow(1)
+    await feed.publish(*forgeries(feed), feed.event(1))
+    async with running(feed.following()):
+        causes = await feed.wait_parked(4)
+        await feed.wait_height(1)
+    assert len(causes) == 4
+    assert await feed.heights() == [1]
+    assert any("no BlockCertified" in cause for cause in causes)
+    assert sum("ProofError" in cause or "certificate" in cause for cause in causes) >= 2
+
+
+def forgeries(feed: Feed) -> Sequence[BusEvent]:
+    chain = feed.lab.node.chain
+    header = chain.blocks[1].header
+
+    def event(name: str, block: Any) -> BusEvent:
+        message = consensus_events_pb2.BlockCertified(chain_id="shandong", height=1, block=block)
+        payload = message.SerializeToString()
+        return new_event(BLOCK_TOPIC, "shandong", payload, event_id=name)
+
+    two, others, receipts = (chain.block_message(1) for _ in range(3))
+    replicas = Replicas(KEYS, "shandong")
+    two.certified_header.certificate = replicas.certify(header, [0, 1]).encode()
+    strangers = Replicas(KEYS, "shandong", epoch=9)
+    others.certified_header.certificate = strangers.certify(header).encode()
+    receipts.receipts[0] = receipts.receipts[0][:-1] + b"\x00"
+    return [
+        event("two", two),
+        event("others", others),
+        event("receipts", receipts),
+        new_event(BLOCK_TOPIC, "shandong", b"\xff\xff", event_id="garbage"),
+    ]
+
+
+async def test_a_block_of_another_chain_on_the_same_bus_is_passed_over(feed: Feed) -> None:
+    _, csrc = link_chains()
+    csrc.execute()
+    feed.grow(1)
+    foreign = block_certified("csrc", 1, csrc.block_message(1))
+    await feed.publish(
+        new_event(foreign.topic, foreign.key, foreign.payload, event_id=foreign.event_id),
+        feed.event(1),
+    )
+    async with running(feed.following()):
+        await feed.wait_height(1)
+    assert await feed.heights() == [1]
+    assert await feed.pool.fetchval("SELECT count(*) FROM bus_parked") == 0
+
+
+async def test_every_applied_block_has_a_span_that_names_it(feed: Feed) -> None:
+    feed.grow(3)
+    async with running(feed.publishing(), feed.following()):
+        await feed.wait_height(3)
+    spans = feed.lab.spans.get_finished_spans()
+    named = [dict(span.attributes or {}).get("height") for span in spans]
+    heights = [height for height in named if height is not None]
+    assert heights == [1, 2, 3]

@@ -1,0 +1,107 @@
+"""The whole network over Apache Kafka: a market imported, anchored, and every table as expected,
+also when the brokers go away under load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from guqiao.gateway.v1 import gateway_service_pb2
+from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
+from guqiaoctl.demo import checks
+from guqiaoctl.network.clients import open_identity, open_service
+from guqiaoctl.network.layout import Network
+from guqiaoctl.network.parties import CSRC, MARKET
+from tests.kafka.broker import KafkaUnavailableError, LocalBroker, local_broker
+from tests.kafka.conftest import _cannot_run
+from tests.plugins.one_machine import one_machine
+from tests.plugins.service_lab import wait_until
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+
+ANCHOR_SECONDS_MAX = 240.0
+
+pytestmark = [pytest.mark.kafka, pytest.mark.end_to_end, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def brokers() -> Iterator[dict[str, LocalBroker]]:
+    """A broker a domain: a domain's bus is its own."""
+    try:
+        first, second = local_broker(), local_broker()
+        market = first.__enter__()
+    except KafkaUnavailableError as error:
+        _cannot_run(error)
+        return
+    try:
+        with second as regulator:
+            yield {"shandong": market, "csrc": regulator}
+    finally:
+        first.__exit__(None, None, None)
+
+
+@pytest.mark.req("N0-07", "G2-20-1")
+async def test_a_market_is_imported_and_anchored_over_kafka_though_its_broker_dies(
+    tmp_path: Path, brokers: dict[str, LocalBroker]
+) -> None:
+    """Half-way the market's broker is killed; it comes back when the import is over. The chain took
+    every operation meanwhile, and afterwards nothing is lost or doubled."""
+    kafka = {domain: broker.bootstrap for domain, broker in brokers.items()}
+    dataset = read_dataset(DEMO_DATA)
+    assert isinstance(dataset, MarketDataset)
+    async with one_machine(tmp_path / "network", kafka) as network:
+        report = await import_with_dead_broker(network, dataset, brokers["shandong"])
+        assert report.csv() == (DEMO_DATA / "expected/results.csv").read_text(encoding="utf-8")
+        accepted = {seq for seq, status, _ in report.rows if status == "accepted"}
+        objects = len({event.request_id for event in dataset.events() if event.seq in accepted})
+        provider = open_provider()
+        await wait_acknowledged(network, provider, objects)
+        assert await checks.count_anchored(network, provider) == objects
+        expected = (DEMO_DATA / "expected/roster.csv").read_text(encoding="utf-8")
+
+        async def equal() -> bool:
+            return await checks.roster_csv(network) == expected
+
+        await checks.wait_until("roster.csv equal to the expected one", equal)
+
+
+async def wait_acknowledged(network: Network, provider: GmProvider, wanted: int) -> None:
+    """Until the market's gateway knows of every acknowledgement; consumers rejoin a broker that was
+    dead only after their sessions have ended, so this is patient."""
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_service(network, provider, maker, MARKET, "gateway") as channel:
+        stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
+        request = gateway_service_pb2.GetLinkRequest(remote_chain_id=CSRC)
+
+        async def acknowledged() -> bool:
+            link = await stub.GetLink(request)
+            return bool(link.sent == link.acknowledged == wanted)
+
+        await wait_until(f"{wanted} acknowledgements", acknowledged, ANCHOR_SECONDS_MAX)
+
+
+async def import_with_dead_broker(
+    network: Network, dataset: MarketDataset, broker: LocalBroker
+) -> ImportReport:
+    """Import everything; from the middle on the market's domain has no bus."""
+    half_way = asyncio.Event()
+
+    def on_event(done: int) -> None:
+        if done >= dataset.event_count // 2:
+            half_way.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        importing = tasks.create_task(import_dataset(network, dataset, on_event))
+        await half_way.wait()
+        await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    return importing.result()
