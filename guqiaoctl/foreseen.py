@@ -27,7 +27,7 @@ from guqiaoctl.failures import (
     CliError,
 )
 from guqiaoctl.supervisor.supervisor import StartError
-from services.chassis.endings import causes
+from services.chassis.errors import causes
 from services.chassis.postgres.errors import (
     DataFolderInUseError,
     DiskFullError,

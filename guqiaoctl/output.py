@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -36,8 +37,9 @@ def fail(error: CliError) -> int:
 
 
 def say(line: str) -> None:
-    """Print progress for a person."""
-    print(line, file=sys.stderr, flush=True)
+    """Print progress for a person. What cannot be said (a log on a full disk) stops nothing."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 class Progress:

@@ -22,7 +22,7 @@ from guqiao_sdk.gm.errors import GmError
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.quorum import ReplicaSetError
 from guqiao_sdk.rules import UnknownCodeError, messages
-from services.chassis.errors import ServiceError
+from services.chassis.errors import ServiceError, causes
 from services.chassis.settings import SettingsError
 
 EXIT_FAILED: Final = 1
@@ -75,13 +75,6 @@ def end_for(error: Exception, component: str, endings: Sequence[Ending] = ()) ->
         if found is not None:
             _end(cause, *found, component)
     raise error
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """The errors in a group, whatever its depth; an error that is no group, itself."""
-    if isinstance(error, BaseExceptionGroup):
-        return [cause for inner in error.exceptions for cause in causes(inner)]
-    return [error]
 
 
 def _ending_of(cause: BaseException, endings: Sequence[Ending]) -> tuple[str, int] | None:

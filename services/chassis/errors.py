@@ -137,3 +137,10 @@ class DeadlineError(ServiceError):
     """Time ran out; whether it took effect is unknown until asked."""
 
     reason = Reason.DEADLINE_EXCEEDED
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The errors in a group, whatever its depth; an error that is no group, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for inner in error.exceptions for cause in causes(inner)]
+    return [error]

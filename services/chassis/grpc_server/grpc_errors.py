@@ -22,7 +22,7 @@ from guqiao_sdk import rules
 from guqiao_sdk.errors import DeniedError, GuqiaoError, ServerFailedError
 from services.chassis import errors
 from services.chassis.bus.transient import is_transient
-from services.chassis.errors import Fact, Reason, ServiceError
+from services.chassis.errors import Fact, Reason, ServiceError, causes
 
 ERROR_DOMAIN: Final = "guqiao"
 HELP_PAGE: Final = "docs/errors.md"
@@ -48,6 +48,13 @@ GRPC_CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.FAILED_PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+_OF_DATABASE: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+)
 
 # What a chain denies of the transaction that a caller signed, not of our request that carried it.
 _OF_TRANSACTIONS: Final = frozenset(
@@ -83,6 +90,14 @@ def error_of_code(code: str, /, **fields: Fact) -> ServiceError:
 
 def seen_by_caller(error: Exception) -> Exception:
     """The error that a caller is told: a dependency's own where the caller can act on it."""
+    for cause in causes(error):
+        told = _seen(cause)
+        if isinstance(told, ServiceError):
+            return told
+    return error
+
+
+def _seen(error: BaseException) -> BaseException:
     match error:
         case ServiceError():
             return error
@@ -94,9 +109,8 @@ def seen_by_caller(error: Exception) -> Exception:
             return errors.UnavailableError("CHAIN_UNAVAILABLE", cause=str(error)[:FACT_BYTES_MAX])
         case asyncpg.CharacterNotInRepertoireError():
             return errors.InvalidError("REQUEST_MALFORMED", detail="a NUL character in a text")
-        case asyncpg.PostgresError() | asyncpg.InterfaceError() | ConnectionError():
-            if is_transient(error):
-                return errors.UnavailableError("DATABASE_UNAVAILABLE")
+        case _ if isinstance(error, _OF_DATABASE) and is_transient(error):
+            return errors.UnavailableError("DATABASE_UNAVAILABLE")
     return error
 
 
