@@ -36,7 +36,7 @@ IN_FLIGHT_MAX: Final = 256
 POSITION_REFRESH_EVERY: Final = 100
 STALLED_SECONDS_MAX: Final = 120.0
 RETRY_DELAY_SECONDS: Final = 0.3
-NOT_EXECUTED_CODES: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_EXPIRED"})
+NOT_EXECUTED_CODES: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_EXPIRED", "BLOCK_FULL"})
 UNSUPPORTED_CODE: Final = "UNSUPPORTED_OPERATION"
 _RETRYABLE: Final = frozenset(
     {
@@ -127,7 +127,7 @@ class OperationPipeline:
 
     async def _run_session(self, session: _Session) -> None:
         session.begin(self._previous)
-        call = self._stub.SubmitOperations(self._requests(session))
+        call = self._stub.SubmitOperations(self._requests(session, await self._position()))
         try:
             async for response in call:
                 session.take(response)
@@ -135,12 +135,19 @@ class OperationPipeline:
                 if session.answered == len(session.operations):
                     return
             raise _RetryError
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # gRPC words it so when our own stream of requests failed: the registry fell meanwhile.
+            raise _RetryError from None
         finally:
             call.cancel()
 
-    async def _requests(self, session: _Session) -> AsyncIterator[pb.SubmitOperationsRequest]:
+    async def _requests(
+        self, session: _Session, position: ChainPosition
+    ) -> AsyncIterator[pb.SubmitOperationsRequest]:
         after = self._previous
-        position = await self._position()
         for index in range(session.answered, len(session.operations)):
             await session.slots.acquire()
             if (index + 1) % POSITION_REFRESH_EVERY == 0:

@@ -8,8 +8,12 @@ certified header of the chain that holds it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from guqiao_sdk.proof.canonical import Reader, Writer, digest
+
+PACKET_PAYLOAD_BYTES_MAX: Final = 240_000
+"""What a chain may send, and so what its destination must be able to keep: both use this."""
 
 
 @dataclass(frozen=True, slots=True)

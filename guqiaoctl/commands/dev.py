@@ -26,9 +26,11 @@ from guqiaoctl.network.layout import (
 from guqiaoctl.network.parties import CHAINS
 from guqiaoctl.output import choose, print_json, print_table, say
 from guqiaoctl.supervisor.control import NotRunningError, ask
+from guqiaoctl.supervisor.process import is_alive
 
 DETACHED_START_SECONDS_MAX: Final = 120.0
 DOWN_SECONDS_MAX: Final = 60.0
+END_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.1
 
 
@@ -54,7 +56,7 @@ def up(
 def down(data: Path) -> None:
     """Stop a running network and wait until it is gone."""
     load_network(data)
-    _command(data, {"command": "down"})
+    supervisor = int(_command(data, {"command": "down"})["pid"])
     deadline = time.monotonic() + DOWN_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
@@ -62,6 +64,7 @@ def down(data: Path) -> None:
         except CliError:
             time.sleep(POLL_SECONDS)
         else:
+            _wait_ended(supervisor)
             say(choose("stopped", "已停止"))
             return
     raise CliError(
@@ -72,6 +75,13 @@ def down(data: Path) -> None:
         "请查看 `guqiao dev logs`，再按 `guqiao dev status` 中的 pid 结束",
         exit_code=EXIT_UNAVAILABLE,
     )
+
+
+def _wait_ended(pid: int) -> None:
+    """The supervisor has let go of the folder; its process is about to end."""
+    deadline = time.monotonic() + END_SECONDS_MAX
+    while time.monotonic() < deadline and is_alive(pid):
+        time.sleep(POLL_SECONDS)
 
 
 def status(data: Path, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import NotABundleError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.trust import parse_trust
@@ -39,7 +40,11 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
         ) from error
     except ProofError as error:
         raise unverified(error) from error
-    summary = {"trust_issuer": trusted.issuer_did, **_summary(verdict)}
+    summary = {
+        "trust_issuer": trusted.issuer_did,
+        "trust_issuer_key": sm3(trusted.issuer_key).hex(),
+        **_summary(verdict),
+    }
     if as_json:
         print_json(summary)
     else:

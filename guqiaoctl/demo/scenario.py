@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -255,12 +257,28 @@ def _expect(found: int, wanted: int, what: str) -> None:
 async def _check_nothing_left(network: Network) -> None:
     """No process of the network may be left."""
     marker = str(network.layout.folder)
-    listing = await asyncio.to_thread(
-        subprocess.run, ["ps", "-eo", "args"], capture_output=True, text=True, check=False
-    )
-    left = [line for line in listing.stdout.splitlines() if marker in line and "ps -eo" not in line]
+    left = [line for line in await asyncio.to_thread(_command_lines) if marker in line]
     if left:
         raise DemoError(f"{len(left)} processes are left: {left[0][:120]}")
+
+
+def _command_lines() -> list[str]:
+    """The command line of every other process; `ps` is asked only where there is no /proc."""
+    folder = Path("/proc")
+    if not (folder / "self" / "cmdline").exists():
+        listing = subprocess.run(
+            ["ps", "-axo", "args"],  # noqa: S607 - wherever the system has it
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return listing.stdout.splitlines()
+    lines = []
+    for path in folder.glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # It ended meanwhile.
+            if int(path.parent.name) != os.getpid():
+                lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return lines
 
 
 def _since(moment: float) -> float:

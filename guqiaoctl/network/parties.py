@@ -111,7 +111,7 @@ ACCOUNTS: Final = (
     Account(
         "gateway",
         OPERATOR,
-        {MARKET: ("relayer", "observer"), CSRC: ("peer_gateway", "observer")},
+        {MARKET: ("relayer", "observer"), CSRC: ("peer_gateway",)},
     ),
     Account("registry", OPERATOR, {MARKET: ("observer",)}),
     Account("reporting", OPERATOR, {MARKET: ("observer",)}),

@@ -121,6 +121,18 @@ class ManagedProcess:
         return text.splitlines()[-lines:]
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits for its parent to notice its end does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:  # No /proc here, or another user's process.
+        return True
+    return state != "Z"
+
+
 async def is_ready(admin_port: int) -> bool:
     """Whether the admin port answers /readyz with 200."""
     try:

@@ -155,7 +155,7 @@ class Supervisor:
                 return self._status()
             case "down":
                 self.end()
-                return {"ok": True}
+                return {"ok": True, "pid": os.getpid()}
             case "kill" | "stop" | "start" as command:
                 return await self._one(command, str(request.get("process", "")))
         return {"error": f"no command {request.get('command')!r}"}

@@ -40,12 +40,13 @@ from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
 from services.chassis.outbox import migrate_outbox
-from services.chassis.postgres import Pool, PostgresSettings, migrate, open_pool
+from services.chassis.postgres import Pool, PostgresSettings, entered, migrate, open_pool
 from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
-from services.chassis.supervised import die_with_parent
+from services.chassis.supervised import die_with_parent, end_within
 from services.chassis.telemetry import Telemetry, open_telemetry
 
 STOP_GRACE_SECONDS: Final = 3.0
+STOP_SECONDS_MAX: Final = 7.0
 DATABASE_WAIT_SECONDS: Final = 30.0
 DATABASE_POLL_SECONDS: Final = 0.2
 BUS_BACKOFF_FIRST_SECONDS: Final = 0.1
@@ -145,8 +146,13 @@ class Runtime:
         await server.start()
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            ended.set()
+            end_within(STOP_SECONDS_MAX)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
+            loop.add_signal_handler(number, end)
         probes = Probes(live={}, started={}, ready={"database": self._database, **self.checks})
         admin = self.settings.admin
         try:
@@ -235,15 +241,15 @@ async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None
 async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
     """Open the pool; a database that is just starting is waited for, for a bounded time."""
     deadline = time.monotonic() + DATABASE_WAIT_SECONDS
-    pool: Pool | None = None
-    while pool is None:
-        try:
-            pool = await open_pool(settings)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            if not is_transient(error) or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(DATABASE_POLL_SECONDS)
-    async with pool:
+    async with AsyncExitStack() as stack:
+        pool: Pool | None = None
+        while pool is None:
+            try:
+                pool = await stack.enter_async_context(entered(open_pool(settings)))
+            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+                if not is_transient(error) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(DATABASE_POLL_SECONDS)
         yield pool
 
 

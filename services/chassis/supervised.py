@@ -1,4 +1,4 @@
-"""For a process that a supervisor started: end when the supervisor is gone (Linux)."""
+"""Ends a process in time: when its supervisor is gone (Linux), and soon after it was asked to."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == 1:
         sys.exit(0)
+
+
+def end_within(seconds: float) -> None:
+    """Give the clean end so long; after that the system ends the process, come what may.
+
+    Every write is one transaction, so nothing is lost by it.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)

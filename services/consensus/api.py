@@ -341,10 +341,10 @@ async def _next_of(
 ) -> node.SubmitTransactionsResponse | None:
     """The next answer; if reading the requests failed, its error."""
     getting = asyncio.ensure_future(answers.get())
-    await asyncio.wait((getting, reading), return_when=asyncio.FIRST_COMPLETED)
-    if not getting.done():
-        if reading.cancelled() or reading.exception() is not None:
-            getting.cancel()
+    try:
+        await asyncio.wait((getting, reading), return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done() and (reading.cancelled() or reading.exception() is not None):
             await reading
         return await getting
-    return getting.result()
+    finally:
+        getting.cancel()  # The client may leave while we wait.

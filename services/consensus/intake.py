@@ -47,10 +47,10 @@ from services.consensus.domain.messages import (
 from services.consensus.driver import Driver
 from services.consensus.fair_queue import FairQueue
 from services.consensus.ledger import Ledger
-from services.consensus.mempool import Addition
+from services.consensus.mempool import LENGTH_BYTES, Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
-from services.consensus.proposer import refused_for_good
+from services.consensus.proposer import BATCH_HEADER_BYTES, refused_for_good
 from services.consensus.signing import Admission, Authenticator
 from services.consensus.store import DamagedRecordError
 
@@ -243,6 +243,14 @@ class Intake:
         await self._judge_batch(ReplicaId(sender), message)
 
     async def _judge_batch(self, sender: ReplicaId, message: PrePrepare) -> None:
+        batch, parameters = message.batch, self._ledger.genesis.parameters
+        size = BATCH_HEADER_BYTES + sum(LENGTH_BYTES + len(each) for each in batch.transactions)
+        if len(batch.transactions) > parameters.batch_transactions_max or (
+            size > parameters.batch_bytes_max
+        ):
+            reason = f"{len(batch.transactions)} transactions, {size} bytes, more than a batch has"
+            self._driver.put_own(BatchRefused(message, reason))
+            return
         judged = await self._judge(
             message.batch.transactions,
             now_height=message.sequence - 1,

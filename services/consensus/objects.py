@@ -39,12 +39,14 @@ def find_object(store: ChainStore, object_id: str, version: int) -> node.GetObje
 
 
 def _kept_object(store: ChainStore, object_id: str, version: int) -> node.GetObjectResponse | None:
-    """What the `objects` contract keeps."""
+    """What the `objects` contract keeps, once the block that recorded it is certified."""
     with store.state_reader() as state:
         value = state.get(f"objects/{object_id}/{version}".encode())
     if value is None:
         return None
     match json.loads(value):
+        case {"received_height": int(height)} if height > store.last_certified:
+            return None
         case {"received_transaction_id": str(transaction), "received_height": int(height)}:
             reference = _reference(object_id, version, bytes.fromhex(transaction), height)
             return node.GetObjectResponse(reference=reference, record=value)

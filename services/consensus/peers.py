@@ -28,7 +28,7 @@ from services.chassis.gm_tls import (
     write_frames,
 )
 
-FRAME_BYTES_MAX: Final = 12 * 1024 * 1024
+FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 QUEUE_FRAMES_MAX: Final = 4_096
 QUEUE_BYTES_MAX: Final = 48 * 1024 * 1024
 WRITE_BYTES_MAX: Final = 1024 * 1024

@@ -41,9 +41,11 @@ from services.gateway.domain.relay import (
     PACKETS_MAX,
     PacketState,
     ProvenHeader,
+    ProvenPacket,
     ProvenReceipt,
     Remedy,
     acknowledge_body,
+    count_fitting,
     remedy_for,
     update_body,
 )
@@ -57,6 +59,10 @@ IDLE_SECONDS: Final = 0.15
 CALL_SECONDS: Final = 60.0
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MAX_SECONDS: Final = 5.0
+TOO_MUCH_CODES: Final = frozenset(
+    {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
+)
+"""Refusals after which fewer packets at a time may pass."""
 RECEIPT_DEPTH_MAX: Final = 32
 RECEIPT_BYTES_MAX: Final = 1024 * 1024
 
@@ -76,6 +82,7 @@ class Relay:
     tracer: trace.Tracer
     metrics: GatewayMetrics
     _unproven: int = 0
+    _at_once: int = PACKETS_MAX
     _errors: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -105,11 +112,15 @@ class Relay:
             self._errors.pop(step, None)
             backoff.reset()
             self.metrics.packets.labels(self.remote.chain_id, step).inc(carried)
-            if not carried:
+            if carried:
+                self._at_once = min(2 * self._at_once, PACKETS_MAX)
+            else:
                 await asyncio.sleep(IDLE_SECONDS)
 
     def _note_failure(self, step: str, error: Exception) -> None:
         code, text = getattr(error, "code", ""), str(error)[:500]
+        if code in TOO_MUCH_CODES:
+            self._at_once = max(self._at_once // 2, 1)
         self._errors[step] = text
         self.metrics.failures.labels(self.remote.chain_id, step).inc()
         facts = {"remote": self.remote.chain_id, "step": step, "code": code, "error": text}
@@ -139,7 +150,13 @@ class Relay:
                     for sent in packets
                 )
             )
-            for sent, proven in zip(packets, proofs, strict=True):
+            proven_packets = [
+                ProvenPacket(sent.packet, proven.message.proof)
+                for sent, proven in zip(packets, proofs, strict=True)
+            ]
+            # The rest goes with the next delivery.
+            packets = packets[: count_fitting(proven_packets)]
+            for sent, proven in zip(packets, proofs, strict=False):
                 request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
             async with self._remedied(packets):
                 await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
@@ -207,7 +224,7 @@ class Relay:
     async def _open(self, state: PacketState) -> list[store.SentPacket]:
         async with self.pool.acquire() as connection:
             return await store.list_open(
-                connection, self.client.chain_id, self.remote.chain_id, state, PACKETS_MAX
+                connection, self.client.chain_id, self.remote.chain_id, state, self._at_once
             )
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:

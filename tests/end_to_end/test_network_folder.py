@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,15 @@ def running(one_machine: OneMachine, tiny: Path) -> OneMachine:
     assert tiny.exists()
     if not one_machine.processes():
         one_machine.up()
+    return one_machine
+
+
+@pytest.fixture
+def stopped(one_machine: OneMachine, tiny: Path) -> OneMachine:
+    """The network with market-tiny, not running."""
+    assert tiny.exists()
+    if one_machine.processes():
+        one_machine.must("dev", "down")
     return one_machine
 
 
@@ -126,24 +135,54 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
     assert running.run("dev", "status").code == 6
 
 
+@pytest.mark.req("G2-13-2")
+def test_a_port_in_use_is_named_with_the_remedy(stopped: OneMachine) -> None:
+    port = stopped.network.ports["shandong-registry.grpc"]
+    with socket.create_server(("127.0.0.1", port)):
+        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
+            answer = stopped.run("dev", "up", "--detach", language=language)
+            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
+            assert str(port) in answer.err
+            assert "shandong-registry.grpc" in answer.err
+            assert words in answer.err
+            assert "--new-ports" in answer.err
+        assert stopped.processes() == {}
+
+
+@pytest.mark.req("G2-13-2")
+def test_data_of_another_replica_is_refused_and_nothing_is_harmed(stopped: OneMachine) -> None:
+    first, second = (stopped.folder / "processes" / f"shandong-{n}" / "data" for n in (0, 1))
+    swap(first, second)
+    answer = stopped.run("dev", "up", "--detach")
+    assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK"), answer.err
+    assert "shandong-" in answer.err.strip().splitlines()[-1]
+    stopped.wait_nothing_left()
+    swap(first, second)
+
+
+def swap(first: Path, second: Path) -> None:
+    aside = first.with_name("aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
 @pytest.mark.req("G2-09-4")
 def test_a_folder_of_two_years_ago_renews_its_certificates_and_says_so(
-    running: OneMachine, monkeypatch: pytest.MonkeyPatch
+    stopped: OneMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running.must("dev", "down")
-    running.wait_nothing_left()
-    issue_long_ago(running.network.layout, monkeypatch)
-    assert earliest_end(running.folder) < datetime.now(UTC) - timedelta(days=300)
-    checked = running.run("doctor", "-o", "json")
+    issue_long_ago(stopped.network.layout, monkeypatch)
+    assert earliest_end(stopped.folder) < datetime.now(UTC) - timedelta(days=300)
+    checked = stopped.run("doctor", "-o", "json")
     assert checked.code == 6
     assert [row["check"] for row in checked.json() if not row["ok"]] == ["certificates"]
     assert "guqiao dev up" in next(row["remedy"] for row in checked.json() if not row["ok"])
-    said = running.up(language="zh").err
+    said = stopped.up(language="zh").err
     assert "14 张证书已到期" in said
     assert "shandong 的证书吊销列表已过期" in said
-    running.wait_ready()
-    assert earliest_end(running.folder) > datetime.now(UTC) + timedelta(days=300)
-    assert roster_is_right(running)
+    stopped.wait_ready()
+    assert earliest_end(stopped.folder) > datetime.now(UTC) + timedelta(days=300)
+    assert roster_is_right(stopped)
 
 
 def issue_long_ago(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +190,8 @@ def issue_long_ago(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
 
     class TwoYearsAgo(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
-            return datetime.now(UTC) - timedelta(days=730)
+        def now(cls, tz: tzinfo | None = None) -> TwoYearsAgo:
+            return cls.fromtimestamp(time.time() - 730 * 86_400, tz)
 
     for path in [*layout.folder.glob("processes/*/tls.pem"), *layout.folder.glob("ca/*/crl.pem")]:
         path.unlink()
@@ -167,60 +206,22 @@ def earliest_end(folder: Path) -> datetime:
 
 
 @pytest.mark.req("G2-09-4")
-def test_missing_certificates_and_keys_are_made_anew_and_said(running: OneMachine) -> None:
-    running.must("dev", "down")
-    processes = running.folder / "processes"
+def test_missing_certificates_and_keys_are_made_anew_and_said_on_new_ports_too(
+    stopped: OneMachine,
+) -> None:
+    processes = stopped.folder / "processes"
     (processes / "shandong-0" / "tls.pem").unlink()
     (processes / "csrc-gateway" / "tls.key").unlink()
-    (running.folder / "ca" / "csrc" / "ca.key").unlink()
-    said = running.up().err
+    (stopped.folder / "ca" / "csrc" / "ca.key").unlink()
+    port = stopped.network.ports["shandong-registry.grpc"]
+    said = stopped.up("--new-ports").err
+    assert stopped.network.ports["shandong-registry.grpc"] != port
     assert "2 certificates were missing and have been made" in said
-    running.wait_ready()
-    assert roster_is_right(running)
+    stopped.wait_ready()
+    assert roster_is_right(stopped)
 
 
-@pytest.mark.req("G2-13-2")
-def test_a_port_in_use_is_named_with_the_remedy(running: OneMachine) -> None:
-    running.must("dev", "down")
-    port = running.network.ports["shandong-registry.grpc"]
-    with socket.create_server(("127.0.0.1", port)):
-        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
-            answer = running.run("dev", "up", "--detach", language=language)
-            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
-            assert str(port) in answer.err
-            assert "shandong-registry.grpc" in answer.err
-            assert words in answer.err
-            assert "--new-ports" in answer.err
-        assert running.processes() == {}
-        running.up("--new-ports")
-    assert running.network.ports["shandong-registry.grpc"] != port
-    assert roster_is_right(running)
-
-
-@pytest.mark.req("G2-13-2")
-def test_data_of_another_replica_is_refused_and_nothing_is_harmed(running: OneMachine) -> None:
-    running.must("dev", "down")
-    first, second = (running.folder / "processes" / f"shandong-{n}" / "data" for n in (0, 1))
-    swap(first, second)
-    answer = running.run("dev", "up", "--detach")
-    assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK"), answer.err
-    assert "shandong-" in answer.err.strip().splitlines()[-1]
-    running.wait_nothing_left()
-    swap(first, second)
-    running.up()
-    assert roster_is_right(running)
-
-
-def swap(first: Path, second: Path) -> None:
-    aside = first.with_name("aside")
-    first.rename(aside)
-    second.rename(first)
-    aside.rename(second)
-
-
-def test_a_folder_of_something_else_is_refused_and_left_as_it_is(
-    running: OneMachine, tmp_path: Path
-) -> None:
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "draft.txt").write_text("dear")
     other = OneMachine(tmp_path / "letters")

@@ -20,7 +20,7 @@ from opentelemetry import propagate
 from services.chassis.postgres.pool import Connection
 
 EVENT_ID_HEADER: Final = "event-id"
-EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
+EVENT_BYTES_MAX: Final = 15 * 1024 * 1024  # A chain's largest block is one event.
 HEADERS_MAX: Final = 32
 HEADER_CHARACTERS_MAX: Final = 1024
 FETCH_EVENTS_MAX: Final = 200

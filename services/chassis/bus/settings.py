@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.chassis.bus.port import Bus
 from services.chassis.bus.postgres import open_postgres_bus
-from services.chassis.postgres.pool import PostgresSettings, open_pool
+from services.chassis.postgres.pool import PostgresSettings, entered, open_pool
 
 
 class PostgresBusSettings(BaseModel):
@@ -56,7 +56,10 @@ async def open_bus(settings: PostgresBusSettings | KafkaBusSettings) -> AsyncIte
     """The domain's bus, open until the block ends."""
     match settings:
         case PostgresBusSettings():
-            async with open_pool(settings.database) as pool, open_postgres_bus(pool) as bus:
+            async with (
+                entered(open_pool(settings.database)) as pool,
+                open_postgres_bus(pool) as bus,
+            ):
                 yield bus
         case KafkaBusSettings():
             # aiokafka is loaded only where Kafka is the bus.

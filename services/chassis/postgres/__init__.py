@@ -2,7 +2,7 @@
 
 from services.chassis.postgres.launcher import EmbeddedPostgres
 from services.chassis.postgres.migrations import Migration, migrate
-from services.chassis.postgres.pool import Connection, Pool, PostgresSettings, open_pool
+from services.chassis.postgres.pool import Connection, Pool, PostgresSettings, entered, open_pool
 
 __all__ = [
     "Connection",
@@ -10,6 +10,7 @@ __all__ = [
     "Migration",
     "Pool",
     "PostgresSettings",
+    "entered",
     "migrate",
     "open_pool",
 ]

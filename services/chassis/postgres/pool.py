@@ -5,6 +5,9 @@ A pool hands out proxies and `asyncpg.connect` connections; a store function tak
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -17,6 +20,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 IDLE_SECONDS_MAX: Final = 300.0
+CLOSE_SECONDS_MAX: Final = 2.0
 
 
 class PostgresSettings(BaseModel):
@@ -32,7 +36,7 @@ class PostgresSettings(BaseModel):
 
 
 def open_pool(settings: PostgresSettings) -> Pool:
-    """A pool to enter: `async with open_pool(settings) as pool`."""
+    """A pool to enter: `async with entered(open_pool(settings)) as pool`."""
     return asyncpg.create_pool(
         settings.url.get_secret_value(),
         min_size=settings.connections_min,
@@ -41,3 +45,17 @@ def open_pool(settings: PostgresSettings) -> Pool:
         command_timeout=settings.command_timeout_seconds,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
     )
+
+
+@asynccontextmanager
+async def entered(pool: Pool) -> AsyncIterator[Pool]:
+    """The pool, connected; closed within a bound, whatever its server does meanwhile."""
+    await pool
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()

@@ -18,6 +18,11 @@ from guqiao_sdk.proof.packet import Packet
 PACKETS_MAX: Final = 50
 """Packets in one transaction, as the packet contract takes them."""
 
+DELIVERY_BYTES_MAX: Final = 900_000
+"""Packets and proofs in one transaction: what a payload may hold, less header and envelope."""
+
+PACKET_FRAME_BYTES: Final = 512
+"""What the body says of a packet besides payload and proof, at most."""
 
 UNPROVEN_MAX: Final = 5
 """So often in a row the destination may fail to prove what it said it had recorded."""
@@ -113,6 +118,21 @@ def receive_body(header: ProvenHeader, packets: Sequence[ProvenPacket]) -> dict[
             for proven in packets
         ],
     }
+
+
+def count_fitting(packets: Sequence[ProvenPacket]) -> int:
+    """How many of the packets, from the first on, go into one transaction; at least one.
+
+    A single packet always fits: its payload is bounded where it is sent, and as a JSON string it
+    takes at most twice its size.
+    """
+    total = 0
+    for count, proven in enumerate(packets):
+        payload = canonical_json(proven.packet.payload.decode())
+        total += len(payload) + 2 * len(proven.proof) + PACKET_FRAME_BYTES
+        if total > DELIVERY_BYTES_MAX and count:
+            return count
+    return len(packets)
 
 
 def acknowledge_body(header: ProvenHeader, receipts: Sequence[ProvenReceipt]) -> dict[str, Json]:

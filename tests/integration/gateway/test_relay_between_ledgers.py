@@ -12,6 +12,7 @@ from guqiao.gateway.v1 import packet_pb2
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
+from services.chassis.errors import TooLargeError
 from services.gateway import handlers as gateway_handlers
 from services.gateway import store
 from services.gateway.domain.relay import PacketState
@@ -197,6 +198,25 @@ async def test_packets_out_of_order_are_refused_and_the_missing_ones_come_first(
     await link.deliver_and_acknowledge()
     assert await link.states() == [ACKNOWLEDGED] * 4
     assert link.recorded() == 4
+
+
+@pytest.mark.req("N0-07")
+async def test_packets_too_large_for_one_transaction_go_in_several(
+    link: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The destination's chain takes at most three packets of this size at a time."""
+    real = gateway_handlers.Handlers.deliver
+
+    async def deliver(self: gateway_handlers.Handlers, header: Any, packets: Any) -> Any:
+        if len(packets) > 3:
+            raise TooLargeError("TRANSACTION_TOO_LARGE", bytes=len(packets), maximum=3)
+        return await real(self, header, packets)
+
+    monkeypatch.setattr(gateway_handlers.Handlers, "deliver", deliver)
+    async with link.at_work():
+        link.report(8)
+        await link.wait_states(lambda: [ACKNOWLEDGED] * 8)
+    assert link.recorded() == 8
 
 
 @pytest.mark.req("G2-16-4")

@@ -186,3 +186,18 @@ async def test_a_replica_that_the_primary_left_out_fetches_the_batch_that_was_de
     # Three of four must vote for the header, so nobody has it certified before replica 3 executed.
     await chain.wait_for(lambda: all(m.finality.certified_height >= 1 for m in members))
     assert {m.ledger.header(1).batch_digest for m in members} == {message.digest}
+
+
+@pytest.mark.req("G2-07-1")
+async def test_a_primary_whose_batch_is_larger_than_genesis_allows_is_replaced(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    count = chain.genesis.parameters.batch_transactions_max + 1
+    entries = [transaction(network, f"many{number}") for number in range(count)]
+    batch = Batch(now_ms(), tuple(entry.encode() for entry in entries))
+    for to in (1, 2, 3):
+        chain.deliver(0, to, wire.message_frame(pre_prepare(chain, network, 0, 1, batch)))
+    await chain.wait_for(lambda: all(m.driver.replica.view >= 1 for m in members))
+    assert (await submit(members[0], entries[0])).outcome == APPLIED
+    assert len(members[0].ledger.receipts(1)) == 1

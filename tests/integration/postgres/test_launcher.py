@@ -48,6 +48,20 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def readable_repository() -> Iterator[Path]:
+    """This checkout at a place that every user can reach, whatever the folders above it allow.
+
+    The place is removed only as an empty folder: never what is mounted there.
+    """
+    place = Path(tempfile.mkdtemp(prefix="guqiao-repository-"))
+    place.chmod(0o755)
+    subprocess.run(["mount", "--bind", str(REPOSITORY), str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()
+
+
 async def count_rows(url: str) -> int:
     connection = await asyncpg.connect(url)
     try:
@@ -295,7 +309,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ROOT, reason="only root can become another user")
 @pytest.mark.parametrize("user", [pwd.getpwnam("daemon").pw_uid, 54321])
 def test_an_ordinary_user_and_one_without_passwd_entry_can_run_it(
-    open_folder: Path, user: int
+    open_folder: Path, readable_repository: Path, user: int
 ) -> None:
     """The second is what containers with random user ids have."""
     data = open_folder / "data"
@@ -314,10 +328,12 @@ def test_an_ordinary_user_and_one_without_passwd_entry_can_run_it(
         user=user,
         group=user,
         extra_groups=[],
-        cwd=REPOSITORY,
+        cwd=readable_repository,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONPATH": os.pathsep.join(
+                path.replace(str(REPOSITORY), str(readable_repository)) for path in sys.path if path
+            ),
             "LD_LIBRARY_PATH": str(open_folder / "lib"),
         },
         capture_output=True,

@@ -14,12 +14,12 @@ from typing import Final
 
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 
 NAME: Final = "objects"
-OBJECT_BYTES_MAX: Final = 240_000
+OBJECT_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX
 """An object and what is kept beside it stay below the chain's limit of one value."""
 
 OBJECT_DEPTH_MAX: Final = 32

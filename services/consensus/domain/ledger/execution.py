@@ -30,8 +30,9 @@ from services.consensus.domain.ledger.state import Layer, StateReader
 DETAIL_BYTES_MAX: Final = 4_096
 """The facts of a refusal are kept for ever; larger ones are replaced by their size."""
 
-BLOCK_OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""When what a block's transactions wrote and announced passes this, the rest must come again."""
+BLOCK_OUTPUT_BYTES_MAX: Final = 6 * 1024 * 1024
+"""When what a block's transactions wrote and announced passes this, the rest must come again: a
+whole block goes through one frame, one call and one event of the bus."""
 
 NOT_EXECUTED_CODES: Final = frozenset(
     ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")

@@ -15,7 +15,7 @@ from typing import Final
 
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
-from guqiao_sdk.proof.packet import Packet, commitment_key
+from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet, commitment_key
 from guqiao_sdk.proof.receipt import Event
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.ledger.admission import AdmittedTransaction
@@ -176,6 +176,7 @@ class LedgerHost:
         last = read_json(self.writes, counter) or 0
         assert isinstance(last, int)
         payload = self._encode(_sealed(body, context.transaction))
+        _limit("packet_bytes", len(payload), PACKET_PAYLOAD_BYTES_MAX)
         packet = Packet(context.chain_id, context.destination, port, last + 1, payload)
         commitment = packet.commitment().hex()
         self._write(counter, packet.sequence)
