@@ -142,6 +142,11 @@ class LedgerNode:
             header_hash=block.header.hash(),
         )
 
+    async def _not_served(self, request: Any, context: Any) -> NoReturn:
+        await _abort(context, "METHOD_UNKNOWN")
+
+    ListNetworks = GetNetworkStatus = ListObjects = GetObject = _not_served
+
     async def GetNetworkOptions(
         self, request: node.GetNetworkOptionsRequest, context: Any
     ) -> node.GetNetworkOptionsResponse:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+DENIED = grpc.StatusCode.PERMISSION_DENIED
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
@@ -123,7 +124,7 @@ def forgeries(
         ("no proof", no_proof, unproven),
         ("another payload", changed(payload=b"{}"), unproven),
         ("a later sequence", changed(sequence=9), (PRECONDITION, "PACKET_OUT_OF_ORDER")),
-        ("another port", changed(port="bank"), (INVALID, "PACKET_PORT_FORBIDDEN")),
+        ("another port", changed(port="bank"), (DENIED, "PACKET_PORT_FORBIDDEN")),
         ("another destination", changed(destination="beijing"), (INVALID, "CHAIN_MISMATCH")),
         ("bytes that are no text", changed(payload=b"\xff\xfe"), malformed),
         ("a sequence beyond all counting", changed(sequence=2**63), malformed),
