@@ -31,6 +31,7 @@ STATUS_METADATA_KEY: Final = "grpc-status-details-bin"
 # Trailing metadata must pass clients whose limit is 8 KiB, base64 included.
 STATUS_BYTES_MAX: Final = 5_000
 ADVICE_BYTES: Final = 100  # kept free for RetryInfo
+PACKED_BYTES_MAX: Final = 100  # what packing adds to a detail: its type's name and lengths
 FACT_BYTES_MAX: Final = 200
 FACTS_MAX: Final = 16
 VIOLATIONS_MAX: Final = 16
@@ -182,7 +183,7 @@ def _add_advice(status: status_pb2.Status, error: ServiceError) -> None:
         entry.field = _text(violation.field)
         entry.description = _text(violation.description)
     while bad_request.field_violations and (
-        status.ByteSize() + bad_request.ByteSize() > STATUS_BYTES_MAX
+        status.ByteSize() + bad_request.ByteSize() + PACKED_BYTES_MAX > STATUS_BYTES_MAX
     ):
         del bad_request.field_violations[-1]
     if bad_request.field_violations:

@@ -15,11 +15,15 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 NOBODY = 65534
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+ORPHANS_SECONDS_MAX = 3.0
+ORPHANS_POLL_SECONDS = 0.05
 FAST_SECONDS_MAX = 30.0
 IMMEDIATE_SECONDS_MAX = 5.0
 IDENTITY_FAILED = 78  # EX_CONFIG: the launcher then tries the next identity.
@@ -33,6 +37,9 @@ def main(arguments: list[str]) -> int:
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    if sys.platform == "linux":
+        # What the program leaves behind becomes our child, so that it can be ended (_end_orphans).
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         program = subprocess.Popen(  # noqa: S603 - the launcher names the program
             command,
@@ -45,6 +52,7 @@ def main(arguments: list[str]) -> int:
         return IDENTITY_FAILED
     _wait_for_end_or_release(program, wake_reader)
     _end(program)
+    _end_orphans()
     return program.returncode if program.returncode >= 0 else 128 - program.returncode
 
 
@@ -104,6 +112,35 @@ def _end(program: subprocess.Popen[bytes]) -> None:
             program.wait(seconds)
         except subprocess.TimeoutExpired:
             continue
+
+
+def _end_orphans() -> None:
+    """End the processes that the program left: one that fails to write to a full disk again and
+    again never notices that its server is gone, and would hold the folder's lock.
+    """
+    deadline = time.monotonic() + ORPHANS_SECONDS_MAX
+    while _children() and time.monotonic() < deadline:
+        time.sleep(ORPHANS_POLL_SECONDS)
+    for process_id in _children():
+        os.kill(process_id, signal.SIGKILL)
+        os.waitpid(process_id, 0)
+
+
+def _children() -> list[int]:
+    """The living children of this process; the dead ones are reaped."""
+    if not Path("/proc/self/stat").exists():
+        return []
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    own = [number for number in numbers if _parent_of(number) == os.getpid()]
+    return [number for number in own if os.waitpid(number, os.WNOHANG) == (0, 0)]
+
+
+def _parent_of(process_id: int) -> int:
+    """The parent of a process, or 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 if __name__ == "__main__":

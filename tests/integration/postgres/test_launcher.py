@@ -282,6 +282,20 @@ def test_a_killed_supervisor_takes_the_server_with_it(tmp_path: Path) -> None:
         wait_for(lambda: is_gone(server_pid), "the server to end")
 
 
+def test_a_process_that_outlives_its_server_is_ended(open_folder: Path) -> None:
+    """As one that fails on a full disk again and again; a stopped one notices nothing either."""
+    server = EmbeddedPostgres(open_folder / "data")
+    server.start()
+    server_pid = server.server_pid
+    helper = int(subprocess.check_output(["pgrep", "-P", str(server_pid)], text=True).split()[0])
+    os.kill(helper, signal.SIGSTOP)
+    os.kill(server_pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(helper), "the stopped helper to be ended")
+    server.stop()
+    with EmbeddedPostgres(open_folder / "data") as again:
+        assert again.port > 0
+
+
 def test_a_folder_closed_to_nobody_is_refused_with_a_remedy(tmp_path: Path) -> None:
     """Root without user namespaces must become nobody, who cannot enter a 0700 folder."""
     closed = tmp_path / "closed"
