@@ -81,14 +81,22 @@ async def wait_equal_roots(client: ChainClient) -> list[ReplicaState]:
 
 
 async def wait_anchored(network: Network, provider: GmProvider, wanted: int) -> None:
-    """Wait until the gateway says that every packet is acknowledged on the local chain."""
+    """Wait until every packet is acknowledged on the local chain, for gateway and reporting alike.
+
+    Their read models follow the chain each at its own pace.
+    """
     maker = open_identity(network, provider, MARKET, "maker")
-    async with open_service(network, provider, maker, MARKET, "gateway") as channel:
-        stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
+    async with (
+        open_service(network, provider, maker, MARKET, "gateway") as gateway_channel,
+        open_service(network, provider, maker, MARKET, "reporting") as reporting_channel,
+    ):
+        gateway: GatewayServiceAsyncStub = GatewayServiceStub(gateway_channel)
+        reporting: ReportingServiceAsyncStub = ReportingServiceStub(reporting_channel)
 
         async def anchored() -> bool:
-            link = await stub.GetLink(gateway_service_pb2.GetLinkRequest(remote_chain_id=CSRC))
-            return bool(link.sent == link.acknowledged == wanted)
+            link = await gateway.GetLink(gateway_service_pb2.GetLinkRequest(remote_chain_id=CSRC))
+            known = await reporting.GetStatus(reporting_service_pb2.GetStatusRequest())
+            return bool(link.sent == link.acknowledged == known.objects == known.anchored == wanted)
 
         await wait_until(f"{wanted} acknowledgements on the local chain", anchored)
 
