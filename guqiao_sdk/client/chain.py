@@ -35,7 +35,13 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import DeniedError, GuqiaoError, error_from_rpc, guqiao_errors
+from guqiao_sdk.errors import (
+    DeniedError,
+    GuqiaoError,
+    NotFoundError,
+    error_from_rpc,
+    guqiao_errors,
+)
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -447,6 +453,17 @@ class ChainClient:
             await self._check_result_in_block(submission.transaction.id(), submission.result)
         return submission
 
+    async def _reached_block(self, height: int) -> VerifiedBlock:
+        """A block that another replica has answered for; the one asked may be a moment behind."""
+        deadline = asyncio.get_running_loop().time() + CALL_SECONDS
+        while True:
+            try:
+                return await self.get_block(height)
+            except NotFoundError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(WATCH_BACKOFF_SECONDS)
+
     async def _check_result_in_block(
         self, transaction_id: bytes, result: TransactionResult
     ) -> None:
@@ -454,7 +471,7 @@ class ChainClient:
         if not self._verify_results:
             return
         try:
-            block = await self.get_block(result.height)
+            block = await self._reached_block(result.height)
         except DeniedError:  # Blocks are for restricted readers; one's own transactions are not.
             await self._check_result(transaction_id, result)
             return
