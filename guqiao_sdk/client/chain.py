@@ -9,8 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import Final, Literal, Self, overload
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from typing import Final, Literal, Self, TypeVar, overload
 
 import grpc.aio
 
@@ -49,6 +57,8 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from guqiao_sdk.proof.transaction import SignedTransaction
+
+R = TypeVar("R")
 
 CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
@@ -438,12 +448,12 @@ class ChainClient:
         if not self._verify_results:
             return
         piece = f"result of transaction {transaction_id.hex()}"
-        proven = await self.get_transaction(transaction_id)
+        proven = await self._reached(lambda: self.get_transaction(transaction_id))
         if (proven.header.hash(), proven.result.index) == (result.header_hash, result.index):
             check_receipt(piece, transaction_id, result, proven.receipt)
             return
         # A repetition after the transaction's own receipt, or an attempt that had no effect.
-        block = await self.get_block(result.height)
+        block = await self._reached(lambda: self.get_block(result.height))
         if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
             raise ProofError(piece, "it names a place that the certified block does not have")
         check_receipt(piece, transaction_id, result, block.receipts[result.index])
@@ -453,12 +463,12 @@ class ChainClient:
             await self._check_result_in_block(submission.transaction.id(), submission.result)
         return submission
 
-    async def _reached_block(self, height: int) -> VerifiedBlock:
-        """A block that another replica has answered for; the one asked may be a moment behind."""
+    async def _reached(self, call: Callable[[], Awaitable[R]]) -> R:
+        """What another replica has answered for; the one asked may be a moment behind it."""
         deadline = asyncio.get_running_loop().time() + CALL_SECONDS
         while True:
             try:
-                return await self.get_block(height)
+                return await call()
             except NotFoundError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
@@ -471,7 +481,7 @@ class ChainClient:
         if not self._verify_results:
             return
         try:
-            block = await self._reached_block(result.height)
+            block = await self._reached(lambda: self.get_block(result.height))
         except DeniedError:  # Blocks are for restricted readers; one's own transactions are not.
             await self._check_result(transaction_id, result)
             return
