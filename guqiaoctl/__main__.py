@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
-from guqiaoctl.failures import CliError
+from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.output import fail
 
 DEFAULT_DATA = Path(".guqiao")
@@ -23,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Plain help: drawing boxes would double the time it takes.
 )
 dev = typer.Typer(help="Run the whole network on this machine 单机网络", no_args_is_help=True)
 node = typer.Typer(help="One replica or service of the network 单个进程", no_args_is_help=True)
@@ -246,14 +248,21 @@ def explain(
 def main() -> None:
     """Run the command line; failures become one message and an exit code."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except CliError as error:
         sys.exit(fail(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read our output went away; there is no one to tell.
         sys.exit(1)
+    except NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(EXIT_USAGE)
+    except UsageError as error:
+        from guqiaoctl.usage import usage_failure
+
+        sys.exit(fail(usage_failure(error)))
     except Exception as error:
         from guqiaoctl.foreseen import foreseen
 

@@ -36,6 +36,7 @@ from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import MARKET
 from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.row_problems import show
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -228,10 +229,10 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
     dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
     if isinstance(dataset, MarketDataset):
         for problem in dataset.left_out:
-            say(f"{problem}" + choose(" (left out)", "（已跳过）"))
+            say(show(problem) + choose(" (left out)", "（已跳过）"))
         return dataset
     for problem in dataset[:PROBLEMS_SHOWN_MAX]:
-        say(str(problem))
+        say(show(problem))
     raise _malformed(folder, dataset, skip_malformed=skip_malformed)
 
 

@@ -1,0 +1,77 @@
+"""The problems of malformed rows in Chinese: the reader of datasets states them in English.
+
+One line a kind of problem; a test holds that no problem the reader can state is missing here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from guqiao_sdk.market_dataset import RowProblem
+from guqiaoctl.output import choose
+
+_KINDS: Final = {
+    "a company code": "公司代码",
+    "a region code of six digits": "六位行政区划代码",
+    "an investor code": "投资者代码",
+    "a lower-case UUID": "小写 UUID",
+    "64 lower-case hexadecimal digits": "64 位小写十六进制数",
+    "a string": "字符串",
+    "an integer": "整数",
+    "a date YYYY-MM-DD": "日期（YYYY-MM-DD）",
+    "a date of the calendar": "日历中存在的日期",
+    "a time YYYY-MM-DDThh:mm:ss+08:00": "时间（YYYY-MM-DDThh:mm:ss+08:00）",
+    "a boolean": "布尔值",
+    "an array": "数组",
+    "an object": "对象",
+    "a type of event": "已定义的业务事件类型",
+    "in companies.csv": "companies.csv 中的公司",
+    "of the row's kind": "与该行投资者类别一致的代码",
+    "UTF-8": "UTF-8 编码",
+    "an LF line end": "LF 换行",
+    "later than the line before": "晚于上一行的日期",
+}
+
+_SENTENCES: Final = (
+    (r"not one of (.*)", "不在允许值之中：{}"),
+    (r"not that of kind (.*)", "与投资者类别 {} 不符"),
+    (r"not JSON: (.*)", "不是 JSON（{}）"),
+    (r"not CSV: (.*)", "不是 CSV（{}）"),
+    (r"(.*) is an integer out of range", "整数 {} 超出范围"),
+    (r"(.*) is not an integer", "{} 不是整数"),
+    (r"an integer out of range", "整数超出范围"),
+    (r"less than 1", "小于 1"),
+    (r"an empty array", "空数组"),
+    (r"unknown member", "未定义的成员"),
+    (r"missing", "缺少该成员"),
+    (r"the member occurs twice", "该成员出现两次"),
+    (r"cannot be read: (.*)", "无法读取（{}）"),
+    (r"begins with a byte order mark", "以字节顺序标记（BOM）开头"),
+    (r"the last line is not ended", "最后一行没有换行"),
+    (r"nested too deep", "嵌套过深"),
+    (r"the header is not (.*)", "表头应为 {}"),
+    (r"(\d+) fields where (\d+) belong", "有 {} 个字段，应为 {} 个"),
+    (r"the same as in line (\d+)", "与第 {} 行重复"),
+    (r"(.*) where (\d+) belongs", "{}，此处应为 {}"),
+    (r"earlier than the line before", "早于上一行"),
+    (r"outside trading_days.txt", "超出 trading_days.txt 的范围"),
+)
+
+
+def show(row: RowProblem) -> str:
+    """Return the problem as one line in the user's language."""
+    place = f"{row.file}:{row.line}: {row.field or choose('row', '整行')}: "
+    return place + choose(row.problem, in_chinese(row.problem) or row.problem)
+
+
+def in_chinese(problem: str) -> str | None:
+    """Return the problem in Chinese, or None where it has no sentence here."""
+    kind = _KINDS.get(problem.removeprefix("not "))
+    if kind is not None and problem.startswith("not "):
+        return f"不是{kind}"
+    for pattern, sentence in _SENTENCES:
+        found = re.fullmatch(pattern, problem, re.DOTALL)
+        if found is not None:
+            return sentence.format(*found.groups())
+    return None
