@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.packet import Packet, commitment_key
-from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.receipt import EVENTS_MAX, Outcome, Receipt
 from services.consensus.domain.ledger.admission import Refused, read_transaction
 from services.consensus.domain.ledger.authorisation import check_stateful
-from services.consensus.domain.ledger.host import EVENTS_MAX, VALUE_BYTES_MAX, WRITES_MAX
+from services.consensus.domain.ledger.host import VALUE_BYTES_MAX, WRITES_MAX
 from tests.unit.ledger.chain_builder import (
     ADMIN,
     CLERK,
