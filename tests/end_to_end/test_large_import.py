@@ -32,8 +32,8 @@ from tests.unit.contracts.register_market import (
     product_row,
 )
 
-pytestmark = pytest.mark.end_to_end
-ACCOUNTS, NATURES = 50, 40
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+ACCOUNTS, NATURES = 20, 100
 ENTRIES = ACCOUNTS * NATURES
 LONG = "长" * 5_000
 ROSTER_HEADER = (
@@ -43,10 +43,10 @@ ROSTER_HEADER = (
 
 
 def large_dataset() -> RandomDataset:
-    """Fifty accounts of forty natures: rosters of two thousand, and one as large as it may be."""
+    """Twenty accounts of a hundred natures: rosters of two thousand, of which one is right."""
     market = market_body()
     forms = {"label": "股", "forms": ["joint_stock"]}
-    market["share_natures"] = {f"{number:02}": forms for number in range(NATURES)}
+    market["share_natures"] = {f"{number:03}": forms for number in range(NATURES)}
     market |= {
         "format": "guqiao-market-dataset/1",
         "dataset_id": "large",
@@ -61,7 +61,7 @@ def large_dataset() -> RandomDataset:
         }
         for n in range(ACCOUNTS)
     ]
-    products = [product_row(n, company_ref="C1", registered_shares=ENTRIES) for n in range(1, 4)]
+    products = [product_row(n, company_ref="C1", registered_shares=ENTRIES) for n in range(1, 3)]
     products[0]["name"] = "名" * 200_000
     return RandomDataset(
         market, [company_row(1)], investors, products, dataset_days(), events(roster())
@@ -70,7 +70,7 @@ def large_dataset() -> RandomDataset:
 
 def roster() -> list[dict[str, Any]]:
     return [
-        entry(f"S{account:09}", 1, nature=f"{nature:02}")
+        entry(f"S{account:09}", 1, nature=f"{nature:03}")
         for account in range(ACCOUNTS)
         for nature in range(NATURES)
     ]
@@ -82,11 +82,9 @@ def events(whole: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ("open_account", {"investor_ref": LONG}),
         ("register_company", {"company_ref": "C1"}),
         ("initial_registration", registration(1, whole)),
-        ("initial_registration", registration(2, whole * 4)),
+        ("initial_registration", registration(2, [*whole, whole[0]])),
         ("initial_registration", registration(2, [*whole[1:], entry(LONG, 1)])),
-        ("initial_registration", registration(2, whole)),
-        ("initial_registration", registration(3, whole)),
-        ("initial_registration", registration(3, whole)),
+        ("initial_registration", registration(1, whole)),
     ]
     return [
         {
@@ -120,7 +118,7 @@ def test_large_rosters_and_long_texts_have_the_outcome_of_the_rules_and_are_anch
     answer = one_machine.must(
         "import", tmp_path / "market", "--results", tmp_path / "results.csv", "-o", "json"
     )
-    print(answer.json())
+    assert answer.json()["accepted"] == ACCOUNTS + 2
     expected = as_csv("seq,status,code", rows)
     assert (tmp_path / "results.csv").read_bytes() == expected
     wanted = as_csv(ROSTER_HEADER, reference.roster()).decode()
