@@ -26,6 +26,12 @@ PROBLEMS_MAX: Final = 1_000
 ROWS_IN_CHUNK: Final = 200
 """Rows in one reference data body, as the register contract accepts them."""
 
+CHUNK_BYTES_MAX: Final = 512 * 1024
+"""Of rows in one body, so that it fits a transaction; a larger row goes alone."""
+
+FIELD_CHARACTERS_MAX: Final = (1 << 31) - 1
+"""A field may be as long as it likes; without this, Python's reader stops at 131,072."""
+
 INTEGER_LENGTH_MAX: Final = 20
 """Characters of an integer; more can only be out of range."""
 
@@ -97,8 +103,8 @@ class MarketDataset:
             ("products", self.products),
             ("investors", [self._on_chain(row, identity_digest) for row in self.investors]),
         ):
-            for start in range(0, len(rows), ROWS_IN_CHUNK):
-                yield f"put_{name}", {name: [*rows[start : start + ROWS_IN_CHUNK]]}
+            for chunk in row_chunks(rows, count_max=ROWS_IN_CHUNK, bytes_max=CHUNK_BYTES_MAX):
+                yield f"put_{name}", {name: chunk}
 
     def _on_chain(self, investor: Row, identity_digest: IdentityDigest) -> Row:
         """Return the investor as the chain may know it: no name and no number."""
@@ -130,6 +136,21 @@ def read_dataset(
         return reader.problems
     refused = reader.problems and (reader.whole_file_malformed or not leave_out_malformed)
     return reader.problems if dataset is None or refused else dataset
+
+
+def row_chunks(rows: Sequence[Row], *, count_max: int, bytes_max: int) -> Iterator[list[Row]]:
+    """Yield the rows in order, in lists of bounded count and size; a row too large goes alone."""
+    chunk: list[Row] = []
+    left = bytes_max
+    for row in rows:
+        size = len(json.dumps(row, ensure_ascii=False).encode())
+        if chunk and (len(chunk) == count_max or size > left):
+            yield chunk
+            chunk, left = [], bytes_max
+        chunk.append(row)
+        left -= size
+    if chunk:
+        yield chunk
 
 
 class _TooManyProblemsError(Exception):
@@ -229,6 +250,7 @@ class _Reader:
         content = self._text(file)
         if content is None:
             return []
+        csv.field_size_limit(FIELD_CHARACTERS_MAX)
         reader = csv.reader(io.StringIO(content, newline=""), strict=True)
         rows: list[tuple[int, Row]] = []
         try:

@@ -19,6 +19,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,15})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\+08:00")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,8 +38,9 @@ def _expect(condition: bool, problem: str) -> None:
 
 
 def text(value: Any) -> str:
-    """Take any string."""
+    """Take any string of Unicode characters; half a surrogate pair is none."""
     _expect(isinstance(value, str), "not a string")
+    _expect(_SURROGATE.search(value) is None, "half a surrogate pair, which is no character")
     return str(value)
 
 
@@ -133,7 +135,7 @@ def table(element: Converter) -> Converter:
 
     def convert(value: Any) -> dict[str, Any]:
         _expect(isinstance(value, dict), "not an object")
-        return {name: _within(f".{name}", element, part) for name, part in value.items()}
+        return {text(name): _within(f".{name}", element, part) for name, part in value.items()}
 
     return convert
 

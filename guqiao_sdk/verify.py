@@ -6,8 +6,9 @@ judged by a signature, a hash path or the checksum; the refusal names the piece 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from guqiao_sdk.proof.bundle import (
@@ -62,7 +63,7 @@ class CertifiedBlock:
 
 @dataclass(frozen=True, slots=True)
 class AnchorVerdict:
-    """That the regulatory chain holds the packet; `code` is empty unless its content was refused.
+    """That the regulatory chain holds a packet; `code` is empty unless its content was refused.
 
     `age_ms` counts from the anchor's block time to the caller's now; negative says that one of the
     two clocks is wrong.
@@ -76,7 +77,10 @@ class AnchorVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a bundle proves. `accepted` is whether the operation stands; `code` says why not."""
+    """What a bundle proves. `accepted` is whether the operation stands; `code` says why not.
+
+    `packets` are none or all that it sent, and `anchors` none or one of each.
+    """
 
     block: CertifiedBlock
     transaction_id: bytes
@@ -92,8 +96,14 @@ class Verdict:
     accepted: bool
     code: str
     object_id: str | None
-    packet: Packet | None
-    anchor: AnchorVerdict | None
+    packets: tuple[Packet, ...]
+    anchors: tuple[AnchorVerdict, ...]
+
+    @property
+    def anchor(self) -> AnchorVerdict | None:
+        """The anchor that counts: a refused part's, where there is one, or the last to arrive."""
+        refused = [anchor for anchor in self.anchors if anchor.code]
+        return max(refused or self.anchors, key=lambda anchor: -anchor.age_ms, default=None)
 
 
 def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> Verdict:
@@ -108,9 +118,12 @@ def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> 
     _verify_receipt(bundle.receipt, bundle.receipt_path, bundle.certified.header)
     if bundle.receipt.transaction_id != bundle.transaction.id():
         raise ProofError(f"receipt in {_place(block)}", "it is of another transaction")
-    if bundle.packet is not None:
-        _verify_packet(bundle.packet, bundle.receipt, block)
-    anchor = _verify_anchor(bundle, trust, verify, now_ms)
+    if bundle.packets:
+        _verify_packets(bundle.packets, bundle.receipt, block)
+    anchors = tuple(
+        _verify_anchor(anchor, packet, trust, verify, now_ms)
+        for anchor, packet in zip(bundle.anchors, bundle.packets, strict=False)
+    )
     check_checksum(data)
     return Verdict(
         block=block,
@@ -126,9 +139,9 @@ def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> 
         outcome=bundle.receipt.outcome,
         accepted=bundle.receipt.accepted,
         code=bundle.receipt.code,
-        object_id=None if bundle.packet is None else _object_id(bundle.packet),
-        packet=bundle.packet,
-        anchor=anchor,
+        object_id=_object_id(bundle.packets[0]) if bundle.packets else None,
+        packets=bundle.packets,
+        anchors=anchors,
     )
 
 
@@ -222,22 +235,27 @@ def _verify_path(piece: str, root: bytes, leaf: bytes, path: MerklePath) -> None
     )
 
 
-def _verify_packet(packet: Packet, receipt: Receipt, block: CertifiedBlock) -> None:
-    """The receipt names the packet's commitment, so it is the one that the transaction sent."""
-    piece = f"packet {packet.sequence} of {packet.source} port {packet.port}"
-    if packet.source != block.chain_id:
-        raise ProofError(piece, f"its source is not {block.chain_id}")
-    if _find_event(piece, receipt, PACKET_SENT, packet) is None:
-        raise ProofError(piece, "the receipt does not say that the transaction sent it")
+def _verify_packets(packets: Sequence[Packet], receipt: Receipt, block: CertifiedBlock) -> None:
+    """The receipt names each packet's commitment, so they are those that the transaction sent; and
+    they are all: an object in parts is shown whole or not at all.
+    """
+    piece = f"receipt in {_place(block)}"
+    sent = [
+        _event_body(piece, event.body) for event in receipt.events if event.topic == PACKET_SENT
+    ]
+    for packet, event in zip_longest(packets, sent):
+        if packet is None:
+            raise ProofError(piece, f"the transaction sent {len(sent)} packets, not all are here")
+        piece = f"packet {packet.sequence} of {packet.source} port {packet.port}"
+        if packet.source != block.chain_id:
+            raise ProofError(piece, f"its source is not {block.chain_id}")
+        if event is None or not _is_about(event, packet):
+            raise ProofError(piece, "the receipt does not say that the transaction sent it")
 
 
 def _verify_anchor(
-    bundle: Bundle, trust: Trust, verify: Verify, now_ms: int
-) -> AnchorVerdict | None:
-    anchor, packet = bundle.anchor, bundle.packet
-    if anchor is None:
-        return None
-    assert packet is not None  # Bundle.decode knows no anchor without a packet.
+    anchor: Anchor, packet: Packet, trust: Trust, verify: Verify, now_ms: int
+) -> AnchorVerdict:
     block = _verify_certified(trust, anchor.certified, verify)
     piece = f"regulatory anchor in {_place(block)}"
     if packet.destination != block.chain_id:
@@ -268,6 +286,15 @@ def _find_event(
     piece: str, receipt: Receipt, topic: str, packet: Packet
 ) -> Mapping[str, Json] | None:
     """The receipt's event of `topic` about this very packet."""
+    for event in receipt.events:
+        if event.topic == topic:
+            body = _event_body(piece, event.body)
+            if _is_about(body, packet):
+                return body
+    return None
+
+
+def _is_about(event: Mapping[str, Json], packet: Packet) -> bool:
     wanted: dict[str, Json] = {
         "source": packet.source,
         "destination": packet.destination,
@@ -275,13 +302,7 @@ def _find_event(
         "sequence": packet.sequence,
         "commitment": packet.commitment().hex(),
     }
-    for event in receipt.events:
-        if event.topic != topic:
-            continue
-        body = _event_body(piece, event.body)
-        if all(body.get(name) == value for name, value in wanted.items()):
-            return body
-    return None
+    return all(event.get(name) == value for name, value in wanted.items())
 
 
 def _event_body(piece: str, data: bytes) -> Mapping[str, Json]:

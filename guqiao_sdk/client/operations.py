@@ -27,12 +27,19 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.gm.provider import GmProvider
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 IN_FLIGHT_MAX: Final = 256
+SLOT_BYTES: Final = 32 * 1024
+"""A large operation takes the place of several, so that what is in flight has at most 8 MiB."""
+
+ENVELOPE_BYTES_MAX: Final = 2_048
+"""What a transaction says besides its body."""
+
 POSITION_REFRESH_EVERY: Final = 100
 STALLED_SECONDS_MAX: Final = 120.0
 RETRY_DELAY_SECONDS: Final = 0.3
@@ -109,7 +116,9 @@ class OperationPipeline:
     async def run(
         self, operations: Sequence[Operation], on_answer: Callable[[int, Answer], None]
     ) -> None:
-        """Submit all, and report each final answer in order. Raises `OperationError`."""
+        """Submit all, and report each final answer in order. Raises `OperationError`, before
+        anything is sent where an operation fits no transaction.
+        """
         session = _Session(operations, on_answer)
         last_progress, stalled_since = -1, asyncio.get_running_loop().time()
         while session.answered < len(operations):
@@ -149,7 +158,8 @@ class OperationPipeline:
     ) -> AsyncIterator[pb.SubmitOperationsRequest]:
         after = self._previous
         for index in range(session.answered, len(session.operations)):
-            await session.slots.acquire()
+            for _ in range(session.slots_of[index]):
+                await session.slots.acquire()
             if (index + 1) % POSITION_REFRESH_EVERY == 0:
                 position = await self._position()
             operation = session.operations[index]
@@ -177,6 +187,7 @@ class _Session:
         self, operations: Sequence[Operation], on_answer: Callable[[int, Answer], None]
     ) -> None:
         self.operations = operations
+        self.slots_of = [_slots_of(operation, at) for at, operation in enumerate(operations)]
         self.answered = 0
         self.last_executed: bytes | None = None
         self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -196,8 +207,18 @@ class _Session:
             if answer.result is not None:
                 self.last_executed = answer.result.transaction_id
             self._on_answer(self.answered, answer)
+            for _ in range(self.slots_of[self.answered]):
+                self.slots.release()
             self.answered += 1
-            self.slots.release()
+
+
+def _slots_of(operation: Operation, index: int) -> int:
+    """How many of the places in flight an operation takes."""
+    size = len(canonical_json(dict(operation.body)))
+    if size > PAYLOAD_BYTES_MAX - ENVELOPE_BYTES_MAX:
+        text = f"{operation.request_id} has a body of {size} bytes, more than a transaction holds"
+        raise OperationError("TRANSACTION_TOO_LARGE", text, index)
+    return 1 + size // SLOT_BYTES
 
 
 def _answer(response: pb.SubmitOperationsResponse) -> Answer:

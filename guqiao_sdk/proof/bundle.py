@@ -1,9 +1,10 @@
 """The proof bundle: one file that proves one transaction offline, years later.
 
 It holds the transaction, its receipt and their paths to a certified header, the data object that
-was sent, and the regulatory anchor: the certified receipt of its arrival. Framing is binary with a
-magic at both ends and an SM3 checksum; the checksum finds accidents, the cryptography finds
-forgers. Only one sequence of sections and one encoding of each is a bundle.
+was sent (each packet of it, where it was sent in parts), and the regulatory anchor of each: the
+certified receipt of its arrival. Framing is binary with a magic at both ends and an SM3 checksum;
+the checksum finds accidents, the cryptography finds forgers. Only one sequence of sections and one
+encoding of each is a bundle.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.light_client import SetChange, decode_set_changes, encode_set_changes
 from guqiao_sdk.proof.merkle import merkle_path
+from guqiao_sdk.proof.object_parts import PARTS_MAX
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
@@ -38,15 +40,16 @@ BUSINESS_SECTIONS: Final = (
     "certificate",
     "set_changes",
 )
-PACKET_SECTIONS: Final = (*BUSINESS_SECTIONS, "packet")
-ANCHORED_SECTIONS: Final = (
-    *PACKET_SECTIONS,
+PACKET_SECTION: Final = "packet"
+ANCHOR_SECTIONS: Final = (
     "anchor_receipt",
     "anchor_receipt_path",
     "anchor_header",
     "anchor_certificate",
     "anchor_set_changes",
 )
+PACKETS_MAX: Final = PARTS_MAX
+SECTIONS_MAX: Final = len(BUSINESS_SECTIONS) + PACKETS_MAX * (1 + len(ANCHOR_SECTIONS))
 
 _FRAMING: Final = "framing"
 _Value = TypeVar("_Value")
@@ -122,9 +125,8 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What proves one transaction. `packet` is None where it sent none or none is shown;
-
-    `anchor` is None where the packet's arrival is not shown.
+    """What proves one transaction. `packets` are all that it sent, in order, or none where they are
+    not shown; `anchors` show the arrival of each, in the same order, or are none.
     """
 
     transaction: SignedTransaction
@@ -132,8 +134,8 @@ class Bundle:
     receipt: Receipt
     receipt_path: MerklePath
     certified: CertifiedHeader
-    packet: Packet | None
-    anchor: Anchor | None
+    packets: tuple[Packet, ...]
+    anchors: tuple[Anchor, ...]
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -144,15 +146,12 @@ class Bundle:
             self.receipt_path.encode(),
             *_certified_sections(self.certified),
         ]
-        names: tuple[str, ...] = BUSINESS_SECTIONS
-        if self.packet is not None:
-            names = PACKET_SECTIONS
-            sections.append(self.packet.encode())
-        if self.anchor is not None:
-            assert self.packet is not None
-            names = ANCHORED_SECTIONS
-            sections += [self.anchor.receipt.encode(), self.anchor.receipt_path.encode()]
-            sections += _certified_sections(self.anchor.certified)
+        assert len(self.anchors) in (0, len(self.packets))
+        sections += [packet.encode() for packet in self.packets]
+        for anchor in self.anchors:
+            sections += [anchor.receipt.encode(), anchor.receipt_path.encode()]
+            sections += _certified_sections(anchor.certified)
+        names = _section_names(len(self.packets), len(self.anchors))
         return frame(list(zip(names, sections, strict=True)))
 
     @staticmethod
@@ -163,18 +162,22 @@ class Bundle:
         """
         sections = _unframe(data)
         names = tuple(name for name, _ in sections)
-        if names not in (BUSINESS_SECTIONS, PACKET_SECTIONS, ANCHORED_SECTIONS):
+        packets = sum(name.partition(".")[0] == PACKET_SECTION for name in names)
+        anchors = packets if len(names) > len(BUSINESS_SECTIONS) + packets else 0
+        if names != _section_names(packets, anchors):
             raise _framing(f"its sections are {', '.join(names)[:300]}")
         content = dict(sections)
-        packet = _section(content, "packet", Packet.decode) if "packet" in content else None
         return Bundle(
             transaction=_section(content, "transaction", SignedTransaction.decode),
             transaction_path=_section(content, "transaction_path", MerklePath.decode),
             receipt=_section(content, "receipt", Receipt.decode),
             receipt_path=_section(content, "receipt_path", MerklePath.decode),
-            certified=_read_certified(content, ""),
-            packet=packet,
-            anchor=_read_anchor(content) if "anchor_header" in content else None,
+            certified=_read_certified(content, *BUSINESS_SECTIONS[4:]),
+            packets=tuple(
+                _section(content, _numbered(PACKET_SECTION, number), Packet.decode)
+                for number in range(1, packets + 1)
+            ),
+            anchors=tuple(_read_anchor(content, number) for number in range(1, anchors + 1)),
         )
 
 
@@ -206,7 +209,7 @@ def _unframe(data: bytes) -> list[tuple[str, bytes]]:
         raise _framing("the end magic is damaged or missing: the file is cut off or changed")
     reader = Reader(data[len(START_MAGIC) : -len(END_MAGIC)])
     try:
-        count = reader.count(len(ANCHORED_SECTIONS))
+        count = reader.count(SECTIONS_MAX)
         sections = [(reader.text(64), reader.blob(BUNDLE_BYTES_MAX)) for _ in range(count)]
         reader.raw(CHECKSUM_BYTES)
         reader.end()
@@ -223,19 +226,36 @@ def _certified_sections(certified: CertifiedHeader) -> list[bytes]:
     ]
 
 
-def _read_certified(content: dict[str, bytes], prefix: str) -> CertifiedHeader:
-    return CertifiedHeader(
-        header=_section(content, f"{prefix}header", BlockHeader.decode),
-        certificate=_section(content, f"{prefix}certificate", FinalityCertificate.decode),
-        set_changes=_section(content, f"{prefix}set_changes", decode_set_changes),
+def _section_names(packets: int, anchors: int) -> tuple[str, ...]:
+    """The only sequence of sections with so many packets and anchors."""
+    return (
+        *BUSINESS_SECTIONS,
+        *(_numbered(PACKET_SECTION, number) for number in range(1, packets + 1)),
+        *(_numbered(name, number) for number in range(1, anchors + 1) for name in ANCHOR_SECTIONS),
     )
 
 
-def _read_anchor(content: dict[str, bytes]) -> Anchor:
+def _numbered(name: str, number: int) -> str:
+    """The first has no number: most objects are sent whole."""
+    return name if number == 1 else f"{name}.{number}"
+
+
+def _read_certified(
+    content: dict[str, bytes], header: str, certificate: str, set_changes: str
+) -> CertifiedHeader:
+    return CertifiedHeader(
+        header=_section(content, header, BlockHeader.decode),
+        certificate=_section(content, certificate, FinalityCertificate.decode),
+        set_changes=_section(content, set_changes, decode_set_changes),
+    )
+
+
+def _read_anchor(content: dict[str, bytes], number: int) -> Anchor:
+    receipt, path, *certified = (_numbered(name, number) for name in ANCHOR_SECTIONS)
     return Anchor(
-        receipt=_section(content, "anchor_receipt", Receipt.decode),
-        receipt_path=_section(content, "anchor_receipt_path", MerklePath.decode),
-        certified=_read_certified(content, "anchor_"),
+        receipt=_section(content, receipt, Receipt.decode),
+        receipt_path=_section(content, path, MerklePath.decode),
+        certified=_read_certified(content, *certified),
     )
 
 

@@ -12,7 +12,7 @@ import csv
 import io
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from guqiao_sdk.client.operations import (
 from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset, row_chunks
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 DEMO_DATA: Final = Path(__file__).parents[2] / "data" / "market-basic"
 INVESTORS_IN_CALL: Final = 200
+INVESTOR_BYTES_IN_CALL: Final = 1024 * 1024
 PROBLEMS_SHOWN_MAX: Final = 20
 REFERENCE_NAMESPACE: Final = uuid.UUID("9b1a3c52-5f0e-5d1a-8f35-0d4c6a1f7e01")
 
@@ -199,7 +200,10 @@ class _Importer:
 
     async def _put_investors(self, dataset: MarketDataset) -> dict[tuple[str, str], str]:
         digests: dict[tuple[str, str], str] = {}
-        for chunk in _chunks(dataset.investors, INVESTORS_IN_CALL):
+        chunks = row_chunks(
+            dataset.investors, count_max=INVESTORS_IN_CALL, bytes_max=INVESTOR_BYTES_IN_CALL
+        )
+        for chunk in chunks:
             request = pb.PutInvestorsRequest(as_of=str(dataset.market["period_start"]))
             for row in chunk:
                 request.investors.add(
@@ -209,11 +213,6 @@ class _Importer:
             for row, statement in zip(chunk, response.statements, strict=True):
                 digests[row["id_type"], row["id_number"]] = statement.identity_digest
         return digests
-
-
-def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:

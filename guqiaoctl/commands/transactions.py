@@ -84,7 +84,7 @@ async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
     maker = open_identity(network, provider, MARKET, "maker")
     async with open_chain(network, provider, MARKET, maker) as client:
         found = await client.get_transaction(transaction_id)
-        packet, anchor = await _fetch_anchor(network, provider, client, found)
+        packets, anchors = await _fetch_anchors(network, provider, client, found)
     message = found.message
     return Bundle(
         transaction=found.transaction,
@@ -92,8 +92,8 @@ async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
         receipt=found.receipt,
         receipt_path=_path(message.receipt_proof),
         certified=CertifiedHeader.build(client.trust.replica_set, found.header, found.certificate),
-        packet=packet,
-        anchor=anchor,
+        packets=tuple(packets),
+        anchors=tuple(anchors),
     )
 
 
@@ -113,18 +113,30 @@ async def _fetch(network: Network, transaction_id: bytes) -> ProvenTransaction:
         return await client.get_transaction(transaction_id)
 
 
-async def _fetch_anchor(
+async def _fetch_anchors(
     network: Network, provider: GmProvider, client: ChainClient, found: ProvenTransaction
-) -> tuple[Packet | None, Anchor | None]:
-    """The packet that the transaction sent and what proves it on the regulatory chain, from the
+) -> tuple[list[Packet], list[Anchor]]:
+    """The packets that the transaction sent and what proves each on the regulatory chain, from the
     gateway.
     """
-    if not any(event.topic == "packet.sent" for event in found.receipt.events):
-        return None, None
+    packets, anchors = [], []
+    count = sum(event.topic == "packet.sent" for event in found.receipt.events)
     async with open_service(network, provider, client.signer, MARKET, "gateway") as channel:
         stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
-        request = gateway_service_pb2.GetPacketRequest(transaction_id=found.result.transaction_id)
-        response = await stub.GetPacket(request)
+        for index in range(count):
+            request = gateway_service_pb2.GetPacketRequest(
+                transaction_id=found.result.transaction_id, index=index
+            )
+            response = await stub.GetPacket(request)
+            anchors.append(_anchor(network, provider, _required(response)))
+            sent = response.packet
+            packets.append(
+                Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
+            )
+    return packets, anchors
+
+
+def _required(response: gateway_service_pb2.GetPacketResponse) -> packet_pb2.Anchor:
     if not response.anchor.certified_header.header:
         raise CliError(
             "ANCHOR_MISSING",
@@ -134,9 +146,7 @@ async def _fetch_anchor(
             "请稍后重试；`guqiao dev status` 可查看网关是否运行",
             exit_code=EXIT_CONFLICT,
         )
-    sent = response.packet
-    packet = Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
-    return packet, _anchor(network, provider, response.anchor)
+    return response.anchor
 
 
 def _anchor(network: Network, provider: GmProvider, message: packet_pb2.Anchor) -> Anchor:

@@ -63,6 +63,7 @@ def _summary(verdict: Verdict) -> dict[str, Any]:
         "business_time": verdict.business_time or "",
         "outcome": "accepted" if verdict.accepted else f"refused: {verdict.code}",
         "data_object": verdict.object_id or "",
+        "data_object_parts": len(verdict.packets),
     }
     if verdict.anchor is None:
         return facts | {"anchor": "none"}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from guqiao.gateway.v1 import gateway_service_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from guqiao.registry.v1 import registry_service_pb2
+from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao.reporting.v1 import reporting_service_pb2
 from guqiao.reporting.v1.reporting_service_pb2_grpc import ReportingServiceStub
 from guqiao_sdk.client.chain import ChainClient
@@ -26,6 +28,7 @@ from guqiaoctl.network.parties import CSRC, MARKET, REPLICAS
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+    from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from guqiao.reporting.v1.reporting_service_pb2_grpc import ReportingServiceAsyncStub
 
 WAIT_SECONDS_MAX: Final = 60.0
@@ -81,7 +84,8 @@ async def wait_equal_roots(client: ChainClient) -> list[ReplicaState]:
 
 
 async def wait_anchored(network: Network, provider: GmProvider, wanted: int) -> None:
-    """Wait until every packet is acknowledged on the local chain, for gateway and reporting alike.
+    """Wait until every operation is anchored and every packet acknowledged on the local chain, for
+    registry, gateway and reporting alike: a large object goes in several packets.
 
     Their read models follow the chain each at its own pace.
     """
@@ -89,14 +93,18 @@ async def wait_anchored(network: Network, provider: GmProvider, wanted: int) -> 
     async with (
         open_service(network, provider, maker, MARKET, "gateway") as gateway_channel,
         open_service(network, provider, maker, MARKET, "reporting") as reporting_channel,
+        open_service(network, provider, maker, MARKET, "registry") as registry_channel,
     ):
+        registry: RegistryServiceAsyncStub = RegistryServiceStub(registry_channel)
         gateway: GatewayServiceAsyncStub = GatewayServiceStub(gateway_channel)
         reporting: ReportingServiceAsyncStub = ReportingServiceStub(reporting_channel)
 
         async def anchored() -> bool:
             link = await gateway.GetLink(gateway_service_pb2.GetLinkRequest(remote_chain_id=CSRC))
             known = await reporting.GetStatus(reporting_service_pb2.GetStatusRequest())
-            return bool(link.sent == link.acknowledged == known.objects == known.anchored == wanted)
+            operations = await registry.GetStatus(registry_service_pb2.GetStatusRequest())
+            whole = link.sent == link.acknowledged == known.objects == known.anchored
+            return bool(whole and link.sent >= operations.anchored == wanted)
 
         await wait_until(f"{wanted} acknowledgements on the local chain", anchored)
 

@@ -75,13 +75,14 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     async def GetPacket(
         self, request: pb.GetPacketRequest, context: object
     ) -> pb.GetPacketResponse:
-        sent = await self._handlers.get_packet(request.transaction_id)
+        sent, count = await self._handlers.get_packet(request.transaction_id, request.index)
         return pb.GetPacketResponse(
             packet=packet_to_message(sent),
             state=packet_pb2.PacketState.ValueType(int(sent.state)),
             remote_transaction_id=sent.remote_transaction_id,
             anchor=packet_pb2.Anchor.FromString(sent.anchor) if sent.anchor else None,
             acknowledgement_transaction_id=sent.acknowledgement_transaction_id,
+            count=count,
         )
 
 

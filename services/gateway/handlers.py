@@ -103,13 +103,13 @@ class Handlers:
                 raise PacketUnknownError(f"{source}/{port}/{missing[0]}")
             await asyncio.sleep(READ_MODEL_POLL_SECONDS)
 
-    async def get_packet(self, transaction_id: bytes) -> store.SentPacket:
-        """The packet that a transaction of the own chain sent."""
+    async def get_packet(self, transaction_id: bytes, index: int) -> tuple[store.SentPacket, int]:
+        """A packet that a transaction of the own chain sent, and how many it sent."""
         async with self.pool.acquire() as connection:
-            sent = await store.find_sent(connection, self.client.chain_id, transaction_id)
-        if sent is None:
-            raise PacketUnknownError(transaction_id.hex())
-        return sent
+            found = await store.find_sent(connection, self.client.chain_id, transaction_id, index)
+        if found is None:
+            raise PacketUnknownError(f"{transaction_id.hex()}/{index}")
+        return found
 
     async def get_link(self, remote_chain_id: str) -> Link:
         """How the link with another chain stands."""

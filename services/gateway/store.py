@@ -213,18 +213,21 @@ async def park(
 
 
 async def find_sent(
-    connection: Connection, source: str, transaction_id: bytes
-) -> SentPacket | None:
-    """The packet that a transaction of the own chain sent."""
+    connection: Connection, source: str, transaction_id: bytes, index: int
+) -> tuple[SentPacket, int] | None:
+    """One of the packets that a transaction of the own chain sent, and how many it sent."""
     row = await connection.fetchrow(
         """
         SELECT destination, port, sequence, payload, transaction_id, height, state,
-               remote_transaction_id, anchor, acknowledgement_transaction_id
+               remote_transaction_id, anchor, acknowledgement_transaction_id,
+               (SELECT count(*) FROM packets_sent WHERE transaction_id = $1) AS sent_count
         FROM packets_sent WHERE transaction_id = $1
+        ORDER BY destination, port, sequence OFFSET $2::bigint LIMIT 1
         """,
         transaction_id,
+        index,
     )
-    return None if row is None else _sent(row, source)
+    return None if row is None else (_sent(row, source), row["sent_count"])
 
 
 async def find_received(

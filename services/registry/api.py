@@ -13,7 +13,7 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao.registry.v1 import registry_service_pb2_grpc as pb_grpc
 from guqiao_sdk.client.transactions import result_to_message, transaction_from_message
-from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.canonical import MalformedError, digest
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import FieldViolation, InvalidError, ServiceError
 from services.chassis.grpc_server import ANY_ROLE, Policy, StreamItems, caller, to_rpc_status
@@ -25,7 +25,9 @@ from services.registry.stream import ItemOutcome
 
 PAGE_SIZE_DEFAULT: Final = 500
 PAGE_SIZE_MAX: Final = 2_000
-PAGE_TOKEN_LENGTH_MAX: Final = 1_024
+PAGE_TOKEN_LENGTH_MAX: Final = 2 * 1024 * 1024
+"""It names the last position of a page, whose names may be as long as a transaction allows."""
+
 INVESTORS_MAX: Final = 200
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -190,7 +192,8 @@ def _next_token(
 ) -> str:
     if key is None:
         return ""
-    content = json.dumps([height, request.product_code, *key]).encode()
+    names = [_filter_of(request), *key]
+    content = json.dumps([height, *names], ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(content).decode()
 
 
@@ -209,9 +212,15 @@ def _page_token(request: pb.ListPositionsRequest) -> tuple[int, tuple[str, str, 
             type(height) is int
         ):
             key = account, product, nature
-            if height >= 1 and code == request.product_code and all(map(_is_text, key)):
+            if height >= 1 and code == _filter_of(request) and all(map(_is_text, key)):
                 return height, key
     raise PageTokenInvalidError
+
+
+def _filter_of(request: pb.ListPositionsRequest) -> str:
+    """What the pages are of, in few characters."""
+    code = request.product_code
+    return digest("guqiao/roster-filter/1", code.encode()).hex() if code else ""
 
 
 def _is_text(part: str) -> bool:

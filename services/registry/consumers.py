@@ -8,6 +8,7 @@ no row.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -49,10 +50,11 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
         events = [(event.topic, json.loads(event.body)) for event in receipt.events]
         if payload.contract == "register" and receipt.outcome is not Outcome.REPLAYED:
             await _apply_operation(connection, block, index, payload, receipt, events)
+        changed = [body for topic, body in events if topic == POSITION_CHANGED]
+        if changed:
+            await _apply_positions(connection, block.height, changed)
         for topic, body in events:
-            if topic == POSITION_CHANGED:
-                await _apply_position(connection, block.height, body)
-            elif topic == PACKET_ACKNOWLEDGED and body["code"] == "":
+            if topic == PACKET_ACKNOWLEDGED and body["code"] == "":
                 await store.mark_anchored(connection, body["sequence"], block.height)
 
 
@@ -66,7 +68,8 @@ async def _apply_operation(
 ) -> None:
     if receipt.code in UNBOUND_CODES:
         return
-    packet = next((body for topic, body in events if topic == PACKET_SENT), None)
+    packets = [body for topic, body in events if topic == PACKET_SENT]
+    packet = packets[0] if packets else None
     result = TransactionResult(
         transaction_id=receipt.transaction_id,
         outcome=receipt.outcome,
@@ -86,28 +89,34 @@ async def _apply_operation(
         detail=receipt.detail,
         object_id="" if packet is None else packet["payload"]["header"]["content"]["object_id"],
         packet_sequence=None if packet is None else packet["sequence"],
+        packet_count=max(len(packets), 1),
         anchored=False,
     )
     await store.insert_operation(connection, row)
 
 
-async def _apply_position(connection: Connection, height: int, body: dict[str, Any]) -> None:
-    key = body["account"], body["product_code"], body["nature"]
-    await store.end_position(connection, key, height)
-    if body["total"] == 0:
-        return
+async def _apply_positions(
+    connection: Connection, height: int, bodies: Sequence[dict[str, Any]]
+) -> None:
+    """Apply what one operation changed; it announces each position once."""
+    keys = [(body["account"], body["product_code"], body["nature"]) for body in bodies]
+    await store.end_positions(connection, keys, height)
+    rows = [_position(height, body) for body in bodies if body["total"] != 0]
+    await store.insert_positions(connection, rows)
+
+
+def _position(height: int, body: dict[str, Any]) -> store.PositionRow:
     until = body["restricted_until"]
-    await store.insert_position(
-        connection,
-        store.PositionRow(
-            *key,
-            from_height=height,
-            total=body["total"],
-            available=body["available"],
-            pledged=body["pledged"],
-            frozen=body["frozen"],
-            pledged_and_frozen=body["pledged_and_frozen"],
-            confirmed=body["confirmed"],
-            restricted_until=None if until is None else date.fromisoformat(until),
-        ),
+    return store.PositionRow(
+        body["account"],
+        body["product_code"],
+        body["nature"],
+        from_height=height,
+        total=body["total"],
+        available=body["available"],
+        pledged=body["pledged"],
+        frozen=body["frozen"],
+        pledged_and_frozen=body["pledged_and_frozen"],
+        confirmed=body["confirmed"],
+        restricted_until=None if until is None else date.fromisoformat(until),
     )

@@ -35,6 +35,8 @@ from services.registry.stream import ItemOutcome, OperationStream
 
 CONTRACT: Final = "register"
 OPTIONS_SECONDS_MAX: Final = 30.0
+PAGE_NAME_BYTES_MAX: Final = 1024 * 1024
+"""A page and the token of the next one go through one message, however long the names are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +114,15 @@ class Handlers:
             if height > latest:
                 raise HeightNotProjectedError(height, latest)
             at = height or latest
-            rows = await store.list_positions(
+            page, has_more = await store.list_positions(
                 connection,
                 height=at,
                 product_code=product_code,
                 after=after,
-                limit=page_size + 1,
+                limit=page_size,
+                name_bytes_max=PAGE_NAME_BYTES_MAX,
             )
-        page = rows[:page_size]
-        return Roster(page, at, page[-1].key if len(rows) > page_size else None)
+        return Roster(page, at, page[-1].key if has_more else None)
 
     async def get_status(self) -> Status:
         """How far the read model has come, what is built, and where the chain stands."""

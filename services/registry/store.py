@@ -47,6 +47,7 @@ class OperationRow:
     detail: bytes
     object_id: str
     packet_sequence: int | None
+    packet_count: int
     anchored: bool
 
 
@@ -72,46 +73,54 @@ class Counts:
     anchored: int
 
 
-async def end_position(connection: Connection, key: tuple[str, str, str], height: int) -> None:
-    """Let the position's current row hold no longer from `height` on;
+async def end_positions(
+    connection: Connection, keys: Sequence[tuple[str, str, str]], height: int
+) -> None:
+    """Let the current rows of different positions hold no longer from `height` on;
 
-    a row of that height is replaced.
+    rows of that height are replaced.
     """
-    await connection.execute(
+    ended = [(*key, height) for key in keys]
+    await connection.executemany(
         """
         DELETE FROM positions
-        WHERE account = $1 AND product_code = $2 AND nature = $3 AND from_height = $4
+        WHERE position_digest(account, product_code, nature) = position_digest($1, $2, $3)
+          AND from_height = $4
         """,
-        *key,
-        height,
+        ended,
     )
-    await connection.execute(
+    await connection.executemany(
         """
         UPDATE positions SET to_height = $4
-        WHERE account = $1 AND product_code = $2 AND nature = $3 AND to_height IS NULL
+        WHERE position_digest(account, product_code, nature) = position_digest($1, $2, $3)
+          AND to_height IS NULL
         """,
-        *key,
-        height,
+        ended,
     )
 
 
-async def insert_position(connection: Connection, row: PositionRow) -> None:
-    """Add a position's row that holds from its height on."""
-    await connection.execute(
+async def insert_positions(connection: Connection, rows: Sequence[PositionRow]) -> None:
+    """Add rows of different positions that hold from their height on."""
+    await connection.executemany(
         """
         INSERT INTO positions (account, product_code, nature, from_height, total, available,
                                pledged, frozen, pledged_and_frozen, confirmed, restricted_until)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         """,
-        *row.key,
-        row.from_height,
-        row.total,
-        row.available,
-        row.pledged,
-        row.frozen,
-        row.pledged_and_frozen,
-        row.confirmed,
-        row.restricted_until,
+        [
+            (
+                *row.key,
+                row.from_height,
+                row.total,
+                row.available,
+                row.pledged,
+                row.frozen,
+                row.pledged_and_frozen,
+                row.confirmed,
+                row.restricted_until,
+            )
+            for row in rows
+        ],
     )
 
 
@@ -122,27 +131,46 @@ async def list_positions(
     product_code: str,
     after: tuple[str, str, str],
     limit: int,
-) -> list[PositionRow]:
+    name_bytes_max: int,
+) -> tuple[list[PositionRow], bool]:
     """The positions that hold at `height`, after a key, by account, product and nature in code
-    point order.
+    point order, and whether there are more of them. Their names have at most so many bytes
+    together, unless there is but one.
     """
     rows = await connection.fetch(
         """
+        WITH page AS (
+            SELECT account, product_code, nature, from_height, total, available, pledged, frozen,
+                   pledged_and_frozen, confirmed, restricted_until
+            FROM positions
+            WHERE from_height <= $1 AND (to_height IS NULL OR to_height > $1)
+              AND ($2 = '' OR product_code = $2)
+              AND (account COLLATE "C", product_code COLLATE "C", nature COLLATE "C") > ($3, $4, $5)
+            ORDER BY account COLLATE "C", product_code COLLATE "C", nature COLLATE "C"
+            LIMIT $6::bigint + 1
+        ), sized AS (
+            SELECT *, row_number() OVER places AS place,
+                   sum(octet_length(account) + octet_length(product_code) + octet_length(nature))
+                       OVER places AS name_bytes
+            FROM page
+            WINDOW places AS (
+                ORDER BY account COLLATE "C", product_code COLLATE "C", nature COLLATE "C"
+                ROWS UNBOUNDED PRECEDING)
+        )
         SELECT account, product_code, nature, from_height, total, available, pledged, frozen,
-               pledged_and_frozen, confirmed, restricted_until
-        FROM positions
-        WHERE from_height <= $1 AND (to_height IS NULL OR to_height > $1)
-          AND ($2 = '' OR product_code = $2)
-          AND (account COLLATE "C", product_code COLLATE "C", nature COLLATE "C") > ($3, $4, $5)
-        ORDER BY account COLLATE "C", product_code COLLATE "C", nature COLLATE "C"
-        LIMIT $6
+               pledged_and_frozen, confirmed, restricted_until,
+               (SELECT count(*) FROM sized) AS found
+        FROM sized WHERE place = 1 OR (place <= $6 AND name_bytes <= $7) ORDER BY place
         """,
         height,
         product_code,
         *after,
         limit,
+        name_bytes_max,
     )
-    return [PositionRow(**dict(row)) for row in rows]
+    values = [dict(row) for row in rows]
+    found = sum({row.pop("found") for row in values})
+    return [PositionRow(**row) for row in values], found > len(values)
 
 
 async def insert_operation(connection: Connection, row: OperationRow) -> None:
@@ -155,8 +183,8 @@ async def insert_operation(connection: Connection, row: OperationRow) -> None:
         """
         INSERT INTO operations (organisation, request_id, transaction_id, contract, method, outcome,
                                 code, detail, height, position, header_hash, object_id,
-                                packet_sequence)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                                packet_sequence, packet_count)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         ON CONFLICT (organisation, request_id) DO NOTHING
         """,
         row.organisation,
@@ -172,15 +200,22 @@ async def insert_operation(connection: Connection, row: OperationRow) -> None:
         result.header_hash,
         row.object_id,
         row.packet_sequence,
+        row.packet_count,
     )
 
 
 async def mark_anchored(connection: Connection, packet_sequence: int, height: int) -> None:
-    """Note that the acknowledgement of the operation's data object is on the chain."""
+    """Note that one acknowledgement is on the chain, which has each once; with that of the last
+    packet of an operation the whole of it is anchored.
+    """
     await connection.execute(
         """
-        UPDATE operations SET anchored_height = $2
-        WHERE packet_sequence = $1 AND anchored_height IS NULL
+        UPDATE operations
+        SET packets_anchored = packets_anchored + 1,
+            anchored_height = CASE WHEN packets_anchored + 1 = packet_count THEN $2::bigint END
+        WHERE packet_sequence = (SELECT max(packet_sequence) FROM operations
+                                 WHERE packet_sequence <= $1)
+          AND packet_sequence + packet_count > $1
         """,
         packet_sequence,
         height,
@@ -194,7 +229,8 @@ async def find_operation(
     row = await connection.fetchrow(
         """
         SELECT organisation, request_id, transaction_id, contract, method, outcome, code, detail,
-               height, position, header_hash, object_id, packet_sequence, anchored_height
+               height, position, header_hash, object_id, packet_sequence, packet_count,
+               anchored_height
         FROM operations WHERE organisation = $1 AND request_id = $2
         """,
         organisation,
@@ -245,7 +281,9 @@ async def find_bodies(connection: Connection, references: Sequence[str]) -> list
     rows = await connection.fetch(
         """
         SELECT investor_ref, investor_code, identity_digest, body_digest, salt, nonce, sealed
-        FROM investor_bodies WHERE investor_ref = ANY($1) ORDER BY investor_ref
+        FROM investor_bodies
+        WHERE text_digest(investor_ref) = ANY(SELECT text_digest(name) FROM unnest($1::text[]) name)
+        ORDER BY investor_ref
         """,
         list(references),
     )
@@ -271,5 +309,6 @@ def _operation(row: asyncpg.Record) -> OperationRow:
         detail=row["detail"],
         object_id=row["object_id"],
         packet_sequence=row["packet_sequence"],
+        packet_count=row["packet_count"],
         anchored=row["anchored_height"] is not None,
     )

@@ -15,8 +15,8 @@ async def insert_object(connection: Connection, item: DataObject) -> None:
         INSERT INTO data_objects (object_id, version, content_type, object, digest, source_chain,
                                   source_height, source_transaction_id, packet_sequence,
                                   recorded_chain, recorded_height, recorded_transaction_id,
-                                  anchored)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                                  whole_id, part_count)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         """,
         item.object_id,
         item.version,
@@ -30,14 +30,34 @@ async def insert_object(connection: Connection, item: DataObject) -> None:
         item.recorded.chain,
         item.recorded.height,
         item.recorded.transaction_id,
-        item.anchored,
+        item.whole_id,
+        item.part_count,
     )
+    if item.anchored:
+        await mark_anchored(connection, item.source_chain, item.packet_sequence)
 
 
 async def mark_anchored(connection: Connection, source_chain: str, packet_sequence: int) -> None:
-    """Note that the acknowledgement of the object's packet is on the source chain."""
+    """Note that the object's packet is known to be on the regulatory chain. An object in parts is
+    anchored, with every part of it, when all of them are there.
+    """
     await connection.execute(
-        "UPDATE data_objects SET anchored = true WHERE source_chain = $1 AND packet_sequence = $2",
+        """
+        UPDATE data_objects SET is_there = true WHERE source_chain = $1 AND packet_sequence = $2
+        """,
+        source_chain,
+        packet_sequence,
+    )
+    await connection.execute(
+        """
+        UPDATE data_objects AS item SET anchored = true
+        FROM data_objects AS part
+        WHERE part.source_chain = $1 AND part.packet_sequence = $2
+          AND item.whole_id = part.whole_id AND item.version = part.version
+          AND part.part_count = (SELECT count(*) FROM data_objects AS there
+                                 WHERE there.whole_id = part.whole_id
+                                   AND there.version = part.version AND there.is_there)
+        """,
         source_chain,
         packet_sequence,
     )
@@ -49,7 +69,7 @@ async def find_object(connection: Connection, object_id: str, version: int) -> D
         """
         SELECT object_id, version, content_type, object, digest, source_chain, source_height,
                source_transaction_id, packet_sequence, recorded_chain, recorded_height,
-               recorded_transaction_id, anchored, place
+               recorded_transaction_id, anchored, whole_id, part_count, place
         FROM data_objects WHERE object_id = $1 AND version = $2::bigint
         """,
         object_id,
@@ -66,7 +86,7 @@ async def list_objects(
         """
         SELECT object_id, version, content_type, object, digest, source_chain, source_height,
                source_transaction_id, packet_sequence, recorded_chain, recorded_height,
-               recorded_transaction_id, anchored, place
+               recorded_transaction_id, anchored, whole_id, part_count, place
         FROM data_objects
         WHERE place > $1 AND ($2 = '' OR content_type = $2) ORDER BY place LIMIT $3
         """,
@@ -100,5 +120,7 @@ def _object(row: asyncpg.Record) -> DataObject:
         recorded=Recording(
             row["recorded_chain"], row["recorded_height"], row["recorded_transaction_id"]
         ),
+        whole_id=row["whole_id"],
+        part_count=row["part_count"],
         anchored=row["anchored"],
     )

@@ -181,11 +181,16 @@ def link_chains() -> tuple[LedgerChain, LedgerChain]:
 
 
 @asynccontextmanager
-async def open_link(new_database: NewDatabase, peers: Any = None) -> AsyncIterator[LinkLab]:
-    """Both ends of a link, nothing of which runs by itself yet."""
+async def open_link(
+    new_database: NewDatabase, peers: Any = None, market: LedgerChain | None = None
+) -> AsyncIterator[LinkLab]:
+    """Both ends of a link, nothing of which runs by itself yet; `market` is the sending chain where
+    a test brings its own.
+    """
     async with AsyncExitStack() as stack:
         labs = []
-        for chain in link_chains():
+        shandong, csrc = link_chains()
+        for chain in (market or shandong, csrc):
             node = LedgerNode(chain)
             await node.start()
             stack.push_async_callback(node.stop)
@@ -199,14 +204,14 @@ async def open_link(new_database: NewDatabase, peers: Any = None) -> AsyncIterat
                 migrations=MIGRATIONS,
             )
             labs.append(await stack.enter_async_context(lab))
-        market, regulator = labs
+        sender, regulator = labs
         handlers = [
             Handlers(lab.pool, lab.runtime.client, frozenset({remote}))
-            for lab, remote in ((market, "csrc"), (regulator, "shandong"))
+            for lab, remote in ((sender, "csrc"), (regulator, "shandong"))
         ]
         servicer = GatewayServicer(handlers[1], lambda chain: "")
         serving = regulator.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
         port = await stack.enter_async_context(serving)
-        link = LinkLab(market, regulator, handlers[0], handlers[1], port, relay=None)  # type: ignore[arg-type]
+        link = LinkLab(sender, regulator, handlers[0], handlers[1], port, relay=None)  # type: ignore[arg-type]
         link.relay = link.another_relay()
         yield link

@@ -8,6 +8,7 @@ from typing import Any
 
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.object_parts import part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,10 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class DataObject:
-    """One version of an object. `object` is canonical JSON; digests and ids are 32 bytes."""
+    """One version of an object. `object` is canonical JSON; digests and ids are 32 bytes.
+
+    `whole_id` names the first part of the object, which has `part_count` of them.
+    """
 
     object_id: str
     version: int
@@ -33,6 +37,8 @@ class DataObject:
     source_transaction_id: bytes
     packet_sequence: int
     recorded: Recording
+    whole_id: str
+    part_count: int
     anchored: bool
 
 
@@ -54,7 +60,7 @@ def received_object(event: Mapping[str, Any], payload: Any, recorded: Recording)
 def _object(
     value: Any, sequence: int, source: Recording, recorded: Recording, *, anchored: bool
 ) -> DataObject:
-    content = value["header"]["content"]
+    content, part = value["header"]["content"], part_of(value)
     return DataObject(
         object_id=content["object_id"],
         version=content["version"],
@@ -66,5 +72,7 @@ def _object(
         source_transaction_id=source.transaction_id,
         packet_sequence=sequence,
         recorded=recorded,
+        whole_id=content["object_id"] if part is None else part.of,
+        part_count=1 if part is None else part.count,
         anchored=anchored,
     )

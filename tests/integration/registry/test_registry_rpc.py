@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -35,11 +35,13 @@ from services.chassis import outbox
 from services.chassis.bus.port import Topic
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.registry import store
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
 from services.registry.events import OPERATION_TOPIC
 from services.registry.handlers import Handlers
+from services.registry.store import PositionRow
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.market_ledger import MARKET_ROLES
 from tests.plugins.postgres import NewDatabase
@@ -307,6 +309,51 @@ async def test_pages_stay_at_the_height_of_the_first_one(desk: Desk) -> None:
         rows += page.positions
         token = page.next_page_token
     assert rows == list(whole.positions)
+
+
+async def test_pages_of_long_names_stay_within_a_message_and_hold_every_row(desk: Desk) -> None:
+    """Names that no index and no page of the usual size can hold: 30 of them have 6 MB."""
+    code = "".join(f"{number:08x}" for number in range(25_000))
+    keys = [(f"Q{number % 3:09}", code + "长" * (number // 3), "51") for number in range(30)]
+    rows = [PositionRow(*key, 1, 9, 9, 0, 0, 0, True, None) for key in keys]
+    async with desk.lab.pool.acquire() as connection:
+        await store.insert_positions(connection, rows)
+        await store.end_positions(connection, keys[:1], 2)
+        await store.insert_positions(connection, [replace(rows[0], from_height=2, total=10)])
+    for _ in range(2):
+        desk.lab.node.chain.execute()
+    await desk.lab.project(apply_block)
+    stub = desk.stub(desk.operator)
+    found: list[pb.Position] = []
+    pages, request = 0, pb.ListPositionsRequest()
+    while True:
+        page = await stub.ListPositions(request)
+        found, pages = [*found, *page.positions], pages + 1
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert [(row.account, row.product_code, row.nature) for row in found] == sorted(keys)
+    assert [row.total for row in found] == [10] + [9] * 29
+    assert pages > 4
+    request = pb.ListPositionsRequest(product_code=keys[4][1], page_size=1)
+    one = await stub.ListPositions(request)
+    assert [row.account for row in one.positions] == [keys[3][0]]
+    request.page_size, request.page_token = 2, one.next_page_token
+    rest = await stub.ListPositions(request)
+    assert [row.account for row in rest.positions] == [keys[4][0], keys[5][0]]
+    assert rest.next_page_token == ""
+    request.product_code = "other"
+    refused = grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"
+    assert await refusal(stub.ListPositions(request)) == refused
+
+
+async def test_an_investor_with_names_of_any_length_is_kept_once(desk: Desk) -> None:
+    stub, long = desk.stub(desk.operator), "".join(f"{number:08x}" for number in range(10_000))
+    kept = investor(investor_ref=long, name="长" * 100_000)
+    request = pb.PutInvestorsRequest(investors=[kept], as_of="2025-09-01")
+    assert await stub.PutInvestors(request) == await stub.PutInvestors(request)
+    request.investors[0].name += "长"
+    assert (await refusal(stub.PutInvestors(request)))[1] == "REFERENCE_CONFLICT"
 
 
 async def submit_events(desk: Desk, last: int, first: int = 1) -> None:

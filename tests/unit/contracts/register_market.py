@@ -16,9 +16,12 @@ from typing import Any
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem, read_dataset
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
-from services.consensus.domain.contracts.register.records import holding_from_json
+from services.consensus.domain.contracts.register.records import (
+    holding_from_json,
+    product_from_json,
+)
 from services.consensus.domain.contracts.register.recount import recount
-from services.consensus.domain.contracts.register.state import unkey
+from services.consensus.domain.contracts.register.state import part_of_key, unkey
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
 
 DATA = Path(__file__).parents[3] / "data"
@@ -105,8 +108,9 @@ def as_csv(header: str, rows: Iterable[Iterable[object]]) -> bytes:
 def roster_csv(host: MemoryHost) -> bytes:
     """Return expected/roster.csv as the state says."""
     rows: list[list[object]] = []
+    codes = {part_of_key(code): code for code in product_codes(host)}
     for key, value in host.scan("holding/", 1_000_000):
-        _, product, account = unkey(key)
+        product, account = codes[key.split("/")[1]], unkey(key)[2]
         for nature, held in holding_from_json(value).positions.items():
             amounts = (held.total, held.available, held.pledged, held.frozen, held.overlap)
             confirmed = "true" if held.confirmed else "false"
@@ -117,6 +121,11 @@ def roster_csv(host: MemoryHost) -> bytes:
         "confirmed,restricted_until"
     )
     return as_csv(header, rows)
+
+
+def product_codes(host: MemoryHost) -> list[str]:
+    """Return the codes of the registered products."""
+    return [product_from_json(value).code for _, value in host.scan("product/", 1_000_000)]
 
 
 def evidence(event_key: str) -> list[Json]:

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
+from guqiao_sdk.market_dataset import (
+    CHUNK_BYTES_MAX,
+    MarketDataset,
+    RowProblem,
+    read_dataset,
+    row_chunks,
+)
 from tests.unit.contracts.register_market import DATA, dataset, identity_digest, problems_of
 
 
@@ -43,6 +49,39 @@ def test_a_published_dataset_is_well_formed_and_yields_its_events(name: str, cou
     assert market.event_count == count
     assert not {"seq", "time", "type", "request_id"} & {*events[0].body}
     assert "evidence" in events[0].body
+
+
+def test_rows_come_in_chunks_of_bounded_count_and_size_and_a_large_row_alone() -> None:
+    rows: list[dict[str, Any]] = [{"name": "x" * size} for size in (10, 10, 10, 500, 40, 40, 40)]
+    sizes = [[len(row["name"]) for row in chunk] for chunk in row_chunks(rows, **BOUNDS)]
+    assert sizes == [[10, 10], [10], [500], [40], [40], [40]]
+    assert list(row_chunks([], **BOUNDS)) == []
+
+
+BOUNDS = {"count_max": 2, "bytes_max": 100}
+
+
+def test_a_field_may_be_as_long_as_it_likes(tmp_path: Path) -> None:
+    folder = copy_of(tmp_path)
+    path = folder / "companies.csv"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    fields = lines[1].split(",")
+    fields[2] = "长" * 300_000
+    path.write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]), encoding="utf-8")
+    read = read_dataset(folder)
+    assert isinstance(read, MarketDataset), read
+    assert read.companies[0]["name"] == fields[2]
+    bodies = [body for method, body in read.reference_calls(identity_digest)]
+    sizes = [len(json.dumps(body, ensure_ascii=False).encode()) for body in bodies]
+    assert [size > CHUNK_BYTES_MAX for size in sizes].count(True) == 1
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    def escaped(content: bytes) -> bytes:
+        return content.replace(b'"kind":"identity_check"', b'"kind":"x\\ud800"', 1)
+
+    (problem,) = spoil(copy_of(tmp_path), "events.jsonl", escaped)
+    assert (problem.field, "surrogate" in problem.problem) == ("evidence[0].kind", True)
 
 
 def test_reference_calls_come_in_chunks_and_hold_no_name_or_number_of_an_investor() -> None:

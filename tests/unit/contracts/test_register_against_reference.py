@@ -21,6 +21,7 @@ from services.consensus.domain.contracts.register.contract import (
 )
 from services.consensus.domain.contracts.register.recount import recount
 from tests.unit.contracts.market_generator import BASIC, LATER, Generator, write_dataset
+from tests.unit.contracts.market_large_generator import LargeGenerator
 from tests.unit.contracts.market_reference import Reference
 from tests.unit.contracts.register_market import (
     DATA,
@@ -37,6 +38,8 @@ ROSTER_HEADER = (
 )
 DATASETS = 40
 EVENTS = 90
+LARGE_DATASETS = 2
+CROWD = 1_100
 
 
 def reference_of(folder: Path) -> Reference:
@@ -93,6 +96,22 @@ def test_random_datasets_of_all_types_agree_with_the_reference(tmp_path: Path) -
     assert {kind for kind, code in met if code == ""} == {*BASIC, *LATER}
 
 
+@pytest.mark.req("N0-15", "N0-16", "N0-17")
+def test_random_datasets_of_large_rosters_and_long_texts_agree_with_the_reference(
+    tmp_path: Path,
+) -> None:
+    met: Counter[tuple[str, str]] = Counter()
+    for seed in range(LARGE_DATASETS):
+        folder = tmp_path / str(seed)
+        write_dataset(LargeGenerator(seed, EVENTS, BASIC + LATER, CROWD).dataset(), folder)
+        met += compare(folder, ALL)
+    rosters = {code for kind, code in met if kind == "initial_registration"}
+    assert rosters >= LARGE_CODES, LARGE_CODES - rosters
+    assert not {"LIMIT_EXCEEDED", "BODY_MALFORMED", "VALUE_OUT_OF_RANGE"} & {
+        code for _, code in met
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "contract"), [("market-basic", REGISTER_V1), ("market-tiny", ALL)]
 )
@@ -108,6 +127,16 @@ def test_the_reference_gives_the_published_results(name: str, contract: Register
     assert roster == (folder / "expected/roster.csv").read_bytes()
     assert compare(folder, contract).total() == len(events)
 
+
+LARGE_CODES = {
+    "",
+    "ACCOUNT_UNKNOWN",
+    "AMOUNT_NOT_POSITIVE",
+    "HOLDER_CAP_EXCEEDED",
+    "PRODUCT_ALREADY_REGISTERED",
+    "REGISTER_TOTAL_MISMATCH",
+    "SHARE_NATURE_INVALID",
+}
 
 BASIC_CODES = {
     "",

@@ -30,6 +30,7 @@ from services.consensus.domain.ledger.state_tree import apply, changes_of
 CHAIN = "testing"
 GENESIS_TIME_MS = 1_790_000_000_000
 DAY_MS = 86_400_000
+FLOOD_VALUE_BYTES = 100_000
 MARKET = "did:rem:testing:market"
 ADMIN = "did:rem:testing:admin"
 CLERK = "did:rem:testing:clerk"
@@ -160,6 +161,8 @@ def _flood(host: Host, body: Mapping[str, Json]) -> None:
             host.put(f"flood/{number}", number)
         elif kind == "events":
             host.emit("scribble.flood", number)
+        elif kind == "output":
+            host.put(f"flood/{number}", "x" * (FLOOD_VALUE_BYTES - 2))
         elif kind == "packets":
             host.send_packet("data_object", number)
         else:

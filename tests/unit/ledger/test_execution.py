@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.packet import Packet, commitment_key
-from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.receipt import EVENTS_MAX, Outcome, Receipt
 from services.consensus.domain.ledger.admission import Refused, read_transaction
 from services.consensus.domain.ledger.authorisation import check_stateful
-from services.consensus.domain.ledger.host import EVENTS_MAX, VALUE_BYTES_MAX, WRITES_MAX
+from services.consensus.domain.ledger.execution import BLOCK_OUTPUT_BYTES_MAX
+from services.consensus.domain.ledger.host import OUTPUT_BYTES_MAX, VALUE_BYTES_MAX, WRITES_MAX
 from tests.unit.ledger.chain_builder import (
     ADMIN,
     CLERK,
+    FLOOD_VALUE_BYTES,
     GENESIS_TIME_MS,
     MARKET,
     MemoryChain,
@@ -135,6 +137,29 @@ def test_a_value_has_a_largest_size() -> None:
     assert chain.receipt(payload_of("flood", {"kind": "value", "amount": fits})).accepted
     refused = chain.receipt(payload_of("flood", {"kind": "value", "amount": fits + 1}))
     assert facts(refused) == {"limit": "value_bytes", "maximum": VALUE_BYTES_MAX}
+
+
+def test_what_one_call_writes_and_announces_has_a_largest_size() -> None:
+    within = OUTPUT_BYTES_MAX // FLOOD_VALUE_BYTES
+    chain = MemoryChain()
+    assert chain.receipt(payload_of("flood", {"kind": "output", "amount": within})).accepted
+    refused = chain.receipt(payload_of("flood", {"kind": "output", "amount": within + 1}))
+    assert facts(refused) == {"limit": "output_bytes", "maximum": OUTPUT_BYTES_MAX}
+
+
+def test_what_has_no_room_in_a_block_comes_again_in_the_next_and_any_call_has_room_alone() -> None:
+    chain = MemoryChain()
+    most = OUTPUT_BYTES_MAX // FLOOD_VALUE_BYTES
+    large = payload_of("flood", {"kind": "output", "amount": most})
+    half = payload_of("flood", {"kind": "output", "amount": most // 2 + 1})
+    small = payload_of("count")
+    result = chain.execute(half, large, small)
+    assert [receipt.code for receipt in result.receipts] == ["", "BLOCK_FULL", "BLOCK_FULL"]
+    assert facts(result.receipts[1]) == {"maximum": BLOCK_OUTPUT_BYTES_MAX}
+    assert chain.value("counter") is None
+    again = chain.execute(large, small)
+    assert [receipt.code for receipt in again.receipts] == ["", ""]
+    assert BLOCK_OUTPUT_BYTES_MAX >= OUTPUT_BYTES_MAX
 
 
 def test_a_key_has_a_largest_size() -> None:

@@ -11,11 +11,7 @@ from guqiaoctl.network.genesis import PARAMETERS
 from services.chassis.bus.port import EVENT_BYTES_MAX
 from services.consensus import app
 from services.consensus.domain.ledger.execution import BLOCK_OUTPUT_BYTES_MAX, DETAIL_BYTES_MAX
-from services.consensus.domain.ledger.host import EVENTS_MAX, OUTPUT_BYTES_MAX
 from services.consensus.peers import FRAME_BYTES_MAX
-
-EVENT_FRAME_BYTES = 160
-"""Topic and lengths of one event; the smallest body is counted in the output."""
 
 RECEIPT_FRAME_BYTES = 256
 CERTIFICATE_BYTES_MAX = 100 * 68 + 1_024
@@ -25,8 +21,7 @@ def largest_block() -> int:
     """Its batch, all that its calls may announce, the facts of refusals, and the framing."""
     transactions = int(str(PARAMETERS["batch_transactions_max"]))
     details = transactions * (DETAIL_BYTES_MAX + RECEIPT_FRAME_BYTES)
-    # The call that passes the block's limit may use its own whole limit beyond it.
-    output = BLOCK_OUTPUT_BYTES_MAX + OUTPUT_BYTES_MAX + EVENTS_MAX * EVENT_FRAME_BYTES
+    output = BLOCK_OUTPUT_BYTES_MAX  # Events are counted with their topics and lengths.
     return int(str(PARAMETERS["batch_bytes_max"])) + output + details + CERTIFICATE_BYTES_MAX
 
 

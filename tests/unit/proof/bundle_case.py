@@ -74,8 +74,8 @@ def make_case(keys: Keys, *, set_changes: bool) -> Case:
         certified=CertifiedHeader.build(
             first_sets[shandong], sent_block.header, sent_block.certificate, changes
         ),
-        packet=packets[-1],
-        anchor=anchor,
+        packets=(packets[-1],),
+        anchors=(anchor,),
     )
     trust = Trust(
         issuer_did=ISSUER,

@@ -11,8 +11,9 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.batch import batch_digest
 from guqiao_sdk.proof.bundle import (
-    ANCHORED_SECTIONS,
+    ANCHOR_SECTIONS,
     BUNDLE_BYTES_MAX,
+    BUSINESS_SECTIONS,
     END_MAGIC,
     START_MAGIC,
     Anchor,
@@ -177,7 +178,11 @@ def test_a_changed_checksum_or_magic_is_named_as_framing(case: Case) -> None:
 
 def test_sections_left_away_doubled_renamed_or_reordered_are_refused(case: Case) -> None:
     sections = sections_of(case.bundle.encode())
-    assert tuple(name for name, _ in sections) == ANCHORED_SECTIONS
+    assert tuple(name for name, _ in sections) == (
+        *BUSINESS_SECTIONS,
+        "packet",
+        *ANCHOR_SECTIONS,
+    )
     assert frame(sections) == case.bundle.encode()
     for at in range(len(sections)):
         assert "framing" in refusal(frame(sections[:at] + sections[at + 1 :]), case.trust)
@@ -201,10 +206,10 @@ def test_a_file_above_the_size_bound_is_refused_unread(case: Case) -> None:
 
 
 def test_a_bundle_without_its_anchor_or_packet_proves_less_and_says_so(case: Case) -> None:
-    without = verify(replace(case.bundle, anchor=None).encode(), case.trust)
+    without = verify(replace(case.bundle, anchors=()).encode(), case.trust)
     assert without.anchor is None
     assert without.object_id is not None
-    bare = verify(replace(case.bundle, anchor=None, packet=None).encode(), case.trust)
+    bare = verify(replace(case.bundle, anchors=(), packets=()).encode(), case.trust)
     assert bare.object_id is None
 
 
@@ -226,39 +231,36 @@ def test_a_signature_cannot_be_left_away_or_added(case: Case) -> None:
 
 
 def test_another_packet_of_the_same_chain_is_not_the_one_that_was_sent(case: Case) -> None:
-    assert case.bundle.packet is not None
     for change in ({"sequence": 1}, {"payload": b"{}"}, {"port": "other"}, {"source": "beijing"}):
-        packet = replace(case.bundle.packet, **change)
-        changed = replace(case.bundle, packet=packet)
+        packet = replace(case.bundle.packets[0], **change)
+        changed = replace(case.bundle, packets=(packet,))
         assert refusal(changed.encode(), case.trust).startswith("packet ")
 
 
 def test_an_anchor_of_another_packet_anchors_nothing(case: Case) -> None:
     """The light client's update is a certified receipt of the same chain, about other things."""
-    assert case.bundle.anchor is not None
     earlier = case.csrc.blocks[2]
     anchor = replace(
-        case.bundle.anchor,
+        case.bundle.anchors[0],
         receipt=earlier.receipts[0],
         receipt_path=earlier.receipt_path(0),
         certified=CertifiedHeader.build(
             Replicas(KEYS, "csrc").set, earlier.header, earlier.certificate, case.csrc.set_changes
         ),
     )
-    message = refusal(replace(case.bundle, anchor=anchor).encode(), case.trust)
+    message = refusal(replace(case.bundle, anchors=(anchor,)).encode(), case.trust)
     assert message.endswith("the receipt does not say that the packet arrived")
 
 
 def test_an_anchor_on_a_chain_the_packet_was_not_sent_to_anchors_nothing(case: Case) -> None:
     certified = case.bundle.certified
-    assert case.bundle.anchor is not None
     anchor = replace(
-        case.bundle.anchor,
+        case.bundle.anchors[0],
         receipt=case.bundle.receipt,
         receipt_path=case.bundle.receipt_path,
         certified=certified,
     )
-    message = refusal(replace(case.bundle, anchor=anchor).encode(), case.trust)
+    message = refusal(replace(case.bundle, anchors=(anchor,)).encode(), case.trust)
     assert "the packet was sent to csrc" in message
 
 
@@ -338,8 +340,8 @@ def test_a_refused_transaction_is_proven_as_refused() -> None:
         receipt=block.receipts[0],
         receipt_path=block.receipt_path(0),
         certified=CertifiedHeader.build(Replicas(KEYS).set, block.header, block.certificate),
-        packet=None,
-        anchor=None,
+        packets=(),
+        anchors=(),
     )
     verdict = verify(bundle.encode(), case.trust)
     assert not verdict.accepted
@@ -365,7 +367,7 @@ def handmade(
 def handmade_bundle(transaction: SignedTransaction) -> Bundle:
     receipt = Receipt(transaction.id(), Outcome.APPLIED, "", b"{}", b"", ())
     certified, path = handmade("shandong", transaction.encode(), receipt)
-    return Bundle(transaction, path, receipt, path, certified, None, None)
+    return Bundle(transaction, path, receipt, path, certified, (), ())
 
 
 def test_a_transaction_signed_for_another_chain_proves_nothing_here(case: Case) -> None:
@@ -384,12 +386,11 @@ def test_a_second_signature_where_no_checker_is_named_is_refused(case: Case) -> 
 
 def test_a_refused_receipt_anchors_nothing_whatever_it_lists(case: Case) -> None:
     """Events of a call that was rolled back are no facts."""
-    anchor = case.bundle.anchor
-    assert anchor is not None
+    (anchor,) = case.bundle.anchors
     for outcome, code, holds in ((Outcome.APPLIED, "", True), (Outcome.REFUSED, "CODE", False)):
         receipt = replace(anchor.receipt, outcome=outcome, code=code)
         certified, path = handmade("csrc", b"transaction", receipt)
-        bundle = replace(case.bundle, anchor=Anchor(receipt, path, certified)).encode()
+        bundle = replace(case.bundle, anchors=(Anchor(receipt, path, certified),)).encode()
         if holds:
             assert verify(bundle, case.trust).anchor is not None
         else:

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.object_parts import Part, part_of
 from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
@@ -23,10 +25,15 @@ OBJECT_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX
 """An object and what is kept beside it stay below the chain's limit of one value."""
 
 OBJECT_DEPTH_MAX: Final = 32
+PART: Final = "header.metadata.part"
+ID_SEPARATORS: Final = 2
 DELETED: Final = "DELETED"
 CURRENT: Final = "CURRENT"
 
-_OBJECT_ID = re.compile(r"([a-z][a-z0-9_-]{0,31}):[a-z][a-z0-9_]{0,31}:([0-9a-f]{64})")
+_OBJECT_ID = re.compile(
+    r"([a-z][a-z0-9_-]{0,31}):[a-z][a-z0-9_]{0,31}:([0-9a-f]{64})(?::[1-9][0-9]{0,2})?"
+)
+"""Source chain, type, transaction, and the number of a part after the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ def record_object(host: Host, packet: Packet, source_height: int) -> dict[str, J
     value = _parse(packet.payload)
     header = read_object(value)
     transaction_id = _source_transaction(header.object_id, packet.source, header.source_chain)
+    _check_part(host, header, value)
     snapshot = _next_snapshot(host, header, value)
     object_digest = data_object_digest(value).hex()
     facts: dict[str, Json] = {
@@ -118,6 +126,28 @@ def _source_transaction(object_id: str, source: str, stated_source: str | None) 
     if match[1] != source or stated_source not in (None, source):
         raise Refusal("SOURCE_MISSING", object_id=object_id, source=source, stated=stated_source)
     return match[2]
+
+
+def _check_part(host: Host, header: ObjectHeader, value: Json) -> None:
+    """Check that a part is what its id says, and of an object that is here."""
+    part = _part_of(value)
+    first = header.object_id if part is None else part.of
+    suffix = "" if part is None or part.number == 1 else f":{part.number}"
+    if first.count(":") != ID_SEPARATORS or header.object_id != first + suffix:
+        raise Refusal("SCHEMA_FAILED", field=PART, fault="not that of the object's id")
+    if part is None or part.number == 1:
+        return
+    record = host.get(_version_key(first, header.version))
+    known = _part_of(record["object"]) if isinstance(record, dict) else None
+    if known is None or (known.count, known.body_digest) != (part.count, part.body_digest):
+        raise Refusal("SCHEMA_FAILED", field=PART, fault="of an object that is not recorded")
+
+
+def _part_of(value: Json) -> Part | None:
+    try:
+        return part_of(value)
+    except MalformedError as error:
+        raise Refusal("SCHEMA_FAILED", field=PART, fault=str(error)) from error
 
 
 def _next_snapshot(host: Host, header: ObjectHeader, value: Mapping[str, Json]) -> Json:

@@ -23,16 +23,17 @@ from services.consensus.domain.contracts.host import Contract, Party, Refusal, c
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.authorisation import Identities, authorise
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.ledger.host import CallContext, LedgerHost
+from services.consensus.domain.ledger.host import OUTPUT_BYTES_MAX, CallContext, LedgerHost
 from services.consensus.domain.ledger.keys import executed_key, request_key
 from services.consensus.domain.ledger.state import Layer, StateReader
 
 DETAIL_BYTES_MAX: Final = 4_096
 """The facts of a refusal are kept for ever; larger ones are replaced by their size."""
 
-BLOCK_OUTPUT_BYTES_MAX: Final = 6 * 1024 * 1024
-"""When what a block's transactions wrote and announced passes this, the rest must come again: a
-whole block goes through one frame, one call and one event of the bus."""
+BLOCK_OUTPUT_BYTES_MAX: Final = OUTPUT_BYTES_MAX
+"""What a block's transactions may write and announce together: a whole block goes through one
+frame, one call and one event of the bus. What does not fit any more must come again; any one call
+has room in an empty block."""
 
 NOT_EXECUTED_CODES: Final = frozenset(
     ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")
@@ -133,6 +134,7 @@ class _Block:
         self._identities = Identities(self.state)
         self._executed: dict[bytes, None] = {}
         self._output_bytes = 0
+        self._is_full = False
         self._contracts: dict[str, Contract] = {}
 
     def execute(self, transaction: AdmittedTransaction) -> Receipt:
@@ -169,7 +171,7 @@ class _Block:
         if bound is not None:
             return self._answer_again(transaction.id, json.loads(bound), body_digest.hex())
         self._check_predecessor(payload)
-        self._check_room()
+        self._check_room(0)
         receipt = self._call(transaction, maker, checker)
         self.state.put(key, _binding(receipt, body_digest))
         return receipt
@@ -194,8 +196,10 @@ class _Block:
             refusal = Refusal("PREDECESSOR_MISSING", after=payload.after.hex())
             raise _NoEffect(refusal)
 
-    def _check_room(self) -> None:
-        if self._output_bytes > BLOCK_OUTPUT_BYTES_MAX:
+    def _check_room(self, output_bytes: int) -> None:
+        """Once something had no room nothing more is tried: it would be executed in vain."""
+        self._is_full |= self._output_bytes + output_bytes > BLOCK_OUTPUT_BYTES_MAX
+        if self._is_full:
             refusal = Refusal("BLOCK_FULL", maximum=BLOCK_OUTPUT_BYTES_MAX)
             raise _NoEffect(refusal)
 
@@ -239,6 +243,7 @@ class _Block:
         except Refusal as refusal:
             code, detail = refusal.code, _detail(refusal)
             return Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
+        self._check_room(host.output_bytes)
         self.state.absorb(host.writes)
         self._output_bytes += host.output_bytes
         return Receipt(transaction.id, Outcome.APPLIED, "", _NO_DETAIL, b"", tuple(host.events))

@@ -16,17 +16,22 @@ from typing import Final
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet, commitment_key
-from guqiao_sdk.proof.receipt import Event
+from guqiao_sdk.proof.receipt import EVENTS_MAX, Event
+from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.keys import PACKETS, contract_key, packet_sequence_key
 from services.consensus.domain.ledger.state import KEY_BYTES_MAX, Layer, Readable
 
-WRITES_MAX: Final = 4_096
-EVENTS_MAX: Final = 2_048
+WRITES_MAX: Final = 10_000
 PACKETS_MAX: Final = 256
-VALUE_BYTES_MAX: Final = 262_144
-OUTPUT_BYTES_MAX: Final = 4 * 1024 * 1024
+VALUE_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 65_536
+"""Whatever a transaction can bring may be kept, with some facts beside it."""
+
+OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""What one call may write and announce; it goes with the block through one frame and one event."""
+
+EVENT_FRAME_BYTES: Final = 8
 SCAN_ENTRIES_MAX: Final = 1 << 24
 """A full recount reads every position; a method that business may call asks for far fewer."""
 
@@ -109,8 +114,10 @@ class LedgerHost:
         self._announce(topic, body)
 
     def _announce(self, topic: str, body: Json) -> None:
-        self.events.append(Event(topic, self._encode(body)))
+        encoded = self._encode(body)
+        self.events.append(Event(topic, encoded))
         _limit("events", len(self.events), EVENTS_MAX)
+        self._count(len(encoded) + len(topic) + EVENT_FRAME_BYTES)
 
     def sender(self) -> Party:
         """Return the maker."""
@@ -195,8 +202,10 @@ class LedgerHost:
 
     def _write(self, key: bytes, value: Json) -> None:
         _limit("key_bytes", len(key), KEY_BYTES_MAX)
-        self.writes.put(key, self._encode(value))
+        encoded = self._encode(value)
+        self.writes.put(key, encoded)
         _limit("writes", len(self.writes.writes), WRITES_MAX)
+        self._count(len(encoded))
 
     def _encode(self, value: Json) -> bytes:
         try:
@@ -204,9 +213,11 @@ class LedgerHost:
         except JsonError as error:
             raise AssertionError("a contract made a value that is not JSON") from error
         _limit("value_bytes", len(encoded), VALUE_BYTES_MAX)
-        self.output_bytes += len(encoded)
-        _limit("output_bytes", self.output_bytes, OUTPUT_BYTES_MAX)
         return encoded
+
+    def _count(self, size: int) -> None:
+        self.output_bytes += size
+        _limit("output_bytes", self.output_bytes, OUTPUT_BYTES_MAX)
 
 
 def read_json(state: Readable, key: bytes) -> Json | None:

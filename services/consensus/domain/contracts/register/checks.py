@@ -7,7 +7,7 @@ fails decides; a check over several things looks at all of them before the next 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from guqiao_sdk.market_identifiers import is_uscc
 from guqiao_sdk.proof.json_values import Json
@@ -15,6 +15,11 @@ from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.register import records, state
 from services.consensus.domain.contracts.register.operation import Operation
 from services.consensus.domain.contracts.register.records import Account, Holding, Product
+
+ENTRIES_MAX: Final = 4_000
+"""Entries of a roster or an issue that one operation can bring into the register: each is an event,
+which has room in the receipt, and the block is made within seconds.
+"""
 
 Facts = dict[str, Json]
 Case = TypeVar("Case")
@@ -27,6 +32,12 @@ def try_checks(case: Case, checks: Sequence[Check[Case]]) -> None:
         facts = check(case)
         if facts is not None:
             raise Refusal(code, **facts)
+
+
+def require_room(*, entries: int) -> None:
+    """Refuse what the rules allow and the register cannot take in one operation; asked last."""
+    if entries > ENTRIES_MAX:
+        raise Refusal("LIMIT_EXCEEDED", limit="register_entries", maximum=ENTRIES_MAX)
 
 
 def fails_if(failed: bool, **facts: Json) -> Facts | None:

@@ -2,7 +2,8 @@
 
 Header and body have the shape of JR/T 0314 and of the public data model; the official JSON schema
 is not available, so the model version is the project's own. One operation makes one object, whose
-id follows from the transaction. Natural persons appear by investor code only.
+id follows from the transaction; what does not fit a packet goes in parts (`object_parts`). Natural
+persons appear by investor code only.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.object_parts import Part, body_digest, split_body
+from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX
 from services.consensus.domain.contracts.host import Host
+from services.consensus.domain.contracts.register import long_text
 from services.consensus.domain.contracts.register.changes import PositionChange
 from services.consensus.domain.contracts.register.operation import Evidence, Operation
 from services.consensus.domain.contracts.register.records import Account, Company, Product
@@ -21,6 +25,15 @@ PROTOCOL: Final = "区域性股权市场跨链业务数据模型"
 MODEL_VERSION: Final = "guqiao-1"
 OBJECT_ID_LENGTH_MAX: Final = 128
 FIRST_VERSION: Final = 0
+
+TEXT_BYTES_MAX: Final = 4_096
+"""A longer text is named by its digest: the operation that people signed holds it whole."""
+
+HEADER_BYTES_MAX: Final = 3_072
+"""A header with two seals and the facts of a part."""
+
+BODY_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX - HEADER_BYTES_MAX
+"""A larger body goes in parts of at most this size."""
 
 _ASSET_TYPE: Final = "equity"
 _ASSET_UNIT: Final = "share"
@@ -39,22 +52,53 @@ def reference(identifier: str) -> str:
 
 
 def send(operation: Operation, content_type: str, body: dict[str, Json]) -> None:
-    """Send the operation's object; the host adds the seal."""
-    header: dict[str, Json] = {
+    """Send the operation's object, whole or in parts; the host adds the seals."""
+    host: Host = operation.host
+    whole = {name: _without_long_texts(value) for name, value in body.items()}
+    if len(canonical_json(whole)) <= BODY_BYTES_MAX:
+        host.send_packet(PORT, {"header": _header(operation, content_type), "body": whole})
+        return
+    first, hashed = object_id(operation, content_type), body_digest(whole)
+    bodies = split_body(whole, bytes_max=BODY_BYTES_MAX)
+    for number, part_body in enumerate(bodies, start=1):
+        part = Part(first, number, len(bodies), hashed)
+        host.send_packet(
+            PORT, {"header": _header(operation, content_type, part), "body": part_body}
+        )
+
+
+def _header(operation: Operation, content_type: str, part: Part | None = None) -> dict[str, Json]:
+    """Make the header of an object; the parts after the first have ids that follow from its id."""
+    identifier = object_id(operation, content_type)
+    metadata: dict[str, Json] = {"event": operation.event_key, "business_time": operation.time}
+    if part is not None:
+        metadata["part"] = part.to_json()
+        if part.number > 1:
+            identifier = f"{identifier}:{part.number}"
+    return {
         "model": {"protocol": PROTOCOL, "version": MODEL_VERSION},
         "content": {
             "type": content_type,
-            "object_id": object_id(operation, content_type),
+            "object_id": identifier,
             "version": FIRST_VERSION,
             "operation": "create",
             "timestamp": operation.unix_seconds,
         },
         "remark": "",
         "seal": [],
-        "metadata": {"event": operation.event_key, "business_time": operation.time},
+        "metadata": metadata,
     }
-    host: Host = operation.host
-    host.send_packet(PORT, {"header": header, "body": body})
+
+
+def _without_long_texts(value: Json) -> Json:
+    if isinstance(value, str):
+        is_long = len(value.encode()) > TEXT_BYTES_MAX
+        return f"sm3:{long_text.digest_of(value)}" if is_long else value
+    if isinstance(value, list):
+        return [_without_long_texts(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _without_long_texts(member) for name, member in value.items()}
+    return value
 
 
 def documents(evidence: Iterable[Evidence]) -> list[Json]:

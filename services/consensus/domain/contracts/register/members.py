@@ -1,7 +1,8 @@
 """The form of a body: every member present, of its type, and none that nobody asked for.
 
 One reader for all methods. A wrong form is `BODY_MALFORMED` with the field's path; an integer that
-leaves the market's range is `VALUE_OUT_OF_RANGE`. Whether a value makes sense is not asked here.
+leaves the market's range is `VALUE_OUT_OF_RANGE`. Whether a value makes sense is not asked here,
+nor how long a text or an array is: what fits a transaction is judged by the rules.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ from services.consensus.domain.contracts.host import Refusal
 
 VALUE_BOUND: Final = 1 << 53
 """Every amount and count n has |n| < 2^53, so that any reader's numbers hold it exactly."""
-
-TEXT_LENGTH_MAX: Final = 128
-ENTRIES_MAX: Final = 1_000
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -54,11 +52,13 @@ class Members:
         self._taken.add(name)
         return self._body[name]
 
-    def text(self, name: str, *, length_min: int = 0, length_max: int = TEXT_LENGTH_MAX) -> str:
-        """Return a string; of any content, because a reference may lead nowhere."""
+    def text(self, name: str, *, length_max: int | None = None) -> str:
+        """Return a string; of any content and length, because a reference may lead nowhere."""
         value = self.take(name)
-        if not isinstance(value, str) or not length_min <= len(value) <= length_max:
-            self.refuse(name, f"not a string of {length_min} to {length_max} characters")
+        if not isinstance(value, str):
+            self.refuse(name, "not a string")
+        if length_max is not None and len(value) > length_max:
+            self.refuse(name, f"not a string of at most {length_max} characters")
         return value
 
     def choice(self, name: str, choices: Collection[str]) -> str:
@@ -102,11 +102,11 @@ class Members:
             self.refuse(name, "not 64 lower-case hexadecimal digits")
         return value
 
-    def texts(self, name: str, *, count_max: int, count_min: int = 0) -> tuple[str, ...]:
-        """Return an array of strings."""
+    def texts(self, name: str, *, count_max: int | None = None) -> tuple[str, ...]:
+        """Return an array of strings, which may be empty."""
         texts: list[str] = []
-        for value in self._array(name, count_min, count_max):
-            if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
+        for value in self._array(name, 0, count_max):
+            if not isinstance(value, str):
                 self.refuse(name, "not an array of strings")
             texts.append(value)
         return tuple(texts)
@@ -126,7 +126,12 @@ class Members:
         return Members(value, f"{self._path}{name}.")
 
     def rows(
-        self, name: str, read: Callable[[Members], Row], *, count_max: int, count_min: int = 1
+        self,
+        name: str,
+        read: Callable[[Members], Row],
+        *,
+        count_min: int = 1,
+        count_max: int | None = None,
     ) -> tuple[Row, ...]:
         """Return an array of objects, each read whole by `read`."""
         rows: list[Row] = []
@@ -152,8 +157,10 @@ class Members:
         """Refuse the body because of member `name`."""
         raise Refusal("BODY_MALFORMED", field=self._path + name, fault=fault)
 
-    def _array(self, name: str, count_min: int, count_max: int) -> list[Json]:
+    def _array(self, name: str, count_min: int, count_max: int | None) -> list[Json]:
         value = self.take(name)
-        if not isinstance(value, list) or not count_min <= len(value) <= count_max:
-            self.refuse(name, f"not an array of {count_min} to {count_max} elements")
+        if not isinstance(value, list) or len(value) < count_min:
+            self.refuse(name, f"not an array of at least {count_min} elements")
+        if count_max is not None and len(value) > count_max:
+            self.refuse(name, f"not an array of at most {count_max} elements")
         return value

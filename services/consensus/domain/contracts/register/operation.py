@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.register import business_time, roles, state
-from services.consensus.domain.contracts.register.members import ENTRIES_MAX, Members
+from services.consensus.domain.contracts.register.members import Members
 from services.consensus.domain.contracts.register.records import Market
 
 
@@ -52,7 +52,7 @@ def open_operation(host: Host, method: str, *, event_key: str | None = None) -> 
 
 def read_evidence(body: Members) -> tuple[Evidence, ...]:
     """Read the evidence that every operation carries; it may be empty."""
-    return body.rows("evidence", _read_document, count_min=0, count_max=ENTRIES_MAX)
+    return body.rows("evidence", _read_document, count_min=0)
 
 
 def _read_document(document: Members) -> Evidence:

@@ -19,6 +19,7 @@ ENTRIES_MAX: Final = 10_000_000
 """A register with more entries of one kind is reported, not counted in part."""
 
 _Triple = tuple[str, str, str]
+"""Account, product, nature, each as it stands in a key: long names have no other form there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +58,19 @@ def _positions(host: Host) -> dict[_Triple, Position]:
     """Return every position by (account, product, nature)."""
     positions: dict[_Triple, Position] = {}
     for key, value in _entries(host, "holding"):
-        _, product, account = state.unkey(key)
+        _, product, account = key.split("/")
         for nature, position in records.holding_from_json(value).positions.items():
-            positions[(account, product, nature)] = position
+            positions[(account, product, state.part_of_key(nature))] = position
     return positions
 
 
 def _of_products(host: Host, positions: dict[_Triple, Position]) -> Iterator[Violation]:
     counted_holders = {
-        account.code: account.counted_holders
+        state.part_of_key(account.code): account.counted_holders
         for account in (records.account_from_json(value) for _, value in _entries(host, "account"))
     }
     products = {
-        product.code: product
+        state.part_of_key(product.code): product
         for product in (records.product_from_json(value) for _, value in _entries(host, "product"))
     }
     totals = dict.fromkeys(products, 0)
@@ -101,7 +102,7 @@ def _of_positions(positions: dict[_Triple, Position]) -> Iterator[Violation]:
 def _of_pledges(positions: dict[_Triple, Position], pledges: list[Pledge]) -> Iterator[Violation]:
     outstanding: dict[_Triple, int] = {}
     for pledge in pledges:
-        triple = (pledge.account, pledge.product_code, pledge.nature)
+        triple = _triple(pledge)
         outstanding[triple] = outstanding.get(triple, 0) + pledge.outstanding
     for triple in sorted({*positions, *outstanding}):
         recorded = positions[triple].pledged if triple in positions else 0
@@ -113,7 +114,7 @@ def _of_freezes(positions: dict[_Triple, Position], freezes: list[Freeze]) -> It
     fruits: dict[_Triple, int] = {}
     waiting: set[_Triple] = set()
     for freeze in freezes:
-        triple = (freeze.account, freeze.product_code, freeze.nature)
+        triple = _triple(freeze)
         effective[triple] = effective.get(triple, 0) + freeze.effective
         fruits[triple] = fruits.get(triple, 0) + (freeze.fruits and freeze.effective > 0)
         if freeze.waiting > 0:
@@ -131,12 +132,11 @@ def _of_queues(host: Host, freezes: list[Freeze]) -> Iterator[Violation]:
     """Each waiting freeze stands in its queue once, and nothing else does."""
     queued: dict[str, list[str]] = {}
     for key, value in _entries(host, "waiting"):
-        queued["/".join(state.unkey(key)[1:])] = [*records.texts(value)]
+        queued[key.partition("/")[2]] = [*records.texts(value)]
     waiting: dict[str, list[str]] = {}
     for freeze in freezes:
         if freeze.waiting > 0:
-            place = f"{freeze.account}/{freeze.product_code}/{freeze.nature}"
-            waiting.setdefault(place, []).append(freeze.number)
+            waiting.setdefault("/".join(_triple(freeze)), []).append(freeze.number)
     for place in sorted({*queued, *waiting}):
         counted, recorded = waiting.get(place, []), queued.get(place, [])
         if sorted(counted) != sorted(recorded):
@@ -145,9 +145,14 @@ def _of_queues(host: Host, freezes: list[Freeze]) -> Iterator[Violation]:
 
 def _of_held(host: Host, positions: dict[_Triple, Position]) -> Iterator[Violation]:
     counted = {(account, product) for account, product, _ in positions}
-    recorded = {state.unkey(key)[1:] for key, _ in _entries(host, "held")}
+    recorded = {tuple(key.split("/")[1:]) for key, _ in _entries(host, "held")}
     for pair in sorted(counted ^ recorded):
         yield Violation("HELD", "/".join(pair), int(pair in counted), int(pair in recorded))
+
+
+def _triple(record: Pledge | Freeze) -> _Triple:
+    account, product = state.part_of_key(record.account), state.part_of_key(record.product_code)
+    return account, product, state.part_of_key(record.nature)
 
 
 def _differ(invariant: str, place: str, counted: int, recorded: int) -> Iterator[Violation]:

@@ -18,11 +18,9 @@ from services.consensus.domain.contracts.register.members import Members
 ROWS_MAX: Final = 200
 """Rows in one chunk."""
 
-PREFIXES_MAX: Final = 100
-NATURES_MAX: Final = 200
-EVENT_KEYS_MAX: Final = 100
 DAYS_IN_YEAR_MAX: Final = 366
-NAME_LENGTH_MAX: Final = 256
+INVESTOR_CODE_LENGTH_MAX: Final = 32
+"""A kind and nine digits have ten. The code stands whole in keys, where other texts may be cut."""
 
 FORMS: Final = ("joint_stock", "limited")
 SUITABILITIES: Final = ("QUALIFIED", "EXEMPT", "NOT_QUALIFIED")
@@ -136,19 +134,17 @@ def _read_market(members: Members) -> dict[str, Json]:
     if not _CHAIN_NAME.fullmatch(chain_name):
         members.refuse("chain_name", "not 1 to 32 lower-case letters")
     market: dict[str, Json] = {
-        "market_code": members.text("market_code", length_min=1),
+        "market_code": members.text("market_code"),
         "chain_name": chain_name,
-        "operator": members.text("operator", length_max=NAME_LENGTH_MAX),
-        "currency": members.text("currency", length_min=1),
+        "operator": members.text("operator"),
+        "currency": members.text("currency"),
         "period_start": members.date("period_start"),
         "period_end": members.date("period_end"),
     }
     rules = members.members("rules")
     market["rules"] = {
         "region_prefix": rules.text("region_prefix"),
-        "excluded_region_prefixes": [
-            *rules.texts("excluded_region_prefixes", count_max=PREFIXES_MAX)
-        ],
+        "excluded_region_prefixes": [*rules.texts("excluded_region_prefixes")],
         "holder_cap": rules.integer("holder_cap"),
         "min_interval_trading_days": rules.integer("min_interval_trading_days"),
         "calendar": rules.text("calendar"),
@@ -164,26 +160,21 @@ def _read_natures(natures: Members) -> dict[str, Json]:
         row = natures.members(nature)
         table[nature] = {
             "label": row.text("label"),
-            "forms": [*row.texts("forms", count_max=len(FORMS))],
+            "forms": [*row.texts("forms")],
         }
         row.finish()
-    if len(table) > NATURES_MAX:
-        natures.refuse("", f"more than {NATURES_MAX} natures")
     return table
 
 
 def _read_evidence_required(required: Members) -> dict[str, tuple[str, ...]]:
-    names = required.names()
-    if len(names) > EVENT_KEYS_MAX:
-        required.refuse("", f"more than {EVENT_KEYS_MAX} event keys")
-    return {name: required.texts(name, count_max=PREFIXES_MAX) for name in names}
+    return {name: required.texts(name) for name in required.names()}
 
 
 def _read_company(row: Members) -> dict[str, Json]:
     return {
-        "company_ref": row.text("company_ref", length_min=1),
+        "company_ref": row.text("company_ref"),
         "company_code": row.text("company_code"),
-        "name": row.text("name", length_max=NAME_LENGTH_MAX),
+        "name": row.text("name"),
         "uscc": row.text("uscc"),
         "region": row.text("region"),
         "form": row.choice("form", FORMS),
@@ -197,10 +188,10 @@ def _read_company(row: Members) -> dict[str, Json]:
 
 def _read_product(row: Members) -> dict[str, Json]:
     return {
-        "product_code": row.text("product_code", length_min=1),
-        "company_ref": row.text("company_ref", length_min=1),
-        "name": row.text("name", length_max=NAME_LENGTH_MAX),
-        "short_name": row.text("short_name", length_max=NAME_LENGTH_MAX),
+        "product_code": row.text("product_code"),
+        "company_ref": row.text("company_ref"),
+        "name": row.text("name"),
+        "short_name": row.text("short_name"),
         "currency": row.text("currency"),
         "par_value_fen": row.integer("par_value_fen"),
         "registered_shares": row.integer("registered_shares"),
@@ -213,8 +204,8 @@ def _read_investor(row: Members) -> dict[str, Json]:
     if counted_holders < 1:
         row.refuse("counted_holders", "less than 1")
     return {
-        "investor_ref": row.text("investor_ref", length_min=1),
-        "investor_code": row.text("investor_code", length_min=1),
+        "investor_ref": row.text("investor_ref"),
+        "investor_code": row.text("investor_code", length_max=INVESTOR_CODE_LENGTH_MAX),
         "kind": kind,
         "id_type": row.choice("id_type", (ID_TYPES[kind],)),
         "identity_digest": row.digest("identity_digest"),

@@ -1,7 +1,8 @@
 """Where each record of the register lives: the only place that knows a key.
 
-Keys are built from parts that may hold any text, so `/` and `%` are escaped inside a part. Holdings
-lie by product and then account, which is the order of rosters and payable lists.
+Keys are built from parts that may hold any text, so `/` and `%` are escaped inside a part, and the
+digest of a long part stands for it. Holdings lie by product and then account, which is the order of
+rosters and payable lists.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.contracts.register import records
+from services.consensus.domain.contracts.host import Host
+from services.consensus.domain.contracts.register import long_text, records
 from services.consensus.domain.contracts.register.records import (
     Account,
     Company,
@@ -25,22 +26,30 @@ SHARE_NATURES: Final = "share_natures"
 EVENT_KEYS: Final = "event_keys"
 PARAMETERS: Final = "parameters"
 
-KEY_BYTES_MAX: Final = 400
-"""Longer names than a key can hold are refused, so that any ordered store can hold the state."""
+PART_BYTES_MAX: Final = 128
+"""A key has at most four parts and the contract's name: fewer than the ledger's 500 bytes."""
+
+_DIGEST_MARK: Final = "%sm3:"
+"""No escaped text has it: in those `%` is followed by 25 or 2F."""
 
 _EMPTY: Final = Holding()
 
 
 def key(*parts: str) -> str:
     """Join the parts of a key, so that different parts never give the same key."""
-    joined = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
-    if len(joined.encode()) > KEY_BYTES_MAX:
-        raise Refusal("VALUE_OUT_OF_RANGE", field=f"the names in a key of {parts[0]}")
-    return joined
+    return "/".join(map(part_of_key, parts))
+
+
+def part_of_key(text: str) -> str:
+    """Return what stands in a key for a text; different for different texts."""
+    escaped = text.replace("%", "%25").replace("/", "%2F")
+    if len(escaped.encode()) <= PART_BYTES_MAX:
+        return escaped
+    return _DIGEST_MARK + long_text.digest_of(text)
 
 
 def unkey(joined: str) -> tuple[str, ...]:
-    """Return the parts of a key."""
+    """Return the parts of a key; of a long one, only what stands for it."""
     return tuple(part.replace("%2F", "/").replace("%25", "%") for part in joined.split("/"))
 
 

@@ -16,7 +16,7 @@ from services.consensus.domain.contracts.register import (
 )
 from services.consensus.domain.contracts.register.changes import Changes
 from services.consensus.domain.contracts.register.checks import Check, Facts, fails_if, try_checks
-from services.consensus.domain.contracts.register.members import ENTRIES_MAX, Members
+from services.consensus.domain.contracts.register.members import Members
 from services.consensus.domain.contracts.register.operation import (
     Evidence,
     Operation,
@@ -41,6 +41,7 @@ def capital_increase(host: Host, body: Mapping[str, Json]) -> None:
     operation = open_operation(host, "capital_increase")
     case = _read_case(operation, Members(body))
     try_checks(case, CHECKS)
+    checks.require_room(entries=len(case.entries))
     assert case.product is not None
     product = replace(case.product, registered_total=case.total_after)
     changes = Changes(operation, product, case.accounts, holdings=case.holdings)
@@ -84,7 +85,7 @@ class _Case:
 
 def _read_case(operation: Operation, members: Members) -> _Case:
     host, code = operation.host, members.text("product_code")
-    entries = members.rows("entries", _read_entry, count_max=ENTRIES_MAX)
+    entries = members.rows("entries", _read_entry)
     case = _Case(
         operation=operation,
         evidence=read_evidence(members),

@@ -11,7 +11,7 @@ from services.consensus.domain.contracts.host import Host
 from services.consensus.domain.contracts.register import checks, data_objects, state
 from services.consensus.domain.contracts.register.changes import Changes
 from services.consensus.domain.contracts.register.checks import Check, Facts, fails_if, try_checks
-from services.consensus.domain.contracts.register.members import ENTRIES_MAX, Members
+from services.consensus.domain.contracts.register.members import Members
 from services.consensus.domain.contracts.register.operation import (
     Evidence,
     Operation,
@@ -45,6 +45,7 @@ def initial_registration(host: Host, body: Mapping[str, Json]) -> None:
     members = Members(body)
     case = _read_case(operation, members)
     try_checks(case, CHECKS)
+    checks.require_room(entries=len(case.roster))
     assert case.row is not None
     assert case.company is not None
     product = Product(
@@ -95,7 +96,7 @@ class _Case:
 def _read_case(operation: Operation, members: Members) -> _Case:
     host, product_code = operation.host, members.text("product_code")
     total_shares = members.integer("total_shares")
-    roster = members.rows("roster", _read_entry, count_max=ENTRIES_MAX)
+    roster = members.rows("roster", _read_entry)
     evidence = read_evidence(members)
     members.finish()
     row = state.find_row(host, "product_row", product_code)
