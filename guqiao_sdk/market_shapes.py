@@ -38,9 +38,10 @@ def _expect(condition: bool, problem: str) -> None:
 
 
 def text(value: Any) -> str:
-    """Take any string of Unicode characters; half a surrogate pair is none."""
+    """Take any string of Unicode characters but U+0000; half a surrogate pair is none."""
     _expect(isinstance(value, str), "not a string")
     _expect(_SURROGATE.search(value) is None, "half a surrogate pair, which is no character")
+    _expect("\0" not in value, "the character U+0000, which no text may hold")
     return str(value)
 
 

@@ -49,6 +49,8 @@ _SENTENCES: Final = (
     (r"cannot be read: (.*)", "无法读取（{}）"),
     (r"begins with a byte order mark", "以字节顺序标记（BOM）开头"),
     (r"the last line is not ended", "最后一行没有换行"),
+    (r"half a surrogate pair, which is no character", "半个代理对，不是字符"),
+    (r"the character U\+0000, which no text may hold", "含有字符 U+0000，文本中不允许"),
     (r"nested too deep", "嵌套过深"),
     (r"the header is not (.*)", "表头应为 {}"),
     (r"(\d+) fields where (\d+) belong", "有 {} 个字段，应为 {} 个"),

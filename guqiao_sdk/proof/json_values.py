@@ -28,7 +28,7 @@ _SHOWN_MAX: Final = 40
 # A string (closed or not), or one bracket. Possessive: the scan stays linear on any input.
 _NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_ODD_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 
 
 class JsonFault(StrEnum):
@@ -43,6 +43,7 @@ class JsonFault(StrEnum):
     NOT_AN_INTEGER = "a number that is not an integer"
     INTEGER_OUT_OF_RANGE = "integer out of range"
     LONE_SURROGATE = "lone surrogate"
+    NUL = "the character U+0000"
     NOT_A_JSON_VALUE = "not a JSON value"
 
 
@@ -79,7 +80,7 @@ def parse_json_strict(data: bytes, *, depth_max: int, size_max: int) -> Json:
         value: Json = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise JsonError(JsonFault.SYNTAX, f"character {error.pos}") from None
-    if _SURROGATE_ESCAPE.search(text):
+    if _ODD_ESCAPE.search(text):
         _check(value, None, depth_max)
     return value
 
@@ -137,6 +138,8 @@ def _check_text(text: object, path: _Path) -> None:
     assert isinstance(text, str)
     if not text.isascii() and _SURROGATE.search(text):
         raise JsonError(JsonFault.LONE_SURROGATE, _shown(path))
+    if "\0" in text:  # No database and no C library takes it inside a text.
+        raise JsonError(JsonFault.NUL, _shown(path))
 
 
 def _shown(path: _Path) -> str:

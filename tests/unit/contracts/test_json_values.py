@@ -23,7 +23,7 @@ from guqiao_sdk.proof.json_values import (
 )
 
 INTEGERS = st.integers(min_value=-INTEGER_BOUND + 1, max_value=INTEGER_BOUND - 1)
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 VALUES: st.SearchStrategy[Json] = st.recursive(
     st.none() | st.booleans() | INTEGERS | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
@@ -96,6 +96,8 @@ def check_against_the_lenient_reader(data: bytes) -> None:
         (b'"\xed\xa0\x80"', JsonFault.NOT_UTF8, "byte 1"),
         (b'{"a":["\\ud800"]}', JsonFault.LONE_SURROGATE, "$.a[0]"),
         (b'{"\\udc00x":1}', JsonFault.LONE_SURROGATE, "$.\\udc00x"),
+        (b'{"a":["x\\u0000"]}', JsonFault.NUL, "$.a[0]"),
+        (b'{"\\u0000":1}', JsonFault.NUL, "$.\\x00"),
         (b"[[[[1]]]]", JsonFault.TOO_DEEP, "character 3"),
         (b'["]]]",[[[]]]]', JsonFault.TOO_DEEP, "character 9"),
         (b"{} {}", JsonFault.SYNTAX, "character 3"),
@@ -164,6 +166,7 @@ def circular() -> object:
         (lambda: [-INTEGER_BOUND], JsonFault.INTEGER_OUT_OF_RANGE),
         (lambda: "\ud800", JsonFault.LONE_SURROGATE),
         (lambda: {"\udfff": 1}, JsonFault.LONE_SURROGATE),
+        (lambda: {"a": "x\0"}, JsonFault.NUL),
         (lambda: {1: 1}, JsonFault.NOT_A_JSON_VALUE),
         (lambda: (1, 2), JsonFault.NOT_A_JSON_VALUE),
         (lambda: b"x", JsonFault.NOT_A_JSON_VALUE),

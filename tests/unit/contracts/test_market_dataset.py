@@ -76,12 +76,15 @@ def test_a_field_may_be_as_long_as_it_likes(tmp_path: Path) -> None:
     assert [size > CHUNK_BYTES_MAX for size in sizes].count(True) == 1
 
 
-def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("escape", "named"), [(b"\\ud800", "surrogate"), (b"\\u0000", "U+0000")]
+)
+def test_what_no_text_may_hold_is_malformed(tmp_path: Path, escape: bytes, named: str) -> None:
     def escaped(content: bytes) -> bytes:
-        return content.replace(b'"kind":"identity_check"', b'"kind":"x\\ud800"', 1)
+        return content.replace(b'"kind":"identity_check"', b'"kind":"x' + escape + b'"', 1)
 
     (problem,) = spoil(copy_of(tmp_path), "events.jsonl", escaped)
-    assert (problem.field, "surrogate" in problem.problem) == ("evidence[0].kind", True)
+    assert (problem.field, named in problem.problem) == ("evidence[0].kind", True)
 
 
 def test_reference_calls_come_in_chunks_and_hold_no_name_or_number_of_an_investor() -> None:
