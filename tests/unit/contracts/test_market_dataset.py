@@ -76,9 +76,7 @@ def test_a_field_may_be_as_long_as_it_likes(tmp_path: Path) -> None:
     assert [size > CHUNK_BYTES_MAX for size in sizes].count(True) == 1
 
 
-@pytest.mark.parametrize(
-    ("escape", "named"), [(b"\\ud800", "surrogate"), (b"\\u0000", "U+0000")]
-)
+@pytest.mark.parametrize(("escape", "named"), [(b"\\ud800", "surrogate"), (b"\\u0000", "U+0000")])
 def test_what_no_text_may_hold_is_malformed(tmp_path: Path, escape: bytes, named: str) -> None:
     def escaped(content: bytes) -> bytes:
         return content.replace(b'"kind":"identity_check"', b'"kind":"x' + escape + b'"', 1)
