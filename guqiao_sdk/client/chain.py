@@ -9,16 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
-from typing import Final, Literal, Self, TypeVar, overload
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from typing import Final, Literal, Self, overload
 
 import grpc.aio
 
@@ -30,9 +22,9 @@ from guqiao_sdk.client.proven import (
     ProvenState,
     ProvenTransaction,
     check_height,
-    check_receipt,
     verify_transaction,
 )
+from guqiao_sdk.client.results import ResultChecker
 from guqiao_sdk.client.submission import RETRY_CODES, StreamSubmitter, Submission
 from guqiao_sdk.client.transactions import (
     ChainPosition,
@@ -43,13 +35,7 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.client.trust import ChainTrust
-from guqiao_sdk.errors import (
-    DeniedError,
-    GuqiaoError,
-    NotFoundError,
-    error_from_rpc,
-    guqiao_errors,
-)
+from guqiao_sdk.errors import GuqiaoError, error_from_rpc, guqiao_errors
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -57,8 +43,6 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from guqiao_sdk.proof.transaction import SignedTransaction
-
-R = TypeVar("R")
 
 CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
@@ -103,6 +87,7 @@ class ChainClient:
         self.provider = provider
         self._verify_results = verify_results
         self._endpoints = Endpoints(chain_id, endpoints, signer, provider, interceptors)
+        self._results = ResultChecker(self, self._endpoints)
         self._blocks: OrderedDict[int, asyncio.Future[VerifiedBlock]] = OrderedDict()
         self._position: tuple[float, ChainPosition] | None = None
 
@@ -186,8 +171,9 @@ class ChainClient:
     ) -> TransactionResult | None:
         """Submit, to another replica too if need be, until it is final (or admitted).
 
-        Repeating is harmless: the id is the same. When the time is up the error says
-        OUTCOME_UNKNOWN: submit the same transaction again, or ask `get_transaction`.
+        Repeating is harmless: the id is the same. When the time is up, or no replica proves in time
+        what one has answered, the error says OUTCOME_UNKNOWN: submit the same transaction again, or
+        ask `get_transaction`.
         """
         request = node.SubmitTransactionRequest(
             transaction=transaction_to_message(transaction), wait_final=wait_final
@@ -213,7 +199,8 @@ class ChainClient:
         if not wait_final:
             return None
         result = result_from_message(response.result)
-        await self._check_result(transaction.id(), result)
+        if self._verify_results:
+            await self._results.check(transaction, result)
         return result
 
     async def submit_many(
@@ -235,17 +222,20 @@ class ChainClient:
         # Checked side by side, so that fetching and verifying blocks does not hold the stream up.
         checking: asyncio.Queue[asyncio.Future[Submission] | None] = asyncio.Queue(in_flight_max)
 
+        async def checked(submission: Submission) -> Submission:
+            return await self._results.checked(submission) if self._verify_results else submission
+
         async def check_all() -> None:
             try:
                 async for submission in answered:
-                    await checking.put(asyncio.ensure_future(self._checked(submission)))
+                    await checking.put(asyncio.ensure_future(checked(submission)))
             finally:
                 await checking.put(None)
 
         work = asyncio.ensure_future(check_all())
         try:
-            while (checked := await checking.get()) is not None:
-                yield await checked
+            while (due := await checking.get()) is not None:
+                yield await due
             await work
         finally:
             work.cancel()
@@ -442,50 +432,3 @@ class ChainClient:
         if self._position is not None and now - self._position[0] < POSITION_SECONDS_MAX:
             return self._position[1]
         return await self.latest()
-
-    async def _check_result(self, transaction_id: bytes, result: TransactionResult) -> None:
-        """Raise `ProofError` unless the certified block says what the replica said."""
-        if not self._verify_results:
-            return
-        piece = f"result of transaction {transaction_id.hex()}"
-        proven = await self._reached(lambda: self.get_transaction(transaction_id))
-        if (proven.header.hash(), proven.result.index) == (result.header_hash, result.index):
-            check_receipt(piece, transaction_id, result, proven.receipt)
-            return
-        # A repetition after the transaction's own receipt, or an attempt that had no effect.
-        block = await self._reached(lambda: self.get_block(result.height))
-        if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
-            raise ProofError(piece, "it names a place that the certified block does not have")
-        check_receipt(piece, transaction_id, result, block.receipts[result.index])
-
-    async def _checked(self, submission: Submission) -> Submission:
-        if submission.result is not None:
-            await self._check_result_in_block(submission.transaction.id(), submission.result)
-        return submission
-
-    async def _reached(self, call: Callable[[], Awaitable[R]]) -> R:
-        """What another replica has answered for; the one asked may be a moment behind it."""
-        deadline = asyncio.get_running_loop().time() + CALL_SECONDS
-        while True:
-            try:
-                return await call()
-            except NotFoundError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(WATCH_BACKOFF_SECONDS)
-
-    async def _check_result_in_block(
-        self, transaction_id: bytes, result: TransactionResult
-    ) -> None:
-        """The same for a stream: one block proves many results."""
-        if not self._verify_results:
-            return
-        try:
-            block = await self._reached(lambda: self.get_block(result.height))
-        except DeniedError:  # Blocks are for restricted readers; one's own transactions are not.
-            await self._check_result(transaction_id, result)
-            return
-        piece = f"result of transaction {transaction_id.hex()}"
-        if result.index >= len(block.receipts) or block.header.hash() != result.header_hash:
-            raise ProofError(piece, "it names a place that the certified block does not have")
-        check_receipt(piece, transaction_id, result, block.receipts[result.index])

@@ -18,8 +18,9 @@ from guqiao.consensus.v1 import node_service_pb2_grpc
 from guqiao_sdk.channel import open_channel
 from guqiao_sdk.client.failures import failure
 from guqiao_sdk.client.transactions import Identity
-from guqiao_sdk.errors import GuqiaoError, UnavailableError, error_from_rpc
+from guqiao_sdk.errors import GuqiaoError, NotFoundError, UnavailableError, error_from_rpc
 from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.signing import RequestSigner
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 ATTEMPT_SECONDS_MAX: Final = 10.0
 BACKOFF_SECONDS_FIRST: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 1.0
+BEHIND_SECONDS: Final = 0.2
+"""How long replicas that are behind are left alone before they are asked again."""
 
 Stub: TypeAlias = "node_service_pb2_grpc.NodeServiceAsyncStub"
 _RETRYABLE: Final = frozenset(
@@ -129,6 +132,32 @@ class Endpoints:
                 await asyncio.sleep(min(backoff, max(deadline - loop.time(), 0)))
                 backoff = min(2 * backoff, BACKOFF_SECONDS_MAX)
         raise error
+
+    async def reached(self, call: Callable[[], Awaitable[T]], timeout_seconds: float) -> T:
+        """Make `call` until it gives what a replica has told of: the one asked may be behind that
+        one, or lie, so after it the next one is asked. Raises the last error when the time is up,
+        but at once when all of them lied. Each is asked once at least.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while True:
+            behind: NotFoundError | None = None
+            lie: ProofError | None = None
+            for _ in self._endpoints:
+                asked = self._preferred
+                try:
+                    return await call()
+                except NotFoundError as error:
+                    behind = error
+                except ProofError as error:
+                    lie = error
+                self.move_on(asked)
+            if behind is None:
+                assert lie is not None, "a round ends with an error"
+                raise lie
+            if loop.time() >= deadline:
+                raise behind
+            await asyncio.sleep(BEHIND_SECONDS)
 
     async def close(self) -> None:
         """Close the channels."""

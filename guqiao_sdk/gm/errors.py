@@ -6,13 +6,11 @@ with which facts, and what to do about it. No text ever holds key material.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class GmError(Exception):
     """Base of the failures a caller of `guqiao_sdk.gm` is meant to handle."""
 
-    code: ClassVar[str] = "GM_ERROR"
+    code: str = "GM_ERROR"
 
     def __init__(self, en: str, zh: str) -> None:
         super().__init__(en)

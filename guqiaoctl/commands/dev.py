@@ -99,10 +99,11 @@ def status(data: Path, *, as_json: bool) -> None:
             p["pid"] or "-",
             p["starts"],
             answer["endpoints"].get(p["name"], ""),
+            p["why"],
         )
         for p in answer["processes"]
     ]
-    print_table(("PROCESS", "STATE", "PID", "STARTS", "GRPC"), rows)
+    print_table(("PROCESS", "STATE", "PID", "STARTS", "GRPC", "WHY"), rows)
 
 
 def reset(data: Path, *, confirmed: bool) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from guqiaoctl.output import print_json, print_table
 
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 OPEN_FILES_MIN: Final = 512
+LIST_LEFT_MIN: Final = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,47 @@ def _certificates(data: Path) -> Finding:
     paths = sorted(data.glob("processes/*/tls.pem"))
     if not paths:
         return Finding("certificates", True, "none yet", "")
+    if revoked := _revoked(data, paths):
+        remedy = "delete tls.pem of each, then `guqiao dev up`: it makes new ones"
+        return Finding("certificates", False, f"revoked: {', '.join(revoked)}", remedy)
     ends = min(parse_certificate(path.read_bytes()).not_after for path in paths)
     left = ends - datetime.now(UTC)
     found = f"{len(paths)}, the first ends {ends.date()}"
     remedy = "restart the network: `guqiao dev up` renews them"
     return Finding("certificates", left > timedelta(days=7), found, remedy)
+
+
+def _revoked(data: Path, paths: Sequence[Path]) -> list[str]:
+    """The processes whose certificate its own domain's revocation list names."""
+    from guqiao_sdk.gm.certificates import TrustAnchors, parse_certificate
+
+    domains = {
+        folder.name: TrustAnchors(
+            [(folder / "ca.pem").read_bytes()], [(folder / "crl.pem").read_bytes()]
+        )
+        for folder in data.glob("ca/*")
+        if (folder / "ca.pem").exists() and (folder / "crl.pem").exists()
+    }
+    names = [path.parent.name for path in paths]
+    return [
+        name
+        for name, path in zip(names, paths, strict=True)
+        if (anchors := domains.get(name.partition("-")[0])) is not None
+        and anchors.lists_as_revoked(parse_certificate(path.read_bytes()))
+    ]
+
+
+def _revocation_lists(data: Path) -> Finding:
+    from guqiaoctl.network.pki import next_update
+
+    ends = {path.parent.name: next_update(path) for path in sorted(data.glob("ca/*/crl.pem"))}
+    if not ends:
+        return Finding("revocation lists", True, "none yet", "")
+    first = min(ends, key=ends.__getitem__)
+    left = ends[first] - datetime.now(UTC)
+    found = f"{len(ends)}, the first ({first}) ends {ends[first]:%Y-%m-%d %H:%M} UTC"
+    remedy = "restart the network: `guqiao dev up` issues them anew; links end with their list"
+    return Finding("revocation lists", left > LIST_LEFT_MIN, found, remedy)
 
 
 PROBES: Final[tuple[Callable[[Path], Finding], ...]] = (
@@ -135,4 +172,5 @@ PROBES: Final[tuple[Callable[[Path], Finding], ...]] = (
     _files,
     _network,
     _certificates,
+    _revocation_lists,
 )

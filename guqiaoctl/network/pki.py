@@ -175,7 +175,7 @@ def _report_certificates(
         )
     for domain in CHAINS:
         path = layout.authority(domain) / "crl.pem"
-        if path.exists() and _next_update(path) <= now:
+        if path.exists() and next_update(path) <= now:
             report(
                 choose(
                     f"the revocation list of {domain} was stale and has been issued anew",
@@ -189,7 +189,7 @@ def _load_authority(folder: Path, provider: GmProvider) -> CertificateAuthority:
     return CertificateAuthority(provider, (folder / "ca.pem").read_bytes(), key)
 
 
-def _next_update(path: Path) -> datetime:
+def next_update(path: Path) -> datetime:
     """When a revocation list ends. A damaged one is refused: it may have revoked somebody."""
     try:
         found = x509.load_pem_x509_crl(path.read_bytes()).next_update_utc

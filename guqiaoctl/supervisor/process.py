@@ -7,6 +7,7 @@ of its own.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -18,16 +19,23 @@ from typing import Final
 
 STOP_GRACE_SECONDS: Final = 8.0
 READY_POLL_SECONDS: Final = 0.05
+READY_ANSWER_SECONDS_MAX: Final = 3.0
+"""More than a check may take before the admin port itself calls it failed."""
+
+READY_ANSWER_BYTES_MAX: Final = 64 * 1024
 RESTARTS_MAX: Final = 5
 RESTART_WINDOW_SECONDS: Final = 60.0
 
 
 class ProcessState(StrEnum):
-    """Where a process stands. HELD: an operator ended it, so it is not started again by itself."""
+    """Where a process stands. HELD: an operator ended it, so it is not started again by itself.
+    UNREADY: it was ready, runs on, and says now why it cannot serve.
+    """
 
     STOPPED = "stopped"
     STARTING = "starting"
     READY = "ready"
+    UNREADY = "unready"
     HELD = "held"
     FAILED = "failed"
 
@@ -109,6 +117,13 @@ class ManagedProcess:
             return 0.0
         return RESTART_WINDOW_SECONDS - (time.monotonic() - self.recent_starts[0])
 
+    async def look(self) -> tuple[ProcessState, str]:
+        """Where it stands now, and what it says if it is not ready any more."""
+        if self.state is not ProcessState.READY:
+            return self.state, ""
+        why = await why_unready(self.plan.admin_port)
+        return (self.state, "") if why is None else (ProcessState.UNREADY, why)
+
     def log_tail(self, lines: int = 5) -> list[str]:
         """The last lines of its log, for an error that shows its cause."""
         try:
@@ -135,16 +150,37 @@ def is_alive(pid: int) -> bool:
 
 async def is_ready(admin_port: int) -> bool:
     """Whether the admin port answers /readyz with 200."""
+    return await why_unready(admin_port) is None
+
+
+async def why_unready(admin_port: int) -> str | None:
+    """None when the admin port answers /readyz with 200; else each check that failed, or that it
+    does not answer.
+    """
     try:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(READY_ANSWER_SECONDS_MAX):
             reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
             try:
                 writer.write(
                     b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                 )
                 await writer.drain()
-                return b" 200 " in await reader.readline()
+                head = await reader.readuntil(b"\r\n\r\n")
+                body = await _read_rest(reader)
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
-        return False
+        if b" 200 " in head.partition(b"\r\n")[0]:
+            return None
+        failures = json.loads(body)["failures"]
+        return "; ".join(f"{check}: {text}" for check, text in failures.items())
+    except (OSError, EOFError, TimeoutError):
+        return "its admin port does not answer"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "its admin port answers what makes no sense"
+
+
+async def _read_rest(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while len(body) < READY_ANSWER_BYTES_MAX and (chunk := await reader.read(1024)):
+        body += chunk
+    return body

@@ -152,7 +152,7 @@ class Supervisor:
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("command"):
             case "status":
-                return self._status()
+                return await self._status()
             case "down":
                 self.end()
                 return {"ok": True, "pid": os.getpid()}
@@ -160,19 +160,23 @@ class Supervisor:
                 return await self._one(command, str(request.get("process", "")))
         return {"error": f"no command {request.get('command')!r}"}
 
-    def _status(self) -> dict[str, Any]:
+    async def _status(self) -> dict[str, Any]:
+        looks = await asyncio.gather(*(process.look() for process in self._processes.values()))
         return {
             "ready": self._ready,
             "pid": os.getpid(),
             "processes": [
                 {
                     "name": name,
-                    "state": process.state,
+                    "state": state,
+                    "why": why,
                     "pid": process.pid,
                     "starts": process.starts,
                     "last_exit": process.last_exit,
                 }
-                for name, process in self._processes.items()
+                for (name, process), (state, why) in zip(
+                    self._processes.items(), looks, strict=True
+                )
             ],
         }
 

@@ -80,6 +80,8 @@ class GmSettings(Group):
     key: Path | None = None
     ca_certificates: tuple[Path, ...] = ()
     crls: tuple[Path, ...] = ()
+    # How often the files are read again and the live links judged.
+    watch_seconds: float = Field(default=10.0, gt=0, le=30)
 
 
 class ServiceSettings(BaseSettings):

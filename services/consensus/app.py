@@ -22,7 +22,7 @@ from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.errors import NotFoundError
-from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
+from services.chassis.gm_tls import GmTlsIdentity, certificate_check, open_identity
 from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
 from services.chassis.settings import SettingsError
@@ -66,6 +66,7 @@ class Parts:
     driver: Driver
     intake: Intake
     links: PeerLinks
+    identity: GmTlsIdentity
     finality: FinalityBoard
     api: NodeApi
 
@@ -107,8 +108,8 @@ def _put_together(settings: Settings, stack: AsyncExitStack) -> Parts:
     genesis = parse_genesis(settings.genesis_file.read_bytes())
     vote_key = load_private_key(settings.vote_key_file, provider)
     _check(settings, genesis, vote_key)
-    catalogue = standard_catalogue()
-    _check_contracts(genesis, catalogue)
+    identity = _identity(settings)
+    catalogue = _catalogue(genesis)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
     stack.callback(telemetry.shutdown)
     ledger = _open_ledger(settings, genesis, catalogue, provider)
@@ -127,14 +128,7 @@ def _put_together(settings: Settings, stack: AsyncExitStack) -> Parts:
     metrics = ReplicaMetrics(telemetry.metrics)
     finality = FinalityBoard(ledger.store.last_certified)
     board = _Wiring()
-    links = PeerLinks(
-        chain_id=genesis.chain_id,
-        replica=settings.replica,
-        addresses=settings.peers.endpoints(),
-        identity=_identity(settings),
-        on_frame=board.on_frame,
-        on_link=board.on_link,
-    )
+    links = _links(settings, identity, board)
     driver = Driver(
         replica=replica,
         me=me,
@@ -167,7 +161,17 @@ def _put_together(settings: Settings, stack: AsyncExitStack) -> Parts:
         software_version=version("guqiao"),
     )
     return Parts(
-        settings, genesis, provider, telemetry, ledger, driver, intake, links, finality, api
+        settings,
+        genesis,
+        provider,
+        telemetry,
+        ledger,
+        driver,
+        intake,
+        links,
+        identity,
+        finality,
+        api,
     )
 
 
@@ -202,14 +206,22 @@ def _open_ledger(
 
 
 def _identity(settings: Settings) -> GmTlsIdentity:
-    gm = settings.gm
-    if gm.certificate is None or gm.key is None or not gm.crls or not gm.ca_certificates:
-        raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
-    identity = GmTlsIdentity(GmTlsFiles(gm.certificate, gm.key, tuple(gm.ca_certificates), gm.crls))
+    identity = open_identity(settings.gm)
     expected = replica_identity(settings.chain_id, settings.replica)
     if identity.name != expected:
         raise SettingsError(f"gm.certificate is of {identity.name}, this replica is {expected}")
     return identity
+
+
+def _links(settings: Settings, identity: GmTlsIdentity, board: _Wiring) -> PeerLinks:
+    return PeerLinks(
+        chain_id=settings.chain_id,
+        replica=settings.replica,
+        addresses=settings.peers.endpoints(),
+        identity=identity,
+        on_frame=board.on_frame,
+        on_link=board.on_link,
+    )
 
 
 def _server(parts: Parts, nonces: FileNonceStore) -> GrpcServer:
@@ -250,7 +262,12 @@ def _probes(parts: Parts) -> Probes:
     async def is_level() -> str | None:
         return "it fetches blocks that the others have" if parts.driver.catching_up else None
 
-    ready = {"votes": takes_part, "quorum": has_quorum, "level": is_level}
+    ready = {
+        "votes": takes_part,
+        "certificate": certificate_check(parts.identity),
+        "quorum": has_quorum,
+        "level": is_level,
+    }
     return Probes(live={}, started={}, ready=ready)
 
 
@@ -272,12 +289,15 @@ def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
         raise SettingsError(f"peers.addresses must name {len(members)} replicas")
 
 
-def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:
+def _catalogue(genesis: Genesis) -> Catalogue:
+    """The contracts of this software, which must hold all that the genesis names."""
+    catalogue = standard_catalogue()
     for entry in genesis.contracts:
         if catalogue.find(entry.name, entry.version) is None:
             raise NotFoundError(
                 "CONTRACT_UNKNOWN", contract=f"{entry.name} version {entry.version}"
             )
+    return catalogue
 
 
 def _parameters(genesis: Genesis) -> ProtocolParameters:

@@ -20,12 +20,13 @@ from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.signing import RequestSigner
 from services.chassis.block_feed import follow_blocks, publish_blocks
 from services.chassis.bus.consumer import subscribe
+from services.chassis.gm_tls import certificate_check, open_identity
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
 from services.gateway.handlers import Handlers
-from services.gateway.links import TunnelPeers, open_identity, open_links
+from services.gateway.links import TunnelPeers, open_links
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.relay import Relay
 from services.gateway.settings import RemoteSettings, Settings
@@ -39,7 +40,8 @@ PRUNE_SECONDS: Final = 3_600.0
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Our own certificate is judged before anything is opened."""
+    identity = open_identity(settings.gm)
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
         handlers = Handlers(runtime.pool, runtime.client, frozenset(relays))
@@ -51,7 +53,7 @@ async def serve(settings: Settings) -> None:
         peer_server = runtime.build_server(POLICIES, peers)
         for server in (staff_server, peer_server):
             add_GatewayServiceServicer_to_server(servicer, server)
-        identity = open_identity(settings.gm)
+        runtime.checks["certificate"] = certificate_check(identity)
         target_port = peer_server.add_insecure_port("127.0.0.1:0")
         await peer_server.start()
         tasks = [_follow(runtime), _trace(runtime), _prune_traces(runtime), identity.watch()]

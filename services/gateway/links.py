@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
+from services.chassis.gm_tls import GmTlsIdentity
 from services.chassis.gm_tunnel import IdentityMap, TunnelClient, TunnelRoute, TunnelServer
-from services.chassis.settings import GmSettings
 from services.gateway.settings import RemoteSettings, TunnelSettings
 
 
@@ -29,14 +28,6 @@ class TunnelPeers:
             return None
         identity = await self.identities.identity_of(source_port)
         return None if identity is None else self.organisations.get(identity)
-
-
-def open_identity(settings: GmSettings) -> GmTlsIdentity:
-    """The service's GM-TLS identity from its settings."""
-    assert settings.certificate is not None, "settings name the certificate"
-    assert settings.key is not None, "settings name the key"
-    files = GmTlsFiles(settings.certificate, settings.key, settings.ca_certificates, settings.crls)
-    return GmTlsIdentity(files)
 
 
 @asynccontextmanager

@@ -62,6 +62,7 @@ async def find_transfer(network: Network) -> str:
 
 
 def test_json_outputs_parse_and_say_the_same_as_the_tables(market: Market, transfer: str) -> None:
+    market.machine.wait_ready()
     status = market.machine.status()
     assert status["ready"] is True
     assert {process["state"] for process in status["processes"]} == {"ready"}

@@ -81,7 +81,7 @@ class LedgerNode:
                 self.traceparents.append(value)
         answer = self._submit(request.transaction)
         if isinstance(answer, Refused):
-            await _abort(context, answer.code)
+            await abort(context, answer.code)
         return node.SubmitTransactionResponse(transaction_id=answer.transaction_id, result=answer)
 
     async def SubmitTransactions(
@@ -143,7 +143,7 @@ class LedgerNode:
         )
 
     async def _not_served(self, request: Any, context: Any) -> NoReturn:
-        await _abort(context, "METHOD_UNKNOWN")
+        await abort(context, "METHOD_UNKNOWN")
 
     ListNetworks = GetNetworkStatus = ListObjects = GetObject = _not_served
 
@@ -165,14 +165,14 @@ class LedgerNode:
             header = ledger_pb2.CertifiedHeader(header=self.chain.header.encode())
             return node.GetConsensusStateResponse(certified_header=header)
         if height not in self.chain.blocks:
-            await _abort(context, "HEIGHT_UNKNOWN")
+            await abort(context, "HEIGHT_UNKNOWN")
         return node.GetConsensusStateResponse(
             certified_header=self.chain.block_message(height).certified_header
         )
 
     async def GetBlock(self, request: node.GetBlockRequest, context: Any) -> node.GetBlockResponse:
         if request.height not in self.chain.blocks:
-            await _abort(context, "HEIGHT_UNKNOWN")
+            await abort(context, "HEIGHT_UNKNOWN")
         return node.GetBlockResponse(block=self.chain.block_message(request.height))
 
     async def GetTransaction(
@@ -180,7 +180,7 @@ class LedgerNode:
     ) -> node.GetTransactionResponse:
         place = self._place(request.transaction_id)
         if place is None:
-            await _abort(context, "TRANSACTION_UNKNOWN")
+            await abort(context, "TRANSACTION_UNKNOWN")
         height, index = place
         block = self.chain.blocks[height]
         encoded = [receipt.encode() for receipt in block.receipts]
@@ -219,7 +219,7 @@ class LedgerNode:
     ) -> node.GetIdentityResponse:
         found = Identities(self.chain.state).find(request.did)
         if found is None:
-            await _abort(context, "IDENTITY_UNKNOWN")
+            await abort(context, "IDENTITY_UNKNOWN")
         return node.GetIdentityResponse(
             did=found.did,
             organisation=found.organisation,
@@ -247,7 +247,8 @@ def identity_of(
     return Identity(name, "key-1", organisation or name, keys.made[name])
 
 
-async def _abort(context: Any, code: str) -> NoReturn:
+async def abort(context: Any, code: str) -> NoReturn:
+    """End a call with an error of the catalogue."""
     status = to_rpc_status(error_of_code(code))
     details = ((STATUS_METADATA_KEY, status.SerializeToString()),)
     await context.abort(grpc_code(status), status.message, details)

@@ -94,8 +94,17 @@ _TEXTS: Final = {
 }
 
 
+_CODES: Final = {
+    RefusalReason.EXPIRED: "CERTIFICATE_EXPIRED",
+    RefusalReason.NOT_YET_VALID: "CERTIFICATE_EXPIRED",
+    RefusalReason.REVOKED: "CERTIFICATE_REVOKED",
+    RefusalReason.CRL_STALE: "CRL_STALE",
+    RefusalReason.UNKNOWN_ISSUER: "CERTIFICATE_UNTRUSTED",
+}
+
+
 class CertificateRefusedError(GmError):
-    """A certificate was judged and not believed."""
+    """A certificate was judged and not believed; the code says why, where there is one for it."""
 
     code = "CERTIFICATE_REFUSED"
 
@@ -104,6 +113,7 @@ class CertificateRefusedError(GmError):
         super().__init__(
             f"certificate of {holder} refused: {en} ({detail})", f"拒绝 {holder} 的证书:{zh}"
         )
+        self.code = _CODES.get(reason, self.code)
         self.reason = reason
         self.holder = holder
 

@@ -6,6 +6,7 @@ that the caller pinned. A link that could not be judged does not exist.
 
 from services.chassis.gm_tls.endpoints import GmServer, open_connection, start_server
 from services.chassis.gm_tls.errors import (
+    CertificateMissingError,
     FrameTooLargeError,
     GmTlsError,
     GmTlsSetupError,
@@ -19,11 +20,13 @@ from services.chassis.gm_tls.errors import (
 )
 from services.chassis.gm_tls.frames import FRAME_SIZE_MAX, read_frame, write_frames
 from services.chassis.gm_tls.identity import GmTlsFiles, GmTlsIdentity, log_refusal
+from services.chassis.gm_tls.own import certificate_check, open_identity
 from services.chassis.gm_tls.settings import GmTlsSettings
 from services.chassis.gm_tls.stream import GmStream
 
 __all__ = [
     "FRAME_SIZE_MAX",
+    "CertificateMissingError",
     "FrameTooLargeError",
     "GmServer",
     "GmStream",
@@ -39,8 +42,10 @@ __all__ = [
     "PeerRefusedError",
     "Refusal",
     "RefusedByPeerError",
+    "certificate_check",
     "log_refusal",
     "open_connection",
+    "open_identity",
     "read_frame",
     "start_server",
     "write_frames",

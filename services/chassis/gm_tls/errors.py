@@ -43,6 +43,12 @@ class GmTlsSetupError(GmTlsError):
     code = "GM_TLS_SETUP_REFUSED"
 
 
+class CertificateMissingError(GmTlsSetupError):
+    """There is no file where our own certificate should be."""
+
+    code = "CERTIFICATE_MISSING"
+
+
 class PeerRefusedError(GmTlsError):
     """We did not believe the peer."""
 

@@ -2,9 +2,8 @@
 
 Files can be replaced while running: `reload()` takes them all or none, and judges every live link
 again; `watch()` does so by itself, well within the 60 seconds a revoked peer may last. A link is
-cut when its certificate is revoked, expired or no longer vouched for. A CRL that merely went stale
-refuses every new link but cuts none, with a warning each time: an overdue CRL must not stop a
-whole chain in one second.
+cut when its certificate is revoked, expired or no longer vouched for, and when the revocation list
+that should vouch for it is out of date: not knowing is not trusting. The log warns hours before.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 from weakref import WeakSet
@@ -28,14 +27,22 @@ from guqiao_sdk.gm.certificates import (
     TrustAnchors,
     parse_certificate,
 )
-from guqiao_sdk.gm.certificates.info import load_certificate
 from guqiao_sdk.gm.errors import GmError
 from guqiao_sdk.gm.keyfile import read_guarded
 from guqiao_sdk.gm.sm3 import sm3
 from services.chassis.gm_tls.engine import TlsEngine, make_context
-from services.chassis.gm_tls.errors import GmTlsSetupError, LinkRefusal, Refusal
+from services.chassis.gm_tls.errors import (
+    CertificateMissingError,
+    GmTlsSetupError,
+    LinkRefusal,
+    Refusal,
+)
 
-WATCH_INTERVAL_SECONDS: Final = 10.0
+WATCH_SECONDS: Final = 10.0
+WATCH_SECONDS_MAX: Final = 30.0
+"""Reading and judging must end within the 60 seconds that a revoked peer may last."""
+
+LIST_ENDS_SOON: Final = timedelta(hours=12)
 # Cutting many links at once must not stall the loop: judged so many at a time.
 JUDGE_BATCH_SIZE: Final = 32
 
@@ -82,12 +89,19 @@ class GmTlsIdentity:
     """Our end of every link of this process. Used from one event loop."""
 
     def __init__(
-        self, files: GmTlsFiles, *, on_refusal: Callable[[Refusal], None] = log_refusal
+        self,
+        files: GmTlsFiles,
+        *,
+        on_refusal: Callable[[Refusal], None] = log_refusal,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         """Read the files, or raise `GmTlsSetupError` or another `GmError` that names the fault."""
+        assert 0 < watch_seconds <= WATCH_SECONDS_MAX, "within the bound"
         self._files: Final = files
+        self._watch_seconds: Final = watch_seconds
         self._links: Final[WeakSet[JudgedLink]] = WeakSet()
         self._info: CertificateInfo | None = None
+        self._warned_for = b""
         self.on_refusal: Final = on_refusal
         self._take(self._read())
 
@@ -128,11 +142,24 @@ class GmTlsIdentity:
         moment = at or datetime.now(UTC)
         return sum(self._judge(link, moment) for link in list(self._links))
 
-    async def watch(self, interval_seconds: float = WATCH_INTERVAL_SECONDS) -> None:
+    def trouble(self) -> str | None:
+        """Why no peer believes our own certificate now, if so."""
+        refused = self._refused(self.info, datetime.now(UTC))
+        return None if refused is None else refused[1].en
+
+    def check_own(self) -> None:
+        """Raise `CertificateRefusedError` if peers refuse our own certificate whatever list comes;
+        a list that is out of date may be replaced while we run, so the log is told.
+        """
+        refused = self._refused(self.info, datetime.now(UTC))
+        if refused is not None and refused[0] is not RefusalReason.CRL_STALE:
+            raise refused[1]
+        self._warn_of_ourselves()
+
+    async def watch(self) -> None:
         """Reload when a file changes, and judge live links, until cancelled. One task a process."""
-        assert interval_seconds < 60, "a revoked peer lasts 60 seconds at most"
         while True:
-            await asyncio.sleep(interval_seconds)
+            await asyncio.sleep(self._watch_seconds)
             try:
                 fresh = self._read()
                 if sm3(b"".join(fresh)) != self._digest:
@@ -141,6 +168,7 @@ class GmTlsIdentity:
             except GmError as error:
                 _log.error("gm_tls.reload_refused", code=error.code, detail=error.en, zh=error.zh)
             now = datetime.now(UTC)
+            self._warn_of_lists(now)
             for count, link in enumerate(list(self._links), start=1):
                 self._judge(link, now)
                 if count % JUDGE_BATCH_SIZE == 0:
@@ -148,35 +176,55 @@ class GmTlsIdentity:
 
     def _judge(self, link: JudgedLink, now: datetime) -> bool:
         info = link.peer_certificate
-        reason = self._reason_against(info, now)
-        if reason is None:
+        refused = self._refused(info, now)
+        if refused is None:
             return False
-        detail = "live link cut" if reason is not RefusalReason.CRL_STALE else "live link kept"
-        self.on_refusal(Refusal(link.address, info.identity, reason, detail))
-        if reason is RefusalReason.CRL_STALE:
-            return False
+        reason, error = refused
+        self.on_refusal(Refusal(link.address, info.identity, reason, f"live link cut: {error.en}"))
         link.cut(reason)
         return True
 
-    def _reason_against(self, info: CertificateInfo, now: datetime) -> str | None:
+    def _refused(self, info: CertificateInfo, now: datetime) -> tuple[str, GmError] | None:
+        """Why a certificate is not good, if so."""
         try:
             self._anchors.verify(x509.load_der_x509_certificate(info.der), now)
         except CertificateRefusedError as error:
-            if error.reason is not RefusalReason.CRL_STALE:
-                return error.reason
             # OpenSSL looks no further than the stale list; what it says of revocation still holds.
-            if now > info.not_after:
-                return RefusalReason.EXPIRED
-            revoked = self._anchors.lists_as_revoked(info)
-            return RefusalReason.REVOKED if revoked else RefusalReason.CRL_STALE
-        except CertificateMalformedError:
-            return LinkRefusal.CERTIFICATE_MALFORMED
+            if error.reason is RefusalReason.CRL_STALE:
+                error = self._beyond_staleness(error, info, now)
+            return error.reason, error
+        except CertificateMalformedError as error:
+            return LinkRefusal.CERTIFICATE_MALFORMED, error
         return None
+
+    def _beyond_staleness(
+        self, stale: CertificateRefusedError, info: CertificateInfo, now: datetime
+    ) -> CertificateRefusedError:
+        if now > info.not_after:
+            return CertificateRefusedError(
+                RefusalReason.EXPIRED, stale.holder, f"it ended {info.not_after}"
+            )
+        if self._anchors.lists_as_revoked(info):
+            return CertificateRefusedError(
+                RefusalReason.REVOKED, stale.holder, "a list that is out of date names it"
+            )
+        return stale
+
+    def _warn_of_lists(self, now: datetime) -> None:
+        """Once for each set of files: when a list ends, the links that it vouches for end."""
+        if self._warned_for == self._digest:
+            return
+        for crl in self._anchors.crls:
+            ends = crl.next_update_utc
+            if ends is not None and ends - now < LIST_ENDS_SOON:
+                self._warned_for = self._digest
+                issuer = crl.issuer.rfc4514_string()
+                _log.warning("gm_tls.crl_ends_soon", issuer=issuer, ends=ends.isoformat())
 
     def _read(self) -> tuple[bytes, ...]:
         files = self._files
         return (
-            _read_public(files.certificate),
+            _read_public(files.certificate, CertificateMissingError),
             read_guarded(files.private_key),
             *(_read_public(path) for path in (*files.ca_certificates, *files.crls)),
         )
@@ -197,22 +245,23 @@ class GmTlsIdentity:
                 f"新证书的身份是 {info.identity},而不是 {self._info.identity}",
             )
         context = make_context(certificate, key, anchors)
+        is_first = self._info is None
         self._anchors, self._context, self._info = anchors, context, info
         self._digest = sm3(b"".join(contents))
-        self._warn_of_ourselves(certificate)
+        if not is_first:
+            self._warn_of_ourselves()
 
-    def _warn_of_ourselves(self, certificate: bytes) -> None:
-        try:
-            self._anchors.verify(load_certificate(certificate), datetime.now(UTC))
-        except CertificateRefusedError as error:
-            _log.warning("gm_tls.own_certificate_refused", reason=error.reason, detail=error.en)
+    def _warn_of_ourselves(self) -> None:
+        refused = self._refused(self.info, datetime.now(UTC))
+        if refused is not None:
+            reason, error = refused
+            _log.warning("gm_tls.own_certificate_refused", reason=reason, detail=error.en)
 
 
-def _read_public(path: Path) -> bytes:
+def _read_public(path: Path, missing: type[GmTlsSetupError] = GmTlsSetupError) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        kind = missing if isinstance(error, FileNotFoundError) else GmTlsSetupError
         text = error.strerror or type(error).__name__
-        raise GmTlsSetupError(
-            f"{path.name} cannot be read ({text})", f"无法读取 {path.name}({text})"
-        ) from error
+        raise kind(f"{path} cannot be read ({text})", f"无法读取 {path}({text})") from error

@@ -77,6 +77,7 @@ class TunnelConfig(_Section):
 async def run(config: TunnelConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     identity = GmTlsIdentity(GmTlsFiles(**config.identity.model_dump()))
+    identity.check_own()
     routes = [TunnelRoute(**route.model_dump()) for route in config.routes]
     client = TunnelClient(identity, routes)
     await client.start()

@@ -42,7 +42,7 @@ class Holder:
     refusals: list[Refusal] = field(default_factory=list)
 
     def identity(self) -> GmTlsIdentity:
-        return GmTlsIdentity(self.files, on_refusal=self.refusals.append)
+        return GmTlsIdentity(self.files, on_refusal=self.refusals.append, watch_seconds=0.01)
 
     @property
     def reasons(self) -> list[str]:

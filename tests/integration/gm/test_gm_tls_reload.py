@@ -6,8 +6,9 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
-from guqiao_sdk.gm.certificates import CertificateMalformedError
+from guqiao_sdk.gm.certificates import CertificateMalformedError, CertificateRefusedError
 from guqiao_sdk.gm.errors import GmError, KeyFileError
 from services.chassis.gm_tls import (
     GmStream,
@@ -84,7 +85,7 @@ async def test_a_new_list_leaves_the_others_alone(network: Network) -> None:
 @pytest.mark.req("G2-09-6", "G2-16-1")
 async def test_the_watch_finds_a_new_list_by_itself(network: Network) -> None:
     async with Live(network) as live, asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(live.identity.watch(interval_seconds=0.01))
+        watching = tasks.create_task(live.identity.watch())
         network.write_crl([live.client.serial])
         await live.expect_cut("revoked")
         watching.cancel()
@@ -98,16 +99,34 @@ async def test_a_certificate_that_expires_ends_its_live_link(network: Network) -
         await live.expect_cut("expired")
 
 
-async def test_a_list_that_went_stale_warns_but_cuts_nobody(network: Network) -> None:
+@pytest.mark.req("G2-09-6", "G2-16-1")
+async def test_a_list_that_goes_stale_cuts_the_links_that_it_vouched_for(network: Network) -> None:
     async with Live(network) as live:
-        network.write_crl([], stale=True)
+        network.write_crl([], fresh_for=HOUR / 2)
         assert live.identity.reload() == 0
-        assert live.server.reasons == ["crl_stale"]
+        assert live.identity.judge_links(at=now() + HOUR / 4) == 0
         await live.use()
+        assert live.identity.judge_links(at=now() + HOUR * 3 / 4) == 1
+        await live.expect_cut("crl_stale")
+
+
+async def test_a_list_that_ends_soon_is_said_once_before_it_ends(network: Network) -> None:
+    network.write_crl([], fresh_for=HOUR)
+    with capture_logs() as logs:
+        async with Live(network) as live, asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(live.identity.watch())
+            ends_soon = "gm_tls.crl_ends_soon"
+            await wait_until(lambda: ends_soon in [line["event"] for line in logs])
+            network.write_crl([], fresh_for=24 * HOUR)
+            reloaded = "gm_tls.identity_reloaded"
+            await wait_until(lambda: reloaded in [line["event"] for line in logs])
+            await live.use()
+            watching.cancel()
+    assert [line["event"] for line in logs].count(ends_soon) == 1
 
 
 @pytest.mark.req("G2-09-6")
-async def test_a_stale_list_still_cuts_those_it_revokes_and_the_expired(network: Network) -> None:
+async def test_a_stale_list_still_says_who_is_revoked_and_who_has_expired(network: Network) -> None:
     async with Live(network) as live:
         network.write_crl([live.client.serial], stale=True)
         assert live.identity.reload() == 1
@@ -143,6 +162,27 @@ def _client(network: Network, crl: bytes) -> GmTlsIdentity:
         return network.holder(CLIENT, tag="-more").identity()
     finally:
         network.crl_path.write_bytes(spoiled)
+
+
+@pytest.mark.req("G2-09-6")
+def test_our_own_certificate_is_judged_as_peers_judge_it(network: Network) -> None:
+    good = network.holder(SERVER)
+    good.identity().check_own()
+    assert good.identity().trouble() is None
+    expired = network.holder(CLIENT, start=-2 * HOUR, end=-HOUR)
+    for revoked, code in (([], "CERTIFICATE_EXPIRED"), ([good.serial], "CERTIFICATE_REVOKED")):
+        network.write_crl(revoked)
+        identity = (good if revoked else expired).identity()
+        with pytest.raises(CertificateRefusedError) as refused:
+            identity.check_own()
+        assert refused.value.code == code
+        assert identity.trouble() == refused.value.en
+    network.write_crl([], stale=True)
+    good.identity().check_own()  # A newer list may come while the process runs.
+    assert "out of date" in (good.identity().trouble() or "")
+    with pytest.raises(CertificateRefusedError) as hidden:
+        expired.identity().check_own()
+    assert hidden.value.code == "CERTIFICATE_EXPIRED"
 
 
 @pytest.mark.req("G2-09-6")

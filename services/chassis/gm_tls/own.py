@@ -1,0 +1,32 @@
+"""A process's own identity on links, from its settings: refused at the start rather than by every
+peer later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from services.chassis.gm_tls.identity import GmTlsFiles, GmTlsIdentity
+from services.chassis.settings import GmSettings, SettingsError
+
+
+def open_identity(settings: GmSettings) -> GmTlsIdentity:
+    """The identity that `[gm]` names; raises `SettingsError`, or a `GmError` that names the fault
+    of a file or of the certificate. Do this before anything is opened that others could notice.
+    """
+    certificate, key = settings.certificate, settings.key
+    if certificate is None or key is None or not settings.crls or not settings.ca_certificates:
+        raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
+    files = GmTlsFiles(certificate, key, settings.ca_certificates, settings.crls)
+    identity = GmTlsIdentity(files, watch_seconds=settings.watch_seconds)
+    identity.check_own()
+    return identity
+
+
+def certificate_check(identity: GmTlsIdentity) -> Callable[[], Awaitable[str | None]]:
+    """A check for /readyz: would a peer believe our certificate now?"""
+
+    async def believed() -> str | None:
+        return identity.trouble()
+
+    return believed
