@@ -1,15 +1,16 @@
 """Signatures of the replica: its own, and the judgement of everybody else's.
 
 Nothing unverified goes further: peers' messages are authenticated here, off the event loop, before
-the core sees them, and transactions pass stateless admission; signatures that held are remembered,
-so that a proposed batch costs only what was not seen before.
+the core sees them, and transactions pass stateless admission. Signatures that held are remembered,
+so that what comes again costs nothing: a batch of transactions that were passed on before, votes
+that are sent again, a new-view that is made of view-changes and votes that everybody has seen.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
@@ -25,6 +26,7 @@ from services.consensus.domain.ledger.admission import (
 from services.consensus.domain.messages import PeerMessage, ReplicaId
 
 VERIFIED_MAX: Final = 50_000
+VERIFIED_VOTES_MAX: Final = 10_000
 
 
 def signer(provider: GmProvider, private_key: PrivateKey) -> Callable[[bytes], bytes]:
@@ -36,22 +38,55 @@ def signer(provider: GmProvider, private_key: PrivateKey) -> Callable[[bytes], b
     return sign
 
 
+class _Held:
+    """The latest signatures that held, by what they cover and whose they are."""
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._keys: OrderedDict[bytes, None] = OrderedDict()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def add(self, key: bytes) -> None:
+        self._keys[key] = None
+        while len(self._keys) > self._size_max:
+            self._keys.popitem(last=False)
+
+
+def _key(public_key: bytes, message: bytes, signature: bytes) -> bytes:
+    lengths = b"%d,%d," % (len(public_key), len(signature))  # So that no two triples run together.
+    return sm3(lengths + public_key + signature + message)
+
+
+def _votes_held() -> _Held:
+    return _Held(VERIFIED_VOTES_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Judges peers' messages. `judge` blocks: call it in a thread."""
+    """Judges peers' messages. `judge` blocks and is called from one thread."""
 
     replica_set: ReplicaSet
     window: int
     provider: GmProvider
+    _held: _Held = field(default_factory=_votes_held)
 
     def judge(self, messages: Sequence[tuple[int, PeerMessage]]) -> list[Reject | None]:
         """For each (sender, message): None if it is authentic, else what is wrong."""
         return [
-            authenticate(
-                message, ReplicaId(sender), self.replica_set, self.provider.verify, self.window
-            )
+            authenticate(message, ReplicaId(sender), self.replica_set, self._verify, self.window)
             for sender, message in messages
         ]
+
+    def _verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        key = _key(public_key, message, signature)
+        if key in self._held:
+            return True
+        holds = self.provider.verify(public_key, message, signature)
+        if holds:
+            self._held.add(key)
+        return holds
 
 
 class Admission:
@@ -64,8 +99,7 @@ class Admission:
     def __init__(self, chain_id: str, provider: GmProvider, size_max: int = VERIFIED_MAX) -> None:
         self._chain_id = chain_id
         self._provider = provider
-        self._size_max = size_max
-        self._held: OrderedDict[bytes, None] = OrderedDict()
+        self._held = _Held(size_max)
 
     def judge(
         self, encoded: Sequence[bytes], *, now_height: int, block_time_ms: int
@@ -80,7 +114,7 @@ class Admission:
         )
 
     def _verify_many(self, items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        keys = [sm3(public_key + signature + message) for public_key, message, signature in items]
+        keys = [_key(*item) for item in items]
         missing = [index for index, key in enumerate(keys) if key not in self._held]
         held = [True] * len(items)
         for index, holds in zip(
@@ -88,7 +122,5 @@ class Admission:
         ):
             held[index] = holds
             if holds:
-                self._held[keys[index]] = None
-        while len(self._held) > self._size_max:
-            self._held.popitem(last=False)
+                self._held.add(keys[index])
         return held

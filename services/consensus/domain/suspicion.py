@@ -1,8 +1,9 @@
 """When a replica asks to leave its view: timers of requests, proposals, heartbeats and new-views.
 
 Suspicion is derived from the state on each Tick, never stored as a mode, and binds nobody by
-itself. Time-outs double with every view change that brought no progress, up to a bound, and fall
-back on progress.
+itself. A primary whose blocks become final is slow at worst, and a view change would be slower
+still. Time-outs double with every view change, up to a bound, and fall back, one doubling after the
+other, while a view holds: a machine that was too slow a moment ago most likely still is.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Final
 from services.consensus.domain.messages import ProtocolParameters
 
 PENDING_REQUESTS_MAX: Final = 100_000
-DOUBLINGS_MAX: Final = 20
 TICK_GAP_MAX_MS: Final = 250
 """The most that one Tick adds to the timers, however far the clock jumped."""
+STARVED_TIMEOUTS: Final = 4
+"""A request that waits for so many time-outs is late, however well others are served meanwhile."""
+STEADY_TIMEOUTS: Final = 8
+"""How many time-outs a view holds before the time-out falls back by one doubling."""
 
 
 class Suspicion:
@@ -25,6 +29,8 @@ class Suspicion:
         self.entered_ms = now_ms
         self.attempts = 0
         self.quorum_since_ms: int | None = None
+        self._progress_ms = now_ms
+        self._steady_since_ms = now_ms
         self._parameters = parameters
         self._clock_ms: int | None = None
         self._pending: dict[bytes, int] = {}
@@ -45,35 +51,46 @@ class Suspicion:
         self._pending.pop(request, None)
 
     def leave_view(self) -> None:
-        """A view-change was sent: wait longer than the last time."""
-        self.attempts += 1
+        """A view-change was sent: wait longer than the last time, up to the bound."""
+        if self.timeout_ms < self._parameters.timeout_max_ms:
+            self.attempts += 1
         self.quorum_since_ms = None
 
     def enter_view(self) -> None:
         """A new view starts; requests get its primary's full time."""
-        self.entered_ms = self.now_ms
+        self.entered_ms = self._progress_ms = self._steady_since_ms = self.now_ms
         self.quorum_since_ms = None
 
     def progress(self) -> None:
-        """A block became final in the view: the next time-out is the first again."""
-        self.attempts = 0
+        """A block became final in the view."""
+        self._progress_ms = self.now_ms
+        steady_ms = self.now_ms - self._steady_since_ms
+        if self.attempts > 0 and steady_ms >= STEADY_TIMEOUTS * self.timeout_ms:
+            self.attempts -= 1
+            self._steady_since_ms = self.now_ms
 
     @property
     def timeout_ms(self) -> int:
         """How long a view may stand still now."""
-        doublings = min(max(self.attempts - 1, 0), DOUBLINGS_MAX)
+        doublings = max(self.attempts - 1, 0)
         return min(self._parameters.timeout_ms << doublings, self._parameters.timeout_max_ms)
 
     def proposal_late(self, uncommitted_since_ms: int | None) -> bool:
-        """Whether an accepted proposal waits too long for its decision."""
+        """Whether an accepted proposal waits too long for its decision, and nothing moves."""
         if uncommitted_since_ms is None:
             return False
-        return self.now_ms - max(uncommitted_since_ms, self.entered_ms) > self.timeout_ms
+        return self.now_ms - max(uncommitted_since_ms, self._progress_ms) > self.timeout_ms
 
     def request_late(self) -> bool:
-        """Whether the oldest pending request waits too long (reliability P16)."""
+        """Whether the oldest pending request waits too long: while nothing moves, or in spite of
+        the blocks that others got (reliability P16).
+        """
         oldest = next(iter(self._pending.values()), None)
-        return oldest is not None and self.now_ms - max(oldest, self.entered_ms) > self.timeout_ms
+        if oldest is None:
+            return False
+        starved_ms = self.now_ms - max(oldest, self.entered_ms)
+        still_ms = self.now_ms - max(oldest, self._progress_ms)
+        return still_ms > self.timeout_ms or starved_ms > STARVED_TIMEOUTS * self.timeout_ms
 
     def heartbeats_missed(self, proposal_ms: int) -> bool:
         """Whether the primary missed two heartbeats."""

@@ -44,6 +44,7 @@ from tests.unit.consensus.protocol import (
     SUSPECTING,
     Bench,
     a_batch,
+    certified,
     committed,
     header_hash,
     kinds,
@@ -70,6 +71,36 @@ def test_v1_a_request_that_is_not_ordered_in_time_is_said_aloud_and_work_goes_on
     assert Broadcast(SUSPECTING) in effects
     assert bench.core.active
     assert kinds(bench.receive_pre_prepare(1, a_batch("pay", bench.now_ms)))[-1] == "Broadcast"
+
+
+def served(bench: Bench, heights: range) -> list[bool]:
+    """Let a height be certified every 9/10 of a time-out; whether the primary is suspected then."""
+    suspected = []
+    for height in heights:
+        pass_time(bench, PARAMETERS.timeout_ms * 9 // 10)
+        committed(bench, height, a_batch(f"block {height}", bench.now_ms))
+        certified(bench, height)
+        suspected.append(bench.core._suspects)
+    return suspected
+
+
+def test_v1_a_request_that_waits_while_others_are_served_is_late_after_four_timeouts() -> None:
+    bench = ticking(1)
+    bench.step(RequestPending(b"pay"))
+    assert served(bench, range(1, 5)) == [False] * 4, "a primary under load is not replaced"
+    assert served(bench, range(5, 6)) == [True], "one that starves a request is"
+
+
+def test_v1_an_undecided_proposal_is_late_once_a_timeout_brings_no_certified_height() -> None:
+    bench = ticking(1)
+    committed(bench, 1, PAY)
+    bench.receive_pre_prepare(2, a_batch("second", START_MS))
+    pass_time(bench, PARAMETERS.timeout_ms - 100)
+    certified(bench, 1)
+    pass_time(bench, PARAMETERS.timeout_ms)
+    assert not bench.core._suspects
+    pass_time(bench, 100)
+    assert bench.core._suspects
 
 
 def test_v1_a_primary_that_misses_two_heartbeats_is_suspected() -> None:
@@ -294,16 +325,39 @@ def test_v7_a_batch_that_is_proposed_again_is_not_held_against_the_clock() -> No
     assert len([each for each in sent(effects) if isinstance(each, Prepare)]) == 2
 
 
-def test_v8_timeouts_double_to_their_bound_and_fall_back_on_progress() -> None:
+def many_view_changes() -> tuple[Bench, list[int]]:
+    """A replica that has joined five view changes, and the time-out after each of them."""
     bench = ticking(2)
-    seen = []
+    timeouts = []
     for view in range(1, 6):
         bench.step(view_change(0, view), 0)
         bench.step(view_change(3, view), 3)
-        seen.append(bench.core._suspicion.timeout_ms)
-    assert seen == [1_000, 2_000, 4_000, 4_000, 4_000]
+        timeouts.append(bench.core._suspicion.timeout_ms)
+    return bench, timeouts
+
+
+def test_v8_timeouts_double_to_their_bound() -> None:
+    _, timeouts = many_view_changes()
+    assert timeouts == [1_000, 2_000, 4_000, 4_000, 4_000]
+
+
+def test_v8_one_certified_height_does_not_bring_the_first_timeout_back() -> None:
+    bench, _ = many_view_changes()
+    bench.core._suspicion.enter_view()
+    pass_time(bench, 8 * 4_000 - 100)
     bench.core._suspicion.progress()
-    assert bench.core._suspicion.timeout_ms == 1_000
+    assert bench.core._suspicion.timeout_ms == 4_000
+
+
+def test_v8_timeouts_fall_back_one_by_one_while_a_view_holds() -> None:
+    bench, _ = many_view_changes()
+    bench.core._suspicion.enter_view()
+    seen = []
+    for held_ms in (8 * 4_000, 8 * 2_000):
+        pass_time(bench, held_ms)
+        bench.core._suspicion.progress()
+        seen.append(bench.core._suspicion.timeout_ms)
+    assert seen == [2_000, 1_000]
 
 
 def test_v8_without_a_quorum_of_view_changes_no_replica_runs_ahead() -> None:
