@@ -38,11 +38,11 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
-    View,
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.domain.statements import sign_bytes, statement_of, vote_bytes
+from services.consensus.domain.statements import statement_of
+from tests.simulation import statements
 from tests.simulation.forensics import Forensics
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
@@ -236,6 +236,11 @@ class Checkers:
         statement = statement_of(message, self._set)
         if statement.replica != replica:
             return  # Another primary's new-view, passed on to a peer that missed it.
+        covered = statements.signed_bytes(message, self._set)
+        self._require(
+            self._holds(replica, covered, message.signature),
+            f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
+        )
         sequence = 0 if isinstance(message, ViewChange | NewView) else statement.sequence
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
@@ -262,8 +267,8 @@ class Checkers:
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signed = vote_bytes(
-            self._set, VoteType.CHECKPOINT, View(0), sequence, certificate.header_hash
+        signed = statements.vote_bytes(
+            self._set, statements.CHECKPOINT, 0, sequence, certificate.header_hash
         )
         signers = {
             signer
@@ -275,19 +280,23 @@ class Checkers:
 
     def _derives(self, replica: ReplicaId, message: NewView) -> None:
         """S9: the new-view that a correct replica enters follows from its signed parts."""
+        if message.signature in self._checked:
+            return
+        self._checked.add(message.signature)
+        where = f"S9: replica {replica} enters view {message.view}"
         senders = {each.replica for each in message.view_changes}
         enough = len(senders) == len(message.view_changes) >= self._quorum
-        self._require(enough, f"S9: replica {replica} enters {message.view} on too few")
+        self._require(enough, f"{where} on too few view-changes")
         base = max(each.certified for each in message.view_changes)
         latest: dict[int, PreparedCertificate] = {}
         for view_change in message.view_changes:
-            signed = sign_bytes(view_change, self._set)
+            signed = statements.signed_bytes(view_change, self._set)
             held = self._holds(view_change.replica, signed, view_change.signature)
             self._require(
-                held and view_change.view == message.view,
-                f"S9: replica {replica} enters {message.view} on a forged view-change",
+                held and view_change.view == message.view, f"{where} on a forged view-change"
             )
             for each in view_change.prepared:
+                self._require(self._is_prepared(each), f"{where} on a forged certificate")
                 known = latest.get(each.sequence)
                 if each.sequence > base and (known is None or known.view < each.view):
                     latest[each.sequence] = each
@@ -296,7 +305,21 @@ class Checkers:
             for number in range(base + 1, max(latest, default=base) + 1)
         ]
         stated = [(int(each.sequence), each.digest) for each in message.reproposals]
-        self._require(due == stated, f"S9: replica {replica} enters {message.view} as it is told")
+        self._require(due == stated, f"{where} as it is told, not as it follows")
+
+    def _is_prepared(self, each: PreparedCertificate) -> bool:
+        """A quorum of distinct replicas, the primary by its proposal, signed this digest."""
+        primary = each.view % self._set.size
+        place = (each.view, each.sequence, each.digest)
+        proposed = statements.vote_bytes(self._set, statements.PRE_PREPARE, *place)
+        prepared = statements.vote_bytes(self._set, statements.PREPARE, *place)
+        signers = {primary} if self._holds(primary, proposed, each.pre_prepare_signature) else set()
+        signers |= {
+            signer
+            for signer, signature in each.prepares
+            if self._holds(signer, prepared, signature)
+        }
+        return primary in signers and len(signers) >= self._quorum
 
     def _holds(self, signer: int, signed: bytes, signature: bytes) -> bool:
         return signer < self._set.size and self._verify(

@@ -74,6 +74,7 @@ class Cluster:
         self.fired: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.torn = False
+        self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
         self.execution = Execution(genesis_of(self.replica_set))
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -117,6 +118,7 @@ class Cluster:
     def heal(self) -> None:
         """Everything works again, but those who lie."""
         self.network.heal()
+        self._round_cuts = {}
         self.network.clogged = set()
         self.release()
         for machine in self.machines:
@@ -159,7 +161,7 @@ class Cluster:
         """Put a frame on the wire, to every machine that holds the receiver's key; `number` is the
         protocol's round, where the frame belongs to one.
         """
-        groups = self.scenario.round_cuts.get(number, ())
+        groups = self._round_cuts.get(number, ())
         for place in self._places[receiver]:
             if place == sender.number:
                 continue

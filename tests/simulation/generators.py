@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from tests.simulation.fault_plan import Fault
-from tests.simulation.scenario import SIZES, Act, Scenario, of_seed
+from tests.simulation.scenario import MANY, SIZES, TRAITORS, Act, Scenario, its_turn, of_seed
 
 TWINS_SIZE: Final = 4
 TWINS_ROUNDS: Final = 7
@@ -24,16 +24,18 @@ FUZZED_MS: Final = 2_500
 GRID: Final = tuple(itertools.product((0, 1, 2), (0, 1, 2), ("small", "any")))
 """(c, d, scope): rounds with process faults, rounds with network faults, scope of mutations."""
 
-TWINS_EVERY: Final = 9
-FUZZED_EVERY: Final = 11
+TWINS: Final = (9, 8)
+FUZZED: Final = (11, 10)
 
 
 def scenario_of(seed: int) -> Scenario:
     """What the campaign runs for a seed."""
-    if seed % TWINS_EVERY == TWINS_EVERY - 1:
-        return twins(seed // TWINS_EVERY, seed)
-    if seed % FUZZED_EVERY == FUZZED_EVERY - 1:
-        return byzzfuzz(*GRID[(seed // FUZZED_EVERY) % len(GRID)], seed)
+    if its_turn(seed, MANY) or its_turn(seed, TRAITORS):
+        return of_seed(seed)
+    if its_turn(seed, TWINS):
+        return twins(seed // TWINS[0], seed)
+    if its_turn(seed, FUZZED):
+        return byzzfuzz(*GRID[(seed // FUZZED[0]) % len(GRID)], seed)
     return of_seed(seed)
 
 

@@ -7,6 +7,7 @@ any two of them; then only what it wrote remains.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
@@ -99,6 +100,9 @@ class Machine:
             self.cluster.counts["votes_damaged"] += 1
             self.lost = True  # What it had said is unknown: it must not vote with this key again.
             return
+        except FatalStorageError:
+            cluster.fired["fsync_error"] += 1
+            return
         except DamagedRecordError:
             return  # No peer can give the damaged block yet; it is started again later.
         records = self.ledger.records()
@@ -133,7 +137,7 @@ class Machine:
         for sender, data in held:
             self.receive(sender, data)
 
-    def _later(self, delay_ms: int, action: object, *arguments: object) -> None:
+    def _later(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
         life = self.life
 
         def act() -> None:
@@ -141,9 +145,17 @@ class Machine:
                 if self.paused:
                     self.cluster.schedule(TICK_MS, act)
                 else:
-                    action(*arguments)  # type: ignore[operator]
+                    self._guarded(action, *arguments)
 
         self.cluster.schedule(delay_ms, act)
+
+    def _guarded(self, action: Callable[..., None], *arguments: object) -> None:
+        """Do it; a failed write or fsync stops the process."""
+        try:
+            action(*arguments)
+        except FatalStorageError:
+            self.cluster.fired["fsync_error"] += 1
+            self.crash(power_cut=True)
 
     def _tick(self) -> None:
         core = self.core
@@ -181,9 +193,9 @@ class Machine:
             self.cluster.refuse(sender, "malformed", data)
             return
         if isinstance(frame, PeerMessage):
-            self._receive_message(sender, frame, data)
+            self._guarded(self._receive_message, sender, frame, data)
         else:
-            self._receive_other(core, sender, frame, data)
+            self._guarded(self._receive_other, core, sender, frame, data)
 
     def _receive_other(
         self, core: Replica, sender: ReplicaId, frame: wire.Frame, data: bytes
@@ -211,7 +223,7 @@ class Machine:
         time_ms = max(self.clock.read(), last.block_time_ms)
         admitted = self.cluster.admit(encoded, self.ledger.last_height, time_ms)
         if admitted is not None and self.pool.add(admitted):
-            self.step(RequestPending(admitted.id))
+            self._guarded(self.step, RequestPending(admitted.id))
 
     def _receive_message(self, sender: ReplicaId, message: PeerMessage, data: bytes) -> None:
         reject = self.cluster.authenticate(message, sender, data)
@@ -277,35 +289,30 @@ class Machine:
                 self._check(core, effect)
                 pending.append(effect.record)
                 continue
-            if pending and not self._write(core, pending):
-                return
+            self._write(core, pending)
             pending = []
             self._check(core, effect)
             self._perform_one(core, effect)
-        if pending and self.core is core:
+        if self.core is core:
             self._write(core, pending)
 
     def _check(self, core: Replica, effect: Effect) -> None:
         if self.cluster.judges(self):
             self.cluster.checkers.on_effect(self, core, effect)
 
-    def _write(self, core: Replica, records: list[Record]) -> bool:
-        """Make records durable; a failed fsync stops the process."""
+    def _write(self, core: Replica, records: list[Record]) -> None:
+        """Make records durable, and every so often keep only those that still matter."""
+        if not records:
+            return
         encoded = [encode_record(record) for record in records]
-        try:
-            self.cluster.fail_if_told(self)
-            self.ledger.append(encoded)
-        except FatalStorageError:
-            self.cluster.fired["fsync_error"] += 1
-            self.crash(power_cut=True)
-            return False
+        self.cluster.fail_if_told(self)
+        self.ledger.append(encoded)
         self.known.update(encoded)
         self.appended += len(encoded)
         if self.appended > COMPACT_AT_RECORDS and self.cluster.scenario.compacts:
             needed = list(map(encode_record, core.records()))
             self.ledger.compact(needed)
             self.appended = len(needed)
-        return True
 
     def _perform_one(self, core: Replica, effect: Effect) -> None:
         match effect:

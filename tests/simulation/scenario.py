@@ -18,10 +18,11 @@ SIZES: Final = (4, 5, 6, 7, 10)
 SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
 STORM_MS: Final = (2_500, 5_500)
 MANY_REQUESTS: Final = 200
-MANY_EVERY: Final = 10
-TRAITORS_EVERY: Final = 25
-STORED_EVERY: Final = 6
-SM2_EVERY: Final = 40
+MANY: Final = (10, 9)
+TRAITORS: Final = (25, 13)
+STORED: Final = (6, 0)
+SM2: Final = (40, 17)
+"""(m, r): what happens in the seeds that are r modulo m."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,10 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0] if size is None else size
     storm_ms = random.randint(*STORM_MS)
-    many = seed % MANY_EVERY == MANY_EVERY - 1
-    requests = MANY_REQUESTS if many else random.randint(20, 60)
-    if seed % TRAITORS_EVERY == TRAITORS_EVERY - 1 and strategies in (None, ["B28"]):
+    requests = MANY_REQUESTS if its_turn(seed, MANY) else random.randint(20, 60)
+    if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
         return _betrayal(random, seed, size, min(requests, 60))
-    stored = seed % STORED_EVERY == 0
+    stored = its_turn(seed, STORED)
     spare = faulty_max(size)
     rot = plan_rot(random, size, storm_ms) if stored and strategies is None else None
     liars: dict[int, tuple[Act, ...]] = {}
@@ -109,10 +109,15 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
         faults=plan_faults(random, seed, size, machines, storm_ms, stored=stored),
         rot=rot,
         crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
-        scheme="sm2" if seed % SM2_EVERY == SM2_EVERY - 1 and not many else "ideal",
+        scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
     )
+
+
+def its_turn(seed: int, turn: tuple[int, int]) -> bool:
+    """Whether the seed is one of those."""
+    return seed % turn[0] == turn[1]
 
 
 def honest(seed: int, size: int) -> Scenario:

@@ -87,6 +87,15 @@ def replay(liar: Liar, core: Replica) -> list[Out]:
     return outs
 
 
+def replayed_certificates(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
+    """B17: certificates of old views are shown as if they were of the last one."""
+    if not isinstance(message, ViewChange) or not message.prepared:
+        return None
+    last = View(message.view - 1)
+    moved = tuple(replace(each, view=last) for each in message.prepared)
+    return [liar.signer.view_change(message.view, message.certified, message.certificate, moved)]
+
+
 def broken_bytes(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
     """B20: truncated, extended, oversized, deeply nested, of an unknown kind, or no frame."""
     if liar.random.random() < 0.6:
@@ -184,6 +193,11 @@ def _moved(liar: Liar, message: PeerMessage, core: Replica) -> PeerMessage:
 
 
 OUTGOING.update(
-    B18=small_mutation, B19=any_mutation, B20=broken_bytes, B21=other_signature, B26=stranger
+    B17=replayed_certificates,
+    B18=small_mutation,
+    B19=any_mutation,
+    B20=broken_bytes,
+    B21=other_signature,
+    B26=stranger,
 )
 IDLE["B17"] = replay

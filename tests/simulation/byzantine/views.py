@@ -17,6 +17,7 @@ from services.consensus.domain.messages import (
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
+from services.consensus.domain.view_change import chosen_batches
 from tests.simulation.byzantine.liar import IDLE, OUTGOING, Liar, Out
 
 Chosen = list[tuple[SequenceNumber, Digest]]
@@ -39,6 +40,12 @@ def forged_new_view(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out
         return _hide_prepared(liar, to, message)
     if not isinstance(message, NewView) or not liar.signer.is_primary(message.view):
         return None
+    if liar.random.random() < 0.3:
+        return _another(liar, message)
+    return [_spoiled(liar, message)]
+
+
+def _spoiled(liar: Liar, message: NewView) -> NewView:
     chosen: Chosen = [(each.sequence, each.digest) for each in message.reproposals]
     view_changes = message.view_changes
     match liar.random.randrange(6):
@@ -56,7 +63,25 @@ def forged_new_view(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out
         case _:
             last = chosen[-1][0] if chosen else view_changes[0].certified
             chosen.append((SequenceNumber(last + 1), NULL_DIGEST))
-    return [liar.signer.new_view(message.view, view_changes, tuple(chosen))]
+    return liar.signer.new_view(message.view, view_changes, tuple(chosen))
+
+
+def _another(liar: Liar, message: NewView) -> list[Out]:
+    """A second new-view, just as valid: from other view-changes that it was sent."""
+    own = {each.replica: each for each in message.view_changes}
+    heard = {
+        each.replica: each
+        for each in liar.heard
+        if isinstance(each, ViewChange) and each.view == message.view
+    }
+    spare = [each for number, each in heard.items() if number not in own]
+    if not spare:
+        return [message]
+    dropped = max(number for number in own if number != liar.signer.me)
+    kept = [each for number, each in own.items() if number != dropped]
+    other = tuple(sorted([*kept, spare[0]], key=lambda each: each.replica))
+    second = liar.signer.new_view(message.view, other, chosen_batches(other))
+    return [message, second] if liar.random.random() < 0.5 else [second, message]
 
 
 def spam(liar: Liar, core: Replica) -> list[Out]:

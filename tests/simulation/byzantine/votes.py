@@ -11,9 +11,12 @@ from services.consensus.domain.messages import (
     NewView,
     PeerMessage,
     Prepare,
+    PreparedCertificate,
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    View,
+    ViewChange,
 )
 from services.consensus.domain.replica import Replica
 from tests.simulation.byzantine.liar import IDLE, OUTGOING, Late, Liar, Out
@@ -51,9 +54,24 @@ def double_vote(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | 
             other = liar.signer.commit(message.view, message.sequence, liar.any_digest())
         case Checkpoint():
             other = liar.signer.checkpoint(message.sequence, liar.any_digest())
+        case ViewChange():
+            return _stuffed(liar, message)
         case _:
             return None
     return [message, other] if to % 2 else [other, message]
+
+
+def _stuffed(liar: Liar, message: ViewChange) -> list[Out] | None:
+    """Certificates in which the same few signatures stand again and again."""
+    signer = liar.signer
+    views = [each for each in range(message.view) if signer.is_primary(View(each))]
+    if not views:
+        return None
+    place = (View(views[-1]), SequenceNumber(message.certified + 1), liar.any_digest())
+    reproposed = signer.new_view(place[0], (), (place[1:],)).reproposals[0].signature
+    prepare = (signer.me, signer.prepare(*place).signature)
+    stuffed = PreparedCertificate(*place, reproposed, (prepare,) * signer.replica_set.quorum)
+    return [signer.view_change(message.view, message.certified, message.certificate, (stuffed,))]
 
 
 def withhold_commits(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
