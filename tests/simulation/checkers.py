@@ -114,6 +114,8 @@ class Checkers:
 
     def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
+        if not effects and self._due is None:
+            return
         named = {each.replica for each in effects if isinstance(each, Evidence)}
         self._named[machine.number, machine.life] |= named
         if self._due is not None:

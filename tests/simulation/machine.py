@@ -187,6 +187,7 @@ class Machine:
             if len(self.held) < HELD_MAX:
                 self.held.append((sender, data))
             return
+        self.cluster.trace_frame(data)
         try:
             frame = self.cluster.read_frame(data)
         except MalformedError:
