@@ -78,11 +78,12 @@ QUORUMS: Final = (
     ),
     Bug(
         "P7",
-        "a vote that was lost is never sent again",
-        f"{CORE}/ordering.py",
-        "                effects += [Broadcast(message) for message in self._own(entry)]\n",
-        "                pass\n",
-        ("B6",),
+        "everybody waits for ever for a new view that does not come",
+        f"{CORE}/suspicion.py",
+        "        return since is not None and self.now_ms - since > self.timeout_ms",
+        "        return since is not None and self.now_ms < 0",
+        ("B1",),
+        size=4,
     ),
     Bug(
         "P8",
@@ -165,20 +166,10 @@ QUORUMS: Final = (
     ),
     Bug(
         "P14",
-        "a restart forgets the prepares",
-        f"{CORE}/ordering.py",
-        "            entry.prepare = record\n            entry.prepares.add(record, record.digest)",
-        "            entry.prepares.add(record, record.digest)",
-        ("B3",),
-    ),
-    Bug(
-        "P14",
-        "a restart forgets the checkpoint votes' heights",
+        "a restart forgets what was proposed and voted",
         f"{CORE}/replica.py",
-        "                self._view, self._active = record.view, False\n"
-        "                self._ordering.voting = False\n",
-        "                self._view, self._active = record.view, True\n",
-        ("B1",),
+        "                self._ordering.restore(record)",
+        "                pass",
     ),
 )
 

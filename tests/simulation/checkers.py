@@ -231,7 +231,21 @@ class Checkers:
             self._require(
                 message.sequence <= high, f"S8: replica {machine.me} votes beyond its window"
             )
+        if isinstance(message, Prepare):
+            self._follows(machine.me, core, message)
         self._says(machine.me, message)
+
+    def _follows(self, replica: ReplicaId, core: Replica, message: Prepare) -> None:
+        """P11: a first proposal gets a vote only when the one before it is accepted too."""
+        entries, before = core._ordering.entries, SequenceNumber(message.sequence - 1)
+        proposal = entries[message.sequence].proposal
+        new_view = core._new_view
+        base = max([0, *(each.certified for each in new_view.view_changes)] if new_view else [0])
+        if proposal is None or proposal.again or before <= max(core.low_watermark, base):
+            return
+        earlier = entries.get(before)
+        held = earlier is not None and earlier.wanted() is not None
+        self._require(held, f"P11: replica {replica} votes for {message.sequence} after a gap")
 
     def _says(self, replica: ReplicaId, message: PeerMessage) -> None:
         assert not isinstance(message, Hello)

@@ -81,6 +81,7 @@ class Machine:
         self.clock = cluster.new_clock()
         self.fsync_fails = self.disk_full = self.paused = self.lost = False
         self.held: list[tuple[ReplicaId, bytes]] = []
+        self.stopped: list[Callable[[], None]] = []
         self.known: set[bytes] = set()
         self.life = 0
         self.ledger: Durable
@@ -127,12 +128,16 @@ class Machine:
         if self.core is not None:
             self.core = None
             self.held.clear()
+            self.stopped.clear()
             self.life += 1
             self.ledger.close(power_cut=power_cut)
 
     def resume(self) -> None:
         """Go on after a pause: what came meanwhile is read now (SIGCONT)."""
         self.paused = False
+        stopped, self.stopped = self.stopped, []
+        for act in stopped:
+            act()
         held, self.held = self.held, []
         for sender, data in held:
             self.receive(sender, data)
@@ -143,7 +148,7 @@ class Machine:
         def act() -> None:
             if self.life == life and self.core is not None:
                 if self.paused:
-                    self.cluster.schedule(TICK_MS, act)
+                    self.stopped.append(act)
                 else:
                     self._guarded(action, *arguments)
 

@@ -141,7 +141,7 @@ def flood(liar: Liar, core: Replica) -> list[Out]:
 
 def selective(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
     """B24: some phases to some replicas only."""
-    kinds: tuple[type, ...] = (PrePrepare, Prepare, Commit, Checkpoint, NewView, Hello)
+    kinds: tuple[type, ...] = (PrePrepare, Prepare, Commit, Checkpoint, NewView, Hello, ViewChange)
     kind = kinds[(liar.signer.me + liar.victim) % len(kinds)]
     hidden = isinstance(message, kind) and to % 2 == liar.victim % 2
     return [] if hidden or (isinstance(message, Hello) and to == liar.victim) else None
