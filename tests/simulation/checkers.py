@@ -166,9 +166,9 @@ class Checkers:
         known = self._certified.setdefault(height, header_hash)
         if known != header_hash:
             self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
+        self._certifies(machine.me, SequenceNumber(height), certificate)
         if header_hash not in self._checked:
             self._checked.add(header_hash)
-            self._certifies(machine.me, SequenceNumber(height), certificate)
             self._is_valid(block)
 
     def on_step(self, replica: ReplicaId, core: Replica) -> None:
@@ -283,16 +283,20 @@ class Checkers:
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
+        signers = self._signers(sequence, certificate)
+        text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
+        self._require(len(signers) >= self._quorum, text)
+
+    def _signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
+        """Who really signed the header that a certificate is about."""
         signed = statements.vote_bytes(
             self._set, statements.CHECKPOINT, 0, sequence, certificate.header_hash
         )
-        signers = {
+        return {
             signer
             for signer, signature in certificate.signatures
             if self._holds(signer, signed, signature)
         }
-        text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
-        self._require(len(signers) >= self._quorum, text)
 
     def _derives(self, replica: ReplicaId, message: NewView) -> None:
         """S9: the new-view that a correct replica enters follows from its signed parts."""
@@ -311,6 +315,7 @@ class Checkers:
             self._require(
                 held and view_change.view == message.view, f"{where} on a forged view-change"
             )
+            self._require(self._is_certified(view_change), f"{where} on a forged height")
             for each in view_change.prepared:
                 self._require(self._is_prepared(each), f"{where} on a forged certificate")
                 known = latest.get(each.sequence)
@@ -322,6 +327,12 @@ class Checkers:
         ]
         stated = [(int(each.sequence), each.digest) for each in message.reproposals]
         self._require(due == stated, f"{where} as it is told, not as it follows")
+
+    def _is_certified(self, said: ViewChange) -> bool:
+        """The height that a view-change starts from has a quorum's signatures."""
+        if said.certificate is None:
+            return said.certified == 0
+        return len(self._signers(said.certified, said.certificate)) >= self._quorum
 
     def _is_prepared(self, each: PreparedCertificate) -> bool:
         """A quorum of distinct replicas, the primary by its proposal, signed this digest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     Checkpoint,
@@ -65,12 +66,17 @@ def _stuffed(liar: Liar, message: ViewChange) -> list[Out] | None:
     """Certificates in which the same few signatures stand again and again."""
     signer = liar.signer
     views = [each for each in range(message.view) if signer.is_primary(View(each))]
-    if not views:
-        return None
+    quorum = signer.replica_set.quorum
+    if not views or liar.random.random() < 0.5:
+        higher = SequenceNumber(message.certified + 1)
+        digest = liar.any_digest()
+        vote = (int(signer.me), signer.checkpoint(higher, digest).signature)
+        forged = FinalityCertificate(digest, (vote,) * quorum)
+        return [signer.view_change(message.view, higher, forged, ())]
     place = (View(views[-1]), SequenceNumber(message.certified + 1), liar.any_digest())
     reproposed = signer.new_view(place[0], (), (place[1:],)).reproposals[0].signature
     prepare = (signer.me, signer.prepare(*place).signature)
-    stuffed = PreparedCertificate(*place, reproposed, (prepare,) * signer.replica_set.quorum)
+    stuffed = PreparedCertificate(*place, reproposed, (prepare,) * quorum)
     return [signer.view_change(message.view, message.certified, message.certificate, (stuffed,))]
 
 
