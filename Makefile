@@ -8,7 +8,7 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
-	simulate golden bench manifests compliance lock clean
+	simulate planted golden bench manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,8 +74,11 @@ test: gen/.stamp-types ## Unit, simulation, contract and integration tests; need
 test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
 	$(BIN)/python -m pytest -m kafka tests/kafka
 
-simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
+simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
+	@$(BIN)/python -m tests.planted $(if $(ROW),"$(ROW)")
 
 manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
 	$(BIN)/python -m deploy.check_manifests

@@ -1,15 +1,17 @@
 """What must hold after every step, judged from outside the replicas.
 
-The checkers know the quorum from the paper's formula, not from the code under test, and only judge
-correct replicas. Letters and digits name the invariants of the reliability plan.
+The checkers know the quorum from the paper's formula and derive new-views themselves, not by the
+code under test, and only judge correct replicas. Letters and digits name the invariants of the
+reliability plan.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING, Final
 
 from guqiao_sdk.proof.header import FinalityCertificate
-from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.codec import encode_message
 from services.consensus.domain.effects import (
@@ -23,25 +25,32 @@ from services.consensus.domain.effects import (
 )
 from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
+    NULL_DIGEST,
     Checkpoint,
     Commit,
     Digest,
     Hello,
+    Message,
     NewView,
     PeerMessage,
     Prepare,
+    PreparedCertificate,
     PrePrepare,
     ReplicaId,
     SequenceNumber,
-    View,
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.domain.statements import statement_of, vote_bytes
-from tests.simulation.disk import Block, Disk
-from tests.simulation.keys import verify
+from services.consensus.domain.statements import statement_of
+from tests.simulation import statements
+from tests.simulation.forensics import Forensics
+from tests.simulation.workload import ExecutedBlock, forgery, read
 
-VIEWS_MAX = 1_000
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+    from tests.simulation.machine import Machine
+
+VIEWS_MAX: Final = 1_000
 """No honest run of this length sees more views."""
 
 
@@ -49,103 +58,213 @@ class ViolationError(AssertionError):
     """An invariant does not hold."""
 
 
-def _require(held: bool, text: str) -> None:
-    if not held:
-        raise ViolationError(text)
+class ForkError(ViolationError):
+    """Agreement is broken: with more than f traitors, the evidence rule judges (B28)."""
 
 
 class Checkers:
-    """All invariants of one run. `correct` are the replicas that follow the protocol."""
+    """All invariants of one run."""
 
-    def __init__(self, replica_set: ReplicaSet, correct: set[ReplicaId], window: int) -> None:
-        size = replica_set.size
+    def __init__(self, cluster: Cluster, forensics: Forensics) -> None:
+        size = cluster.size
         faulty = (size - 1) // 3
         self._quorum = -(-(size + faulty + 1) // 2)
-        self._set = replica_set
-        self._correct = correct
-        self._window = window
-        self._commits: dict[int, dict[tuple[int, Digest], set[int]]] = defaultdict(
-            lambda: defaultdict(set)
+        self._set = cluster.replica_set
+        self._verify = cluster.scheme.verify
+        self._window = cluster.parameters.window
+        self._cluster = cluster
+        self._forensics = forensics
+        self._holds_all = cluster.scenario.traitors
+        self._commits: dict[int, dict[Digest, dict[int, set[int]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(set))
         )
         self._said: dict[tuple[ReplicaId, VoteType, int, int], Digest] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
+        self._applied: dict[str, int] = {}
+        self._checked: set[bytes] = set()
+        self._seen: dict[tuple[int, int, VoteType, int, int, int], Digest] = {}
+        self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
+        self._due: ReplicaId | None = None
+
+    def violate(self, text: str, *, fork: bool = False) -> None:
+        """An invariant does not hold."""
+        raise ForkError(text) if fork else ViolationError(text)
 
     def on_sent(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Every message that anyone puts on the wire."""
-        if isinstance(message, Commit):
-            votes = self._commits[message.sequence][message.view, message.digest]
-            votes.add(message.replica)
+        if isinstance(message, Commit) and message.replica == sender:
+            self._commits[message.sequence][message.digest][message.view].add(message.replica)
 
-    def on_effect(self, replica: ReplicaId, core: Replica, disk: Disk, effect: Effect) -> None:
+    def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
+        """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
+        self._due = None
+        if self._holds_all:
+            self._forensics.hold(message)
+        if not isinstance(message, Prepare | Commit):
+            return
+        ordering = core._ordering
+        if message.view != ordering.view or not ordering.in_window(message.sequence):
+            return
+        vote_type = VoteType.PREPARE if isinstance(message, Prepare) else VoteType.COMMIT
+        sender = message.replica
+        place = (machine.number, machine.life, vote_type, message.view, message.sequence, sender)
+        if self._seen.setdefault(place, message.digest) != message.digest:
+            self._due = sender
+
+    def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
+        """S10: every equivocation that a correct replica sees gives evidence."""
+        if not effects and self._due is None:
+            return
+        named = {each.replica for each in effects if isinstance(each, Evidence)}
+        self._named[machine.number, machine.life] |= named
+        if self._due is not None:
+            held = self._due in self._named[machine.number, machine.life]
+            self._require(held, f"S10: replica {machine.me} saw {self._due} vote twice in vain")
+
+    def on_effect(self, machine: Machine, core: Replica, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
         match effect:
             case Persist(Commit() as commit):
-                self.on_sent(replica, commit)  # It counts its own vote from here on.
+                self.on_sent(machine.me, commit)  # It counts its own vote from here on.
+            case Persist(NewView() as new_view):
+                self._derives(machine.me, new_view)
             case Broadcast(message) | Send(_, message):
-                self._sends(replica, core, disk, message)
+                self._sends(machine, core, message)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
                 empty = not batch.transactions  # A batch that came too late executes as null.
-                self._has_quorum(replica, sequence, None if empty else digest)
+                self._has_quorum(machine.me, sequence, None if empty else digest)
                 known = self._executed.setdefault(sequence, digest)
-                _require(
-                    known == digest, f"S1: replica {replica} executes another batch {sequence}"
-                )
+                if known != digest:
+                    text = f"S1: replica {machine.me} executes another batch {sequence}"
+                    self.violate(text, fork=True)
             case Certified(sequence, certificate):
-                self._certifies(replica, sequence, certificate)
+                self._certifies(machine.me, sequence, certificate)
             case Evidence(offender):
-                _require(offender not in self._correct, f"S10: evidence names correct {offender}")
-            case _:
-                pass
+                self._require(
+                    offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
+                )
+                self._require(
+                    self._forensics.proves(effect), f"S10: evidence against {offender} is no proof"
+                )
 
-    def on_stored(self, replica: ReplicaId, disk: Disk, block: Block) -> None:
-        """A correct replica appends a certified block."""
-        height = len(disk.blocks)
-        if height > 1:
-            before_ms = disk.blocks[-2].batch.block_time_ms
-            held = block.batch.block_time_ms >= before_ms
-            _require(held, f"S3: block time decreases at {height} of replica {replica}")
-        known = self._certified.setdefault(height, block.header_hash)
-        _require(known == block.header_hash, f"S2: replica {replica} has another block {height}")
+    def on_stored(self, machine: Machine, height: int) -> None:
+        """A correct replica has a certified block."""
+        block, ledger = machine.ledger.block(height), machine.ledger
+        before = ledger.header(height - 1)
+        held = block.header.block_time_ms >= before.block_time_ms
+        self._require(held, f"S3: block time decreases at {height} of replica {machine.me}")
+        self._require(
+            block.header.parent == before.hash(), f"S2: block {height} has another parent"
+        )
+        certificate = ledger.certificate(height)
+        assert certificate is not None, "it is announced as certified"
+        if self._holds_all:
+            self._forensics.hold_certificate(height, certificate)
+        header_hash = block.header.hash()
+        known = self._certified.setdefault(height, header_hash)
+        if known != header_hash:
+            self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
+        self._certifies(machine.me, SequenceNumber(height), certificate)
+        if header_hash not in self._checked:
+            self._checked.add(header_hash)
+            self._is_valid(block)
 
     def on_step(self, replica: ReplicaId, core: Replica) -> None:
         """After each step of a correct replica: everything is bounded (S8)."""
-        ordering = core._ordering
-        _require(not core.halted, f"S5: correct replica {replica} halted")
-        _require(core.view < VIEWS_MAX, f"S8: replica {replica} was dragged to view {core.view}")
-        _require(len(ordering.entries) <= 2 * self._window, "S8: more entries than the window")
-        _require(len(ordering._waiting) <= self._window, "S8: more waiting than the window")
-        later_max = LATER_MESSAGES_PER_WINDOW * self._window
+        ordering, window = core._ordering, self._window
+        if core.halted:
+            self.violate(f"S5: correct replica {replica} halted", fork=True)
+        if core.view >= VIEWS_MAX:
+            self.violate(f"S8: replica {replica} was dragged to view {core.view}")
+        if len(ordering.entries) > 2 * window or len(ordering._waiting) > window:
+            self.violate("S8: more entries, or more waiting, than the window")
+        if len(core._checkpoints._votes) > 2 * window:
+            self.violate("S8: too many tallies")
         for kept in core._later.kept.values():
-            _require(len(kept) <= later_max, "S8: too many messages of later views")
-        _require(len(core._checkpoints._votes) <= 2 * self._window, "S8: too many tallies")
+            if len(kept) > LATER_MESSAGES_PER_WINDOW * window:
+                self.violate("S8: too many messages of later views")
 
-    def _sends(self, replica: ReplicaId, core: Replica, disk: Disk, message: PeerMessage) -> None:
+    def at_the_end(self) -> None:
+        """S7: what a client was shown is on every correct chain, at its place."""
+        for number in sorted(self._cluster.required):
+            ledger = self._cluster.machines[number].ledger
+            for height, header_hash in self._cluster.clients.acknowledged.values():
+                self._require(
+                    ledger.header(height).hash() == header_hash,
+                    f"S7: replica {number} lost acknowledged block {height}",
+                )
+
+    def _require(self, held: bool, text: str) -> None:
+        if not held:
+            raise ViolationError(text)
+
+    def _is_valid(self, block: ExecutedBlock) -> None:
+        """S3 and S4: only clients' own requests, each applied once."""
+        for encoded, receipt in zip(block.batch.transactions, block.result.receipts, strict=True):
+            transaction = read(encoded)
+            height = block.header.height
+            reason = forgery(encoded)
+            self._require(reason is None, f"S3: block {height} holds {reason}")
+            if receipt.outcome is Outcome.APPLIED:
+                payload = transaction.payload
+                before = self._applied.setdefault(payload.request_id, height)
+                first = receipt.transaction_id not in self._checked
+                self._require(
+                    before == height and first, f"S4: {payload.request_id} is applied again"
+                )
+                self._checked.add(receipt.transaction_id)
+                live = payload.expires_height >= height
+                live = live and payload.expires_time_ms >= block.header.block_time_ms
+                self._require(live, f"S3: an expired transaction is applied at {height}")
+
+    def _sends(self, machine: Machine, core: Replica, message: PeerMessage) -> None:
         if isinstance(message, Hello):
             return
-        _require(
-            encode_message(message) in disk.known,
-            f"P14: replica {replica} sends {type(message).__name__} before it is durable",
-        )
+        kind = type(message).__name__
+        held = encode_message(message) in machine.known
+        self._require(held, f"P14: replica {machine.me} sends {kind} before it is durable")
+        self._require(not machine.disk_full, f"S8: replica {machine.me} votes on a full disk")
         if isinstance(message, PrePrepare | Prepare | Commit | Checkpoint):
             high = core.low_watermark + self._window
-            _require(message.sequence <= high, f"S8: replica {replica} votes beyond its window")
-        self._says(replica, message)
+            self._require(
+                message.sequence <= high, f"S8: replica {machine.me} votes beyond its window"
+            )
+        if isinstance(message, Prepare):
+            self._follows(machine.me, core, message)
+        self._says(machine.me, message)
+
+    def _follows(self, replica: ReplicaId, core: Replica, message: Prepare) -> None:
+        """P11: a first proposal gets a vote only when the one before it is accepted too."""
+        entries, before = core._ordering.entries, SequenceNumber(message.sequence - 1)
+        proposal = entries[message.sequence].proposal
+        new_view = core._new_view
+        base = max([0, *(each.certified for each in new_view.view_changes)] if new_view else [0])
+        if proposal is None or proposal.again or before <= max(core.low_watermark, base):
+            return
+        earlier = entries.get(before)
+        held = earlier is not None and earlier.wanted() is not None
+        self._require(held, f"P11: replica {replica} votes for {message.sequence} after a gap")
 
     def _says(self, replica: ReplicaId, message: PeerMessage) -> None:
         assert not isinstance(message, Hello)
         statement = statement_of(message, self._set)
+        if statement.replica != replica:
+            return  # Another primary's new-view, passed on to a peer that missed it.
+        covered = statements.signed_bytes(message, self._set)
+        self._require(
+            self._holds(replica, covered, message.signature),
+            f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
+        )
         sequence = 0 if isinstance(message, ViewChange | NewView) else statement.sequence
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
-            if statement.replica != replica:
-                return  # Another primary's new-view, passed on to a peer that missed it.
             for each in message.reproposals:
                 said.append((VoteType.PRE_PREPARE, message.view, each.sequence, each.digest))
         for vote_type, view, number, digest in said:
             known = self._said.setdefault((replica, vote_type, view, number), digest)
-            _require(
+            self._require(
                 known == digest,
                 f"S6: correct replica {replica} equivocates in {vote_type.name} {view}/{number}",
             )
@@ -153,31 +272,83 @@ class Checkers:
     def _has_quorum(
         self, replica: ReplicaId, sequence: SequenceNumber, digest: Digest | None
     ) -> None:
+        by_digest = self._commits[sequence]
+        digests = by_digest if digest is None else [digest]
         votes = max(
-            (
-                len(replicas)
-                for (_, voted), replicas in self._commits[sequence].items()
-                if digest in (voted, None)
-            ),
-            default=0,
+            (len(voters) for each in digests for voters in by_digest[each].values()), default=0
         )
-        _require(
-            votes >= self._quorum,
-            f"S3: replica {replica} executes {sequence} on {votes} commits of {self._quorum}",
-        )
+        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {self._quorum}"
+        self._require(votes >= self._quorum, text)
 
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signed = vote_bytes(
-            self._set, VoteType.CHECKPOINT, View(0), sequence, certificate.header_hash
+        signers = self._signers(sequence, certificate)
+        text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
+        self._require(len(signers) >= self._quorum, text)
+
+    def _signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
+        """Who really signed the header that a certificate is about."""
+        signed = statements.vote_bytes(
+            self._set, statements.CHECKPOINT, 0, sequence, certificate.header_hash
         )
-        signers = {
+        return {
             signer
             for signer, signature in certificate.signatures
-            if verify(self._set.members[signer].public_key, signed, signature)
+            if self._holds(signer, signed, signature)
         }
-        _require(
-            len(signers) >= self._quorum,
-            f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures",
+
+    def _derives(self, replica: ReplicaId, message: NewView) -> None:
+        """S9: the new-view that a correct replica enters follows from its signed parts."""
+        if message.signature in self._checked:
+            return
+        self._checked.add(message.signature)
+        where = f"S9: replica {replica} enters view {message.view}"
+        senders = {each.replica for each in message.view_changes}
+        enough = len(senders) == len(message.view_changes) >= self._quorum
+        self._require(enough, f"{where} on too few view-changes")
+        base = max(each.certified for each in message.view_changes)
+        latest: dict[int, PreparedCertificate] = {}
+        for view_change in message.view_changes:
+            signed = statements.signed_bytes(view_change, self._set)
+            held = self._holds(view_change.replica, signed, view_change.signature)
+            self._require(
+                held and view_change.view == message.view, f"{where} on a forged view-change"
+            )
+            self._require(self._is_certified(view_change), f"{where} on a forged height")
+            for each in view_change.prepared:
+                self._require(self._is_prepared(each), f"{where} on a forged certificate")
+                known = latest.get(each.sequence)
+                if each.sequence > base and (known is None or known.view < each.view):
+                    latest[each.sequence] = each
+        due = [
+            (number, latest[number].digest if number in latest else NULL_DIGEST)
+            for number in range(base + 1, max(latest, default=base) + 1)
+        ]
+        stated = [(int(each.sequence), each.digest) for each in message.reproposals]
+        self._require(due == stated, f"{where} as it is told, not as it follows")
+
+    def _is_certified(self, said: ViewChange) -> bool:
+        """The height that a view-change starts from has a quorum's signatures."""
+        if said.certificate is None:
+            return said.certified == 0
+        return len(self._signers(said.certified, said.certificate)) >= self._quorum
+
+    def _is_prepared(self, each: PreparedCertificate) -> bool:
+        """A quorum of distinct replicas, the primary by its proposal, signed this digest."""
+        primary = each.view % self._set.size
+        place = (each.view, each.sequence, each.digest)
+        proposed = statements.vote_bytes(self._set, statements.PRE_PREPARE, *place)
+        prepared = statements.vote_bytes(self._set, statements.PREPARE, *place)
+        signers = {primary} if self._holds(primary, proposed, each.pre_prepare_signature) else set()
+        signers |= {
+            signer
+            for signer, signature in each.prepares
+            if self._holds(signer, prepared, signature)
+        }
+        return primary in signers and len(signers) >= self._quorum
+
+    def _holds(self, signer: int, signed: bytes, signature: bytes) -> bool:
+        return signer < self._set.size and self._verify(
+            self._set.members[signer].public_key, signed, signature
         )

@@ -1,8 +1,8 @@
-"""A cluster under one seed: virtual time, a schedule of faults, then healing and a demand.
+"""A cluster under one seed: virtual time, the scenario's faults, then healing and demands.
 
 `Random(seed)` is the only source of chance. First safety under any faults (crashes of any replicas,
 lies of at most f), then everything is healed but the liars, and every request must become final at
-every correct replica within a bound.
+every correct replica within a bound; then the liars stop, and the throughput must return.
 """
 
 from __future__ import annotations
@@ -11,32 +11,42 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Final, NoReturn
 
-from guqiao_sdk.proof.quorum import faulty_max
-from services.consensus.domain.codec import decode_message, encode_message
+from services.consensus import wire
+from services.consensus.domain.authentication import authenticate
+from services.consensus.domain.effects import Evidence, Reject
+from services.consensus.domain.ledger.admission import (
+    AdmittedTransaction,
+    check_stateless,
+    check_stateless_many,
+)
 from services.consensus.domain.messages import (
     Message,
     PeerMessage,
+    PrePrepare,
     ProtocolParameters,
     ReplicaId,
 )
 from services.consensus.domain.signer import Signer
-from tests.simulation.byzantine import STRATEGIES, Liar
+from services.consensus.store import FatalStorageError
+from tests.simulation.byzantine.liar import Liar
 from tests.simulation.checkers import Checkers, ViolationError
-from tests.simulation.disk import Block
-from tests.simulation.keys import public_key, replica_set, sign_with
-from tests.simulation.machine import Machine, Packet
-from tests.simulation.network import CALM, Network, Weather
+from tests.simulation.clients import Clients
+from tests.simulation.clock import Clock
+from tests.simulation.durable import Durable, MemoryLedger
+from tests.simulation.faults import apply_fault
+from tests.simulation.forensics import Forensics
+from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
+from tests.simulation.machine import Machine
+from tests.simulation.network import Network
+from tests.simulation.scenario import Scenario
+from tests.simulation.stored import Shelf
+from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
 
-SIZES: Final = (4, 5, 6, 7)
-STORM_MS: Final = (3_000, 7_000)
-CALM_LIMIT_MS: Final = 60_000
-QUIET_MS: Final = 3_000
-RESUBMIT_MS: Final = 700
-STEPS_MAX: Final = 2_000_000
+STEPS_MAX: Final = 400_000
 
 PARAMETERS: Final = ProtocolParameters(
     window=4,
@@ -48,102 +58,84 @@ PARAMETERS: Final = ProtocolParameters(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one seed did."""
-
-    seed: int
-    steps: int
-    height: int
-    view_changes: int
-    batches_fetched: int
-    evidence: int
-    fired: Counter[str]
-    trace: str
-
-
 class Cluster:
     """Machines, network, clients and checkers of one run."""
 
-    def __init__(
-        self,
-        seed: int,
-        size: int | None = None,
-        strategies: list[str] | None = None,
-        *,
-        honest: bool = False,
-    ) -> None:
-        self.seed = seed
-        self.random = Random(seed)
-        self.size = self.random.choice(SIZES) if size is None else size
-        self.replica_set = replica_set(self.size)
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.seed = scenario.seed
+        self.size = scenario.size
+        self.random = Random(scenario.seed * 7_919 + 1)
+        self.scheme: Scheme = IDEAL if scenario.scheme == "ideal" else sm2()
+        self.replica_set = self.scheme.replica_set(self.size)
         self.parameters = PARAMETERS
-        self.now_ms = 1_000_000
+        self.now_ms = START_MS
         self.fired: Counter[str] = Counter()
-        self.steps = self.view_changes = self.batches_fetched = self.evidence = self.rejected = 0
-        self.lies = True
-        self.compacts = self.random.random() < 0.5
+        self.counts: Counter[str] = Counter()
+        self.torn = False
+        self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
-        self.requests: dict[bytes, None] = {}
-        self.final: Counter[bytes] = Counter()
-        self.network = Network(self.random, self.size, self.fired)
+        self.execution = Execution(genesis_of(self.replica_set))
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
-        self._storm_ends_ms = self.now_ms
         self._trace = hashlib.blake2b(digest_size=16)
-        liars = {} if honest else self._choose_liars(strategies)
-        correct = {ReplicaId(each) for each in range(self.size)} - set(liars)
-        self.checkers = Checkers(self.replica_set, correct, self.parameters.window)
-        self._correct = correct
-        self.machines: dict[ReplicaId, Machine] = {}
-        for number in range(self.size):
-            me = ReplicaId(number)
-            self.machines[me] = Machine(self, me, liars.get(me))
-
-    def run(self) -> Report:
-        """Storm, healing, demand; raises `ViolationError`."""
-        self.storm()
-        self.calm()
-        return Report(
-            seed=self.seed,
-            steps=self.steps,
-            height=max(len(each.disk.blocks) for each in self._correct_machines()),
-            view_changes=self.view_changes,
-            batches_fetched=self.batches_fetched,
-            evidence=self.evidence,
-            fired=self.fired,
-            trace=self._trace.hexdigest(),
-        )
+        self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
+        self._damaged: set[bytes] = set()
+        self._refusals: dict[tuple[bytes, int], str | None] = {}
+        self.correct = {each for each in range(self.size) if each not in scenario.faulty}
+        if scenario.rot is not None and scenario.rot.kind != "bit_flip":
+            self.correct.discard(scenario.rot.machine)
+        self.required = self.correct - scenario.damaged
+        self.forensics = Forensics(self.replica_set, self.scheme.verify)
+        self.checkers = Checkers(self, self.forensics)
+        copies = [owner for owner, count in scenario.copies.items() for _ in range(count)]
+        self.owners = [*range(self.size), *copies]
+        self._places: dict[int, list[int]] = {}
+        for number, owner in enumerate(self.owners):
+            self._places.setdefault(owner, []).append(number)
+        self.network = Network(self.random, len(self.owners), self.fired)
+        self.shelf = Shelf(self) if scenario.stored else None
+        self._ledgers: dict[int, Durable] = {}
+        self.clients = Clients(self)
+        self.machines: list[Machine] = []
+        for number, owner in enumerate(self.owners):
+            liar = self._liar(owner) if number < self.size else None
+            self.machines.append(Machine(self, number, ReplicaId(owner), liar))
 
     def storm(self) -> None:
         """Faults of every kind for a while; whatever happens, nothing unsafe may happen."""
-        self.schedule(1, self._submit)
-        self.schedule(self.random.randint(50, 400), self._fault)
-        self.crash_ratio = self.random.choice([0.0, 0.0002, 0.002])
-        self._storm_ends_ms = self.now_ms + self.random.randint(*STORM_MS)
-        self.advance(self._storm_ends_ms)
-
-    def calm(self) -> None:
-        """Heal, then demand that all requests become final everywhere within the bound (L1)."""
+        scenario, start_ms = self.scenario, self.now_ms
+        for fault in scenario.faults:
+            self.schedule(fault.at_ms, lambda fault=fault: apply_fault(self, fault))  # type: ignore[misc]
+        if scenario.rot is not None and self.shelf is not None:
+            self.schedule(scenario.rot.at_ms, self.shelf.rot)
+        self.clients.start(scenario.requests, scenario.storm_ms)
+        self.crash_ratio = scenario.crash_ratio
+        self.advance(start_ms + scenario.storm_ms)
         self.crash_ratio = 0.0
+
+    def heal(self) -> None:
+        """Everything works again, but those who lie."""
         self.network.heal()
-        self.network.weather = CALM
-        for machine in self.machines.values():
-            machine.clock_offset_ms = 0
-            if machine.core is None:
-                machine.start()
-        for number in range(5):
-            self.requests[b"calm %d" % number] = None
-        limit_ms = self.now_ms + CALM_LIMIT_MS
-        while not self._all_final():
-            if self.now_ms >= limit_ms:
-                self.fail("L1: not all requests are final at all correct replicas in time")
-            self.advance(self.now_ms + 100)
-        if len(self._correct) == self.size:
-            views = self.view_changes
-            self.advance(self.now_ms + QUIET_MS)
-            if self.view_changes != views:
-                self.fail("L2: views change though nothing is wrong")
+        self._round_cuts = {}
+        self.network.clogged = set()
+        self.release()
+        for machine in self.machines:
+            machine.clock.right()
+            machine.fsync_fails = machine.disk_full = False
+            machine.resume()
+        damaged = self.scenario.damaged
+        for machine in sorted(self.machines, key=lambda each: each.number in damaged):
+            machine.start()
+
+    def stop_lies(self) -> None:
+        """From here on everybody follows the protocol, in one copy."""
+        for machine in self.machines:
+            if machine.liar is not None:
+                machine.liar.lies = False
+        for machine in self.machines[self.size :]:
+            machine.crash()
+            machine.lost = True
 
     def advance(self, until_ms: int) -> None:
         """Run all events up to a time."""
@@ -152,6 +144,11 @@ class Cluster:
             action()
         self.now_ms = until_ms
 
+    def close(self) -> None:
+        """Let go of files."""
+        if self.shelf is not None:
+            self.shelf.close()
+
     # --- For machines -------------------------------------------------------------------------
 
     def schedule(self, delay_ms: int, action: Callable[[], None]) -> None:
@@ -159,129 +156,171 @@ class Cluster:
         self._scheduled += 1
         heapq.heappush(self._events, (self.now_ms + delay_ms, self._scheduled, action))
 
-    def send(self, sender: ReplicaId, receiver: ReplicaId, packet: Packet) -> None:
-        """Put bytes on the wire: protocol messages go through their codec."""
-        if sender == receiver:
-            return
-        wire: Packet = packet
-        if isinstance(packet, PeerMessage):
-            wire = decode_message(encode_message(packet))
-        for arrival_ms in self.network.arrivals(sender, receiver, self.now_ms):
+    def send(self, sender: Machine, receiver: ReplicaId, data: bytes, number: int = -1) -> None:
+        """Put a frame on the wire, to every machine that holds the receiver's key; `number` is the
+        protocol's round, where the frame belongs to one.
+        """
+        groups = self._round_cuts.get(number, ())
+        for place in self._places[receiver]:
+            if place == sender.number:
+                continue
+            if groups and not any(sender.number in each and place in each for each in groups):
+                self.fired["round_cut"] += 1
+                continue
+            if sender.number >= self.size:
+                self.fired["B2"] += 1
+            link = (sender.number, place)
+            if not self.network.holds(link, data):
+                self._carry(link, data)
+
+    def release(self) -> None:
+        """Carry what a clog held back."""
+        for link, data in self.network.released():
+            self._carry(link, data)
+
+    def _carry(self, link: tuple[int, int], data: bytes) -> None:
+        sender, machine = ReplicaId(self.owners[link[0]]), self.machines[link[1]]
+        for arrival_ms in self.network.arrivals(link, self.now_ms):
+            arrived = self.network.damaged(data)
+            if arrived is not data:
+                self._damaged.add(arrived)
             self.schedule(
                 arrival_ms - self.now_ms,
-                lambda: self.machines[receiver].receive(sender, wire),
+                lambda arrived=arrived: machine.receive(sender, arrived),  # type: ignore[misc]
             )
 
-    def is_correct(self, replica: ReplicaId) -> bool:
-        """Whether `replica` follows the protocol."""
-        return replica in self._correct
+    def read_frame(self, data: bytes) -> wire.Frame:
+        """The production's frame reader; what it makes of bytes depends on nothing else."""
+        return _read_frame(data)
 
-    def crashes_now(self, replica: ReplicaId) -> bool:
-        """Whether the replica dies before its next effect."""
+    def authenticate(self, message: PeerMessage, sender: ReplicaId, data: bytes) -> Reject | None:
+        """The production's authentication, once for the same bytes from the same sender."""
+        place = (data, sender)
+        if place not in self._verdicts:
+            self._verdicts[place] = authenticate(
+                message, sender, self.replica_set, self.scheme.verify, self.parameters.window
+            )
+        return self._verdicts[place]
+
+    def refuse(self, sender: ReplicaId, reason: str, data: bytes) -> None:
+        """Somebody's message does not hold: never a correct replica's, unless it was damaged."""
+        self.counts["rejects"] += 1
+        if sender in self.correct and data not in self._damaged:
+            self.fail(f"S10: correct replica {sender} is refused: {reason}")
+
+    def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:
+        """The production's stateless admission at submission."""
+        verdict = check_stateless(
+            encoded,
+            chain_id=CHAIN,
+            now_height=height,
+            block_time_ms=time_ms,
+            verify_many=verify_many,
+        )
+        return verdict if isinstance(verdict, AdmittedTransaction) else None
+
+    def refusal_of(self, message: PrePrepare) -> str | None:
+        """The production's stateless admission of a proposed batch."""
+        place = (message.digest, message.sequence)
+        if place not in self._refusals:
+            verdicts = check_stateless_many(
+                message.batch.transactions,
+                chain_id=CHAIN,
+                now_height=message.sequence - 1,
+                block_time_ms=message.batch.block_time_ms,
+                verify_many=verify_many,
+            )
+            refused = [v for v in verdicts if not isinstance(v, AdmittedTransaction)]
+            self._refusals[place] = refused[0].code if refused else None
+        return self._refusals[place]
+
+    def judges(self, machine: Machine) -> bool:
+        """Whether the machine follows the protocol and is held to it."""
+        return machine.number in self.correct
+
+    def crashes_now(self) -> bool:
+        """Whether a machine dies before its next effect."""
         if self.crash_ratio and self.random.random() < self.crash_ratio:
             self.fired["crash"] += 1
             return True
         return False
 
-    def on_final(self, replica: ReplicaId, block: Block) -> None:
-        """A correct replica has a certified block."""
-        machine = self.machines[replica]
-        self.checkers.on_stored(replica, machine.disk, block)
-        for request in set(block.batch.transactions):
-            self.final[request] += 1
+    def fail_if_told(self, machine: Machine) -> None:
+        """The fault that makes one fsync fail."""
+        if machine.fsync_fails and (self.shelf is None or machine.number >= self.size):
+            machine.fsync_fails = False
+            raise FatalStorageError("fsync of a segment", "Input/output error")
 
-    def trace(self, replica: ReplicaId, message: Message) -> None:
+    def new_clock(self) -> Clock:
+        """A clock that is right."""
+        return Clock(lambda: self.now_ms)
+
+    def open_ledger(self, number: int) -> Durable:
+        """What a machine finds when it starts."""
+        if self.shelf is not None and number < self.size:
+            return self.shelf.open(number)
+        if number not in self._ledgers:
+            self._ledgers[number] = MemoryLedger(self.execution)
+        return self._ledgers[number]
+
+    def wipe(self, number: int) -> None:
+        """All that a machine kept is gone."""
+        self._ledgers.pop(number, None)
+        if self.shelf is not None:
+            self.shelf.wipe(number)
+
+    def on_final(self, machine: Machine, height: int) -> None:
+        """A machine has a certified block."""
+        if self.judges(machine):
+            self.checkers.on_stored(machine, height)
+        if machine.number in self.required:
+            self.clients.on_final(machine, height)
+
+    def on_evidence(self, machine: Machine, evidence: Evidence) -> None:
+        """A machine found evidence."""
+        self.counts["evidence"] += 1
+        if self.judges(machine):
+            self.forensics.on_evidence(evidence)
+
+    def on_halt(self, machine: Machine, reason: str) -> None:
+        """A machine found that two headers of one height exist."""
+        if self.judges(machine):
+            self.checkers.violate(f"S5: correct replica {machine.me} halted: {reason}", fork=True)
+        machine.crash()
+        machine.lost = True
+
+    def trace(self, number: int, message: Message) -> None:
         """Count a step and note it in the run's fingerprint (H1)."""
-        self.steps += 1
-        if self.steps > STEPS_MAX:
+        self.counts["steps"] += 1
+        if self.counts["steps"] > STEPS_MAX:
             self.fail(f"S8: more than {STEPS_MAX} steps")
-        self._trace.update(f"{self.now_ms} {replica} {type(message).__name__}".encode())
-        if isinstance(message, PeerMessage):
-            self._trace.update(encode_message(message))
+        self._trace.update(b"%d %d %s" % (self.now_ms, number, type(message).__name__.encode()))
+
+    def trace_frame(self, data: bytes) -> None:
+        """Note what arrived; where signing draws on chance of its own, only how much."""
+        self._trace.update(data if self.scheme.exact else b"%d" % len(data))
+
+    def fingerprint(self) -> str:
+        """The run so far, to its last byte."""
+        return self._trace.hexdigest()
 
     def fail(self, text: str) -> NoReturn:
         """An invariant does not hold."""
         raise ViolationError(text)
 
-    # --- Clients and faults -------------------------------------------------------------------
-
-    def _choose_liars(self, strategies: list[str] | None) -> dict[ReplicaId, Liar]:
-        random = self.random
-        count = faulty_max(self.size)
-        if strategies is None and random.random() < 0.25:
-            count = 0
-        liars: dict[ReplicaId, Liar] = {}
-        for number in sorted(random.sample(range(self.size), k=count)):
-            turn = STRATEGIES[(self.seed + number) % len(STRATEGIES)]  # Each gets its seeds.
-            chosen = strategies or [turn, *random.sample(STRATEGIES, k=random.randint(0, 1))]
-            me = ReplicaId(number)
-            signer = Signer(me, self.replica_set, sign_with(public_key(number)))
-            liars[me] = Liar(signer, Random(random.random()), self.fired, list(chosen))
-        return liars
-
-    def _submit(self) -> None:
-        """Clients: new requests during the storm, and patience with those that are not final."""
-        if self.now_ms < self._storm_ends_ms:
-            for _ in range(self.random.randint(0, 3)):
-                self.requests[b"request %d" % len(self.requests)] = None
-        for request in self.requests:
-            if not self._is_final(request):
-                self._offer(request)
-        self.schedule(self.random.randint(RESUBMIT_MS // 3, RESUBMIT_MS), self._submit)
-
-    def _offer(self, request: bytes) -> None:
-        for machine in self.machines.values():
-            if self.now_ms >= self._storm_ends_ms or self.random.random() < 0.9:
-                delay_ms = self.random.randint(1, 30)
-                self.schedule(delay_ms, lambda machine=machine: machine.request(request))  # type: ignore[misc]
-
-    def _fault(self) -> None:
-        if self.now_ms >= self._storm_ends_ms:
-            return
-        self.schedule(self.random.randint(50, 600), self._fault)
-        faults = (self._crash, self._restart, self._split, self._heal, self._weather, self._clock)
-        self.random.choice(faults)()
-
-    def _crash(self) -> None:
-        up = [each for each in self.machines.values() if each.core is not None]
-        for machine in self.random.sample(up, k=min(len(up), self.random.choice([1, 1, 1, 2, 7]))):
-            self.fired["crash"] += 1
-            machine.crash()
-
-    def _restart(self) -> None:
-        for machine in self.machines.values():
-            if machine.core is None and self.random.random() < 0.8:
-                self.fired["restart"] += 1
-                machine.start()
-
-    def _split(self) -> None:
-        self.network.split()
-
-    def _heal(self) -> None:
-        self.network.heal()
-        self._restart()
-
-    def _weather(self) -> None:
-        random = self.random
-        self.fired["reorder"] += 1
-        self.network.weather = Weather(
-            drop=random.choice([0.0, 0.02, 0.2]),
-            duplicate=random.choice([0.0, 0.05, 0.3]),
-            slow=random.choice([0.0, 0.1, 0.5]),
-            delay_max_ms=random.choice([5, 20, 60]),
-            slow_max_ms=random.choice([100, 1_000]),
+    def _liar(self, owner: int) -> Liar | None:
+        acts = self.scenario.liars.get(owner)
+        if not acts:
+            return None
+        return Liar(
+            Signer(ReplicaId(owner), self.replica_set, self.scheme.signer(owner)),
+            self.scheme,
+            Random(self.random.random()),
+            self.fired,
+            acts,
+            self.parameters.timeout_ms,
+            self.parameters.window,
         )
 
-    def _clock(self) -> None:
-        self.fired["clock"] += 1
-        machine = self.random.choice(list(self.machines.values()))
-        machine.clock_offset_ms = self.random.choice([-3_600_000, -500, 500, 3_600_000])
 
-    def _correct_machines(self) -> list[Machine]:
-        return [self.machines[each] for each in sorted(self._correct)]
-
-    def _is_final(self, request: bytes) -> bool:
-        return self.final[request] >= len(self._correct)
-
-    def _all_final(self) -> bool:
-        return all(self._is_final(request) for request in self.requests)
+_read_frame = lru_cache(maxsize=2_048)(wire.read_frame)

@@ -1,17 +1,23 @@
-"""One replica's surroundings: what the driver, the ledger and the pool of requests are elsewhere.
+"""One replica's surroundings: what driver, intake, ledger and the pool of requests are elsewhere.
 
-It performs effects in order and can crash between any two of them; then only its disk remains.
+What arrives is bytes; they go through the production's frame reader, codec, authentication,
+admission and block verification. Effects are performed in order, and the machine can die between
+any two of them; then only what it wrote remains.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import FinalityCertificate
-from guqiao_sdk.proof.votes import VoteType
-from services.consensus.domain.authentication import authenticate
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader
+from services.consensus import wire
+from services.consensus.domain.codec import encode_record
 from services.consensus.domain.effects import (
     Broadcast,
     Certified,
@@ -20,6 +26,7 @@ from services.consensus.domain.effects import (
     Execute,
     FetchBatch,
     FetchBlocks,
+    Halt,
     Persist,
     Reject,
     Send,
@@ -31,166 +38,212 @@ from services.consensus.domain.messages import (
     CertifiedElsewhere,
     Digest,
     Executed,
+    Hello,
     Message,
     PeerMessage,
     PrePrepare,
     Propose,
+    Record,
     ReplicaId,
     RequestGone,
     RequestPending,
     SequenceNumber,
     Tick,
-    View,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.domain.statements import vote_bytes
-from tests.simulation.byzantine import Liar
-from tests.simulation.disk import GENESIS, Block, Disk, execute
-from tests.simulation.keys import public_key, sign_with, verify
+from services.consensus.store import DamagedRecordError, DamagedVotesError, FatalStorageError
+from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
+from tests.simulation.durable import Durable, apply_certified, head_of
+from tests.simulation.pool import Pool
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 TICK_MS: Final = 50
-BATCH_REQUESTS_MAX: Final = 3
+BATCH_REQUESTS_MAX: Final = 8
 COMPACT_AT_RECORDS: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class AskBatch:
-    sequence: SequenceNumber
-    digest: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBatch:
-    sequence: SequenceNumber
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class AskBlocks:
-    first: SequenceNumber
-    last: SequenceNumber
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBlocks:
-    first: SequenceNumber
-    blocks: tuple[tuple[Batch, FinalityCertificate], ...]
-
-
-Packet = PeerMessage | AskBatch | GiveBatch | AskBlocks | GiveBlocks
+HELD_MAX: Final = 3_000
+BLOCKS_ANSWERED_MAX: Final = 50
+LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
 
 
 class Machine:
-    """A replica with its disk; `core` is None while it is down."""
+    """A replica with its disk; `core` is None while it is down. `number` tells copies of one
+    replica apart (B2), `me` is what they all sign as.
+    """
 
-    def __init__(self, cluster: Cluster, me: ReplicaId, liar: Liar | None) -> None:
+    def __init__(self, cluster: Cluster, number: int, me: ReplicaId, liar: Liar | None) -> None:
         self.cluster = cluster
+        self.number = number
         self.me = me
         self.liar = liar
-        self.disk = Disk()
         self.core: Replica | None = None
-        self.clock_offset_ms = 0
+        self.clock = cluster.new_clock()
+        self.fsync_fails = self.disk_full = self.paused = self.lost = False
+        self.held: list[tuple[ReplicaId, bytes]] = []
+        self.stopped: list[Callable[[], None]] = []
+        self.known: set[bytes] = set()
         self.life = 0
+        self.ledger: Durable
         self.start()
 
     # --- Life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Recover from the disk and begin to tick."""
+        """Recover from what was written and begin to tick."""
+        cluster = self.cluster
+        if self.core is not None or self.lost:
+            return
         self.life += 1
-        self.chain: list[Block] = list(self.disk.blocks)
-        self.pool: dict[bytes, None] = {}
-        self.proposed: set[bytes] = set()
+        try:
+            self.ledger = cluster.open_ledger(self.number)
+        except DamagedVotesError:
+            self.cluster.counts["votes_damaged"] += 1
+            self.lost = True  # What it had said is unknown: it must not vote with this key again.
+            return
+        except FatalStorageError:
+            cluster.fired["fsync_error"] += 1
+            return
+        except DamagedRecordError:
+            return  # No peer can give the damaged block yet; it is started again later.
+        records = self.ledger.records()
+        self.appended = len(records)
+        self.pool = Pool(self.ledger)
+        self.wanted: dict[SequenceNumber, Digest] = {}
+        self.deferred: list[Message] = []
         self.busy_until_ms = 0
         self.core = Replica.recover(
             me=self.me,
-            replica_set=self.cluster.replica_set,
-            parameters=self.cluster.parameters,
-            sign=sign_with(public_key(self.me)),
-            head=self.disk.head(),
-            now_ms=self.cluster.now_ms,
-            records=self.disk.read(),
+            replica_set=cluster.replica_set,
+            parameters=cluster.parameters,
+            sign=cluster.scheme.signer(self.me),
+            head=head_of(self.ledger),
+            now_ms=self.clock.read(),
+            records=records,
         )
-        self._later(self.cluster.random.randint(1, TICK_MS), self._tick)
+        self._later(cluster.random.randint(1, TICK_MS), self._tick)
 
-    def crash(self) -> None:
-        """Lose everything but the disk."""
-        self.core = None
-        self.life += 1
+    def crash(self, *, power_cut: bool = False) -> None:
+        """Lose what is in memory, and with the power also what was not made durable."""
+        if self.core is not None:
+            self.core = None
+            self.held.clear()
+            self.stopped.clear()
+            self.life += 1
+            self.ledger.close(power_cut=power_cut)
 
-    def _later(self, delay_ms: int, action: object, *arguments: object) -> None:
+    def resume(self) -> None:
+        """Go on after a pause: what came meanwhile is read now (SIGCONT)."""
+        self.paused = False
+        stopped, self.stopped = self.stopped, []
+        for act in stopped:
+            act()
+        held, self.held = self.held, []
+        for sender, data in held:
+            self.receive(sender, data)
+
+    def _later(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
         life = self.life
 
         def act() -> None:
             if self.life == life and self.core is not None:
-                action(*arguments)  # type: ignore[operator]
+                if self.paused:
+                    self.stopped.append(act)
+                else:
+                    self._guarded(action, *arguments)
 
         self.cluster.schedule(delay_ms, act)
 
+    def _guarded(self, action: Callable[..., None], *arguments: object) -> None:
+        """Do it; a failed write or fsync stops the process."""
+        try:
+            action(*arguments)
+        except FatalStorageError:
+            self.cluster.fired["fsync_error"] += 1
+            self.crash(power_cut=True)
+
     def _tick(self) -> None:
+        core = self.core
+        assert core is not None
         self._later(TICK_MS, self._tick)
-        self.step(Tick(self.cluster.now_ms + self.clock_offset_ms))
-        if self.liar is not None and self.core is not None:
-            self._misbehave(self.liar, self.core)
+        if self.liar is not None:
+            if self.liar.forgets(core):
+                self.crash()
+                self.cluster.wipe(self.number)
+                self.start()
+                return
+            for out in self.liar.idle(core):
+                for to in range(self.cluster.size):
+                    self._put_out(ReplicaId(to), out)
+        if not self.disk_full:
+            deferred, self.deferred = self.deferred, []
+            for message in deferred:
+                self.step(message)
+            self.step(Tick(self.clock.read()))
 
-    def _misbehave(self, liar: Liar, core: Replica) -> None:
-        for message in liar.idle(core):
-            self._broadcast(message, lie=False)
-        if liar.forgets():
-            self.crash()
-            self.disk = Disk(blocks=self.disk.blocks, certificates=self.disk.certificates)
-            self.start()
+    # --- What comes in ------------------------------------------------------------------------
 
-    # --- Messages in --------------------------------------------------------------------------
-
-    def receive(self, sender: ReplicaId, packet: Packet) -> None:
-        """What the network delivers."""
+    def receive(self, sender: ReplicaId, data: bytes) -> None:
+        """A frame that the network delivers; `sender` is who the link says it is."""
         core = self.core
         if core is None:
             return
-        match packet:
-            case AskBatch(sequence, digest):
-                batch = core.batch(digest)
-                if batch is not None:
-                    self.cluster.send(self.me, sender, GiveBatch(sequence, batch))
-            case GiveBatch(sequence, batch):
-                self.step(BatchFetched(sequence, batch))
-            case AskBlocks(first, last):
-                blocks = tuple(
-                    (self.disk.blocks[height - 1].batch, self.disk.certificates[height - 1])
-                    for height in range(first, min(last, len(self.disk.blocks)) + 1)
-                )
-                self.cluster.send(self.me, sender, GiveBlocks(first, blocks))
-            case GiveBlocks(first, blocks):
-                self._store_blocks(first, blocks)
-            case _:
-                self._receive_message(sender, packet)
-
-    def request(self, request: bytes) -> None:
-        """A client's request arrives."""
-        if self.core is None or any(request in block.batch.transactions for block in self.chain):
+        if self.paused:
+            if len(self.held) < HELD_MAX:
+                self.held.append((sender, data))
             return
-        if request not in self.pool:
-            self.pool[request] = None
-            self.step(RequestPending(request))
-
-    def _receive_message(self, sender: ReplicaId, message: PeerMessage) -> None:
-        window = self.cluster.parameters.window
-        reject = authenticate(message, sender, self.cluster.replica_set, verify, window)
-        if reject is not None:
-            self.cluster.rejected += 1
-            if self.cluster.is_correct(sender):
-                self.cluster.fail(f"S10: correct replica {sender} is refused: {reject.reason}")
-        elif isinstance(message, PrePrepare) and not self._admits(message.batch):
-            self.step(BatchRefused(message, "a forged request"))
+        self.cluster.trace_frame(data)
+        try:
+            frame = self.cluster.read_frame(data)
+        except MalformedError:
+            self.cluster.refuse(sender, "malformed", data)
+            return
+        if isinstance(frame, PeerMessage):
+            self._guarded(self._receive_message, sender, frame, data)
         else:
-            self.step(message, sender)
+            self._guarded(self._receive_other, core, sender, frame, data)
 
-    def _admits(self, batch: Batch) -> bool:
-        return all(request in self.cluster.requests for request in batch.transactions)
+    def _receive_other(
+        self, core: Replica, sender: ReplicaId, frame: wire.Frame, data: bytes
+    ) -> None:
+        match frame:
+            case peer_pb2.BatchRequest():
+                batch = core.batch(Digest(frame.digest))
+                if batch is not None:
+                    self._send_frame(sender, wire.batch_response_frame(frame.sequence, batch))
+            case BatchFetched():
+                if self.wanted.get(frame.sequence) == frame.batch.digest():
+                    self.step(frame)
+            case peer_pb2.BlockRequest():
+                self._answer_blocks(sender, frame)
+            case peer_pb2.BlockResponse():
+                self._take_blocks(sender, frame, data)
+            case _:
+                pass  # Clients bring their transactions to everybody themselves.
+
+    def request(self, encoded: bytes) -> None:
+        """A client's transaction arrives."""
+        if self.core is None or self.paused or self.disk_full or self.pool.knows(encoded):
+            return
+        last = self.ledger.header(self.ledger.last_height)
+        time_ms = max(self.clock.read(), last.block_time_ms)
+        admitted = self.cluster.admit(encoded, self.ledger.last_height, time_ms)
+        if admitted is not None and self.pool.add(admitted):
+            self._guarded(self.step, RequestPending(admitted.id))
+
+    def _receive_message(self, sender: ReplicaId, message: PeerMessage, data: bytes) -> None:
+        reject = self.cluster.authenticate(message, sender, data)
+        if self.liar is not None:
+            self.liar.heard.append(message)
+        if reject is not None:
+            self.cluster.refuse(sender, reject.reason, data)
+            return
+        if isinstance(message, PrePrepare):
+            reason = self.cluster.refusal_of(message)
+            if reason is not None:
+                self.step(BatchRefused(message, reason))
+                return
+        self.step(message, sender)
 
     # --- Steps and effects --------------------------------------------------------------------
 
@@ -199,136 +252,230 @@ class Machine:
         core = self.core
         if core is None:
             return
-        self.cluster.trace(self.me, message)
+        if self.disk_full:
+            # The core must hear of every block, in order; all else is dropped meanwhile.
+            if isinstance(message, LEDGER_INPUTS):
+                self.deferred.append(message)
+            return
+        cluster = self.cluster
+        cluster.trace(self.number, message)
+        judged = cluster.judges(self)
+        if judged:
+            cluster.checkers.before_step(self, core, message)
         effects = core.step(self.me if sender is None else sender, message)
+        if judged:
+            cluster.checkers.after_step(self, message, effects)
         self._perform(core, effects)
-        if self.core is core and self.cluster.is_correct(self.me):
-            self.cluster.checkers.on_step(self.me, core)
-        if self.core is core and core.may_propose:
+        if judged and self.core is core:
+            cluster.checkers.on_step(self.me, core)
+        if self.core is core and core.may_propose and not self.disk_full:
             self._propose(core)
 
     def _propose(self, core: Replica) -> None:
-        fresh = [each for each in self.pool if each not in self.proposed][:BATCH_REQUESTS_MAX]
-        if fresh or core.heartbeat_due:
-            self.proposed.update(fresh)
-            clock_ms = self.cluster.now_ms + self.clock_offset_ms
-            batch = Batch(max(clock_ms, core.block_time_min_ms), tuple(fresh))
+        time_ms = max(self.clock.read(), core.block_time_min_ms)
+        high = core.low_watermark + self.cluster.parameters.window
+        fresh = self.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
+        if not fresh and not core.heartbeat_due:
+            return
+        batch = Batch(time_ms, tuple(fresh))
+        if self.liar is not None:
+            batch = self.liar.proposal(batch, core)
+        if batch.transactions or core.heartbeat_due:
             self.step(Propose(batch))
 
     def _perform(self, core: Replica, effects: list[Effect]) -> None:
+        """In order; records that follow one another become durable together."""
+        pending: list[Record] = []
         for effect in effects:
+            if self.cluster.crashes_now():
+                self.crash()
             if self.core is not core:
                 return
-            if self.cluster.crashes_now(self.me):
-                self.crash()
-                return
-            if self.cluster.is_correct(self.me):
-                self.cluster.checkers.on_effect(self.me, core, self.disk, effect)
+            if isinstance(effect, Persist):
+                self._check(core, effect)
+                pending.append(effect.record)
+                continue
+            self._write(core, pending)
+            pending = []
+            self._check(core, effect)
             self._perform_one(core, effect)
+        if self.core is core:
+            self._write(core, pending)
+
+    def _check(self, core: Replica, effect: Effect) -> None:
+        if self.cluster.judges(self):
+            self.cluster.checkers.on_effect(self, core, effect)
+
+    def _write(self, core: Replica, records: list[Record]) -> None:
+        """Make records durable, and every so often keep only those that still matter."""
+        if not records:
+            return
+        encoded = [encode_record(record) for record in records]
+        self.cluster.fail_if_told(self)
+        self.ledger.append(encoded)
+        self.known.update(encoded)
+        self.appended += len(encoded)
+        if self.appended > COMPACT_AT_RECORDS and self.cluster.scenario.compacts:
+            needed = list(map(encode_record, core.records()))
+            self.ledger.compact(needed)
+            self.appended = len(needed)
 
     def _perform_one(self, core: Replica, effect: Effect) -> None:
         match effect:
-            case Persist(record):
-                self.disk.persist(record)
-                if len(self.disk.records) > COMPACT_AT_RECORDS and self.cluster.compacts:
-                    self.disk.compact([*core.records()])
             case Broadcast(message):
-                self._broadcast(message, lie=True)
+                self._broadcast(message)
             case Send(to, message):
-                self._send(to, message, lie=True)
+                self._put_message(to, message)
             case Execute(sequence, batch):
-                done_ms = max(self.busy_until_ms, self.cluster.now_ms)
-                done_ms += self.cluster.random.randint(0, 5)
+                now_ms = self.cluster.now_ms
+                done_ms = max(self.busy_until_ms, now_ms) + self.cluster.random.randint(0, 5)
                 self.busy_until_ms = done_ms
-                self._later(done_ms - self.cluster.now_ms, self._executed, sequence, batch)
+                self._later(done_ms - now_ms, self._executed, sequence, batch)
             case Certified(sequence, certificate):
-                self._store(sequence, self.chain[sequence - 1], certificate)
+                if sequence > self.ledger.last_certified:
+                    self.ledger.certify(sequence, certificate)
+                    self._announce(sequence)
             case _:
-                self._perform_other(effect)
+                self._perform_rare(effect)
 
-    def _perform_other(self, effect: Effect) -> None:
+    def _perform_rare(self, effect: Effect) -> None:
         cluster = self.cluster
         match effect:
             case FetchBatch(sequence, digest, holders):
-                cluster.batches_fetched += 1
-                for holder in holders or tuple(cluster.machines):
-                    cluster.send(self.me, holder, AskBatch(sequence, digest))
+                cluster.counts["batches_fetched"] += 1
+                self.wanted[sequence] = digest
+                frame = wire.batch_request_frame(sequence, digest)
+                for holder in holders or map(ReplicaId, range(cluster.size)):
+                    self._send_frame(holder, frame)
             case FetchBlocks(first, last, source):
-                cluster.send(self.me, source, AskBlocks(first, last))
+                self._send_frame(source, wire.block_request_frame(first, last))
             case ViewChanged():
-                cluster.view_changes += 1
-                self.proposed.clear()
+                cluster.counts["view_changes"] += 1
+                self.pool.return_proposed()
             case Evidence():
-                cluster.evidence += 1
+                cluster.on_evidence(self, effect)
             case Reject():
-                cluster.rejected += 1
+                cluster.counts["rejects"] += 1
+            case Halt(_, reason):
+                cluster.on_halt(self, reason)
             case _:
-                pass
+                raise AssertionError(f"an effect that nobody performs: {effect!r}")
 
-    def _broadcast(self, message: PeerMessage, *, lie: bool) -> None:
-        for to in self.cluster.machines:
-            if to != self.me:
-                self._send(to, message, lie=lie)
+    # --- What goes out ------------------------------------------------------------------------
 
-    def _send(self, to: ReplicaId, message: PeerMessage, *, lie: bool) -> None:
-        messages = [message]
-        if self.liar is not None and lie and self.cluster.lies:
-            messages = self.liar.outgoing(to, message)
-        for each in messages:
-            self.cluster.checkers.on_sent(self.me, each)
-            self.cluster.send(self.me, to, each)
+    def _broadcast(self, message: PeerMessage) -> None:
+        frame: bytes | None = None
+        for number in range(self.cluster.size):
+            to = ReplicaId(number)
+            if to == self.me:
+                continue
+            if self.liar is not None:
+                self._put_message(to, message)
+            else:
+                frame = self._frame(message) if frame is None else frame
+                self.cluster.send(self, to, frame, round_of(message))
+
+    def _put_message(self, to: ReplicaId, message: PeerMessage) -> None:
+        outs: list[Out] = [message]
+        if self.liar is not None:
+            outs = self.liar.outgoing(to, message)
+        for out in outs:
+            self._put_out(to, out)
+
+    def _put_out(self, to: ReplicaId, out: Out) -> None:
+        match out:
+            case Raw(data):
+                self._send_frame(to, data)
+            case Late(delay_ms, message):
+                self._later(delay_ms, self._put_out, to, message)
+            case _:
+                self.cluster.send(self, to, self._frame(out), round_of(out))
+
+    def _frame(self, message: PeerMessage) -> bytes:
+        if not isinstance(message, Hello):
+            self.cluster.checkers.on_sent(self.me, message)
+        return wire.message_frame(message)
+
+    def _send_frame(self, to: ReplicaId, frame: bytes) -> None:
+        self.cluster.send(self, to, frame)
 
     # --- The ledger ---------------------------------------------------------------------------
 
-    def _parent(self, height: int) -> Digest:
-        return self.chain[height - 2].header_hash if height > 1 else GENESIS.header_hash
-
     def _executed(self, sequence: SequenceNumber, batch: Batch) -> None:
-        if sequence != len(self.chain) + 1:
-            return  # Catch-up was faster.
-        block = execute(self._parent(sequence), sequence, batch)
-        self._append(block)
-        self.step(Executed(sequence, block.header_hash))
+        ledger = self.ledger
+        if sequence > ledger.last_height:
+            assert sequence == ledger.last_height + 1, "batches are executed in order"
+            ledger.execute(batch)
+            self._after_execution(sequence)
+        header = ledger.header(sequence)
+        if header.batch_digest != batch.digest():
+            self.cluster.on_halt(self, f"block {sequence} was executed from another batch")
+            return
+        self.step(Executed(sequence, Digest(header.hash())))
 
-    def _append(self, block: Block) -> None:
-        self.chain.append(block)
-        for request in block.batch.transactions:
-            self.pool.pop(request, None)
-            self.step(RequestGone(request))
+    def _after_execution(self, height: int) -> None:
+        for transaction_id in self.pool.executed(self.ledger.block(height)):
+            self.step(RequestGone(transaction_id))
 
-    def _store(self, height: int, block: Block, certificate: FinalityCertificate) -> None:
-        assert height == len(self.disk.blocks) + 1, "blocks become final in order"
-        self.disk.store(block, certificate)
-        if self.cluster.is_correct(self.me):
-            self.cluster.on_final(self.me, block)
+    def _announce(self, height: int) -> None:
+        self.cluster.on_final(self, height)
+        header = self.ledger.header(height)
+        for transaction_id in self.pool.expired(height, header.block_time_ms):
+            self.step(RequestGone(transaction_id))
 
-    def _store_blocks(
-        self, first: SequenceNumber, blocks: tuple[tuple[Batch, FinalityCertificate], ...]
+    def _answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
+        blocks: list[ledger_pb2.Block] = []
+        first, last = request.from_height, request.to_height
+        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
+            block = self.ledger.block_message(height)
+            if block is None:
+                break
+            blocks.append(block)
+        if self.liar is not None:
+            blocks = self.liar.blocks(blocks)
+        if blocks:
+            frame = wire.block_response_frame(blocks, self.ledger.last_certified)
+            self._send_frame(sender, frame)
+
+    def _take_blocks(
+        self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes
     ) -> None:
         """Catch-up: nothing is stored without its certificate."""
-        for height, (batch, certificate) in enumerate(blocks, first):
-            if height != len(self.disk.blocks) + 1:
-                continue
-            block = execute(self._parent(height), height, batch)
-            if not self._certifies(certificate, height, block):
-                return
-            if len(self.chain) < height:
-                self._append(block)
-            self._store(height, block, certificate)
-            self.step(
-                CertifiedElsewhere(
-                    SequenceNumber(height), block.header_hash, batch.block_time_ms, certificate
-                )
-            )
+        if self.disk_full:
+            return
+        verified: list[VerifiedBlock] = []
+        due = self.ledger.last_certified + 1
+        replica_set, verify = self.cluster.replica_set, self.cluster.scheme.verify
+        for message in response.blocks:
+            try:
+                height = BlockHeader.decode(message.certified_header.header).height
+                if height < due:
+                    continue
+                block = verify_block(message, replica_set, verify)
+            except (ProofError, MalformedError) as error:
+                self.cluster.refuse(sender, str(error), data)
+                break
+            if height > due:
+                break
+            verified.append(block)
+            due += 1
+        for block in verified:
+            if self.core is not None and block.height == self.ledger.last_certified + 1:
+                self._take_block(block)
 
-    def _certifies(self, certificate: FinalityCertificate, height: int, block: Block) -> bool:
-        replica_set = self.cluster.replica_set
-        signed = vote_bytes(
-            replica_set, VoteType.CHECKPOINT, View(0), SequenceNumber(height), block.header_hash
+    def _take_block(self, block: VerifiedBlock) -> None:
+        height, known = block.height, self.ledger.last_height
+        if not apply_certified(self.ledger, block):
+            self.cluster.on_halt(self, f"block {height} is certified otherwise")
+            return
+        if known < height:
+            self._after_execution(height)
+        self._announce(height)
+        self.step(
+            CertifiedElsewhere(
+                SequenceNumber(height),
+                Digest(block.header.hash()),
+                block.header.block_time_ms,
+                block.certificate,
+            )
         )
-        signers = {
-            signer
-            for signer, signature in certificate.signatures
-            if verify(public_key(signer), signed, signature)
-        }
-        return certificate.header_hash == block.header_hash and len(signers) >= replica_set.quorum

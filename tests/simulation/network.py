@@ -1,10 +1,19 @@
-"""The network between replicas: delays, losses, copies and cuts, all drawn from the one seed."""
+"""The network between machines: delays, losses, copies, cuts and damage, drawn from the one seed.
+
+Cuts are sets of directed links. Shapes (halves, ring, bridge, ...) only say which links are cut;
+clogged links hold what is sent until they are opened again.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
+from typing import Final
+
+Link = tuple[int, int]
+HELD_MAX: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +27,7 @@ class Weather:
     slow_max_ms: int
 
 
-CALM = Weather(drop=0.0, duplicate=0.0, slow=0.0, delay_max_ms=10, slow_max_ms=10)
+CALM: Final = Weather(drop=0.0, duplicate=0.0, slow=0.0, delay_max_ms=10, slow_max_ms=10)
 
 
 class Network:
@@ -26,44 +35,81 @@ class Network:
 
     def __init__(self, random: Random, size: int, fired: Counter[str]) -> None:
         self.weather = CALM
+        self.cut: dict[Link, str] = {}
+        self.slow: dict[Link, int] = {}
+        self.corrupt_ratio = 0.0
+        self.clogged: set[int] = set()
+        self._held: list[tuple[Link, bytes]] = []
         self._random = random
         self._size = size
         self._fired = fired
-        self._cut: set[tuple[int, int]] = set()
 
-    def arrivals(self, sender: int, receiver: int, now_ms: int) -> list[int]:
+    def arrivals(self, link: Link, now_ms: int) -> list[int]:
         """The times at which a message sent now arrives: none, one or two."""
         random, weather = self._random, self.weather
-        if (sender, receiver) in self._cut:
-            self._fired["partition"] += 1
+        shape = self.cut.get(link)
+        if shape is not None:
+            self._fired[shape] += 1
             return []
-        if random.random() < weather.drop:
+        if weather.drop and random.random() < weather.drop:
             self._fired["drop"] += 1
             return []
-        times = [now_ms + random.randint(1, weather.delay_max_ms)]
-        if random.random() < weather.slow:
+        times = [now_ms + random.randint(1, weather.delay_max_ms) + self._slowed(link)]
+        if weather.slow and random.random() < weather.slow:
             self._fired["delay"] += 1
             times[0] += random.randint(1, weather.slow_max_ms)
-        if random.random() < weather.duplicate:
+        if weather.duplicate and random.random() < weather.duplicate:
             self._fired["duplicate"] += 1
             times.append(times[0] + random.randint(1, weather.slow_max_ms))
         return times
 
-    def split(self) -> None:
-        """Cut the replicas into two groups, or cut single one-way links."""
-        everyone = range(self._size)
-        if self._random.random() < 0.7:
-            side = {each for each in everyone if self._random.random() < 0.5}
-            self._cut = {(a, b) for a in everyone for b in everyone if (a in side) != (b in side)}
-        else:
-            links = [(a, b) for a in everyone for b in everyone if a != b]
-            self._cut = set(self._random.sample(links, k=len(links) // 3))
+    def holds(self, link: Link, data: bytes) -> bool:
+        """Whether a clogged machine's traffic is held back; it comes when the clog is gone."""
+        if not self.clogged or self.clogged.isdisjoint(link):
+            return False
+        self._fired["swizzle"] += 1
+        if len(self._held) < HELD_MAX:
+            self._held.append((link, data))
+        return True
 
-    def isolate(self, replica: int) -> None:
-        """Cut one replica off, both ways."""
-        others = [each for each in range(self._size) if each != replica]
-        self._cut = {(replica, each) for each in others} | {(each, replica) for each in others}
+    def released(self) -> list[tuple[Link, bytes]]:
+        """What flows again, in the order of sending."""
+        free = [each for each in self._held if self.clogged.isdisjoint(each[0])]
+        self._held = [each for each in self._held if not self.clogged.isdisjoint(each[0])]
+        return free
+
+    def damaged(self, data: bytes) -> bytes:
+        """What arrives of a frame: now and then with one bit turned over the signature."""
+        if self.corrupt_ratio and self._random.random() < self.corrupt_ratio:
+            self._fired["corrupt_over"] += 1
+            position = self._random.randrange(len(data))
+            turned = data[position] ^ (1 << self._random.randrange(8))
+            return data[:position] + bytes([turned]) + data[position + 1 :]
+        return data
+
+    def split(self, groups: Iterable[Iterable[int]], name: str) -> None:
+        """Only machines that share a group hear one another."""
+        together = [set(group) for group in groups]
+        self.cut = {
+            (a, b): name
+            for a in range(self._size)
+            for b in range(self._size)
+            if a != b and not any(a in group and b in group for group in together)
+        }
+
+    def isolate(self, machine: int) -> None:
+        """Cut one machine off, both ways."""
+        self.split([[machine], [each for each in range(self._size) if each != machine]], "halves")
 
     def heal(self) -> None:
-        """All links work."""
-        self._cut = set()
+        """All links work, the weather is fair."""
+        self.cut = {}
+        self.slow = {}
+        self.corrupt_ratio = 0.0
+        self.weather = CALM
+
+    def _slowed(self, link: Link) -> int:
+        delay_ms = self.slow.get(link, 0)
+        if delay_ms:
+            self._fired["slow_link"] += 1
+        return delay_ms

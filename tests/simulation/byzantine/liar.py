@@ -1,0 +1,186 @@
+"""One lying replica. It holds its own key, runs the real core for a state worth lying about, and
+alters what leaves it; what it cannot do is sign for others.
+
+A strategy is a handful of hooks: on what goes out, on what it proposes, on what it answers about
+old blocks, and on what it says unasked. Each is played in the rounds that the scenario gives it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.proof.batch import Batch
+from services.consensus.domain.messages import (
+    Checkpoint,
+    Commit,
+    Digest,
+    Hello,
+    NewView,
+    PeerMessage,
+    Prepare,
+    PrePrepare,
+    ReplicaId,
+    ViewChange,
+)
+from services.consensus.domain.replica import Replica
+from services.consensus.domain.signer import Signer
+from tests.simulation.keys import OUTSIDER, Scheme
+
+if TYPE_CHECKING:
+    from tests.simulation.scenario import Act
+
+REMEMBERED_MAX: Final = 100
+PHASES: Final[dict[type, int]] = {PrePrepare: 0, Prepare: 1, Commit: 2, Checkpoint: 3}
+ROUNDS_PER_VIEW: Final = 8
+ROUNDS_PER_SEQUENCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Goes out later."""
+
+    delay_ms: int
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes in the place of a frame."""
+
+    data: bytes
+
+
+Out = PeerMessage | Late | Raw
+
+
+@dataclass(slots=True)
+class Liar:
+    """Its acts, its key, its generator, and what it remembers."""
+
+    signer: Signer
+    scheme: Scheme
+    random: Random
+    fired: Counter[str]
+    acts: tuple[Act, ...]
+    timeout_ms: int
+    window: int
+    victim: ReplicaId = field(init=False)
+    remembered: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
+    heard: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
+    lies: bool = True
+
+    def __post_init__(self) -> None:
+        """Choose whom to hurt."""
+        others = [each for each in range(self.size) if each != self.signer.me]
+        self.victim = ReplicaId(self.random.choice(others))
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return self.signer.replica_set.size
+
+    def outgoing(self, to: ReplicaId, message: PeerMessage) -> list[Out]:
+        """What really goes to `to` in the place of `message`."""
+        outs: list[Out] = [message]
+        for name in self._playing(round_of(message)):
+            alter = OUTGOING.get(name)
+            if alter is not None:
+                outs = [out for each in outs for out in self._altered(name, alter, to, each)]
+        self.remembered.append(message)
+        return outs
+
+    def proposal(self, batch: Batch, core: Replica) -> Batch:
+        """The batch that it proposes in the place of an honest one."""
+        for name in self._playing(round_at(core)):
+            choose = PROPOSALS.get(name)
+            if choose is not None:
+                changed = choose(self, batch, core)
+                if changed != batch:
+                    self.fired[name] += 1
+                batch = changed
+        return batch
+
+    def blocks(self, blocks: list[ledger_pb2.Block]) -> list[ledger_pb2.Block]:
+        """The blocks with which it answers one who catches up."""
+        if blocks and any(act.strategy == "B22" for act in self.acts) and self.lies:
+            self.fired["B22"] += 1
+            return SPOIL[0](self, blocks)
+        return blocks
+
+    def idle(self, core: Replica) -> list[Out]:
+        """What it sends to everybody without being asked, now and then."""
+        outs: list[Out] = []
+        for name in self._playing(round_at(core)):
+            invent = IDLE.get(name)
+            if invent is not None and self.random.random() < 0.06:
+                invented = invent(self, core)
+                self.fired[name] += bool(invented)
+                outs += invented
+        return outs
+
+    def forgets(self, core: Replica) -> bool:
+        """Whether it loses its memory now (reliability P14)."""
+        if "B5" in self._playing(round_at(core)) and self.random.random() < 0.01:
+            self.fired["B5"] += 1
+            return True
+        return False
+
+    def any_digest(self) -> Digest:
+        """Some digest that nothing has."""
+        return Digest(self.random.randbytes(32))
+
+    def stranger(self, epoch: int, key: int | None = None) -> Signer:
+        """The same replica in another epoch, or with a key that is not in the set (any more)."""
+        replica_set = self.signer.replica_set
+        moved = type(replica_set)(replica_set.chain_id, epoch, replica_set.members)
+        sign = self.signer.sign if key is None else self.scheme.signer(OUTSIDER + key)
+        return Signer(self.signer.me, moved, sign)
+
+    def _playing(self, number: int) -> Sequence[str]:
+        if not self.lies:
+            return ()
+        return [act.strategy for act in self.acts if act.plays(number)]
+
+    def _altered(self, name: str, alter: Alter, to: ReplicaId, out: Out) -> list[Out]:
+        if isinstance(out, Late | Raw):
+            return [out]
+        altered = alter(self, to, out)
+        if altered is None:
+            return [out]
+        self.fired[name] += 1
+        return altered
+
+
+Alter = Callable[[Liar, ReplicaId, PeerMessage], list[Out] | None]
+"""What goes out in the place of a message; None leaves it alone."""
+
+Choose = Callable[[Liar, Batch, Replica], Batch]
+Invent = Callable[[Liar, Replica], list[Out]]
+Spoil = Callable[[Liar, list[ledger_pb2.Block]], list[ledger_pb2.Block]]
+
+OUTGOING: Final[dict[str, Alter]] = {}
+PROPOSALS: Final[dict[str, Choose]] = {}
+IDLE: Final[dict[str, Invent]] = {}
+SPOIL: Final[list[Spoil]] = []
+
+
+def round_of(message: PeerMessage) -> int:
+    """A number for the protocol's round that a message belongs to (ByzzFuzz)."""
+    match message:
+        case PrePrepare() | Prepare() | Commit():
+            start = ROUNDS_PER_VIEW * message.view + ROUNDS_PER_SEQUENCE * message.sequence
+            return start + PHASES[type(message)]
+        case Checkpoint():
+            return ROUNDS_PER_SEQUENCE * message.sequence + 3
+        case ViewChange() | NewView() | Hello():
+            return ROUNDS_PER_VIEW * message.view
+
+
+def round_at(core: Replica) -> int:
+    """The same for a replica's present place."""
+    return ROUNDS_PER_VIEW * core.view + ROUNDS_PER_SEQUENCE * (core.low_watermark + 1)

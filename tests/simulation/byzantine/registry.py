@@ -1,0 +1,42 @@
+"""The strategies by number and name (reliability plan, section 1.4)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STRATEGIES: Final[dict[str, str]] = {
+    "B1": "crash-silent",
+    "B2": "twins",
+    "B3": "equivocating pre-prepare",
+    "B4": "double votes",
+    "B5": "amnesia restart",
+    "B6": "commits withheld from one victim",
+    "B7": "proposals just under the time-out",
+    "B8": "one client dropped",
+    "B9": "requests reordered",
+    "B10": "invalid transaction in a batch",
+    "B11": "wrong digest or state root",
+    "B12": "wrong checkpoint",
+    "B13": "sequence jump",
+    "B14": "huge or old view",
+    "B15": "forged new-view",
+    "B16": "view-change spam",
+    "B17": "replay across view, sequence, epoch, chain and type",
+    "B18": "small-scope mutation",
+    "B19": "any-scope mutation",
+    "B20": "malformed bytes",
+    "B21": "signature encodings",
+    "B22": "lying state transfer",
+    "B23": "flood",
+    "B24": "selective silence",
+    "B25": "client and primary collude",
+    "B26": "stale member",
+    "B27": "clock liar in block time",
+    "B28": "more than f traitors",
+}
+
+LYING: Final = tuple(name for name in STRATEGIES if name != "B28")
+"""What at most f replicas do; B28 is another kind of run."""
+
+FORGE: Final = ("B15", "B6", "B24")
+"""Goes together: a new-view can only be forged to effect where something was left half decided."""

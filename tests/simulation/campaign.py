@@ -1,0 +1,121 @@
+"""Many seeds over both cores, each deterministic by itself; what fired is counted for them all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.simulation.byzantine.registry import STRATEGIES
+from tests.simulation.fault_plan import FAULTS
+from tests.simulation.generators import scenario_of
+from tests.simulation.run import Report, run
+
+COVERAGE_SEEDS_MIN: Final = 300
+"""From this many seeds on, every fault and every strategy must have fired (H3)."""
+TWICE_EVERY: Final = 20
+"""One seed in so many is run twice; the fingerprints must be equal (H1)."""
+SOMETIMES: Final = ("view_changes", "batches_fetched", "evidence", "rejects", "forks")
+PROGRESS_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one seed came to."""
+
+    seed: int
+    steps: int = 0
+    violation: str | None = None
+    kind: str = ""
+    fired: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def judge(seed: int, *, twice: bool = False) -> Outcome:
+    """Run one seed; anything but a report is a violation."""
+    scenario = scenario_of(seed)
+    try:
+        report = run(scenario)
+        if twice:
+            _compare(report, run(scenario))
+    except Exception as error:
+        return Outcome(seed, violation=f"{type(error).__name__}: {error}", kind=scenario.kind)
+    return Outcome(seed, report.steps, None, scenario.kind, report.fired, report.counts)
+
+
+def campaign(seeds: Iterable[int], *, jobs: int) -> int:
+    """Run all seeds; the last line on standard output is one JSON object. 1 on any violation."""
+    started = time.monotonic()
+    chosen = list(seeds)
+    total, kinds = Outcome(-1), Counter[str]()
+    violations = 0
+    shown = started
+    for number, outcome in enumerate(_outcomes(chosen, jobs), 1):
+        kinds[outcome.kind] += 1
+        total.steps += outcome.steps
+        total.fired.update(outcome.fired)
+        total.counts.update(outcome.counts)
+        if outcome.violation is not None:
+            violations += 1
+            replay = f"make simulate SEED={outcome.seed}"
+            print(f"{outcome.violation}\nreplay: {replay}", file=sys.stderr)
+        if time.monotonic() - shown > PROGRESS_SECONDS:
+            shown = time.monotonic()
+            done = f"{number} of {len(chosen)} seeds, {violations} violations"
+            print(f"{done}, {shown - started:.0f} s", file=sys.stderr)
+    missing = _missing(total) if len(chosen) >= COVERAGE_SEEDS_MIN else []
+    if missing:
+        print(f"never fired in this campaign: {', '.join(missing)}", file=sys.stderr)
+    summary = {
+        "seeds": len(chosen),
+        "steps": total.steps,
+        "violations": violations,
+        "faults_fired": {name: total.fired[name] for name in FAULTS},
+        "strategies_fired": {name: total.fired[name] for name in STRATEGIES},
+        "kinds": dict(sorted(kinds.items())),
+        "sometimes": {name: total.counts[name] for name in SOMETIMES},
+        "missing": missing,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    print(json.dumps(summary))
+    return 1 if violations or missing else 0
+
+
+def _outcomes(seeds: list[int], jobs: int) -> Iterator[Outcome]:
+    work = [(seed, len(seeds) == 1 or seed % TWICE_EVERY == 0) for seed in seeds]
+    if jobs == 1 or len(seeds) == 1:
+        yield from itertools.starmap(_judge, work)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs) as pool:
+        yield from pool.imap_unordered(_judge_pair, work, chunksize=2)
+
+
+def _judge(seed: int, twice: bool) -> Outcome:
+    return judge(seed, twice=twice)
+
+
+def _judge_pair(work: tuple[int, bool]) -> Outcome:
+    return _judge(*work)
+
+
+def _compare(first: Report, second: Report) -> None:
+    if first.trace != second.trace:
+        raise AssertionError("H1: the same seed gave two different runs")
+
+
+def _missing(total: Outcome) -> list[str]:
+    fired = [name for name in (*FAULTS, *STRATEGIES) if not total.fired[name]]
+    return fired + [name for name in SOMETIMES if not total.counts[name]]
+
+
+def cores() -> int:
+    """How many processes to use."""
+    return max(1, len(os.sched_getaffinity(0)))

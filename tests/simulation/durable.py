@@ -1,0 +1,166 @@
+"""What a simulated replica keeps: the core's records, blocks and certificates.
+
+`Durable` is the ledger as the driver uses it. `MemoryLedger` keeps bytes in memory and is quick;
+the production's store, over files that can be damaged, is in `stored`. A kill leaves what was
+written, a power cut only what was made durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from services.consensus.domain.codec import decode_record
+from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
+from tests.simulation.workload import ExecutedBlock, Execution
+
+
+class Durable(Protocol):
+    """One replica's ledger, as far as consensus needs it."""
+
+    @property
+    def last_height(self) -> int:
+        """The last executed height; 0 is genesis."""
+
+    @property
+    def last_certified(self) -> int:
+        """The last height below and at which every block has its certificate."""
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Make the core's records durable, and every block before them."""
+
+    def compact(self, records: Sequence[bytes]) -> None:
+        """Let these records stand for all so far."""
+
+    def records(self) -> list[Record]:
+        """The core's records since the last compaction."""
+
+    def execute(self, batch: Batch) -> BlockHeader:
+        """Execute after the last block; durable with the next `append`."""
+
+    def header(self, height: int) -> BlockHeader:
+        """The header of a block that is here."""
+
+    def certificate(self, height: int) -> FinalityCertificate | None:
+        """The certificate of a block, if it is here."""
+
+    def certify(self, height: int, certificate: FinalityCertificate) -> None:
+        """Keep the certificate of a block."""
+
+    def block_message(self, height: int) -> ledger_pb2.Block | None:
+        """A certified block as it travels, or None."""
+
+    def block(self, height: int) -> ExecutedBlock:
+        """A block that is here."""
+
+    def close(self, *, power_cut: bool) -> None:
+        """The process ended."""
+
+
+def apply_certified(ledger: Durable, block: VerifiedBlock) -> bool:
+    """Take a certified block: execute it unless that was done; False if it comes out otherwise."""
+    if block.height > ledger.last_height:
+        ledger.execute(block.batch)
+    if ledger.header(block.height).hash() != block.header.hash():
+        return False
+    ledger.certify(block.height, block.certificate)
+    return True
+
+
+def head_of(ledger: Durable) -> CertifiedHead:
+    """Where the core starts from."""
+    height = ledger.last_certified
+    header = ledger.header(height)
+    return CertifiedHead(
+        SequenceNumber(height),
+        Digest(header.hash()),
+        header.block_time_ms,
+        ledger.certificate(height) if height else None,
+    )
+
+
+def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger_pb2.Block:
+    """A certified block as it travels."""
+    return ledger_pb2.Block(
+        certified_header=ledger_pb2.CertifiedHeader(
+            header=block.header.encode(), certificate=certificate.encode()
+        ),
+        batch=block.batch.encode(),
+        receipts=block.result.encoded_receipts,
+    )
+
+
+class MemoryLedger:
+    """Keeps everything in memory; `_durable` is what a power cut leaves."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._records: list[bytes] = []
+        self._blocks: list[ExecutedBlock] = []
+        self._certificates: dict[int, FinalityCertificate] = {}
+        self._durable_blocks = 0
+        self._durable_certificates: set[int] = set()
+        self.last_certified = 0
+
+    @property
+    def last_height(self) -> int:
+        return len(self._blocks)
+
+    def append(self, records: Sequence[bytes]) -> None:
+        self._records += records
+        self._settle()
+
+    def compact(self, records: Sequence[bytes]) -> None:
+        self._records = list(records)
+        self._settle()
+
+    def records(self) -> list[Record]:
+        return [decode_record(data) for data in self._records]
+
+    def execute(self, batch: Batch) -> BlockHeader:
+        block = self._execution.execute(self.header(self.last_height), batch)
+        self._blocks.append(block)
+        return block.header
+
+    def header(self, height: int) -> BlockHeader:
+        return self._blocks[height - 1].header if height else self._execution.root
+
+    def certificate(self, height: int) -> FinalityCertificate | None:
+        return self._certificates.get(height)
+
+    def certify(self, height: int, certificate: FinalityCertificate) -> None:
+        assert certificate.header_hash == self.header(height).hash(), "another header is certified"
+        self._certificates.setdefault(height, certificate)
+        self._advance()
+
+    def block_message(self, height: int) -> ledger_pb2.Block | None:
+        if not 1 <= height <= self.last_certified:
+            return None
+        return message_of(self._blocks[height - 1], self._certificates[height])
+
+    def block(self, height: int) -> ExecutedBlock:
+        return self._blocks[height - 1]
+
+    def close(self, *, power_cut: bool) -> None:
+        if power_cut:
+            del self._blocks[self._durable_blocks :]
+            kept = self._durable_certificates
+            self._certificates = {h: c for h, c in self._certificates.items() if h in kept}
+            self.last_certified = 0
+            self._advance()
+
+    def _advance(self) -> None:
+        while self.last_certified + 1 in self._certificates:
+            self.last_certified += 1
+
+    def _settle(self) -> None:
+        self._durable_blocks = len(self._blocks)
+        self._durable_certificates.update(self._certificates)
+
+
+OpenLedger = Callable[[int], Durable]
+"""instance -> its ledger, opened again after each start."""

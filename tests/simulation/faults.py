@@ -1,0 +1,168 @@
+"""How each kind of fault in a scenario is applied to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from guqiao_sdk.proof.quorum import faulty_max
+from tests.simulation.fault_plan import Fault
+from tests.simulation.network import Weather
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+Apply = Callable[["Cluster", Fault], None]
+
+
+def apply_fault(cluster: Cluster, fault: Fault) -> None:
+    """Let it happen."""
+    _APPLY[fault.kind](cluster, fault)
+
+
+def _weather(cluster: Cluster, fault: Fault) -> None:
+    random = Random(int(fault.value))
+    cluster.fired["reorder"] += 1
+    cluster.network.weather = Weather(
+        drop=random.choice([0.0, 0.02, 0.2]),
+        duplicate=random.choice([0.0, 0.05, 0.3]),
+        slow=random.choice([0.0, 0.1, 0.5]),
+        delay_max_ms=random.choice([5, 20, 60]),
+        slow_max_ms=random.choice([100, 1_000]),
+    )
+
+
+def _split(cluster: Cluster, fault: Fault) -> None:
+    cluster.network.split(fault.groups, fault.kind)
+
+
+def _minority_primary(cluster: Cluster, fault: Fault) -> None:
+    """The primary of the latest view is left with too few for a quorum."""
+    view = max((each.core.view for each in cluster.machines if each.core is not None), default=0)
+    primary = cluster.replica_set.primary(view)
+    others = [each for each in range(len(cluster.machines)) if each != primary]
+    few = (primary, *others[: faulty_max(cluster.size)])
+    cluster.network.split((few, [each for each in others if each not in few]), fault.kind)
+
+
+def _one_way(cluster: Cluster, fault: Fault) -> None:
+    cluster.network.cut = dict.fromkeys(fault.links, fault.kind)
+
+
+def _flapping(cluster: Cluster, fault: Fault) -> None:
+    machine = fault.machines[0]
+    others = tuple(each for each in range(len(cluster.machines)) if each != machine)
+    cluster.network.split(((machine,), others), fault.kind)
+
+
+def _heal_network(cluster: Cluster, fault: Fault) -> None:
+    cluster.fired["partition_heal"] += bool(cluster.network.cut)
+    cluster.network.cut = {}
+
+
+def _swizzle(cluster: Cluster, fault: Fault) -> None:
+    if fault.value:
+        cluster.network.clogged.update(fault.machines)
+    else:
+        cluster.network.clogged.difference_update(fault.machines)
+        cluster.release()
+
+
+def _slow_link(cluster: Cluster, fault: Fault) -> None:
+    for link in fault.links:
+        cluster.network.slow[link] = int(fault.value)
+
+
+def _corrupt_over(cluster: Cluster, fault: Fault) -> None:
+    cluster.network.corrupt_ratio = fault.value
+
+
+def _kill(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        if cluster.machines[number].core is not None:
+            cluster.fired[fault.kind] += 1
+            cluster.machines[number].crash()
+
+
+def _start(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.machines[number].start()
+
+
+def _pause(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        machine = cluster.machines[number]
+        if fault.value and machine.core is not None:
+            cluster.fired["pause"] += 1
+            machine.paused = True
+        elif not fault.value:
+            machine.resume()
+
+
+def _clock(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.fired[fault.kind] += 1
+        clock = cluster.machines[number].clock
+        if fault.kind == "clock_jump":
+            clock.jump(int(fault.value))
+        elif fault.kind == "clock_drift":
+            clock.drift(fault.value)
+        else:
+            clock.freeze()
+
+
+def _clock_right(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.machines[number].clock.right()
+
+
+def _power_cut(cluster: Cluster, fault: Fault) -> None:
+    """What was not made durable is gone; of a torn write, a part is there."""
+    for number in fault.machines:
+        machine = cluster.machines[number]
+        if machine.core is not None:
+            cluster.fired[fault.kind] += 1
+            cluster.torn = fault.kind == "torn_write"
+            machine.crash(power_cut=True)
+            cluster.torn = False
+
+
+def _fsync_error(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.machines[number].fsync_fails = True
+
+
+def _enospc(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.fired["enospc"] += bool(fault.value)
+        cluster.machines[number].disk_full = bool(fault.value)
+
+
+_APPLY: Final[dict[str, Apply]] = {
+    "weather": _weather,
+    "halves": _split,
+    "ring": _split,
+    "bridge": _split,
+    "minority_primary": _minority_primary,
+    "one_way": _one_way,
+    "flapping": _flapping,
+    "heal_network": _heal_network,
+    "swizzle": _swizzle,
+    "slow_link": _slow_link,
+    "corrupt_over": _corrupt_over,
+    "kill": _kill,
+    "restart_storm": _kill,
+    "all_at_once": _kill,
+    "rolling": _kill,
+    "start": _start,
+    "pause": _pause,
+    "clock_jump": _clock,
+    "clock_drift": _clock,
+    "clock_frozen": _clock,
+    "clock_right": _clock_right,
+    "lost_write": _power_cut,
+    "torn_write": _power_cut,
+    "fsync_error": _fsync_error,
+    "enospc": _enospc,
+}

@@ -1,0 +1,126 @@
+"""What can be proven of the guilty: evidence is checked anew, and after a fork the culprits are
+found in what correct replicas hold (B28).
+
+A replica is guilty if it signed two statements that exclude each other: two votes of one kind for
+one place, two headers of one height, or a view-change that hides what it had committed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.votes import VoteType
+from services.consensus.domain.effects import Equivocation, Evidence, InvalidBatch, InvalidNewView
+from services.consensus.domain.messages import (
+    Checkpoint,
+    Commit,
+    Digest,
+    Message,
+    Prepare,
+    PrePrepare,
+    ReplicaId,
+    SequenceNumber,
+    Statement,
+    View,
+    ViewChange,
+)
+from services.consensus.domain.statements import sign_bytes, statement_bytes, statement_of
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+Place = tuple[ReplicaId, VoteType, View, SequenceNumber]
+
+
+class Forensics:
+    """Everything that correct replicas hold against anybody."""
+
+    def __init__(self, replica_set: ReplicaSet, verify: Verify) -> None:
+        self._set = replica_set
+        self._verify = verify
+        self._said: dict[Place, Digest] = {}
+        self._commits: defaultdict[ReplicaId, list[Commit]] = defaultdict(list)
+        self._view_changes: list[ViewChange] = []
+        self.guilty: set[ReplicaId] = set()
+        self.named: set[ReplicaId] = set()
+
+    def hold(self, message: Message) -> None:
+        """A correct replica received an authentic message, or certified with it."""
+        if isinstance(message, PrePrepare | Prepare | Commit | Checkpoint):
+            self._hold_statement(statement_of(message, self._set))
+        if isinstance(message, Commit):
+            self._commits[message.replica].append(message)
+        elif isinstance(message, ViewChange):
+            self._view_changes.append(message)
+
+    def hold_certificate(self, height: int, certificate: FinalityCertificate) -> None:
+        """A correct replica keeps a finality certificate."""
+        digest = Digest(certificate.header_hash)
+        for replica, signature in certificate.signatures:
+            statement = Statement(
+                VoteType.CHECKPOINT,
+                View(0),
+                SequenceNumber(height),
+                digest,
+                ReplicaId(replica),
+                signature,
+            )
+            self._hold_statement(statement)
+
+    def on_evidence(self, evidence: Evidence) -> None:
+        """A correct replica says that somebody is guilty."""
+        self.named.add(evidence.replica)
+
+    def proves(self, evidence: Evidence) -> bool:
+        """Whether the evidence holds for one who only knows the replica set."""
+        offence = evidence.offence
+        if isinstance(offence, InvalidBatch):
+            return self._signed(statement_of(offence.pre_prepare, self._set), evidence.replica)
+        if isinstance(offence, InvalidNewView):
+            primary = ReplicaId(self._set.primary(offence.new_view.view))
+            return primary == evidence.replica and self._verify(
+                self._set.members[primary].public_key,
+                sign_bytes(offence.new_view, self._set),
+                offence.new_view.signature,
+            )
+        return self._excludes(offence, evidence.replica)
+
+    def culprits(self) -> set[ReplicaId]:
+        """Everyone against whom correct replicas, together, hold proof."""
+        hiding = {
+            each.replica
+            for each in self._view_changes
+            if any(_hides(each, commit) for commit in self._commits[each.replica])
+        }
+        return self.guilty | self.named | hiding
+
+    def _hold_statement(self, said: Statement) -> None:
+        place = (said.replica, said.vote_type, said.view, said.sequence)
+        known = self._said.setdefault(place, said.digest)
+        if known != said.digest:
+            self.guilty.add(said.replica)
+
+    def _excludes(self, offence: Equivocation, replica: ReplicaId) -> bool:
+        first, second = offence.first, offence.second
+        same = (first.vote_type, first.view) == (second.vote_type, second.view)
+        if first.vote_type is not VoteType.VIEW_CHANGE:
+            same = same and first.sequence == second.sequence
+        differ = (first.sequence, first.digest) != (second.sequence, second.digest)
+        return same and differ and self._signed(first, replica) and self._signed(second, replica)
+
+    def _signed(self, statement: Statement, replica: ReplicaId) -> bool:
+        key = self._set.members[replica].public_key
+        data = statement_bytes(statement, self._set)
+        return statement.replica == replica and self._verify(key, data, statement.signature)
+
+
+def _hides(view_change: ViewChange, commit: Commit) -> bool:
+    """Whether it committed before that view and does not say so when it leaves for it."""
+    if commit.view >= view_change.view or commit.sequence <= view_change.certified:
+        return False
+    held = [each for each in view_change.prepared if each.sequence == commit.sequence]
+    return not any(
+        each.view > commit.view or (each.view == commit.view and each.digest == commit.digest)
+        for each in held
+    )

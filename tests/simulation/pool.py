@@ -1,0 +1,66 @@
+"""The requests that wait at one replica: a plain mempool."""
+
+from __future__ import annotations
+
+from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+from tests.simulation.durable import Durable
+from tests.simulation.workload import ExecutedBlock, read
+
+
+class Pool:
+    """Admitted transactions by id; those in a batch under way wait apart."""
+
+    def __init__(self, ledger: Durable) -> None:
+        self._pending: dict[bytes, AdmittedTransaction] = {}
+        self._proposed: set[bytes] = set()
+        self._done: set[bytes] = set()
+        for height in range(1, ledger.last_height + 1):
+            self.executed(ledger.block(height))
+
+    def knows(self, encoded: bytes) -> bool:
+        """Whether nothing needs to be done for this transaction."""
+        transaction_id = read(encoded).id
+        return transaction_id in self._pending or transaction_id in self._done
+
+    def add(self, transaction: AdmittedTransaction) -> bool:
+        """Take it up; False where it is known."""
+        if transaction.id in self._pending or transaction.id in self._done:
+            return False
+        self._pending[transaction.id] = transaction
+        return True
+
+    def take(self, count: int, high: int, time_ms: int) -> list[bytes]:
+        """The next transactions for a batch: none that a backup could refuse for its expiry."""
+        taken: list[bytes] = []
+        for transaction in self._pending.values():
+            if len(taken) == count:
+                break
+            payload = transaction.payload
+            fits = high < payload.expires_height <= high + EXPIRY_HEIGHTS_MAX - 10
+            fits = fits and time_ms <= payload.expires_time_ms <= time_ms + EXPIRY_MS_MAX
+            if fits and transaction.id not in self._proposed:
+                taken.append(transaction.encoded)
+                self._proposed.add(transaction.id)
+        return taken
+
+    def return_proposed(self) -> None:
+        """The view changed: what it dropped must come again, what it kept comes twice."""
+        self._proposed.clear()
+
+    def executed(self, block: ExecutedBlock) -> list[bytes]:
+        """Forget a block's transactions; the ids of those that waited here."""
+        ids = [read(encoded).id for encoded in block.batch.transactions]
+        self._done.update(ids)
+        return [each for each in ids if self._pending.pop(each, None) is not None]
+
+    def expired(self, height: int, time_ms: int) -> list[bytes]:
+        """Drop what can never be executed any more."""
+        late = [
+            each.id
+            for each in self._pending.values()
+            if each.payload.expires_height <= height or each.payload.expires_time_ms < time_ms
+        ]
+        for transaction_id in late:
+            del self._pending[transaction_id]
+        return late

@@ -1,0 +1,183 @@
+"""A run as data: how many replicas, who lies how, which fault when. All follows from the seed.
+
+Nothing is drawn while a scenario runs but what the network, the liars and the clients do in it, and
+that from generators which the seed fixes too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from guqiao_sdk.proof.quorum import faulty_max
+from tests.simulation.byzantine.registry import LYING
+from tests.simulation.fault_plan import Fault, Rot, plan_faults, plan_rot
+
+SIZES: Final = (4, 5, 6, 7, 10)
+SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
+STORM_MS: Final = (2_500, 5_500)
+MANY_REQUESTS: Final = 200
+MANY: Final = (10, 9)
+TRAITORS: Final = (25, 13)
+STORED: Final = (6, 0)
+SM2: Final = (40, 17)
+"""(m, r): what happens in the seeds that are r modulo m."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A strategy and the rounds in which it is played: every one, by turns of `rounds`, or `only`
+    some.
+    """
+
+    strategy: str
+    rounds: int = 0
+    turn: int = 0
+    only: frozenset[int] = frozenset()
+
+    def plays(self, number: int) -> bool:
+        """Whether it is played in this round."""
+        if self.only:
+            return number in self.only
+        return self.rounds == 0 or (number // self.rounds) % 2 == self.turn
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One run. `liars` holds at most f replicas, unless `traitors` says otherwise (B28)."""
+
+    seed: int
+    size: int
+    requests: int
+    storm_ms: int
+    liars: dict[int, tuple[Act, ...]] = field(default_factory=dict)
+    copies: dict[int, int] = field(default_factory=dict)
+    """B2: how many machines beyond the first hold a replica's key."""
+    traitors: bool = False
+    faults: tuple[Fault, ...] = ()
+    rot: Rot | None = None
+    crash_ratio: float = 0.0
+    scheme: str = "ideal"
+    round_cuts: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    """ByzzFuzz: in these rounds only machines of one group hear one another."""
+    stored: bool = False
+    compacts: bool = False
+    kind: str = "storm"
+
+    @property
+    def faulty(self) -> set[int]:
+        """The replicas that do not follow the protocol."""
+        return {*self.liars, *self.copies}
+
+    @property
+    def damaged(self) -> set[int]:
+        """Replicas that follow it, but may have lost what they said."""
+        return set() if self.rot is None else {self.rot.machine}
+
+
+def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = None) -> Scenario:
+    """The scenario of a seed; a size and strategies can be demanded of it."""
+    random = Random(seed)
+    size = random.choices(SIZES, SIZE_WEIGHTS)[0] if size is None else size
+    storm_ms = random.randint(*STORM_MS)
+    requests = MANY_REQUESTS if its_turn(seed, MANY) else random.randint(20, 60)
+    if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
+        return _betrayal(random, seed, size, min(requests, 60))
+    stored = its_turn(seed, STORED)
+    spare = faulty_max(size)
+    rot = plan_rot(random, size, storm_ms) if stored and strategies is None else None
+    liars: dict[int, tuple[Act, ...]] = {}
+    copies: dict[int, int] = {}
+    count = spare - (rot is not None)
+    if strategies is None and random.random() < 0.15:
+        count = 0
+    others = [each for each in range(size) if rot is None or each != rot.machine]
+    for replica in sorted(random.sample(others, k=count)):
+        acts = _acts(random, seed + replica, strategies)
+        if any(act.strategy == "B2" for act in acts):
+            copies[replica] = random.choice([1, 1, 2])
+        liars[replica] = tuple(act for act in acts if act.strategy != "B2")
+    machines = size + sum(copies.values())
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=requests,
+        storm_ms=storm_ms,
+        liars=liars,
+        copies=copies,
+        faults=plan_faults(random, seed, size, machines, storm_ms, stored=stored),
+        rot=rot,
+        crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
+        scheme="sm2" if its_turn(seed, SM2) else "ideal",
+        stored=stored,
+        compacts=random.random() < 0.5,
+    )
+
+
+def its_turn(seed: int, turn: tuple[int, int]) -> bool:
+    """Whether the seed is one of those."""
+    return seed % turn[0] == turn[1]
+
+
+def honest(seed: int, size: int) -> Scenario:
+    """Nothing goes wrong."""
+    return Scenario(seed=seed, size=size, requests=0, storm_ms=0)
+
+
+def _acts(random: Random, turn: int, strategies: list[str] | None) -> list[Act]:
+    """The strategy whose turn it is (each gets its seeds) and up to two more."""
+    names = strategies or [
+        LYING[turn % len(LYING)],
+        *random.sample(LYING, k=random.choice([0, 0, 1, 1, 2])),
+    ]
+    acts = []
+    for number, name in enumerate(dict.fromkeys(names)):
+        rounds = 0 if strategies or random.random() < 0.6 else random.choice([1, 2, 3, 7])
+        acts.append(Act(name, rounds, number % 2))
+    return acts
+
+
+def _betrayal(random: Random, seed: int, size: int, requests: int) -> Scenario:
+    """B28: f + 1 traitors. Half of these runs are two worlds, in each of which the traitors' copies
+    make a quorum with some of the others; the rest are lies without bound.
+    """
+    traitors = sorted(random.sample(range(size), k=faulty_max(size) + 1))
+    if size % 3 == 1:
+        return _two_worlds(random, seed, size, traitors, requests)
+    names = ["B3", "B4", "B11", "B15"]
+    liars = {each: tuple(Act(name) for name in names) for each in traitors}
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=requests,
+        storm_ms=random.randint(*STORM_MS),
+        liars=liars,
+        traitors=True,
+        kind="betrayal",
+    )
+
+
+def _two_worlds(
+    random: Random, seed: int, size: int, traitors: list[int], requests: int
+) -> Scenario:
+    others = [each for each in range(size) if each not in traitors]
+    half = len(others) // 2
+    worlds = (
+        (*traitors, *others[:half]),
+        (*range(size, size + len(traitors)), *others[half:]),
+    )
+    storm_ms = random.randint(*STORM_MS)
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=requests,
+        storm_ms=storm_ms,
+        copies=dict.fromkeys(traitors, 1),
+        traitors=True,
+        faults=(
+            Fault(1, "halves", groups=worlds),
+            Fault(storm_ms - 1, "heal_network"),
+        ),
+        kind="betrayal",
+    )

@@ -1,0 +1,260 @@
+"""Replicas over the production's store: segment files and index in a folder in memory.
+
+Power cuts and rot are modelled on the real files. What an fsync covered is noted; a power cut cuts
+each segment file back to that (or leaves a torn part of the rest) and distrusts the index. Rot
+flips a bit of what was durable, cuts the tail off, or puts an older copy in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from services.consensus.domain.codec import decode_record
+from services.consensus.domain.messages import Record
+from services.consensus.store import ChainStore, DamagedRecordError, StoredBlock, StoreOptions
+from tests.simulation.durable import Durable, message_of
+from tests.simulation.workload import ExecutedBlock, Execution
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+IN_MEMORY: Final = Path("/dev/shm")
+SEGMENT_BYTES: Final = 24 * 1024
+"""Small, so that segments are sealed in every run."""
+RESTART_MS: Final = 200
+REPAIRS_MAX: Final = 4
+
+
+class Shelf:
+    """The data folders of one run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        base = IN_MEMORY if IN_MEMORY.is_dir() else None
+        self._root = Path(tempfile.mkdtemp(prefix="simulation-", dir=base))
+        self._synced: dict[int, dict[Path, list[int]]] = {}
+        self._open: dict[int, StoredLedger] = {}
+        self._stale: Path | None = None
+        rot = cluster.scenario.rot
+        if rot is not None and rot.kind == "stale_file":
+            cluster.schedule(rot.at_ms // 2, self._take_copy)
+
+    def open(self, number: int) -> Durable:
+        """Open a replica's folder as the production does; fetch what it says is damaged."""
+        genesis = self._cluster.execution.genesis
+        options = StoreOptions(
+            reserve_bytes=0, segment_bytes_max=SEGMENT_BYTES, fsync=self._fsync(number)
+        )
+        fetched: dict[int, StoredBlock] = {}
+        for _ in range(REPAIRS_MAX):
+            try:
+                store = ChainStore.open(
+                    self._folder(number), genesis, replica=number, options=options, fetched=fetched
+                )
+            except DamagedRecordError as damage:
+                fetched[damage.height] = self._fetch(number, damage)
+                continue
+            ledger = StoredLedger(store, self._cluster.execution, self, number)
+            self._open[number] = ledger
+            return ledger
+        raise DamagedRecordError(min(fetched), "repaired again and again")
+
+    def closed(self, number: int, *, power_cut: bool) -> None:
+        """A process ended without a word."""
+        self._open.pop(number, None)
+        if power_cut:
+            for path, sizes in self._synced.get(number, {}).items():
+                self._cut(path, sizes[-1])
+            self._distrust(number)
+
+    def wipe(self, number: int) -> None:
+        """A replica's folder is gone."""
+        shutil.rmtree(self._folder(number), ignore_errors=True)
+        self._synced.pop(number, None)
+
+    def rot(self) -> None:
+        """Damage the files of the machine that the scenario names, while it is down."""
+        rot = self._cluster.scenario.rot
+        assert rot is not None
+        machine = self._cluster.machines[rot.machine]
+        machine.crash()
+        if _ROT[rot.kind](self, rot.machine):
+            self._cluster.fired[rot.kind] += 1
+        self._cluster.schedule(RESTART_MS, machine.start)
+
+    def close(self) -> None:
+        """End the run."""
+        for ledger in list(self._open.values()):
+            ledger.close(power_cut=False)
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def flip(self, number: int) -> bool:
+        """One bit of what stands before the last barrier."""
+        random = self._cluster.random
+        durable = {
+            path: sizes[-2]
+            for path, sizes in self._synced.get(number, {}).items()
+            if len(sizes) > 1 and sizes[-2] > 0
+        }
+        if not durable:
+            return False
+        path = random.choice(sorted(durable))
+        data = bytearray(path.read_bytes())
+        data[random.randrange(durable[path])] ^= 1 << random.randrange(8)
+        path.write_bytes(data)
+        self._distrust(number)
+        return True
+
+    def truncate(self, number: int) -> bool:
+        """The end of the last segment is gone, though it was durable."""
+        paths = self._segments(number)
+        size = paths[-1].stat().st_size
+        if size == 0:
+            return False
+        os.truncate(paths[-1], max(0, size - self._cluster.random.randint(1, 400)))
+        self._distrust(number)
+        return True
+
+    def put_back(self, number: int) -> bool:
+        """An older copy of the segments stands in their place."""
+        if self._stale is None:
+            return False
+        segments = self._folder(number) / "segments"
+        shutil.rmtree(segments)
+        shutil.copytree(self._stale, segments)
+        self._synced.pop(number, None)
+        self._distrust(number)
+        return True
+
+    def _take_copy(self) -> None:
+        rot = self._cluster.scenario.rot
+        assert rot is not None
+        self._stale = self._root / "stale"
+        shutil.copytree(self._folder(rot.machine) / "segments", self._stale)
+
+    def _fetch(self, number: int, damage: DamagedRecordError) -> StoredBlock:
+        """The block from a peer that holds it certified; there is none to give before that."""
+        for other, ledger in sorted(self._open.items()):
+            if other != number and 1 <= damage.height <= ledger.last_certified:
+                self._cluster.counts["repairs"] += 1
+                block = ledger.block(damage.height)
+                return StoredBlock.of(block.result, block.header)
+        raise damage
+
+    def _fsync(self, number: int) -> Callable[[int], None]:
+        def fsync(descriptor: int) -> None:
+            machines = self._cluster.machines
+            if number < len(machines) and machines[number].fsync_fails:
+                machines[number].fsync_fails = False
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            if path.suffix == ".seg":
+                sizes = self._synced.setdefault(number, {}).setdefault(path, [])
+                sizes.append(os.fstat(descriptor).st_size)
+
+        return fsync
+
+    def _cut(self, path: Path, durable: int) -> None:
+        size = path.stat().st_size
+        kept = durable
+        if self._cluster.torn and size > durable:
+            kept = self._cluster.random.randint(durable, size)
+        if size > kept:
+            os.truncate(path, kept)
+
+    def _distrust(self, number: int) -> None:
+        session = self._folder(number) / "session"
+        if session.exists():
+            session.write_text("another boot")
+
+    def _segments(self, number: int) -> list[Path]:
+        return sorted((self._folder(number) / "segments").glob("*.seg"))
+
+    def _folder(self, number: int) -> Path:
+        return self._root / str(number)
+
+
+_ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
+    "bit_flip": Shelf.flip,
+    "truncated_tail": Shelf.truncate,
+    "stale_file": Shelf.put_back,
+}
+
+
+class StoredLedger:
+    """One opened store. Executing is shared, but the state root is the store's own."""
+
+    def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
+        self._store = store
+        self._execution = execution
+        self._shelf = shelf
+        self._number = number
+        self._headers = {0: execution.root}
+        self._blocks: dict[int, ExecutedBlock] = {}
+        self.last_height = store.last_height
+        self.last_certified = store.last_certified
+
+    def append(self, records: Sequence[bytes]) -> None:
+        self._store.append_records(records)
+
+    def compact(self, records: Sequence[bytes]) -> None:
+        self._store.compact_records(records)
+
+    def records(self) -> list[Record]:
+        return [decode_record(data) for data in self._store.records()]
+
+    def execute(self, batch: Batch) -> BlockHeader:
+        block = self._execution.execute(self.header(self.last_height), batch)
+        header = self._store.commit_block(block.result)
+        assert header == block.header, "S5: the store comes to another state root"
+        self.last_height += 1
+        self._blocks[self.last_height] = block
+        return header
+
+    def header(self, height: int) -> BlockHeader:
+        header = self._headers.get(height)
+        if header is None:
+            header = self._store.get_header(height)
+            assert header is not None, f"block {height} is stored"
+            self._headers[height] = header
+        return header
+
+    def certificate(self, height: int) -> FinalityCertificate | None:
+        return self._store.get_certificate(height)
+
+    def certify(self, height: int, certificate: FinalityCertificate) -> None:
+        self._store.put_certificate(height, certificate)
+        self.last_certified = self._store.last_certified
+
+    def block_message(self, height: int) -> ledger_pb2.Block | None:
+        if not 1 <= height <= self.last_certified:
+            return None
+        certificate = self.certificate(height)
+        assert certificate is not None, "a certified block has its certificate"
+        return message_of(self.block(height), certificate)
+
+    def block(self, height: int) -> ExecutedBlock:
+        block = self._blocks.get(height)
+        if block is None:
+            stored = self._store.get_block(height)
+            assert stored is not None, f"block {height} is stored"
+            block = self._execution.execute(self.header(height - 1), stored.batch)
+            self._blocks[height] = block
+        return block
+
+    def close(self, *, power_cut: bool) -> None:
+        """The process is killed: nothing is flushed or said."""
+        store = self._store
+        store._index.close()
+        store._segments.close()
+        store._folder.release()
+        self._shelf.closed(self._number, power_cut=power_cut)
