@@ -92,6 +92,7 @@ QUORUMS: Final = (
         "    if stated != chosen_batches(message.view_changes):",
         "    if len(stated) > 10_000:",
         ("B15", "B6"),
+        first=2,
     ),
     Bug(
         "P9",
@@ -100,6 +101,7 @@ QUORUMS: Final = (
         "    return tuple((n, latest[n].digest if n in latest else NULL_DIGEST) for n in numbers)",
         "    return tuple((n, latest[n].digest) for n in numbers if n in latest)",
         ("B6", "B24"),
+        first=9,
     ),
     Bug(
         "P9",
@@ -170,6 +172,7 @@ QUORUMS: Final = (
         f"{CORE}/replica.py",
         "                self._ordering.restore(record)",
         "                pass",
+        first=5,
     ),
 )
 
@@ -229,6 +232,7 @@ SERVICE: Final = (
         f"{CORE}/suspicion.py",
         "            self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)",
         "            self.now_ms += clock_ms - self._clock_ms",
+        first=2,
     ),
     Bug(
         "P22",
@@ -237,6 +241,7 @@ SERVICE: Final = (
         "    if len(replicas) < replica_set.quorum:",
         "    if len(replicas) < 1:",
         ("B22",),
+        first=3,
     ),
     Bug(
         "P23",
@@ -245,6 +250,7 @@ SERVICE: Final = (
         "deque(maxlen=self._count_max)",
         "deque()",
         ("B23",),
+        first=2,
     ),
     Bug(
         "P24",
@@ -253,6 +259,7 @@ SERVICE: Final = (
         "        if not _ascending(replicas) or replicas[-1] >= self._set.size:",
         "        if replicas[-1] >= self._set.size:",
         ("B4", "B15"),
+        first=2,
     ),
 )
 
@@ -289,6 +296,7 @@ ROWS: Final = (
         "        if entry.committed is not None or entry.commits.count(digest) < self._set.quorum:",
         "        if entry.committed is not None or len(entry.commits.votes) < self._set.quorum:",
         ("B3",),
+        first=14,
     ),
     Bug(
         "row 5",
@@ -329,9 +337,14 @@ ROWS: Final = (
         "the batch of a fetched block is not held against its header",
         "guqiao_sdk/client/blocks.py",
         "    if batch.digest() != header.batch_digest or"
-        " batch.block_time_ms != header.block_time_ms:",
-        "    if batch.block_time_ms < 0:",
-        ("B22", "B11"),
+        " batch.block_time_ms != header.block_time_ms:\n"
+        '        raise ProofError(piece, "its batch is not the one that the header names")\n'
+        "    if batch.transactions_root() != header.transactions_root:\n"
+        "        raise ProofError(piece,"
+        ' "its transactions are not those under the header\'s root")\n',
+        "",
+        ("B22",),
+        size=4,
     ),
     Bug(
         "row 10",

@@ -72,7 +72,7 @@ def spoil(liar: Liar, blocks: list[ledger_pb2.Block]) -> list[ledger_pb2.Block]:
         copied = ledger_pb2.Block()
         copied.CopyFrom(block)
         spoiled.append(copied)
-    target = liar.random.choice(spoiled)
+    target = liar.random.choice([spoiled[0], liar.random.choice(spoiled)])
     if liar.random.random() < 0.2:
         spoiled.reverse()
     elif liar.random.random() < 0.5:
@@ -98,7 +98,8 @@ def _spoil_content(liar: Liar, block: ledger_pb2.Block) -> None:
         case 0:
             block.batch = Batch(batch.block_time_ms + 1, batch.transactions).encode()
         case 1:
-            block.batch = Batch(batch.block_time_ms, batch.transactions[:-1]).encode()
+            backwards = tuple(reversed(batch.transactions))
+            block.batch = Batch(batch.block_time_ms, backwards).encode()
         case 2:
             del block.receipts[:]
         case _:
