@@ -70,13 +70,16 @@ class Parts:
     api: NodeApi
 
 
-async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. If any part fails, the process ends with its error."""
+async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
+    """Run until SIGTERM or SIGINT. If any part fails, the process ends with its error.
+
+    `catalogue`: the contracts that this software carries, unless they are those of the release.
+    """
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with AsyncExitStack() as stack:
-        parts = _put_together(settings, stack)
+        parts = _put_together(settings, catalogue or standard_catalogue(), stack)
         nonces = stack.enter_context(FileNonceStore(settings.data_folder / "nonces"))
         server = _server(parts, nonces)
         _bind(server, settings)
@@ -102,12 +105,11 @@ async def serve(settings: Settings) -> None:
                 task.cancel()
 
 
-def _put_together(settings: Settings, stack: AsyncExitStack) -> Parts:
+def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStack) -> Parts:
     provider = open_provider(settings.gm.backend)
     genesis = parse_genesis(settings.genesis_file.read_bytes())
     vote_key = load_private_key(settings.vote_key_file, provider)
     _check(settings, genesis, vote_key)
-    catalogue = standard_catalogue()
     _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
     stack.callback(telemetry.shutdown)
