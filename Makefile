@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 BEGAN := $(shell date +%s)
 PROTOS := $(shell find protos -name '*.proto')
-SOURCES := services guqiao_sdk guqiaoctl tests deploy
+SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
-	simulate planted golden bench manifests compliance lock clean
+	simulate planted golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,8 +86,11 @@ manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them
 golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
 	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
 
-bench: ## Comes later: speed against the machine's own limits
-	@echo "make bench comes with the speed work; bench/*.py are the parts that exist" >&2; exit 1
+bench: $(VENV)/.development gen/.stamp ## Speed against the machine's own limits, four replica processes; last line JSON
+	@PYTHONPATH=.:gen $(BIN)/python -m bench
+
+bench-cpu: $(VENV)/.development gen/.stamp ## CPU time a transaction, in verifications, against the recorded figure
+	@PYTHONPATH=.:gen $(BIN)/python -m bench.cpu_guard
 
 compliance: ## Comes later: which requirement is shown by which test
 	@echo "make compliance comes with the compliance work; tests already cite docs/requirements.md" >&2; exit 1

@@ -13,16 +13,15 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from bench.table_contract import Table
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from guqiao_sdk.proof.transaction import Payload, SignedTransaction
 from services.consensus.domain.contracts.catalogue import Catalogue
-from services.consensus.domain.contracts.host import Host, Method
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import execute_block
@@ -36,22 +35,6 @@ from services.consensus.store import ChainStore, StoreOptions
 CLERK, MARKET = "did:rem:bench:clerk", "did:rem:bench:market"
 KEY = b"\x04" + bytes(range(64))
 FAR_MS = 1 << 50
-
-
-class Table:
-    """A contract whose one method writes what the body says."""
-
-    name = "table"
-    version = 1
-
-    def methods(self) -> Mapping[str, Method]:
-        """`set` writes rows."""
-        return {"set": _set}
-
-
-def _set(host: Host, body: Mapping[str, Json]) -> None:
-    for key, value in body.items():
-        host.put(key, value)
 
 
 def bench_genesis() -> Genesis:

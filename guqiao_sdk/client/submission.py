@@ -180,7 +180,9 @@ class StreamSubmitter:
             return
         error = error_from_status(status_pb2.Status.FromString(response.error))
         if error.code in RETRY_CODES:
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again, item.transaction)
+            # A replica that is overloaded says when to come again.
+            seconds = error.retry_after_seconds or RETRY_SECONDS
+            asyncio.get_running_loop().call_later(seconds, self._again, item.transaction)
         elif item.is_uncertain and error.code == "TRANSACTION_EXPIRED":
             # It cannot be admitted any more, but it may have been before.
             self._answer(item, None, unknown_outcome(item.transaction))

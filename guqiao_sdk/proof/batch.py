@@ -7,6 +7,7 @@ predecessor's block time and no transactions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest
@@ -16,7 +17,7 @@ BATCH_TRANSACTIONS_MAX: Final = 4_000
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """`transactions` are encoded `SignedTransaction`s;
 
@@ -41,7 +42,11 @@ class Batch:
         return batch
 
     def transactions_root(self) -> bytes:
-        """The Merkle root over the transactions, 32 bytes."""
+        """The Merkle root over the transactions, 32 bytes; computed once."""
+        return self._root
+
+    @cached_property
+    def _root(self) -> bytes:
         return merkle_root(self.transactions)
 
     def digest(self) -> bytes:

@@ -71,13 +71,16 @@ class Parts:
     api: NodeApi
 
 
-async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. If any part fails, the process ends with its error."""
+async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
+    """Run until SIGTERM or SIGINT. If any part fails, the process ends with its error.
+
+    `catalogue`: the contracts that this software carries, unless they are those of the release.
+    """
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with AsyncExitStack() as stack:
-        parts = _put_together(settings, stack)
+        parts = _put_together(settings, catalogue or standard_catalogue(), stack)
         nonces = stack.enter_context(FileNonceStore(settings.data_folder / "nonces"))
         server = _server(parts, nonces)
         _bind(server, settings)
@@ -103,13 +106,13 @@ async def serve(settings: Settings) -> None:
                 task.cancel()
 
 
-def _put_together(settings: Settings, stack: AsyncExitStack) -> Parts:
+def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStack) -> Parts:
     provider = open_provider(settings.gm.backend)
     genesis = parse_genesis(settings.genesis_file.read_bytes())
     vote_key = load_private_key(settings.vote_key_file, provider)
     _check(settings, genesis, vote_key)
     identity = _identity(settings)
-    catalogue = _catalogue(genesis)
+    _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
     stack.callback(telemetry.shutdown)
     ledger = _open_ledger(settings, genesis, catalogue, provider)
@@ -289,15 +292,13 @@ def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
         raise SettingsError(f"peers.addresses must name {len(members)} replicas")
 
 
-def _catalogue(genesis: Genesis) -> Catalogue:
-    """The contracts of this software, which must hold all that the genesis names."""
-    catalogue = standard_catalogue()
+def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:
+    """This software must carry all contracts that the genesis names."""
     for entry in genesis.contracts:
         if catalogue.find(entry.name, entry.version) is None:
             raise NotFoundError(
                 "CONTRACT_UNKNOWN", contract=f"{entry.name} version {entry.version}"
             )
-    return catalogue
 
 
 def _parameters(genesis: Genesis) -> ProtocolParameters:

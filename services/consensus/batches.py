@@ -8,7 +8,7 @@ admitted transactions, so that execution does not read them again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from services.consensus.domain.ledger.admission import AdmittedTransaction
@@ -30,6 +30,11 @@ class TrackedBatch:
     view: View
     sequence: SequenceNumber
     transactions: tuple[AdmittedTransaction, ...]
+    ids: frozenset[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        ids = frozenset(transaction.id for transaction in self.transactions)
+        object.__setattr__(self, "ids", ids)
 
 
 class BatchTracker:
@@ -105,9 +110,11 @@ class BatchTracker:
 
     def ids(self) -> set[bytes]:
         """The ids of all transactions in tracked batches."""
-        return {
-            transaction.id for batch in self._tracked.values() for transaction in batch.transactions
-        }
+        return {each for batch in self._tracked.values() for each in batch.ids}
+
+    def __contains__(self, transaction_id: object) -> bool:
+        """Whether a tracked batch holds this transaction."""
+        return any(transaction_id in batch.ids for batch in self._tracked.values())
 
     def forget_executed(self, executed: SequenceNumber) -> None:
         """Everything up to `executed` is in blocks."""

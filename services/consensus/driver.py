@@ -21,7 +21,6 @@ import structlog
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
-from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import FailedPreconditionError
 from services.consensus import wire
 from services.consensus.batches import BatchTracker
@@ -59,11 +58,13 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.finality import FinalityBoard
-from services.consensus.ledger import HeaderMismatchError, Ledger, result_message
+from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.pacing import AdmissionLimit
 from services.consensus.peers import Links
 from services.consensus.proposer import Proposer, is_owed
+from services.consensus.timers import RequestTimers
 
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
@@ -130,13 +131,19 @@ class Driver:
         self._metrics = metrics
         self._now_ms = now_ms
         self._parameters = ledger.genesis.parameters
+        self._timers = RequestTimers(
+            mempool,
+            self.put_own,
+            self._is_owed,
+            patience_ms=self._parameters.view_timeout_max_ms,
+        )
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
         self._wake = asyncio.Event()
         self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
-        self._untimed: set[bytes] = set()
+        self.admission_limit = AdmissionLimit()
         self._hellos: dict[ReplicaId, Hello] = {}
         self._proposer = Proposer(
             replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
@@ -194,9 +201,8 @@ class Driver:
         """Admitted transactions, for ordering."""
         now_ms = self._now_ms()
         additions = [self.mempool.add(transaction, now_ms) for transaction in transactions]
-        in_batches = self._tracker.ids() if self._tracker.in_flight else frozenset()
         self.mempool.mark_proposed(
-            transaction.id for transaction in transactions if transaction.id in in_batches
+            transaction.id for transaction in transactions if transaction.id in self._tracker
         )
         self._start_timers()
         return additions
@@ -272,7 +278,7 @@ class Driver:
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
             if number % TICKS_A_TIMER_REVIEW == 0:
-                self._stop_timers(now_ms)
+                self._timers.review(now_ms)
             self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
 
@@ -399,21 +405,24 @@ class Driver:
         if job.sequence > last:
             assert job.sequence == last + 1, f"batch {job.sequence} after block {last}"
             transactions = self._tracker.find(Digest(job.batch.digest()))
+            if transactions is None:
+                # Bound by its digest: neither signatures nor expiry are asked again.
+                transactions = tuple(map(read_transaction, job.batch.transactions))
             await self._ledger.execute(job.batch, transactions)
-            self._after_execution(job.sequence, job.batch)
+            self._after_execution(job.sequence, [transaction.id for transaction in transactions])
         header = self._ledger.header(job.sequence)
         if header.batch_digest != job.batch.digest():
             self._halt(f"block {job.sequence} was executed from another batch")
             return
         self.put_own(Executed(job.sequence, Digest(header.hash())))
 
-    def _after_execution(self, sequence: int, batch: Batch) -> None:
-        """The transactions of this batch need no ordering any more."""
-        ids = [SignedTransaction.decode(encoded).id() for encoded in batch.transactions]
+    def _after_execution(self, sequence: int, ids: Sequence[bytes]) -> None:
+        """The transactions of this block need no ordering any more."""
         self._tracker.forget_executed(SequenceNumber(sequence))
         self._proposer.note_executed(sequence)
-        for transaction_id in self.mempool.remove(ids):
-            self.put_own(RequestGone(transaction_id))
+        self._timers.executed(self.mempool.remove(ids), self._now_ms())
+        backlog, now = self.mempool.ready_count > 0, asyncio.get_running_loop().time()
+        self.admission_limit.note_executed(len(ids), backlog=backlog, now=now)
         self._start_timers()
 
     async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
@@ -427,7 +436,7 @@ class Driver:
             if block.height != self._ledger.store.last_certified + 1:
                 continue
             await self._ledger.apply_certified(block)
-            self._after_execution(block.height, block.batch)
+            self._after_execution(block.height, [each.id() for each in block.transactions])
             self._announce(block.height)
             self.put_own(
                 CertifiedElsewhere(
@@ -441,40 +450,24 @@ class Driver:
     def _announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
-        receipts = self._ledger.receipts(height) if self.finality.is_awaited else []
-        for index, receipt in enumerate(receipts):
-            if self.finality.wanted(receipt.transaction_id):
-                self.finality.resolve(
-                    self._ledger.final_result(receipt.transaction_id)
-                    or result_message(receipt, header, index)
-                )
+        if self.finality.is_awaited:
+            for result in self._ledger.results(height, self.finality.wanted):
+                self.finality.resolve(result)
         for expired in self.mempool.drop_expired(height, header.block_time_ms):
             error = FailedPreconditionError(
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
             )
             self.finality.refuse(expired, error)
-            self.put_own(RequestGone(expired))
+            self._timers.stop([expired])
         self._metrics.height.set(height)
         self.finality.advance(height)
 
     def _start_timers(self) -> None:
-        now_ms = self._now_ms()
-        for transaction_id in self.mempool.drain_newly_ready():
-            transaction = self.mempool.find(transaction_id)
-            if transaction is not None and self._is_owed(transaction, now_ms):
-                self.put_own(RequestPending(transaction_id))
+        self._timers.start(self._now_ms())
         self._wake.set()
 
-    def _stop_timers(self, now_ms: int) -> None:
-        """Nobody is suspected for what is about to expire."""
-        ready = self.mempool.ready()
-        untimed = {entry.id for entry in ready if not self._is_owed(entry, now_ms)}
-        for transaction_id in untimed - self._untimed:
-            self.put_own(RequestGone(transaction_id))
-        self._untimed = untimed
-
-    def _is_owed(self, transaction: AdmittedTransaction, now_ms: int) -> bool:
-        return is_owed(transaction, self._parameters, self.replica.low_watermark, now_ms)
+    def _is_owed(self, transaction: AdmittedTransaction) -> bool:
+        return is_owed(transaction, self._parameters, self.replica.low_watermark, self._now_ms())
 
     # --- Recovery ----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -23,14 +23,13 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
-from guqiao_sdk.proof.transaction import SignedTransaction
 from services.consensus import wire
 from services.consensus.domain.ledger.admission import (
     TRANSACTION_BYTES_MAX,
     AdmittedTransaction,
     Refused,
 )
-from services.consensus.domain.ledger.authorisation import check_stateful
+from services.consensus.domain.ledger.authorisation import Identities, check_stateful
 from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
     BatchFetched,
@@ -62,7 +61,10 @@ PEER_BLOCK_REQUESTS_MAX: Final = 16
 PEER_TRANSACTIONS_MAX: Final = 4_000
 VOTES_JUDGED_AT_ONCE_MAX: Final = 200
 TRANSACTIONS_MAX: Final = 20_000
-JUDGED_AT_ONCE_MAX: Final = 128
+JUDGED_AT_ONCE_MAX: Final = 64
+"""A proposed batch waits behind one such piece at most."""
+GATHER_SECONDS: Final = 0.005
+"""Between two pieces of transactions under load: many small ones cost more than they verify."""
 GOSSIP_BYTES_MAX: Final = 2 * 1024 * 1024
 BLOCKS_ANSWERED_MAX: Final = 100
 BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
@@ -74,6 +76,7 @@ ORDERED_ALL_THE_SAME: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_DUP
 
 _log = structlog.get_logger(__name__)
 
+Verdicts: TypeAlias = list[AdmittedTransaction | Refused]
 Judgement = asyncio.Future[AdmittedTransaction | Refused | Addition]
 
 
@@ -251,11 +254,14 @@ class Intake:
             reason = f"{len(batch.transactions)} transactions, {size} bytes, more than a batch has"
             self._driver.put_own(BatchRefused(message, reason))
             return
-        judged = await self._judge(
-            message.batch.transactions,
+        judge = functools.partial(
+            self._admission.judge_batch,
+            batch.transactions,
+            [self._driver.mempool.find_encoded(encoded) for encoded in batch.transactions],
             now_height=message.sequence - 1,
-            block_time_ms=message.batch.block_time_ms,
+            block_time_ms=batch.block_time_ms,
         )
+        judged = await self._in_admission_thread(judge)
         for verdict in judged:
             if isinstance(verdict, Refused):
                 reason = f"{verdict.code} {verdict.fields}"
@@ -265,14 +271,7 @@ class Intake:
         admitted = [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
         self._driver.put_pre_prepare(sender, message, admitted)
 
-    async def _judge(
-        self, encoded: Sequence[bytes], *, now_height: int, block_time_ms: int
-    ) -> list[AdmittedTransaction | Refused]:
-        def judge() -> list[AdmittedTransaction | Refused]:
-            return self._admission.judge(
-                encoded, now_height=now_height, block_time_ms=block_time_ms
-            )
-
+    async def _in_admission_thread(self, judge: Callable[[], Verdicts]) -> Verdicts:
         return await asyncio.get_running_loop().run_in_executor(self._admission_thread, judge)
 
     # --- Transactions ------------------------------------------------------------------------
@@ -282,7 +281,8 @@ class Intake:
 
         The transaction when it is in the mempool (or was), what refused it, or `Addition.FULL`.
         """
-        if len(self._offered) >= TRANSACTIONS_MAX:
+        waiting = len(self._offered) + self._driver.mempool.ready_count
+        if waiting >= min(self._driver.admission_limit.value, TRANSACTIONS_MAX):
             return Addition.FULL
         answer: Judgement = asyncio.get_running_loop().create_future()
         self._offered.append(_Offered(encoded, answer))
@@ -296,11 +296,7 @@ class Intake:
             if len(encoded) > TRANSACTION_BYTES_MAX or not passed.room(len(encoded)):
                 self._count_dropped(1)
                 continue
-            try:
-                transaction_id = SignedTransaction.decode(encoded).id()
-            except MalformedError:
-                continue  # Admission would say the same, at more cost.
-            if transaction_id not in self._driver.mempool:
+            if self._driver.mempool.find_encoded(encoded) is None:
                 self._offered.append(_Offered(encoded, None, sender))
                 passed.add(1, len(encoded))
         self._offered_wake.set()
@@ -318,17 +314,22 @@ class Intake:
                     self._passed[entry.sender].add(-1, -len(entry.encoded))
             if offered:
                 await self._judge_offered(offered)
+            if 1 < len(offered) < JUDGED_AT_ONCE_MAX:
+                await asyncio.sleep(GATHER_SECONDS)
 
     async def _judge_offered(self, offered: Sequence[_Offered]) -> None:
         last = self._ledger.header(self._ledger.store.last_height)
-        judged = await self._judge(
+        judge = functools.partial(
+            self._admission.judge,
             [entry.encoded for entry in offered],
             now_height=last.height,
             block_time_ms=max(self._now_ms(), last.block_time_ms),
         )
+        judged: Verdicts = await self._in_admission_thread(judge)
         with self._ledger.store.state_reader() as state:
+            identities = Identities(state)
             judged = [
-                self._judge_stateful(state, entry, verdict, last.block_time_ms)
+                self._judge_stateful(state, identities, entry, verdict, last.block_time_ms)
                 for entry, verdict in zip(offered, judged, strict=True)
             ]
             fresh = [
@@ -343,6 +344,7 @@ class Intake:
     def _judge_stateful(
         self,
         state: StateReader,
+        identities: Identities,
         entry: _Offered,
         verdict: AdmittedTransaction | Refused,
         block_time_ms: int,
@@ -357,7 +359,7 @@ class Intake:
         )
         if never is not None or entry.answer is None:
             return never or verdict
-        refused = check_stateful(state, verdict, block_time_ms=block_time_ms)
+        refused = check_stateful(state, verdict, block_time_ms=block_time_ms, identities=identities)
         if refused is None or refused.code in ORDERED_ALL_THE_SAME:
             return verdict
         return refused

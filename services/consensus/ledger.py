@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
@@ -27,6 +27,9 @@ from services.consensus.domain.messages import CertifiedHead, Digest, Record, Se
 from services.consensus.store import ChainStore
 
 T = TypeVar("T")
+
+RECEIPTS_KEPT_BLOCKS: Final = 16
+"""Receipts of the blocks executed last, until clients are told: they need not be read again."""
 
 
 class HeaderMismatchError(Exception):
@@ -60,6 +63,7 @@ class Ledger:
         self._reserve_bytes = reserve_bytes
         self._catalogue = catalogue
         self._verify = verify
+        self._receipts: dict[int, tuple[Receipt, ...]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-write")
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-execute")
 
@@ -88,7 +92,11 @@ class Ledger:
         """
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._executor, self._execute, batch, transactions)
-        return await self._write(lambda: self.store.commit_block(result))
+        header = await self._write(lambda: self.store.commit_block(result))
+        self._receipts[result.height] = result.receipts
+        while len(self._receipts) > RECEIPTS_KEPT_BLOCKS:
+            del self._receipts[next(iter(self._receipts))]
+        return header
 
     async def apply_certified(self, block: VerifiedBlock) -> None:
         """Take a block that a quorum certified: execute it unless that was done, compare, store.
@@ -155,11 +163,28 @@ class Ledger:
         with self.store.state_reader() as state:
             return state.executed(transaction_id)
 
-    def receipts(self, height: int) -> list[Receipt]:
+    def receipts(self, height: int) -> Sequence[Receipt]:
         """The receipts of a block that is stored."""
+        recent = self._receipts.get(height)
+        if recent is not None:
+            return recent
         receipts = self.store.get_receipts(height)
         assert receipts is not None, f"block {height} is stored"
         return receipts
+
+    def results(
+        self, height: int, wanted: Callable[[bytes], bool]
+    ) -> Iterator[ledger_pb2.TransactionResult]:
+        """What the transactions of a certified block did, those that are `wanted`. For a mere
+        attempt it is the transaction's own outcome, where there is one already.
+        """
+        header = self.header(height)
+        header_hash = header.hash()
+        for index, receipt in enumerate(self.receipts(height)):
+            if not wanted(receipt.transaction_id):
+                continue
+            known = None if is_final(receipt) else self.final_result(receipt.transaction_id)
+            yield known or _result_message(receipt, height, header_hash, index)
 
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         """A certified block as it travels, or None."""
@@ -212,13 +237,19 @@ def result_message(
     receipt: Receipt, header: BlockHeader, index: int
 ) -> ledger_pb2.TransactionResult:
     """What a transaction did, as it travels."""
+    return _result_message(receipt, header.height, header.hash(), index)
+
+
+def _result_message(
+    receipt: Receipt, height: int, header_hash: bytes, index: int
+) -> ledger_pb2.TransactionResult:
     return ledger_pb2.TransactionResult(
         transaction_id=receipt.transaction_id,
         outcome=ledger_pb2.Outcome.ValueType(int(receipt.outcome)),
         code=receipt.code,
         detail=receipt.detail,
         replay_of=receipt.replay_of,
-        height=header.height,
+        height=height,
         index=index,
-        header_hash=header.hash(),
+        header_hash=header_hash,
     )

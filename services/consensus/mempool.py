@@ -8,7 +8,8 @@ place when a view change drops the batch. The driver's task owns it; nothing her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,6 +21,7 @@ BYTES_MAX: Final = 64 * 1024 * 1024
 PREDECESSOR_WAIT_MS: Final = 3_000
 LENGTH_BYTES: Final = 4
 """What a batch adds to each transaction."""
+_NEVER: Final = 1 << 63
 
 
 class Addition(StrEnum):
@@ -57,7 +59,9 @@ class Mempool:
         self._proposed: dict[bytes, _Entry] = {}
         self._waiting: dict[bytes, _Entry] = {}
         self._successors: dict[bytes, list[bytes]] = {}
-        self._newly_ready: list[bytes] = []
+        self._by_encoding: dict[bytes, AdmittedTransaction] = {}
+        self._expires_height_min = _NEVER
+        self._expires_time_ms_min = _NEVER
         self._bytes = 0
         self._place = 0
 
@@ -72,9 +76,18 @@ class Mempool:
         )
 
     def find(self, transaction_id: bytes) -> AdmittedTransaction | None:
-        """A transaction that could be proposed now, by its id."""
-        entry = self._ready.get(transaction_id)
+        """A transaction that could be proposed now, or was, by its id."""
+        entry = self._ready.get(transaction_id) or self._proposed.get(transaction_id)
         return None if entry is None else entry.transaction
+
+    def find_encoded(self, encoded: bytes) -> AdmittedTransaction | None:
+        """A transaction that is here in exactly these bytes: its signatures were verified."""
+        return self._by_encoding.get(encoded)
+
+    def oldest(self, count_max: int) -> Iterator[AdmittedTransaction]:
+        """Those that wait for execution, but for no predecessor: what came first comes first."""
+        entries = itertools.chain(self._proposed.values(), self._ready.values())
+        return (entry.transaction for entry in itertools.islice(entries, count_max))
 
     @property
     def ready_count(self) -> int:
@@ -91,7 +104,7 @@ class Mempool:
             return Addition.KNOWN
         if not self.room(len(transaction.encoded)):
             return Addition.FULL
-        self._bytes += len(transaction.encoded)
+        self._keep(transaction)
         entry = self._entry(transaction, now_ms)
         after = transaction.payload.after
         if after is None or after in self._ready or after in self._proposed:
@@ -123,11 +136,6 @@ class Mempool:
             del self._ready[entry.transaction.id]
             self._proposed[entry.transaction.id] = entry
         return tuple(entry.transaction for entry in taken)
-
-    def drain_newly_ready(self) -> list[bytes]:
-        """The ids that became ready since the last call: their timers start."""
-        newly_ready, self._newly_ready = self._newly_ready, []
-        return newly_ready
 
     def mark_proposed(self, transaction_ids: Iterable[bytes]) -> None:
         """Somebody's batch in progress holds these: do not offer them again."""
@@ -161,6 +169,8 @@ class Mempool:
 
     def drop_expired(self, height: int, block_time_ms: int) -> list[bytes]:
         """Forget what can no longer execute after this block; returns the ids."""
+        if height < self._expires_height_min and block_time_ms <= self._expires_time_ms_min:
+            return []  # Asked once a block; most blocks let nothing expire.
         expired = [
             key
             for entries in (self._ready, self._waiting)
@@ -172,6 +182,9 @@ class Mempool:
             self._forget(key)
         for key in expired:
             self._release_successors(key)
+        payloads = [entry.transaction.payload for entry in self._entries()]
+        self._expires_height_min = min((each.expires_height for each in payloads), default=_NEVER)
+        self._expires_time_ms_min = min((each.expires_time_ms for each in payloads), default=_NEVER)
         return expired
 
     def stop_waiting(self, now_ms: int) -> list[bytes]:
@@ -193,8 +206,19 @@ class Mempool:
 
     def pending(self) -> tuple[AdmittedTransaction, ...]:
         """Everything here, in no particular order: what a new link is told of."""
-        everything = (*self._ready.values(), *self._proposed.values(), *self._waiting.values())
-        return tuple(entry.transaction for entry in everything)
+        return tuple(entry.transaction for entry in self._entries())
+
+    def _entries(self) -> Iterator[_Entry]:
+        return itertools.chain(
+            self._ready.values(), self._proposed.values(), self._waiting.values()
+        )
+
+    def _keep(self, transaction: AdmittedTransaction) -> None:
+        self._bytes += len(transaction.encoded)
+        self._by_encoding[transaction.encoded] = transaction
+        payload = transaction.payload
+        self._expires_height_min = min(self._expires_height_min, payload.expires_height)
+        self._expires_time_ms_min = min(self._expires_time_ms_min, payload.expires_time_ms)
 
     def _entry(self, transaction: AdmittedTransaction, now_ms: int) -> _Entry:
         self._place += 1
@@ -202,7 +226,6 @@ class Mempool:
 
     def _make_ready(self, entry: _Entry) -> None:
         self._ready[entry.transaction.id] = entry
-        self._newly_ready.append(entry.transaction.id)
         self._release_successors(entry.transaction.id)
 
     def _release_successors(self, transaction_id: bytes) -> None:
@@ -213,7 +236,6 @@ class Mempool:
                 entry = self._waiting.pop(successor, None)
                 if entry is not None:
                     self._ready[successor] = self._entry(entry.transaction, entry.arrived_ms)
-                    self._newly_ready.append(successor)
                     queue.append(successor)
 
     def _forget(self, transaction_id: bytes) -> bool:
@@ -225,6 +247,7 @@ class Mempool:
         if entry is None:
             return False
         self._bytes -= len(entry.transaction.encoded)
+        del self._by_encoding[entry.transaction.encoded]
         return True
 
     def _leave_waiting(self, transaction_id: bytes) -> _Entry | None:

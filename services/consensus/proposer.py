@@ -21,10 +21,10 @@ from services.consensus.domain.ledger.genesis import ProtocolParameters
 from services.consensus.domain.messages import PrePrepare, Propose, ReplicaId
 from services.consensus.domain.replica import Replica
 from services.consensus.mempool import LENGTH_BYTES, Mempool
+from services.consensus.pacing import InFlightLimit
 
 BATCH_WAIT_SECONDS_MIN: Final = 0.01
 BATCH_WAIT_SECONDS_MAX: Final = 0.2
-IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
 BATCH_HEADER_BYTES: Final = 12
 BATCH_OVERHEAD_BYTES: Final = BATCH_HEADER_BYTES + LENGTH_BYTES
 """What a batch with one transaction is larger than the transaction."""
@@ -87,6 +87,7 @@ class Proposer:
         self._propose_at: float | None = None
         self._proposed_at: dict[int, float] = {}
         self._batch_seconds = 0.0
+        self._limit = InFlightLimit()
 
     def propose(self) -> list[Effect]:
         """A batch, if the core welcomes one and there is a reason to propose now."""
@@ -98,13 +99,17 @@ class Proposer:
             self._propose_at = None
             return self._propose_batch((), block_time_ms) if self._replica.heartbeat_due else []
         in_flight = self._tracker.in_flight
-        if in_flight >= IN_FLIGHT_TRANSACTIONS_MAX:
+        room = self._limit.value - in_flight
+        if ready > min(room, self._limit.batch):
+            self._limit.hold_back()
+        if room <= 0:
             return []
-        if in_flight and ready < self._parameters.batch_transactions_max and not self._waited():
+        count_max = min(self._parameters.batch_transactions_max, self._limit.batch, room)
+        if in_flight and (ready < count_max or room < self._limit.batch) and not self._waited():
             return []
         self._propose_at = None
         taken = self._mempool.take(
-            min(self._parameters.batch_transactions_max, IN_FLIGHT_TRANSACTIONS_MAX - in_flight),
+            count_max,
             self._parameters.batch_bytes_max - BATCH_HEADER_BYTES,
             lambda transaction: self._fits(transaction, block_time_ms),
         )
@@ -116,6 +121,7 @@ class Proposer:
         if proposed_at is not None:
             taken = asyncio.get_running_loop().time() - proposed_at
             self._batch_seconds += (taken - self._batch_seconds) / 4
+            self._limit.note_batch(taken)
         if len(self._proposed_at) > self._parameters.window:
             self._proposed_at.clear()
 

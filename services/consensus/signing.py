@@ -21,6 +21,7 @@ from services.consensus.domain.effects import Reject
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
+    check_expiry,
     check_stateless_many,
 )
 from services.consensus.domain.messages import PeerMessage, ReplicaId
@@ -112,6 +113,26 @@ class Admission:
             block_time_ms=block_time_ms,
             verify_many=self._verify_many,
         )
+
+    def judge_batch(
+        self,
+        encoded: Sequence[bytes],
+        known: Sequence[AdmittedTransaction | None],
+        *,
+        now_height: int,
+        block_time_ms: int,
+    ) -> list[AdmittedTransaction | Refused]:
+        """The same for a batch of which some were admitted before in the very same bytes: of these
+        only the expiry is asked again.
+        """
+        missing = [data for data, found in zip(encoded, known, strict=True) if found is None]
+        judged = iter(self.judge(missing, now_height=now_height, block_time_ms=block_time_ms))
+        return [
+            next(judged)
+            if found is None
+            else check_expiry(found.payload, now_height, block_time_ms) or found
+            for found in known
+        ]
 
     def _verify_many(self, items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
         keys = [_key(*item) for item in items]

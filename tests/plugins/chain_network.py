@@ -90,6 +90,8 @@ class ChainNetwork:
     identities: dict[str, Identity]
     vote_keys: list[PrivateKey]
     clients: list[ChainClient] = field(default_factory=list)
+    module: str = "services.consensus"
+    """What a replica's process runs: this, or a replica with more contracts."""
 
     @classmethod
     def create(
@@ -175,7 +177,7 @@ class ChainNetwork:
             assert replica.process is None, f"replica {number} runs already"
             log = (self.folder / f"replica{number}.log").open("ab")
             replica.process = subprocess.Popen(
-                [sys.executable, "-m", "services.consensus", "serve", "--config", replica.config],
+                [sys.executable, "-m", self.module, "serve", "--config", replica.config],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
                 stdout=log,
@@ -192,9 +194,9 @@ class ChainNetwork:
         running = [replica.number for replica in self.replicas if replica.process is not None]
         return self._end(numbers or running, signal.SIGTERM)
 
-    async def wait_ready(self, *numbers: int) -> None:
+    async def wait_ready(self, *numbers: int, seconds_max: float = START_SECONDS_MAX) -> None:
         """Until these replicas (or all) say that they can serve."""
-        deadline = time.monotonic() + START_SECONDS_MAX
+        deadline = time.monotonic() + seconds_max
         for number in numbers or range(len(self.replicas)):
             replica = self.replicas[number]
             while not await asyncio.to_thread(_is_ready, replica.admin_port):

@@ -7,7 +7,7 @@ the header's state root on the way.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from guqiao_sdk.proof.batch import BATCH_TRANSACTIONS_MAX, Batch, batch_digest
@@ -28,14 +28,20 @@ class StoredBlock:
     batch: Batch
     receipts: tuple[bytes, ...]
     write_set: Mapping[bytes, bytes | None]
+    decoded: tuple[Receipt, ...] | None = field(default=None, repr=False, compare=False)
+    """The receipts before they were encoded, where the block was executed here."""
 
     @staticmethod
     def of(result: BlockResult, header: BlockHeader) -> StoredBlock:
         """The block that an execution came to."""
-        return StoredBlock(header, result.batch, result.encoded_receipts, result.write_set)
+        return StoredBlock(
+            header, result.batch, result.encoded_receipts, result.write_set, result.receipts
+        )
 
     def read_receipts(self) -> list[Receipt]:
         """The receipts, decoded."""
+        if self.decoded is not None:
+            return list(self.decoded)
         return [Receipt.decode(receipt) for receipt in self.receipts]
 
     def encode(self) -> bytes:

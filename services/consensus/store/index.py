@@ -7,6 +7,7 @@ fsync: one transaction a block, with the position up to which the segments are i
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,6 +56,8 @@ _TABLES: Final = (
     "core",
 )
 _READERS_MAX: Final = 256
+_PAGES_KEPT_MAX: Final = 8_192
+"""Pages of the tree kept in memory, some 10 MB: the upper levels are read in every block."""
 
 
 class Index:
@@ -71,6 +74,7 @@ class Index:
             metasync=False,
         )
         self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
+        self._pages_kept: dict[bytes, bytes] = {}
 
     def sync(self) -> None:
         """Make what was written durable."""
@@ -189,6 +193,7 @@ class Index:
         pages = [(name, update.pages[name]) for name in sorted(update.pages)]
         with transaction.cursor(db=self._tables["pages"]) as cursor:
             cursor.putmulti(pages, append=True)
+        self._keep_pages(update)
         version = _u64(update.version or 0) + update.root
         self._put(transaction, "versions", key, version)
         if update.stale:
@@ -236,10 +241,24 @@ class Index:
         value = self.get(transaction, "meta", name)
         return None if value is None else int.from_bytes(value, "big")
 
+    def _keep_pages(self, update: TreeUpdate) -> None:
+        """Remember what the next block is going to read. A key never stands for other content; if
+        this transaction fails to commit, the process ends.
+        """
+        kept = self._pages_kept
+        for stale in update.stale:
+            kept.pop(stale, None)
+        kept.update(update.pages)
+        for key in list(itertools.islice(kept, max(len(kept) - _PAGES_KEPT_MAX, 0))):
+            del kept[key]
+
     def _page_reader(self, transaction: Transaction) -> PageReader:
-        table = self._tables["pages"]
+        table, kept = self._tables["pages"], self._pages_kept
 
         def read(key: bytes) -> bytes:
+            known = kept.get(key)
+            if known is not None:
+                return known
             page = transaction.get(key, db=table)
             assert page is not None, "a page that the tree refers to is missing"
             return bytes(page)

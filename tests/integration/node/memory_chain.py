@@ -13,7 +13,7 @@ from pathlib import Path
 
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from services.chassis.telemetry import Metrics
-from services.consensus.domain.contracts.catalogue import standard_catalogue
+from services.consensus.domain.contracts.catalogue import Catalogue, standard_catalogue
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
@@ -75,6 +75,7 @@ class MemoryChain:
     genesis: Genesis
     vote_keys: list[PrivateKey]
     provider: GmProvider = field(default_factory=open_provider)
+    catalogue: Catalogue = field(default_factory=standard_catalogue)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -97,7 +98,7 @@ class MemoryChain:
         ledger = Ledger(
             store,
             genesis,
-            standard_catalogue(),
+            self.catalogue,
             self.provider.verify,
             folder=folder,
             reserve_bytes=RESERVE_BYTES,

@@ -118,10 +118,11 @@ def _check_form(
         return Refused("CHAIN_MISMATCH", {"chain": payload.chain, "expected": chain_id})
     if payload.checker is not None and payload.checker[0] == payload.maker[0]:
         return Refused("CHECKER_IS_MAKER", {"did": payload.maker[0]})
-    return _check_expiry(payload, now_height, block_time_ms) or transaction
+    return check_expiry(payload, now_height, block_time_ms) or transaction
 
 
-def _check_expiry(payload: Payload, now_height: int, block_time_ms: int) -> Refused | None:
+def check_expiry(payload: Payload, now_height: int, block_time_ms: int) -> Refused | None:
+    """The one rule of the stateless part that the bytes alone do not settle."""
     if payload.expires_height <= now_height or payload.expires_time_ms < block_time_ms:
         return Refused(
             "TRANSACTION_EXPIRED",

@@ -56,13 +56,20 @@ def authorise(
 
 
 def check_stateful(
-    state: StateReader, transaction: AdmittedTransaction, *, block_time_ms: int
+    state: StateReader,
+    transaction: AdmittedTransaction,
+    *,
+    block_time_ms: int,
+    identities: Identities | None = None,
 ) -> Refused | None:
-    """Say at submission what execution would refuse as things stand; execution decides."""
+    """Say at submission what execution would refuse as things stand; execution decides.
+
+    `identities` of the same state, where several transactions are asked about.
+    """
     if state.executed(transaction.id):
         return Refused("TRANSACTION_DUPLICATE", {"transaction": transaction.id.hex()})
     try:
-        authorise(Identities(state), transaction, block_time_ms)
+        authorise(identities or Identities(state), transaction, block_time_ms)
     except Refusal as refusal:
         return Refused(refusal.code, dict(refusal.fields))
     return _check_predecessor(state, transaction.payload)

@@ -144,13 +144,19 @@ class Page:
 
     def rehash(self, slots: set[int]) -> None:
         """Compute the nodes above the slots that changed."""
-        nodes, dirty = self._nodes, {SLOTS + slot for slot in slots}
-        while dirty != {1}:
+        nodes, single, dirty = self._nodes, self._single, {SLOTS + slot for slot in slots}
+        for _ in range(LEVELS):
             dirty = {index >> 1 for index in dirty}
             for index in dirty:
-                children = bytes(nodes[64 * index : 64 * index + 64])
-                node, single = _combine(children, self._single >> 2 * index & 3)
-                self._set_node(index, node, single)
+                begin = 64 * index
+                children = bytes(nodes[begin : begin + 64])
+                if children.startswith(EMPTY) or children.endswith(EMPTY):
+                    node, is_single = _combine(children, single >> 2 * index & 3)
+                else:
+                    node, is_single = sm3(_NODE + children), False
+                nodes[32 * index : 32 * index + 32] = node
+                single = single | 1 << index if is_single else single & ~(1 << index)
+        self._single = single
 
     def _set_node(self, index: int, node: bytes, single: bool) -> None:
         self._nodes[32 * index : 32 * index + 32] = node

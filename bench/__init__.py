@@ -1,0 +1,1 @@
+"""Speed against the machine's own limits: `make bench`; how to read it: bench/README.md."""
