@@ -21,7 +21,12 @@ from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.genesis import ensure_genesis
 from guqiaoctl.network.layout import Layout, Network
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
-from guqiaoctl.network.settings_files import database_names, process_plans, write_settings
+from guqiaoctl.network.settings_files import (
+    database_names,
+    process_plans,
+    write_replica_settings,
+    write_service_settings,
+)
 from guqiaoctl.network.trust_file import ensure_trust
 from guqiaoctl.output import choose
 from guqiaoctl.supervisor.supervisor import NetworkPlan
@@ -52,6 +57,7 @@ def plan_network(
     ensure_genesis(layout, provider, report)
     ensure_trust(layout, provider)
     _ensure_secrets(layout)
+    write_replica_settings(network)
     (layout.folder / "traces").mkdir(exist_ok=True)
     postgres = EmbeddedPostgres(layout.folder / "postgres", network.ports["postgres"])
 
@@ -61,7 +67,7 @@ def plan_network(
         await asyncio.to_thread(database.start)
         names = database_names()
         urls = await asyncio.gather(*(postgres.create_database(name) for name in names))
-        write_settings(network, dict(zip(names, urls, strict=True)), kafka)
+        write_service_settings(network, dict(zip(names, urls, strict=True)), kafka)
 
     async def stop_database() -> None:
         await asyncio.to_thread(database.stop)

@@ -1,4 +1,7 @@
-"""Writes the settings file of every process from the network's plan, anew at every start."""
+"""Writes the settings file of every process from the network's plan, anew at every start.
+
+The replicas' at once, the services' when their databases are known.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +37,19 @@ def database_names() -> list[str]:
     return [f"{domain}_{service}" for domain, service in SERVICES] + [f"{c}_bus" for c in CHAINS]
 
 
-def write_settings(
-    network: Network, database_urls: dict[str, str], kafka: Mapping[str, str]
-) -> None:
-    """Write the settings file of every process, readable by its owner only. `kafka` names the
-    brokers of the domains whose bus is not the PostgreSQL event log.
-    """
+def write_replica_settings(network: Network) -> None:
+    """Write the settings file of every replica, readable by its owner only."""
     for chain in CHAINS:
         for number in range(REPLICAS):
             _write(network.layout, f"{chain}-{number}", _replica(network, chain, number))
+
+
+def write_service_settings(
+    network: Network, database_urls: dict[str, str], kafka: Mapping[str, str]
+) -> None:
+    """Write the settings file of every service, readable by its owner only. `kafka` names the
+    brokers of the domains whose bus is not the PostgreSQL event log.
+    """
     for domain, service in SERVICES:
         content = _service(network, domain, service, database_urls) | _bus(
             domain, database_urls, kafka

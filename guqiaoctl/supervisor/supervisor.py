@@ -1,8 +1,8 @@
 """The supervisor: starts the network in order, restarts what falls, holds what an operator ended.
 
-PostgreSQL first, then the replicas together, then the services together. A process that ends by
-itself is started again, at most five times a minute, for as long as the network runs; one that an
-operator killed or stopped stays down until it is started by name.
+PostgreSQL and the replicas together, for no replica needs a database, then the services together. A
+process that ends by itself is started again, at most five times a minute, for as long as the
+network runs; one that an operator killed or stopped stays down until it is started by name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """The processes in groups; a group starts when the one before it is ready."""
+    """The processes in groups; a group starts when the one before it is ready. The first starts
+    beside the database, all others after it.
+    """
 
     folder: Path
     groups: tuple[tuple[ProcessPlan, ...], ...]
@@ -93,16 +95,22 @@ class Supervisor:
     ) -> None:
         await self._control.open()
         began = time.monotonic()
-        await self._plan.start_database()
-        self._watchers["postgres"] = tasks.create_task(self._plan.keep_database())
-        self._report_ready("postgres", began)
-        for group in self._plan.groups:
+        first, *others = self._plan.groups
+        async with asyncio.TaskGroup() as together:
+            together.create_task(self._start_database(tasks, began))
+            together.create_task(self._start_group(tasks, first, began))
+        for group in others:
             await self._start_group(tasks, group, began)
         self._ready = True
         maintenance = tasks.create_task(self._plan.maintain())
         self._watchers["maintenance"] = maintenance
         if on_ready is not None:
             await on_ready()
+
+    async def _start_database(self, tasks: asyncio.TaskGroup, began: float) -> None:
+        await self._plan.start_database()
+        self._watchers["postgres"] = tasks.create_task(self._plan.keep_database())
+        self._report_ready("postgres", began)
 
     async def _start_group(
         self, tasks: asyncio.TaskGroup, group: tuple[ProcessPlan, ...], began: float

@@ -1,0 +1,108 @@
+"""What the supervisor starts beside what: replicas beside the database, services after both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from guqiaoctl.network.layout import free_ports
+from guqiaoctl.supervisor.process import ProcessPlan, is_alive
+from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
+from services.chassis.errors import causes
+
+WAIT_SECONDS_MAX = 60.0
+NAMES = ["replica", "service"]
+READY_SERVER = """
+import http.server, sys
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
+"""
+
+
+class DatabaseError(Exception):
+    """The database does not start."""
+
+
+async def nothing() -> None:
+    """A database that needs no work."""
+
+
+class Run:
+    """A supervisor of one replica and one service."""
+
+    def __init__(self, folder: Path, start_database: Callable[[Run], Awaitable[None]]) -> None:
+        ports = free_ports(NAMES)
+
+        async def start() -> None:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await start_database(self)
+
+        self.replica_ready = asyncio.Event()
+        groups = tuple((_plan(folder, name, ports[name]),) for name in NAMES)
+        plan = NetworkPlan(folder, groups, start, nothing, nothing, nothing)
+        self.supervisor = Supervisor(plan, dict(os.environ), self._report)
+
+    def starts(self, name: str) -> int:
+        """How often a process was started."""
+        return self.supervisor._processes[name].starts
+
+    def _report(self, text: str) -> None:
+        if "replica" in text:
+            self.replica_ready.set()
+
+    async def to_ready(self) -> None:
+        """Start everything, and end it when it is ready."""
+
+        async def on_ready() -> None:
+            self.supervisor.end()
+
+        async with asyncio.timeout(2 * WAIT_SECONDS_MAX):
+            await self.supervisor.run(on_ready)
+
+
+def _plan(folder: Path, name: str, port: int) -> ProcessPlan:
+    arguments = (sys.executable, "-c", READY_SERVER, str(port))
+    return ProcessPlan(name, arguments, port, folder / f"{name}.log")
+
+
+async def test_replicas_become_ready_while_the_database_starts_and_services_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    services_before_the_database: list[int] = []
+
+    async def start_database(run: Run) -> None:
+        await run.replica_ready.wait()
+        services_before_the_database.append(run.starts("service"))
+
+    run = Run(tmp_path, start_database)
+    await run.to_ready()
+    assert services_before_the_database == [0]
+    assert run.starts("service") == 1
+
+
+async def test_a_database_that_does_not_start_is_the_error_and_leaves_no_replica_behind(
+    tmp_path: Path,
+) -> None:
+    replicas: list[int] = []
+
+    async def start_database(run: Run) -> None:
+        await run.replica_ready.wait()
+        pid = run.supervisor._processes["replica"].pid
+        assert pid is not None
+        replicas.append(pid)
+        raise DatabaseError
+
+    run = Run(tmp_path, start_database)
+    with pytest.raises(ExceptionGroup) as raised:
+        await run.to_ready()
+    assert [type(cause) for cause in causes(raised.value)] == [DatabaseError]
+    assert run.starts("service") == 0
+    assert not is_alive(replicas[0])
