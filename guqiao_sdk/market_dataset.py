@@ -212,7 +212,7 @@ class _Reader:
             return None
         if data.startswith(b"\xef\xbb\xbf"):
             self._report_file(file, 1, "begins with a byte order mark")
-        if not data.endswith(b"\n"):
+        if data and not data.endswith(b"\n"):
             self._report_file(file, data.count(b"\n") + 1, "the last line is not ended")
         if b"\r" in data:
             self._report_file(

@@ -17,6 +17,7 @@ from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.output import fail
 
 DEFAULT_DATA = Path(".guqiao")
+HEIGHT_MAX = 2**63 - 1
 
 app = typer.Typer(
     name="guqiao",
@@ -44,6 +45,13 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+class Shown(StrEnum):
+    """Output formats of what is no table of rows."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
 class OnMalformed(StrEnum):
     """What an import does about malformed rows."""
 
@@ -52,7 +60,8 @@ class OnMalformed(StrEnum):
 
 
 Data = Annotated[Path, typer.Option("--data", help="The network's folder 网络目录")]
-Output = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
+Output = Annotated[Shown, typer.Option("-o", "--output", help="Output format 输出格式")]
+Rows = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
 
 
 @dev.command("up")
@@ -88,11 +97,11 @@ def dev_down(data: Data = DEFAULT_DATA) -> None:
 
 
 @dev.command("status")
-def dev_status(data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
+def dev_status(data: Data = DEFAULT_DATA, output: Output = Shown.TABLE) -> None:
     """Show processes and endpoints 查看状态."""
     from guqiaoctl.commands.dev import status
 
-    status(data, as_json=output is Format.JSON)
+    status(data, as_json=output is Shown.JSON)
 
 
 @dev.command("reset")
@@ -153,7 +162,7 @@ def import_dataset(
         OnMalformed,
         typer.Option("--on-malformed", help="Malformed rows: stop before anything, or skip"),
     ] = OnMalformed.STOP,
-    output: Output = Format.TABLE,
+    output: Output = Shown.TABLE,
 ) -> None:
     """Import a market dataset through the registry 导入数据集."""
     from guqiaoctl.commands.importing import run_import
@@ -163,7 +172,7 @@ def import_dataset(
         dataset,
         results=results,
         skip_malformed=on_malformed is OnMalformed.SKIP,
-        as_json=output is Format.JSON,
+        as_json=output is Shown.JSON,
     )
 
 
@@ -171,8 +180,10 @@ def import_dataset(
 def register_roster(
     data: Data = DEFAULT_DATA,
     product: Annotated[str, typer.Option("--product", help="Only this product 产品代码")] = "",
-    height: Annotated[int, typer.Option("--height", min=0, help="At this height 指定高度")] = 0,
-    output: Output = Format.CSV,
+    height: Annotated[
+        int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="At this height 指定高度")
+    ] = 0,
+    output: Rows = Format.CSV,
 ) -> None:
     """Print the roster at a height 查询名册."""
     from guqiaoctl.commands.register import roster
@@ -184,20 +195,20 @@ def register_roster(
 def tx_find(
     request: Annotated[str, typer.Argument(help="A request id (UUID) 请求编号")],
     data: Data = DEFAULT_DATA,
-    output: Output = Format.TABLE,
+    output: Output = Shown.TABLE,
 ) -> None:
     """Find the transaction that a request id led to 按请求编号查找交易."""
     from guqiaoctl.commands.transactions import find
 
-    find(data, request, as_json=output is Format.JSON)
+    find(data, request, as_json=output is Shown.JSON)
 
 
 @tx.command("get")
-def tx_get(transaction: str, data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
+def tx_get(transaction: str, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE) -> None:
     """Show a transaction and its outcome, verified 查询交易."""
     from guqiaoctl.commands.transactions import get
 
-    get(data, transaction, as_json=output is Format.JSON)
+    get(data, transaction, as_json=output is Shown.JSON)
 
 
 @tx.command("proof")
@@ -217,32 +228,32 @@ def verify_bundle(
     bundle: Annotated[Path, typer.Argument(help="A proof bundle 证明文件")],
     trust: Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")],
     data: Data = DEFAULT_DATA,
-    output: Output = Format.TABLE,
+    output: Output = Shown.TABLE,
 ) -> None:
     """Verify a proof bundle offline 离线验证. Exit code 7: it does not hold; 2: it is no bundle."""
     from guqiaoctl.commands.verifying import verify
 
-    verify(bundle, trust, as_json=output is Format.JSON)
+    verify(bundle, trust, as_json=output is Shown.JSON)
 
 
 @app.command("doctor")
-def doctor(data: Data = DEFAULT_DATA, output: Output = Format.TABLE) -> None:
+def doctor(data: Data = DEFAULT_DATA, output: Output = Shown.TABLE) -> None:
     """Check this machine and the network's folder 环境检查."""
     from guqiaoctl.commands.doctor import check
 
-    check(data, as_json=output is Format.JSON)
+    check(data, as_json=output is Shown.JSON)
 
 
 @app.command("explain")
 def explain(
     code: Annotated[str, typer.Argument(help="A code, for example SHARES_INSUFFICIENT 错误码")],
     data: Data = DEFAULT_DATA,
-    output: Output = Format.TABLE,
+    output: Output = Shown.TABLE,
 ) -> None:
     """Explain an error code: rule, article, remedy 解释错误码."""
     from guqiaoctl.commands.explaining import explain as explain_code
 
-    explain_code(code, as_json=output is Format.JSON)
+    explain_code(code, as_json=output is Shown.JSON)
 
 
 def main() -> None:

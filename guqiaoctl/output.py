@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from guqiaoctl.failures import CliError
 
@@ -43,20 +44,35 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """A counter, shown while something takes longer than a second, at most twice a second."""
+    """A counter, shown while something takes longer than a second: at most twice a second on a
+    terminal, every two seconds elsewhere, also while nothing gets done.
+    """
 
     def __init__(self, what: str, total: int) -> None:
-        self._what, self._total = what, total
-        self._began = self._shown = time.monotonic()
+        self._what, self._total, self._done = what, total, 0
+        self._every_seconds = 0.5 if sys.stderr.isatty() else 2.0
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True, name="progress")
+
+    def __enter__(self) -> Self:
+        self._teller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._teller.join()
 
     def show(self, done: int) -> None:
-        """Tell how many are done."""
-        now = time.monotonic()
-        if now - self._shown < (0.5 if sys.stderr.isatty() else 2.0):
+        """Take down how many are done."""
+        self._done = done
+
+    def _tell(self) -> None:
+        if self._ended.wait(1.0):
             return
-        self._shown = now
-        seconds = f"({now - self._began:.0f} {choose('s', '秒')})"
-        say(f"  {self._what}: {done}/{self._total} {seconds}")
+        while not self._ended.wait(self._every_seconds):
+            seconds = f"({time.monotonic() - self._began:.0f} {choose('s', '秒')})"
+            say(f"  {self._what}: {self._done}/{self._total} {seconds}")
 
 
 def print_json(value: Any) -> None:

@@ -28,7 +28,7 @@ from guqiao_sdk.client.transactions import (
 )
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.json_values import Json, canonical_json
-from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX
+from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX, SignedTransaction
 
 if TYPE_CHECKING:
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
@@ -148,6 +148,8 @@ class OperationPipeline:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
+            if session.failure is not None:
+                raise session.failure from None
             # gRPC words it so when our own stream of requests failed: the registry fell meanwhile.
             raise _RetryError from None
         finally:
@@ -163,7 +165,18 @@ class OperationPipeline:
             if (index + 1) % POSITION_REFRESH_EVERY == 0:
                 position = await self._position()
             operation = session.operations[index]
-            transaction = build_transaction(
+            transaction = self._build(session, operation, position, after)
+            if operation.method in self._methods:
+                after = transaction.id()
+            message = transaction_to_message(transaction)
+            yield pb.SubmitOperationsRequest(item=index, transaction=message)
+
+    def _build(
+        self, session: _Session, operation: Operation, position: ChainPosition, after: bytes | None
+    ) -> SignedTransaction:
+        """Build one; what fails here is no failure of the call, and is not tried again."""
+        try:
+            return build_transaction(
                 self._provider,
                 operation.maker,
                 position,
@@ -174,10 +187,9 @@ class OperationPipeline:
                 business_time=operation.business_time,
                 after=after,
             )
-            if operation.method in self._methods:
-                after = transaction.id()
-            message = transaction_to_message(transaction)
-            yield pb.SubmitOperationsRequest(item=index, transaction=message)
+        except Exception as error:
+            session.failure = error
+            raise
 
 
 class _Session:
@@ -191,6 +203,7 @@ class _Session:
         self.answered = 0
         self.last_executed: bytes | None = None
         self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self.failure: Exception | None = None
         self._on_answer = on_answer
         self._waiting: dict[int, Answer] = {}
 

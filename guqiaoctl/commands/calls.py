@@ -41,6 +41,11 @@ _EXIT_CODES: Final[tuple[tuple[type[GuqiaoError], int], ...]] = (
     (ExhaustedError, EXIT_UNAVAILABLE),
 )
 
+_CODELESS: Final[tuple[tuple[type[GuqiaoError], str], ...]] = (
+    (UnavailableError, "SERVICE_UNAVAILABLE"),
+    (OutcomeUnknownError, "OUTCOME_UNKNOWN"),
+)
+
 
 def guarded(function: Callable[P, R], /, *arguments: P.args, **keywords: P.kwargs) -> R:
     """Call, and let every failure of the network come out as a `CliError`."""
@@ -54,23 +59,31 @@ def guarded(function: Callable[P, R], /, *arguments: P.args, **keywords: P.kwarg
         raise unverified(error) from error
 
 
+def code_of(error: GuqiaoError) -> str:
+    """The error's code. What no service of ours could say has one by its kind: the transport's own
+    failures, such as a connection that is refused.
+    """
+    if error.code:
+        return error.code
+    return next((code for kind, code in _CODELESS if isinstance(error, kind)), "INTERNAL")
+
+
 def failure_of(error: GuqiaoError) -> CliError:
     """The failure for an error of a service or a chain."""
     exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_CONFLICT)
+    code = code_of(error)
     try:
-        texts = messages(error.code, **error.fields)
+        texts = messages(code, **{"detail": str(error).lstrip(": "), **error.fields})
     except UnknownCodeError:
         return CliError(
-            error.code,
+            code,
             str(error),
             str(error),
             "try again, or look into `guqiao dev status` and `guqiao dev logs`",
             "请重试，或查看 `guqiao dev status` 与 `guqiao dev logs`",
             exit_code=exit_code,
         )
-    return CliError(
-        error.code, texts.en, texts.zh, texts.remedy_en, texts.remedy_zh, exit_code=exit_code
-    )
+    return CliError(code, texts.en, texts.zh, texts.remedy_en, texts.remedy_zh, exit_code=exit_code)
 
 
 def unverified(error: ProofError) -> CliError:

@@ -103,6 +103,7 @@ def status(data: Path, *, as_json: bool) -> None:
         )
         for p in answer["processes"]
     ]
+    rows.append(("postgres", answer["database"], "-", "-", "", ""))
     print_table(("PROCESS", "STATE", "PID", "STARTS", "GRPC", "WHY"), rows)
 
 

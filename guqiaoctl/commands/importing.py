@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import io
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,9 @@ from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset, row_chunks
+from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.rules import UnknownCodeError, messages
+from guqiaoctl.commands.calls import code_of
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
@@ -78,7 +82,8 @@ def run_import(
     network = load_network(data)
     dataset = _read(folder, skip_malformed=skip_malformed)
     if results is not None:
-        results.touch()  # Refuses a place that cannot be written before anything is sent.
+        # Refuses a place that cannot be written before anything is sent, and empties an old one.
+        results.write_text("", encoding="utf-8")
     report = asyncio.run(import_dataset(network, dataset))
     if results is not None:
         results.write_text(report.csv(), encoding="utf-8")
@@ -116,7 +121,7 @@ async def import_dataset(
     except OperationError as error:
         raise _import_failed(error.code, str(error)) from error
     except GuqiaoError as error:
-        raise _import_failed(error.code, str(error)) from error
+        raise _import_failed(code_of(error), str(error).lstrip(": ")) from error
     return ImportReport(tuple(rows), loop.time() - began)
 
 
@@ -156,16 +161,14 @@ class _Importer:
         digests = await self._put_investors(dataset)
         operations = [
             Operation(
-                request_id=str(
-                    uuid.uuid5(REFERENCE_NAMESPACE, f"{dataset.market['dataset_id']}/{n}")
-                ),
+                request_id=_reference_request_id(method, body),
                 method=method,
                 body=body,
                 business_time=None,
                 maker=self._institution,
             )
-            for n, (method, body) in enumerate(
-                dataset.reference_calls(lambda id_type, number: digests[id_type, number])
+            for method, body in dataset.reference_calls(
+                lambda id_type, number: digests[id_type, number]
             )
         ]
         progress = Progress(choose("reference data", "基础数据"), len(operations))
@@ -177,7 +180,8 @@ class _Importer:
                 raise OperationError(answer.code, text, index)
             progress.show(index + 1)
 
-        await self._pipeline.run(operations, on_answer)
+        with progress:
+            await self._pipeline.run(operations, on_answer)
 
     async def put_events(self, dataset: MarketDataset, on_event: Any) -> list[tuple[int, str, str]]:
         """The events in order; their outcomes in the same order."""
@@ -195,7 +199,8 @@ class _Importer:
             if on_event is not None:
                 on_event(len(rows))
 
-        await self._pipeline.run(operations, on_answer)
+        with progress:
+            await self._pipeline.run(operations, on_answer)
         return rows
 
     async def _put_investors(self, dataset: MarketDataset) -> dict[tuple[str, str], str]:
@@ -213,6 +218,12 @@ class _Importer:
             for row, statement in zip(chunk, response.statements, strict=True):
                 digests[row["id_type"], row["id_number"]] = statement.identity_digest
         return digests
+
+
+def _reference_request_id(method: str, body: Any) -> str:
+    """The same rows are the same request, whatever dataset they come in; other rows are another."""
+    digest = hashlib.sha256(canonical_json({"method": method, "body": body})).hexdigest()
+    return str(uuid.uuid5(REFERENCE_NAMESPACE, digest))
 
 
 def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
@@ -237,7 +248,9 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
 
 def _malformed(folder: Path, problems: Sequence[RowProblem], *, skip_malformed: bool) -> CliError:
     what = (
-        ("a file", "文件") if skip_malformed else (f"{len(problems)} rows", f"{len(problems)} 行")
+        ("a file", "文件")
+        if skip_malformed
+        else (f"{len(problems)} row{'s' * (len(problems) != 1)}", f"{len(problems)} 行")
     )
     mend = "mend them and import again", "请修正后重新导入"
     leave = (
@@ -256,12 +269,18 @@ def _malformed(folder: Path, problems: Sequence[RowProblem], *, skip_malformed: 
 
 
 def _import_failed(code: str, text: str) -> CliError:
-    unavailable = code in {"UNAVAILABLE", "CHAIN_UNAVAILABLE", "OUTCOME_UNKNOWN"}
+    unavailable = code in {"SERVICE_UNAVAILABLE", "CHAIN_UNAVAILABLE", "OUTCOME_UNKNOWN"}
+    remedy_en = "repeat the same import: what was done keeps its outcome, the rest follows"
+    remedy_zh = "请重新执行同一导入：已完成的保持原结果，其余继续"
+    if not unavailable:
+        with suppress(UnknownCodeError):
+            texts = messages(code)
+            remedy_en, remedy_zh = texts.remedy_en, texts.remedy_zh
     return CliError(
         code,
         f"the import stopped: {text}",
         f"导入中止：{text}",
-        "repeat the same import: what was done keeps its outcome, the rest follows",
-        "请重新执行同一导入：已完成的保持原结果，其余继续",
+        remedy_en,
+        remedy_zh,
         exit_code=EXIT_UNAVAILABLE if unavailable else EXIT_CONFLICT,
     )

@@ -82,6 +82,7 @@ def plan_network(
         stop_database,
         database.keep,
         maintain,
+        lambda: postgres.running,
     )
 
 

@@ -23,6 +23,8 @@ from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessSta
 
 START_SECONDS_MAX: Final = 90.0
 RESTART_DELAY_SECONDS: Final = 0.5
+TELL_SECONDS: Final = 2.0
+"""How often something is said while the network starts."""
 
 _REFUSAL: Final = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+): (.+)")
 
@@ -54,6 +56,7 @@ class NetworkPlan:
     stop_database: Callable[[], Coroutine[None, None, None]]
     keep_database: Callable[[], Coroutine[None, None, None]]
     maintain: Callable[[], Coroutine[None, None, None]]
+    database_runs: Callable[[], bool]
 
 
 class Supervisor:
@@ -95,6 +98,7 @@ class Supervisor:
     ) -> None:
         await self._control.open()
         began = time.monotonic()
+        self._watchers["telling"] = tasks.create_task(self._tell_starting(began))
         first, *others = self._plan.groups
         async with asyncio.TaskGroup() as together:
             together.create_task(self._start_database(tasks, began))
@@ -102,10 +106,24 @@ class Supervisor:
         for group in others:
             await self._start_group(tasks, group, began)
         self._ready = True
+        self._watchers.pop("telling").cancel()
         maintenance = tasks.create_task(self._plan.maintain())
         self._watchers["maintenance"] = maintenance
         if on_ready is not None:
             await on_ready()
+
+    async def _tell_starting(self, began: float) -> None:
+        """Say that something goes on while processes that take their time are waited for."""
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            count = sum(each.state is ProcessState.READY for each in self._processes.values())
+            seconds, of = time.monotonic() - began, len(self._processes)
+            self._report(
+                choose(
+                    f"  starting: {count} of {of} ready ({seconds:.0f} s)",
+                    f"  正在启动：{of} 个进程中 {count} 个已就绪（{seconds:.0f} 秒）",
+                )
+            )
 
     async def _start_database(self, tasks: asyncio.TaskGroup, began: float) -> None:
         await self._plan.start_database()
@@ -152,6 +170,7 @@ class Supervisor:
                 await managed.wait_ready(START_SECONDS_MAX)
 
     async def _stop_all(self) -> None:
+        self._report(choose("stopping everything", "正在停止全部进程"))
         for group in reversed(self._plan.groups):
             await asyncio.gather(*(self._processes[plan.name].stop() for plan in group))
         await self._plan.stop_database()
@@ -173,6 +192,7 @@ class Supervisor:
         return {
             "ready": self._ready,
             "pid": os.getpid(),
+            "database": "ready" if self._plan.database_runs() else "away",
             "processes": [
                 {
                     "name": name,

@@ -47,7 +47,7 @@ class Run:
 
         self.replica_ready = asyncio.Event()
         groups = tuple((_plan(folder, name, ports[name]),) for name in NAMES)
-        plan = NetworkPlan(folder, groups, start, nothing, nothing, nothing)
+        plan = NetworkPlan(folder, groups, start, nothing, nothing, nothing, lambda: True)
         self.supervisor = Supervisor(plan, dict(os.environ), self._report)
 
     def starts(self, name: str) -> int:

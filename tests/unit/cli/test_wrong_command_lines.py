@@ -21,6 +21,18 @@ WRONG = [
         "guqiao register roster --help",
     ),
     (
+        ["register", "roster", "--height", "99999999999999999999999"],
+        "Invalid value for '--height'",
+        "参数 --height 的值无效",
+        "guqiao register roster --help",
+    ),
+    (
+        ["doctor", "-o", "csv"],  # What is no table of rows has no CSV.
+        "not one of",
+        "参数 -o / --output 的值无效",
+        "guqiao doctor --help",
+    ),
+    (
         ["dev", "status", "-o", "xml"],
         "not one of",
         "参数 -o / --output 的值无效",

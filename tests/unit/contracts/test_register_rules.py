@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.host import Refusal, call
+from services.consensus.domain.contracts.register import checks
 from services.consensus.domain.contracts.register.contract import (
     BUILT,
     OPERATIONS,
@@ -298,17 +300,28 @@ def test_a_seller_with_another_nature_left_is_still_a_holder() -> None:
     assert market.code("transfer", sale(seller, buyer, 600)) == "HOLDER_CAP_EXCEEDED"
 
 
-def test_a_holder_count_beyond_the_range_of_values_is_refused() -> None:
+def test_a_holder_count_may_leave_the_range_of_values_and_stays_exact() -> None:
     market = Market()
     seller = market.account(1)
     market.register(entry(seller, 1_000))
     most = (1 << 53) - 1
-    crowd = market.account(2, counted_holders=most)
+    crowd, other = (market.account(number, counted_holders=most) for number in (2, 3))
     assert market.code("transfer", sale(seller, crowd, 1, reason="gift")) == "HOLDER_CAP_EXCEEDED"
-    assert (
-        market.code("transfer", sale(seller, crowd, 1, reason="judicial")) == "VALUE_OUT_OF_RANGE"
-    )
-    market.do("transfer", sale(seller, crowd, 1_000, reason="judicial"))
+    for receiver in (crowd, other):
+        market.do("transfer", sale(seller, receiver, 1, reason="judicial"))
+    product: Any = market.host.get(f"product/{product_code(1)}")
+    assert product["holder_count"] == str(2 * most + 1)
+    market.do("transfer", sale(seller, other, 998, reason="judicial"))
+    market.do("transfer", sale(crowd, other, 1, reason="judicial"))
+    product = market.host.get(f"product/{product_code(1)}")
+    assert product["holder_count"] == most
+
+
+def test_a_count_above_64_bits_is_told_as_text_and_breaks_no_receipt() -> None:
+    operation: Any = SimpleNamespace(market=SimpleNamespace(holder_cap=200))
+    facts = checks.cap_exceeded(operation, before=0, after=1 << 65)
+    assert facts == {"holders": str(1 << 65), "holder_cap": 200}
+    assert canonical_json(dict(facts))
 
 
 # The interval between opposite deals, with the example of section 8

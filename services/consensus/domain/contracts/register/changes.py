@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.register import state
-from services.consensus.domain.contracts.register.members import VALUE_BOUND
 from services.consensus.domain.contracts.register.operation import Operation
 from services.consensus.domain.contracts.register.records import (
     Account,
@@ -132,10 +130,6 @@ class Changes:
             holder_count=self._product.holder_count + self._holder_count_delta(),
         )
         assert product.positions_total == product.registered_total
-        if product.holder_count >= VALUE_BOUND:
-            raise Refusal(
-                "VALUE_OUT_OF_RANGE", field="holder_count", value=str(product.holder_count)
-            )
         # A product being registered or enlarged differs from what is stored in its total.
         if product != self._product or total != 0:
             state.put_product(self._operation.host, product)

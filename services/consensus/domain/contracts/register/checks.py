@@ -98,7 +98,8 @@ def is_qualified(account: Account, holding: Holding, day: str) -> bool:
 def cap_exceeded(operation: Operation, *, before: int, after: int) -> Facts | None:
     """Fail when the holder count rises and ends above the cap."""
     cap = operation.market.holder_cap
-    return fails_if(after > cap and after > before, holders=after, holder_cap=cap)
+    exceeded = after > cap and after > before
+    return fails_if(exceeded, holders=records.exact(after), holder_cap=cap)
 
 
 def nature_invalid(operation: Operation, natures: Iterable[str], form: str) -> Facts | None:

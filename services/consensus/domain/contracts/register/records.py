@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.register.members import VALUE_BOUND
 
 OPEN: Final = "OPEN"
 CLOSED: Final = "CLOSED"
@@ -147,6 +148,18 @@ def integer(value: Json) -> int:
     return value
 
 
+def exact(number: int) -> Json:
+    """Write an integer that may leave the range of values, such as a count of holders: as decimal
+    text then, which has no bound.
+    """
+    return number if abs(number) < VALUE_BOUND else str(number)
+
+
+def any_integer(value: Json) -> int:
+    """Read what `exact` wrote."""
+    return int(value) if isinstance(value, str) else integer(value)
+
+
 def text(value: Json) -> str:
     """Return a stored string."""
     assert isinstance(value, str)
@@ -246,7 +259,7 @@ def product_to_json(product: Product) -> dict[str, Json]:
         "company_ref": product.company_ref,
         "registered_total": product.registered_total,
         "positions_total": product.positions_total,
-        "holder_count": product.holder_count,
+        "holder_count": exact(product.holder_count),
         "object_id": product.object_id,
     }
 
@@ -259,7 +272,7 @@ def product_from_json(value: Json) -> Product:
         company_ref=text(stored["company_ref"]),
         registered_total=integer(stored["registered_total"]),
         positions_total=integer(stored["positions_total"]),
-        holder_count=integer(stored["holder_count"]),
+        holder_count=any_integer(stored["holder_count"]),
         object_id=text(stored["object_id"]),
     )
 

@@ -1,0 +1,65 @@
+"""What no service could say has a code, a remedy and both languages all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from guqiao_sdk.errors import (
+    ErrorFacts,
+    GuqiaoError,
+    OutcomeUnknownError,
+    ServerFailedError,
+    UnavailableError,
+)
+from guqiaoctl.commands.calls import code_of, failure_of
+from guqiaoctl.commands.importing import _import_failed, _reference_request_id
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "exit_code"),
+    [
+        (UnavailableError, "SERVICE_UNAVAILABLE", EXIT_UNAVAILABLE),
+        (OutcomeUnknownError, "OUTCOME_UNKNOWN", EXIT_UNAVAILABLE),
+        (ServerFailedError, "INTERNAL", EXIT_CONFLICT),
+    ],
+)
+def test_an_error_of_the_transport_has_a_code(
+    kind: type[GuqiaoError], code: str, exit_code: int
+) -> None:
+    error = kind(ErrorFacts(code="", message="connection refused"))
+    failure = failure_of(error)
+    assert (failure.code, failure.exit_code) == (code, exit_code)
+    (text_en, remedy_en), (text_zh, remedy_zh) = failure.texts["en"], failure.texts["zh"]
+    assert text_en
+    assert remedy_en
+    assert any("一" <= character <= "鿿" for character in text_zh + remedy_zh)
+
+
+def test_a_service_that_is_away_is_named_by_what_the_transport_said() -> None:
+    error = UnavailableError(ErrorFacts(code="", message="127.0.0.1:1: connection refused"))
+    assert "127.0.0.1:1: connection refused" in failure_of(error).texts["en"][0]
+    assert "127.0.0.1:1: connection refused" in failure_of(error).texts["zh"][0]
+
+
+def test_a_code_that_a_service_gave_is_kept() -> None:
+    assert code_of(UnavailableError(ErrorFacts(code="CHAIN_UNAVAILABLE", message=""))) == (
+        "CHAIN_UNAVAILABLE"
+    )
+
+
+def test_an_import_is_to_be_repeated_only_where_that_can_help() -> None:
+    assert "repeat" in _import_failed("SERVICE_UNAVAILABLE", "x").texts["en"][1]
+    for code in ("REFERENCE_CONFLICT", "REQUEST_ID_REUSED"):
+        failure = _import_failed(code, "x")
+        assert "repeat the same import" not in failure.texts["en"][1]
+        assert failure.exit_code == EXIT_CONFLICT
+
+
+def test_reference_rows_are_the_same_request_in_every_dataset_and_others_another() -> None:
+    """The dataset's id is identification only (docs/market-dataset.md section 1)."""
+    rows = {"companies": [{"company_ref": "C1"}]}
+    first = _reference_request_id("put_companies", rows)
+    assert first == _reference_request_id("put_companies", {"companies": [{"company_ref": "C1"}]})
+    assert first != _reference_request_id("put_companies", {"companies": [{"company_ref": "C2"}]})
+    assert first != _reference_request_id("put_products", rows)
