@@ -238,7 +238,8 @@ class Checkers:
     def _follows(self, replica: ReplicaId, core: Replica, message: Prepare) -> None:
         """P11: a first proposal gets a vote only when the one before it is accepted too."""
         entries, before = core._ordering.entries, SequenceNumber(message.sequence - 1)
-        proposal = entries[message.sequence].proposal
+        entry = entries.get(message.sequence)  # None where the same step certified it.
+        proposal = None if entry is None else entry.proposal
         new_view = core._new_view
         base = max([0, *(each.certified for each in new_view.view_changes)] if new_view else [0])
         if proposal is None or proposal.again or before <= max(core.low_watermark, base):
