@@ -83,7 +83,8 @@ class Cluster:
         self._damaged: set[bytes] = set()
         self._refusals: dict[tuple[bytes, int], str | None] = {}
         self.correct = {each for each in range(self.size) if each not in scenario.faulty}
-        if scenario.rot is not None and scenario.rot.kind != "bit_flip":
+        # Damage may set its head back behind what it signed; it is one of the f until it caught up.
+        if scenario.rot is not None:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
         self.forensics = Forensics(self.replica_set, self.scheme.verify)
