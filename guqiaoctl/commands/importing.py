@@ -116,6 +116,7 @@ async def import_dataset(
     provider = await asyncio.to_thread(open_provider)
     try:
         async with _Importer.open(network, provider) as importer:
+            refuse_other_chain(dataset.market["chain_name"], importer.chain_id)
             await importer.put_reference_data(dataset)
             rows = await importer.put_events(dataset, on_event)
     except OperationError as error:
@@ -123,6 +124,22 @@ async def import_dataset(
     except GuqiaoError as error:
         raise _import_failed(code_of(error), str(error).lstrip(": ")) from error
     return ImportReport(tuple(rows), loop.time() - began)
+
+
+def refuse_other_chain(chain_name: str, chain_id: str) -> None:
+    """Refuse a dataset of another market's chain before anything of it is sent: its parameters
+    would stand on this chain for good.
+    """
+    if chain_name != chain_id:
+        raise CliError(
+            "CHAIN_MISMATCH",
+            f"the dataset is of chain {chain_name!r}, the network's chain is {chain_id!r};"
+            " nothing was imported",
+            f"数据集属于链 {chain_name}，而本网络的链是 {chain_id}；未导入任何数据",
+            "import it into the network of its own market",
+            "请导入到该市场自己的网络",
+            exit_code=EXIT_CONFLICT,
+        )
 
 
 class _Importer:
@@ -134,7 +151,9 @@ class _Importer:
         pipeline: OperationPipeline,
         institution: Identity,
         maker: Identity,
+        chain_id: str,
     ) -> None:
+        self.chain_id = chain_id
         self._stub = stub
         self._pipeline = pipeline
         self._institution = institution
@@ -154,7 +173,7 @@ class _Importer:
                 return ChainPosition(now.chain_id, now.chain_height, b"", now.block_time_ms)
 
             pipeline = OperationPipeline(stub, provider, position, frozenset(status.methods))
-            yield _Importer(stub, pipeline, institution, maker)
+            yield _Importer(stub, pipeline, institution, maker, status.chain_id)
 
     async def put_reference_data(self, dataset: MarketDataset) -> None:
         """Investors' bodies to the registry, everything that may be on chain to the chain."""

@@ -12,8 +12,12 @@ from guqiao_sdk.errors import (
     UnavailableError,
 )
 from guqiaoctl.commands.calls import code_of, failure_of
-from guqiaoctl.commands.importing import _import_failed, _reference_request_id
-from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE
+from guqiaoctl.commands.importing import (
+    _import_failed,
+    _reference_request_id,
+    refuse_other_chain,
+)
+from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE, CliError
 
 
 @pytest.mark.parametrize(
@@ -63,3 +67,10 @@ def test_reference_rows_are_the_same_request_in_every_dataset_and_others_another
     assert first == _reference_request_id("put_companies", {"companies": [{"company_ref": "C1"}]})
     assert first != _reference_request_id("put_companies", {"companies": [{"company_ref": "C2"}]})
     assert first != _reference_request_id("put_products", rows)
+
+
+def test_a_dataset_of_another_chain_is_refused_and_names_both() -> None:
+    refuse_other_chain("shandong", "shandong")
+    with pytest.raises(CliError, match=r"CHAIN_MISMATCH.*'qingdao'.*'shandong'") as refused:
+        refuse_other_chain("qingdao", "shandong")
+    assert refused.value.exit_code == EXIT_CONFLICT
