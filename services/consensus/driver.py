@@ -12,17 +12,12 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
-from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import FinalityCertificate
-from guqiao_sdk.proof.transaction import SignedTransaction
-from services.chassis.errors import FailedPreconditionError
 from services.consensus import wire
 from services.consensus.batches import BatchTracker
 from services.consensus.domain.effects import (
@@ -59,17 +54,18 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.finality import FinalityBoard
-from services.consensus.ledger import HeaderMismatchError, Ledger, result_message
+from services.consensus.ledger import Ledger
+from services.consensus.ledger_work import LedgerWork
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
-from services.consensus.proposer import Proposer, is_owed
+from services.consensus.proposer import Proposer
+from services.consensus.request_timers import RequestTimers
 
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
 TICKS_A_TIMER_REVIEW: Final = 10
-CATCH_UP_JOBS_MAX: Final = 2
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
 COMPACT_EVERY: Final = 500
 """Heights between two compactions of the core's records."""
@@ -85,23 +81,6 @@ class Pause(StrEnum):
     NONE = ""
     DISK_FULL = "DISK_FULL"
     HALTED = "HALTED"
-
-
-@dataclass(frozen=True, slots=True)
-class _ExecuteJob:
-    sequence: SequenceNumber
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class _CertifyJob:
-    sequence: SequenceNumber
-    certificate: FinalityCertificate
-
-
-@dataclass(frozen=True, slots=True)
-class _CatchUpJob:
-    blocks: tuple[VerifiedBlock, ...]
 
 
 class Driver:
@@ -133,13 +112,27 @@ class Driver:
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
         self._wake = asyncio.Event()
-        self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
-        self._catch_up_jobs = 0
         self._peer_heights: dict[ReplicaId, int] = {}
-        self._untimed: set[bytes] = set()
         self._hellos: dict[ReplicaId, Hello] = {}
         self._proposer = Proposer(
             replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
+        )
+        self._timers = RequestTimers(
+            mempool=mempool,
+            parameters=self._parameters,
+            now_ms=now_ms,
+            low_watermark=lambda: self.replica.low_watermark,
+            tell=self.put_own,
+        )
+        self._ledger_work = LedgerWork(
+            ledger=ledger,
+            tracker=self._tracker,
+            mempool=mempool,
+            finality=finality,
+            metrics=metrics,
+            tell=self.put_own,
+            on_executed=self._after_execution,
+            on_halt=self._halt,
         )
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
@@ -203,11 +196,7 @@ class Driver:
 
     def offer_blocks(self, blocks: Sequence[VerifiedBlock]) -> bool:
         """Verified blocks from a peer, in order. False when enough of them wait already."""
-        if self._catch_up_jobs >= CATCH_UP_JOBS_MAX:
-            return False
-        self._catch_up_jobs += 1
-        self._jobs.put_nowait(_CatchUpJob(tuple(blocks)))
-        return True
+        return self._ledger_work.offer_blocks(blocks)
 
     @property
     def votes(self) -> bool:
@@ -231,7 +220,7 @@ class Driver:
         """Step, execute and tick until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._step_loop())
-            tasks.create_task(self._ledger_loop())
+            tasks.create_task(self._ledger_work.run())
             tasks.create_task(self._tick_loop())
 
     async def _step_loop(self) -> None:
@@ -272,24 +261,9 @@ class Driver:
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
             if number % TICKS_A_TIMER_REVIEW == 0:
-                self._stop_timers(now_ms)
+                self._timers.stop(now_ms)
             self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
-
-    async def _ledger_loop(self) -> None:
-        while True:
-            job = await self._jobs.get()
-            try:
-                match job:
-                    case _ExecuteJob():
-                        await self._execute(job)
-                    case _CertifyJob():
-                        await self._certify(job.sequence, job.certificate)
-                    case _CatchUpJob():
-                        self._catch_up_jobs -= 1
-                        await self._catch_up(job.blocks)
-            except HeaderMismatchError as error:
-                self._halt(str(error))
 
     # --- The core ----------------------------------------------------------------------------
 
@@ -326,9 +300,9 @@ class Driver:
             case Send(to, message):
                 self._links.send(to, wire.message_frame(message))
             case Execute(sequence, batch):
-                self._jobs.put_nowait(_ExecuteJob(sequence, batch))
+                self._ledger_work.execute(sequence, batch)
             case Certified(sequence, certificate):
-                self._jobs.put_nowait(_CertifyJob(sequence, certificate))
+                self._ledger_work.certify(sequence, certificate)
             case _:
                 self._perform_rare(effect)
 
@@ -391,90 +365,13 @@ class Driver:
             _log.info("replica.resumed")
         self.pause = Pause.DISK_FULL if full else Pause.NONE
 
-    # --- Blocks ------------------------------------------------------------------------------
-
-    async def _execute(self, job: _ExecuteJob) -> None:
-        """Execute the next batch; a block that is stored already answers with its header."""
-        last = self._ledger.store.last_height
-        if job.sequence > last:
-            assert job.sequence == last + 1, f"batch {job.sequence} after block {last}"
-            transactions = self._tracker.find(Digest(job.batch.digest()))
-            await self._ledger.execute(job.batch, transactions)
-            self._after_execution(job.sequence, job.batch)
-        header = self._ledger.header(job.sequence)
-        if header.batch_digest != job.batch.digest():
-            self._halt(f"block {job.sequence} was executed from another batch")
-            return
-        self.put_own(Executed(job.sequence, Digest(header.hash())))
-
-    def _after_execution(self, sequence: int, batch: Batch) -> None:
-        """The transactions of this batch need no ordering any more."""
-        ids = [SignedTransaction.decode(encoded).id() for encoded in batch.transactions]
-        self._tracker.forget_executed(SequenceNumber(sequence))
+    def _after_execution(self, sequence: int) -> None:
         self._proposer.note_executed(sequence)
-        for transaction_id in self.mempool.remove(ids):
-            self.put_own(RequestGone(transaction_id))
         self._start_timers()
 
-    async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
-        if sequence <= self._ledger.store.last_certified:
-            return
-        await self._ledger.certify(sequence, certificate)
-        self._announce(sequence)
-
-    async def _catch_up(self, blocks: Sequence[VerifiedBlock]) -> None:
-        for block in blocks:
-            if block.height != self._ledger.store.last_certified + 1:
-                continue
-            await self._ledger.apply_certified(block)
-            self._after_execution(block.height, block.batch)
-            self._announce(block.height)
-            self.put_own(
-                CertifiedElsewhere(
-                    SequenceNumber(block.height),
-                    Digest(block.header.hash()),
-                    block.header.block_time_ms,
-                    block.certificate,
-                )
-            )
-
-    def _announce(self, height: int) -> None:
-        """Tell everybody who waits for this block or for a transaction in it."""
-        header = self._ledger.header(height)
-        receipts = self._ledger.receipts(height) if self.finality.is_awaited else []
-        for index, receipt in enumerate(receipts):
-            if self.finality.wanted(receipt.transaction_id):
-                self.finality.resolve(
-                    self._ledger.final_result(receipt.transaction_id)
-                    or result_message(receipt, header, index)
-                )
-        for expired in self.mempool.drop_expired(height, header.block_time_ms):
-            error = FailedPreconditionError(
-                "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
-            )
-            self.finality.refuse(expired, error)
-            self.put_own(RequestGone(expired))
-        self._metrics.height.set(height)
-        self.finality.advance(height)
-
     def _start_timers(self) -> None:
-        now_ms = self._now_ms()
-        for transaction_id in self.mempool.drain_newly_ready():
-            transaction = self.mempool.find(transaction_id)
-            if transaction is not None and self._is_owed(transaction, now_ms):
-                self.put_own(RequestPending(transaction_id))
+        self._timers.start()
         self._wake.set()
-
-    def _stop_timers(self, now_ms: int) -> None:
-        """Nobody is suspected for what is about to expire."""
-        ready = self.mempool.ready()
-        untimed = {entry.id for entry in ready if not self._is_owed(entry, now_ms)}
-        for transaction_id in untimed - self._untimed:
-            self.put_own(RequestGone(transaction_id))
-        self._untimed = untimed
-
-    def _is_owed(self, transaction: AdmittedTransaction, now_ms: int) -> bool:
-        return is_owed(transaction, self._parameters, self.replica.low_watermark, now_ms)
 
     # --- Recovery ----------------------------------------------------------------------------
 
