@@ -82,6 +82,15 @@ class GmSettings(Group):
     crls: tuple[Path, ...] = ()
 
 
+class IdentitySettings(Group):
+    """The service's own identity on its chain, and the file of its signing key."""
+
+    did: str
+    key_id: str
+    organisation: str
+    key_file: Path
+
+
 class ServiceSettings(BaseSettings):
     """Base of every service's settings.
 

@@ -24,6 +24,7 @@ from services.consensus.domain.effects import (
     Broadcast,
     Certified,
     Effect,
+    Equivocation,
     Evidence,
     Execute,
     FetchBatch,
@@ -34,11 +35,13 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.epochs import records_of_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
     Digest,
+    EpochStarted,
     Executed,
     Hello,
     Message,
@@ -53,6 +56,8 @@ from services.consensus.domain.messages import (
     Tick,
 )
 from services.consensus.domain.replica import Replica
+from services.consensus.epochs import Epochs
+from services.consensus.evidence import EvidenceFolder
 from services.consensus.finality import FinalityBoard
 from services.consensus.ledger import Ledger
 from services.consensus.ledger_work import LedgerWork
@@ -89,21 +94,23 @@ class Driver:
     def __init__(
         self,
         *,
-        replica: Replica,
-        me: ReplicaId,
+        epochs: Epochs,
         ledger: Ledger,
+        evidence: EvidenceFolder,
         links: Links,
         mempool: Mempool,
         finality: FinalityBoard,
         metrics: ReplicaMetrics,
         now_ms: Callable[[], int],
-        records: Iterable[Record] = (),
     ) -> None:
-        self.replica = replica
-        self.me = me
+        records = ledger.records()
+        self.replica = epochs.open(records)
+        self.me = epochs.me
         self.mempool = mempool
         self.finality = finality
         self.pause = Pause.NONE
+        self._epochs = epochs
+        self._evidence = evidence
         self._ledger = ledger
         self._links = links
         self._metrics = metrics
@@ -115,7 +122,7 @@ class Driver:
         self._peer_heights: dict[ReplicaId, int] = {}
         self._hellos: dict[ReplicaId, Hello] = {}
         self._proposer = Proposer(
-            replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
+            self.replica, self.me, mempool, self._tracker, self._parameters, now_ms, self._wake
         )
         self._timers = RequestTimers(
             mempool=mempool,
@@ -134,8 +141,9 @@ class Driver:
             on_executed=self._after_execution,
             on_halt=self._halt,
         )
-        self._compacted_at = replica.low_watermark
-        self._recover_tracker(records)
+        self._compacted_at = self.replica.low_watermark
+        first = ledger.genesis.epoch
+        self._recover_tracker(records_of_epoch(records, self.replica.epoch, first=first))
 
     # --- What the intake and the API call ----------------------------------------------------
 
@@ -208,8 +216,12 @@ class Driver:
         """Whether f + 1 others, so at least one honest one, are more than a window ahead of us; or
         so few have said where they stand that it is not known.
         """
-        heights = sorted(self._peer_heights.values(), reverse=True)
-        faulty_max = self._ledger.genesis.replica_set.faulty_max
+        present = self.replica.replica_set
+        heights = sorted(
+            (said for peer, said in self._peer_heights.items() if peer < present.size),
+            reverse=True,
+        )
+        faulty_max = present.faulty_max
         if len(heights) <= faulty_max:
             return True
         return heights[faulty_max] > self._ledger.store.last_certified + self._parameters.window
@@ -228,13 +240,17 @@ class Driver:
             await self._wake.wait()
             self._wake.clear()
             effects: list[Effect] = []
-            for sender, message in self._take_inputs():
-                effects += self._step(sender, message)
+            inputs = deque(self._take_inputs())
+            while inputs and not self.replica.ended:
+                effects += self._step(*inputs.popleft())
+            self._inbox.extendleft(reversed(inputs))
             if self.votes:
                 effects += self._proposer.propose()
             if self._inbox and self.votes:
                 self._wake.set()
             await self._perform(effects)
+            if self.replica.ended and self.votes:
+                await self._start_epoch()
             await self._compact_records()
             # A turn without records never waits; the other tasks must get theirs.
             await asyncio.sleep(0)
@@ -287,7 +303,34 @@ class Driver:
         """Every so often, keep only the records that still matter; none waits to be written now."""
         if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
             self._compacted_at = self.replica.low_watermark
-            await self._ledger.compact(self.replica.records())
+            await self._ledger.compact([EpochStarted(self.replica.epoch), *self.replica.records()])
+
+    async def _start_epoch(self) -> None:
+        """The last height of an epoch is certified: go on with the next set, from its first view.
+
+        Nothing is signed in the new epoch before the log says that it began: a record of the old
+        one is never taken for one of the new. Votes that came meanwhile are sent again.
+        """
+        await self._ledger_work.settled()
+        core = self._epochs.open()
+        await self._ledger.compact([EpochStarted(core.epoch)])
+        self._inbox = deque(entry for entry in self._inbox if isinstance(entry[1], LEDGER_INPUTS))
+        self._inbox.appendleft((self.me, Tick(self._now_ms())))
+        self.replica, self._compacted_at = core, core.low_watermark
+        self._tracker.start_epoch()
+        self._proposer.start_epoch(core)
+        self.mempool.return_proposed(())
+        self._timers.restart()
+        jailed = list(core.replica_set.jailed)
+        _log.warning(
+            "epoch.started",
+            epoch=core.epoch,
+            first_height=core.low_watermark + 1,
+            replicas=core.replica_set.size,
+            votes=isinstance(core, Replica),
+            jailed=jailed,
+        )
+        self._wake.set()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
@@ -296,9 +339,9 @@ class Driver:
             case Broadcast(message):
                 if isinstance(message, NewView):
                     self._tracker.note_new_view(message)
-                self._links.broadcast(wire.message_frame(message))
+                self._links.broadcast(wire.message_frame(message, self.replica.epoch))
             case Send(to, message):
-                self._links.send(to, wire.message_frame(message))
+                self._links.send(to, wire.message_frame(message, self.replica.epoch))
             case Execute(sequence, batch):
                 self._ledger_work.execute(sequence, batch)
             case Certified(sequence, certificate):
@@ -336,7 +379,7 @@ class Driver:
                 _log.warning("message.rejected", sender=sender, reason=reason)
                 self._metrics.rejects.labels(replica=str(sender)).inc()
             case Evidence(culprit, offence):
-                member = self._ledger.genesis.replica_set.members[culprit]
+                member = self.replica.replica_set.members[culprit]
                 _log.error(
                     "evidence.found",
                     replica=culprit,
@@ -344,6 +387,8 @@ class Driver:
                     offence=type(offence).__name__,
                     proof=repr(offence)[:EVIDENCE_CHARACTERS_MAX],
                 )
+                if isinstance(offence, Equivocation):
+                    self._evidence.keep(self.replica.epoch, offence)
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
             case Halt(sequence, reason):
                 self._halt(f"block {sequence}: {reason}")

@@ -17,13 +17,21 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
-from services.consensus.domain.codec import decode_record, encode_record
+from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.replica_sets import latest_set, set_of_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
-from services.consensus.domain.ledger.execution import BlockResult, execute_block, is_final
+from services.consensus.domain.ledger.execution import (
+    BlockResult,
+    GovernanceState,
+    execute_block,
+    is_final,
+    replica_set_at,
+)
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
+from services.consensus.domain.messages import CertifiedHead, Digest, LogRecord, SequenceNumber
 from services.consensus.store import ChainStore
 
 T = TypeVar("T")
@@ -69,14 +77,14 @@ class Ledger:
         self._writer.shutdown(wait=True)
         self.store.close()
 
-    async def append(self, records: Sequence[Record]) -> None:
+    async def append(self, records: Sequence[LogRecord]) -> None:
         """Make the core's records durable, with one fsync."""
-        encoded = [encode_record(record) for record in records]
+        encoded = [encode_log_record(record) for record in records]
         await self._write(lambda: self.store.append_records(encoded))
 
-    async def compact(self, records: Sequence[Record]) -> None:
+    async def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all of the core's so far."""
-        encoded = [encode_record(record) for record in records]
+        encoded = [encode_log_record(record) for record in records]
         await self._write(lambda: self.store.compact_records(encoded))
 
     async def execute(
@@ -126,9 +134,37 @@ class Ledger:
             self.store.get_certificate(height) if height else None,
         )
 
-    def records(self) -> list[Record]:
+    def set_at(self, height: int) -> ReplicaSet:
+        """The set that certifies `height`, as far as the executed blocks tell."""
+        with self.store.state_reader() as state:
+            return replica_set_at(state, self.genesis, height)
+
+    def sets(self) -> list[ReplicaSet]:
+        """The sets of all epochs up to the last that is scheduled."""
+        with self.store.state_reader() as state:
+            governance = GovernanceState(state)
+            latest = latest_set(governance)
+            if latest is None:
+                return [self.genesis.replica_set]
+            epochs = range(self.genesis.epoch, latest.replica_set.epoch + 1)
+            found = [set_of_epoch(governance, epoch) for epoch in epochs]
+        return [each.replica_set for each in found if each is not None]
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        """The height that `epoch` starts above: genesis, or the last one of the epoch before."""
+        with self.store.state_reader() as state:
+            found = set_of_epoch(GovernanceState(state), epoch)
+        return SequenceNumber(0 if found is None else max(found.from_height - 1, 0))
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        """The last height of `epoch`, once the set that follows it is scheduled."""
+        with self.store.state_reader() as state:
+            following = set_of_epoch(GovernanceState(state), epoch + 1)
+        return None if following is None else SequenceNumber(following.from_height - 1)
+
+    def records(self) -> list[LogRecord]:
         """The core's records in the order in which they were written."""
-        return [decode_record(record) for record in self.store.records()]
+        return [decode_log_record(record) for record in self.store.records()]
 
     def disk_is_full(self) -> bool:
         """Whether less than the reserve is free: it stops voting before it cannot write."""

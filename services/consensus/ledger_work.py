@@ -107,6 +107,12 @@ class LedgerWork:
                         await self._catch_up(job.blocks)
             except HeaderMismatchError as error:
                 self._on_halt(str(error))
+            finally:
+                self._jobs.task_done()
+
+    async def settled(self) -> None:
+        """Until every job so far is done."""
+        await self._jobs.join()
 
     async def _execute(self, job: _ExecuteJob) -> None:
         """Execute the next batch; a block that is stored already answers with its header."""
@@ -120,7 +126,8 @@ class LedgerWork:
         if header.batch_digest != job.batch.digest():
             self._on_halt(f"block {job.sequence} was executed from another batch")
             return
-        self._tell(Executed(job.sequence, Digest(header.hash())))
+        end = self._ledger.epoch_end(header.epoch)
+        self._tell(Executed(job.sequence, Digest(header.hash()), end))
 
     def _after_execution(self, sequence: int, batch: Batch) -> None:
         """The transactions of this batch need no ordering any more."""
@@ -149,6 +156,7 @@ class LedgerWork:
                     Digest(block.header.hash()),
                     block.header.block_time_ms,
                     block.certificate,
+                    self._ledger.epoch_end(block.header.epoch),
                 )
             )
 

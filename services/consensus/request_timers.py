@@ -42,6 +42,14 @@ class RequestTimers:
             if transaction is not None and self._is_owed(transaction, now_ms):
                 self._tell(RequestPending(transaction_id))
 
+    def restart(self) -> None:
+        """Announce everything that is owed to the core of a new epoch."""
+        now_ms = self._now_ms()
+        self._untimed = set()
+        for transaction in self._mempool.ready():
+            if self._is_owed(transaction, now_ms):
+                self._tell(RequestPending(transaction.id))
+
     def stop(self, now_ms: int) -> None:
         """Withdraw what is owed no longer."""
         ready = self._mempool.ready()

@@ -11,14 +11,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from services.chassis.telemetry import Metrics
 from services.consensus.domain.contracts.catalogue import standard_catalogue
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
-from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
+from services.consensus.epochs import Epochs
+from services.consensus.evidence import EvidenceFolder, EvidenceReporter
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
 from services.consensus.ledger import Ledger
@@ -28,7 +30,7 @@ from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
 from services.consensus.submission import Submissions
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 RESERVE_BYTES = 1024
 
 
@@ -44,7 +46,7 @@ class MemoryLinks:
     chain: MemoryChain
 
     def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
-        for other in range(4):
+        for other in range(self.chain.places):
             if other != self.me:
                 self.send(other, frame)
 
@@ -65,6 +67,7 @@ class Member:
     submissions: Submissions
     finality: FinalityBoard
     metrics: Metrics
+    tasks: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -74,6 +77,8 @@ class MemoryChain:
     folder: Path
     genesis: Genesis
     vote_keys: list[PrivateKey]
+    places: int = 4
+    reporters: dict[int, Identity] = field(default_factory=dict)
     provider: GmProvider = field(default_factory=open_provider)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -87,8 +92,10 @@ class MemoryChain:
         else:
             member.intake.on_frame(sender, frame)
 
-    async def start(self, number: int) -> Member:
-        """Put one replica together and set it to work."""
+    async def start(self, number: int, vote_keys: Sequence[PrivateKey] = ()) -> Member:
+        """Put one replica together, with the vote key of its number or others, and set it to
+        work.
+        """
         genesis, shared = self.genesis, self.genesis.parameters
         folder = self.folder / f"member{number}"
         store = ChainStore.open(
@@ -102,7 +109,7 @@ class MemoryChain:
             folder=folder,
             reserve_bytes=RESERVE_BYTES,
         )
-        self.stack.callback(ledger.close)
+        self.stack.callback(self._close, number, ledger)
         parameters = ProtocolParameters(
             window=shared.window,
             timeout_ms=shared.view_timeout_ms,
@@ -111,33 +118,25 @@ class MemoryChain:
             resend_ms=400,
             block_time_bound_ms=shared.clock_bound_ms,
         )
-        records = ledger.records()
-        replica = Replica.recover(
-            me=ReplicaId(number),
-            replica_set=genesis.replica_set,
-            parameters=parameters,
-            sign=signer(self.provider, self.vote_keys[number]),
-            head=ledger.head(),
-            now_ms=now_ms(),
-            records=records,
-        )
+        keys = vote_keys or (self.vote_keys[number],)
+        signers = {key.public_key: signer(self.provider, key) for key in keys}
         metrics, links = Metrics(), MemoryLinks(number, self)
         finality = FinalityBoard(store.last_certified)
+        evidence = EvidenceFolder(folder / "evidence", ledger)
         driver = Driver(
-            replica=replica,
-            me=ReplicaId(number),
+            epochs=Epochs(ReplicaId(number), ledger, signers, parameters, now_ms),
+            evidence=evidence,
             ledger=ledger,
             links=links,
             mempool=Mempool(ledger.was_executed),
             finality=finality,
             metrics=ReplicaMetrics(metrics),
             now_ms=now_ms,
-            records=records,
         )
         intake = Intake(
             driver=driver,
             ledger=ledger,
-            authenticator=Authenticator(genesis.replica_set, shared.window, self.provider),
+            authenticator=Authenticator(shared.window, self.provider),
             admission=Admission(genesis.chain_id, self.provider),
             provider=self.provider,
             metrics=ReplicaMetrics(metrics),
@@ -147,9 +146,36 @@ class MemoryChain:
         submissions = Submissions(driver, intake, ledger, finality)
         member = Member(driver, intake, ledger, submissions, finality, metrics)
         self.members[number] = member
-        tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake)]
+        tasks: list[asyncio.Future[None]] = [
+            asyncio.ensure_future(part.run()) for part in (driver, intake)
+        ]
+        reporter = self._reporter(number, evidence, member)
+        if reporter is not None:
+            tasks.append(asyncio.ensure_future(reporter.run()))
+        member.tasks = tasks
         self.stack.push_async_callback(_end, tasks)
         return member
+
+    async def stop(self, number: int) -> None:
+        """End a member as if its process had been killed; its folder can be opened again."""
+        member = self.members.pop(number)
+        await _end(member.tasks)
+        member.ledger.close()
+
+    def _close(self, number: int, ledger: Ledger) -> None:
+        member = self.members.get(number)
+        if member is not None and member.ledger is ledger:
+            ledger.close()
+
+    def _reporter(
+        self, number: int, evidence: EvidenceFolder, member: Member
+    ) -> EvidenceReporter | None:
+        identity = self.reporters.get(number)
+        if identity is None:
+            return None
+        return EvidenceReporter(
+            evidence, member.ledger, member.submissions.submit, self.provider, identity, now_ms
+        )
 
     async def __aenter__(self) -> MemoryChain:
         return self
