@@ -341,7 +341,8 @@ class Replica:
     # --- Time -------------------------------------------------------------------------------
 
     def _on_tick(self, clock_ms: int) -> list[Effect]:
-        self._suspicion.tick(clock_ms)
+        under_way = self._ordering.accepted_through > self.low_watermark
+        self._suspicion.tick(clock_ms, under_way=under_way)
         now_ms = self._ordering.now_ms = self._suspicion.now_ms
         self._ordering.clock_ms = clock_ms
         effects = self._judge()
@@ -394,7 +395,9 @@ class Replica:
             return True
         if self._signer.is_primary(self._view):
             return False
-        return suspicion.request_late() or suspicion.heartbeats_missed(ordering.proposal_ms)
+        if suspicion.request_late() or suspicion.primary_slow():
+            return True
+        return suspicion.heartbeats_missed(ordering.proposal_ms)
 
     def _suspecting(self) -> int:
         """How many replicas suspect this view or have left it, this one included."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.consensus.domain.fairness import Fairness
 from services.consensus.domain.messages import ProtocolParameters
 
 PENDING_REQUESTS_MAX: Final = 100_000
@@ -28,12 +29,17 @@ class Suspicion:
         self._parameters = parameters
         self._clock_ms: int | None = None
         self._pending: dict[bytes, int] = {}
+        self._fairness = Fairness(now_ms)
 
-    def tick(self, clock_ms: int) -> None:
-        """Let pass what the clock says has passed, within reason."""
+    def tick(self, clock_ms: int, *, under_way: bool = False) -> None:
+        """Let pass what the clock says has passed, within reason; `under_way` tells whether a
+        proposal is accepted that is not certified yet.
+        """
         if self._clock_ms is not None:
             self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)
         self._clock_ms = clock_ms
+        waits = bool(self._pending)
+        self._fairness.observe(self.now_ms, self.timeout_ms, waits=waits, under_way=under_way)
 
     def request_pending(self, request: bytes) -> None:
         """Start a request's timer; the oldest are kept when there are too many."""
@@ -42,7 +48,9 @@ class Suspicion:
 
     def request_gone(self, request: bytes) -> None:
         """End a request's timer."""
-        self._pending.pop(request, None)
+        since_ms = self._pending.pop(request, None)
+        if since_ms is not None:
+            self._fairness.ordered(since_ms, self.now_ms)
 
     def leave_view(self) -> None:
         """A view-change was sent: wait longer than the last time."""
@@ -53,6 +61,7 @@ class Suspicion:
         """A new view starts; requests get its primary's full time."""
         self.entered_ms = self.now_ms
         self.quorum_since_ms = None
+        self._fairness.enter_view(self.now_ms)
 
     def progress(self) -> None:
         """A block became final in the view: the next time-out is the first again."""
@@ -71,9 +80,16 @@ class Suspicion:
         return self.now_ms - max(uncommitted_since_ms, self.entered_ms) > self.timeout_ms
 
     def request_late(self) -> bool:
-        """Whether the oldest pending request waits too long (reliability P16)."""
+        """Whether the oldest pending request waits too long, and not for the chain's sake."""
         oldest = next(iter(self._pending.values()), None)
-        return oldest is not None and self.now_ms - max(oldest, self.entered_ms) > self.timeout_ms
+        if oldest is None or self.now_ms - max(oldest, self.entered_ms) <= self.timeout_ms:
+            return False
+        patience_ms = self._parameters.timeout_max_ms
+        return not self._fairness.excuses(oldest, self.now_ms, self.timeout_ms, patience_ms)
+
+    def primary_slow(self) -> bool:
+        """Whether the primary leaves requests waiting for most of the time (reliability P16)."""
+        return self._fairness.is_slow(self.timeout_ms)
 
     def heartbeats_missed(self, proposal_ms: int) -> bool:
         """Whether the primary missed two heartbeats."""
