@@ -59,6 +59,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     f"{SERVICE}GetBlock": _READ_RESTRICTED,
     f"{SERVICE}GetTransaction": _READ,
     f"{SERVICE}GetConsensusState": _READ,
+    f"{SERVICE}ListSetChanges": _READ,
     f"{SERVICE}ListObjects": _READ,
     f"{SERVICE}GetObject": _READ_RESTRICTED,
     f"{SERVICE}GetStateProof": _READ_RESTRICTED,
@@ -198,6 +199,13 @@ class NodeApi(NodeServiceServicer):
         return node.GetConsensusStateResponse(
             certified_header=header, replica_set=self.ledger.set_at(height).encode()
         )
+
+    async def ListSetChanges(
+        self, request: node.ListSetChangesRequest, context: Any
+    ) -> node.ListSetChangesResponse:
+        """The certified set changes after an epoch."""
+        changes = await self.ledger.read(lambda: self.ledger.set_changes(request.from_epoch))
+        return node.ListSetChangesResponse(set_changes=[change.encode() for change in changes])
 
     async def ListObjects(
         self, request: node.ListObjectsRequest, context: Any

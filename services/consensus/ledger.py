@@ -17,6 +17,7 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.light_client import SET_CHANGES_MAX, SetChange
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.codec import decode_log_record, encode_log_record
@@ -150,6 +151,19 @@ class Ledger:
             found = [set_of_epoch(governance, epoch) for epoch in epochs]
         return [each.replica_set for each in found if each is not None]
 
+    def set_changes(self, epoch: int) -> list[SetChange]:
+        """The certified changes after `epoch`, at most as many as a light client takes at once."""
+        found: list[SetChange] = []
+        for following in self.sets():
+            if following.epoch <= epoch or len(found) >= SET_CHANGES_MAX:
+                continue
+            last = self.epoch_base(following.epoch)
+            certificate = self.store.get_certificate(last)
+            if certificate is None:
+                break
+            found.append(SetChange(self.header(last), certificate, following))
+        return found
+
     def epoch_base(self, epoch: int) -> SequenceNumber:
         """The height that `epoch` starts above: genesis, or the last one of the epoch before."""
         with self.store.state_reader() as state:
@@ -211,7 +225,12 @@ class Ledger:
             ),
             batch=block.batch.encode(),
             receipts=block.receipts,
+            next_replica_set=self._next_set(block.header),
         )
+
+    def _next_set(self, header: BlockHeader) -> bytes:
+        following = self.set_at(header.height + 1)
+        return following.encode() if following.epoch != header.epoch else b""
 
     def certified_header_message(self, height: int) -> ledger_pb2.CertifiedHeader | None:
         """A certified header as it travels, or None; height 0 has no certificate."""

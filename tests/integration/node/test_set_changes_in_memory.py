@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from guqiao.consensus.v1 import ledger_pb2
+from guqiao.consensus.v1 import node_service_pb2 as node
+from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transaction
+from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.gm.provider import PrivateKey
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import verify_certificate
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance
@@ -32,6 +36,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import sign_bytes
+from services.consensus.ledger import Ledger
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
 from tests.plugins.chain_network import ADMIN, PARAMETERS, ChainNetwork
 
@@ -153,6 +158,24 @@ def check_chain(chain: MemoryChain, member: Member) -> None:
             later_certificate = ledger.store.get_certificate(height + 1)
             assert later_certificate is not None
             trusted = advance(trusted, later, later_certificate, verify, changes)
+
+
+@dataclass
+class Asked:
+    """Answers `ListSetChanges` from a ledger, in the place of a client's endpoints."""
+
+    ledger: Ledger
+
+    async def call(self, attempt: Any, seconds: float) -> Any:
+        return await attempt(self, seconds)
+
+    async def ListSetChanges(
+        self,
+        request: node.ListSetChangesRequest,
+        timeout: float,  # noqa: ASYNC109 - as the stub has it
+    ) -> node.ListSetChangesResponse:
+        changes = self.ledger.set_changes(request.from_epoch)
+        return node.ListSetChangesResponse(set_changes=[each.encode() for each in changes])
 
 
 def same_blocks(members: Sequence[Member], height: int) -> bool:
@@ -358,3 +381,39 @@ async def test_a_batch_of_an_old_epoch_proves_nothing_in_the_new(
     rejected = b'rejected_messages_total{replica="0"} 1.0'
     await chain.wait_for(lambda: all(rejected in m.metrics.render() for m in live))
     assert all(m.driver.replica.executed < sequence for m in live)
+
+
+@pytest.mark.req("G2-10-3")
+async def test_a_client_follows_the_sets_of_a_chain_from_the_set_that_it_trusts(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """pbft.md G4: every block verifies under the set of its height, and under no other."""
+    new = network.provider.keygen()
+    members = [await chain.start(number) for number in range(3)]
+    members.append(await chain.start(3, (network.vote_keys[3], new)))
+    await decide(chain, network, [*network.vote_keys[:3], new])
+    await chain.wait_for(lambda: all(m.driver.replica.epoch == 1 for m in members))
+    height = await register(members[0], network, "after")
+    ledger = members[0].ledger
+    trust = ChainTrust("shandong", chain.genesis.hash(), chain.genesis.replica_set)
+    sets = FollowedSets(trust, chain.provider, Asked(ledger))  # type: ignore[arg-type]
+    last = ledger.block_message(height)
+    assert last is not None
+    assert (await sets.verified_block(last)).header.epoch == 1
+    assert len(sets.changes) == 1
+    for number in range(1, height):
+        message = ledger.block_message(number)
+        assert message is not None
+        block = await sets.verified_block(message)
+        is_end = number == sets.changes[0].header.height
+        assert block.next_set == (ledger.set_at(height) if is_end else None)
+    beyond = replace(ledger.header(height), epoch=0)
+    with pytest.raises(ProofError, match="ended below it"):
+        await sets.set_of(beyond.encode())
+    forged = ledger.block_message(sets.changes[0].header.height)
+    assert forged is not None
+    forged.next_replica_set = chain.genesis.replica_set.encode()
+    with pytest.raises(ProofError, match="names another"):
+        await sets.verified_block(forged)
+    with pytest.raises(ProofError, match="none is known"):
+        await sets.set_of(replace(beyond, epoch=2).encode())
