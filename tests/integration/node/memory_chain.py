@@ -17,19 +17,20 @@ from services.consensus.domain.contracts.catalogue import standard_catalogue
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
-from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.repair import Recovery, Repairs
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
 from services.consensus.submission import Submissions
 
 WAIT_SECONDS_MAX = 20.0
 RESERVE_BYTES = 1024
+REPAIR_STEP_SECONDS = 0.01
 
 
 def now_ms() -> int:
@@ -74,6 +75,7 @@ class MemoryChain:
     folder: Path
     genesis: Genesis
     vote_keys: list[PrivateKey]
+    founding: bool = True
     provider: GmProvider = field(default_factory=open_provider)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -91,9 +93,10 @@ class MemoryChain:
         """Put one replica together and set it to work."""
         genesis, shared = self.genesis, self.genesis.parameters
         folder = self.folder / f"member{number}"
-        store = ChainStore.open(
-            folder, genesis, replica=number, options=StoreOptions(reserve_bytes=0)
-        )
+        options = StoreOptions(reserve_bytes=0)
+        store = ChainStore.open(folder, genesis, replica=number, options=options)
+        if self.founding and store.promise.sequence is None:
+            store.end_silence()
         ledger = Ledger(
             store,
             genesis,
@@ -111,20 +114,14 @@ class MemoryChain:
             resend_ms=400,
             block_time_bound_ms=shared.clock_bound_ms,
         )
-        records = ledger.records()
-        replica = Replica.recover(
-            me=ReplicaId(number),
-            replica_set=genesis.replica_set,
-            parameters=parameters,
-            sign=signer(self.provider, self.vote_keys[number]),
-            head=ledger.head(),
-            now_ms=now_ms(),
-            records=records,
-        )
+        sign = signer(self.provider, self.vote_keys[number])
+        recovery = Recovery(ReplicaId(number), parameters, sign, ledger, now_ms)
+        restoring = ledger.must_restore
+        records = [] if restoring else ledger.records()
         metrics, links = Metrics(), MemoryLinks(number, self)
         finality = FinalityBoard(store.last_certified)
         driver = Driver(
-            replica=replica,
+            replica=recovery.replica(records),
             me=ReplicaId(number),
             ledger=ledger,
             links=links,
@@ -133,6 +130,16 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             now_ms=now_ms,
             records=records,
+            restoring=restoring,
+        )
+        repairs = Repairs(
+            driver=driver,
+            ledger=ledger,
+            links=links,
+            metrics=ReplicaMetrics(metrics),
+            verify=self.provider.verify,
+            recovery=recovery,
+            step_seconds=REPAIR_STEP_SECONDS,
         )
         intake = Intake(
             driver=driver,
@@ -143,11 +150,12 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             links=links,
             now_ms=now_ms,
+            repairs=repairs,
         )
         submissions = Submissions(driver, intake, ledger, finality)
         member = Member(driver, intake, ledger, submissions, finality, metrics)
         self.members[number] = member
-        tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake)]
+        tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake, repairs)]
         self.stack.push_async_callback(_end, tasks)
         return member
 
