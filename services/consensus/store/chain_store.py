@@ -32,7 +32,7 @@ from services.consensus.store.errors import (
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
 from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index
-from services.consensus.store.promise import Promise, Promises
+from services.consensus.store.promise import SEQUENCES_A_PROMISE, Promise, Promises
 from services.consensus.store.recovery import recover, take_block
 from services.consensus.store.segment import (
     SEGMENT_BYTES_MAX,
@@ -58,6 +58,7 @@ class StoreOptions:
     reserve_bytes: int = RESERVE_BYTES
     segment_bytes_max: int = SEGMENT_BYTES_MAX
     files: FileOperations = SYSTEM_FILES
+    sequences_a_promise: int = SEQUENCES_A_PROMISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class ChainStore:
                 self._flush(transaction)
             self._index.sync()
             if not self._folder.index_distrusted:
-                self._folder.end_session()
+                self._folder.end_session(self._segments.end)
         finally:
             self._index.close()
             self._segments.close()
@@ -459,8 +460,8 @@ def _open(folder: DataFolder, genesis: Genesis, options: StoreOptions) -> ChainS
             files=options.files,
         )
         undo.callback(segments.close)
-        promises = Promises(folder.path, options.files)
-        damages = recover(index, segments, promises, genesis, same_boot=last.same_boot)
+        promises = Promises(folder.path, options.files, options.sequences_a_promise)
+        damages = recover(index, segments, promises, genesis, last)
         undo.pop_all()
     store = ChainStore(folder, segments, index, options, promises)
     store.index_rebuilt = not trusted and not created

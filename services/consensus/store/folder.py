@@ -25,6 +25,7 @@ from services.consensus.store.errors import (
     OtherNetworkError,
 )
 from services.consensus.store.files import FileOperations
+from services.consensus.store.segment import START, Position
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _CLEAN: Final = "closed cleanly"
@@ -35,10 +36,13 @@ _IDENTITIES: Final = ("identity.json", "identity.copy.json")
 
 @dataclass(frozen=True, slots=True)
 class LastSession:
-    """How the process before this one ended: `same_boot` where all that it wrote is there."""
+    """How the process before this one ended: `same_boot` where all that it wrote is there;
+    `reached` is how long the segments were at a clean close.
+    """
 
     index_trusted: bool
     same_boot: bool
+    reached: Position
 
 
 class DataFolder:
@@ -77,12 +81,14 @@ class DataFolder:
         path = self._session
         left = path.read_bytes().decode(errors="replace") if path.exists() else ""
         boot = _boot_id()
+        reached = _clean_end(left)
+        left = _CLEAN if reached is not None else left
         trusted = self.index.exists() and left in {_CLEAN, boot} and left != ""
         if not trusted:
             self.remove_index()
         self._write_session(_CHECKING + boot)
         known = {_CLEAN, boot, _CHECKING + boot, _DISTRUSTED + boot} if boot else {_CLEAN}
-        return LastSession(trusted, left in known)
+        return LastSession(trusted, left in known, reached or START)
 
     def accept_index(self) -> None:
         """The index was read through, or is new."""
@@ -98,9 +104,9 @@ class DataFolder:
         """Remove the index, which can be built again."""
         shutil.rmtree(self.index, ignore_errors=True)
 
-    def end_session(self) -> None:
-        """Say that the index was made durable and closed."""
-        self._write_session(_CLEAN)
+    def end_session(self, end: Position) -> None:
+        """Say that the index was made durable and closed, and where the segments end."""
+        self._write_session(f"{_CLEAN} {end.segment} {end.offset}")
 
     def release(self) -> None:
         """Let another process in."""
@@ -146,6 +152,14 @@ class DataFolder:
 
     def _write_session(self, text: str) -> None:
         self._files.replace_durably(self._session, text.encode())
+
+
+def _clean_end(session: str) -> Position | None:
+    """Where the segments ended when they were closed cleanly; None where they were not."""
+    words = session.removeprefix(_CLEAN).split() if session.startswith(_CLEAN) else []
+    if len(words) != 2 or not all(word.isdecimal() for word in words):
+        return None
+    return Position(int(words[0]), int(words[1]))
 
 
 def _identity_bytes(identity: dict[str, object]) -> bytes:

@@ -65,7 +65,10 @@ class Promise:
 class Promises:
     """The promise of one folder. `made` is what counts now."""
 
-    def __init__(self, folder: Path, files: FileOperations) -> None:
+    def __init__(
+        self, folder: Path, files: FileOperations, step: int = SEQUENCES_A_PROMISE
+    ) -> None:
+        self._step = step
         self._paths = [folder / name for name in _NAMES]
         self._files = files
         read = [_read(path) for path in self._paths]
@@ -81,7 +84,7 @@ class Promises:
         if sequence <= through and view <= made.view:
             return
         if sequence > through:
-            through = sequence + SEQUENCES_A_PROMISE
+            through = sequence + self._step
         view = max(view, made.view)
         self._write(replace(made, view=view, sequence=through, reached=reached))
 

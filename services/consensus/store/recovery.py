@@ -16,6 +16,7 @@ from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.errors import DamagedRecordError
+from services.consensus.store.folder import LastSession
 from services.consensus.store.index import Index
 from services.consensus.store.promise import Promises
 from services.consensus.store.segment import START, Damage, Position, Record, RecordType, Segments
@@ -41,21 +42,21 @@ class _Survey:
 
 
 def recover(
-    index: Index, segments: Segments, promises: Promises, genesis: Genesis, *, same_boot: bool
+    index: Index, segments: Segments, promises: Promises, genesis: Genesis, last: LastSession
 ) -> list[Damage]:
     """Take into the index what the segments hold beyond its marker; return the damage that stays.
 
-    `same_boot`: the machine did not go down, so that a torn tail is a record cut short.
+    Where the machine did not go down, a torn tail is a record cut short and nothing else.
     """
     with index.begin() as transaction:
         marker = index.marker(transaction)
         is_empty = index.last_height(transaction) is None
         survey = _survey(segments, marker)
         survey.last_compaction = max(survey.last_compaction, index.compacted(transaction))
-    torn = [damage for damage in survey.damages if _is_torn(damage, survey, segments, same_boot)]
+    torn = [damage for damage in survey.damages if _is_torn(damage, survey, segments, last)]
     cut = torn[0].position if torn else None
     durable = [damage for damage in survey.damages if cut is None or damage.position < cut]
-    reached = max(marker, promises.made.reached)
+    reached = max(marker, promises.made.reached, last.reached)
     is_short = reached > (segments.end if cut is None else cut)
     is_new = is_empty and segments.end == START
     lost = is_new or is_short or _votes_are_lost(durable, survey)
@@ -82,14 +83,14 @@ def _survey(segments: Segments, start: Position) -> _Survey:
     return survey
 
 
-def _is_torn(damage: Damage, survey: _Survey, segments: Segments, same_boot: bool) -> bool:
+def _is_torn(damage: Damage, survey: _Survey, segments: Segments, last: LastSession) -> bool:
     """Whether nothing that was durable can have stood there."""
     return (
         damage.position.segment == segments.end.segment
         and damage.position <= segments.end
         and damage.position > survey.last_barrier
         and damage.end.segment == damage.position.segment
-        and (damage.cut_short or not same_boot)
+        and (damage.cut_short or not last.same_boot)
     )
 
 

@@ -203,7 +203,8 @@ class Segments:
             item = _parse(data, position.offset, position, self._salt)
             if isinstance(item, Damage):
                 end = self._resynchronise(data, item)
-                item = replace(item, end=end)
+                if end != item.end:  # It takes more along than the record that began here.
+                    item = replace(item, end=end, type=None, height=0)
             yield item
             if isinstance(item, Record) and item.type is RecordType.BARRIER and item.height:
                 yield from self._check_size_before(item)

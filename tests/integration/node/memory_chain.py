@@ -5,6 +5,7 @@ signatures. A place without a replica can be played by the test, which holds its
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -28,9 +29,10 @@ from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
 from services.consensus.submission import Submissions
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 RESERVE_BYTES = 1024
 REPAIR_STEP_SECONDS = 0.01
+SEQUENCES_A_PROMISE = 8
 
 
 def now_ms() -> int:
@@ -45,7 +47,7 @@ class MemoryLinks:
     chain: MemoryChain
 
     def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
-        for other in range(4):
+        for other in range(self.chain.genesis.replica_set.size):
             if other != self.me:
                 self.send(other, frame)
 
@@ -66,6 +68,7 @@ class Member:
     submissions: Submissions
     finality: FinalityBoard
     metrics: Metrics
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
 @dataclass(slots=True)
@@ -79,21 +82,38 @@ class MemoryChain:
     provider: GmProvider = field(default_factory=open_provider)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    watch: Callable[[int, bytes], None] | None = None
 
     def deliver(self, sender: int, to: int, frame: bytes) -> None:
         """A frame arrives; those for a place that the test plays are kept for it."""
+        if self.watch is not None:
+            self.watch(sender, frame)
         member = self.members.get(to)
         if member is None:
             self.heard.append((sender, to, frame))
         else:
             member.intake.on_frame(sender, frame)
 
+    def folder_of(self, number: int) -> Path:
+        """The data folder of a replica."""
+        return self.folder / f"member{number}"
+
+    async def stop(self, number: int, *, clean: bool = True) -> None:
+        """End a replica; not `clean`: its folder stays as a kill at this moment would leave it."""
+        member, folder = self.members.pop(number), self.folder_of(number)
+        kept = folder.with_name(f"{folder.name}.kept")
+        if not clean:
+            shutil.copytree(folder, kept)
+        await member.stack.aclose()
+        if not clean:
+            shutil.rmtree(folder)
+            kept.rename(folder)
+
     async def start(self, number: int) -> Member:
         """Put one replica together and set it to work."""
         genesis, shared = self.genesis, self.genesis.parameters
-        folder = self.folder / f"member{number}"
-        options = StoreOptions(reserve_bytes=0)
+        folder = self.folder_of(number)
+        options = StoreOptions(reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE)
         store = ChainStore.open(folder, genesis, replica=number, options=options)
         if self.founding and store.promise.sequence is None:
             store.end_silence()
@@ -105,7 +125,6 @@ class MemoryChain:
             folder=folder,
             reserve_bytes=RESERVE_BYTES,
         )
-        self.stack.callback(ledger.close)
         parameters = ProtocolParameters(
             window=shared.window,
             timeout_ms=shared.view_timeout_ms,
@@ -155,15 +174,17 @@ class MemoryChain:
         submissions = Submissions(driver, intake, ledger, finality)
         member = Member(driver, intake, ledger, submissions, finality, metrics)
         self.members[number] = member
+        member.stack.callback(ledger.close)
         tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake, repairs)]
-        self.stack.push_async_callback(_end, tasks)
+        member.stack.push_async_callback(_end, tasks)
         return member
 
     async def __aenter__(self) -> MemoryChain:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.stack.aclose()
+        for number in list(self.members):
+            await self.stop(number)
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until `condition` holds; fails after a bound."""
