@@ -8,7 +8,7 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
-	simulate golden bench manifests compliance lock clean
+	simulate crash golden bench manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 
 simulate: $(VENV)/.development ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+crash: gen/.stamp $(VENV)/.development ## Kills, failing system calls, damage and power cuts: CRASH="--kills 10000" asks for more
+	@$(BIN)/python -m tests.crash $(CRASH)
 
 manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
 	$(BIN)/python -m deploy.check_manifests

@@ -1,8 +1,8 @@
 """Campaign: the power goes (T-11), by shutting down a loop-mounted ext4 without writing its log.
 
 What was synced is there after mounting again, what was not is gone, and the process meets EIO. It
-needs root, loop devices and mkfs.ext4; where one is missing the campaign says so and is no pass. The
-mount and the image are removed whatever happens.
+needs root, loop devices and mkfs.ext4; where one is missing the campaign says so and is no pass.
+The mount and the image are removed whatever happens.
 """
 
 from __future__ import annotations

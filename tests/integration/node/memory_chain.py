@@ -26,7 +26,7 @@ from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.repair import Recovery, Repairs
 from services.consensus.signing import Admission, Authenticator, signer
-from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.store import SYSTEM_FILES, ChainStore, FileOperations, StoreOptions
 from services.consensus.submission import Submissions
 
 WAIT_SECONDS_MAX = 60.0
@@ -69,6 +69,7 @@ class Member:
     finality: FinalityBoard
     metrics: Metrics
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    tasks: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class MemoryChain:
     genesis: Genesis
     vote_keys: list[PrivateKey]
     founding: bool = True
+    files: FileOperations = SYSTEM_FILES
     provider: GmProvider = field(default_factory=open_provider)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -113,7 +115,9 @@ class MemoryChain:
         """Put one replica together and set it to work."""
         genesis, shared = self.genesis, self.genesis.parameters
         folder = self.folder_of(number)
-        options = StoreOptions(reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE)
+        options = StoreOptions(
+            reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE, files=self.files
+        )
         store = ChainStore.open(folder, genesis, replica=number, options=options)
         if self.founding and store.promise.sequence is None:
             store.end_silence()
@@ -175,8 +179,8 @@ class MemoryChain:
         member = Member(driver, intake, ledger, submissions, finality, metrics)
         self.members[number] = member
         member.stack.callback(ledger.close)
-        tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake, repairs)]
-        member.stack.push_async_callback(_end, tasks)
+        member.tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake, repairs)]
+        member.stack.push_async_callback(_end, member.tasks)
         return member
 
     async def __aenter__(self) -> MemoryChain:

@@ -7,6 +7,7 @@ damaged, it is started again while the others go on.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from services.chassis.errors import ServiceError, UnavailableError
 from services.consensus.domain.codec import decode_message
 from services.consensus.domain.messages import Hello
 from services.consensus.jobs import Pause
+from services.consensus.store import SYSTEM_FILES, FatalStorageError, FileOperations
 from services.consensus.store.segment import RecordType
 from tests.integration.ledger.store_builder import edit_file, flip, position_of, segment_files
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
@@ -190,3 +192,77 @@ async def test_damaged_votes_that_the_index_holds_are_written_again(
     shutil.rmtree(folder / "index")
     again = await chain.start(3)
     assert again.driver.votes, "nothing was lost"
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_failed_fsync_ends_the_replica_and_nothing_that_relied_on_it_is_sent(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """Its vote is never durable, so nobody may hear it; the process ends with the error."""
+    members = [await chain.start(number) for number in range(3)]
+    await submit(members[0], transaction(network, "early"))
+    broken: list[bool] = []
+
+    def fsync(descriptor: int) -> None:
+        if broken:
+            raise OSError(5, "Input/output error")
+        os.fsync(descriptor)
+
+    chain.files = FileOperations(fsync=fsync)
+    member = await chain.start(3)
+    await chain.wait_for(lambda: member.ledger.store.last_certified > 0)
+    heard: list[bytes] = []
+    chain.watch = lambda sender, frame: heard.append(frame) if sender == 3 else None
+    broken.append(True)
+    await chain.wait_for(lambda: member.tasks[0].done())
+    error = member.tasks[0].exception()
+    assert isinstance(error, ExceptionGroup)
+    assert error.subgroup(FatalStorageError) is not None
+    heard.clear()
+    await submit(members[0], transaction(network, "late"))
+    assert not any(is_vote(frame) for frame in heard)
+    with pytest.raises(FatalStorageError):
+        member.ledger.store.sync()
+    chain.members.pop(3)
+    for task in member.tasks:
+        task.cancel()
+    with pytest.raises(FatalStorageError):
+        await member.stack.aclose()
+    chain.files = SYSTEM_FILES
+    again = await chain.start(3)
+    await chain.wait_for(
+        lambda: again.ledger.store.last_certified >= members[0].ledger.store.last_certified
+    )
+
+
+@pytest.mark.req("G2-07-1", "G2-07-3", "G2-13-2")
+async def test_two_of_seven_replicas_are_damaged_at_once_and_both_are_repaired(
+    tmp_path: Path,
+) -> None:
+    """f = 2: the chain goes on without them, and each becomes whole from the other five."""
+    network = ChainNetwork.create(
+        tmp_path / "network", size=7, parameters={**PARAMETERS, "view_timeout_ms": 8_000}
+    )
+    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
+        members = [await chain.start(number) for number in range(7)]
+        height = await submit(members[0], transaction(network, "early"))
+        await chain.wait_for(
+            lambda: all(each.ledger.store.last_certified >= height for each in members)
+        )
+        for number in (5, 6):
+            await chain.stop(number)
+            spoil_block(chain.folder_of(number), height)
+        shutil.rmtree(chain.folder_of(5) / "index")
+        later = await submit(members[0], transaction(network, "meanwhile"))
+        again = [await chain.start(number) for number in (5, 6)]
+        assert (again[0].driver.votes, again[1].driver.votes) == (False, True)
+        await chain.wait_for(
+            lambda: (
+                all(each.ledger.store.last_certified >= later for each in again)
+                and again[0].driver.votes
+                and b"repaired_blocks_total 1.0" in again[1].metrics.render()
+            )
+        )
+        for each in again:
+            assert content(each, height) == content(members[0], height)
+            each.ledger.store.verify_state()
