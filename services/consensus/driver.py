@@ -106,12 +106,7 @@ class Driver:
         self._metrics = metrics
         self._now_ms = now_ms
         self._parameters = ledger.genesis.parameters
-        self._timers = RequestTimers(
-            mempool,
-            self.put_own,
-            self._is_owed,
-            patience_ms=self._parameters.view_timeout_max_ms,
-        )
+        self._timers = self._new_timers()
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
         self._wake = asyncio.Event()
@@ -202,6 +197,8 @@ class Driver:
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
         self.pause = Pause.NONE
+        self._timers = self._new_timers()  # What it was told so far, this core never heard.
+        self._start_timers()
 
     def compact_soon(self) -> None:
         """Write the records that matter again: some of the old ones are damaged."""
@@ -467,6 +464,10 @@ class Driver:
     def _new_proposer(self) -> Proposer:
         core, shared, clock = self.replica, self._parameters, self._now_ms
         return Proposer(core, self.me, self.mempool, self._tracker, shared, clock, self._wake)
+
+    def _new_timers(self) -> RequestTimers:
+        patience_ms = self._parameters.view_timeout_max_ms
+        return RequestTimers(self.mempool, self.put_own, self._is_owed, patience_ms=patience_ms)
 
     def _recover_tracker(self, records: Iterable[Record]) -> None:
         """The batches that were in progress when the replica stopped."""

@@ -191,6 +191,11 @@ class Ledger:
         )
 
     @property
+    def view_floor(self) -> int:
+        """Since votes were lost, the replica takes part in no view below."""
+        return self.store.promise.floor
+
+    @property
     def must_restore(self) -> bool:
         """Whether certified blocks or votes are missing: the replica may not take part yet."""
         return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to

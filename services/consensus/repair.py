@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -21,7 +21,9 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from services.consensus import wire
+from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.messages import (
+    CertifiedHead,
     Hello,
     ProtocolParameters,
     Record,
@@ -36,6 +38,7 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.store import ChainStore
 
 STEP_SECONDS: Final = 0.1
 ASK_AGAIN_STEPS: Final = 5
@@ -47,6 +50,21 @@ SCRUB_REST_STEPS: Final = 36_000
 _log = structlog.get_logger(__name__)
 
 
+class Memory(Protocol):
+    """What a replica remembers, as far as its core needs it."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's rules."""
+
+    @property
+    def view_floor(self) -> int:
+        """It takes part in no view below."""
+
+    def head(self) -> CertifiedHead:
+        """The last certified block."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """Makes the core from what is stored at the moment."""
@@ -54,7 +72,7 @@ class Recovery:
     me: ReplicaId
     parameters: ProtocolParameters
     sign: Sign
-    ledger: Ledger
+    ledger: Memory
     now_ms: Callable[[], int]
 
     def replica(self, records: Sequence[Record]) -> Replica:
@@ -67,8 +85,41 @@ class Recovery:
             head=self.ledger.head(),
             now_ms=self.now_ms(),
             records=records,
-            view_floor=View(self.ledger.store.promise.floor),
+            view_floor=View(self.ledger.view_floor),
         )
+
+
+def due_height(store: ChainStore, silent_to: int | None) -> int | None:
+    """Up to where the chain must be here before the replica votes; None: not known yet.
+
+    `silent_to` is what `beyond_what_anybody_says` said first; it counts for an empty folder only.
+    """
+    promise, restore_to = store.promise, store.restore_to
+    if not promise.forgotten:
+        return restore_to
+    through = silent_to if promise.sequence is None else promise.sequence
+    return None if through is None else max(restore_to, through)
+
+
+def beyond_what_anybody_says(genesis: Genesis, heights: Iterable[int]) -> int | None:
+    """A folder without any memory: wait for what f + 1 others have certified, so at least one
+    honest one, and two windows more. A chain younger than that is still being founded.
+    """
+    falling = sorted(heights, reverse=True)
+    faulty_max, margin = genesis.replica_set.faulty_max, 2 * genesis.parameters.window
+    if len(falling) <= faulty_max:
+        return None
+    known = falling[faulty_max]
+    return known if known <= margin else known + margin
+
+
+def missing_blocks(store: ChainStore) -> tuple[int, int]:
+    """The heights, first and last, to ask the peers for now."""
+    first, last = store.last_certified + 1, store.last_certified + ASKED_AT_ONCE_MAX
+    found = store.next_found_height
+    if found is not None and found > first:
+        last = min(last, found - 1)
+    return first, last
 
 
 class Repairs:
@@ -137,27 +188,10 @@ class Repairs:
             self._driver.note_restored(*taken)
 
     def _due_height(self) -> int | None:
-        """Up to where the chain must be here before the replica votes; None: not known yet."""
-        promise, restore_to = self._ledger.store.promise, self._ledger.store.restore_to
-        if not promise.forgotten:
-            return restore_to
-        if promise.sequence is not None:
-            return max(restore_to, promise.sequence)
         if self._silent_to is None:
-            self._silent_to = self._beyond_what_anybody_says()
-        return None if self._silent_to is None else max(restore_to, self._silent_to)
-
-    def _beyond_what_anybody_says(self) -> int | None:
-        """A folder without any memory: wait for what f + 1 others have certified, so at least one
-        honest one, and two windows more. A chain younger than that is still being founded.
-        """
-        heights = sorted(self._driver.peer_heights.values(), reverse=True)
-        genesis = self._ledger.genesis
-        faulty_max, margin = genesis.replica_set.faulty_max, 2 * genesis.parameters.window
-        if len(heights) <= faulty_max:
-            return None
-        known = heights[faulty_max]
-        return known if known <= margin else known + margin
+            heights = self._driver.peer_heights.values()
+            self._silent_to = beyond_what_anybody_says(self._ledger.genesis, heights)
+        return due_height(self._ledger.store, self._silent_to)
 
     async def _resume(self) -> None:
         ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten
@@ -174,11 +208,7 @@ class Repairs:
         self._links.broadcast(wire.message_frame(Hello(View(0), True, False, certified)))
 
     def _ask_for_missing(self) -> None:
-        store = self._ledger.store
-        first, last = store.last_certified + 1, store.last_certified + ASKED_AT_ONCE_MAX
-        found = store.next_found_height
-        if found is not None and found > first:
-            last = min(last, found - 1)
+        first, last = missing_blocks(self._ledger.store)
         ahead = sorted(
             peer for peer, height in self._driver.peer_heights.items() if height >= first
         )

@@ -47,6 +47,7 @@ from tests.simulation.stored import Shelf
 from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
 
 STEPS_MAX: Final = 400_000
+FOUNDING_MS: Final = 2_000
 
 PARAMETERS: Final = ProtocolParameters(
     window=4,
@@ -104,6 +105,7 @@ class Cluster:
 
     def storm(self) -> None:
         """Faults of every kind for a while; whatever happens, nothing unsafe may happen."""
+        self._found()
         scenario, start_ms = self.scenario, self.now_ms
         for fault in scenario.faults:
             self.schedule(fault.at_ms, lambda fault=fault: apply_fault(self, fault))  # type: ignore[misc]
@@ -113,6 +115,16 @@ class Cluster:
         self.crash_ratio = scenario.crash_ratio
         self.advance(start_ms + scenario.storm_ms)
         self.crash_ratio = 0.0
+
+    def _found(self) -> None:
+        """Replicas with empty folders hear of one another before they vote, and before the storm:
+        one that came to a grown chain would count as faulty until it has followed for a while.
+        """
+        limit_ms = self.now_ms + FOUNDING_MS
+        while any(machine.restoring is not None for machine in self.machines):
+            if self.now_ms >= limit_ms:
+                self.fail("L1: the replicas of a new chain do not begin to vote")
+            self.advance(self.now_ms + 1)
 
     def heal(self) -> None:
         """Everything works again, but those who lie."""
