@@ -37,6 +37,7 @@ from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.clients import Clients
 from tests.simulation.clock import Clock
 from tests.simulation.durable import Durable, MemoryLedger
+from tests.simulation.fault_plan import NOTICED
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
@@ -84,7 +85,7 @@ class Cluster:
         self._damaged: set[bytes] = set()
         self._refusals: dict[tuple[bytes, int], str | None] = {}
         self.correct = {each for each in range(self.size) if each not in scenario.faulty}
-        if scenario.rot is not None and scenario.rot.kind != "bit_flip":
+        if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
         self.forensics = Forensics(self.replica_set, self.scheme.verify)

@@ -31,7 +31,9 @@ class Restoring:
         self._silent_to: int | None = None
         self._turns = self._asked = 0
         counts, promise = machine.cluster.counts, ledger.store.promise
-        counts["votes_lost"] += promise.forgotten and promise.sequence is not None
+        if promise.forgotten and promise.sequence is not None:
+            counts["votes_lost"] += 1
+            machine.cluster.checkers.on_votes_lost(machine.me)
         counts["blocks_missing"] += ledger.store.restore_to > ledger.store.last_certified
 
     def turn(self) -> None:

@@ -2,7 +2,7 @@
 
 Power cuts and rot are modelled on the real files. What an fsync covered is noted; a power cut cuts
 each segment file back to that (or leaves a torn part of the rest) and distrusts the index. Rot
-flips a bit of what was durable, cuts the tail off, or puts an older copy in place.
+flips a bit of what was durable, loses it all, cuts the tail off, or puts an older copy in place.
 """
 
 from __future__ import annotations
@@ -109,6 +109,13 @@ class Shelf:
         self._distrust(number)
         return True
 
+    def lose(self, number: int) -> bool:
+        """All segments are gone: every block and every vote."""
+        shutil.rmtree(self._folder(number) / "segments")
+        self._synced.pop(number, None)
+        self._distrust(number)
+        return True
+
     def truncate(self, number: int) -> bool:
         """The end of the last segment is gone, though it was durable."""
         paths = self._segments(number)
@@ -173,6 +180,7 @@ class Shelf:
 
 _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
     "bit_flip": Shelf.flip,
+    "lost_segments": Shelf.lose,
     "truncated_tail": Shelf.truncate,
     "stale_file": Shelf.put_back,
 }
