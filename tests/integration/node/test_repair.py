@@ -116,7 +116,7 @@ async def test_a_replica_without_index_and_with_a_damaged_block_restores_it_befo
     )
     assert member.ledger.block_message(height) is None, "what is missing is never made up"
     with pytest.raises(ServiceError) as refused:
-        await submit(member, transaction(network, "too early"))
+        await submit(member, transaction(network, "too-early"))
     assert refused.value.code == "CHAIN_NOT_CAUGHT_UP"
     assert not any(is_vote(frame) for sender, _, frame in chain.heard if sender == 3)
     chain.members.update(kept)
@@ -154,7 +154,7 @@ async def test_a_replica_that_lost_votes_says_nothing_until_the_chain_is_past_th
     assert not any(is_vote(frame) for frame in heard)
     certified = member.ledger.store.last_certified
     await chain.stop(1)
-    await submit(member, transaction(network, "needs its vote"))
+    await submit(member, transaction(network, "needs-its-vote"))
     assert member.ledger.store.last_certified > certified
 
 
