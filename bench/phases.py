@@ -16,6 +16,7 @@ from bench.chain import Chain
 from bench.load import FinalTransaction, Tally
 from bench.machine import CORES, VerifyRate, cpu_seconds, memory_mb, verify_rate
 from bench.signing import Call, overwrite_rows
+from guqiao_sdk.errors import GuqiaoError
 
 WINDOW: Final = 400
 """Transactions in flight: by Little's law 0.4 s at 1,000 a second."""
@@ -268,7 +269,7 @@ async def client_verification(chain: Chain, blocks: int = 20) -> Figures:
 async def _height(chain: Chain, number: int) -> int | None:
     try:
         return (await chain.client.get_status(number)).height
-    except Exception:
+    except GuqiaoError:
         return None  # It does not answer yet.
 
 
