@@ -129,6 +129,11 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> GuqiaoError:
     return error_from_status(status)
 
 
+def said_by_a_service(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a service of ours gave this error, and not the transport on the way to it."""
+    return _status_of(error) is not None
+
+
 def error_from_status(status: status_pb2.Status) -> GuqiaoError:
     """The error of a status, such as one that an item of a stream carries."""
     by_number = {code.value[0]: code for code in grpc.StatusCode}

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -26,12 +26,15 @@ from guqiao_sdk.client.transactions import (
     result_from_message,
     transaction_to_message,
 )
+from guqiao_sdk.errors import said_by_a_service
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX, SignedTransaction
 
 if TYPE_CHECKING:
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+T = TypeVar("T")
 
 IN_FLIGHT_MAX: Final = 256
 SLOT_BYTES: Final = 32 * 1024
@@ -136,7 +139,7 @@ class OperationPipeline:
 
     async def _run_session(self, session: _Session) -> None:
         session.begin(self._previous)
-        call = self._stub.SubmitOperations(self._requests(session, await self._position()))
+        call = self._stub.SubmitOperations(self._requests(session, await repeated(self._position)))
         try:
             async for response in call:
                 session.take(response)
@@ -258,6 +261,29 @@ def _reason(status: status_pb2.Status) -> str:
     return "OUTCOME_UNKNOWN"
 
 
+async def repeated(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call of no effect, or of the same effect each time, until the service that is away for
+    a moment answers. Raises its last error when `STALLED_SECONDS_MAX` is over.
+    """
+    deadline = asyncio.get_running_loop().time() + STALLED_SECONDS_MAX
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if not _passes(error) or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(RETRY_DELAY_SECONDS)
+
+
+def _passes(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the same may succeed a moment later. What gRPC calls internal without a service
+    having said so is a connection that broke while it was written to.
+    """
+    code = error.code()
+    is_broken = code is grpc.StatusCode.INTERNAL and not said_by_a_service(error)
+    return is_broken or code.value[0] in _RETRYABLE
+
+
 def _raise_unless_retryable(error: Exception, index: int) -> None:
-    if isinstance(error, grpc.aio.AioRpcError) and error.code().value[0] not in _RETRYABLE:
+    if isinstance(error, grpc.aio.AioRpcError) and not _passes(error):
         raise OperationError(error.code().name, error.details() or "", index) from error

@@ -175,11 +175,10 @@ def _open_or_create(data: Path, *, new_ports: bool) -> Network:
 async def _run(network: Network, kafka: dict[str, str], *, demo_data: bool) -> None:
     from guqiaoctl.network.bootstrap import bootstrap
     from guqiaoctl.network.bring_up import plan_network
-    from guqiaoctl.supervisor.environment import child_environment
     from guqiaoctl.supervisor.supervisor import Supervisor
 
     plan = await asyncio.to_thread(plan_network, network, say, kafka)
-    supervisor = Supervisor(plan, child_environment(), say)
+    supervisor = Supervisor(plan, say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.end)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ from guqiao_sdk.client.operations import (
     OperationError,
     OperationPipeline,
     OperationStatus,
+    repeated,
 )
 from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
@@ -233,7 +235,7 @@ class _Importer:
                 request.investors.add(
                     **{name: row[name] for name in pb.Investor.DESCRIPTOR.fields_by_name}
                 )
-            response = await self._stub.PutInvestors(request)
+            response = await repeated(partial(self._stub.PutInvestors, request))
             for row, statement in zip(chunk, response.statements, strict=True):
                 digests[row["id_type"], row["id_number"]] = statement.identity_digest
         return digests

@@ -28,7 +28,6 @@ from guqiaoctl.network.layout import Network, create_network, lock_folder
 from guqiaoctl.network.parties import MARKET
 from guqiaoctl.output import say
 from guqiaoctl.supervisor.control import ask
-from guqiaoctl.supervisor.environment import child_environment
 from guqiaoctl.supervisor.supervisor import Supervisor
 
 TAMPER_EVERY: Final = 499
@@ -63,7 +62,7 @@ async def play(folder: Path, began: float) -> Outcome:
     network = create_network(folder / "network")
     plan = await asyncio.to_thread(plan_network, network, say)
     outcome.seconds["setup"] = _since(began)
-    supervisor = Supervisor(plan, child_environment(), say)
+    supervisor = Supervisor(plan, say)
     started = time.monotonic()
     running = asyncio.create_task(_run(supervisor, network, outcome, folder, started))
     try:

@@ -6,7 +6,6 @@ The replicas' at once, the services' when their databases are known.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -67,9 +66,9 @@ def write_service_settings(
 
 def _plan(network: Network, name: str, service: str) -> ProcessPlan:
     config = network.layout.process(name).absolute() / "settings.toml"
-    command = (sys.executable, "-m", f"services.{service}", "serve", "--supervised")
-    arguments = (*command, "--config", str(config))
-    return ProcessPlan(name, arguments, network.ports[f"{name}.admin"], network.layout.log(name))
+    arguments = ("serve", "--supervised", "--config", str(config))
+    port, log = network.ports[f"{name}.admin"], network.layout.log(name)
+    return ProcessPlan(name, f"services.{service}", arguments, port, log)
 
 
 def _common(network: Network, name: str, domain: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from guqiaoctl.supervisor.template import Fork, start
+
 STOP_GRACE_SECONDS: Final = 8.0
 READY_POLL_SECONDS: Final = 0.05
 READY_ANSWER_SECONDS_MAX: Final = 3.0
@@ -45,6 +47,7 @@ class ProcessPlan:
     """What to start and how to know that it is ready."""
 
     name: str
+    module: str
     arguments: tuple[str, ...]
     admin_port: int
     log_file: Path
@@ -56,7 +59,7 @@ class ManagedProcess:
 
     plan: ProcessPlan
     state: ProcessState = ProcessState.STOPPED
-    process: asyncio.subprocess.Process | None = None
+    process: Fork | None = None
     starts: int = 0
     last_exit: int | None = None
     recent_starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX))
@@ -67,18 +70,10 @@ class ManagedProcess:
         running = self.process is not None and self.process.returncode is None
         return self.process.pid if self.process is not None and running else None
 
-    async def start(self, environment: dict[str, str]) -> None:
+    async def start(self) -> None:
         """Start the process; readiness is another matter (`wait_ready`)."""
         self.plan.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.plan.log_file.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.plan.arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        self.process = await start(self.plan.module, self.plan.arguments, self.plan.log_file)
         self.state = ProcessState.STARTING
         self.starts += 1
         self.recent_starts.append(time.monotonic())
@@ -94,9 +89,9 @@ class ManagedProcess:
         return False
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process and to what it started."""
+        """Send a signal to the process."""
         if self.pid is not None:
-            os.killpg(self.pid, number)
+            os.kill(self.pid, number)
 
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL after the grace time."""

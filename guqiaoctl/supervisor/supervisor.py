@@ -20,6 +20,7 @@ from typing import Any, Final
 from guqiaoctl.output import choose
 from guqiaoctl.supervisor.control import ControlServer
 from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
+from guqiaoctl.supervisor.template import preload
 
 START_SECONDS_MAX: Final = 90.0
 RESTART_DELAY_SECONDS: Final = 0.5
@@ -62,9 +63,8 @@ class NetworkPlan:
 class Supervisor:
     """Runs one `NetworkPlan`. One supervisor a data folder; the caller holds the folder's lock."""
 
-    def __init__(self, plan: NetworkPlan, environment: dict[str, str], report: Report) -> None:
+    def __init__(self, plan: NetworkPlan, report: Report) -> None:
         self._plan = plan
-        self._environment = environment
         self._report = report
         self._processes = {
             process.name: ManagedProcess(process) for group in plan.groups for process in group
@@ -73,6 +73,7 @@ class Supervisor:
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._control = ControlServer(plan.folder / "run", self._answer)
         self._ready = False
+        preload(f"{process.plan.module}.app" for process in self._processes.values())
 
     async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
         """Start everything, stay until `end` is called, stop everything, whatever happens."""
@@ -134,7 +135,7 @@ class Supervisor:
         self, tasks: asyncio.TaskGroup, group: tuple[ProcessPlan, ...], began: float
     ) -> None:
         for plan in group:
-            await self._processes[plan.name].start(self._environment)
+            await self._processes[plan.name].start()
             self._watchers[plan.name] = tasks.create_task(self._watch(self._processes[plan.name]))
         for plan in group:
             process = self._processes[plan.name]
@@ -166,7 +167,7 @@ class Supervisor:
             )
             await asyncio.sleep(max(RESTART_DELAY_SECONDS, managed.seconds_to_restart()))
             if managed.state is ProcessState.FAILED:  # Nobody held or started it meanwhile.
-                await managed.start(self._environment)
+                await managed.start()
                 await managed.wait_ready(START_SECONDS_MAX)
 
     async def _stop_all(self) -> None:
@@ -230,7 +231,7 @@ class Supervisor:
     async def _start_one(self, managed: ManagedProcess) -> dict[str, Any]:
         if managed.pid is not None:
             return {"error": f"{managed.plan.name} runs already", "state": managed.state}
-        await managed.start(self._environment)
+        await managed.start()
         ready = await managed.wait_ready(START_SECONDS_MAX / 2)
         old = self._watchers.get(managed.plan.name)
         if old is None or old.done():

@@ -11,6 +11,7 @@ import itertools
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -283,7 +284,7 @@ def started(machine: OneMachine, *names: str) -> dict[str, tuple[int, str, str]]
     plans = {plan.name: plan for group in process_plans(machine.network) for plan in group}
     running = {
         name: subprocess.Popen(
-            plans[name].arguments,
+            [sys.executable, "-m", plans[name].module, *plans[name].arguments],
             cwd=ROOT,
             env=environment(),
             stdout=subprocess.PIPE,

@@ -15,7 +15,6 @@ from guqiaoctl.network.bootstrap import bootstrap
 from guqiaoctl.network.bring_up import NO_KAFKA, plan_network
 from guqiaoctl.network.layout import Network, create_network, lock_folder
 from guqiaoctl.supervisor.control import ask
-from guqiaoctl.supervisor.environment import child_environment
 from guqiaoctl.supervisor.supervisor import Supervisor
 
 
@@ -29,7 +28,7 @@ async def one_machine(folder: Path, kafka: Mapping[str, str] = NO_KAFKA) -> Asyn
     lock = lock_folder(folder)
     network = create_network(folder)
     plan = await asyncio.to_thread(plan_network, network, _say, kafka)
-    supervisor = Supervisor(plan, child_environment(), _say)
+    supervisor = Supervisor(plan, _say)
     ready = asyncio.Event()
 
     async def on_ready() -> None:

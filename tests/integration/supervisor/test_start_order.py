@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,14 +15,7 @@ from services.chassis.errors import causes
 
 WAIT_SECONDS_MAX = 60.0
 NAMES = ["replica", "service"]
-READY_SERVER = """
-import http.server, sys
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
-"""
+READY_SERVER = "tests.integration.supervisor.ready_server"
 
 
 class DatabaseError(Exception):
@@ -48,7 +39,7 @@ class Run:
         self.replica_ready = asyncio.Event()
         groups = tuple((_plan(folder, name, ports[name]),) for name in NAMES)
         plan = NetworkPlan(folder, groups, start, nothing, nothing, nothing, lambda: True)
-        self.supervisor = Supervisor(plan, dict(os.environ), self._report)
+        self.supervisor = Supervisor(plan, self._report)
 
     def starts(self, name: str) -> int:
         """How often a process was started."""
@@ -69,8 +60,7 @@ class Run:
 
 
 def _plan(folder: Path, name: str, port: int) -> ProcessPlan:
-    arguments = (sys.executable, "-c", READY_SERVER, str(port))
-    return ProcessPlan(name, arguments, port, folder / f"{name}.log")
+    return ProcessPlan(name, READY_SERVER, (str(port),), port, folder / f"{name}.log")
 
 
 async def test_replicas_become_ready_while_the_database_starts_and_services_wait_for_it(

@@ -1,0 +1,117 @@
+"""Calls that break: what a moment mends is tried again, what a service refused is not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+from grpc.aio import AioRpcError, Metadata
+
+from guqiao_sdk.client import operations
+from guqiao_sdk.client.operations import Operation, OperationError, OperationPipeline, repeated
+from guqiao_sdk.client.transactions import ChainPosition, Identity
+from guqiao_sdk.errors import STATUS_METADATA_KEY
+from guqiao_sdk.gm.provider import open_provider
+
+PROVIDER = open_provider()
+MAKER = Identity("did:rem:shandong:1", "k1", "did:rem:shandong:2", PROVIDER.keygen())
+OPERATION = Operation("0" * 36, "open_account", {"a": 1}, "2025-09-01T10:00:00+08:00", MAKER)
+BROKEN = [
+    pytest.param(grpc.StatusCode.UNAVAILABLE, id="the service is away"),
+    pytest.param(grpc.StatusCode.INTERNAL, id="the connection broke while it was written to"),
+]
+
+
+class AnsweredError(Exception):
+    """The call was made again, which is all that is asked here."""
+
+
+def broken(code: grpc.StatusCode) -> AioRpcError:
+    return AioRpcError(code, Metadata(), Metadata(), details="Internal error from Core")
+
+
+def refused_by_the_service() -> AioRpcError:
+    info = AnyMessage()
+    info.Pack(error_details_pb2.ErrorInfo(reason="INTERNAL", domain="guqiao"))
+    status = status_pb2.Status(code=grpc.StatusCode.INTERNAL.value[0], details=[info])
+    details = Metadata((STATUS_METADATA_KEY, status.SerializeToString()))
+    return AioRpcError(grpc.StatusCode.INTERNAL, Metadata(), details)
+
+
+class Calls:
+    """A registry whose first answer is a failure; the second is `AnsweredError`."""
+
+    def __init__(self, failure: AioRpcError) -> None:
+        self.answers: list[Exception] = [AnsweredError(), failure]
+
+    def SubmitOperations(self, requests: Any) -> Any:
+        return self
+
+    def cancel(self) -> None:
+        """The pipeline ends every call that it made."""
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        raise self.answers.pop()
+        yield
+
+    async def once(self) -> None:
+        raise self.answers.pop()
+
+
+async def position() -> ChainPosition:
+    return ChainPosition("shandong", 1, b"", 1_700_000_000_000)
+
+
+async def run(calls: Calls) -> None:
+    stub: Any = calls
+    methods = frozenset({"open_account"})
+    await OperationPipeline(stub, PROVIDER, position, methods).run([OPERATION], lambda i, a: None)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "RETRY_DELAY_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("code", BROKEN)
+async def test_a_stream_that_breaks_is_opened_again(code: grpc.StatusCode) -> None:
+    calls = Calls(broken(code))
+    with pytest.raises(AnsweredError):
+        await run(calls)
+    assert calls.answers == []
+
+
+async def test_a_stream_that_a_service_ended_as_failed_is_not_opened_again() -> None:
+    calls = Calls(refused_by_the_service())
+    with pytest.raises(OperationError, match="INTERNAL"):
+        await run(calls)
+    assert len(calls.answers) == 1
+
+
+@pytest.mark.parametrize("code", BROKEN)
+async def test_a_call_that_breaks_is_made_again(code: grpc.StatusCode) -> None:
+    calls = Calls(broken(code))
+    with pytest.raises(AnsweredError):
+        await repeated(calls.once)
+    assert calls.answers == []
+
+
+async def test_a_call_that_a_service_refused_is_not_made_again() -> None:
+    calls = Calls(refused_by_the_service())
+    with pytest.raises(AioRpcError):
+        await repeated(calls.once)
+    assert len(calls.answers) == 1
+
+
+async def test_a_service_that_stays_away_is_an_error_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operations, "STALLED_SECONDS_MAX", -1.0)
+    calls = Calls(broken(grpc.StatusCode.UNAVAILABLE))
+    with pytest.raises(AioRpcError):
+        await repeated(calls.once)
+    assert len(calls.answers) == 1
