@@ -69,7 +69,8 @@ proto-lint: $(VENV)/.development
 
 test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -n 2 tests/unit tests/simulation tests/golden tests/contract tests/deploy tests/tidy
-	$(BIN)/python -m pytest -m "not kafka" tests/integration tests/end_to_end
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka" tests/integration
+	$(BIN)/python -m pytest -m "not kafka" tests/end_to_end
 
 test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
 	$(BIN)/python -m pytest -m kafka tests/kafka

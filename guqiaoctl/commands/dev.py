@@ -14,9 +14,10 @@ from typing import IO, Any, Final
 
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.layout import (
+    DATABASE,
     Network,
+    choose_ports,
     create_network,
-    free_ports,
     load_network,
     lock_folder,
     process_names,
@@ -127,9 +128,10 @@ def reset(data: Path, *, confirmed: bool) -> None:
 def logs(data: Path, process: str, lines: int) -> None:
     """Print the last log lines of one process, or of all."""
     network = load_network(data)
-    names = [process.replace("/", "-")] if process else process_names()
+    known = [*process_names(), DATABASE]
+    names = [process.replace("/", "-")] if process else known
     for name in names:
-        if name not in process_names():
+        if name not in known:
             raise _unknown_process(name)
         path = network.layout.log(name)
         content = path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
@@ -166,8 +168,7 @@ def _open_or_create(data: Path, *, new_ports: bool) -> Network:
         return create_network(data)
     network = load_network(data)
     if new_ports:
-        ports = free_ports(list(network.ports))
-        network = Network(network.layout, network.network_id, network.created_at, ports)
+        network = Network(network.layout, network.network_id, network.created_at, choose_ports())
         save_network(network)
     return network
 

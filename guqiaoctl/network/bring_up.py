@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.genesis import ensure_genesis
 from guqiaoctl.network.layout import Layout, Network
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
+from guqiaoctl.network.ports import is_free
 from guqiaoctl.network.settings_files import (
     database_names,
     process_plans,
@@ -152,14 +152,7 @@ def check_ports(network: Network, report: Report) -> None:
 
 
 def _taken_port(network: Network) -> tuple[str, int] | None:
-    for name, port in network.ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return name, port
-    return None
+    return next((pair for pair in network.ports.items() if not is_free(pair[1])), None)
 
 
 def _port_in_use(name: str, port: int) -> CliError:

@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import secrets
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,10 @@ from typing import IO, Any, Final
 
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, CliError
 from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
+from guqiaoctl.network.ports import free_ports
 
 FORMAT: Final = "guqiao-network/1"
+DATABASE: Final = "postgres"
 
 
 def process_names() -> list[str]:
@@ -29,7 +30,7 @@ def process_names() -> list[str]:
 
 
 def _port_names() -> list[str]:
-    names = ["postgres"]
+    names = [DATABASE]
     for name in process_names():
         names += [f"{name}.grpc", f"{name}.admin"]
         if name.rpartition("-")[2].isdigit():
@@ -76,7 +77,9 @@ class Layout:
         return self.folder / "trust.json"
 
     def log(self, name: str) -> Path:
-        """Log file of a process."""
+        """Log file of a process, or of the database server."""
+        if name == DATABASE:
+            return self.folder / "postgres" / "postgres.log"
         return self.folder / "logs" / f"{name}.log"
 
 
@@ -98,16 +101,10 @@ class Network:
         return [self.address(f"{chain}-{replica}.grpc") for replica in range(REPLICAS)]
 
 
-def free_ports(names: list[str]) -> dict[str, int]:
-    """A free loopback port for each name, all different."""
-    sockets = [socket.socket() for _ in names]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
-    finally:
-        for one in sockets:
-            one.close()
+def choose_ports() -> dict[str, int]:
+    """A free port for each name."""
+    names = _port_names()
+    return dict(zip(names, free_ports(len(names)), strict=True))
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -134,7 +131,7 @@ def create_network(folder: Path) -> Network:
         Layout(folder),
         secrets.token_hex(8),
         datetime.now(UTC).isoformat(),
-        free_ports(_port_names()),
+        choose_ports(),
     )
     save_network(network)
     return network

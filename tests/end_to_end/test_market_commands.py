@@ -86,6 +86,8 @@ def test_logs_are_shown_whole_or_of_one_process(market: Market) -> None:
     assert all(isinstance(json.loads(line), dict) for line in lines)
     every = market.machine.must("dev", "logs", "-n", "1").out
     assert "csrc-enablement: " in every
+    assert "postgres: " in every
+    assert "ready to accept connections" in market.machine.must("dev", "logs", "postgres").out
 
 
 REFUSALS = [

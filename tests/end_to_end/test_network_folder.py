@@ -119,6 +119,20 @@ def test_a_service_that_is_away_is_an_unavailable_answer(running: OneMachine) ->
 
 
 @pytest.mark.req("G2-13-2")
+def test_a_port_in_use_is_named_with_the_remedy(stopped: OneMachine) -> None:
+    port = stopped.network.ports["shandong-registry.grpc"]
+    with socket.create_server(("127.0.0.1", port)):
+        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
+            answer = stopped.run("dev", "up", "--detach", language=language)
+            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
+            assert str(port) in answer.err
+            assert "shandong-registry.grpc" in answer.err
+            assert words in answer.err
+            assert "--new-ports" in answer.err
+        assert stopped.processes() == {}
+
+
+@pytest.mark.req("G2-13-2")
 def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
     running: OneMachine,
 ) -> None:
@@ -133,20 +147,6 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
     os.kill(running.status()["pid"], signal.SIGKILL)
     running.wait_nothing_left()
     assert running.run("dev", "status").code == 6
-
-
-@pytest.mark.req("G2-13-2")
-def test_a_port_in_use_is_named_with_the_remedy(stopped: OneMachine) -> None:
-    port = stopped.network.ports["shandong-registry.grpc"]
-    with socket.create_server(("127.0.0.1", port)):
-        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
-            answer = stopped.run("dev", "up", "--detach", language=language)
-            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
-            assert str(port) in answer.err
-            assert "shandong-registry.grpc" in answer.err
-            assert words in answer.err
-            assert "--new-ports" in answer.err
-        assert stopped.processes() == {}
 
 
 @pytest.mark.req("G2-13-2")

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from guqiao_sdk.gm.certificates import CertificateAuthority, replica_identity
 from guqiao_sdk.gm.keyfile import save_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from guqiao_sdk.proof.json_values import Json
+from guqiaoctl.network.ports import free_ports
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 
 ROOT: Final = Path(__file__).parents[2]
@@ -50,18 +50,6 @@ DEFAULT_ROLES: Final[Mapping[str, Sequence[str]]] = {
     ADMIN: ("identity_admin",),
     OBSERVER: ("observer",),
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
-    finally:
-        for listener in sockets:
-            listener.close()
 
 
 @dataclass(slots=True)

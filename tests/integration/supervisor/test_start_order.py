@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guqiaoctl.network.layout import free_ports
+from guqiaoctl.network.ports import free_ports
 from guqiaoctl.supervisor.process import ProcessPlan, is_alive
 from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
 from services.chassis.errors import causes
@@ -30,7 +30,7 @@ class Run:
     """A supervisor of one replica and one service."""
 
     def __init__(self, folder: Path, start_database: Callable[[Run], Awaitable[None]]) -> None:
-        ports = free_ports(NAMES)
+        ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
 
         async def start() -> None:
             async with asyncio.timeout(WAIT_SECONDS_MAX):
