@@ -21,8 +21,8 @@ from guqiaoctl.network.layout import Network, create_network
 from guqiaoctl.network.parties import MARKET
 from guqiaoctl.network.pki import ensure_certificates
 from guqiaoctl.network.trust_file import ensure_trust
-from tests.end_to_end.conftest import Market
 from tests.end_to_end.harness import BASIC, ROOT, Answer, environment, guqiao, wait_until
+from tests.end_to_end.market.conftest import Market
 
 pytestmark = pytest.mark.end_to_end
 NO_TRANSACTION = "00" * 32

@@ -31,7 +31,7 @@ from guqiao_sdk.signing import RequestSigner, system_time_ms
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import MARKET
-from tests.end_to_end.conftest import Market
+from tests.end_to_end.market.conftest import Market
 
 pytestmark = pytest.mark.end_to_end
 CALL_SECONDS = 20.0

@@ -21,8 +21,8 @@ from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
-from tests.end_to_end.conftest import Market
 from tests.end_to_end.harness import BASIC, OneMachine, wait_until
+from tests.end_to_end.market.conftest import Market
 from tests.unit.contracts.memory_host import MemoryHost
 from tests.unit.contracts.register_market import roster_csv
 

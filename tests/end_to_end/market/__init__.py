@@ -1,0 +1,1 @@
+"""The commands and the import, upon a market that is there."""
