@@ -20,9 +20,6 @@ from guqiao_sdk import market_shapes as shapes
 from guqiao_sdk.market_identifiers import identity_valid_from
 from guqiao_sdk.market_shapes import Converter, ShapeError
 
-PROBLEMS_MAX: Final = 1_000
-"""Reading stops after so many problems: the folder is refused anyway."""
-
 ROWS_IN_CHUNK: Final = 200
 """Rows in one reference data body, as the register contract accepts them."""
 
@@ -130,10 +127,7 @@ def read_dataset(
     the folder: there is no row to leave out.
     """
     reader = _Reader(folder, [], set())
-    try:
-        dataset = reader.read()
-    except _TooManyProblemsError:
-        return reader.problems
+    dataset = reader.read()
     refused = reader.problems and (reader.whole_file_malformed or not leave_out_malformed)
     return reader.problems if dataset is None or refused else dataset
 
@@ -151,10 +145,6 @@ def row_chunks(rows: Sequence[Row], *, count_max: int, bytes_max: int) -> Iterat
         left -= size
     if chunk:
         yield chunk
-
-
-class _TooManyProblemsError(Exception):
-    """The list of problems is full."""
 
 
 @dataclass(slots=True)
@@ -189,8 +179,6 @@ class _Reader:
         )
 
     def _report(self, file: str, line: int, field: str, problem: str) -> None:
-        if len(self.problems) >= PROBLEMS_MAX:
-            raise _TooManyProblemsError
         self.problems.append(RowProblem(file, line, field.removeprefix("."), problem))
         self.malformed.add((file, line))
 

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that help is instant.
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -256,8 +257,16 @@ def explain(
     explain_code(code, as_json=output is Shown.JSON)
 
 
+def _show_what_can_be_shown() -> None:
+    """Characters that the terminal's encoding has not become question marks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Run the command line; failures become one message and an exit code."""
+    _show_what_can_be_shown()
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except CliError as error:

@@ -34,6 +34,7 @@ from services.chassis.postgres.errors import (
     PortInUseError,
     PostgresError,
 )
+from services.consensus.domain.ledger.genesis import GenesisError
 
 _POSTGRES: Final[tuple[tuple[type[PostgresError], str, int], ...]] = (
     (DataFolderInUseError, "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
@@ -67,6 +68,8 @@ def _failure(cause: BaseException) -> CliError | None:
             return cause
         case StartError():
             return _start_failure(cause)
+        case GenesisError():
+            return _with_remedy("GENESIS_INVALID", str(cause), str(cause), EXIT_USAGE)
         case ProofError():
             return unverified(cause)
         case grpc.aio.AioRpcError():

@@ -24,19 +24,25 @@ _MODE: Final = 0o600
 
 
 def save_private_key(path: Path, private: PrivateKey) -> None:
-    """Write a new key file with mode 0600. An existing file is never overwritten."""
+    """Write a new key file with mode 0600, whole or not at all. An existing file is never
+    overwritten.
+    """
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE), "wb") as file:
+        file.write(private_key_to_pem(private))
+        file.flush()
+        os.fsync(file.fileno())
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        os.link(new, path)  # Unlike a rename, it takes nobody's place.
     except FileExistsError:
         raise _refused(
             path,
             "it exists already, and a key is never overwritten; move it away first",
             "文件已存在,密钥不会被覆盖;请先移走该文件",
         ) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(private_key_to_pem(private))
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        new.unlink()
 
 
 def load_private_key(path: Path, provider: GmProvider) -> PrivateKey:

@@ -256,6 +256,8 @@ def _follow(process: subprocess.Popen[bytes], ready: Path, log: IO[str]) -> None
         if process.poll() is not None:
             for line in log:
                 say(line.rstrip())
+            if process.returncode == 0:
+                raise _ended_at_start()
             sys.exit(process.returncode)
         time.sleep(POLL_SECONDS)
     process.terminate()
@@ -265,6 +267,17 @@ def _follow(process: subprocess.Popen[bytes], ready: Path, log: IO[str]) -> None
         f"网络未能在 {DETACHED_START_SECONDS_MAX:.0f} 秒内就绪",
         "look into `guqiao dev logs`",
         "请查看 `guqiao dev logs`",
+        exit_code=EXIT_UNAVAILABLE,
+    )
+
+
+def _ended_at_start() -> CliError:
+    return CliError(
+        "NETWORK_DOWN",
+        "the network was stopped before it was ready",
+        "网络在就绪之前被停止",
+        "start it again with `guqiao dev up`",
+        "请用 `guqiao dev up` 重新启动",
         exit_code=EXIT_UNAVAILABLE,
     )
 

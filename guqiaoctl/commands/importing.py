@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 DEMO_DATA: Final = Path(__file__).parents[2] / "data" / "market-basic"
 INVESTORS_IN_CALL: Final = 200
 INVESTOR_BYTES_IN_CALL: Final = 1024 * 1024
-PROBLEMS_SHOWN_MAX: Final = 20
 REFERENCE_NAMESPACE: Final = uuid.UUID("9b1a3c52-5f0e-5d1a-8f35-0d4c6a1f7e01")
 
 
@@ -262,16 +261,17 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
         for problem in dataset.left_out:
             say(show(problem) + choose(" (left out)", "（已跳过）"))
         return dataset
-    for problem in dataset[:PROBLEMS_SHOWN_MAX]:
+    for problem in dataset:
         say(show(problem))
     raise _malformed(folder, dataset, skip_malformed=skip_malformed)
 
 
 def _malformed(folder: Path, problems: Sequence[RowProblem], *, skip_malformed: bool) -> CliError:
+    count = len({(problem.file, problem.line) for problem in problems})
     what = (
         ("a file", "文件")
         if skip_malformed
-        else (f"{len(problems)} row{'s' * (len(problems) != 1)}", f"{len(problems)} 行")
+        else (f"{count} row{'s' * (count != 1)}", f"{count} 行")
     )
     mend = "mend them and import again", "请修正后重新导入"
     leave = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.bundle import NotABundleError
+from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX, NotABundleError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.trust import parse_trust
 from guqiao_sdk.verify import Verdict, verify_bundle
@@ -82,7 +82,8 @@ def _time(milliseconds: int) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(BUNDLE_BYTES_MAX + 1)  # More than that is no bundle, however long.
     except OSError as error:
         raise CliError(
             "FILE_UNREADABLE",

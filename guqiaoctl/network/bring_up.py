@@ -6,19 +6,19 @@ keys, certificates, genesis, database, settings.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
+from guqiaoctl.network.files import SECRET, write_file
 from guqiaoctl.network.genesis import ensure_genesis
 from guqiaoctl.network.layout import Layout, Network
+from guqiaoctl.network.parties import SERVICES
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
 from guqiaoctl.network.ports import is_free
 from guqiaoctl.network.settings_files import (
@@ -83,6 +83,7 @@ def plan_network(
         database.keep,
         maintain,
         lambda: postgres.running,
+        tuple(f"services.{name}.app" for name in sorted({"consensus", *(s for _, s in SERVICES)})),
     )
 
 
@@ -176,13 +177,5 @@ def _ensure_secrets(layout: Layout) -> None:
     """The registry's keys for identity digests and for bodies, in hex."""
     folder = layout.process("shandong-registry")
     for name, size in SECRET_KEYS.items():
-        _write_once(folder / name, secrets.token_hex(size))
-
-
-def _write_once(path: Path, text: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
+        if not (folder / name).exists():
+            write_file(folder / name, f"{secrets.token_hex(size)}\n".encode(), SECRET)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.gm.provider import GmProvider
+from guqiaoctl.network.files import write_file
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import ACCOUNTS, CHAINS, CSRC, ENTITIES, MARKET, REPLICAS, Account
 from guqiaoctl.network.pki import ensure_key
@@ -39,23 +41,32 @@ CONTRACTS: Final = {
 
 
 def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str], None]) -> None:
-    """Make both genesis files if there are none; they are never changed."""
-    if all(layout.genesis(chain).exists() for chain in CHAINS):
-        return
+    """Make both genesis files if there are none; they are never changed. What light clients start
+    from follows from them.
+    """
+    if not all(layout.genesis(chain).exists() for chain in CHAINS):
+        _make_genesis(layout, provider)
+        report(choose("two genesis files made", "已生成两条链的创世文件"))
+    for chain in CHAINS:
+        if not layout.chain_trust(chain).exists():
+            _write_json(layout.chain_trust(chain), remote_chain(layout, chain))
+
+
+def _make_genesis(layout: Layout, provider: GmProvider) -> None:
     for account in ACCOUNTS:
         ensure_key(layout.account(account.organisation.domain, account.name), provider)
     replicas = {chain: _replicas(layout, chain, provider) for chain in CHAINS}
     now_ms = time.time_ns() // 1_000_000
     remote: list[dict[str, Any]] = []
     for chain in CHAINS:  # the regulatory chain first
-        path = layout.genesis(chain)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        layout.chain_trust(chain).unlink(missing_ok=True)  # Of an attempt that was cut off.
         genesis = _genesis(layout, chain, replicas, now_ms, provider) | {"remote_chains": remote}
-        path.write_bytes(json.dumps(genesis, ensure_ascii=False, indent=1).encode())
-        trust = remote_chain(layout, chain)
-        layout.chain_trust(chain).write_text(json.dumps(trust, ensure_ascii=False, indent=1))
-        remote = [trust]
-    report(choose("two genesis files made", "已生成两条链的创世文件"))
+        _write_json(layout.genesis(chain), genesis)
+        remote = [remote_chain(layout, chain)]
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_file(path, json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 
 def remote_chain(layout: Layout, chain: str) -> dict[str, Any]:

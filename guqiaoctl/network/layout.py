@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, CliError
+from guqiaoctl.network.files import write_file
 from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
 from guqiaoctl.network.ports import free_ports
 
@@ -145,9 +145,7 @@ def save_network(network: Network) -> None:
         "created_at": network.created_at,
         "ports": network.ports,
     }
-    new = network.layout.network_file.with_suffix(".new")
-    new.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(new, network.layout.network_file)
+    write_file(network.layout.network_file, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def load_network(folder: Path) -> Network:

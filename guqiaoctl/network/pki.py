@@ -8,7 +8,6 @@ week and are issued anew at every start and daily while the network runs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from guqiao_sdk.gm.certificates import (
 from guqiao_sdk.gm.keyfile import load_private_key, save_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from guqiaoctl.failures import EXIT_USAGE, CliError
+from guqiaoctl.network.files import write_file
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import CHAINS, ENTITIES, REPLICAS, SERVICES
 from guqiaoctl.output import choose
@@ -106,7 +106,7 @@ def ensure_certificates(layout: Layout, provider: GmProvider, report: Report) ->
                 not_before=now - BACKDATE,
                 not_after=now + LEAF_LIFE,
             )
-            _replace(folder / "tls.pem", certificate)
+            write_file(folder / "tls.pem", certificate)
     _report_certificates(layout, now, report, renewed=renewed, made=0 if is_new else made)
     renew_crls(layout, provider)
 
@@ -123,7 +123,7 @@ def renew_crls(layout: Layout, provider: GmProvider) -> None:
             crl = authority.reissue_crl(path.read_bytes(), this_update=start, next_update=end)
         else:
             crl = authority.issue_crl([], this_update=start, next_update=end)
-        _replace(path, crl)
+        write_file(path, crl)
 
 
 def _ensure_authority(
@@ -152,7 +152,7 @@ def _ensure_authority(
             not_before=now - BACKDATE,
             not_after=now + AUTHORITY_LIFE,
         )
-        _replace(folder / "ca.pem", authority.certificate_pem)
+        write_file(folder / "ca.pem", authority.certificate_pem)
     return not has_key
 
 
@@ -208,10 +208,3 @@ def next_update(path: Path) -> datetime:
 
 def _is_due(path: Path, now: datetime, margin: timedelta = LEAF_RENEWAL) -> bool:
     return not path.exists() or parse_certificate(path.read_bytes()).not_after - now < margin
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Readers see the old file or the new one, never a part."""
-    new = path.with_name(path.name + ".new")
-    new.write_bytes(content)
-    os.replace(new, path)

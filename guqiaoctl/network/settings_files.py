@@ -5,10 +5,10 @@ The replicas' at once, the services' when their databases are known.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from guqiaoctl.network.files import SECRET, write_file
 from guqiaoctl.network.genesis import KEY_ID
 from guqiaoctl.network.layout import Layout, Network
 from guqiaoctl.network.parties import CHAINS, CSRC, MARKET, REPLICAS, SERVICES, account
@@ -154,12 +154,7 @@ def _gateway(network: Network, domain: str) -> dict[str, Any]:
 
 def _write(layout: Layout, process: str, content: dict[str, Any]) -> None:
     path = layout.process(process) / "settings.toml"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("\n".join(_toml(content)) + "\n")
-    os.replace(new, path)
+    write_file(path, ("\n".join(_toml(content)) + "\n").encode(), SECRET)
 
 
 def _toml(content: dict[str, Any], prefix: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.trust import ChainTrust, Checkpoint, Trust, encode_trust
+from guqiaoctl.network.files import write_file
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import CHAINS, CSRC, account
 from services.consensus.domain.ledger.genesis import genesis_header
@@ -31,7 +32,7 @@ def ensure_trust(layout: Layout, provider: GmProvider) -> None:
         issued_at=datetime.now(SHANGHAI).isoformat(timespec="seconds"),
         chains=tuple(_chain_trust(layout, chain) for chain in CHAINS),
     )
-    layout.trust.write_bytes(encode_trust(trust, lambda data: provider.sign(key, data)))
+    write_file(layout.trust, encode_trust(trust, lambda data: provider.sign(key, data)))
 
 
 def _chain_trust(layout: Layout, chain: str) -> ChainTrust:

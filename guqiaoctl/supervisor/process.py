@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from guqiaoctl.supervisor.template import Fork, start
+from guqiaoctl.supervisor.forks import Fork, Forks
 
 STOP_GRACE_SECONDS: Final = 8.0
 READY_POLL_SECONDS: Final = 0.05
@@ -70,10 +70,10 @@ class ManagedProcess:
         running = self.process is not None and self.process.returncode is None
         return self.process.pid if self.process is not None and running else None
 
-    async def start(self) -> None:
+    async def start(self, forks: Forks) -> None:
         """Start the process; readiness is another matter (`wait_ready`)."""
         self.plan.log_file.parent.mkdir(parents=True, exist_ok=True)
-        self.process = await start(self.plan.module, self.plan.arguments, self.plan.log_file)
+        self.process = await forks.start(self.plan.module, self.plan.arguments, self.plan.log_file)
         self.state = ProcessState.STARTING
         self.starts += 1
         self.recent_starts.append(time.monotonic())

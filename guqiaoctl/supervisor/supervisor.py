@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from guqiaoctl.output import choose
 from guqiaoctl.supervisor.control import ControlServer
+from guqiaoctl.supervisor.forks import Forks, TemplateError
 from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
-from guqiaoctl.supervisor.template import preload
 
 START_SECONDS_MAX: Final = 90.0
 RESTART_DELAY_SECONDS: Final = 0.5
@@ -58,6 +58,8 @@ class NetworkPlan:
     keep_database: Callable[[], Coroutine[None, None, None]]
     maintain: Callable[[], Coroutine[None, None, None]]
     database_runs: Callable[[], bool]
+    preload: tuple[str, ...] = ()
+    """What is imported once for all processes."""
 
 
 class Supervisor:
@@ -73,7 +75,7 @@ class Supervisor:
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._control = ControlServer(plan.folder / "run", self._answer)
         self._ready = False
-        preload(f"{process.plan.module}.app" for process in self._processes.values())
+        self._forks = Forks(plan.folder, list(plan.preload))
 
     async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
         """Start everything, stay until `end` is called, stop everything, whatever happens."""
@@ -135,13 +137,20 @@ class Supervisor:
         self, tasks: asyncio.TaskGroup, group: tuple[ProcessPlan, ...], began: float
     ) -> None:
         for plan in group:
-            await self._processes[plan.name].start()
+            await self._start(self._processes[plan.name])
             self._watchers[plan.name] = tasks.create_task(self._watch(self._processes[plan.name]))
         for plan in group:
             process = self._processes[plan.name]
             if not await process.wait_ready(START_SECONDS_MAX):
                 raise _why_not_ready(process)
             self._report_ready(plan.name, began)
+
+    async def _start(self, managed: ManagedProcess) -> None:
+        try:
+            await managed.start(self._forks)
+        except TemplateError as error:
+            cause = ("could not be started", "无法启动")
+            raise StartError(managed.plan.name, cause, [str(error)], None) from error
 
     def _report_ready(self, name: str, began: float) -> None:
         seconds = time.monotonic() - began
@@ -167,13 +176,14 @@ class Supervisor:
             )
             await asyncio.sleep(max(RESTART_DELAY_SECONDS, managed.seconds_to_restart()))
             if managed.state is ProcessState.FAILED:  # Nobody held or started it meanwhile.
-                await managed.start()
+                await self._start(managed)
                 await managed.wait_ready(START_SECONDS_MAX)
 
     async def _stop_all(self) -> None:
         self._report(choose("stopping everything", "正在停止全部进程"))
         for group in reversed(self._plan.groups):
             await asyncio.gather(*(self._processes[plan.name].stop() for plan in group))
+        await self._forks.close()
         await self._plan.stop_database()
         await self._control.close()
 
@@ -231,7 +241,10 @@ class Supervisor:
     async def _start_one(self, managed: ManagedProcess) -> dict[str, Any]:
         if managed.pid is not None:
             return {"error": f"{managed.plan.name} runs already", "state": managed.state}
-        await managed.start()
+        try:
+            await self._start(managed)
+        except StartError as error:
+            return {"error": error.text_en, "zh": error.text_zh, "code": "START_FAILED"}
         ready = await managed.wait_ready(START_SECONDS_MAX / 2)
         old = self._watchers.get(managed.plan.name)
         if old is None or old.done():

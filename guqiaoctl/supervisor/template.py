@@ -1,88 +1,155 @@
-"""Starts the processes of a network as forks of one that has imported everything already.
+"""The template process: imports what all processes of a network need once, then forks for each.
 
-Fourteen interpreters that each import the same libraries for a second are most of a start. Here one
-template process imports them once, before any thread or channel exists, and forks for each process
-that is started. A fork has the command line, the session and the memory of its own that an ordinary
-`python -m MODULE` has. It ends when the supervisor is gone, and so does the template.
+Fourteen interpreters that each import the same libraries for a second are most of a start. The
+template imports them before any thread, loop or channel exists, and forks for each line that it
+reads; a fork has the command line, the session and the memory of its own that an ordinary
+`python -m MODULE` has. When its standard input ends, the supervisor is gone or done: the template
+ends what still runs, and itself.
+
+Lines in: `{"module", "arguments", "log"}`. Lines out: `{"started": PID}` in the order of the
+requests, and `{"ended": PID, "code": N}`, negative for a signal.
 """
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
+import gc
+import importlib
+import json
 import os
 import runpy
+import selectors
 import signal
 import sys
-import threading
-from collections.abc import Iterable
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from pathlib import Path
-from typing import Final
+import time
+import traceback
+from contextlib import suppress
+from typing import Any, Final, NoReturn
 
 import setproctitle
 
-_CONTEXT: Final[ForkServerContext] = multiprocessing.get_context("forkserver")
+END_GRACE_SECONDS: Final = 8.0
+_READ_BYTES: Final = 65_536
 
 
-def preload(modules: Iterable[str]) -> None:
-    """What the template imports before its first fork. One template a supervising process: the
-    first network started in it says what.
-    """
-    _CONTEXT.set_forkserver_preload(["guqiaoctl.supervisor.template", *sorted(set(modules))])
+class Template:
+    """Forks as it is told to; see the module."""
+
+    def __init__(self) -> None:
+        self._children: set[int] = set()
+        self._buffer = b""
+        self._woken, self._wake = os.pipe()
+
+    def run(self) -> None:
+        """Fork for each request until standard input ends, then end what still runs."""
+        for end in (self._woken, self._wake):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        with selectors.DefaultSelector() as selector:
+            selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while self._serve_once(selector):
+                pass
+        self._end_all()
+
+    def _serve_once(self, selector: selectors.BaseSelector) -> bool:
+        ready = {key.fd for key, _ in selector.select()}
+        if self._woken in ready:
+            os.read(self._woken, _READ_BYTES)
+            self._reap()
+        if sys.stdin.fileno() not in ready:
+            return True
+        read = os.read(sys.stdin.fileno(), _READ_BYTES)
+        *lines, self._buffer = (self._buffer + read).split(b"\n")
+        for line in lines:
+            self._fork(json.loads(line))
+        return bool(read)
+
+    def _fork(self, request: dict[str, Any]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            os.close(self._woken)
+            os.close(self._wake)
+            _become(request["module"], request["arguments"], request["log"])
+        self._children.add(pid)
+        _tell({"started": pid})
+
+    def _reap(self) -> None:
+        for pid in sorted(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._children.discard(pid)
+                _tell({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
+
+    def _end_all(self) -> None:
+        self._signal_all(signal.SIGTERM)
+        deadline = time.monotonic() + END_GRACE_SECONDS
+        while self._children and time.monotonic() < deadline:
+            time.sleep(0.02)
+            self._reap()
+        self._signal_all(signal.SIGKILL)
+        while self._children:
+            time.sleep(0.02)
+            self._reap()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self._children:  # Not reaped yet, so each is still ours.
+            os.kill(pid, number)
 
 
-class Fork:
-    """A process that runs; `ended` is its exit code once it has one, negative for a signal."""
-
-    def __init__(self, process: ForkServerProcess) -> None:
-        assert process.pid is not None
-        self._process = process
-        self.pid: Final[int] = process.pid
-        self.ended: Final[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().add_reader(process.sentinel, self._note_end)
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code; None while it runs."""
-        return self.ended.result() if self.ended.done() else None
-
-    async def wait(self) -> int:
-        """The exit code, once it has ended."""
-        return await asyncio.shield(self.ended)
-
-    def _note_end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._process.join()
-        assert self._process.exitcode is not None
-        self.ended.set_result(self._process.exitcode)
-        self._process.close()
+def _tell(line: dict[str, int]) -> None:
+    """Nobody may be left to hear it."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), json.dumps(line).encode() + b"\n")
 
 
-async def start(module: str, arguments: tuple[str, ...], log_file: Path) -> Fork:
-    """Run a module as `python -m` would, its output appended to a file."""
-    process = _CONTEXT.Process(target=_run, args=(module, arguments, str(log_file)))
-    # The first start waits for the template's imports.
-    await asyncio.to_thread(process.start)
-    return Fork(process)
+def _become(module: str, arguments: list[str], log_file: str) -> NoReturn:
+    """In the fork: run the module as `python -m` would, its output appended to a file."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        setproctitle.setproctitle(" ".join([sys.executable, "-m", module, *arguments]))
+        _redirect(log_file)
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as ended:
+        code = _exit_code(ended)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def _run(module: str, arguments: tuple[str, ...], log_file: str) -> None:
-    os.setsid()
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    setproctitle.setproctitle(" ".join([sys.executable, "-m", module, *arguments]))
+def _redirect(log_file: str) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
     log = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(log, stream.fileno())
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for target, source in ((0, nothing), (1, log), (2, log)):
+        os.dup2(source, target)
+    os.close(nothing)
     os.close(log)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _end_with_supervisor() -> None:
-    supervisor = multiprocessing.parent_process()
-    assert supervisor is not None
-    wait([supervisor.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
+def _exit_code(ended: SystemExit) -> int:
+    if ended.code is None or isinstance(ended.code, int):
+        return ended.code or 0
+    print(ended.code, file=sys.stderr)
+    return 1
+
+
+def main(modules: list[str]) -> None:
+    """Import the modules, then serve."""
+    for module in modules:
+        importlib.import_module(module)
+    gc.freeze()  # What is shared stays shared: no collection writes to it.
+    Template().run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[2:])  # The first argument is the network's folder, for whoever lists processes.

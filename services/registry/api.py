@@ -164,8 +164,9 @@ def _is_date(text: str) -> bool:
 
 
 def _investor(row: pb.Investor, index: int) -> Investor:
-    # Name and number may be anything, empty too: a wrong number is the statement's to tell.
-    for field in ("investor_ref", "investor_code", "id_type"):
+    # References, names and numbers may be anything, empty too: a wrong number is the statement's to
+    # tell.
+    for field in ("investor_code", "id_type"):
         if not getattr(row, field):
             raise _invalid(f"investors[{index}].{field}", "missing")
     return Investor(row.investor_ref, row.investor_code, row.name, row.id_type, row.id_number)

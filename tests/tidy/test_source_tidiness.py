@@ -228,6 +228,30 @@ def test_lock_files_carry_no_index_address() -> None:
         assert "://" not in (ROOT / path).read_text(encoding="utf-8"), path
 
 
+TOP_LEVEL: Final = frozenset(
+    {".ci", ".github", "bench", "data", "deploy", "docs", "guqiao_sdk", "guqiaoctl", "protos"}
+    | {"requirements", "services", "tests"}
+)
+
+
+def strangers(paths: Iterable[str]) -> list[str]:
+    """What lies in folders that the map does not know, such as what a run left behind, and files
+    that no reader can read.
+    """
+    binary = (".mdb", ".seg", ".key", ".pem", ".db", ".whl", ".jar")
+    return [
+        path
+        for path in paths
+        if ("/" in path and path.partition("/")[0] not in TOP_LEVEL) or path.endswith(binary)
+    ]
+
+
+def test_nothing_that_a_run_left_behind_is_part_of_the_project() -> None:
+    planted = ["164/data/a.txt", "services/x/vote.key", "docs/a.md", "Makefile"]
+    assert strangers(planted) == planted[:2]
+    assert strangers(tracked_files()) == []
+
+
 def test_every_test_module_has_a_name_of_its_own() -> None:
     names = Counter(
         PurePosixPath(path).name

@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import os
 import re
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,7 +48,7 @@ class FileNonceStore:
         self._path = path
         self._now_ms = now_ms
         self._expiry_by_key: dict[str, int] = {}
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._broken = False
         self._lines = 0
         self._compact_at = COMPACT_LINES_MIN
@@ -111,7 +112,8 @@ class FileNonceStore:
         """Runs in the writer thread: write all that waits with one fsync. The call before may have
         taken ours along.
         """
-        lines, self._waiting = self._waiting, []
+        # Taken one by one: a list that is swapped for another can still be appended to.
+        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if self._broken or not (lines or snapshot):
             return
         try:

@@ -445,6 +445,13 @@ async def test_the_same_reference_with_other_data_is_a_conflict(
     assert await desk.lab.rows("investor_bodies", "investor_ref") == before, "all or nothing"
 
 
+async def test_a_reference_may_be_any_text_the_empty_one_too(desk: Desk) -> None:
+    stub = desk.stub(desk.operator)
+    request = pb.PutInvestorsRequest(investors=[investor(investor_ref="")], as_of="2025-09-01")
+    (statement,) = (await stub.PutInvestors(request)).statements
+    assert statement.investor_ref == ""
+
+
 async def test_an_investor_code_that_another_reference_has_is_a_conflict(desk: Desk) -> None:
     stub = desk.stub(desk.operator)
     await stub.PutInvestors(pb.PutInvestorsRequest(investors=[investor()], as_of="2025-09-01"))

@@ -12,6 +12,7 @@ from guqiaoctl.network.ports import free_ports
 from guqiaoctl.supervisor.process import ProcessPlan, is_alive
 from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
 from services.chassis.errors import causes
+from tests.integration.supervisor.test_forks import processes_of
 
 WAIT_SECONDS_MAX = 60.0
 NAMES = ["replica", "service"]
@@ -96,3 +97,25 @@ async def test_a_database_that_does_not_start_is_the_error_and_leaves_no_replica
     assert [type(cause) for cause in causes(raised.value)] == [DatabaseError]
     assert run.starts("service") == 0
     assert not is_alive(replicas[0])
+
+
+async def test_a_database_that_fails_at_once_leaves_nothing_behind_either(tmp_path: Path) -> None:
+    async def start_database(run: Run) -> None:
+        raise DatabaseError
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await Run(tmp_path, start_database).to_ready()
+    assert [type(cause) for cause in causes(raised.value)] == [DatabaseError]
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 0.5, 1.0])
+async def test_a_network_that_is_ended_while_it_starts_ends_and_leaves_nothing_behind(
+    tmp_path: Path, seconds: float
+) -> None:
+    async def start_database(run: Run) -> None:
+        await asyncio.sleep(seconds)
+        run.supervisor.end()
+
+    await Run(tmp_path, start_database).to_ready()
+    assert processes_of(tmp_path) == []

@@ -196,11 +196,19 @@ def test_every_problem_is_listed_and_a_missing_file_is_one(tmp_path: Path) -> No
     assert files.count("products.csv") == len(dataset("market-basic").products)
 
 
-def test_the_list_of_problems_is_bounded(tmp_path: Path) -> None:
-    folder = copy_of(tmp_path)
-    (folder / "events.jsonl").write_text("{}\n" * 5_000)
-    assert len(problems_of(folder)) == 1_000
-
-
 def test_a_folder_that_does_not_exist_is_malformed(tmp_path: Path) -> None:
     assert isinstance(read_dataset(tmp_path / "none"), list)
+
+
+def test_every_malformed_row_is_named_however_many_and_the_rest_can_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "market"
+    shutil.copytree(DATA / "market-basic", folder)
+    count = 3_000
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(f'{{"seq":{seq},"bad":1}}\n' for seq in range(207, 207 + count))
+    problems = read_dataset(folder)
+    assert isinstance(problems, list)
+    assert len({(problem.file, problem.line) for problem in problems}) == count
+    kept = read_dataset(folder, leave_out_malformed=True)
+    assert isinstance(kept, MarketDataset)
+    assert kept.event_count == 206
