@@ -11,13 +11,17 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 from guqiaoctl.demo.scenario import Outcome, play
-from guqiaoctl.output import say
+from guqiaoctl.output import choose, say
+
+EXIT_INTERRUPTED: Final = 130
 
 
 def main() -> int:
@@ -27,16 +31,27 @@ def main() -> int:
         began -= max(0.0, time.time() - float(sys.argv[1]))
     folder = Path(tempfile.mkdtemp(prefix="guqiao-demo-"))
     try:
-        outcome = asyncio.run(play(folder, began))
+        outcome = asyncio.run(_play(folder, began))
     except Exception as error:
         for cause in _causes(error):
             say(f"the demonstration failed: {type(cause).__name__}: {cause}")
         outcome = Outcome(ok=False)
         _keep_logs(folder)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say(choose("stopped", "已停止"))
+        return EXIT_INTERRUPTED
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(outcome.to_json()))
     return 0 if outcome.ok else 1
+
+
+async def _play(folder: Path, began: float) -> Outcome:
+    """Asked to end, it ends as with Ctrl-C: the network is stopped and its folder removed."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await play(folder, began)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
