@@ -230,6 +230,8 @@ async def test_a_failed_fsync_ends_the_replica_and_nothing_that_relied_on_it_is_
         await member.stack.aclose()
     chain.files = SYSTEM_FILES
     again = await chain.start(3)
+    await chain.stop(1)
+    await submit(members[0], transaction(network, "needs-its-vote"))
     await chain.wait_for(
         lambda: again.ledger.store.last_certified >= members[0].ledger.store.last_certified
     )
