@@ -110,9 +110,7 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
 
 def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStack) -> Parts:
     provider = open_provider(settings.gm.backend)
-    genesis = parse_genesis(settings.genesis_file.read_bytes())
-    vote_key = load_private_key(settings.vote_key_file, provider)
-    _check(settings, genesis, vote_key)
+    genesis, vote_key = _membership(settings, provider)
     identity = _identity(settings)
     _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
@@ -121,8 +119,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     stack.callback(ledger.close)
     me, parameters = ReplicaId(settings.replica), _parameters(genesis)
     recovery = Recovery(me, parameters, signer(provider, vote_key), ledger, _now_ms)
-    restoring = ledger.must_restore
-    records = [] if restoring else ledger.records()
+    records = [] if ledger.must_restore else ledger.records()
     metrics = ReplicaMetrics(telemetry.metrics)
     finality = FinalityBoard(ledger.store.last_certified)
     board = _Wiring()
@@ -137,7 +134,6 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         metrics=metrics,
         now_ms=_now_ms,
         records=records,
-        restoring=restoring,
     )
     repairs = Repairs(
         driver=driver,
@@ -212,6 +208,13 @@ def _open_ledger(
         folder=settings.data_folder,
         reserve_bytes=settings.disk_reserve_bytes,
     )
+
+
+def _membership(settings: Settings, provider: GmProvider) -> tuple[Genesis, PrivateKey]:
+    genesis = parse_genesis(settings.genesis_file.read_bytes())
+    vote_key = load_private_key(settings.vote_key_file, provider)
+    _check(settings, genesis, vote_key)
+    return genesis, vote_key
 
 
 def _identity(settings: Settings) -> GmTlsIdentity:

@@ -94,13 +94,12 @@ class Driver:
         metrics: ReplicaMetrics,
         now_ms: Callable[[], int],
         records: Iterable[Record] = (),
-        restoring: bool = False,
     ) -> None:
         self.replica = replica
         self.me = me
         self.mempool = mempool
         self.finality = finality
-        self.pause = Pause.RESTORING if restoring else Pause.NONE
+        self.pause = Pause.RESTORING if ledger.must_restore else Pause.NONE
         self._ledger = ledger
         self._links = links
         self._metrics = metrics

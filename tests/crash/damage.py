@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from services.consensus.store import (
-    SYSTEM_FILES,
     ChainStore,
     DamagedRecordError,
     IdentityDamagedError,
     IndexDamagedError,
     StoredBlock,
 )
+from services.consensus.store.files import SYSTEM_FILES
 from tests.crash.checking import truth
 from tests.crash.writer import fork, write_chain
 from tests.integration.ledger.store_builder import (

@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from services.consensus.store import SYSTEM_FILES
+from services.consensus.store.files import SYSTEM_FILES
 from tests.crash.checking import check_folder, log_durably
 from tests.crash.writer import Acknowledged, fork, write_chain
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from services.consensus.store import SYSTEM_FILES
+from services.consensus.store.files import SYSTEM_FILES
 from tests.crash.checking import check_folder, log_durably
 from tests.crash.writer import EXIT_STORAGE, Acknowledged, fork, write_chain
 

@@ -15,7 +15,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from services.consensus.store import SYSTEM_FILES, FileOperations
+from services.consensus.store.files import SYSTEM_FILES, FileOperations
 from tests.crash.checking import check_folder, truth
 from tests.crash.writer import EXIT_STORAGE, Acknowledged, fork, write_chain
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.consensus.store import SYSTEM_FILES
+from services.consensus.store.files import SYSTEM_FILES
 from tests.crash import damage, kills, sweep
 from tests.crash.__main__ import Report, main
 from tests.crash.checking import check_folder, truth

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from services.consensus.store import (
-    SYSTEM_FILES,
     FileOperations,
     StorageError,
     StoreOptions,
 )
+from services.consensus.store.files import SYSTEM_FILES
 from tests.integration.ledger.store_builder import certificate_of, commit, open_store, payloads_of
 
 EXIT_STORAGE: Final = 3

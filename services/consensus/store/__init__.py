@@ -18,12 +18,11 @@ from services.consensus.store.errors import (
     StateDivergenceError,
     StorageError,
 )
-from services.consensus.store.files import SYSTEM_FILES, FileOperations
+from services.consensus.store.files import FileOperations
 from services.consensus.store.promise import Promise
 from services.consensus.store.snapshot import StateSnapshot
 
 __all__ = [
-    "SYSTEM_FILES",
     "ChainStore",
     "DamagedRecordError",
     "DataFolderInUseError",

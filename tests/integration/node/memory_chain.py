@@ -26,7 +26,8 @@ from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.repair import Recovery, Repairs
 from services.consensus.signing import Admission, Authenticator, signer
-from services.consensus.store import SYSTEM_FILES, ChainStore, FileOperations, StoreOptions
+from services.consensus.store import ChainStore, FileOperations, StoreOptions
+from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.submission import Submissions
 
 WAIT_SECONDS_MAX = 60.0
@@ -140,8 +141,7 @@ class MemoryChain:
         )
         sign = signer(self.provider, self.vote_keys[number])
         recovery = Recovery(ReplicaId(number), parameters, sign, ledger, now_ms)
-        restoring = ledger.must_restore
-        records = [] if restoring else ledger.records()
+        records = [] if ledger.must_restore else ledger.records()
         metrics, links = Metrics(), MemoryLinks(number, self)
         finality = FinalityBoard(store.last_certified)
         driver = Driver(
@@ -154,7 +154,6 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             now_ms=now_ms,
             records=records,
-            restoring=restoring,
         )
         repairs = Repairs(
             driver=driver,

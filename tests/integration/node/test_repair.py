@@ -21,7 +21,8 @@ from services.chassis.errors import ServiceError, UnavailableError
 from services.consensus.domain.codec import decode_message
 from services.consensus.domain.messages import Hello
 from services.consensus.jobs import Pause
-from services.consensus.store import SYSTEM_FILES, FatalStorageError, FileOperations
+from services.consensus.store import FatalStorageError, FileOperations
+from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.store.segment import RecordType
 from tests.integration.ledger.store_builder import edit_file, flip, position_of, segment_files
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
