@@ -8,16 +8,17 @@ The mount and the image are removed whatever happens.
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from services.consensus.store.files import SYSTEM_FILES
+from services.consensus.store.files import SYSTEM_FILES, FileOperations
 from tests.crash.checking import check_folder, log_durably
 from tests.crash.writer import EXIT_STORAGE, Acknowledged, fork, write_chain
 
@@ -68,17 +69,38 @@ def _mounted(image: Path, place: Path) -> Iterator[None]:
 
 
 def _cut_once(mounted: Path, acknowledged: Acknowledged, chance: random.Random, log: Path) -> None:
-    data = mounted / "data"
-    child = fork(lambda say: write_chain(data, say, files=SYSTEM_FILES, blocks=None))
+    going = mmap.mmap(-1, 1)  # Shared with the child: 1 once the power goes.
+    child = fork(lambda say: _write_while_powered(mounted / "data", say, going))
     cut_after = chance.randint(2, LINES_MAX)
     with os.fdopen(child.lines) as lines:
         for number, line in enumerate(lines, 1):
             acknowledged.take(line)
             log_durably(log, line.rstrip())
             if number == cut_after:
+                going[0] = 1
                 _shut_down(mounted)
     status = os.waitstatus_to_exitcode(child.wait())
     assert status in (EXIT_STORAGE, -7), f"the process went on without a disk: {status}"
+
+
+def _write_while_powered(data: Path, say: Callable[[str], None], going: mmap.mmap) -> None:
+    """Here the process outlives the power. An fsync that was under way when it went may return
+    although what it wrote is gone: a machine without power would have said nothing, nor does this.
+    An fsync that raises changes nothing: whoever speaks all the same is heard.
+    """
+    overtaken = False
+
+    def fsync(descriptor: int) -> None:
+        nonlocal overtaken
+        overtaken = False
+        SYSTEM_FILES.fsync(descriptor)
+        overtaken = going[0] == 1
+
+    def say_unless_overtaken(line: str) -> None:
+        if not overtaken:
+            say(line)
+
+    write_chain(data, say_unless_overtaken, files=FileOperations(fsync=fsync), blocks=None)
 
 
 def _shut_down(mounted: Path) -> None:
