@@ -8,7 +8,7 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
-	simulate planted golden bench bench-cpu manifests compliance lock clean
+	simulate planted crash golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n
 
 planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
 	@$(BIN)/python -m tests.planted $(if $(ROW),"$(ROW)")
+
+crash: gen/.stamp $(VENV)/.development ## Kills, failing system calls, damage and power cuts: CRASH="--kills 10000" asks for more
+	@$(BIN)/python -m tests.crash $(CRASH)
 
 manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
 	$(BIN)/python -m deploy.check_manifests

@@ -98,8 +98,8 @@ async def measure() -> dict[str, object]:
             network.folder,
             parse_genesis(network.genesis),
             network.vote_keys,
-            network.provider,
-            Catalogue([Table(), IdentityContract()]),
+            provider=network.provider,
+            catalogue=Catalogue([Table(), IdentityContract()]),
         )
         async with chain:
             for number in range(REPLICAS):

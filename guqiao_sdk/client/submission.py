@@ -38,6 +38,7 @@ RETRY_CODES: Final = frozenset(
         "CHAIN_NOT_CAUGHT_UP",
         "CHAIN_UNAVAILABLE",
         "OUTCOME_UNKNOWN",
+        "STORAGE_RECORD_DAMAGED",
     }
 )
 _FATAL: Final = frozenset(

@@ -34,6 +34,7 @@ from services.consensus.domain.ledger.admission import TRANSACTION_BYTES_MAX
 from services.consensus.domain.ledger.authorisation import Identities
 from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
+from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger, result_message
 from services.consensus.objects import find_object, objects_of_block
 from services.consensus.peers import Links
@@ -150,6 +151,8 @@ class NodeApi(NodeServiceServicer):
             changing_view=not replica.active,
             catching_up=self.driver.catching_up,
             pending_transactions=len(self.driver.mempool),
+            restoring=self.driver.pause is Pause.RESTORING,
+            damaged_blocks=len(self.ledger.damaged_heights),
             peers=[
                 node.PeerStatus(
                     replica=member.replica,

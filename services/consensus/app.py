@@ -32,7 +32,6 @@ from services.consensus.domain.contracts.catalogue import Catalogue, standard_ca
 from services.consensus.domain.ledger.genesis import Genesis, GenesisError
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
-from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
@@ -41,6 +40,7 @@ from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import PeerLinks
+from services.consensus.repair import Recovery, Repairs
 from services.consensus.settings import Settings
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
@@ -68,6 +68,7 @@ class Parts:
     links: PeerLinks
     identity: GmTlsIdentity
     finality: FinalityBoard
+    repairs: Repairs
     api: NodeApi
 
 
@@ -97,7 +98,8 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
         _log.info("replica.started", chain=settings.chain_id, replica=settings.replica)
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(part.run()) for part in (parts.driver, parts.intake, parts.links)
+                tasks.create_task(part.run())
+                for part in (parts.driver, parts.intake, parts.links, parts.repairs)
             ]
             await ended.wait()
             _log.info("replica.stopping")
@@ -108,9 +110,7 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
 
 def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStack) -> Parts:
     provider = open_provider(settings.gm.backend)
-    genesis = parse_genesis(settings.genesis_file.read_bytes())
-    vote_key = load_private_key(settings.vote_key_file, provider)
-    _check(settings, genesis, vote_key)
+    genesis, vote_key = _membership(settings, provider)
     identity = _identity(settings)
     _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
@@ -118,22 +118,14 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     ledger = _open_ledger(settings, genesis, catalogue, provider)
     stack.callback(ledger.close)
     me, parameters = ReplicaId(settings.replica), _parameters(genesis)
-    records = ledger.records()
-    replica = Replica.recover(
-        me=me,
-        replica_set=genesis.replica_set,
-        parameters=parameters,
-        sign=signer(provider, vote_key),
-        head=ledger.head(),
-        now_ms=_now_ms(),
-        records=records,
-    )
+    recovery = Recovery(me, parameters, signer(provider, vote_key), ledger, _now_ms)
+    records = [] if ledger.must_restore else ledger.records()
     metrics = ReplicaMetrics(telemetry.metrics)
     finality = FinalityBoard(ledger.store.last_certified)
     board = _Wiring()
     links = _links(settings, identity, board)
     driver = Driver(
-        replica=replica,
+        replica=recovery.replica(records),
         me=me,
         ledger=ledger,
         links=links,
@@ -142,6 +134,14 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         metrics=metrics,
         now_ms=_now_ms,
         records=records,
+    )
+    repairs = Repairs(
+        driver=driver,
+        ledger=ledger,
+        links=links,
+        metrics=metrics,
+        verify=provider.verify,
+        recovery=recovery,
     )
     intake = Intake(
         driver=driver,
@@ -152,6 +152,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         metrics=metrics,
         links=links,
         now_ms=_now_ms,
+        repairs=repairs,
     )
     board.intake = intake
     api = NodeApi(
@@ -174,6 +175,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         links,
         identity,
         finality,
+        repairs,
         api,
     )
 
@@ -206,6 +208,13 @@ def _open_ledger(
         folder=settings.data_folder,
         reserve_bytes=settings.disk_reserve_bytes,
     )
+
+
+def _membership(settings: Settings, provider: GmProvider) -> tuple[Genesis, PrivateKey]:
+    genesis = parse_genesis(settings.genesis_file.read_bytes())
+    vote_key = load_private_key(settings.vote_key_file, provider)
+    _check(settings, genesis, vote_key)
+    return genesis, vote_key
 
 
 def _identity(settings: Settings) -> GmTlsIdentity:

@@ -12,8 +12,6 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import structlog
@@ -58,6 +56,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.finality import FinalityBoard
+from services.consensus.jobs import CatchUpJob, CertifyJob, ExecuteJob, Pause
 from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
@@ -80,31 +79,6 @@ LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPendin
 _log = structlog.get_logger(__name__)
 
 
-class Pause(StrEnum):
-    """Why the replica does not take part for now."""
-
-    NONE = ""
-    DISK_FULL = "DISK_FULL"
-    HALTED = "HALTED"
-
-
-@dataclass(frozen=True, slots=True)
-class _ExecuteJob:
-    sequence: SequenceNumber
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class _CertifyJob:
-    sequence: SequenceNumber
-    certificate: FinalityCertificate
-
-
-@dataclass(frozen=True, slots=True)
-class _CatchUpJob:
-    blocks: tuple[VerifiedBlock, ...]
-
-
 class Driver:
     """One replica at work. `run` lasts until it is cancelled or something fatal happens."""
 
@@ -125,29 +99,22 @@ class Driver:
         self.me = me
         self.mempool = mempool
         self.finality = finality
-        self.pause = Pause.NONE
+        self.pause = Pause.RESTORING if ledger.must_restore else Pause.NONE
         self._ledger = ledger
         self._links = links
         self._metrics = metrics
         self._now_ms = now_ms
         self._parameters = ledger.genesis.parameters
-        self._timers = RequestTimers(
-            mempool,
-            self.put_own,
-            self._is_owed,
-            patience_ms=self._parameters.view_timeout_max_ms,
-        )
+        self._timers = self._new_timers()
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
         self._wake = asyncio.Event()
-        self._jobs: asyncio.Queue[_ExecuteJob | _CertifyJob | _CatchUpJob] = asyncio.Queue()
+        self._jobs: asyncio.Queue[ExecuteJob | CertifyJob | CatchUpJob] = asyncio.Queue()
         self._catch_up_jobs = 0
-        self._peer_heights: dict[ReplicaId, int] = {}
+        self.peer_heights: dict[ReplicaId, int] = {}
         self.admission_limit = AdmissionLimit()
         self._hellos: dict[ReplicaId, Hello] = {}
-        self._proposer = Proposer(
-            replica, me, mempool, self._tracker, self._parameters, now_ms, self._wake
-        )
+        self._proposer = self._new_proposer()
         self._compacted_at = replica.low_watermark
         self._recover_tracker(records)
 
@@ -164,7 +131,7 @@ class Driver:
 
     def put_hello(self, sender: ReplicaId, message: Hello) -> None:
         """Where a peer says it stands: unsigned, so only a hint, and only the latest counts."""
-        self._peer_heights[sender] = message.certified
+        self.peer_heights[sender] = message.certified
         self._hellos[sender] = message
         self._wake.set()
 
@@ -212,8 +179,29 @@ class Driver:
         if self._catch_up_jobs >= CATCH_UP_JOBS_MAX:
             return False
         self._catch_up_jobs += 1
-        self._jobs.put_nowait(_CatchUpJob(tuple(blocks)))
+        self._jobs.put_nowait(CatchUpJob(tuple(blocks)))
         return True
+
+    def note_restored(self, height: int, batch: Batch) -> None:
+        """The block came back from the replica's own segments."""
+        ids = [read_transaction(encoded).id for encoded in batch.transactions]
+        self._after_execution(height, ids)
+        certified = self._ledger.store.last_certified
+        self.finality.advance(max(certified, self.finality.certified_height))
+
+    def resume(self, replica: Replica, records: Iterable[Record]) -> None:
+        """What was missing is back: take part, from what is stored now."""
+        self.replica = replica
+        self._proposer = self._new_proposer()
+        self._compacted_at = replica.low_watermark
+        self._recover_tracker(records)
+        self.pause = Pause.NONE
+        self._timers = self._new_timers()  # What it was told so far, this core never heard.
+        self._start_timers()
+
+    def compact_soon(self) -> None:
+        """Write the records that matter again: some of the old ones are damaged."""
+        self._compacted_at = SequenceNumber(-COMPACT_EVERY)
 
     @property
     def votes(self) -> bool:
@@ -225,7 +213,7 @@ class Driver:
         """Whether f + 1 others, so at least one honest one, are more than a window ahead of us; or
         so few have said where they stand that it is not known.
         """
-        heights = sorted(self._peer_heights.values(), reverse=True)
+        heights = sorted(self.peer_heights.values(), reverse=True)
         faulty_max = self._ledger.genesis.replica_set.faulty_max
         if len(heights) <= faulty_max:
             return True
@@ -287,15 +275,15 @@ class Driver:
             job = await self._jobs.get()
             try:
                 match job:
-                    case _ExecuteJob():
+                    case ExecuteJob():
                         await self._execute(job)
-                    case _CertifyJob():
+                    case CertifyJob():
                         await self._certify(job.sequence, job.certificate)
-                    case _CatchUpJob():
+                    case CatchUpJob():
                         self._catch_up_jobs -= 1
                         await self._catch_up(job.blocks)
             except HeaderMismatchError as error:
-                self._halt(str(error))
+                self.halt(str(error))
 
     # --- The core ----------------------------------------------------------------------------
 
@@ -332,9 +320,9 @@ class Driver:
             case Send(to, message):
                 self._links.send(to, wire.message_frame(message))
             case Execute(sequence, batch):
-                self._jobs.put_nowait(_ExecuteJob(sequence, batch))
+                self._jobs.put_nowait(ExecuteJob(sequence, batch))
             case Certified(sequence, certificate):
-                self._jobs.put_nowait(_CertifyJob(sequence, certificate))
+                self._jobs.put_nowait(CertifyJob(sequence, certificate))
             case _:
                 self._perform_rare(effect)
 
@@ -378,17 +366,18 @@ class Driver:
                 )
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
             case Halt(sequence, reason):
-                self._halt(f"block {sequence}: {reason}")
+                self.halt(f"block {sequence}: {reason}")
             case _:
                 raise AssertionError(f"an effect that nobody performs: {effect!r}")
 
-    def _halt(self, reason: str) -> None:
+    def halt(self, reason: str) -> None:
         """Vote no more. What is stored stays readable; people must look."""
         self.pause = Pause.HALTED
         _log.critical("replica.halted", reason=reason)
 
     def _check_disk(self) -> None:
-        if self.pause is Pause.HALTED:
+        self._ledger.store.check_index()
+        if self.pause in (Pause.HALTED, Pause.RESTORING):
             return
         full = self._ledger.disk_is_full()
         if full and self.pause is Pause.NONE:
@@ -399,7 +388,7 @@ class Driver:
 
     # --- Blocks ------------------------------------------------------------------------------
 
-    async def _execute(self, job: _ExecuteJob) -> None:
+    async def _execute(self, job: ExecuteJob) -> None:
         """Execute the next batch; a block that is stored already answers with its header."""
         last = self._ledger.store.last_height
         if job.sequence > last:
@@ -412,7 +401,7 @@ class Driver:
             self._after_execution(job.sequence, [transaction.id for transaction in transactions])
         header = self._ledger.header(job.sequence)
         if header.batch_digest != job.batch.digest():
-            self._halt(f"block {job.sequence} was executed from another batch")
+            self.halt(f"block {job.sequence} was executed from another batch")
             return
         self.put_own(Executed(job.sequence, Digest(header.hash())))
 
@@ -470,6 +459,14 @@ class Driver:
         return is_owed(transaction, self._parameters, self.replica.low_watermark, self._now_ms())
 
     # --- Recovery ----------------------------------------------------------------------------
+
+    def _new_proposer(self) -> Proposer:
+        core, shared, clock = self.replica, self._parameters, self._now_ms
+        return Proposer(core, self.me, self.mempool, self._tracker, shared, clock, self._wake)
+
+    def _new_timers(self) -> RequestTimers:
+        patience_ms = self._parameters.view_timeout_max_ms
+        return RequestTimers(self.mempool, self.put_own, self._is_owed, patience_ms=patience_ms)
 
     def _recover_tracker(self, records: Iterable[Record]) -> None:
         """The batches that were in progress when the replica stopped."""

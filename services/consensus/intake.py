@@ -23,6 +23,7 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
+from services.chassis.errors import UnavailableError
 from services.consensus import wire
 from services.consensus.domain.ledger.admission import (
     TRANSACTION_BYTES_MAX,
@@ -50,8 +51,8 @@ from services.consensus.mempool import LENGTH_BYTES, Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
 from services.consensus.proposer import BATCH_HEADER_BYTES, refused_for_good
+from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator
-from services.consensus.store import DamagedRecordError
 
 PEER_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of each kind of frame, what waits of one peer: at least one frame, whatever its size."""
@@ -118,7 +119,9 @@ class Intake:
         metrics: ReplicaMetrics,
         links: Links,
         now_ms: Callable[[], int],
+        repairs: Repairs,
     ) -> None:
+        self._repairs = repairs
         self._driver = driver
         self._ledger = ledger
         self._authenticator = authenticator
@@ -437,12 +440,7 @@ class Intake:
         def answer() -> bytes | None:
             return self._blocks_frame(request.from_height, request.to_height)
 
-        try:
-            frame = await self._ledger.read(answer)
-        except DamagedRecordError as error:
-            # The others have it; people must look at this disk.
-            _log.critical("block.damaged", code=error.code, height=error.height)
-            return
+        frame = await self._ledger.read(answer)
         if frame is not None:
             self._links.send(sender, frame, droppable=True)
 
@@ -450,7 +448,10 @@ class Intake:
         blocks: list[ledger_pb2.Block] = []
         size = 0
         for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX - 1) + 1):
-            block = self._ledger.block_message(height)
+            try:
+                block = self._ledger.block_message(height)
+            except UnavailableError:
+                break  # It is damaged here; the others have it.
             if block is None:
                 break
             size += block.ByteSize()
@@ -468,6 +469,7 @@ class Intake:
                 blocks = await self._ledger.read(verify)
                 if blocks:
                     self._driver.offer_blocks(blocks)
+                await self._repairs.take(response)
 
     def _verified(self, response: peer_pb2.BlockResponse) -> list[VerifiedBlock]:
         """The blocks after our last certified one, as far as they hold against our own set."""

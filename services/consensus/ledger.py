@@ -7,9 +7,11 @@ call returns), one executes. Blocks are executed strictly in order; readers see 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,13 +20,22 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.receipt import Receipt
+from services.chassis.errors import UnavailableError
 from services.consensus.domain.codec import decode_record, encode_record
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.execution import BlockResult, execute_block, is_final
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
-from services.consensus.store import ChainStore
+from services.consensus.domain.messages import (
+    CertifiedHead,
+    Checkpoint,
+    Digest,
+    NewView,
+    Record,
+    SequenceNumber,
+    ViewChange,
+)
+from services.consensus.store import ChainStore, DamagedRecordError, StoredBlock
 
 T = TypeVar("T")
 
@@ -59,6 +70,7 @@ class Ledger:
     ) -> None:
         self.store = store
         self.genesis = genesis
+        self.damaged_heights: set[int] = set()
         self._folder = folder
         self._reserve_bytes = reserve_bytes
         self._catalogue = catalogue
@@ -66,6 +78,7 @@ class Ledger:
         self._receipts: dict[int, tuple[Receipt, ...]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-write")
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-execute")
+        self._in_order = asyncio.Lock()
 
     def close(self) -> None:
         """Finish what was begun, then close the store."""
@@ -74,9 +87,16 @@ class Ledger:
         self.store.close()
 
     async def append(self, records: Sequence[Record]) -> None:
-        """Make the core's records durable, with one fsync."""
+        """Make the core's records durable, with one fsync; before them, where it does not reach so
+        far, the promise what they are for.
+        """
         encoded = [encode_record(record) for record in records]
-        await self._write(lambda: self.store.append_records(encoded))
+
+        def write() -> None:
+            self.store.cover_votes(*reach_of(records))
+            self.store.append_records(encoded)
+
+        await self._write(write)
 
     async def compact(self, records: Sequence[Record]) -> None:
         """Let these records stand for all of the core's so far."""
@@ -103,25 +123,61 @@ class Ledger:
 
         Raises `HeaderMismatchError`: then two truths exist and people must look.
         """
-        if block.height > self.store.last_height:
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._executor, self._execute, block.batch, None)
-            own = await self._write(lambda: self.store.preview_header(result))
+        async with self._in_order:
+            if block.height > self.store.last_height:
+                await self._execute_as(block.header, block.batch)
+            own = self.header(block.height)
             if own.hash() != block.header.hash():
                 raise HeaderMismatchError(own, block.header)
-            await self._write(lambda: self.store.commit_block(result))
+            await self.certify(block.height, block.certificate)
+
+    async def take_found(self) -> tuple[int, Batch] | None:
+        """Take in the next block from the replica's own segments, where it was found behind a
+        missing one; None where there is none. One that was repaired is executed again.
+        """
+        async with self._in_order:
+            found = await self._write(self.store.find_next)
+            if found is None:
+                return None
+            block = found.block
+            if found.must_execute:
+                await self._execute_as(block.header, block.batch)
+            elif not await self._write(functools.partial(self.store.take_found, found)):
+                return None
+            return block.header.height, block.batch
+
+    async def repair(self, block: VerifiedBlock) -> None:
+        """Take a block that is damaged here from a peer; raises `HeaderMismatchError`."""
         own = self.header(block.height)
         if own.hash() != block.header.hash():
             raise HeaderMismatchError(own, block.header)
-        await self.certify(block.height, block.certificate)
+        receipts = tuple(block.message.receipts)
+        stored = StoredBlock(block.header, block.batch, receipts, {})
+        await self._write(lambda: self.store.repair_block(stored))
+        self.damaged_heights.discard(block.height)
+
+    async def repair_genesis(self) -> None:
+        """Write block 0 again: it follows from the genesis file."""
+        batch = Batch(self.genesis.genesis_time_ms, ())
+        stored = StoredBlock(self.header(0), batch, (), {})
+        await self._write(lambda: self.store.repair_block(stored))
+
+    async def end_silence(self) -> None:
+        """What is left of lost votes is void; the replica votes again."""
+        await self.compact(())
+        await self._write(self.store.end_silence)
 
     async def certify(self, height: int, certificate: FinalityCertificate) -> None:
         """Store the certificate of a block."""
         await self._write(lambda: self.store.put_certificate(height, certificate))
 
     async def read(self, question: Callable[[], T]) -> T:
-        """Ask something that may take a while (many blocks, proofs) off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(None, question)
+        """Ask something that may take a while (many blocks, proofs) off the event loop.
+
+        `UnavailableError` where a block is damaged here: others have it, and it is fetched.
+        """
+        with self._noting_damage():
+            return await asyncio.get_running_loop().run_in_executor(None, question)
 
     def head(self) -> CertifiedHead:
         """Where the core starts from."""
@@ -133,6 +189,16 @@ class Ledger:
             header.block_time_ms,
             self.store.get_certificate(height) if height else None,
         )
+
+    @property
+    def view_floor(self) -> int:
+        """Since votes were lost, the replica takes part in no view below."""
+        return self.store.promise.floor
+
+    @property
+    def must_restore(self) -> bool:
+        """Whether certified blocks or votes are missing: the replica may not take part yet."""
+        return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
 
     def records(self) -> list[Record]:
         """The core's records in the order in which they were written."""
@@ -151,7 +217,8 @@ class Ledger:
 
     def final_result(self, transaction_id: bytes) -> ledger_pb2.TransactionResult | None:
         """What a transaction did, if that is certified and for ever; None otherwise."""
-        place = self.store.get_transaction(transaction_id)
+        with self._noting_damage():
+            place = self.store.get_transaction(transaction_id)
         if place is None or place.height > self.store.last_certified:
             return None
         if not is_final(place.receipt):
@@ -168,7 +235,8 @@ class Ledger:
         recent = self._receipts.get(height)
         if recent is not None:
             return recent
-        receipts = self.store.get_receipts(height)
+        with self._noting_damage():
+            receipts = self.store.get_receipts(height)
         assert receipts is not None, f"block {height} is stored"
         return receipts
 
@@ -190,7 +258,8 @@ class Ledger:
         """A certified block as it travels, or None."""
         if not 1 <= height <= self.store.last_certified:
             return None
-        block = self.store.get_block(height)
+        with self._noting_damage():
+            block = self.store.get_block(height)
         certificate = self.store.get_certificate(height)
         assert block is not None, "a certified block is stored"
         assert certificate is not None, "and so is its certificate"
@@ -212,6 +281,23 @@ class Ledger:
             certificate=b"" if certificate is None else certificate.encode(),
         )
 
+    @contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except DamagedRecordError as error:
+            self.damaged_heights.add(error.height)
+            raise UnavailableError("STORAGE_RECORD_DAMAGED", height=error.height) from error
+
+    async def _execute_as(self, header: BlockHeader, batch: Batch) -> None:
+        """Execute the next block and store it, if it comes out as `header`."""
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._executor, self._execute, batch, None)
+        own = await self._write(lambda: self.store.preview_header(result))
+        if own.hash() != header.hash():
+            raise HeaderMismatchError(own, header)
+        await self._write(lambda: self.store.commit_block(result))
+
     def _execute(
         self, batch: Batch, transactions: Sequence[AdmittedTransaction] | None
     ) -> BlockResult:
@@ -231,6 +317,15 @@ class Ledger:
 
     async def _write(self, write: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, write)
+
+
+def reach_of(records: Sequence[Record]) -> tuple[int, int]:
+    """The highest view and sequence number that these records are for."""
+    views = [record.view for record in records if not isinstance(record, Checkpoint)]
+    sequences = [
+        record.sequence for record in records if not isinstance(record, ViewChange | NewView)
+    ]
+    return max(views, default=0), max(sequences, default=0)
 
 
 def result_message(

@@ -39,6 +39,15 @@ class ReplicaMetrics:
             "Proofs that a replica broke the protocol",
             ("replica",),
         )
+        self.damaged_blocks = metrics.gauge(
+            "guqiao_consensus_damaged_blocks", "Stored blocks that read back wrong"
+        )
+        self.missing_blocks = metrics.gauge(
+            "guqiao_consensus_missing_blocks", "Certified blocks to be restored before it votes"
+        )
+        self.repaired_blocks = metrics.counter(
+            "guqiao_consensus_repaired_blocks_total", "Damaged blocks that were fetched from peers"
+        )
         self.dropped_messages = metrics.counter(
             "guqiao_consensus_dropped_messages_total", "Messages dropped by a full inbox"
         )
@@ -49,5 +58,5 @@ class ReplicaMetrics:
         self._view.set(replica.view)
         self._pending.set(len(mempool))
         self._peers.set(len(links.connected()))
-        for why in ("DISK_FULL", "HALTED"):
+        for why in ("DISK_FULL", "HALTED", "RESTORING"):
             self._paused.labels(why=why).set(int(why_paused == why))

@@ -14,9 +14,10 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ExhaustedError, Fact, ServiceError, UnavailableError
 from services.chassis.grpc_server.grpc_errors import error_of_code
 from services.consensus.domain.ledger.admission import Refused
-from services.consensus.driver import Driver, Pause
+from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
+from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Addition
 
@@ -57,6 +58,8 @@ class Submissions:
                 raise UnavailableError("DISK_FULL")
             case Pause.HALTED:
                 raise UnavailableError("CHAIN_UNAVAILABLE", why="halted")
+            case Pause.RESTORING:
+                raise UnavailableError("CHAIN_NOT_CAUGHT_UP")
             case Pause.NONE:
                 return
 

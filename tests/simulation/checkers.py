@@ -79,6 +79,8 @@ class Checkers:
             lambda: defaultdict(lambda: defaultdict(set))
         )
         self._said: dict[tuple[ReplicaId, VoteType, int, int], Digest] = {}
+        self._reach: dict[ReplicaId, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        self._forgotten: dict[ReplicaId, tuple[int, int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, int] = {}
@@ -95,6 +97,10 @@ class Checkers:
         """Every message that anyone puts on the wire."""
         if isinstance(message, Commit) and message.replica == sender:
             self._commits[message.sequence][message.digest][message.view].add(message.replica)
+
+    def on_votes_lost(self, replica: ReplicaId) -> None:
+        """What it said until now, it has forgotten: it must say nothing more about that."""
+        self._forgotten[replica] = self._reach[replica]
 
     def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
         """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
@@ -258,7 +264,10 @@ class Checkers:
             self._holds(replica, covered, message.signature),
             f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
         )
-        sequence = 0 if isinstance(message, ViewChange | NewView) else statement.sequence
+        view, sequence = 0, statement.sequence
+        if isinstance(message, ViewChange | NewView):
+            view, sequence = message.view, SequenceNumber(0)
+        self._remembers(replica, view, sequence)
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
             for each in message.reproposals:
@@ -269,6 +278,14 @@ class Checkers:
                 known == digest,
                 f"S6: correct replica {replica} equivocates in {vote_type.name} {view}/{number}",
             )
+
+    def _remembers(self, replica: ReplicaId, view: int, sequence: int) -> None:
+        """P14: no vote, nor view-change, that could contradict one that was lost."""
+        lost_view, lost_sequence = self._forgotten.get(replica, (-1, -1))
+        held = sequence > lost_sequence if sequence else view > lost_view
+        self._require(held, f"P14: replica {replica} votes where it has forgotten its votes")
+        reach = self._reach[replica]
+        self._reach[replica] = max(reach[0], view), max(reach[1], sequence)
 
     def _has_quorum(
         self, replica: ReplicaId, sequence: SequenceNumber, digest: Digest | None

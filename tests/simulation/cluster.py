@@ -37,6 +37,7 @@ from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.clients import Clients
 from tests.simulation.clock import Clock
 from tests.simulation.durable import Durable, MemoryLedger
+from tests.simulation.fault_plan import NOTICED
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
@@ -47,6 +48,7 @@ from tests.simulation.stored import Shelf
 from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
 
 STEPS_MAX: Final = 400_000
+FOUNDING_MS: Final = 2_000
 
 PARAMETERS: Final = ProtocolParameters(
     window=4,
@@ -83,8 +85,7 @@ class Cluster:
         self._damaged: set[bytes] = set()
         self._refusals: dict[tuple[bytes, int], str | None] = {}
         self.correct = {each for each in range(self.size) if each not in scenario.faulty}
-        # Damage may set its head back behind what it signed; it is one of the f until it caught up.
-        if scenario.rot is not None:
+        if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
         self.forensics = Forensics(self.replica_set, self.scheme.verify)
@@ -105,6 +106,7 @@ class Cluster:
 
     def storm(self) -> None:
         """Faults of every kind for a while; whatever happens, nothing unsafe may happen."""
+        self._found()
         scenario, start_ms = self.scenario, self.now_ms
         for fault in scenario.faults:
             self.schedule(fault.at_ms, lambda fault=fault: apply_fault(self, fault))  # type: ignore[misc]
@@ -114,6 +116,16 @@ class Cluster:
         self.crash_ratio = scenario.crash_ratio
         self.advance(start_ms + scenario.storm_ms)
         self.crash_ratio = 0.0
+
+    def _found(self) -> None:
+        """Replicas with empty folders hear of one another before they vote, and before the storm:
+        one that came to a grown chain would count as faulty until it has followed for a while.
+        """
+        limit_ms = self.now_ms + FOUNDING_MS
+        while any(machine.restoring is not None for machine in self.machines):
+            if self.now_ms >= limit_ms:
+                self.fail("L1: the replicas of a new chain do not begin to vote")
+            self.advance(self.now_ms + 1)
 
     def heal(self) -> None:
         """Everything works again, but those who lie."""

@@ -15,6 +15,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from services.consensus.domain.codec import decode_record
+from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
 from tests.simulation.workload import ExecutedBlock, Execution
 
@@ -23,12 +24,26 @@ class Durable(Protocol):
     """One replica's ledger, as far as consensus needs it."""
 
     @property
+    def genesis(self) -> Genesis:
+        """The chain's rules."""
+
+    @property
+    def view_floor(self) -> int:
+        """The replica takes part in no view below."""
+
+    def head(self) -> CertifiedHead:
+        """Where the core starts from."""
+
+    @property
     def last_height(self) -> int:
         """The last executed height; 0 is genesis."""
 
     @property
     def last_certified(self) -> int:
         """The last height below and at which every block has its certificate."""
+
+    def cover(self, view: int, sequence: int) -> None:
+        """Promise votes up to here, before their records are appended."""
 
     def append(self, records: Sequence[bytes]) -> None:
         """Make the core's records durable, and every block before them."""
@@ -95,10 +110,12 @@ def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger
 
 
 class MemoryLedger:
-    """Keeps everything in memory; `_durable` is what a power cut leaves."""
+    """Keeps everything in memory; `_durable` is what a power cut leaves. It forgets no vote."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
+        self.genesis = execution.genesis
+        self.view_floor = 0
         self._records: list[bytes] = []
         self._blocks: list[ExecutedBlock] = []
         self._certificates: dict[int, FinalityCertificate] = {}
@@ -109,6 +126,12 @@ class MemoryLedger:
     @property
     def last_height(self) -> int:
         return len(self._blocks)
+
+    def head(self) -> CertifiedHead:
+        return head_of(self)
+
+    def cover(self, view: int, sequence: int) -> None:
+        pass
 
     def append(self, records: Sequence[bytes]) -> None:
         self._records += records

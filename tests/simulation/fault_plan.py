@@ -51,7 +51,9 @@ NETWORK_FAULTS: Final = (
 PROCESS_FAULTS: Final = ("kill", "pause", "restart_storm", "all_at_once", "rolling")
 CLOCK_FAULTS: Final = ("clock_jump", "clock_drift", "clock_frozen")
 WRITE_FAULTS: Final = ("lost_write", "torn_write", "fsync_error", "enospc")
-ROT_FAULTS: Final = ("bit_flip", "truncated_tail", "stale_file")
+ROT_FAULTS: Final = ("bit_flip", "lost_segments", "truncated_tail", "stale_file")
+NOTICED: Final = ("bit_flip", "lost_segments")
+"""The store always sees them; a shorter or an older file can look like a power cut's."""
 FAULTS: Final = (
     *NETWORK_FAULTS,
     "partition_heal",

@@ -51,10 +51,14 @@ from services.consensus.domain.messages import (
     Tick,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.store import DamagedRecordError, DamagedVotesError, FatalStorageError
+from services.consensus.ledger import reach_of
+from services.consensus.repair import Recovery
+from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
-from tests.simulation.durable import Durable, apply_certified, head_of
+from tests.simulation.durable import Durable, apply_certified
 from tests.simulation.pool import Pool
+from tests.simulation.restoring import Restoring
+from tests.simulation.stored import StoredLedger
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -84,6 +88,7 @@ class Machine:
         self.stopped: list[Callable[[], None]] = []
         self.known: set[bytes] = set()
         self.life = 0
+        self.restoring: Restoring | None = None
         self.ledger: Durable
         self.start()
 
@@ -97,31 +102,37 @@ class Machine:
         self.life += 1
         try:
             self.ledger = cluster.open_ledger(self.number)
-        except DamagedVotesError:
-            self.cluster.counts["votes_damaged"] += 1
-            self.lost = True  # What it had said is unknown: it must not vote with this key again.
-            return
         except FatalStorageError:
             cluster.fired["fsync_error"] += 1
             return
-        except DamagedRecordError:
-            return  # No peer can give the damaged block yet; it is started again later.
-        records = self.ledger.records()
-        self.appended = len(records)
         self.pool = Pool(self.ledger)
         self.wanted: dict[SequenceNumber, Digest] = {}
         self.deferred: list[Message] = []
+        self.peer_heights: dict[ReplicaId, int] = {}
         self.busy_until_ms = 0
-        self.core = Replica.recover(
-            me=self.me,
-            replica_set=cluster.replica_set,
-            parameters=cluster.parameters,
-            sign=cluster.scheme.signer(self.me),
-            head=head_of(self.ledger),
-            now_ms=self.clock.read(),
-            records=records,
-        )
+        self.restoring = self._restoring()
+        self._recover([] if self.restoring else self.ledger.records())
         self._later(cluster.random.randint(1, TICK_MS), self._tick)
+
+    def take_part(self) -> None:
+        """What was missing is back: go on from what is stored now."""
+        self.restoring = None
+        self._recover(self.ledger.records())
+
+    def _restoring(self) -> Restoring | None:
+        if not (isinstance(self.ledger, StoredLedger) and self.ledger.must_restore):
+            return None
+        if self.liar is None:
+            return Restoring(self, self.ledger)
+        self.ledger.end_silence()  # A liar that forgot its votes does not keep silent.
+        return None
+
+    def _recover(self, records: list[Record]) -> None:
+        cluster = self.cluster
+        sign = cluster.scheme.signer(self.me)
+        recovery = Recovery(self.me, cluster.parameters, sign, self.ledger, self.clock.read)
+        self.appended = len(records)
+        self.core = recovery.replica(records)
 
     def crash(self, *, power_cut: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
@@ -179,6 +190,8 @@ class Machine:
             deferred, self.deferred = self.deferred, []
             for message in deferred:
                 self.step(message)
+            if self.restoring is not None:
+                self.restoring.turn()
             self.step(Tick(self.clock.read()))
 
     # --- What comes in ------------------------------------------------------------------------
@@ -210,7 +223,7 @@ class Machine:
             case peer_pb2.BatchRequest():
                 batch = core.batch(Digest(frame.digest))
                 if batch is not None:
-                    self._send_frame(sender, wire.batch_response_frame(frame.sequence, batch))
+                    self.send_frame(sender, wire.batch_response_frame(frame.sequence, batch))
             case BatchFetched():
                 if self.wanted.get(frame.sequence) == frame.batch.digest():
                     self.step(frame)
@@ -223,7 +236,9 @@ class Machine:
 
     def request(self, encoded: bytes) -> None:
         """A client's transaction arrives."""
-        if self.core is None or self.paused or self.disk_full or self.pool.knows(encoded):
+        if self.core is None or self.restoring is not None or self.paused or self.disk_full:
+            return
+        if self.pool.knows(encoded):
             return
         last = self.ledger.header(self.ledger.last_height)
         time_ms = max(self.clock.read(), last.block_time_ms)
@@ -238,6 +253,8 @@ class Machine:
         if reject is not None:
             self.cluster.refuse(sender, reject.reason, data)
             return
+        if isinstance(message, Hello):
+            self.peer_heights[sender] = message.certified
         if isinstance(message, PrePrepare):
             reason = self.cluster.refusal_of(message)
             if reason is not None:
@@ -250,7 +267,7 @@ class Machine:
     def step(self, message: Message, sender: ReplicaId | None = None) -> None:
         """One step of the core, its effects, and what the driver offers after it."""
         core = self.core
-        if core is None:
+        if core is None or self.restoring is not None:
             return
         if self.disk_full:
             # The core must hear of every block, in order; all else is dropped meanwhile.
@@ -312,6 +329,7 @@ class Machine:
             return
         encoded = [encode_record(record) for record in records]
         self.cluster.fail_if_told(self)
+        self.ledger.cover(*reach_of(records))
         self.ledger.append(encoded)
         self.known.update(encoded)
         self.appended += len(encoded)
@@ -323,7 +341,7 @@ class Machine:
     def _perform_one(self, core: Replica, effect: Effect) -> None:
         match effect:
             case Broadcast(message):
-                self._broadcast(message)
+                self.broadcast(message)
             case Send(to, message):
                 self._put_message(to, message)
             case Execute(sequence, batch):
@@ -346,9 +364,9 @@ class Machine:
                 self.wanted[sequence] = digest
                 frame = wire.batch_request_frame(sequence, digest)
                 for holder in holders or map(ReplicaId, range(cluster.size)):
-                    self._send_frame(holder, frame)
+                    self.send_frame(holder, frame)
             case FetchBlocks(first, last, source):
-                self._send_frame(source, wire.block_request_frame(first, last))
+                self.send_frame(source, wire.block_request_frame(first, last))
             case ViewChanged():
                 cluster.counts["view_changes"] += 1
                 self.pool.return_proposed()
@@ -363,7 +381,7 @@ class Machine:
 
     # --- What goes out ------------------------------------------------------------------------
 
-    def _broadcast(self, message: PeerMessage) -> None:
+    def broadcast(self, message: PeerMessage) -> None:
         frame: bytes | None = None
         for number in range(self.cluster.size):
             to = ReplicaId(number)
@@ -385,7 +403,7 @@ class Machine:
     def _put_out(self, to: ReplicaId, out: Out) -> None:
         match out:
             case Raw(data):
-                self._send_frame(to, data)
+                self.send_frame(to, data)
             case Late(delay_ms, message):
                 self._later(delay_ms, self._put_out, to, message)
             case _:
@@ -396,7 +414,7 @@ class Machine:
             self.cluster.checkers.on_sent(self.me, message)
         return wire.message_frame(message)
 
-    def _send_frame(self, to: ReplicaId, frame: bytes) -> None:
+    def send_frame(self, to: ReplicaId, frame: bytes) -> None:
         self.cluster.send(self, to, frame)
 
     # --- The ledger ---------------------------------------------------------------------------
@@ -406,14 +424,14 @@ class Machine:
         if sequence > ledger.last_height:
             assert sequence == ledger.last_height + 1, "batches are executed in order"
             ledger.execute(batch)
-            self._after_execution(sequence)
+            self.after_execution(sequence)
         header = ledger.header(sequence)
         if header.batch_digest != batch.digest():
             self.cluster.on_halt(self, f"block {sequence} was executed from another batch")
             return
         self.step(Executed(sequence, Digest(header.hash())))
 
-    def _after_execution(self, height: int) -> None:
+    def after_execution(self, height: int) -> None:
         for transaction_id in self.pool.executed(self.ledger.block(height)):
             self.step(RequestGone(transaction_id))
 
@@ -435,7 +453,7 @@ class Machine:
             blocks = self.liar.blocks(blocks)
         if blocks:
             frame = wire.block_response_frame(blocks, self.ledger.last_certified)
-            self._send_frame(sender, frame)
+            self.send_frame(sender, frame)
 
     def _take_blocks(
         self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes
@@ -469,7 +487,7 @@ class Machine:
             self.cluster.on_halt(self, f"block {height} is certified otherwise")
             return
         if known < height:
-            self._after_execution(height)
+            self.after_execution(height)
         self._announce(height)
         self.step(
             CertifiedElsewhere(

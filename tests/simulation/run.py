@@ -90,15 +90,16 @@ def quiet(cluster: Cluster) -> None:
 
 
 def _at_the_head(cluster: Cluster, limit_ms: int) -> None:
-    """L3: whoever lagged or lost its files stands with the others."""
+    """L3: whoever lagged or lost its files stands with the others and takes part."""
     lagging = [each for each in cluster.machines[: cluster.size] if each.liar is None]
     window = cluster.parameters.window
     while True:
         heights = [each.ledger.last_certified for each in lagging if each.core is not None]
-        if max(heights) - min(heights) <= window:
+        silent = [each.number for each in lagging if each.restoring is not None]
+        if max(heights) - min(heights) <= window and not silent:
             return
         if cluster.now_ms >= limit_ms:
-            cluster.fail("L3: a replica does not reach the head in time")
+            cluster.fail(f"L3: not at the head in time, or silent: {silent}, {heights}")
         cluster.advance(cluster.now_ms + STEP_MS)
 
 

@@ -2,7 +2,7 @@
 
 Power cuts and rot are modelled on the real files. What an fsync covered is noted; a power cut cuts
 each segment file back to that (or leaves a torn part of the rest) and distrusts the index. Rot
-flips a bit of what was durable, cuts the tail off, or puts an older copy in place.
+flips a bit of what was durable, loses it all, cuts the tail off, or puts an older copy in place.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from services.consensus.domain.codec import decode_record
-from services.consensus.domain.messages import Record
-from services.consensus.store import ChainStore, DamagedRecordError, StoredBlock, StoreOptions
-from tests.simulation.durable import Durable, message_of
+from services.consensus.domain.messages import CertifiedHead, Record
+from services.consensus.store import ChainStore, FileOperations, StoreOptions
+from tests.simulation.durable import head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 IN_MEMORY: Final = Path("/dev/shm")
 SEGMENT_BYTES: Final = 24 * 1024
 """Small, so that segments are sealed in every run."""
+SEQUENCES_A_PROMISE: Final = 4
+"""Few, so that a replica that lost its votes is past what it promised within the run."""
 RESTART_MS: Final = 200
-REPAIRS_MAX: Final = 4
 
 
 class Shelf:
@@ -48,25 +49,19 @@ class Shelf:
         if rot is not None and rot.kind == "stale_file":
             cluster.schedule(rot.at_ms // 2, self._take_copy)
 
-    def open(self, number: int) -> Durable:
-        """Open a replica's folder as the production does; fetch what it says is damaged."""
-        genesis = self._cluster.execution.genesis
+    def open(self, number: int) -> StoredLedger:
+        """Open a replica's folder as the production does."""
         options = StoreOptions(
-            reserve_bytes=0, segment_bytes_max=SEGMENT_BYTES, fsync=self._fsync(number)
+            reserve_bytes=0,
+            segment_bytes_max=SEGMENT_BYTES,
+            files=FileOperations(fsync=self._fsync(number)),
+            sequences_a_promise=SEQUENCES_A_PROMISE,
         )
-        fetched: dict[int, StoredBlock] = {}
-        for _ in range(REPAIRS_MAX):
-            try:
-                store = ChainStore.open(
-                    self._folder(number), genesis, replica=number, options=options, fetched=fetched
-                )
-            except DamagedRecordError as damage:
-                fetched[damage.height] = self._fetch(number, damage)
-                continue
-            ledger = StoredLedger(store, self._cluster.execution, self, number)
-            self._open[number] = ledger
-            return ledger
-        raise DamagedRecordError(min(fetched), "repaired again and again")
+        genesis = self._cluster.execution.genesis
+        store = ChainStore.open(self._folder(number), genesis, replica=number, options=options)
+        ledger = StoredLedger(store, self._cluster.execution, self, number)
+        self._open[number] = ledger
+        return ledger
 
     def closed(self, number: int, *, power_cut: bool) -> None:
         """A process ended without a word."""
@@ -114,6 +109,13 @@ class Shelf:
         self._distrust(number)
         return True
 
+    def lose(self, number: int) -> bool:
+        """All segments are gone: every block and every vote."""
+        shutil.rmtree(self._folder(number) / "segments")
+        self._synced.pop(number, None)
+        self._distrust(number)
+        return True
+
     def truncate(self, number: int) -> bool:
         """The end of the last segment is gone, though it was durable."""
         paths = self._segments(number)
@@ -141,15 +143,6 @@ class Shelf:
         self._stale = self._root / "stale"
         shutil.copytree(self._folder(rot.machine) / "segments", self._stale)
 
-    def _fetch(self, number: int, damage: DamagedRecordError) -> StoredBlock:
-        """The block from a peer that holds it certified; there is none to give before that."""
-        for other, ledger in sorted(self._open.items()):
-            if other != number and 1 <= damage.height <= ledger.last_certified:
-                self._cluster.counts["repairs"] += 1
-                block = ledger.block(damage.height)
-                return StoredBlock.of(block.result, block.header)
-        raise damage
-
     def _fsync(self, number: int) -> Callable[[int], None]:
         def fsync(descriptor: int) -> None:
             machines = self._cluster.machines
@@ -159,7 +152,9 @@ class Shelf:
             path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
             if path.suffix == ".seg":
                 sizes = self._synced.setdefault(number, {}).setdefault(path, [])
-                sizes.append(os.fstat(descriptor).st_size)
+                size = os.fstat(descriptor).st_size
+                if size not in sizes[-1:]:
+                    sizes.append(size)
 
         return fsync
 
@@ -185,6 +180,7 @@ class Shelf:
 
 _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
     "bit_flip": Shelf.flip,
+    "lost_segments": Shelf.lose,
     "truncated_tail": Shelf.truncate,
     "stale_file": Shelf.put_back,
 }
@@ -194,7 +190,8 @@ class StoredLedger:
     """One opened store. Executing is shared, but the state root is the store's own."""
 
     def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
-        self._store = store
+        self.store = store
+        self.genesis = execution.genesis
         self._execution = execution
         self._shelf = shelf
         self._number = number
@@ -203,37 +200,69 @@ class StoredLedger:
         self.last_height = store.last_height
         self.last_certified = store.last_certified
 
+    @property
+    def view_floor(self) -> int:
+        return self.store.promise.floor
+
+    @property
+    def must_restore(self) -> bool:
+        """Whether certified blocks or votes are missing: the replica may not take part yet."""
+        return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
+
+    def take_found(self) -> bool:
+        """Take in the next block from the replica's own segments, if it was found there."""
+        found = self.store.find_next()
+        if found is None:
+            return False
+        assert not found.must_execute, "blocks are damaged here only together with the index"
+        if not self.store.take_found(found):
+            return False
+        self.last_height, self.last_certified = self.store.last_height, self.store.last_certified
+        return True
+
+    def end_silence(self) -> None:
+        """What is left of lost votes is void; the replica votes again."""
+        self.store.compact_records(())
+        self.store.end_silence()
+
+    def head(self) -> CertifiedHead:
+        return head_of(self)
+
+    def cover(self, view: int, sequence: int) -> None:
+        self.store.cover_votes(view, sequence)
+
     def append(self, records: Sequence[bytes]) -> None:
-        self._store.append_records(records)
+        self.store.append_records(records)
 
     def compact(self, records: Sequence[bytes]) -> None:
-        self._store.compact_records(records)
+        self.store.compact_records(records)
 
     def records(self) -> list[Record]:
-        return [decode_record(data) for data in self._store.records()]
+        return [decode_record(data) for data in self.store.records()]
 
     def execute(self, batch: Batch) -> BlockHeader:
         block = self._execution.execute(self.header(self.last_height), batch)
-        header = self._store.commit_block(block.result)
+        header = self.store.commit_block(block.result)
         assert header == block.header, "S5: the store comes to another state root"
         self.last_height += 1
+        self.last_certified = self.store.last_certified
         self._blocks[self.last_height] = block
         return header
 
     def header(self, height: int) -> BlockHeader:
         header = self._headers.get(height)
         if header is None:
-            header = self._store.get_header(height)
+            header = self.store.get_header(height)
             assert header is not None, f"block {height} is stored"
             self._headers[height] = header
         return header
 
     def certificate(self, height: int) -> FinalityCertificate | None:
-        return self._store.get_certificate(height)
+        return self.store.get_certificate(height)
 
     def certify(self, height: int, certificate: FinalityCertificate) -> None:
-        self._store.put_certificate(height, certificate)
-        self.last_certified = self._store.last_certified
+        self.store.put_certificate(height, certificate)
+        self.last_certified = self.store.last_certified
 
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         if not 1 <= height <= self.last_certified:
@@ -245,7 +274,7 @@ class StoredLedger:
     def block(self, height: int) -> ExecutedBlock:
         block = self._blocks.get(height)
         if block is None:
-            stored = self._store.get_block(height)
+            stored = self.store.get_block(height)
             assert stored is not None, f"block {height} is stored"
             block = self._execution.execute(self.header(height - 1), stored.batch)
             self._blocks[height] = block
@@ -253,7 +282,7 @@ class StoredLedger:
 
     def close(self, *, power_cut: bool) -> None:
         """The process is killed: nothing is flushed or said."""
-        store = self._store
+        store = self.store
         store._index.close()
         store._segments.close()
         store._folder.release()

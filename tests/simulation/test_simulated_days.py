@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation import restoring
+from tests.simulation.checkers import ViolationError
 from tests.simulation.cluster import PARAMETERS, Cluster
-from tests.simulation.scenario import honest
+from tests.simulation.fault_plan import NOTICED, Fault, Rot
+from tests.simulation.run import run
+from tests.simulation.scenario import Scenario, honest
 
 QUIET_DAY_MS = 120_000
 
@@ -76,3 +80,44 @@ def test_a_replica_that_lost_its_disk_comes_back_by_certified_blocks() -> None:
     cluster.advance(cluster.now_ms + 3_000)
     assert max(heights(cluster)) - min(heights(cluster)) <= PARAMETERS.window
     assert cluster.counts["view_changes"] == 0
+
+
+def rotten(seed: int, kind: str) -> Scenario:
+    """Replica 3 votes without effect for a while, then its files are damaged; all rules hold for it
+    as for the others.
+    """
+    halves = Fault(1_200, "halves", groups=((0, 1), (2, 3)))
+    return Scenario(
+        seed=seed,
+        size=4,
+        requests=60,
+        storm_ms=3_000,
+        faults=(halves, Fault(2_900, "heal_network")),
+        rot=Rot(kind, 3, at_ms=2_000),
+        stored=True,
+    )
+
+
+@pytest.mark.req("G2-07-3", "G2-13-2")
+@pytest.mark.parametrize(
+    ("seed", "kind", "found"),
+    [
+        (1, "bit_flip", "votes_lost"),
+        (3, "bit_flip", "blocks_missing"),
+        (3, "lost_segments", "votes_lost"),
+    ],
+)
+def test_a_replica_whose_files_are_damaged_is_silent_for_a_while_and_then_takes_part_again(
+    seed: int, kind: str, found: str
+) -> None:
+    assert kind in NOTICED
+    report = run(rotten(seed, kind))
+    assert (report.fired[kind], report.counts[found]) == (1, 1)
+
+
+def test_votes_that_a_replica_casts_although_it_forgot_its_earlier_ones_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(restoring, "due_height", lambda store, silent_to: store.restore_to)
+    with pytest.raises(ViolationError, match=r"^P14"):
+        run(rotten(3, "lost_segments"))

@@ -65,6 +65,7 @@ from services.consensus.domain.view_change import (
     new_view_fault,
 )
 
+FIRST_VIEW: Final = View(0)
 FETCH_BLOCKS_MAX: Final = 64
 """Blocks asked for at once."""
 
@@ -114,9 +115,11 @@ class Replica:
         head: CertifiedHead,
         now_ms: int,
         records: Iterable[Record],
+        view_floor: View = FIRST_VIEW,
     ) -> Replica:
         """The replica as it was when it wrote the last of `records`; `head` is the last certified
-        block that its store holds.
+        block that its store holds. Where votes were lost it takes part in no view below
+        `view_floor`, and in that one once it has its new-view.
         """
         replica = cls(
             me=me,
@@ -128,6 +131,9 @@ class Replica:
         )
         for record in records:
             replica._restore(record)
+        if view_floor > replica._view:
+            replica._view, replica._active = view_floor, False
+            replica._ordering.voting = False
         return replica
 
     def step(self, sender: ReplicaId, message: Message) -> list[Effect]:

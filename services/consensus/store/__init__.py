@@ -3,29 +3,37 @@
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.chain_store import (
     ChainStore,
-    StateSnapshot,
+    FoundBlock,
     StoreOptions,
     TransactionPlace,
 )
 from services.consensus.store.errors import (
     DamagedRecordError,
-    DamagedVotesError,
     DataFolderInUseError,
     DiskFullError,
     FatalStorageError,
+    IdentityDamagedError,
+    IndexDamagedError,
     OtherNetworkError,
     StateDivergenceError,
     StorageError,
 )
+from services.consensus.store.files import FileOperations
+from services.consensus.store.promise import Promise
+from services.consensus.store.snapshot import StateSnapshot
 
 __all__ = [
     "ChainStore",
     "DamagedRecordError",
-    "DamagedVotesError",
     "DataFolderInUseError",
     "DiskFullError",
     "FatalStorageError",
+    "FileOperations",
+    "FoundBlock",
+    "IdentityDamagedError",
+    "IndexDamagedError",
     "OtherNetworkError",
+    "Promise",
     "StateDivergenceError",
     "StateSnapshot",
     "StorageError",

@@ -7,39 +7,45 @@ relies on otherwise is durable only after `sync`.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import lmdb
 
-from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.state_proof import StateProof
 from services.consensus.domain.ledger.execution import BlockResult
-from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
+from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.errors import (
     DamagedRecordError,
     FatalStorageError,
+    IndexDamagedError,
     StateDivergenceError,
 )
+from services.consensus.store.files import SYSTEM_FILES, FileOperations
 from services.consensus.store.folder import DataFolder
-from services.consensus.store.index import Index, Transaction
-from services.consensus.store.recovery import recover
+from services.consensus.store.index import Index
+from services.consensus.store.promise import SEQUENCES_A_PROMISE, Promise, Promises
+from services.consensus.store.recovery import recover, take_block
 from services.consensus.store.segment import (
     SEGMENT_BYTES_MAX,
     Damage,
     Position,
+    Record,
     RecordType,
     Segments,
 )
+from services.consensus.store.snapshot import StateSnapshot
+from services.consensus.store.tables import Transaction
+
+_MAY_BE_VOTES: Final = {None, RecordType.CORE, RecordType.CORE_COMPACTED}
 
 RESERVE_BYTES: Final = 1024 * 1024 * 1024
 """Free space below which a replica stops voting: enough for the block in hand and the index."""
@@ -51,7 +57,23 @@ class StoreOptions:
 
     reserve_bytes: int = RESERVE_BYTES
     segment_bytes_max: int = SEGMENT_BYTES_MAX
-    fsync: Callable[[int], None] = os.fsync
+    files: FileOperations = SYSTEM_FILES
+    sequences_a_promise: int = SEQUENCES_A_PROMISE
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBlock:
+    """A block that stands in the segments and could not be taken in while an earlier one missed.
+    One that was repaired has no write set and must be executed again.
+    """
+
+    record: Record
+    block: StoredBlock
+
+    @property
+    def must_execute(self) -> bool:
+        """Whether its write set is missing."""
+        return self.record.type is RecordType.REPAIRED_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,74 +86,41 @@ class TransactionPlace:
     receipt: Receipt
 
 
-class StateSnapshot:
-    """The state after the last block, unchanged while it is open (a `StateReader`).
-
-    Close it soon, by `with` or `close`: while it is open the index cannot reuse space.
-    """
-
-    __slots__ = ("_index", "_transaction")
-
-    def __init__(self, index: Index, transaction: Transaction) -> None:
-        self._index = index
-        self._transaction = transaction
-
-    def __enter__(self) -> StateSnapshot:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the snapshot; nothing can be read from it afterwards."""
-        self._transaction.abort()
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value of `key`, or None."""
-        return self._index.get(self._transaction, "state", key)
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the entries whose key begins with `prefix`, by bytes of the key."""
-        return self._index.scan_state(self._transaction, prefix)
-
-    def executed(self, transaction_id: bytes) -> bool:
-        """Return whether the id was executed within the expiry span."""
-        return self._index.get(self._transaction, "executed", transaction_id) is not None
-
-
 class ChainStore:
     """Open it with `ChainStore.open`, close it with `close`."""
 
     def __init__(
-        self, folder: DataFolder, segments: Segments, index: Index, options: StoreOptions
+        self,
+        folder: DataFolder,
+        segments: Segments,
+        index: Index,
+        options: StoreOptions,
+        promises: Promises,
     ) -> None:
         self._folder = folder
         self._segments = segments
         self._index = index
         self._options = options
+        self._promises = promises
         self._pending: list[tuple[Position, bytes]] = []
         self.index_rebuilt = False
+        self.damages: Sequence[Damage] = ()
 
     @staticmethod
     def open(
-        path: Path,
-        genesis: Genesis,
-        *,
-        replica: int | None,
-        options: StoreOptions | None = None,
-        fetched: Mapping[int, StoredBlock] | None = None,
+        path: Path, genesis: Genesis, *, replica: int | None, options: StoreOptions | None = None
     ) -> ChainStore:
         """Open or create the data folder of `replica` (None: an observer).
 
-        Raises `DataFolderInUseError`, `OtherNetworkError`, `DamagedVotesError`, or
-        `DamagedRecordError`, which names a block to fetch from peers: verify it by certificate or
-        by its child's parent hash and open again with it in `fetched`. `index_rebuilt` then says
-        whether the index had to be built anew.
+        Raises `DataFolderInUseError`, `OtherNetworkError` or `IdentityDamagedError`. Damaged
+        records keep nothing from opening: `damages` lists them, `restore_to` and `promise` say what
+        must come back before the replica may vote. `index_rebuilt` says whether the index had to be
+        built anew.
         """
         options = options or StoreOptions()
-        folder = DataFolder(path, genesis, replica)
+        folder = DataFolder(path, genesis, replica, options.files)
         try:
-            return _open(folder, genesis, options, fetched or {})
+            return _open(folder, genesis, options)
         except BaseException:
             folder.release()
             raise
@@ -139,15 +128,21 @@ class ChainStore:
     def close(self) -> None:
         """Make everything durable and close."""
         try:
-            self.sync()
+            self._segments.seal()
             with self._write() as transaction:
                 self._flush(transaction)
             self._index.sync()
-            self._folder.end_session()
+            if not self._folder.index_distrusted:
+                self._folder.end_session(self._segments.end)
         finally:
             self._index.close()
             self._segments.close()
             self._folder.release()
+
+    def check_index(self) -> None:
+        """Raise `IndexDamagedError` once damage of the index was met: the process must end."""
+        if self._folder.index_distrusted:
+            raise IndexDamagedError("it did not read back as written")
 
     # --- The core's records -------------------------------------------------------------------
 
@@ -161,6 +156,19 @@ class ChainStore:
             position = self._segments.append(RecordType.CORE, 0, record)
             self._pending.append((position, record))
         self.sync()
+
+    @property
+    def promise(self) -> Promise:
+        """What this replica may have voted on, and whether votes were lost."""
+        return self._promises.made
+
+    def cover_votes(self, view: int, sequence: int) -> None:
+        """Promise, durably, to vote up to here: before records of such votes are appended."""
+        self._promises.cover(view, sequence, self._segments.durable)
+
+    def end_silence(self) -> None:
+        """The chain is past everything that forgotten votes were for; the replica votes again."""
+        self._promises.restore(self.last_certified, self._segments.durable)
 
     def records(self) -> list[bytes]:
         """Return the core's records since the last compaction, in the order appended."""
@@ -282,7 +290,7 @@ class ChainStore:
 
     def state_reader(self) -> StateSnapshot:
         """Open the state after the last block: `with store.state_reader() as state:`."""
-        return StateSnapshot(self._index, self._index.begin())
+        return StateSnapshot(self._index, self._index.snapshot())
 
     def prove_state(self, height: int, key: bytes) -> tuple[bytes | None, StateProof] | None:
         """Return the value at `key` after block `height` and its proof, under its state root.
@@ -318,18 +326,95 @@ class ChainStore:
                 damaged.append(height)
         return damaged
 
+    def is_whole(self, height: int) -> bool:
+        """Whether the record of a block that is here reads back as written."""
+        with self._index.begin() as transaction:
+            position = self._index.position(transaction, height)
+        assert position is not None, f"block {height} is stored"
+        try:
+            record = self._segments.read(position)
+        except OSError:
+            return False
+        return isinstance(record, Record) and record.height == height
+
+    def votes_damaged(self) -> bool:
+        """Read all segments; whether records of the core are damaged that still count. What the
+        index holds of them can be written again, with `compact_records`.
+        """
+        with self._index.begin() as transaction:
+            compacted = self._index.compacted(transaction)
+        return any(
+            isinstance(item, Damage) and item.type in _MAY_BE_VOTES and item.position > compacted
+            for item in self._segments.scan(compacted)
+        )
+
     def repair_block(self, block: StoredBlock) -> None:
-        """Take a damaged block anew, fetched from a peer; raises `MalformedError` for another."""
+        """Take a damaged block anew, fetched from a peer; raises `MalformedError` for another.
+
+        Its write set is not kept: where it is needed again, executing the block gives it.
+        """
         height = block.header.height
         header = self.get_header(height)
         if header is None or block.header != header:
             raise MalformedError(f"the header is not that of block {height} here")
         block.check_roots()
-        position = self._segments.append(RecordType.REPAIRED_BLOCK, height, block.encode())
+        bare = replace(block, write_set={})
+        position = self._segments.append(RecordType.REPAIRED_BLOCK, height, bare.encode())
         self.sync()
         with self._write() as transaction:
             self._index.move(transaction, height, position)
             self._flush(transaction)
+
+    @property
+    def restore_to(self) -> int:
+        """The last height that is known to be certified; blocks up to it may be missing here."""
+        with self._index.begin() as transaction:
+            return self._index.known_certified(transaction)
+
+    @property
+    def next_found_height(self) -> int | None:
+        """The first height above the last block whose block stands in the segments."""
+        with self._index.begin() as transaction:
+            last = self._index.last_height(transaction) or 0
+            found = self._index.found(transaction, last + 1)
+        return None if found is None else found[0]
+
+    def find_next(self) -> FoundBlock | None:
+        """The next block, if it stands in the segments; what is damaged there is let go."""
+        height = self.last_height + 1
+        with self._index.begin() as transaction:
+            found = self._index.found(transaction, height)
+        if found is None or found[0] != height:
+            return None
+        record = self._segments.read(found[1])
+        try:
+            if isinstance(record, Record) and record.height == height:
+                return FoundBlock(record, StoredBlock.decode(record.payload))
+        except MalformedError:
+            pass
+        self.drop_found(height)
+        return None
+
+    def take_found(self, found: FoundBlock) -> bool:
+        """Take the next block from where it was found; False where it does not hold."""
+        try:
+            with self._write() as transaction:
+                take_block(self._index, transaction, found.record)
+        except DamagedRecordError:
+            self.drop_found(found.record.height)
+            return False
+        return True
+
+    def take_all_found(self) -> None:
+        """Take in what was found, up to the next block that is missing or must be executed."""
+        while (found := self.find_next()) is not None and not found.must_execute:
+            if not self.take_found(found):
+                return
+
+    def drop_found(self, height: int) -> None:
+        """A block that was found is of no use: it comes from the peers."""
+        with self._write() as transaction:
+            self._index.drop_found(transaction, height)
 
     def _place(self, table: str, key: bytes) -> TransactionPlace | None:
         with self._index.begin() as transaction:
@@ -350,6 +435,8 @@ class ChainStore:
                 yield transaction
         except lmdb.Error as error:
             self._segments.fail()
+            if not isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+                self._folder.distrust_index()
             raise FatalStorageError("writing the index", str(error)) from error
 
     def _flush(self, transaction: Transaction) -> None:
@@ -360,49 +447,40 @@ class ChainStore:
         self._index.set_marker(transaction, self._segments.end)
 
 
-def _open(
-    folder: DataFolder,
-    genesis: Genesis,
-    options: StoreOptions,
-    fetched: Mapping[int, StoredBlock],
-) -> ChainStore:
+def _open(folder: DataFolder, genesis: Genesis, options: StoreOptions) -> ChainStore:
     created = not folder.segments.exists()
-    trusted = folder.begin_session()
-    index, trusted = _open_index(folder, trusted)
+    last = folder.begin_session()
+    index, trusted = _open_index(folder, last.index_trusted)
     with ExitStack() as undo:
         undo.callback(index.close)
         segments = Segments(
             folder.segments,
             salt=folder.salt,
             bytes_max=options.segment_bytes_max,
-            fsync=options.fsync,
+            files=options.files,
         )
         undo.callback(segments.close)
-        recover(index, segments, fetched)
-        _put_genesis(index, segments, genesis)
+        promises = Promises(folder.path, options.files, options.sequences_a_promise)
+        damages = recover(index, segments, promises, genesis, last)
         undo.pop_all()
-    store = ChainStore(folder, segments, index, options)
+    store = ChainStore(folder, segments, index, options, promises)
     store.index_rebuilt = not trusted and not created
+    store.damages = damages
+    store.take_all_found()
     return store
 
 
 def _open_index(folder: DataFolder, trusted: bool) -> tuple[Index, bool]:
+    """The index, read through; or an empty one where it is damaged."""
     try:
-        return Index(folder.index), trusted
-    except lmdb.Error:
+        index = Index(folder.index, folder.salt, folder.distrust_index)
+        try:
+            index.check()
+        except IndexDamagedError:
+            index.close()
+            raise
+    except (lmdb.Error, IndexDamagedError):
         folder.remove_index()
-        return Index(folder.index), False
-
-
-def _put_genesis(index: Index, segments: Segments, genesis: Genesis) -> None:
-    with index.begin(write=True) as transaction:
-        if index.last_height(transaction) is not None:
-            return
-        header, state = genesis_header(genesis), genesis_state(genesis)
-        block = StoredBlock(header, Batch(genesis.genesis_time_ms, ()), (), state)
-        update = index.update_tree(transaction, 0, state)
-        assert update.root == header.state_root
-        position = segments.append(RecordType.BLOCK, 0, block.encode())
-        segments.sync()
-        index.put_block(transaction, block, position, update)
-        index.set_marker(transaction, segments.end)
+        index, trusted = Index(folder.index, folder.salt, folder.distrust_index), False
+    folder.accept_index()
+    return index, trusted

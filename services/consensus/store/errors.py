@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -61,8 +62,7 @@ class OtherNetworkError(StorageError):
 class DamagedRecordError(StorageError):
     """A record that was durable reads back wrong. `height` is the block to fetch from peers.
 
-    Nothing is cut off: the block is given back through `repair_block`, or through `fetched` when
-    opening.
+    Nothing is cut off: `ChainStore.repair_block` takes the block again.
     """
 
     code = "STORAGE_RECORD_DAMAGED"
@@ -70,23 +70,32 @@ class DamagedRecordError(StorageError):
     def __init__(self, height: int, where: str) -> None:
         super().__init__(
             f"{self.code}: the record of block {height} is damaged ({where});"
-            " fetch the block from other replicas"
+            " it is fetched from other replicas"
         )
         self.height = height
 
 
-class DamagedVotesError(StorageError):
-    """Records of the core that were durable read back wrong: what was voted is unknown.
+class IdentityDamagedError(StorageError):
+    """Both copies of the folder's identity are damaged: its records cannot be told from rubbish."""
 
-    A replica that voted again could contradict itself, so it must not vote with these keys.
-    """
+    code = "STORAGE_RECORD_DAMAGED"
 
-    code = "STORAGE_VOTES_DAMAGED"
-
-    def __init__(self, where: str) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{self.code}: vote records are damaged ({where}); replace this replica's vote key, or"
-            " restore the folder from a disk copy taken after it last ran"
+            f"{self.code}: both copies of identity.json in {folder} are damaged; move the folder"
+            " away and start again: the replica fetches everything from the others"
+        )
+
+
+class IndexDamagedError(StorageError):
+    """The index does not read back as written. It is built again from the segments."""
+
+    code = "STORAGE_RECORD_DAMAGED"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{self.code}: the index is damaged ({what}); start the replica again,"
+            " it builds the index anew from the segments"
         )
 
 
@@ -101,3 +110,9 @@ class StateDivergenceError(StorageError):
             " stop the replica, remove its index folder and start it again"
         )
         self.height = height
+
+
+def raise_if_full(error: OSError) -> None:
+    """Raise a full disk as it is; everything else is for the caller to call a failed disk."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error

@@ -1,7 +1,8 @@
 """The data folder: one process, one chain, one replica; and whether its index can be trusted.
 
 The index is written without fsync. It holds after `kill -9`, but not after the machine went down:
-unless it was closed cleanly, or written since this boot, it is built again from the segments.
+unless it was closed cleanly, or written since this boot, it is built again from the segments. So is
+one that was being read through when the process fell: a damaged index can take the process along.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import os
 import secrets
 import shutil
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,20 +21,40 @@ from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.store.errors import (
     DataFolderInUseError,
     DiskFullError,
+    IdentityDamagedError,
     OtherNetworkError,
 )
-from services.consensus.store.segment import sync_folder
+from services.consensus.store.files import FileOperations
+from services.consensus.store.segment import START, Position
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _CLEAN: Final = "closed cleanly"
+_CHECKING: Final = "checking the index in boot "
+_DISTRUSTED: Final = "the index is damaged"
+_IDENTITIES: Final = ("identity.json", "identity.copy.json")
+
+
+@dataclass(frozen=True, slots=True)
+class LastSession:
+    """How the process before this one ended: `same_boot` where all that it wrote is there;
+    `reached` is how long the segments were at a clean close.
+    """
+
+    index_trusted: bool
+    same_boot: bool
+    reached: Position
 
 
 class DataFolder:
     """An opened, locked data folder."""
 
-    def __init__(self, path: Path, genesis: Genesis, replica: int | None) -> None:
+    def __init__(
+        self, path: Path, genesis: Genesis, replica: int | None, files: FileOperations
+    ) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._files = files
+        self.index_distrusted = False
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take_lock()
@@ -50,24 +73,40 @@ class DataFolder:
         """Where the index is."""
         return self.path / "index"
 
-    def begin_session(self) -> bool:
-        """Return whether the index can be trusted; remove it where it cannot."""
-        session = self.path / "session"
-        left = session.read_text() if session.exists() else ""
+    def begin_session(self) -> LastSession:
+        """Say how the last session ended; remove an index that cannot be trusted.
+
+        `accept_index` must follow once the index was read through.
+        """
+        path = self._session
+        left = path.read_bytes().decode(errors="replace") if path.exists() else ""
         boot = _boot_id()
+        reached = _clean_end(left)
+        left = _CLEAN if reached is not None else left
         trusted = self.index.exists() and left in {_CLEAN, boot} and left != ""
         if not trusted:
             self.remove_index()
-        write_durably(session, boot)
-        return trusted
+        self._write_session(_CHECKING + boot)
+        known = {_CLEAN, boot, _CHECKING + boot, _DISTRUSTED + boot} if boot else {_CLEAN}
+        return LastSession(trusted, left in known, reached or START)
+
+    def accept_index(self) -> None:
+        """The index was read through, or is new."""
+        self.index_distrusted = False
+        self._write_session(_boot_id())
+
+    def distrust_index(self) -> None:
+        """The index is damaged: the next session builds it anew."""
+        self.index_distrusted = True
+        self._write_session(_DISTRUSTED + _boot_id())
 
     def remove_index(self) -> None:
         """Remove the index, which can be built again."""
         shutil.rmtree(self.index, ignore_errors=True)
 
-    def end_session(self) -> None:
-        """Say that the index was made durable and closed."""
-        write_durably(self.path / "session", _CLEAN)
+    def end_session(self, end: Position) -> None:
+        """Say that the index was made durable and closed, and where the segments end."""
+        self._write_session(f"{_CLEAN} {end.segment} {end.offset}")
 
     def release(self) -> None:
         """Let another process in."""
@@ -88,32 +127,59 @@ class DataFolder:
 
     def _identify(self, genesis: Genesis, replica: int | None) -> int:
         """Check whose folder this is, or take it; return the salt of its checksums."""
-        path = self.path / "identity.json"
+        paths = [self.path / name for name in _IDENTITIES]
         expected: dict[str, object] = {
             "chain_id": genesis.chain_id,
             "genesis_hash": genesis.hash().hex(),
             "replica": replica,
         }
-        if not path.exists():
-            salt = secrets.randbits(32)
-            write_durably(path, json.dumps({**expected, "salt": salt}))
-            return salt
-        found = json.loads(path.read_text())
-        salt = int(found.pop("salt"))
+        read = [_read_identity(path) for path in paths]
+        whole = [identity for identity in read if identity is not None]
+        if not whole and (any(path.exists() for path in paths) or self.segments.exists()):
+            raise IdentityDamagedError(self.path)
+        identity = whole[0] if whole else {**expected, "salt": secrets.randbits(32)}
+        found = {name: value for name, value in identity.items() if name != "salt"}
         if found != expected:
             raise OtherNetworkError(self.path, found=_shown(found), expected=_shown(expected))
-        return salt
+        for path, kept in zip(paths, read, strict=True):
+            if kept is None:
+                self._files.replace_durably(path, _identity_bytes(identity))
+        return int(str(identity["salt"]))
+
+    @property
+    def _session(self) -> Path:
+        return self.path / "session"
+
+    def _write_session(self, text: str) -> None:
+        self._files.replace_durably(self._session, text.encode())
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a small file so that it has the old content or the new one, whatever happens."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+def _clean_end(session: str) -> Position | None:
+    """Where the segments ended when they were closed cleanly; None where they were not."""
+    words = session.removeprefix(_CLEAN).split() if session.startswith(_CLEAN) else []
+    if len(words) != 2 or not all(word.isdecimal() for word in words):
+        return None
+    return Position(int(words[0]), int(words[1]))
+
+
+def _identity_bytes(identity: dict[str, object]) -> bytes:
+    body = json.dumps(identity, sort_keys=True)
+    return json.dumps({**identity, "checksum": zlib.crc32(body.encode())}).encode()
+
+
+def _read_identity(path: Path) -> dict[str, object] | None:
+    """The identity without its checksum; None where it is missing or damaged."""
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    checksum = value.pop("checksum", None)
+    whole = zlib.crc32(json.dumps(value, sort_keys=True).encode()) == checksum
+    return value if whole and isinstance(value.get("salt"), int) else None
 
 
 def _boot_id() -> str:

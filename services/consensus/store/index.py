@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, TypeAlias
-
-import lmdb
+from typing import Final
 
 from guqiao_sdk.proof.canonical import Reader, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
@@ -30,16 +29,12 @@ from services.consensus.domain.ledger.state_tree import (
 )
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.segment import START, Position
-
-INDEX_BYTES_MAX: Final = 64 * 1024 * 1024 * 1024
-"""Address space, not disk: the file grows as it is filled."""
+from services.consensus.store.tables import Tables, Transaction
 
 PROVABLE_HEIGHTS: Final = 1_024
 """State is provable for this many certified heights back."""
 
-Transaction: TypeAlias = lmdb.Transaction
-
-_TABLES: Final = (
+TABLES: Final = (
     "meta",
     "headers",
     "positions",
@@ -54,8 +49,8 @@ _TABLES: Final = (
     "old_keys",
     "executed",
     "core",
+    "found",
 )
-_READERS_MAX: Final = 256
 _PAGES_KEPT_MAX: Final = 8_192
 """Pages of the tree kept in memory, some 10 MB: the upper levels are read in every block."""
 
@@ -63,39 +58,37 @@ _PAGES_KEPT_MAX: Final = 8_192
 class Index:
     """The tables of one replica. One writer; any number of readers."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._environment = lmdb.open(
-            str(folder),
-            map_size=INDEX_BYTES_MAX,
-            max_dbs=len(_TABLES),
-            max_readers=_READERS_MAX,
-            sync=False,
-            metasync=False,
-        )
-        self._tables = {name: self._environment.open_db(name.encode()) for name in _TABLES}
+    def __init__(
+        self, folder: Path, salt: int = 0, on_damage: Callable[[], None] = lambda: None
+    ) -> None:
+        self._tables = Tables(folder, TABLES, salt, on_damage)
         self._pages_kept: dict[bytes, bytes] = {}
+
+    def check(self) -> None:
+        """Read everything once; raises `IndexDamagedError`."""
+        self._tables.check()
 
     def sync(self) -> None:
         """Make what was written durable."""
-        self._environment.sync(True)
+        self._tables.sync()
 
     def close(self) -> None:
         """Close the files."""
-        self._environment.close()
+        self._tables.close()
 
-    def begin(self, *, write: bool = False) -> Transaction:
+    def begin(self, *, write: bool = False) -> AbstractContextManager[Transaction]:
         """Begin a transaction; use it in a `with` statement."""
-        return self._environment.begin(write=write)
+        return self._tables.begin(write=write)
+
+    def snapshot(self) -> Transaction:
+        """A reading transaction that lasts until it is aborted."""
+        return self._tables.snapshot()
 
     # --- Reading -----------------------------------------------------------------------------
 
     def get(self, transaction: Transaction, table: str, key: bytes) -> bytes | None:
         """Return the value of `key` in `table`, or None; an empty key is nowhere."""
-        if not key:
-            return None
-        value = transaction.get(key, db=self._tables[table])
-        return None if value is None else bytes(value)
+        return self._tables.get(transaction, table, key)
 
     def marker(self, transaction: Transaction) -> Position:
         """Return the position up to which the segments are in the index."""
@@ -109,6 +102,15 @@ class Index:
     def last_certified(self, transaction: Transaction) -> int:
         """Return the greatest height below and at which every block is certified; 0 is genesis."""
         return self._number(transaction, b"last_certified") or 0
+
+    def known_certified(self, transaction: Transaction) -> int:
+        """Return the greatest height whose certificate is here, with or without its block."""
+        return self._number(transaction, b"known_certified") or 0
+
+    def compacted(self, transaction: Transaction) -> Position:
+        """Return where the core's records were last compacted: earlier ones are void."""
+        value = self.get(transaction, "meta", b"compacted")
+        return START if value is None else _position(value)
 
     def header(self, transaction: Transaction, height: int) -> BlockHeader | None:
         """Return the header of `height`, or None."""
@@ -134,17 +136,14 @@ class Index:
 
     def core_records(self, transaction: Transaction) -> list[bytes]:
         """Return the core's records since the last compaction, in the order written."""
-        return [bytes(value) for _, value in transaction.cursor(db=self._tables["core"])]
+        return [value for _, value in self._tables.scan(transaction, "core")]
 
     def scan_state(self, transaction: Transaction, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the current state's entries under `prefix`, by bytes of the key."""
-        cursor = transaction.cursor(db=self._tables["state"])
-        if not cursor.set_range(prefix or b"\0"):
-            return
-        for key, value in cursor:
-            if not bytes(key).startswith(prefix):
+        for key, value in self._tables.scan(transaction, "state", prefix):
+            if not key.startswith(prefix):
                 return
-            yield bytes(key), bytes(value)
+            yield key, value
 
     def version(self, transaction: Transaction, height: int) -> tuple[int | None, bytes] | None:
         """Return (tree version, state root) of `height`, or None when it is no longer kept."""
@@ -165,8 +164,8 @@ class Index:
         if proof.terminal is None or proof.terminal[0] != key_hash(key):
             return None, proof
         value = self._value_at(transaction, height, key)
-        assert value is not None, "the tree holds a key that the state lacks"
-        assert value_hash(value) == proof.terminal[1], "the state differs from its tree"
+        if value is None or value_hash(value) != proof.terminal[1]:
+            raise self._tables.damage("the state differs from its tree")
         return value, proof
 
     # --- Writing -----------------------------------------------------------------------------
@@ -188,30 +187,54 @@ class Index:
         self._put(transaction, "headers", key, block.header.encode())
         self._put(transaction, "positions", key, _position_bytes(position))
         self._put(transaction, "meta", b"last_height", key)
+        self.drop_found(transaction, height)
         self._put_places(transaction, block)
         self._put_state(transaction, block)
         pages = [(name, update.pages[name]) for name in sorted(update.pages)]
-        with transaction.cursor(db=self._tables["pages"]) as cursor:
-            cursor.putmulti(pages, append=True)
+        self._tables.append(transaction, "pages", pages)
         self._keep_pages(update)
         version = _u64(update.version or 0) + update.root
         self._put(transaction, "versions", key, version)
         if update.stale:
             self._put(transaction, "stale", key, bytes(Writer().blobs(update.stale)))
+        self._advance(transaction)
 
     def put_certificate(
         self, transaction: Transaction, height: int, certificate: FinalityCertificate
     ) -> None:
-        """Keep a certificate; prune what is no longer provable when the certified head moves."""
+        """Keep a certificate; its block may still be missing."""
         self._put(transaction, "certificates", _u64(height), certificate.encode())
+        if height > (self._number(transaction, b"known_certified") or 0):
+            self._put(transaction, "meta", b"known_certified", _u64(height))
+        self._advance(transaction)
+
+    def _advance(self, transaction: Transaction) -> None:
+        """Move the certified head as far as blocks and certificates go; prune behind it what is no
+        longer provable.
+        """
         certified = self.last_certified(transaction)
+        last = self.last_height(transaction) or 0
         head = certified
-        while self.get(transaction, "certificates", _u64(head + 1)) is not None:
+        while head < last and self.get(transaction, "certificates", _u64(head + 1)) is not None:
             head += 1
         if head > certified:
             self._put(transaction, "meta", b"last_certified", _u64(head))
             for oldest in range(certified + 1, head + 1):
                 self._prune(transaction, oldest - PROVABLE_HEIGHTS + 1)
+
+    def put_found(self, transaction: Transaction, height: int, position: Position) -> None:
+        """Note a block that stands in the segments while one before it is missing."""
+        self._put(transaction, "found", _u64(height), _position_bytes(position))
+
+    def drop_found(self, transaction: Transaction, height: int) -> None:
+        """It is taken in, or is of no use."""
+        self._tables.delete(transaction, "found", _u64(height))
+
+    def found(self, transaction: Transaction, height: int) -> tuple[int, Position] | None:
+        """Return the first block that was found at or above `height`, and its place."""
+        for key, value in self._tables.scan(transaction, "found", _u64(height)):
+            return int.from_bytes(key, "big"), _position(value)
+        return None
 
     def put_core(self, transaction: Transaction, position: Position, payload: bytes) -> None:
         """Keep one record of the core."""
@@ -221,7 +244,8 @@ class Index:
         self, transaction: Transaction, position: Position, payloads: tuple[bytes, ...]
     ) -> None:
         """Replace the core's records."""
-        transaction.drop(self._tables["core"], delete=False)
+        self._tables.clear(transaction, "core")
+        self._put(transaction, "meta", b"compacted", _position_bytes(position))
         for number, payload in enumerate(payloads):
             key = _position_bytes(position) + number.to_bytes(4, "big")
             self._put(transaction, "core", key, payload)
@@ -235,7 +259,7 @@ class Index:
         self._put(transaction, "meta", b"marker", _position_bytes(position))
 
     def _put(self, transaction: Transaction, table: str, key: bytes, value: bytes) -> None:
-        transaction.put(key, value, db=self._tables[table])
+        self._tables.put(transaction, table, key, value)
 
     def _number(self, transaction: Transaction, name: bytes) -> int | None:
         value = self.get(transaction, "meta", name)
@@ -253,15 +277,16 @@ class Index:
             del kept[key]
 
     def _page_reader(self, transaction: Transaction) -> PageReader:
-        table, kept = self._tables["pages"], self._pages_kept
+        kept = self._pages_kept
 
         def read(key: bytes) -> bytes:
             known = kept.get(key)
             if known is not None:
                 return known
-            page = transaction.get(key, db=table)
-            assert page is not None, "a page that the tree refers to is missing"
-            return bytes(page)
+            page = self._tables.get(transaction, "pages", key)
+            if page is None:
+                raise self._tables.damage("a page that the tree refers to is missing")
+            return page
 
         return read
 
@@ -293,7 +318,7 @@ class Index:
                 self._put(transaction, "old_values", old_key, old)
                 changed.append(old_key)
             if value is None:
-                transaction.delete(key, db=self._tables["state"])
+                self._tables.delete(transaction, "state", key)
             else:
                 self._put(transaction, "state", key, value)
         if changed:
@@ -303,15 +328,16 @@ class Index:
         self, transaction: Transaction, height: bytes, old: bytes | None, new: bytes | None
     ) -> None:
         for transaction_id in executed_ids(old or b""):
-            transaction.delete(transaction_id, db=self._tables["executed"])
+            self._tables.delete(transaction, "executed", transaction_id)
         for transaction_id in executed_ids(new or b""):
             self._put(transaction, "executed", transaction_id, height)
 
     def _value_at(self, transaction: Transaction, height: int, key: bytes) -> bytes | None:
         prefix = _old_key(key)
-        cursor = transaction.cursor(db=self._tables["old_values"])
-        if cursor.set_range(prefix + _u64(height + 1)) and bytes(cursor.key()).startswith(prefix):
-            return bytes(cursor.value())
+        following = self._tables.scan(transaction, "old_values", prefix + _u64(height + 1))
+        key_after, value_after = next(following, (b"", b""))
+        if key_after.startswith(prefix):
+            return value_after
         return self.get(transaction, "state", key)
 
     def _prune(self, transaction: Transaction, oldest: int) -> None:
@@ -322,14 +348,14 @@ class Index:
         stale = self.get(transaction, "stale", key)
         if stale is not None:
             for page in Reader(stale).blobs():
-                transaction.delete(page, db=self._tables["pages"])
-            transaction.delete(key, db=self._tables["stale"])
+                self._tables.delete(transaction, "pages", page)
+            self._tables.delete(transaction, "stale", key)
         replaced = self.get(transaction, "old_keys", key)
         if replaced is not None:
             for old_key in Reader(replaced).blobs():
-                transaction.delete(old_key, db=self._tables["old_values"])
-            transaction.delete(key, db=self._tables["old_keys"])
-        transaction.delete(_u64(oldest - 1), db=self._tables["versions"])
+                self._tables.delete(transaction, "old_values", old_key)
+            self._tables.delete(transaction, "old_keys", key)
+        self._tables.delete(transaction, "versions", _u64(oldest - 1))
 
 
 def _object_id(event: Event) -> bytes | None:

@@ -12,13 +12,14 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.consensus.store.errors import FatalStorageError
+from services.consensus.store.files import SYSTEM_FILES, FileOperations
 
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -26,17 +27,18 @@ RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
 _MAGIC: Final = b"GQR1"
 _HEAD: Final = struct.Struct(">4sBxxxQII")
 _HEAD_BYTES: Final = _HEAD.size + 4
+_APPENDING: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class RecordType(IntEnum):
     """What a record holds. A number is never used twice."""
 
-    BARRIER = 1  # everything before it is durable
+    BARRIER = 1  # everything before it is durable; its height: the size of the segment before
     CORE = 2  # one record of the PBFT core
     CORE_COMPACTED = 3  # the core's records that still matter; earlier ones are void
     BLOCK = 4
     CERTIFICATE = 5
-    REPAIRED_BLOCK = 6  # stands for a damaged BLOCK of the same height
+    REPAIRED_BLOCK = 6  # stands for a damaged BLOCK of the same height; without its write set
 
 
 class Position(NamedTuple):
@@ -62,12 +64,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that are no record. `type` and `height` are known where the record's head is whole."""
+    """Bytes that are no record. `type` and `height` are known where the record's head is whole;
+    `cut_short`: what is there may be the beginning of a record.
+    """
 
     position: Position
     end: Position
     type: RecordType | None
     height: int
+    cut_short: bool = False
 
 
 class Segments:
@@ -79,12 +84,12 @@ class Segments:
         *,
         salt: int,
         bytes_max: int = SEGMENT_BYTES_MAX,
-        fsync: Callable[[int], None] = os.fsync,
+        files: FileOperations = SYSTEM_FILES,
     ) -> None:
         self._folder = folder
         self._salt = salt
         self._bytes_max = bytes_max
-        self._fsync = fsync
+        self._files = files
         self._failed = False
         self._unsynced = False
         self._barrier_due = False
@@ -93,6 +98,14 @@ class Segments:
         self._number = numbers[-1] if numbers else 1
         self._file = self._open_for_append(self._number)
         self._size = os.fstat(self._file).st_size
+        before = self._path(self._number - 1)
+        self._size_before = before.stat().st_size if before.exists() else 0
+        self._durable = START
+
+    @property
+    def durable(self) -> Position:
+        """Up to where everything is known to be durable."""
+        return self._durable
 
     @property
     def end(self) -> Position:
@@ -109,9 +122,8 @@ class Segments:
         if self._size >= self._bytes_max:
             self._rotate()
         data = b""
-        if self._barrier_due:
-            data = encode_record(RecordType.BARRIER, 0, b"", self._salt)
-            self._barrier_due = False
+        if self._barrier_due or not self._size:
+            data = self._barrier()
         position = Position(self._number, self._size + len(data))
         self._write(data + encode_record(kind, height, payload, self._salt))
         return position
@@ -122,25 +134,43 @@ class Segments:
         if not self._unsynced:
             return
         try:
-            self._fsync(self._file)
+            self._files.fsync(self._file)
         except OSError as error:
             self._failed = True
             raise FatalStorageError("fsync of a segment", str(error)) from error
         self._unsynced = False
         self._barrier_due = True
+        self._durable = self.end
+
+    def seal(self) -> None:
+        """Say that everything here is durable: what is damaged from now on was no torn tail."""
+        self.sync()
+        if self._barrier_due:
+            self._write(self._barrier())
+            self.sync()
+            self._barrier_due = False
 
     def fail(self) -> None:
         """Refuse everything from now on: the process must stop."""
         self._failed = True
 
-    def settle(self, cut: Position | None) -> None:
-        """After reading: remove the torn tail that begins at `cut`, and make the rest durable."""
+    def settle(self, cut: Position | None, *, beyond: int | None) -> None:
+        """After reading: remove the torn tail that begins at `cut` and make the rest durable. Where
+        the end is damaged nothing is ever written after it: go on in a segment after `beyond`.
+        """
         if cut is not None:
             assert cut.segment == self._number
-            os.ftruncate(self._file, cut.offset)
+            try:
+                self._files.truncate(self._file, cut.offset)
+            except OSError as error:
+                self._failed = True
+                raise FatalStorageError("cutting a torn tail", str(error)) from error
             self._size = cut.offset
         self._unsynced = True
         self.sync()
+        if beyond is not None:
+            self._number = max(self._number, beyond)
+            self._rotate()
 
     def read(self, position: Position) -> Record | Damage:
         """Read the record at `position`."""
@@ -152,13 +182,16 @@ class Segments:
         return _parse(data, 0, position, self._salt)
 
     def scan(self, start: Position) -> Iterator[Record | Damage]:
-        """Yield all records from `start` on, and the damage between them."""
+        """Yield all records from `start` on, and the damage between them; the missing end of a
+        segment comes after the records of the next one have shown it.
+        """
         for number in range(start.segment, self._number + 1):
             offset = start.offset if number == start.segment else 0
             path = self._path(number)
-            if not path.exists() or path.stat().st_size < offset:
-                yield Damage(Position(number, offset), Position(number + 1, 0), None, 0)
-            elif path.stat().st_size > offset:
+            size = path.stat().st_size if path.exists() else 0
+            if size < max(offset, int(number < self._number)):
+                yield Damage(Position(number, min(offset, size)), Position(number + 1, 0), None, 0)
+            elif size > offset:
                 with (
                     path.open("rb") as file,
                     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
@@ -170,9 +203,20 @@ class Segments:
             item = _parse(data, position.offset, position, self._salt)
             if isinstance(item, Damage):
                 end = self._resynchronise(data, item)
-                item = Damage(item.position, end, item.type, item.height)
+                if end != item.end:  # It takes more along than the record that began here.
+                    item = replace(item, end=end, type=None, height=0)
             yield item
+            if isinstance(item, Record) and item.type is RecordType.BARRIER and item.height:
+                yield from self._check_size_before(item)
             position = item.end
+
+    def _check_size_before(self, barrier: Record) -> Iterator[Damage]:
+        """A segment that was cut between two records shows in the next one's first barrier."""
+        number = barrier.position.segment - 1
+        path = self._path(number)
+        size = path.stat().st_size if path.exists() else 0
+        if size < barrier.height and size:
+            yield Damage(Position(number, size), Position(number, barrier.height), None, 0)
 
     def _resynchronise(self, data: mmap.mmap, damage: Damage) -> Position:
         """Return where the next whole record begins, or the file's end."""
@@ -189,6 +233,13 @@ class Segments:
     def _is_record(self, data: mmap.mmap, offset: int) -> bool:
         return isinstance(_parse(data, offset, START, self._salt), Record)
 
+    def _barrier(self) -> bytes:
+        """The first one of a segment says how long the segment before it is."""
+        self._barrier_due = False
+        return encode_record(
+            RecordType.BARRIER, 0 if self._size else self._size_before, b"", self._salt
+        )
+
     def _check(self) -> None:
         if self._failed:
             raise FatalStorageError("writing after a failed write", "the earlier failure is final")
@@ -196,9 +247,7 @@ class Segments:
     def _write(self, data: bytes) -> None:
         self._check()
         try:
-            written = os.write(self._file, data)
-            while written < len(data):
-                written += os.write(self._file, data[written:])
+            self._files.write_all(self._file, data)
         except OSError as error:
             self._failed = True
             raise FatalStorageError("append to a segment", str(error)) from error
@@ -208,6 +257,7 @@ class Segments:
     def _rotate(self) -> None:
         self.sync()
         os.close(self._file)
+        self._size_before = self._size
         self._number += 1
         self._file = self._open_for_append(self._number)
         self._size = 0
@@ -215,8 +265,8 @@ class Segments:
     def _open_for_append(self, number: int) -> int:
         path = self._path(number)
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            sync_folder(self._folder, self._fsync)
+            file = self._files.open(path, _APPENDING, 0o600)
+            self._files.sync_folder(self._folder)
         except OSError as error:
             self._failed = True
             raise FatalStorageError(f"opening {path.name}", str(error)) from error
@@ -230,15 +280,6 @@ def encode_record(kind: RecordType, height: int, payload: bytes, salt: int) -> b
     """The bytes of a record: a head with its own checksum, then the payload."""
     head = _HEAD.pack(_MAGIC, kind, height, len(payload), zlib.crc32(payload, salt))
     return b"".join((head, zlib.crc32(head, salt).to_bytes(4, "big"), payload))
-
-
-def sync_folder(folder: Path, fsync: Callable[[int], None] = os.fsync) -> None:
-    """Make the folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_head(head: bytes, salt: int) -> tuple[RecordType, int, int, int] | None:
@@ -257,11 +298,11 @@ def _read_head(head: bytes, salt: int) -> tuple[RecordType, int, int, int] | Non
 def _parse(data: bytes | mmap.mmap, offset: int, position: Position, salt: int) -> Record | Damage:
     fields = _read_head(data[offset : offset + _HEAD_BYTES], salt)
     if fields is None:
-        return Damage(position, position, None, 0)
+        return Damage(position, position, None, 0, len(data) - offset < _HEAD_BYTES)
     kind, height, length, checksum = fields
     begin = offset + _HEAD_BYTES
     payload = data[begin : begin + length]
     end = Position(position.segment, position.offset + _HEAD_BYTES + length)
     if len(payload) != length or zlib.crc32(payload, salt) != checksum:
-        return Damage(position, end, kind, height)
+        return Damage(position, end, kind, height, len(payload) != length)
     return Record(kind, height, payload, position, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from guqiao_sdk.proof.transaction import Payload
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import execute_block
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.store import ChainStore, FileOperations, StoreOptions
+from services.consensus.store.segment import Position, RecordType, Segments
 from tests.unit.ledger.chain_builder import (
     CATALOGUE,
     genesis_json,
@@ -28,7 +30,8 @@ def no_fsync(_: int) -> None:
     """For tests in which nothing loses power."""
 
 
-OPTIONS = StoreOptions(reserve_bytes=0, fsync=no_fsync)
+NO_FSYNC = FileOperations(fsync=no_fsync)
+OPTIONS = StoreOptions(reserve_bytes=0, files=NO_FSYNC)
 
 
 def open_store(
@@ -96,3 +99,22 @@ def edit_file(path: Path, change: Callable[[bytearray], None]) -> None:
     data = bytearray(path.read_bytes())
     change(data)
     path.write_bytes(bytes(data))
+
+
+def flip(data: bytearray, offset: int) -> None:
+    data[offset] ^= 0x40
+
+
+def salt_of(folder: Path) -> int:
+    return int(json.loads((folder / "identity.json").read_text())["salt"])
+
+
+def position_of(folder: Path, kind: RecordType, height: int, nth: int = 0) -> Position:
+    segments = Segments(folder / "segments", salt=salt_of(folder), files=NO_FSYNC)
+    found = [
+        item.position
+        for item in segments.scan(Position(1, 0))
+        if item.type is kind and item.height == height
+    ]
+    segments.close()
+    return found[nth]

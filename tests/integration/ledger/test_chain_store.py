@@ -17,18 +17,21 @@ from services.consensus.store import (
     DataFolderInUseError,
     DiskFullError,
     FatalStorageError,
+    FileOperations,
+    IndexDamagedError,
     OtherNetworkError,
     StateDivergenceError,
     StoreOptions,
 )
 from services.consensus.store import index as index_module
+from services.consensus.store.tables import Tables
 from tests.integration.ledger.store_builder import (
     GENESIS,
+    NO_FSYNC,
     OPTIONS,
     certificate_of,
     commit,
     grow,
-    no_fsync,
     open_store,
     payloads_of,
     segment_files,
@@ -223,7 +226,9 @@ def test_records_and_the_blocks_before_them_are_durable_with_one_fsync(tmp_path:
     def fsync(descriptor: int) -> None:
         synced.append(os.fstat(descriptor).st_size)
 
-    store = open_store(tmp_path, options=StoreOptions(reserve_bytes=0, fsync=fsync))
+    store = open_store(
+        tmp_path, options=StoreOptions(reserve_bytes=0, files=FileOperations(fsync=fsync))
+    )
     (segment,) = segment_files(tmp_path)
     commit(store, *payloads_of(1))
     synced.clear()
@@ -240,7 +245,7 @@ def test_the_index_says_up_to_where_it_holds_the_segments(tmp_path: Path) -> Non
     store = open_store(tmp_path)
     grow(store, 3)
     store.close()
-    index = index_module.Index(tmp_path / "index")
+    index = index_module.Index(tmp_path / "index", _salt(tmp_path))
     with index.begin() as transaction:
         marker = index.marker(transaction)
     index.close()
@@ -269,7 +274,7 @@ def test_another_networks_folder_is_refused(tmp_path: Path, other: str) -> None:
 
 def test_a_full_disk_stops_before_anything_is_written(tmp_path: Path) -> None:
     open_store(tmp_path).close()
-    store = open_store(tmp_path, options=StoreOptions(reserve_bytes=1 << 62, fsync=no_fsync))
+    store = open_store(tmp_path, options=StoreOptions(reserve_bytes=1 << 62, files=NO_FSYNC))
     size = sum(path.stat().st_size for path in (tmp_path / "segments").iterdir())
     for write in (lambda: store.append_records([b"vote"]), lambda: commit(store)):
         with pytest.raises(DiskFullError, match="DISK_FULL"):
@@ -296,7 +301,11 @@ def test_a_failed_fsync_is_final(tmp_path: Path, failing: int) -> None:
     stores: list[ChainStore] = []
 
     def run() -> None:
-        stores.append(open_store(tmp_path, options=StoreOptions(reserve_bytes=0, fsync=fsync)))
+        stores.append(
+            open_store(
+                tmp_path, options=StoreOptions(reserve_bytes=0, files=FileOperations(fsync=fsync))
+            )
+        )
         for number in range(10):
             record = b"vote %d" % number
             stores[0].append_records([record])
@@ -344,12 +353,73 @@ def test_an_altered_state_is_told_from_the_certified_one(tmp_path: Path) -> None
     grow(store, 5)
     store.verify_state()
     store.close()
-    environment = lmdb.open(str(tmp_path / "index"), max_dbs=20)
-    with environment.begin(write=True) as transaction:
-        table = environment.open_db(b"state", txn=transaction)
-        transaction.put(b"scribble/k3", b"999", db=table)
-    environment.close()
+    tables = Tables(tmp_path / "index", index_module.TABLES, _salt(tmp_path), lambda: None)
+    with tables.begin(write=True) as transaction:
+        tables.put(transaction, "state", b"scribble/k3", b"999")
+    tables.close()
     store = open_store(tmp_path)
     with pytest.raises(StateDivergenceError, match="STATE_DIVERGENCE"):
         store.verify_state()
     store.close()
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing", "misplaced"])
+def test_a_damaged_index_is_built_again(tmp_path: Path, damage: str) -> None:
+    """LMDB has no checksums: what it returns is checked, and that nothing is missing."""
+    store = open_store(tmp_path)
+    grow(store, 5)
+    header = store.last_header
+    store.close()
+    environment = lmdb.open(str(tmp_path / "index"), max_dbs=20)
+    with environment.begin(write=True) as transaction:
+        table = environment.open_db(b"state", txn=transaction)
+        value, other = (transaction.get(b"scribble/%s" % key, db=table) for key in (b"k7", b"k8"))
+        assert value is not None
+        assert other is not None
+        if damage == "altered":
+            transaction.put(b"scribble/k7", b"x" + value[1:], db=table)
+        elif damage == "missing":
+            transaction.delete(b"scribble/k7", db=table)
+        else:
+            transaction.put(b"scribble/k7", other, db=table)
+    environment.close()
+    store = open_store(tmp_path)
+    assert store.index_rebuilt
+    assert store.last_header == header
+    store.verify_state()
+    store.close()
+
+
+def test_damage_met_while_running_is_never_an_answer(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    grow(store, 5)
+    environment = store._index._tables._environment
+    with environment.begin(write=True) as transaction:
+        table = environment.open_db(b"state", txn=transaction)
+        transaction.put(b"scribble/k7", b"999", db=table)
+    store.check_index()
+    with store.state_reader() as state, pytest.raises(IndexDamagedError):
+        state.get(b"scribble/k7")
+    with pytest.raises(IndexDamagedError):
+        store.check_index()
+    store.close()
+    store = open_store(tmp_path)
+    assert store.index_rebuilt
+    store.close()
+
+
+def test_an_index_that_took_the_process_along_is_not_tried_twice(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    grow(store, 5)
+    header = store.last_header
+    store.close()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    (tmp_path / "session").write_text(f"checking the index in boot {boot}")
+    store = open_store(tmp_path)
+    assert store.index_rebuilt
+    assert store.last_header == header
+    store.close()
+
+
+def _salt(folder: Path) -> int:
+    return int(json.loads((folder / "identity.json").read_bytes())["salt"])

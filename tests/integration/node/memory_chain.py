@@ -5,6 +5,7 @@ signatures. A place without a replica can be played by the test, which holds its
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -17,19 +18,22 @@ from services.consensus.domain.contracts.catalogue import Catalogue, standard_ca
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
-from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.repair import Recovery, Repairs
 from services.consensus.signing import Admission, Authenticator, signer
-from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.store import ChainStore, FileOperations, StoreOptions
+from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.submission import Submissions
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 RESERVE_BYTES = 1024
+REPAIR_STEP_SECONDS = 0.01
+SEQUENCES_A_PROMISE = 8
 
 
 def now_ms() -> int:
@@ -44,7 +48,7 @@ class MemoryLinks:
     chain: MemoryChain
 
     def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
-        for other in range(4):
+        for other in range(self.chain.genesis.replica_set.size):
             if other != self.me:
                 self.send(other, frame)
 
@@ -65,6 +69,8 @@ class Member:
     submissions: Submissions
     finality: FinalityBoard
     metrics: Metrics
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    tasks: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -74,27 +80,49 @@ class MemoryChain:
     folder: Path
     genesis: Genesis
     vote_keys: list[PrivateKey]
+    founding: bool = True
+    files: FileOperations = SYSTEM_FILES
     provider: GmProvider = field(default_factory=open_provider)
     catalogue: Catalogue = field(default_factory=standard_catalogue)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    watch: Callable[[int, bytes], None] | None = None
 
     def deliver(self, sender: int, to: int, frame: bytes) -> None:
         """A frame arrives; those for a place that the test plays are kept for it."""
+        if self.watch is not None:
+            self.watch(sender, frame)
         member = self.members.get(to)
         if member is None:
             self.heard.append((sender, to, frame))
         else:
             member.intake.on_frame(sender, frame)
 
+    def folder_of(self, number: int) -> Path:
+        """The data folder of a replica."""
+        return self.folder / f"member{number}"
+
+    async def stop(self, number: int, *, clean: bool = True) -> None:
+        """End a replica; not `clean`: its folder stays as a kill at this moment would leave it."""
+        member, folder = self.members.pop(number), self.folder_of(number)
+        kept = folder.with_name(f"{folder.name}.kept")
+        if not clean:
+            shutil.copytree(folder, kept)
+        await member.stack.aclose()
+        if not clean:
+            shutil.rmtree(folder)
+            kept.rename(folder)
+
     async def start(self, number: int) -> Member:
         """Put one replica together and set it to work."""
         genesis, shared = self.genesis, self.genesis.parameters
-        folder = self.folder / f"member{number}"
-        store = ChainStore.open(
-            folder, genesis, replica=number, options=StoreOptions(reserve_bytes=0)
+        folder = self.folder_of(number)
+        options = StoreOptions(
+            reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE, files=self.files
         )
+        store = ChainStore.open(folder, genesis, replica=number, options=options)
+        if self.founding and store.promise.sequence is None:
+            store.end_silence()
         ledger = Ledger(
             store,
             genesis,
@@ -103,7 +131,6 @@ class MemoryChain:
             folder=folder,
             reserve_bytes=RESERVE_BYTES,
         )
-        self.stack.callback(ledger.close)
         parameters = ProtocolParameters(
             window=shared.window,
             timeout_ms=shared.view_timeout_ms,
@@ -112,20 +139,13 @@ class MemoryChain:
             resend_ms=400,
             block_time_bound_ms=shared.clock_bound_ms,
         )
-        records = ledger.records()
-        replica = Replica.recover(
-            me=ReplicaId(number),
-            replica_set=genesis.replica_set,
-            parameters=parameters,
-            sign=signer(self.provider, self.vote_keys[number]),
-            head=ledger.head(),
-            now_ms=now_ms(),
-            records=records,
-        )
+        sign = signer(self.provider, self.vote_keys[number])
+        recovery = Recovery(ReplicaId(number), parameters, sign, ledger, now_ms)
+        records = [] if ledger.must_restore else ledger.records()
         metrics, links = Metrics(), MemoryLinks(number, self)
         finality = FinalityBoard(store.last_certified)
         driver = Driver(
-            replica=replica,
+            replica=recovery.replica(records),
             me=ReplicaId(number),
             ledger=ledger,
             links=links,
@@ -134,6 +154,15 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             now_ms=now_ms,
             records=records,
+        )
+        repairs = Repairs(
+            driver=driver,
+            ledger=ledger,
+            links=links,
+            metrics=ReplicaMetrics(metrics),
+            verify=self.provider.verify,
+            recovery=recovery,
+            step_seconds=REPAIR_STEP_SECONDS,
         )
         intake = Intake(
             driver=driver,
@@ -144,19 +173,22 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             links=links,
             now_ms=now_ms,
+            repairs=repairs,
         )
         submissions = Submissions(driver, intake, ledger, finality)
         member = Member(driver, intake, ledger, submissions, finality, metrics)
         self.members[number] = member
-        tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake)]
-        self.stack.push_async_callback(_end, tasks)
+        member.stack.callback(ledger.close)
+        member.tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake, repairs)]
+        member.stack.push_async_callback(_end, member.tasks)
         return member
 
     async def __aenter__(self) -> MemoryChain:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.stack.aclose()
+        for number in list(self.members):
+            await self.stop(number)
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until `condition` holds; fails after a bound."""

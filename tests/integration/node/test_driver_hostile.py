@@ -32,7 +32,7 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.domain.statements import sign_bytes
-from services.consensus.driver import Pause
+from services.consensus.jobs import Pause
 from services.consensus.pacing import IN_FLIGHT_TRANSACTIONS_MAX as IN_FLIGHT
 from tests.integration.node.memory_chain import MemoryChain, memory_chain, now_ms
 from tests.integration.node.test_driver_in_memory import APPLIED, position, submit, transaction

@@ -22,7 +22,7 @@ from services.chassis.errors import ServiceError
 from services.consensus import wire
 from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
 from services.consensus.domain.statements import sign_bytes
-from services.consensus.driver import Pause
+from services.consensus.jobs import Pause
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
 from tests.plugins.chain_network import ADMIN, OBSERVER, PARAMETERS, ChainNetwork
 

@@ -1,0 +1,43 @@
+"""What the driver's ledger task is asked to do, in order, and why a replica does not take part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import FinalityCertificate
+from services.consensus.domain.messages import SequenceNumber
+
+
+class Pause(StrEnum):
+    """Why the replica does not take part for now."""
+
+    NONE = ""
+    DISK_FULL = "DISK_FULL"
+    HALTED = "HALTED"
+    RESTORING = "RESTORING"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteJob:
+    """Execute the batch that was decided for `sequence`."""
+
+    sequence: SequenceNumber
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyJob:
+    """Keep the certificate of `sequence`."""
+
+    sequence: SequenceNumber
+    certificate: FinalityCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUpJob:
+    """Take blocks that others certified."""
+
+    blocks: tuple[VerifiedBlock, ...]

@@ -1,0 +1,304 @@
+"""Bringing back what is damaged in a replica's storage, from its own segments and from its peers.
+
+Before the replica takes part (`Pause.RESTORING`): certified blocks that are missing come back, and
+where votes were lost the chain passes everything that they may have been for. While it takes part:
+its stored records are read again, slowly, and damaged blocks are fetched. Each block is judged by
+its finality certificate and by the chain of hashes; docs/protocol/ledger.md has the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from guqiao.consensus.v1 import peer_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, Verify
+from services.consensus import wire
+from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.messages import (
+    CertifiedHead,
+    Hello,
+    ProtocolParameters,
+    Record,
+    ReplicaId,
+    SequenceNumber,
+    View,
+)
+from services.consensus.domain.replica import Replica
+from services.consensus.domain.signer import Sign
+from services.consensus.driver import Driver
+from services.consensus.jobs import Pause
+from services.consensus.ledger import HeaderMismatchError, Ledger
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.peers import Links
+from services.consensus.store import ChainStore
+
+STEP_SECONDS: Final = 0.1
+ASK_AGAIN_STEPS: Final = 5
+ASKED_AT_ONCE_MAX: Final = 64
+SCRUBBED_A_STEP: Final = 5
+SCRUB_REST_STEPS: Final = 36_000
+"""An hour between two rounds over all records."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Memory(Protocol):
+    """What a replica remembers, as far as its core needs it."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's rules."""
+
+    @property
+    def view_floor(self) -> int:
+        """It takes part in no view below."""
+
+    def head(self) -> CertifiedHead:
+        """The last certified block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Makes the core from what is stored at the moment."""
+
+    me: ReplicaId
+    parameters: ProtocolParameters
+    sign: Sign
+    ledger: Memory
+    now_ms: Callable[[], int]
+
+    def replica(self, records: Sequence[Record]) -> Replica:
+        """The core that wrote these records."""
+        return Replica.recover(
+            me=self.me,
+            replica_set=self.ledger.genesis.replica_set,
+            parameters=self.parameters,
+            sign=self.sign,
+            head=self.ledger.head(),
+            now_ms=self.now_ms(),
+            records=records,
+            view_floor=View(self.ledger.view_floor),
+        )
+
+
+def due_height(store: ChainStore, silent_to: int | None) -> int | None:
+    """Up to where the chain must be here before the replica votes; None: not known yet.
+
+    `silent_to` is what `beyond_what_anybody_says` said first; it counts for an empty folder only.
+    """
+    promise, restore_to = store.promise, store.restore_to
+    if not promise.forgotten:
+        return restore_to
+    through = silent_to if promise.sequence is None else promise.sequence
+    return None if through is None else max(restore_to, through)
+
+
+def beyond_what_anybody_says(genesis: Genesis, heights: Iterable[int]) -> int | None:
+    """A folder without any memory: wait for what f + 1 others have certified, so at least one
+    honest one, and two windows more. A chain younger than that is still being founded.
+    """
+    falling = sorted(heights, reverse=True)
+    faulty_max, margin = genesis.replica_set.faulty_max, 2 * genesis.parameters.window
+    if len(falling) <= faulty_max:
+        return None
+    known = falling[faulty_max]
+    return known if known <= margin else known + margin
+
+
+def missing_blocks(store: ChainStore) -> tuple[int, int]:
+    """The heights, first and last, to ask the peers for now."""
+    first, last = store.last_certified + 1, store.last_certified + ASKED_AT_ONCE_MAX
+    found = store.next_found_height
+    if found is not None and found > first:
+        last = min(last, found - 1)
+    return first, last
+
+
+class Repairs:
+    """See the module. `run` lasts until it is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        ledger: Ledger,
+        links: Links,
+        metrics: ReplicaMetrics,
+        verify: Verify,
+        recovery: Recovery,
+        step_seconds: float = STEP_SECONDS,
+    ) -> None:
+        self._driver = driver
+        self._ledger = ledger
+        self._links = links
+        self._metrics = metrics
+        self._verify = verify
+        self._recovery = recovery
+        self._step_seconds = step_seconds
+        self._turn = 0
+        self._silent_to: int | None = None
+
+    async def run(self) -> None:
+        """Restore what is missing, then keep what is stored whole."""
+        if self._driver.pause is Pause.RESTORING:
+            await self._restore()
+        await self._keep_whole()
+
+    # --- Before it takes part ----------------------------------------------------------------
+
+    async def _restore(self) -> None:
+        store = self._ledger.store
+        self._say_why()
+        steps = 0
+        while self._driver.pause is Pause.RESTORING:
+            await self._take_found()
+            due = self._due_height()
+            self._metrics.missing_blocks.set(max((due or 0) - store.last_certified, 0))
+            if due is not None and store.last_certified >= due:
+                await self._resume()
+                return
+            if steps % ASK_AGAIN_STEPS == 0:
+                self._say_where_it_stands()
+                self._ask_for_missing()
+            steps += 1
+            await asyncio.sleep(self._step_seconds)
+
+    def _say_why(self) -> None:
+        store, promise = self._ledger.store, self._ledger.store.promise
+        here, certified = store.last_certified, store.restore_to
+        if certified > here:
+            code = "STORAGE_RECORD_DAMAGED"
+            _log.critical("replica.restoring", code=code, here=here, certified=certified)
+        if promise.forgotten and promise.sequence is not None:
+            code, through = "STORAGE_VOTES_DAMAGED", promise.sequence
+            _log.critical("replica.silent", code=code, view=promise.view, through=through)
+        elif promise.forgotten:
+            _log.warning("replica.without_memory", here=here)
+
+    async def _take_found(self) -> None:
+        while (taken := await self._ledger.take_found()) is not None:
+            self._driver.note_restored(*taken)
+
+    def _due_height(self) -> int | None:
+        if self._silent_to is None:
+            heights = self._driver.peer_heights.values()
+            self._silent_to = beyond_what_anybody_says(self._ledger.genesis, heights)
+        return due_height(self._ledger.store, self._silent_to)
+
+    async def _resume(self) -> None:
+        ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten
+        if forgotten:
+            await ledger.end_silence()
+        records = ledger.records()
+        self._driver.resume(self._recovery.replica(records), records)
+        self._metrics.missing_blocks.set(0)
+        _log.info("replica.restored", certified=ledger.store.last_certified, forgotten=forgotten)
+
+    def _say_where_it_stands(self) -> None:
+        """The core that says so otherwise is silent; peers that restore, too, wait for it."""
+        certified = SequenceNumber(self._ledger.store.last_certified)
+        self._links.broadcast(wire.message_frame(Hello(View(0), True, False, certified)))
+
+    def _ask_for_missing(self) -> None:
+        first, last = missing_blocks(self._ledger.store)
+        ahead = sorted(
+            peer for peer, height in self._driver.peer_heights.items() if height >= first
+        )
+        self._ask(ahead, first, last)
+
+    # --- While it takes part -----------------------------------------------------------------
+
+    async def _keep_whole(self) -> None:
+        height = rest = steps = 0
+        while True:
+            if rest > 0:
+                rest -= 1
+            elif height > self._ledger.store.last_height:
+                await self._rewrite_damaged_votes()
+                height, rest = 0, SCRUB_REST_STEPS
+            else:
+                height = await self._scrub(height)
+            if steps % ASK_AGAIN_STEPS == 0:
+                self._ask_for_damaged()
+            steps += 1
+            await asyncio.sleep(self._step_seconds)
+
+    async def _scrub(self, first: int) -> int:
+        """Read some blocks again; return where to go on."""
+        store = self._ledger.store
+        last = min(first + SCRUBBED_A_STEP - 1, store.last_height)
+
+        def damaged() -> list[int]:
+            return [height for height in range(first, last + 1) if not store.is_whole(height)]
+
+        for height in await self._ledger.read(damaged):
+            if height == 0:
+                await self._ledger.repair_genesis()
+            else:
+                self._report(height)
+        return last + 1
+
+    def _report(self, height: int) -> None:
+        """The record of this block reads back wrong."""
+        if height not in self._ledger.damaged_heights:
+            self._ledger.damaged_heights.add(height)
+            _log.critical("block.damaged", code="STORAGE_RECORD_DAMAGED", height=height)
+
+    async def _rewrite_damaged_votes(self) -> None:
+        if self._driver.votes and await self._ledger.read(self._ledger.store.votes_damaged):
+            _log.critical("votes.damaged", code="STORAGE_VOTES_DAMAGED", lost=False)
+            self._driver.compact_soon()
+
+    def _ask_for_damaged(self) -> None:
+        damaged = self._ledger.damaged_heights
+        self._metrics.damaged_blocks.set(len(damaged))
+        if not damaged:
+            return
+        first = min(damaged)
+        last = first
+        while last + 1 in damaged and last < first + ASKED_AT_ONCE_MAX - 1:
+            last += 1
+        self._ask(sorted(self._links.connected()), first, last)
+
+    def _ask(self, peers: Sequence[int], first: int, last: int) -> None:
+        """Ask the next peer in turn: one that does not answer holds nothing up."""
+        if peers:
+            self._turn += 1
+            peer = peers[self._turn % len(peers)]
+            self._links.send(peer, wire.block_request_frame(first, last))
+
+    # --- Answers -----------------------------------------------------------------------------
+
+    async def take(self, response: peer_pb2.BlockResponse) -> None:
+        """Use what a peer answered where it is a block that is damaged here."""
+        wanted = self._ledger.damaged_heights
+        if not wanted:
+            return
+        for block in await self._ledger.read(lambda: list(self._verified(response))):
+            if block.height not in wanted:
+                continue
+            try:
+                await self._ledger.repair(block)
+            except HeaderMismatchError as error:
+                self._driver.halt(str(error))
+                return
+            self._metrics.repaired_blocks.inc()
+            _log.info("block.repaired", height=block.height)
+
+    def _verified(self, response: peer_pb2.BlockResponse) -> Iterable[VerifiedBlock]:
+        for message in response.blocks:
+            try:
+                height = BlockHeader.decode(message.certified_header.header).height
+                if height in self._ledger.damaged_heights:
+                    yield verify_block(message, self._ledger.genesis.replica_set, self._verify)
+            except (ProofError, MalformedError) as error:
+                _log.warning("block.unverified", why=str(error))
+                return

@@ -1,0 +1,43 @@
+"""The state after the last block, as one unchanging picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.consensus.store.index import Index
+from services.consensus.store.tables import Transaction
+
+
+class StateSnapshot:
+    """The state after the last block, unchanged while it is open (a `StateReader`).
+
+    Close it soon, by `with` or `close`: while it is open the index cannot reuse space.
+    """
+
+    __slots__ = ("_index", "_transaction")
+
+    def __init__(self, index: Index, transaction: Transaction) -> None:
+        self._index = index
+        self._transaction = transaction
+
+    def __enter__(self) -> StateSnapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the snapshot; nothing can be read from it afterwards."""
+        self._transaction.abort()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        return self._index.get(self._transaction, "state", key)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries whose key begins with `prefix`, by bytes of the key."""
+        return self._index.scan_state(self._transaction, prefix)
+
+    def executed(self, transaction_id: bytes) -> bool:
+        """Return whether the id was executed within the expiry span."""
+        return self._index.get(self._transaction, "executed", transaction_id) is not None
