@@ -139,7 +139,7 @@ class OperationPipeline:
 
     async def _run_session(self, session: _Session) -> None:
         session.begin(self._previous)
-        call = self._stub.SubmitOperations(self._requests(session, await repeated(self._position)))
+        call = self._stub.SubmitOperations(self._requests(session, await self._position()))
         try:
             async for response in call:
                 session.take(response)

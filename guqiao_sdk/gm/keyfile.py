@@ -13,6 +13,7 @@ from typing import Final
 
 from asn1crypto import keys, pem
 
+from guqiao_sdk.files import write_beside
 from guqiao_sdk.gm import sm2
 from guqiao_sdk.gm.asn1 import SM2_CURVE_OID, curve_parameters
 from guqiao_sdk.gm.errors import GmError, KeyFileError
@@ -27,12 +28,7 @@ def save_private_key(path: Path, private: PrivateKey) -> None:
     """Write a new key file with mode 0600, whole or not at all. An existing file is never
     overwritten.
     """
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE), "wb") as file:
-        file.write(private_key_to_pem(private))
-        file.flush()
-        os.fsync(file.fileno())
+    new = write_beside(path, private_key_to_pem(private), _MODE)
     try:
         os.link(new, path)  # Unlike a rename, it takes nobody's place.
     except FileExistsError:

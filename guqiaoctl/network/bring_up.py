@@ -18,7 +18,6 @@ from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.files import SECRET, write_file
 from guqiaoctl.network.genesis import ensure_genesis
 from guqiaoctl.network.layout import Layout, Network
-from guqiaoctl.network.parties import SERVICES
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
 from guqiaoctl.network.ports import is_free
 from guqiaoctl.network.settings_files import (
@@ -75,15 +74,16 @@ def plan_network(
     async def maintain() -> None:
         await _renew_daily(layout, provider)
 
+    groups = process_plans(network)
     return NetworkPlan(
         layout.folder,
-        process_plans(network),
+        groups,
         start_database,
         stop_database,
         database.keep,
         maintain,
         lambda: postgres.running,
-        tuple(f"services.{name}.app" for name in sorted({"consensus", *(s for _, s in SERVICES)})),
+        tuple(sorted({f"{process.module}.app" for group in groups for process in group})),
     )
 
 

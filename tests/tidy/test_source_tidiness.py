@@ -229,7 +229,7 @@ def test_lock_files_carry_no_index_address() -> None:
 
 
 TOP_LEVEL: Final = frozenset(
-    {".ci", ".github", "bench", "data", "deploy", "docs", "guqiao_sdk", "guqiaoctl", "protos"}
+    {".ci", "bench", "data", "deploy", "docs", "guqiao_sdk", "guqiaoctl", "protos"}
     | {"requirements", "services", "tests"}
 )
 

@@ -13,7 +13,7 @@ import pytest
 from guqiaoctl.network.ports import free_ports
 from guqiaoctl.supervisor.forks import LOST, Fork, Forks, TemplateError
 from guqiaoctl.supervisor.process import is_alive
-from tests.end_to_end.harness import wait_until
+from tests.end_to_end.harness import OneMachine, wait_until
 
 SECONDS_MAX = 60.0
 SAYS = "tests.integration.supervisor.says"
@@ -39,6 +39,13 @@ async def says(forks: Forks, folder: Path, *arguments: str) -> tuple[int, str]:
 async def serving(forks: Forks, folder: Path) -> Fork:
     """A process that runs on."""
     return await forks.start(READY_SERVER, (str(free_ports(1)[0]),), folder / "server.log")
+
+
+async def give_up_a_start(forks: Forks, folder: Path) -> None:
+    """Ask for a process, and be gone before the answer."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await serving(forks, folder)
 
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit 0", 0), ("exit 3", 3)])
@@ -81,9 +88,7 @@ async def test_a_killed_process_has_the_signal_as_its_code(forks: Forks, tmp_pat
 async def test_closing_ends_what_runs_and_a_start_that_was_given_up(tmp_path: Path) -> None:
     forks = Forks(tmp_path, [])
     fork = await serving(forks, tmp_path)
-    given_up = asyncio.ensure_future(serving(forks, tmp_path))
-    await asyncio.sleep(0)  # It has asked by now, and nobody waits for the answer.
-    given_up.cancel()
+    await give_up_a_start(forks, tmp_path)
     async with asyncio.timeout(SECONDS_MAX):
         await forks.close()
     assert not is_alive(fork.pid)
@@ -94,9 +99,7 @@ async def test_an_answer_to_a_start_that_was_given_up_is_not_taken_for_another(
     forks: Forks, tmp_path: Path
 ) -> None:
     await serving(forks, tmp_path)
-    given_up = asyncio.ensure_future(serving(forks, tmp_path))
-    await asyncio.sleep(0)
-    given_up.cancel()
+    await give_up_a_start(forks, tmp_path)
     assert await says(forks, tmp_path, "exit 3") == (3, "arguments: exit 3\n")
 
 
@@ -127,12 +130,5 @@ async def test_closing_what_never_started_anything_does_nothing(tmp_path: Path) 
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Those whose command line has the folder, this one not counted."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(folder).encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    """Those whose command line has the folder."""
+    return list(OneMachine(folder).processes())
