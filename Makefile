@@ -69,8 +69,8 @@ proto-lint: $(VENV)/.development
 
 test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -n 2 tests/unit tests/simulation tests/golden tests/contract tests/deploy tests/tidy
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka" tests/integration
-	$(BIN)/python -m pytest -m "not kafka" tests/end_to_end
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka and not crash" tests/integration
+	$(BIN)/python -m pytest -m "not kafka and not crash" tests/end_to_end
 
 test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
 	$(BIN)/python -m pytest -m kafka tests/kafka
@@ -81,7 +81,8 @@ simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n
 planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
 	@$(BIN)/python -m tests.planted $(if $(ROW),"$(ROW)")
 
-crash: gen/.stamp $(VENV)/.development ## Kills, failing system calls, damage and power cuts: CRASH="--kills 10000" asks for more
+crash: gen/.stamp $(VENV)/.development ## Kills under load, failing system calls, damage, power cuts: CRASH="--kills 10000" asks for more
+	$(BIN)/python -m pytest -m crash tests/integration tests/end_to_end
 	@$(BIN)/python -m tests.crash $(CRASH)
 
 manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline

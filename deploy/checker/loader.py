@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -140,13 +141,19 @@ class Renderer:
 def read_documents(file: Path) -> list[Body]:
     """The YAML documents of a file, each a mapping, or raise `LoadError`."""
     try:
-        documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _StrictLoader))
+        documents = copy.deepcopy(_parsed(file.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise LoadError(file, f"this is not YAML: {' '.join(str(error).split())}") from None
     for document in documents:
         if not isinstance(document, dict):
             raise LoadError(file, "a document is no mapping")
     return documents
+
+
+@cache
+def _parsed(text: str) -> list[Any]:
+    """Kept, because the overlays read the same files; who changes a document takes a copy."""
+    return list(yaml.load_all(text, _StrictLoader))
 
 
 class _StrictLoader(yaml.CSafeLoader):

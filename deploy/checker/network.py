@@ -84,6 +84,8 @@ def one_side(workloads: list[Workload], policies: list[Manifest], direction: str
         isolating = [p for p in compiled if direction in p.rules and p.selects(guarded)]
         for other in workloads:
             rules = [rule for p in isolating for rule in p.rules_for(other, direction)]
+            if isolating and not rules:
+                continue
             ends = (guarded, other) if direction == EGRESS else (other, guarded)
             for port in probes[ends[1].name]:
                 if not isolating or any(_port_matches(rule, port) for rule in rules):

@@ -68,7 +68,7 @@ from services.consensus.timers import RequestTimers
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
-TICKS_A_TIMER_REVIEW: Final = 10
+TICKS_A_REVIEW: Final = 10
 CATCH_UP_JOBS_MAX: Final = 2
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
 COMPACT_EVERY: Final = 500
@@ -265,9 +265,9 @@ class Driver:
             self.put_own(Tick(now_ms))
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
-            if number % TICKS_A_TIMER_REVIEW == 0:
+            if number % TICKS_A_REVIEW == 0:
                 self._timers.review(now_ms)
-            self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
+                self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
 
     async def _ledger_loop(self) -> None:

@@ -25,10 +25,10 @@ from services.registry.consumers import apply_block as apply_to_registry
 from services.reporting import app as reporting
 from services.reporting.consumers import apply_block as apply_to_reporting
 from tests.contract.recordings import FOLDER
-from tests.plugins.postgres import NewDatabase, new_database, postgres_server
+from tests.plugins.postgres import NewDatabase, new_database, postgres_server, spare_databases
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
 
-__all__ = ["new_database", "postgres_server"]
+__all__ = ["new_database", "postgres_server", "spare_databases"]
 
 Apply = Callable[[Connection, VerifiedBlock], Awaitable[None]]
 CHAINS = {"market": "shandong", "link": "shandong", "regulator": "csrc"}

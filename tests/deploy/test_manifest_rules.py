@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -55,9 +54,8 @@ def test_every_overlay_runs_the_workloads_of_its_domains() -> None:
     ids=[mutation[0] for mutation in MUTATIONS],
 )
 def test_a_spoilt_manifest_breaks_its_rule(
-    tmp_path: Path, file: str, old: str, new: str, rule: str, subject: str
+    tree: DeployTree, file: str, old: str, new: str, rule: str, subject: str
 ) -> None:
-    tree = DeployTree.copy(tmp_path)
     tree.replace(file, old, new)
     lines = tree.lines()
     assert [line for line in lines if f": {rule}: " in line and subject in line], lines
@@ -72,36 +70,32 @@ def test_a_spoilt_manifest_breaks_its_rule(
     ],
 )
 def test_an_object_that_does_not_belong_is_named(
-    tmp_path: Path, rule: str, kind: str, body: str
+    tree: DeployTree, rule: str, kind: str, body: str
 ) -> None:
-    tree = DeployTree.copy(tmp_path)
     tree.append("k8s/base/registry/pdb.yaml", f"---\n{body}metadata: {{name: intruder}}\n")
     assert any(f"{kind}/lc-apps/intruder: {rule}: " in line for line in tree.lines())
 
 
-def test_a_file_that_no_overlay_reads_is_named(tmp_path: Path) -> None:
-    tree = DeployTree.copy(tmp_path)
-    (tree.root / "k8s/base/registry/left-over.yaml").write_text("kind: Secret\n")
+def test_a_file_that_no_overlay_reads_is_named(tree: DeployTree) -> None:
+    tree.write("k8s/base/registry/left-over.yaml", "kind: Secret\n")
     assert ["base/registry/left-over.yaml" in line for line in tree.lines()] == [True]
 
 
-def test_an_object_that_is_there_twice_is_named(tmp_path: Path) -> None:
-    tree = DeployTree.copy(tmp_path)
+def test_an_object_that_is_there_twice_is_named(tree: DeployTree) -> None:
     tree.append(
         "k8s/zones/market/apps/kustomization.yaml", "  - ../../../base/registry/service.yaml\n"
     )
     assert ["Service/lc-apps/registry is there twice" in line for line in tree.lines()] == [True]
 
 
-def test_a_release_needs_the_digests_of_real_images(tmp_path: Path) -> None:
+def test_a_release_needs_the_digests_of_real_images(tree: DeployTree) -> None:
     """Until the release writes them, production names images that cannot exist."""
-    tree = DeployTree.copy(tmp_path)
     unreleased = tree.lines(release=True)
     assert unreleased
     assert all(": release: " in line for line in unreleased)
     for domain in ("market", "regulator"):
-        file = tree.root / f"k8s/overlays/production/{domain}/kustomization.yaml"
-        file.write_text(file.read_text().replace("0" * 64, "5a" * 32))
+        file = f"k8s/overlays/production/{domain}/kustomization.yaml"
+        tree.write(file, tree.read(file).replace("0" * 64, "5a" * 32))
     assert tree.lines(release=True) == []
 
 

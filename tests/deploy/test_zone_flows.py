@@ -46,6 +46,12 @@ def complaints(manifests: list[Manifest]) -> list[str]:
     return [str(each) for each in zone_violations(manifests, zone_table(), Path("overlay"))]
 
 
+def is_seen(manifests: list[Manifest]) -> bool:
+    """Is there any complaint?"""
+    found = zone_violations(manifests, zone_table(), Path("overlay"))
+    return next(found, None) is not None
+
+
 def with_copy_of(overlay: str, index: int) -> list[Manifest]:
     """The rendered objects, the one at `index` free to be spoilt."""
     manifests = list(rendered(overlay))
@@ -85,7 +91,7 @@ def test_no_rule_can_be_deleted_unseen(overlay: str) -> None:
     for index, direction, number in policy_rules(overlay):
         manifests = with_copy_of(overlay, index)
         del manifests[index].spec[direction][number]
-        assert complaints(manifests), (manifests[index].title, direction, number)
+        assert is_seen(manifests), (manifests[index].title, direction, number)
         count += 1
     assert count > 50
 
@@ -97,7 +103,7 @@ def test_no_peer_or_port_can_be_opened_to_all_unseen(overlay: str) -> None:
         for part in ("ports", "to" if direction == "egress" else "from"):
             manifests = with_copy_of(overlay, index)
             del manifests[index].spec[direction][number][part]
-            assert complaints(manifests), (manifests[index].title, direction, number, part)
+            assert is_seen(manifests), (manifests[index].title, direction, number, part)
 
 
 @pytest.mark.req("G2-18-1")
@@ -118,11 +124,10 @@ def test_no_rule_can_be_added_unseen(overlay: str) -> None:
             for added in (OPEN_TO_ALL, {**one_sided, peers: [stranger]}):
                 manifests = with_copy_of(overlay, index)
                 manifests[index].spec[direction] = [*(manifest.spec.get(direction) or []), added]
-                assert complaints(manifests), (manifest.title, direction, added)
+                assert is_seen(manifests), (manifest.title, direction, added)
 
 
-def test_no_declared_row_can_go_and_none_be_added_unseen(tmp_path: Path) -> None:
-    tree = DeployTree.copy(tmp_path)
+def test_no_declared_row_can_go_and_none_be_added_unseen(tree: DeployTree) -> None:
     row = "  - {from: [gov-adapter/gov-adapter], to: [lc-apps/registry], ports: [gm-tunnel]}\n"
     tree.replace("zones.yaml", row, "")
     assert all(": zone-table: let " in line for line in tree.lines())
@@ -141,8 +146,7 @@ def test_no_declared_row_can_go_and_none_be_added_unseen(tmp_path: Path) -> None
         ("{from: [lc-apps/registry], to: [lc-data/postgresql]}", "loader"),
     ],
 )
-def test_a_senseless_row_of_the_table_is_named(tmp_path: Path, row: str, rule: str) -> None:
-    tree = DeployTree.copy(tmp_path)
+def test_a_senseless_row_of_the_table_is_named(tree: DeployTree, row: str, rule: str) -> None:
     tree.replace("zones.yaml", "allowed:\n", f"allowed:\n  - {row}\n")
     assert any(f": {rule}: " in line for line in tree.lines())
 
@@ -211,8 +215,7 @@ def test_in_production_a_gateway_meets_nothing_but_the_other_gateways_address() 
 
 
 @pytest.mark.req("G2-16-2")
-def test_an_egress_policy_to_another_address_is_named(tmp_path: Path) -> None:
-    tree = DeployTree.copy(tmp_path)
+def test_an_egress_policy_to_another_address_is_named(tree: DeployTree) -> None:
     tree.replace("k8s/overlays/production/market/link.yaml", "198.51.100.10/32", "203.0.113.200/32")
     lines = tree.lines()
     assert any("lc-gateway/gateway -> internet 7400/TCP: zone-table: let out" in x for x in lines)

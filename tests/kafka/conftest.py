@@ -16,9 +16,9 @@ from services.chassis.bus import open_bus
 from services.chassis.bus.settings import KafkaBusSettings
 from tests.integration.bus.lab import Desk, Lab, open_desk
 from tests.kafka.broker import KafkaUnavailableError, LocalBroker, kafka_broker, local_broker
-from tests.plugins.postgres import NewDatabase, new_database, postgres_server
+from tests.plugins.postgres import NewDatabase, new_database, postgres_server, spare_databases
 
-__all__ = ["new_database", "postgres_server"]
+__all__ = ["new_database", "postgres_server", "spare_databases"]
 
 
 def _cannot_run(error: KafkaUnavailableError) -> None:

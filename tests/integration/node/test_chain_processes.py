@@ -20,6 +20,7 @@ from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.transaction import SignedTransaction
 from tests.plugins.chain_network import ADMIN, OBSERVER, ChainNetwork
 
+pytestmark = [pytest.mark.end_to_end, pytest.mark.crash]
 LEVEL_SECONDS_MAX = 20.0
 NEXT_BLOCK_SECONDS_MAX = 20.0
 
@@ -73,7 +74,6 @@ async def wait_level(network: ChainNetwork, height: int) -> set[bytes]:
     return roots
 
 
-@pytest.mark.end_to_end
 @pytest.mark.req("G2-07-1", "G2-07-3", "G2-09-3", "G2-09-4")
 @pytest.mark.parametrize("is_chained", [True, False], ids=["chained", "independent"])
 async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed_under_load(
@@ -129,7 +129,6 @@ async def executed_transactions(client: ChainClient, last: int) -> list[bytes]:
     raise AssertionError("a watch ends only when it is left")
 
 
-@pytest.mark.end_to_end
 @pytest.mark.req("G2-07-3", "G2-13-2")
 async def test_the_chain_survives_that_all_replicas_are_killed_at_once(
     network: ChainNetwork,
@@ -147,7 +146,6 @@ async def test_the_chain_survives_that_all_replicas_are_killed_at_once(
     assert len(await wait_level(network, second.height)) == 1
 
 
-@pytest.mark.end_to_end
 @pytest.mark.req("G2-07-1")
 async def test_a_backup_that_was_down_fetches_what_it_missed(network: ChainNetwork) -> None:
     client = network.client(ADMIN)

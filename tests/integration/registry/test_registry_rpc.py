@@ -227,8 +227,11 @@ async def test_operations_that_are_not_built_are_unimplemented(desk: Desk) -> No
     assert await desk.lab.pool.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_a_chain_that_is_away_is_said_to_be_so_and_comes_back(desk: Desk) -> None:
+async def test_a_chain_that_is_away_is_said_to_be_so_and_comes_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """C23: a bounded error with the chain's code, nothing half done, and recovery unaided."""
+    monkeypatch.setattr("guqiao_sdk.client.chain.CALL_SECONDS", 2.0)
     stub = desk.stub(desk.operator)
     await stub.GetStatus(pb.GetStatusRequest())
     await desk.lab.node.stop()

@@ -6,7 +6,7 @@ lists, the whole state copied before an event and put back where the event is re
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import date
@@ -109,11 +109,11 @@ class Reference:
         if event["request_id"] in self.bound:
             earlier, outcome = self.bound[event["request_id"]]
             return outcome if earlier == body else "REQUEST_ID_REUSED"
-        before, code = copy.deepcopy(self.state), ""
+        before, code = pickle.dumps(self.state), ""
         try:
             getattr(self, "on_" + event["type"])(event, event["time"][:10])
         except Rejected as rejection:
-            self.state, code = before, str(rejection)
+            self.state, code = pickle.loads(before), str(rejection)
         self.bound[event["request_id"]] = (body, code)
         self.check_invariants()
         return code
