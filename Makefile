@@ -8,7 +8,7 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
-	simulate planted crash golden bench bench-cpu manifests compliance lock clean
+	first-steps simulate planted crash golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,10 +70,13 @@ proto-lint: $(VENV)/.development
 test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -n 2 tests/unit tests/simulation tests/golden tests/contract tests/deploy tests/tidy
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka and not crash" tests/integration
-	$(BIN)/python -m pytest -m "not kafka and not crash" tests/end_to_end
+	$(BIN)/python -m pytest -m "not kafka and not crash and not first_steps" tests/end_to_end
 
 test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
 	$(BIN)/python -m pytest -m kafka tests/kafka
+
+first-steps: gen/.stamp $(VENV)/.development ## Follow docs/first-steps.md as it is written, on a network of its own
+	$(BIN)/python -m pytest -m first_steps tests/end_to_end
 
 simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))

@@ -7,16 +7,11 @@ import sys
 
 import pytest
 
-from deploy.check_manifests import check, overlays_of
+from deploy.check_manifests import overlays_of
 from deploy.checker.hardening import workloads
 from deploy.checker.loader import Renderer
 from tests.deploy.deploy_tree import DEPLOY, ROOT, DeployTree
 from tests.deploy.manifest_mutations import MUTATIONS
-
-
-@pytest.mark.req("G2-15-3", "G2-18-1")
-def test_the_manifests_keep_every_rule() -> None:
-    assert check(DEPLOY.resolve()) == []
 
 
 def test_every_overlay_runs_the_workloads_of_its_domains() -> None:
@@ -99,6 +94,7 @@ def test_a_release_needs_the_digests_of_real_images(tree: DeployTree) -> None:
     assert tree.lines(release=True) == []
 
 
+@pytest.mark.req("G2-15-3", "G2-18-1")
 def test_the_command_ends_with_zero_and_says_how_many_overlays_it_checked() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "deploy.check_manifests"], cwd=ROOT, capture_output=True, text=True

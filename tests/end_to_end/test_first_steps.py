@@ -46,6 +46,7 @@ def blocks() -> list[str]:
 
 
 @pytest.mark.end_to_end
+@pytest.mark.first_steps
 @pytest.mark.timeout(SECONDS_MAX + 60)
 def test_the_first_steps_work_as_they_are_written(folder: Path) -> None:
     install, *walk = blocks()

@@ -22,7 +22,9 @@ def test_a_count_that_stands_still_is_told_again(monkeypatch: pytest.MonkeyPatch
             twice.set()
 
     monkeypatch.setattr(output, "say", say)
-    with Progress("events", 9) as progress:
+    progress = Progress("events", 9)
+    progress._every_seconds = 0.1
+    with progress:
         progress.show(4)
         assert twice.wait(TOLD_SECONDS_MAX)
     assert all("events: 4/9" in line for line in told)
