@@ -18,13 +18,12 @@ from typing import Final, TypeAlias
 import structlog
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
-from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import BlockHeader
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
+from services.consensus.catch_up import verified_blocks
 from services.consensus.domain.ledger.admission import (
     TRANSACTION_BYTES_MAX,
     AdmittedTransaction,
@@ -39,10 +38,12 @@ from services.consensus.domain.messages import (
     Commit,
     Digest,
     Hello,
+    PeerHeight,
     PeerMessage,
     Prepare,
     PrePrepare,
     ReplicaId,
+    SequenceNumber,
 )
 from services.consensus.driver import Driver
 from services.consensus.fair_queue import FairQueue
@@ -464,30 +465,21 @@ class Intake:
 
     async def _block_taking_loop(self) -> None:
         while True:
-            for _, response in await self._block_responses.take(1):
+            for sender, response in await self._block_responses.take(1):
                 verify = functools.partial(self._verified, response)
                 blocks = await self._ledger.read(verify)
                 if blocks:
+                    height = SequenceNumber(response.last_certified_height)
+                    self._driver.put_own(PeerHeight(ReplicaId(sender), height))
                     self._driver.offer_blocks(blocks)
                 await self._repairs.take(response)
 
     def _verified(self, response: peer_pb2.BlockResponse) -> list[VerifiedBlock]:
         """The blocks after our last certified one, as far as they hold against our own set."""
-        verified: list[VerifiedBlock] = []
         due = self._ledger.store.last_certified + 1
-        for message in response.blocks:
-            try:
-                height = BlockHeader.decode(message.certified_header.header).height
-                if height < due:
-                    continue
-                block = verify_block(
-                    message, self._ledger.genesis.replica_set, self._provider.verify
-                )
-            except (ProofError, MalformedError) as error:
-                _log.warning("block.unverified", why=str(error))
-                break
-            if height > due:
-                break
-            verified.append(block)
-            due += 1
-        return verified
+        replica_set, verify = self._ledger.genesis.replica_set, self._provider.verify
+        return verified_blocks(response, due, replica_set, verify, _warn_unverified)
+
+
+def _warn_unverified(why: str) -> None:
+    _log.warning("block.unverified", why=why)

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
-from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import BlockHeader
 from services.consensus import wire
+from services.consensus.catch_up import verified_blocks
 from services.consensus.domain.codec import encode_record
 from services.consensus.domain.effects import (
     Broadcast,
@@ -40,6 +39,7 @@ from services.consensus.domain.messages import (
     Executed,
     Hello,
     Message,
+    PeerHeight,
     PeerMessage,
     PrePrepare,
     Propose,
@@ -461,22 +461,15 @@ class Machine:
         """Catch-up: nothing is stored without its certificate."""
         if self.disk_full:
             return
-        verified: list[VerifiedBlock] = []
-        due = self.ledger.last_certified + 1
-        replica_set, verify = self.cluster.replica_set, self.cluster.scheme.verify
-        for message in response.blocks:
-            try:
-                height = BlockHeader.decode(message.certified_header.header).height
-                if height < due:
-                    continue
-                block = verify_block(message, replica_set, verify)
-            except (ProofError, MalformedError) as error:
-                self.cluster.refuse(sender, str(error), data)
-                break
-            if height > due:
-                break
-            verified.append(block)
-            due += 1
+        verified = verified_blocks(
+            response,
+            self.ledger.last_certified + 1,
+            self.cluster.replica_set,
+            self.cluster.scheme.verify,
+            lambda why: self.cluster.refuse(sender, why, data),
+        )
+        if verified:
+            self.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
         for block in verified:
             if self.core is not None and block.height == self.ledger.last_certified + 1:
                 self._take_block(block)

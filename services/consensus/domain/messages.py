@@ -198,6 +198,14 @@ class BatchFetched:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerHeight:
+    """With certified blocks a peer said up to where it holds them: a hint, as in `Hello`."""
+
+    peer: ReplicaId
+    certified: SequenceNumber
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRefused:
     """Instead of a pre-prepare whose batch fails stateless admission (already authenticated)."""
 
@@ -224,6 +232,7 @@ LocalInput = (
     | Propose
     | Executed
     | CertifiedElsewhere
+    | PeerHeight
     | BatchFetched
     | BatchRefused
     | RequestPending

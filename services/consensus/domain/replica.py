@@ -40,6 +40,7 @@ from services.consensus.domain.messages import (
     LocalInput,
     Message,
     NewView,
+    PeerHeight,
     PeerMessage,
     Prepare,
     PrePrepare,
@@ -97,6 +98,7 @@ class Replica:
         self._new_view: NewView | None = None
         self._new_view_fault: View | None = None
         self._hellos: dict[ReplicaId, Hello] = {}
+        self._heights: dict[ReplicaId, SequenceNumber] = {}
         self._helped_ms: dict[ReplicaId, int] = {}
         self._later = Later(parameters.window)
         self._resend_ms = now_ms
@@ -224,7 +226,8 @@ class Replica:
                 return self._on_new_view(sender, message)
             case Hello():
                 self._hellos[sender] = message
-                return [*self._help(sender), *self._judge()]
+                self._heights[sender] = message.certified
+                return [*self._help(sender), *self._judge(), *self._catch_up_at_once()]
             case _:
                 assert_never(message)
 
@@ -237,15 +240,15 @@ class Replica:
                 return [*voted, *self._certify()]
             case CertifiedElsewhere():
                 return self._on_certified_elsewhere(message)
+            case PeerHeight():
+                self._heights[message.peer] = message.certified
             case BatchFetched():
                 digest = Digest(message.batch.digest())
                 return self._ordering.on_batch(message.sequence, digest, message.batch)
             case BatchRefused():
                 return self._on_batch_refused(message)
-            case RequestPending():
-                self._suspicion.request_pending(message.request)
-            case RequestGone():
-                self._suspicion.request_gone(message.request)
+            case RequestPending() | RequestGone():
+                self._suspicion.on_request(message)
         return []
 
     # --- Ordering and checkpoints -----------------------------------------------------------
@@ -288,8 +291,9 @@ class Replica:
             return effects
         effects += self._ordering.certified(self._checkpoints.head)
         effects += self._certify()
-        if self.low_watermark >= self._fetching_to:
-            effects += self._catch_up(beyond=self._ordering.high)
+        if not self._is_fetching():
+            # What was certified meanwhile nobody sends again: it has to be fetched, too.
+            effects += self._catch_up(beyond=self.low_watermark)
         return effects
 
     def _on_batch_refused(self, message: BatchRefused) -> list[Effect]:
@@ -330,12 +334,20 @@ class Replica:
 
     def _catch_up(self, beyond: SequenceNumber) -> list[Effect]:
         """Ask one of the peers that say to be further than `beyond`, each in turn."""
-        ahead = sorted(peer for peer, said in self._hellos.items() if said.certified > beyond)
+        ahead = sorted(peer for peer, height in self._heights.items() if height > beyond)
         if not ahead:
             return []
         self._fetch_turn += 1
         source = ahead[self._fetch_turn % len(ahead)]
-        return self._fetch_blocks(self._hellos[source].certified, source)
+        return self._fetch_blocks(self._heights[source], source)
+
+    def _catch_up_at_once(self) -> list[Effect]:
+        """A peer is beyond the window: its votes are of no use here, only its blocks are."""
+        return [] if self._is_fetching() else self._catch_up(beyond=self._ordering.high)
+
+    def _is_fetching(self) -> bool:
+        """Whether blocks were asked for that did not come yet; `_resend` asks another peer."""
+        return self.low_watermark < self._fetching_to
 
     def _fetch_blocks(self, known: SequenceNumber, source: ReplicaId) -> list[Effect]:
         first = SequenceNumber(self.low_watermark + 1)

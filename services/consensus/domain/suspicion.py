@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.consensus.domain.messages import ProtocolParameters
+from services.consensus.domain.messages import ProtocolParameters, RequestGone, RequestPending
 
 PENDING_REQUESTS_MAX: Final = 100_000
 TICK_GAP_MAX_MS: Final = 250
@@ -41,14 +41,12 @@ class Suspicion:
             self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)
         self._clock_ms = clock_ms
 
-    def request_pending(self, request: bytes) -> None:
-        """Start a request's timer; the oldest are kept when there are too many."""
-        if len(self._pending) < PENDING_REQUESTS_MAX:
-            self._pending.setdefault(request, self.now_ms)
-
-    def request_gone(self, request: bytes) -> None:
-        """End a request's timer."""
-        self._pending.pop(request, None)
+    def on_request(self, message: RequestPending | RequestGone) -> None:
+        """Start or end a request's timer; the oldest are kept when there are too many."""
+        if isinstance(message, RequestGone):
+            self._pending.pop(message.request, None)
+        elif len(self._pending) < PENDING_REQUESTS_MAX:
+            self._pending.setdefault(message.request, self.now_ms)
 
     def leave_view(self) -> None:
         """A view-change was sent: wait longer than the last time, up to the bound."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from services.consensus.domain.effects import (
     Broadcast,
     Certified,
+    Effect,
     Equivocation,
     Evidence,
     Execute,
@@ -23,9 +26,11 @@ from services.consensus.domain.messages import (
     Commit,
     Executed,
     Hello,
+    PeerHeight,
     Prepare,
     PrePrepare,
     Propose,
+    ReplicaId,
     SequenceNumber,
     Tick,
     View,
@@ -326,10 +331,48 @@ def test_c3_a_certified_header_that_differs_halts_for_good() -> None:
 def test_c4_a_lagging_replica_asks_each_of_those_ahead_in_turn() -> None:
     bench = ticking(1)
     for peer in (0, 2):
-        bench.step(Hello(View(0), True, False, SequenceNumber(9)), peer)
-    asked = [each for each in pass_time(bench, 1_000) if isinstance(each, FetchBlocks)]
-    assert {(each.first, each.last) for each in asked} == {(1, 9)}
+        bench.step(hello(3), peer)
+    asked = fetched(pass_time(bench, 1_000))
+    assert {(each.first, each.last) for each in asked} == {(1, 3)}
     assert {each.source for each in asked} == {0, 2}
+
+
+def test_c4_blocks_of_a_peer_beyond_the_window_are_asked_for_at_once_and_once() -> None:
+    bench = ticking(1)
+    assert fetched(bench.step(hello(4), 0)) == [], "votes for all of these may still come"
+    assert fetched(bench.step(hello(5), 0)) == [fetch(1, 5, 0)]
+    assert fetched(bench.step(hello(9), 2)) == [], "the first answer is awaited"
+    assert fetched(pass_time(bench, 1_000)) != [], "and does not come"
+
+
+def test_c6_what_was_certified_during_a_fetch_is_fetched_until_nothing_is_missing() -> None:
+    bench = ticking(1)
+    bench.step(hello(9), 2)
+    bench.step(PeerHeight(ReplicaId(2), SequenceNumber(11)))
+    for number in range(1, 9):
+        assert fetched(bench.step(certified_elsewhere(number))) == []
+    assert fetched(bench.step(certified_elsewhere(9))) == [fetch(10, 11, 2)]
+    bench.step(certified_elsewhere(10))
+    assert fetched(bench.step(certified_elsewhere(11))) == []
+    assert kinds(bench.receive_pre_prepare(12, PAY))[-1] == "Broadcast", "it takes part from here"
+
+
+def hello(certified: int) -> Hello:
+    return Hello(View(0), True, False, SequenceNumber(certified))
+
+
+def fetch(first: int, last: int, source: int) -> FetchBlocks:
+    return FetchBlocks(SequenceNumber(first), SequenceNumber(last), ReplicaId(source))
+
+
+def fetched(effects: Sequence[Effect]) -> list[FetchBlocks]:
+    return [each for each in effects if isinstance(each, FetchBlocks)]
+
+
+def certified_elsewhere(number: int) -> CertifiedElsewhere:
+    digest = header_hash(f"block {number}")
+    certificate = finality_certificate(number, digest)
+    return CertifiedElsewhere(SequenceNumber(number), digest, START_MS, certificate)
 
 
 def test_c4_catch_up_moves_the_watermarks_past_what_was_under_way() -> None:
