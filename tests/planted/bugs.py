@@ -1,8 +1,9 @@
 """The planted bugs as data: where, what is replaced by what, and who must notice.
 
-Rows are those of the reliability plan (P1-P24) and of the field lessons (row 1-12). `strategies`
-only says what the liars do in the seeds that look for it; without any, they are the campaign's own.
-A bug that is no interleaving names its row's directed test instead.
+Rows are those of the reliability plan (P1-P24), of the field lessons (row 1-12) and of
+docs/protocol/pbft.md. `strategies` only says what the liars do in the seeds that look for it;
+without any, they are the campaign's own. A bug that is no interleaving names its row's directed
+test instead.
 """
 
 from __future__ import annotations
@@ -189,9 +190,9 @@ SERVICE: Final = (
         "P16",
         "no timer runs for a request",
         f"{CORE}/suspicion.py",
-        "        return oldest is not None and self.now_ms - max(oldest, self.entered_ms)"
-        " > self.timeout_ms",
-        "        return oldest is not None and self.now_ms < 0",
+        "        return still_ms > self.timeout_ms"
+        " or starved_ms > STARVED_TIMEOUTS * self.timeout_ms",
+        "        return self.now_ms < 0",
         ("B8",),
     ),
     Bug(
@@ -372,4 +373,15 @@ ROWS: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS)
+CATCH_UP: Final = (
+    Bug(
+        "C6",
+        "what was certified during a fetch is left to the next resend",
+        f"{CORE}/replica.py",
+        "            effects += self._catch_up(beyond=self.low_watermark)\n",
+        "            effects += self._catch_up(beyond=self._ordering.high)\n",
+        test=f"{CONSENSUS_TESTS}/test_paper_normal_case.py::test_c6",
+    ),
+)
+
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *CATCH_UP)
