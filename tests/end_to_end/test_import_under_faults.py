@@ -11,6 +11,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -53,8 +54,9 @@ def stop_postgres(machine: OneMachine) -> None:
 def kill(name: str) -> Callable[[OneMachine], None]:
     def fault(machine: OneMachine) -> None:
         pid = machine.pid(name)
-        if pid is not None:  # It may be down already for the fault before.
-            os.kill(pid, signal.SIGKILL)
+        if pid is not None:  # It may be down already for the fault before, told or not yet.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     return fault
 
