@@ -7,7 +7,7 @@ PROTOS := $(shell find protos -name '*.proto')
 SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev proto run demo check lint types imports proto-lint test test-kafka \
+.PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
 	first-steps simulate planted crash golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
@@ -52,7 +52,7 @@ demo: setup ## Play the main job in a fresh folder; the last line is one JSON ob
 
 proto: gen/.stamp ## Generate Python from the contracts, when they changed
 
-check: lint types imports proto-lint test ## Everything that a change must pass, in order of speed
+check: lint types imports proto-lint tidy manifests test ## Everything that a change must pass, in order of speed
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check $(SOURCES)
@@ -67,8 +67,8 @@ imports: gen/.stamp $(VENV)/.development
 proto-lint: $(VENV)/.development
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
 
-test: gen/.stamp-types ## Unit, simulation, contract and integration tests; needs nothing but PyPI
-	$(BIN)/python -m pytest -n 2 tests/unit tests/simulation tests/golden tests/contract tests/deploy tests/tidy
+test: gen/.stamp-types ## Unit, simulation, golden, contract, integration and end-to-end tests; needs nothing but PyPI
+	$(BIN)/python -m pytest -n 2 tests/unit tests/simulation tests/golden tests/contract
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka and not crash" tests/integration
 	$(BIN)/python -m pytest -m "not kafka and not crash and not first_steps" tests/end_to_end
 
@@ -88,8 +88,12 @@ crash: gen/.stamp $(VENV)/.development ## Kills under load, failing system calls
 	$(BIN)/python -m pytest -m crash tests/integration tests/end_to_end
 	@$(BIN)/python -m tests.crash $(CRASH)
 
-manifests: $(VENV)/.development ## Render the Kubernetes overlays and check them, offline
+tidy: gen/.stamp-types ## What the source tree, the documents and the rule catalogue must keep
+	$(BIN)/python -m pytest -n 2 tests/tidy
+
+manifests: gen/.stamp-types ## Render the Kubernetes overlays and check them, offline; each rule notices what breaks it
 	$(BIN)/python -m deploy.check_manifests
+	$(BIN)/python -m pytest -n 2 tests/deploy
 
 golden: gen/.stamp-types ## Record the golden files anew; read the difference before you commit it
 	REWRITE=1 $(BIN)/python -m pytest -q tests/golden
