@@ -3,7 +3,8 @@
 One line a nonce (expiry, digest of DID and nonce), appended and synced before `remember` answers;
 calls that wait at the same time share one fsync. A torn last line was never acknowledged and is
 cut off; any other damage refuses to open. After a failed write or fsync nothing is known about the
-file, so the store refuses everything until the process starts again.
+file: calls are refused until all nonces stand in a new one, which each call tries, so that an
+emptied disk is enough.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class FileNonceStore:
         self._expiry_by_key: dict[str, int] = {}
         self._waiting: deque[bytes] = deque()
         self._broken = False
+        self._file: int | None = None
         self._lines = 0
         self._compact_at = COMPACT_LINES_MIN
         self._lock_file = _lock(path)
@@ -67,6 +69,7 @@ class FileNonceStore:
     def close(self) -> None:
         """Finish what was begun and let go of the file."""
         self._writer.shutdown(wait=True)
+        assert self._file is not None, "opened with the store"
         os.close(self._file)
         os.close(self._lock_file)
 
@@ -78,7 +81,6 @@ class FileNonceStore:
 
     async def remember(self, did: str, nonce: str, expires_at_ms: int) -> bool:
         """True the first time, once it is on disk; False ever after."""
-        self._check_usable()
         key = digest(NONCE_TAG, did.encode(), nonce.encode()).hex()
         if key in self._expiry_by_key:
             return False
@@ -92,12 +94,9 @@ class FileNonceStore:
         written = asyncio.get_running_loop().run_in_executor(self._writer, self._flush, snapshot)
         # Shielded: a cancelled call does not withdraw a write that others may wait for.
         await asyncio.shield(written)
-        self._check_usable()
-        return True
-
-    def _check_usable(self) -> None:
         if self._broken:
             raise UnavailableError("DISK_FULL", path=self._path.name)
+        return True
 
     def _snapshot_if_long(self) -> list[tuple[str, int]] | None:
         """What to rewrite the file with, once it has doubled since the last time."""
@@ -114,15 +113,18 @@ class FileNonceStore:
         """
         # Taken one by one: a list that is swapped for another can still be appended to.
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if self._broken or not (lines or snapshot):
+        if not (lines or snapshot):
             return
+        if self._broken:
+            snapshot = list(self._expiry_by_key.items())
         try:
             if snapshot is not None:
-                os.close(self._file)
                 self._rewrite(snapshot)
+            assert self._file is not None, "opened with the store"
             _write_all(self._file, b"".join(lines))
             os.fsync(self._file)
             self._lines += len(lines)
+            self._broken = False
         except OSError:
             self._broken = True
 
@@ -142,7 +144,10 @@ class FileNonceStore:
             _sync_folder(self._path.parent)
         except BaseException:
             os.close(file)
+            replacement.unlink(missing_ok=True)
             raise
+        if self._file is not None:
+            os.close(self._file)
         self._file = file
         self._lines = len(entries)
 

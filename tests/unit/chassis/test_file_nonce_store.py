@@ -137,9 +137,40 @@ async def test_after_a_failed_write_nothing_is_accepted(
             patched.setattr(os, "fsync", fail)
             with pytest.raises(ServiceError) as caught:
                 await nonces.remember(DID, "aa", NOW + 1)
-        assert caught.value.code == "DISK_FULL"
-        with pytest.raises(ServiceError):
-            await nonces.remember(DID, "bb", NOW + 1)
+            assert caught.value.code == "DISK_FULL"
+            with pytest.raises(ServiceError):
+                await nonces.remember(DID, "bb", NOW + 1)
+        assert not await nonces.remember(DID, "aa", NOW + 1), "refused, and used all the same"
+
+
+async def test_once_the_disk_has_room_again_nonces_are_kept_and_none_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "n"
+    write = os.write
+    full: list[bool] = []
+
+    def half_of_it(file: int, data: memoryview) -> int:
+        if not full:
+            return write(file, data)
+        if len(data) > 40:
+            return write(file, data[:40])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half_of_it)
+    with store(path) as nonces:
+        assert await nonces.remember(DID, "before", NOW + 1)
+        full.append(True)
+        for name in ("torn", "later"):
+            with pytest.raises(ServiceError):
+                await nonces.remember(DID, name, NOW + 1)
+        full.clear()
+        assert await nonces.remember(DID, "after", NOW + 1)
+        assert await nonces.remember(DID, "again", NOW + 1)
+    assert sorted(os.listdir(tmp_path)) == ["n", "n.lock"]
+    with store(path) as nonces:
+        for name in ("before", "torn", "later", "after", "again"):
+            assert not await nonces.remember(DID, name, NOW + 1)
 
 
 async def test_a_full_store_refuses_rather_than_forgets(
