@@ -30,7 +30,7 @@ class Bug:
 
 
 ABSENT: Final[dict[str, str]] = {
-    "P4": "set changes are not part of the core yet",
+    "P4": "the chain of the campaign keeps its set; tests/simulation/test_set_changes.py changes it",
     "P22-snapshots": "state transfer by snapshot is not part of the core yet; blocks are planted",
 }
 """Rows without a bug to plant, and why."""
@@ -189,9 +189,8 @@ SERVICE: Final = (
         "P16",
         "no timer runs for a request",
         f"{CORE}/suspicion.py",
-        "        return oldest is not None and self.now_ms - max(oldest, self.entered_ms)"
-        " > self.timeout_ms",
-        "        return oldest is not None and self.now_ms < 0",
+        "            self._pending.setdefault(message.request, self.now_ms)\n",
+        "            pass\n",
         ("B8",),
     ),
     Bug(
@@ -311,7 +310,7 @@ ROWS: Final = (
         "a second new-view of one view is entered too",
         f"{CORE}/replica.py",
         "        if message.view == self._view and self._active:\n"
-        "            return self._second_new_view(message)\n",
+        "            return second_new_view(self._new_view, message, self.replica_set)\n",
         "",
         ("B15", "B3"),
         size=7,

@@ -234,7 +234,10 @@ class ChainNetwork:
 
 
 def _identity(chain_id: str, name: str, provider: GmProvider) -> Identity:
-    organisation = f"did:rem:{chain_id}:91370000DEMO000000"
+    """`<number>/<name>` belongs to the entity of that replica."""
+    number, _, name = name.rpartition("/")
+    code = f"91370000TEST00000{number}" if number else "91370000DEMO000000"
+    organisation = f"did:rem:{chain_id}:{code}"
     return Identity(f"{organisation}.{name}", "k1", organisation, provider.keygen())
 
 
