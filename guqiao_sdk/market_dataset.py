@@ -92,9 +92,11 @@ class MarketDataset:
     def reference_calls(self, identity_digest: IdentityDigest) -> Iterator[tuple[str, Row]]:
         """Yield (method, body) of the contract calls that put the reference data on a chain."""
         yield "configure_market", {name: self.market[name] for name in _ON_CHAIN}
-        for year in sorted({day[:4] for day in self.trading_days}):
-            days = [day for day in self.trading_days if day.startswith(year)]
-            yield "put_trading_days", {"year": int(year), "days": days}
+        # A year of the calendar may have no trading day at all: that, too, has to be told.
+        years = [int(day[:4]) for day in (*self.trading_days[:1], *self.trading_days[-1:])]
+        for year in range(years[0], years[-1] + 1) if years else ():
+            days = [day for day in self.trading_days if day.startswith(f"{year:04}-")]
+            yield "put_trading_days", {"year": year, "days": days}
         for name, rows in (
             ("companies", self.companies),
             ("products", self.products),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -126,6 +128,36 @@ def test_the_reference_gives_the_published_results(name: str, contract: Register
     roster = as_csv(ROSTER_HEADER, reference.roster())
     assert roster == (folder / "expected/roster.csv").read_bytes()
     assert compare(folder, contract).total() == len(events)
+
+
+@pytest.mark.req("N0-14", "N0-16")
+def test_a_whole_year_of_the_calendar_without_a_trading_day_is_known_to_be_empty(
+    tmp_path: Path,
+) -> None:
+    """The last buyers sell back in the next year that has trading days."""
+    folder = tmp_path / "market"
+    shutil.copytree(DATA / "market-basic", folder)
+    days = (folder / "trading_days.txt").read_text(encoding="utf-8").split()
+    kept = [day for day in days if day <= "2025-10-28"]
+    later = [f"2027-01-{number:02}" for number in range(4, 9)]
+    (folder / "trading_days.txt").write_text("".join(f"{day}\n" for day in [*kept, *later]))
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    results = csv.DictReader((folder / "expected/results.csv").open(encoding="utf-8", newline=""))
+    accepted = {int(row["seq"]) for row in results if row["status"] == "accepted"}
+    bought = [
+        event
+        for event in map(json.loads, lines)
+        if event["seq"] in accepted and event.get("reason") == "agreement"
+    ]
+    for event in bought[-6:]:
+        back = {"seq": len(lines) + 1, "time": "2027-01-04T10:00:00+08:00", "shares": 1}
+        sides = {"seller": event["buyer"], "buyer": event["seller"]}
+        identity = {"request_id": str(uuid.UUID(int=len(lines)))}
+        lines.append(json.dumps({**event, **back, **sides, **identity}, ensure_ascii=False))
+    (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    met = compare(folder, REGISTER_V1)
+    assert ("transfer", "CALENDAR_YEAR_UNKNOWN") not in met
+    assert met["transfer", "ROUND_TRIP_TOO_SOON"] > 0
 
 
 LARGE_CODES = {
