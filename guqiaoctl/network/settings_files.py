@@ -73,8 +73,10 @@ def _plan(network: Network, name: str, service: str) -> ProcessPlan:
 
 def _common(network: Network, name: str, domain: str) -> dict[str, Any]:
     layout = network.layout
-    authorities = [str(layout.authority(d).absolute() / "ca.pem") for d in CHAINS]
-    crls = [str(layout.authority(d).absolute() / "crl.pem") for d in CHAINS]
+    # Only gateways meet another domain: to all others its authority vouches for nobody.
+    met = CHAINS if name == f"{domain}-gateway" else (domain,)
+    authorities = [str(layout.authority(d).absolute() / "ca.pem") for d in met]
+    crls = [str(layout.authority(d).absolute() / "crl.pem") for d in met]
     folder = layout.process(name).absolute()
     return {
         "domain": domain,

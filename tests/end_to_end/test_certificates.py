@@ -26,7 +26,7 @@ from guqiao_sdk.gm.certificates import (
     RevokedCertificate,
     parse_certificate,
 )
-from guqiao_sdk.gm.keyfile import load_private_key
+from guqiao_sdk.gm.keyfile import load_private_key, save_private_key
 from guqiao_sdk.gm.provider import open_provider
 from guqiaoctl.demo.checks import wait_equal_roots
 from guqiaoctl.network import pki
@@ -34,6 +34,12 @@ from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.network.settings_files import process_plans
 from guqiaoctl.supervisor.control import ask
+from services.chassis.gm_tls import (
+    GmTlsFiles,
+    GmTlsIdentity,
+    RefusedByPeerError,
+    open_connection,
+)
 from tests.end_to_end.harness import ROOT, TINY, OneMachine, environment, wait_until
 from tests.end_to_end.test_network_folder import tiny_in_memory
 from tests.unit.contracts.register_market import as_csv
@@ -254,6 +260,46 @@ def test_a_list_that_ends_cuts_its_links_and_a_new_one_brings_them_back(
     wait_until("what came after is anchored", lambda: anchored(machine) > carried)
     assert complaints(machine) == {}
     assert starts(machine) == before
+
+
+@pytest.mark.req("G2-09-4", "G2-16-1")
+async def test_another_domains_authority_vouches_for_no_replica_of_this_one(
+    machine: OneMachine, tmp_path: Path
+) -> None:
+    """The same name from its own authority is let in, so it is the authority that decides."""
+    layout, provider = machine.network.layout, open_provider()
+    now, hour, name = datetime.now(UTC), timedelta(hours=1), "guqiao:replica:shandong/0"
+    key = provider.keygen()
+    save_private_key(tmp_path / "key", key)
+    folders = [layout.authority(domain) for domain in (CSRC, MARKET)]
+    files = GmTlsFiles(
+        tmp_path / "certificate",
+        tmp_path / "key",
+        tuple(folder / "ca.pem" for folder in folders),
+        tuple(folder / "crl.pem" for folder in folders),
+    )
+    for folder, is_let_in in zip(folders, (False, True), strict=True):
+        authority = CertificateAuthority(
+            provider,
+            (folder / "ca.pem").read_bytes(),
+            load_private_key(folder / "ca.key", provider),
+        )
+        content = authority.issue(
+            name,
+            key.public_key,
+            organisation="示例机构",
+            common_name="shandong-0",
+            not_before=now - hour,
+            not_after=now + hour,
+        )
+        files.certificate.write_bytes(content)
+        port, peer = machine.network.ports["shandong-1.peer"], "guqiao:replica:shandong/1"
+        dialling = open_connection("127.0.0.1", port, GmTlsIdentity(files), expected_peer=peer)
+        if is_let_in:
+            (await dialling).close()
+            continue
+        with pytest.raises(RefusedByPeerError):  # In TLS 1.3 a server's refusal comes afterwards.
+            await (await dialling).readexactly(1)
 
 
 @pytest.mark.req("G2-09-4", "G2-09-6", "G2-13-2")
