@@ -115,8 +115,8 @@ class FileNonceStore:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not (lines or snapshot):
             return
-        if self._broken:
-            snapshot = list(self._expiry_by_key.items())
+        if self._broken:  # The whole list, what waited included; copied at once, calls go on.
+            snapshot, lines = list(self._expiry_by_key.copy().items()), []
         try:
             if snapshot is not None:
                 self._rewrite(snapshot)
