@@ -132,21 +132,24 @@ def _certificates(data: Path) -> Finding:
 
 def _revoked(data: Path, paths: Sequence[Path]) -> list[str]:
     """The processes whose certificate its own domain's revocation list names."""
-    from guqiao_sdk.gm.certificates import TrustAnchors, parse_certificate
+    from guqiao_sdk.gm.certificates import Authority, TrustAnchors, parse_certificate
 
-    domains = {
-        folder.name: TrustAnchors(
-            [(folder / "ca.pem").read_bytes()], [(folder / "crl.pem").read_bytes()]
+    authorities = [
+        Authority(
+            (folder / "ca.pem").read_bytes(),
+            ((folder / "crl.pem").read_bytes(),),
+            frozenset({folder.name}),
         )
         for folder in data.glob("ca/*")
         if (folder / "ca.pem").exists() and (folder / "crl.pem").exists()
-    }
-    names = [path.parent.name for path in paths]
+    ]
+    if not authorities:
+        return []
+    anchors = TrustAnchors(authorities)
     return [
-        name
-        for name, path in zip(names, paths, strict=True)
-        if (anchors := domains.get(name.partition("-")[0])) is not None
-        and anchors.lists_as_revoked(parse_certificate(path.read_bytes()))
+        path.parent.name
+        for path in paths
+        if anchors.lists_as_revoked(parse_certificate(path.read_bytes()))
     ]
 
 

@@ -75,8 +75,14 @@ def _common(network: Network, name: str, domain: str) -> dict[str, Any]:
     layout = network.layout
     # Only gateways meet another domain: to all others its authority vouches for nobody.
     met = CHAINS if name == f"{domain}-gateway" else (domain,)
-    authorities = [str(layout.authority(d).absolute() / "ca.pem") for d in met]
-    crls = [str(layout.authority(d).absolute() / "crl.pem") for d in met]
+    authorities = [
+        {
+            "domains": [domain],
+            "certificate": str(folder / "ca.pem"),
+            "crl": str(folder / "crl.pem"),
+        }
+        for domain, folder in ((d, layout.authority(d).absolute()) for d in met)
+    ]
     folder = layout.process(name).absolute()
     return {
         "domain": domain,
@@ -87,8 +93,7 @@ def _common(network: Network, name: str, domain: str) -> dict[str, Any]:
         "gm": {
             "certificate": str(folder / "tls.pem"),
             "key": str(folder / "tls.key"),
-            "ca_certificates": authorities,
-            "crls": crls,
+            "authorities": authorities,
         },
     }
 

@@ -72,14 +72,21 @@ class AdminSettings(Group):
     port: int = Field(default=0, ge=0, le=65_535)
 
 
+class AuthoritySettings(Group):
+    """A certificate authority, its revocation list, and the domains it may certify (ADR 0022)."""
+
+    certificate: Path
+    crl: Path
+    domains: frozenset[str] = Field(min_length=1)
+
+
 class GmSettings(Group):
     """National cryptography: the backend, and this service's certificate, key and trust."""
 
     backend: Literal["auto", "libcrypto", "gmssl"] = "auto"
     certificate: Path | None = None
     key: Path | None = None
-    ca_certificates: tuple[Path, ...] = ()
-    crls: tuple[Path, ...] = ()
+    authorities: tuple[AuthoritySettings, ...] = ()
     # How often the files are read again and the live links judged.
     watch_seconds: float = Field(default=10.0, gt=0, le=30)
 

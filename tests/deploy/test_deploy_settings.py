@@ -137,6 +137,26 @@ def test_a_service_reaches_the_replicas_of_its_own_chain_through_its_tunnel(
     ]
 
 
+@pytest.mark.req("G2-09-4", "G2-16-1")
+@pytest.mark.parametrize("each", deployed(), ids=title)
+def test_each_authority_speaks_for_its_own_domain_and_only_gateways_know_anothers(
+    each: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loaded(each, tmp_path, monkeypatch)
+    tunnel = TunnelConfig.model_validate(tomllib.loads(each.tunnel))
+    met = {each.chain}
+    if each.manifest.name == "gateway":
+        met |= {remote.domain for remote in settings.remotes}
+        assert len(met) == 1 + len(settings.remotes)
+    for authorities, domains in (
+        (settings.gm.authorities, met),
+        (tunnel.identity.authorities, {each.chain}),
+    ):
+        assert {(a.domains, a.certificate.name, a.crl.name) for a in authorities} == {
+            (frozenset({domain}), f"{domain}-ca.pem", f"{domain}-crl.pem") for domain in domains
+        }
+
+
 @pytest.mark.req("G2-03-1")
 @pytest.mark.parametrize(
     "each", [each for each in deployed() if each.manifest.name == "consensus"], ids=title

@@ -347,8 +347,9 @@ addresses = {json.dumps(list(addresses))}
 [gm]
 certificate = "{folder}/replica{number}.pem"
 key = "{folder}/replica{number}.tls.key"
-ca_certificates = ["{folder}/ca.pem"]
-crls = ["{folder}/crl.pem"]
+authorities = [
+  {{domains = ["{chain_id}"], certificate = "{folder}/ca.pem", crl = "{folder}/crl.pem"}},
+]
 
 [grpc]
 port = {replica.grpc_port}

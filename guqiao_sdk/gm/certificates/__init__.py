@@ -2,6 +2,7 @@
 
 from guqiao_sdk.gm.certificates.authority import CertificateAuthority, RevokedCertificate
 from guqiao_sdk.gm.certificates.chain import (
+    Authority,
     CertificateRefusedError,
     RefusalReason,
     TrustAnchors,
@@ -15,12 +16,14 @@ from guqiao_sdk.gm.certificates.info import (
 from guqiao_sdk.gm.certificates.names import (
     IdentityKind,
     IdentityMalformedError,
+    identity_domain,
     identity_kind,
     replica_identity,
     service_identity,
 )
 
 __all__ = [
+    "Authority",
     "CertificateAuthority",
     "CertificateInfo",
     "CertificateMalformedError",
@@ -30,6 +33,7 @@ __all__ = [
     "RefusalReason",
     "RevokedCertificate",
     "TrustAnchors",
+    "identity_domain",
     "identity_kind",
     "parse_certificate",
     "replica_identity",

@@ -1,12 +1,15 @@
-"""Judge a certificate: does a trusted root vouch for it, at this time, and has nobody revoked it?
+"""Judge a certificate: does a root that may speak for its holder's domain vouch for it, at this
+time, and has nobody revoked it?
 
-The judge is OpenSSL's own store (in `cryptography`, through pyOpenSSL). A missing or stale
+The judge is OpenSSL's own store (in `cryptography`, through pyOpenSSL), filled with the roots of
+that one domain: another domain's root vouches for nobody in it (ADR 0022). A missing or stale
 revocation list refuses: not knowing is not trusting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -21,6 +24,7 @@ from guqiao_sdk.gm.certificates.info import (
     load_certificate,
     malformed,
 )
+from guqiao_sdk.gm.certificates.names import IdentityMalformedError, identity_domain
 from guqiao_sdk.gm.errors import GmError
 from guqiao_sdk.gm.openssl_errors import forget_openssl_errors
 
@@ -118,33 +122,67 @@ class CertificateRefusedError(GmError):
         self.holder = holder
 
 
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A root and its revocation lists (PEM), and the domains whose holders it may certify."""
+
+    certificate: bytes
+    crls: tuple[bytes, ...]
+    domains: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    certificate: x509.Certificate
+    crls: tuple[x509.CertificateRevocationList, ...]
+    domains: frozenset[str]
+
+    @classmethod
+    def of(cls, authority: Authority) -> _Anchor:
+        certificate = load_certificate(authority.certificate)
+        if not describe(certificate).is_authority:
+            raise malformed("a trust anchor must be an authority's", "信任锚必须是 CA 证书")
+        crls = tuple(_load_crl(pem) for pem in authority.crls)
+        if any(crl.issuer != certificate.subject for crl in crls):
+            raise malformed(
+                "a revocation list beside it is another authority's", "其吊销列表由其他 CA 签发"
+            )
+        return cls(certificate, crls, authority.domains)
+
+
 class TrustAnchors:
     """Roots and revocation lists, parsed once. Judges any number of certificates."""
 
-    def __init__(self, ca_certificates: Sequence[bytes], crls: Sequence[bytes]) -> None:
-        self.certificates: Final = tuple(load_certificate(pem) for pem in ca_certificates)
-        self.infos: Final = tuple(describe(certificate) for certificate in self.certificates)
-        if not self.infos or not all(info.is_authority for info in self.infos):
-            raise malformed("a trust anchor must be an authority's", "信任锚必须是 CA 证书")
-        self.crls: Final = tuple(_load_crl(pem) for pem in crls)
+    def __init__(self, authorities: Sequence[Authority]) -> None:
+        """Read all, or raise `CertificateMalformedError`."""
+        if not authorities:
+            raise malformed("there is no trust anchor", "没有信任锚")
+        self._anchors: Final = tuple(_Anchor.of(authority) for authority in authorities)
         try:
             self.fill(crypto.X509Store())
         except crypto.Error:
             raise malformed("OpenSSL cannot read the anchors", "OpenSSL 无法解析信任锚") from None
 
+    @property
+    def crls(self) -> tuple[x509.CertificateRevocationList, ...]:
+        """Every list of every authority."""
+        return tuple(crl for anchor in self._anchors for crl in anchor.crls)
+
     def fill(self, store: crypto.X509Store) -> None:
-        """Put the roots and lists into an OpenSSL store, and make it ask for the lists."""
-        for certificate in self.certificates:
-            store.add_cert(crypto.X509.from_cryptography(certificate))
-        for crl in self.crls:
-            store.add_crl(crl)
-        store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
+        """Put all roots and lists into an OpenSSL store, and make it ask for the lists.
+
+        What it then believes has still to pass `verify`, which knows whose domain it is.
+        """
+        _fill(store, self._anchors)
 
     def lists_as_revoked(self, info: CertificateInfo) -> bool:
-        """Tell whether any list, stale or not, names the certificate."""
+        """Tell whether a list of its own domain's authorities, stale or not, names it."""
+        issuer = x509.load_der_x509_certificate(info.der).issuer
         return any(
             crl.get_revoked_certificate_by_serial_number(info.serial) is not None
-            for crl in self.crls
+            for anchor in self._entitled(info)
+            for crl in anchor.crls
+            if crl.issuer == issuer
         )
 
     def verify(self, certificate: x509.Certificate, at: datetime) -> CertificateInfo:
@@ -153,31 +191,48 @@ class TrustAnchors:
         Raises `CertificateRefusedError`, or `CertificateMalformedError`.
         """
         info = describe(certificate)
+        holder = info.identity or info.common_name
+        anchors = self._entitled(info)
+        if not anchors:
+            detail = "no authority is trusted for its domain"
+            raise CertificateRefusedError(RefusalReason.UNKNOWN_ISSUER, holder, detail)
         store = crypto.X509Store()
-        self.fill(store)
+        _fill(store, anchors)
         # pyOpenSSL takes a naive time as UTC.
         store.set_time(at.astimezone(UTC).replace(tzinfo=None))
         try:
-            crypto.X509StoreContext(
-                store, crypto.X509.from_cryptography(certificate)
-            ).verify_certificate()
+            leaf = crypto.X509.from_cryptography(certificate)
+            crypto.X509StoreContext(store, leaf).verify_certificate()
         except crypto.X509StoreContextError as error:
-            holder = info.identity or info.common_name
             raise CertificateRefusedError(reason_of(error.errors[0]), holder, str(error)) from None
+        except crypto.Error:
+            raise malformed("OpenSSL cannot read it", "OpenSSL 无法解析") from None
         finally:
             forget_openssl_errors()
         return info
 
+    def _entitled(self, info: CertificateInfo) -> list[_Anchor]:
+        """Who may certify this holder: nobody may, whose name is none of ours."""
+        try:
+            domain = identity_domain(info.identity or "")
+        except IdentityMalformedError:
+            return []
+        return [anchor for anchor in self._anchors if domain in anchor.domains]
+
 
 def verify_chain(
-    certificate_pem: bytes,
-    *,
-    ca_certificates: Sequence[bytes],
-    crls: Sequence[bytes],
-    at: datetime,
+    certificate_pem: bytes, authorities: Sequence[Authority], *, at: datetime
 ) -> CertificateInfo:
     """Judge one PEM certificate; see `TrustAnchors.verify`."""
-    return TrustAnchors(ca_certificates, crls).verify(load_certificate(certificate_pem), at)
+    return TrustAnchors(authorities).verify(load_certificate(certificate_pem), at)
+
+
+def _fill(store: crypto.X509Store, anchors: Iterable[_Anchor]) -> None:
+    for anchor in anchors:
+        store.add_cert(crypto.X509.from_cryptography(anchor.certificate))
+        for crl in anchor.crls:
+            store.add_crl(crl)
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
 
 
 def reason_of(verification_code: int) -> RefusalReason:

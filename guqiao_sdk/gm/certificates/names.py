@@ -51,6 +51,12 @@ def identity_kind(identity: str) -> IdentityKind:
     )
 
 
+def identity_domain(identity: str) -> str:
+    """Return the domain, or the chain, that `identity` is of; raise `IdentityMalformedError`."""
+    identity_kind(identity)
+    return identity.split(":")[2].partition("/")[0]
+
+
 def replica_identity(chain: str, number: int) -> str:
     """Return the identity of replica `number` of `chain`."""
     identity = f"guqiao:replica:{chain}/{number}"

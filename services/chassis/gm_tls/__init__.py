@@ -19,13 +19,14 @@ from services.chassis.gm_tls.errors import (
     RefusedByPeerError,
 )
 from services.chassis.gm_tls.frames import FRAME_SIZE_MAX, read_frame, write_frames
-from services.chassis.gm_tls.identity import GmTlsFiles, GmTlsIdentity, log_refusal
+from services.chassis.gm_tls.identity import AuthorityFiles, GmTlsFiles, GmTlsIdentity, log_refusal
 from services.chassis.gm_tls.own import certificate_check, open_identity
 from services.chassis.gm_tls.settings import GmTlsSettings
 from services.chassis.gm_tls.stream import GmStream
 
 __all__ = [
     "FRAME_SIZE_MAX",
+    "AuthorityFiles",
     "CertificateMissingError",
     "FrameTooLargeError",
     "GmServer",

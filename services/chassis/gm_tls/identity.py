@@ -20,6 +20,7 @@ import structlog
 from cryptography import x509
 
 from guqiao_sdk.gm.certificates import (
+    Authority,
     CertificateInfo,
     CertificateMalformedError,
     CertificateRefusedError,
@@ -35,6 +36,7 @@ from services.chassis.gm_tls.errors import (
     CertificateMissingError,
     GmTlsSetupError,
     LinkRefusal,
+    PeerRefusedError,
     Refusal,
 )
 
@@ -50,13 +52,21 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorityFiles:
+    """An authority's certificate and its revocation list, and the domains it may certify."""
+
+    certificate: Path
+    crl: Path
+    domains: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class GmTlsFiles:
     """Where the parts of an identity are. All PEM; the key is readable by its owner only."""
 
     certificate: Path
     private_key: Path
-    ca_certificates: tuple[Path, ...]
-    crls: tuple[Path, ...]
+    authorities: tuple[AuthorityFiles, ...]
 
 
 class JudgedLink(Protocol):
@@ -120,6 +130,14 @@ class GmTlsIdentity:
     def engine(self, *, is_server: bool) -> TlsEngine:
         """Return a fresh TLS connection under the files last read."""
         return TlsEngine(self._context, is_server=is_server)
+
+    def check_peer(self, info: CertificateInfo) -> None:
+        """Raise `PeerRefusedError` for a certificate that is not good now, or was issued by an
+        authority of another domain: the handshake alone asks for any authority we know.
+        """
+        refused = self._refused(info, datetime.now(UTC))
+        if refused is not None:
+            raise PeerRefusedError(refused[0], refused[1].en, info.identity)
 
     def add_link(self, link: JudgedLink) -> None:
         """Have `link` judged again whenever the files change. Forgotten when it is gone."""
@@ -226,13 +244,21 @@ class GmTlsIdentity:
         return (
             _read_public(files.certificate, CertificateMissingError),
             read_guarded(files.private_key),
-            *(_read_public(path) for path in (*files.ca_certificates, *files.crls)),
+            *(_read_public(authority.certificate) for authority in files.authorities),
+            *(_read_public(authority.crl) for authority in files.authorities),
         )
 
     def _take(self, contents: Sequence[bytes]) -> None:
         certificate, key, *rest = contents
-        split = len(self._files.ca_certificates)
-        anchors = TrustAnchors(rest[:split], rest[split:])
+        split = len(self._files.authorities)
+        anchors = TrustAnchors(
+            [
+                Authority(root, (crl,), files.domains)
+                for root, crl, files in zip(
+                    rest[:split], rest[split:], self._files.authorities, strict=True
+                )
+            ]
+        )
         info = parse_certificate(certificate)
         if info.identity is None or info.is_authority:
             raise GmTlsSetupError(

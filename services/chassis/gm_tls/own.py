@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from services.chassis.gm_tls.identity import GmTlsFiles, GmTlsIdentity
+from services.chassis.gm_tls.identity import AuthorityFiles, GmTlsFiles, GmTlsIdentity
 from services.chassis.settings import GmSettings, SettingsError
 
 
@@ -15,9 +15,10 @@ def open_identity(settings: GmSettings) -> GmTlsIdentity:
     of a file or of the certificate. Do this before anything is opened that others could notice.
     """
     certificate, key = settings.certificate, settings.key
-    if certificate is None or key is None or not settings.crls or not settings.ca_certificates:
-        raise SettingsError("[gm] needs certificate, key, ca_certificates and crls")
-    files = GmTlsFiles(certificate, key, settings.ca_certificates, settings.crls)
+    if certificate is None or key is None or not settings.authorities:
+        raise SettingsError("[gm] needs certificate, key and authorities")
+    authorities = tuple(AuthorityFiles(**each.model_dump()) for each in settings.authorities)
+    files = GmTlsFiles(certificate, key, authorities)
     identity = GmTlsIdentity(files, watch_seconds=settings.watch_seconds)
     identity.check_own()
     return identity

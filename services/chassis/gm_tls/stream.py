@@ -230,7 +230,9 @@ class GmStream(asyncio.Protocol):
         try:
             done = self._engine.shake_hands()
             if done:
-                self._peer = self._engine.peer()
+                peer = self._engine.peer()
+                self._identity.check_peer(peer)
+                self._peer = peer
         except GmTlsError as error:
             self._send_output()  # The alert tells the peer why.
             self._fail(error)

@@ -18,9 +18,10 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guqiao_sdk.gm.errors import GmError
-from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity
+from services.chassis.gm_tls import AuthorityFiles, GmTlsFiles, GmTlsIdentity
 from services.chassis.gm_tunnel.lookup import LookupServer
 from services.chassis.gm_tunnel.tunnel import TunnelClient, TunnelRoute, TunnelServer
+from services.chassis.settings import AuthoritySettings
 
 EXIT_USAGE = 2
 
@@ -37,8 +38,12 @@ class IdentitySection(_Section):
 
     certificate: Path
     private_key: Path
-    ca_certificates: tuple[Path, ...] = Field(min_length=1)
-    crls: tuple[Path, ...] = Field(min_length=1)
+    authorities: tuple[AuthoritySettings, ...] = Field(min_length=1)
+
+    def files(self) -> GmTlsFiles:
+        """Where the link's identity is read from."""
+        authorities = tuple(AuthorityFiles(**each.model_dump()) for each in self.authorities)
+        return GmTlsFiles(self.certificate, self.private_key, authorities)
 
 
 class ServerSection(_Section):
@@ -76,7 +81,7 @@ class TunnelConfig(_Section):
 
 async def run(config: TunnelConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    identity = GmTlsIdentity(GmTlsFiles(**config.identity.model_dump()))
+    identity = GmTlsIdentity(config.identity.files())
     identity.check_own()
     routes = [TunnelRoute(**route.model_dump()) for route in config.routes]
     client = TunnelClient(identity, routes)

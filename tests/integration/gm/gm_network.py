@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from guqiao_sdk.gm.certificates import (
 )
 from guqiao_sdk.gm.keyfile import private_key_to_pem
 from guqiao_sdk.gm.provider import GmProvider
-from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity, Refusal
+from services.chassis.gm_tls import AuthorityFiles, GmTlsFiles, GmTlsIdentity, Refusal
 
 HOUR = timedelta(hours=1)
 WAIT_SECONDS = 20.0
@@ -56,7 +56,14 @@ class Holder:
 class Network:
     """One authority and its revocation list, shared by all the holders it makes."""
 
-    def __init__(self, provider: GmProvider, folder: Path, name: str = "root") -> None:
+    def __init__(
+        self,
+        provider: GmProvider,
+        folder: Path,
+        *,
+        name: str = "root",
+        domains: Collection[str] = ("csrc", "shandong", "hebei"),
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.provider = provider
         self.folder = folder
@@ -70,6 +77,7 @@ class Network:
         )
         (folder / "ca.pem").write_bytes(self.authority.certificate_pem)
         self.crl_path = folder / "crl.pem"
+        self.files = AuthorityFiles(folder / "ca.pem", self.crl_path, frozenset(domains))
         self.write_crl([])
 
     def write_crl(
@@ -83,8 +91,15 @@ class Network:
         self.crl_path.write_bytes(crl)
 
     def holder(
-        self, name: str, *, start: timedelta = -HOUR, end: timedelta = HOUR, tag: str = ""
+        self,
+        name: str,
+        *,
+        start: timedelta = -HOUR,
+        end: timedelta = HOUR,
+        tag: str = "",
+        trusted: Iterable[AuthorityFiles] = (),
     ) -> Holder:
+        """Make one; it trusts this network's authority and those in `trusted`."""
         key = self.provider.keygen()
         stem = name.replace(":", "_").replace("/", "_") + tag
         certificate = self.authority.issue(
@@ -99,8 +114,7 @@ class Network:
         certificate_path.write_bytes(certificate)
         key_path.touch(mode=0o600)
         key_path.write_bytes(private_key_to_pem(key))
-        files = GmTlsFiles(certificate_path, key_path, (self.folder / "ca.pem",), (self.crl_path,))
-        return Holder(name, files)
+        return Holder(name, GmTlsFiles(certificate_path, key_path, (self.files, *trusted)))
 
 
 @dataclass(slots=True)

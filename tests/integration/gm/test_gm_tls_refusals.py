@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
 from OpenSSL import SSL, _util
 
+from guqiao_sdk.gm.certificates import CertificateInfo
 from guqiao_sdk.gm.errors import GmDecryptError, GmError
+from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.gm.sm4 import sm4_gcm_decrypt, sm4_gcm_encrypt
 from services.chassis.gm_tls import (
     GmTlsIdentity,
@@ -27,6 +30,7 @@ from tests.integration.gm.gm_network import HOUR, Holder, Network, wait_until
 from tests.integration.gm.test_gm_tls_links import CLIENT, SERVER, echo, shake
 
 OTHER = "guqiao:replica:shandong/2"
+GATEWAY, REGULATOR = "guqiao:service:shandong/gateway", "guqiao:service:csrc/gateway"
 Change = Callable[[SSL.Context], None]
 
 
@@ -39,6 +43,9 @@ class Odd(GmTlsIdentity):
 
     def engine(self, *, is_server: bool) -> TlsEngine:
         return TlsEngine(self._context, is_server=is_server)
+
+    def check_peer(self, info: CertificateInfo) -> None:
+        """Judge nobody after the handshake: the other end must be the one that refuses."""
 
 
 def aes_only(context: SSL.Context) -> None:
@@ -63,9 +70,11 @@ def trusting(context: SSL.Context) -> None:
     context.set_verify(SSL.VERIFY_NONE)
 
 
-async def refuse_client(server: Holder, client: GmTlsIdentity) -> GmError:
+async def refuse_client(
+    server: Holder, client: GmTlsIdentity, accept: Collection[str] = (CLIENT,)
+) -> GmError:
     """The client tries; its error comes back, once the server has told its reason."""
-    listening = await start_server(echo, "127.0.0.1", 0, server.identity(), accept={CLIENT})
+    listening = await start_server(echo, "127.0.0.1", 0, server.identity(), accept=accept)
     async with listening:
         with pytest.raises((RefusedByPeerError, PeerRefusedError)) as caught:
             await open_connection("127.0.0.1", listening.port, client, expected_peer=server.name)
@@ -74,13 +83,19 @@ async def refuse_client(server: Holder, client: GmTlsIdentity) -> GmError:
     return caught.value
 
 
-async def refuse_server(server: GmTlsIdentity, client: Holder) -> PeerRefusedError:
+async def refuse_server(
+    server: GmTlsIdentity,
+    client: Holder,
+    *,
+    expected: str = SERVER,
+    accept: Collection[str] = (CLIENT,),
+) -> PeerRefusedError:
     """The client refuses the server; its error comes back."""
-    listening = await start_server(echo, "127.0.0.1", 0, server, accept={CLIENT})
+    listening = await start_server(echo, "127.0.0.1", 0, server, accept=accept)
     async with listening:
         with pytest.raises(PeerRefusedError) as caught:
             await open_connection(
-                "127.0.0.1", listening.port, client.identity(), expected_peer=SERVER
+                "127.0.0.1", listening.port, client.identity(), expected_peer=expected
             )
     assert client.reasons == [caught.value.reason], "a refusal is told, not only raised"
     return caught.value
@@ -112,6 +127,54 @@ async def test_a_certificate_of_another_authority_is_refused_by_both_ends(
     client, false_server = network.holder(CLIENT), foreign.holder(SERVER)
     error = await refuse_server(Odd(false_server, trusting), client)
     assert error.reason in ("unknown_issuer", "bad_signature")
+
+
+@pytest.mark.req("G2-09-4", "G2-09-6", "G2-16-1")
+async def test_gateways_trust_two_authorities_each_for_its_own_domain(
+    provider: GmProvider, tmp_path: Path
+) -> None:
+    """Neither domain's authority can make a gateway of the other's, whichever end it plays."""
+    csrc = Network(provider, tmp_path / "csrc", domains={"csrc"})
+    market = Network(provider, tmp_path / "market", domains={"shandong"})
+    regulator = csrc.holder(REGULATOR, trusted=[market.files])
+    gateway = market.holder(GATEWAY, trusted=[csrc.files])
+    listening = await start_server(echo, "127.0.0.1", 0, regulator.identity(), accept={GATEWAY})
+    async with listening:
+        link = await open_connection(
+            "127.0.0.1", listening.port, gateway.identity(), expected_peer=REGULATOR
+        )
+        link.close()
+    assert regulator.refusals == gateway.refusals == []
+
+    forged = csrc.holder(GATEWAY, tag="-forged", trusted=[market.files])
+    error = await refuse_client(regulator, Odd(forged, trusting), accept={GATEWAY})
+    assert isinstance(error, RefusedByPeerError)
+    assert regulator.refusals[0].identity == GATEWAY
+    assert regulator.reasons == ["unknown_issuer"]
+
+    forged = market.holder(REGULATOR, tag="-forged", trusted=[csrc.files])
+    server = Odd(forged, trusting)
+    refused = await refuse_server(server, gateway, expected=REGULATOR, accept={GATEWAY})
+    assert (refused.reason, refused.identity) == ("unknown_issuer", REGULATOR)
+
+
+@pytest.mark.req("G2-09-6", "G2-16-1")
+async def test_a_live_link_is_cut_when_its_authority_may_no_longer_speak_for_its_domain(
+    provider: GmProvider, tmp_path: Path
+) -> None:
+    network = Network(provider, tmp_path / "network")
+    server, client = network.holder(SERVER).identity(), network.holder(CLIENT).identity()
+    async with await start_server(echo, "127.0.0.1", 0, server, accept={CLIENT}) as listening:
+        link = await open_connection("127.0.0.1", listening.port, client, expected_peer=SERVER)
+        assert server.judge_links() == 0
+        server.check_peer(client.info)
+        other = Network(provider, tmp_path / "other", domains={"shandong"})
+        for name in ("ca.pem", "crl.pem"):
+            (network.folder / name).write_bytes((other.folder / name).read_bytes())
+        assert server.reload() == 1
+        with pytest.raises(PeerRefusedError, match=r"unknown_issuer|bad_signature"):
+            server.check_peer(client.info)
+        link.close()
 
 
 @pytest.mark.req("G2-09-4", "G2-09-6")

@@ -377,8 +377,10 @@ def _write_config(path: Path, holder: Holder, rest: str) -> None:
         "[identity]\n"
         f'certificate = "{files.certificate}"\n'
         f'private_key = "{files.private_key}"\n'
-        f'ca_certificates = ["{files.ca_certificates[0]}"]\n'
-        f'crls = ["{files.crls[0]}"]\n' + rest,
+        "[[identity.authorities]]\n"
+        f"domains = {sorted(files.authorities[0].domains)}\n"
+        f'certificate = "{files.authorities[0].certificate}"\n'
+        f'crl = "{files.authorities[0].crl}"\n' + rest,
         "utf-8",
     )
 

@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from guqiao_sdk.gm.provider import GmProvider, open_provider
+from tests.unit.gm.certificate_world import DAY, START, World, make_authority
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,12 @@ def gmssl() -> GmProvider:
 def provider(request: pytest.FixtureRequest) -> GmProvider:
     chosen: GmProvider = request.getfixturevalue(request.param)
     return chosen
+
+
+@pytest.fixture(scope="module")
+def world(libcrypto: GmProvider) -> World:
+    authority = make_authority(libcrypto)
+    key = libcrypto.keygen()
+    crl = authority.issue_crl([], this_update=START, next_update=START + 30 * DAY)
+    empty = World(libcrypto, authority, key, b"", crl)
+    return World(libcrypto, authority, key, empty.issue(), crl)
