@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Final, Literal, Self, overload
 
 import grpc.aio
@@ -311,7 +318,7 @@ class ChainClient:
         )
         return ProvenState(key.encode(), value, header, certificate, response)
 
-    async def watch_blocks(self, from_height: int) -> AsyncIterator[VerifiedBlock]:
+    async def watch_blocks(self, from_height: int) -> AsyncGenerator[VerifiedBlock]:
         """Certified blocks in order from a height on, for ever, each verified and linked to the one
         before; the stream moves to another replica when one is away.
         """

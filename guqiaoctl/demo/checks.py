@@ -1,13 +1,15 @@
-"""What the demonstration looks at:
+"""What the demonstration looks at: chains, anchoring, rosters.
 
-chains, anchoring, rosters. Everything shown is verified by the client that asks.
+Everything shown is verified by the client that asks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -114,7 +116,8 @@ async def count_anchored(network: Network, provider: GmProvider) -> int:
 
     For every object that the market sent: its record is read from the regulatory chain's state
     under a certified header with a state proof, and must hold the same object, digest and source
-    transaction.
+    transaction. And of the regulatory chain's own blocks, all of them: they recorded these objects,
+    each once, and no other.
     """
     supervisor = open_identity(network, provider, CSRC, "supervisor")
     sent = await _market_objects(network, provider)
@@ -131,7 +134,27 @@ async def count_anchored(network: Network, provider: GmProvider) -> int:
                 or record["source"] != MARKET
             ):
                 raise DemoError(f"{object_id} is on the regulatory chain with another content")
+        recorded = await _recorded_objects(client, height)
+    if twice := [object_id for (object_id, _), times in recorded.items() if times > 1]:
+        raise DemoError(f"the regulatory chain recorded {twice[0]} more than once")
+    if others := recorded.keys() - {(key, version) for key, (version, _, _) in sent.items()}:
+        raise DemoError(f"the regulatory chain recorded {min(others)[0]}, which nobody sent")
     return len(sent)
+
+
+async def _recorded_objects(client: ChainClient, height: int) -> Counter[tuple[str, int]]:
+    """How often each version of an object was recorded, by the events of all verified blocks."""
+    found: Counter[tuple[str, int]] = Counter()
+    async with contextlib.aclosing(client.watch_blocks(1)) as blocks:
+        async for block in blocks:
+            for receipt in block.receipts:
+                for event in receipt.events:
+                    if event.topic == "object.recorded":
+                        body = json.loads(event.body)
+                        found[body["object_id"], body["version"]] += 1
+            if block.height >= height:
+                break
+    return found
 
 
 async def roster_csv(network: Network) -> str:
