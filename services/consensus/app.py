@@ -89,7 +89,7 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
         admin = AdminServer(
             host=settings.admin.host,
             port=settings.admin.port,
-            probes=_probes(parts),
+            probes=_probes(parts, nonces),
             metrics=parts.telemetry.metrics,
         )
         await stack.enter_async_context(admin)
@@ -262,7 +262,7 @@ def _bind(server: GrpcServer, settings: Settings) -> None:
     server.add_insecure_port(settings.grpc.address)
 
 
-def _probes(parts: Parts) -> Probes:
+def _probes(parts: Parts, nonces: FileNonceStore) -> Probes:
     async def takes_part() -> str | None:
         return None if parts.driver.votes else f"the replica does not vote: {parts.driver.pause}"
 
@@ -279,6 +279,7 @@ def _probes(parts: Parts) -> Probes:
         "certificate": certificate_check(parts.identity),
         "quorum": has_quorum,
         "level": is_level,
+        "nonces": nonces.trouble,
     }
     return Probes(live={}, started={}, ready=ready)
 

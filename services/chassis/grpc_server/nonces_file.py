@@ -3,8 +3,8 @@
 One line a nonce (expiry, digest of DID and nonce), appended and synced before `remember` answers;
 calls that wait at the same time share one fsync. A torn last line was never acknowledged and is
 cut off; any other damage refuses to open. After a failed write or fsync nothing is known about the
-file: calls are refused until all nonces stand in a new one, which each call tries, so that an
-emptied disk is enough.
+file: calls are refused until all nonces stand in a new one, which a call tries again after a pause,
+so that an emptied disk is enough.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ from services.chassis.errors import ExhaustedError, FailedPreconditionError, Una
 
 LIVE_NONCES_MAX: Final = 1_000_000
 COMPACT_LINES_MIN: Final = 10_000
+RETRY_SECONDS: Final = 1.0
+"""Between two tries to write the whole list anew: it can be long, and calls go on asking."""
+
 NONCE_TAG: Final = "guqiao/nonce/1"
 
 _LINE: Final = re.compile(rb"([0-9]{1,16}) ([0-9a-f]{64})")
@@ -45,12 +49,19 @@ class NonceFileError(Exception):
 class FileNonceStore:
     """A `NonceStore` over one append-only file, held by one process at a time."""
 
-    def __init__(self, path: Path, now_ms: Callable[[], int] = system_time_ms) -> None:
+    def __init__(
+        self,
+        path: Path,
+        now_ms: Callable[[], int] = system_time_ms,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._now_ms = now_ms
         self._expiry_by_key: dict[str, int] = {}
         self._waiting: deque[bytes] = deque()
+        self._monotonic = monotonic
         self._broken = False
+        self._retry_at = 0.0
         self._file: int | None = None
         self._lines = 0
         self._compact_at = COMPACT_LINES_MIN
@@ -78,6 +89,15 @@ class FileNonceStore:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    async def trouble(self) -> str | None:
+        """Why calls are refused now, if they are: for /readyz. Asking is a try, too, because no
+        calls may come while it says so.
+        """
+        if self._broken:
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(self._writer, self._flush, None))
+        return f"{self._path.name} cannot be written: is the disk full?" if self._broken else None
 
     async def remember(self, did: str, nonce: str, expires_at_ms: int) -> bool:
         """True the first time, once it is on disk; False ever after."""
@@ -113,8 +133,10 @@ class FileNonceStore:
         """
         # Taken one by one: a list that is swapped for another can still be appended to.
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not (lines or snapshot):
+        if not (lines or snapshot or self._broken):
             return
+        if self._broken and self._monotonic() < self._retry_at:
+            return  # Refused; the next try writes what waited with all the rest.
         if self._broken:  # The whole list, what waited included; copied at once, calls go on.
             snapshot, lines = list(self._expiry_by_key.copy().items()), []
         try:
@@ -127,6 +149,7 @@ class FileNonceStore:
             self._broken = False
         except OSError:
             self._broken = True
+            self._retry_at = self._monotonic() + RETRY_SECONDS
 
     def _forget_expired(self) -> None:
         now_ms = self._now_ms()

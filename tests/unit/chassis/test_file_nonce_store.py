@@ -5,7 +5,9 @@ write.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,20 @@ from hypothesis import strategies as st
 
 from services.chassis.errors import ServiceError
 from services.chassis.grpc_server import nonces_file
-from services.chassis.grpc_server.nonces_file import FileNonceStore, NonceFileError
+from services.chassis.grpc_server.nonces_file import RETRY_SECONDS, FileNonceStore, NonceFileError
 
 DID = "did:rem:shandong:SD000001"
 NOW = 1_700_000_000_000
 
 
-def store(path: Path, now_ms: int = NOW) -> FileNonceStore:
-    return FileNonceStore(path, now_ms=lambda: now_ms)
+PAUSE_OVER = itertools.count().__next__
+"""A clock on which the pause is over whenever it is looked at."""
+
+
+def store(
+    path: Path, now_ms: int = NOW, monotonic: Callable[[], float] = PAUSE_OVER
+) -> FileNonceStore:
+    return FileNonceStore(path, now_ms=lambda: now_ms, monotonic=monotonic)
 
 
 async def test_a_nonce_is_new_once(tmp_path: Path) -> None:
@@ -170,6 +178,38 @@ async def test_once_the_disk_has_room_again_nonces_are_kept_and_none_is_forgotte
     assert sorted(os.listdir(tmp_path)) == ["n", "n.lock"]
     with store(path) as nonces:
         for name in ("before", "torn", "later", "after", "again"):
+            assert not await nonces.remember(DID, name, NOW + 1)
+
+
+async def test_a_broken_file_is_written_anew_once_a_pause_and_shown_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not cost a whole list for every call that is refused."""
+    tries: list[int] = []
+    clock = [0.0]
+
+    def fail(file: int) -> None:
+        tries.append(file)
+        raise OSError(28, "No space left on device")
+
+    with store(tmp_path / "n", monotonic=lambda: clock[0]) as nonces:
+        assert await nonces.trouble() is None
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail)
+            for name in ("aa", "bb", "cc"):
+                with pytest.raises(ServiceError):
+                    await nonces.remember(DID, name, NOW + 1)
+            assert len(tries) == 1
+            clock[0] += RETRY_SECONDS
+            with pytest.raises(ServiceError):
+                await nonces.remember(DID, "dd", NOW + 1)
+            assert len(tries) == 2
+        assert "is the disk full?" in str(await nonces.trouble())
+        clock[0] += RETRY_SECONDS
+        assert await nonces.trouble() is None, "asking is a try: no calls come to a pod not ready"
+        assert await nonces.remember(DID, "ee", NOW + 1)
+    with store(tmp_path / "n") as nonces:
+        for name in ("aa", "bb", "cc", "dd", "ee"):
             assert not await nonces.remember(DID, name, NOW + 1)
 
 
