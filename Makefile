@@ -8,7 +8,7 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
-	first-steps simulate planted crash golden bench bench-cpu manifests compliance lock clean
+	first-steps simulate planted fuzz crash golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n
 
 planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
 	@$(BIN)/python -m tests.planted $(if $(ROW),"$(ROW)")
+
+fuzz: gen/.stamp $(VENV)/.development ## Structure-aware fuzzing of every decoder: INPUTS=n for each, SEED=k for others, TARGET="name" for one
+	$(BIN)/python -m pytest -q tests/fuzz
+	@$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),2000) --seed $(or $(SEED),0) $(if $(TARGET),--target "$(TARGET)")
 
 crash: gen/.stamp $(VENV)/.development ## Kills under load, failing system calls, damage, power cuts: CRASH="--kills 10000" asks for more
 	$(BIN)/python -m pytest -m crash tests/integration tests/end_to_end

@@ -65,7 +65,9 @@ class StoredBlock:
         writes: dict[bytes, bytes | None] = {}
         for _ in range(reader.count(_WRITES_MAX)):
             key = reader.blob()
-            writes[key] = reader.blob() if reader.u8() else None
+            if key in writes:
+                raise MalformedError("a key is written twice")
+            writes[key] = _value(reader)
         reader.end()
         return StoredBlock(header, batch, receipts, writes)
 
@@ -81,3 +83,10 @@ class StoredBlock:
             raise MalformedError("the transactions are not the header's")
         if merkle_root(self.receipts) != header.receipts_root:
             raise MalformedError("the receipts are not the header's")
+
+
+def _value(reader: Reader) -> bytes | None:
+    is_there = reader.u8()
+    if is_there > 1:
+        raise MalformedError(f"{is_there} says neither that a value is there nor that it is gone")
+    return reader.blob() if is_there else None

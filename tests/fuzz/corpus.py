@@ -1,0 +1,113 @@
+"""Good samples to change: what replicas of a simulated cluster send, and values made for tests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+from typing import Final
+
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.trust import encode_trust
+from services.consensus import wire
+from services.consensus.domain.messages import ReplicaId
+from tests.simulation.cluster import Cluster
+from tests.simulation.machine import Machine
+from tests.simulation.scenario import Scenario, of_seed
+from tests.unit.ledger.chain_builder import ADMIN, genesis_json, genesis_of, payload_of, signed
+from tests.unit.proof.bundle_case import ISSUER, Case, make_case
+from tests.unit.proof.proof_keys import FakeKeys
+
+SAMPLES_A_KIND: Final = 6
+SEEDS_MAX: Final = 40
+KINDS: Final = frozenset(
+    {"Hello", "PrePrepare", "Prepare", "Commit", "Checkpoint", "ViewChange", "NewView"}
+    | {"BlockRequest", "BlockResponse", "BatchRequest", "BatchFetched"}
+)
+
+
+class _Tapped(Cluster):
+    """A cluster that keeps what its replicas send."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.sent: set[bytes] = set()
+        super().__init__(scenario)
+
+    def send(self, sender: Machine, receiver: ReplicaId, data: bytes, number: int = -1) -> None:
+        self.sent.add(data)
+        super().send(sender, receiver, data, number)
+
+
+@cache
+def frames() -> tuple[bytes, ...]:
+    """Frames of every kind that a replica sends, a few of each, of runs with view changes."""
+    found: defaultdict[str, list[bytes]] = defaultdict(list)
+    for scenario in (of_seed(seed, size=4) for seed in range(SEEDS_MAX)):
+        if scenario.traitors:
+            continue
+        cluster = _Tapped(scenario)
+        try:
+            cluster.storm()
+        finally:
+            cluster.close()
+        for data in sorted(cluster.sent, key=lambda each: (len(each), each)):
+            try:
+                kind = type(wire.read_frame(data)).__name__
+            except MalformedError:
+                continue  # A liar's.
+            if len(found[kind]) < SAMPLES_A_KIND and len(data) not in map(len, found[kind]):
+                found[kind].append(data)
+        if found.keys() >= KINDS:
+            sent = [data for kind in sorted(found) for data in found[kind]]
+            return (*sent, wire.gossip_frame(transactions()))
+    raise AssertionError(f"no run sent {KINDS - found.keys()}")
+
+
+def messages() -> tuple[bytes, ...]:
+    """The consensus messages inside the frames, in their canonical bytes."""
+    read = [peer_pb2.PeerFrame.FromString(data) for data in frames()]
+    return tuple(frame.message for frame in read if frame.WhichOneof("content") == "message")
+
+
+def blocks() -> tuple[bytes, ...]:
+    """Blocks as they are fetched."""
+    read = [peer_pb2.PeerFrame.FromString(data) for data in frames()]
+    found: list[ledger_pb2.Block] = [
+        block for frame in read for block in frame.block_response.blocks
+    ]
+    return tuple(block.SerializeToString() for block in found[:SAMPLES_A_KIND])
+
+
+@cache
+def journey() -> Case:
+    """An operation's way over two chains, with set changes on both."""
+    return make_case(FakeKeys(), set_changes=True)
+
+
+def trust() -> bytes:
+    """A TRUST file of that journey."""
+    keys = FakeKeys()
+    return encode_trust(journey().trust, lambda message: keys.sign(ISSUER, message))
+
+
+def transactions() -> tuple[bytes, ...]:
+    """Of one signer, and of maker and checker."""
+    return tuple(
+        signed(payload).encode()
+        for payload in (
+            payload_of(body={"put": {"a": [1, "二", None, True]}}),
+            payload_of(checker=(ADMIN, "k1")),
+        )
+    )
+
+
+def genesis() -> tuple[bytes, ...]:
+    """A genesis file, in canonical JSON."""
+    return (canonical_json(genesis_of(genesis_json()).to_json()),)
+
+
+def replica_set() -> ReplicaSet:
+    """The set that certified the blocks."""
+    return _Tapped(of_seed(0, size=4)).replica_set

@@ -1,0 +1,112 @@
+"""Feeds changed samples to decoders and judges what comes: a value with one spelling, or a refusal.
+
+Bounds are of processor time and of memory that Python allocates, never of wall time. The same seed
+gives the same inputs.
+"""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from tests.fuzz.mutations import Mutation
+from tests.fuzz.shape import Shape, observe
+
+CPU_SECONDS_BASE: Final = 0.5
+CPU_SECONDS_A_BYTE: Final = 20e-6
+MEMORY_BASE: Final = 4 * 1024 * 1024
+MEMORY_A_BYTE: Final = 400
+"""What a decoder may take: a shared machine is slow at times, an attack is slower by far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A decoder under test. `decode` answers with a value; `encode`, where there is one spelling a
+    value, gives its bytes again. `refusals` are the errors that it may raise.
+    """
+
+    name: str
+    decode: Callable[[bytes], Any]
+    refusals: tuple[type[Exception], ...]
+    samples: Sequence[bytes]
+    mutation: Mutation
+    encode: Callable[[Any], bytes] | None = None
+
+
+class FindingError(Exception):
+    """An input that a decoder did not survive."""
+
+    def __init__(self, target: str, data: bytes, why: str) -> None:
+        super().__init__(f"{target}: {why}; the input: {data[:200].hex()} ({len(data)} bytes)")
+        self.target = target
+        self.data = data
+        self.why = why
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one target's inputs."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[FindingError] = field(default_factory=list)
+
+
+def inputs(target: Target, seed: int, count: int) -> Iterator[bytes]:
+    """The changed samples of one seed; every third is changed twice."""
+    random = Random(f"{target.name}/{seed}")
+    shapes = [_shape(target, sample) for sample in target.samples]
+    for _ in range(count):
+        data = target.mutation(random, random.choice(target.samples), shapes)
+        while random.random() < 1 / 3:
+            data = target.mutation(random, data, shapes)
+        yield data
+
+
+def _shape(target: Target, sample: bytes) -> Shape:
+    return observe(sample, target.decode)
+
+
+def judge(target: Target, data: bytes) -> str:
+    """`accepted`, or the name of the refusal; raises `FindingError` for anything else."""
+    began = time.thread_time()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        value = target.decode(data)
+        word = "accepted"
+    except target.refusals as refusal:
+        value, word = None, type(refusal).__name__
+    except Exception as error:
+        raise FindingError(target.name, data, f"{type(error).__name__}: {error}"[:300]) from error
+    seconds = time.thread_time() - began
+    memory = tracemalloc.get_traced_memory()[1] - before
+    if seconds > CPU_SECONDS_BASE + CPU_SECONDS_A_BYTE * len(data):
+        raise FindingError(target.name, data, f"{seconds:.2f} s of processor time")
+    if memory > MEMORY_BASE + MEMORY_A_BYTE * len(data):
+        raise FindingError(target.name, data, f"{memory} bytes of memory")
+    if word == "accepted" and target.encode is not None and target.encode(value) != data:
+        raise FindingError(target.name, data, "accepted, though it is not how the value is written")
+    return word
+
+
+def fuzz(target: Target, seed: int, count: int) -> Outcome:
+    """Judge the inputs of one seed, and the samples themselves, which must be accepted."""
+    outcome = Outcome()
+    tracemalloc.start()
+    try:
+        for sample in target.samples:
+            if (word := judge(target, sample)) != "accepted":
+                raise FindingError(target.name, sample, f"a good sample is refused: {word}")
+        for data in inputs(target, seed, count):
+            try:
+                outcome.counts[judge(target, data)] += 1
+            except FindingError as finding:
+                outcome.findings.append(finding)
+    finally:
+        tracemalloc.stop()
+    return outcome

@@ -1,0 +1,180 @@
+"""The decoders that strangers' bytes meet, and those that read our own files after a disk changed
+them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.client.transactions import parse_detail
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.bundle import Bundle, NotABundleError
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.json_values import JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
+from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
+from guqiao_sdk.proof.trust import parse_trust
+from services.consensus import wire
+from services.consensus.domain.codec import (
+    decode_message,
+    decode_record,
+    encode_message,
+    encode_record,
+)
+from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
+from services.consensus.domain.ledger.admission import (
+    AdmittedTransaction,
+    Refused,
+    check_stateless,
+    read_transaction,
+)
+from services.consensus.domain.ledger.genesis import GenesisError
+from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.domain.messages import Hello
+from services.consensus.store.blocks import StoredBlock
+from tests.fuzz import corpus, mutations
+from tests.fuzz.harness import Target
+from tests.unit.ledger.chain_builder import CHAIN, GENESIS_TIME_MS
+from tests.unit.proof.test_canonical_decoders import CHANGE, PAYLOAD, SAMPLES
+
+MALFORMED: Final = (MalformedError,)
+JSON_BYTES_MAX: Final = 200_000
+
+
+class NotAdmittedError(Exception):
+    """The admission's answer, as a refusal."""
+
+
+@cache
+def targets() -> tuple[Target, ...]:
+    """Every decoder with its samples."""
+    return (*_canonical(), *_consensus(), *_proofs(), *_json())
+
+
+def _canonical() -> list[Target]:
+    found = []
+    for name, (value, decode) in SAMPLES.items():
+        samples = [value.encode()]
+        found.append(
+            Target(name, decode, MALFORMED, samples, mutations.of_fields, lambda v: v.encode())
+        )
+    changes = [encode_set_changes((CHANGE, CHANGE)), encode_set_changes(())]
+    return [
+        *found,
+        Target(
+            "set changes", decode_set_changes, MALFORMED, changes, mutations.of_fields,
+            encode_set_changes,
+        ),
+    ]  # fmt: skip
+
+
+def _consensus() -> list[Target]:
+    messages = corpus.messages()
+    records = [each for each in messages if not isinstance(decode_message(each), Hello)]
+    header, receipt = SAMPLES["header"][0], SAMPLES["receipt"][0]
+    stored = StoredBlock(
+        header, Batch(5, (b"one",)), (receipt.encode(),), {b"k": b"v", b"gone": None}
+    )
+    return [
+        Target(
+            "consensus message", decode_message, MALFORMED, messages, mutations.of_fields,
+            encode_message,
+        ),
+        Target(
+            "core record", decode_record, MALFORMED, records, mutations.of_fields, encode_record
+        ),
+        Target("peer frame", wire.read_frame, MALFORMED, corpus.frames(), mutations.of_wire),
+        Target(
+            "block of a peer", _block, (ProofError, DecodeError), corpus.blocks(), mutations.of_wire
+        ),
+        Target(
+            "stored block", StoredBlock.decode, MALFORMED, [stored.encode()], mutations.of_fields,
+            lambda v: v.encode(),
+        ),
+    ]  # fmt: skip
+
+
+def _proofs() -> list[Target]:
+    return [
+        Target(
+            "bundle", Bundle.decode, (ProofError, NotABundleError),
+            [corpus.journey().bundle.encode()], mutations.of_fields,
+        ),
+        Target(
+            "trust file", lambda data: parse_trust(data, _any_signature), (ProofError,),
+            [corpus.trust()], mutations.of_json,
+        ),
+    ]  # fmt: skip
+
+
+def _json() -> list[Target]:
+    return [
+        Target(
+            "JSON", _json_value, (JsonError,),
+            [canonical_json({"a": [1, "二", None, {"b": True}]})], mutations.of_json,
+        ),
+        Target("payload", parse_payload, MALFORMED, [PAYLOAD.to_bytes()], mutations.of_json),
+        Target(
+            "transaction of a batch", read_transaction, MALFORMED, corpus.transactions(),
+            mutations.of_fields, lambda v: v.signed.encode(),
+        ),
+        Target(
+            "admission", _admitted, (NotAdmittedError,), corpus.transactions(), mutations.of_fields
+        ),
+        Target(
+            "payload in admission", lambda data: _admitted(_signed(data)), (NotAdmittedError,),
+            [SignedTransaction.decode(each).payload for each in corpus.transactions()[:1]],
+            mutations.of_json,
+        ),
+        Target("genesis", parse_genesis, (GenesisError,), corpus.genesis(), mutations.of_json),
+        Target("detail", parse_detail, MALFORMED, [b'{"field":"x","n":1}'], mutations.of_json),
+        Target(
+            "data object", _data_object, (Refusal, JsonError),
+            [corpus.journey().bundle.packets[0].payload], mutations.of_json,
+        ),
+    ]  # fmt: skip
+
+
+def _any_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """So that what stands behind a signature is reached."""
+    return True
+
+
+def _block(data: bytes) -> VerifiedBlock:
+    message = ledger_pb2.Block.FromString(data)
+    return verify_block(message, corpus.replica_set(), _any_signature)
+
+
+def _json_value(data: bytes) -> Any:
+    return parse_json_strict(data, depth_max=16, size_max=JSON_BYTES_MAX)
+
+
+def _data_object(data: bytes) -> ObjectHeader:
+    value = _json_value(data)
+    return read_object(value if isinstance(value, dict) else {"value": value})
+
+
+def _signed(payload: bytes) -> bytes:
+    """The payload with signatures of the right length."""
+    sample = SignedTransaction.decode(corpus.transactions()[0])
+    return SignedTransaction(payload, sample.signatures).encode()
+
+
+def _admitted(encoded: bytes) -> AdmittedTransaction:
+    verdict = check_stateless(
+        encoded,
+        chain_id=CHAIN,
+        now_height=10,
+        block_time_ms=GENESIS_TIME_MS,
+        verify_many=lambda triples: [True] * len(triples),
+    )
+    if isinstance(verdict, Refused):
+        raise NotAdmittedError(verdict.code)
+    return verdict
