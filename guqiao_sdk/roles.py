@@ -20,6 +20,8 @@ OBSERVER: Final = "observer"
 SUPERVISOR: Final = "supervisor"
 SERVICE_PUBLISHER: Final = "service_publisher"
 PEER_GATEWAY: Final = "peer_gateway"
+GOVERNOR: Final = "governor"
+REPLICA: Final = "replica"
 
 CHAIN_READERS: Final = frozenset(
     {
@@ -35,6 +37,7 @@ CHAIN_READERS: Final = frozenset(
         SUPERVISOR,
         SERVICE_PUBLISHER,
         PEER_GATEWAY,
+        GOVERNOR,
     }
 )
 """Who may ask a replica about status, headers, identities and the proofs of transactions."""

@@ -14,7 +14,7 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify, verify_certificate
 from guqiao_sdk.proof.merkle import merkle_root
-from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.quorum import ReplicaSet, ReplicaSetError
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.transaction import SignedTransaction
 
@@ -29,6 +29,8 @@ class VerifiedBlock:
     transactions: tuple[SignedTransaction, ...]
     receipts: tuple[Receipt, ...]
     message: ledger_pb2.Block
+    next_set: ReplicaSet | None = None
+    """The set of the next height where it is another: the header names it."""
 
     @property
     def height(self) -> int:
@@ -72,7 +74,22 @@ def verify_block(
         raise ProofError(piece, "its receipts are not those under the header's root")
     if len(receipts) != len(transactions):
         raise ProofError(piece, f"{len(receipts)} receipts for {len(transactions)} transactions")
-    return VerifiedBlock(header, certificate, batch, transactions, receipts, message)
+    next_set = _next_set(message, header)
+    return VerifiedBlock(header, certificate, batch, transactions, receipts, message, next_set)
+
+
+def _next_set(message: ledger_pb2.Block, header: BlockHeader) -> ReplicaSet | None:
+    if not message.next_replica_set:
+        return None
+    piece = f"next set of block {header.chain_id}/{header.height}"
+    try:
+        following = ReplicaSet.decode(message.next_replica_set)
+        following.check()
+    except (MalformedError, ReplicaSetError) as error:
+        raise ProofError(piece, str(error)) from error
+    if following.hash() != header.next_set_hash or following.epoch != header.epoch + 1:
+        raise ProofError(piece, "the header names another")
+    return following
 
 
 def check_link(earlier: BlockHeader, later: BlockHeader) -> None:

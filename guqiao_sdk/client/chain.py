@@ -22,9 +22,10 @@ from typing import Final, Literal, Self, overload
 import grpc.aio
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_block, verify_header
+from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_header
 from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
 from guqiao_sdk.client.failures import unknown_outcome
+from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.client.proven import (
     ProvenState,
     ProvenTransaction,
@@ -95,6 +96,7 @@ class ChainClient:
         self._verify_results = verify_results
         self._endpoints = Endpoints(chain_id, endpoints, signer, provider, interceptors)
         self._results = ResultChecker(self, self._endpoints)
+        self.sets = FollowedSets(trust, provider, self._endpoints)
         self._blocks: OrderedDict[int, asyncio.Future[VerifiedBlock]] = OrderedDict()
         self._position: tuple[float, ChainPosition] | None = None
 
@@ -116,7 +118,7 @@ class ChainClient:
         """
         response = await self._consensus_state(0)
         if response.certified_header.certificate:
-            header, _ = self._verified_header(response, 0)
+            header, _ = await self._verified_header(response, 0)
         else:
             header = self._genesis_header(response)
         position = ChainPosition(self.chain_id, header.height, header.hash(), header.block_time_ms)
@@ -254,7 +256,7 @@ class ChainClient:
 
     async def get_header(self, height: int = 0) -> tuple[BlockHeader, FinalityCertificate]:
         """The certified header of a height (0: the latest certified one), verified."""
-        return self._verified_header(await self._consensus_state(height), height)
+        return await self._verified_header(await self._consensus_state(height), height)
 
     async def get_block(self, height: int) -> VerifiedBlock:
         """The block of a height, verified whole."""
@@ -278,7 +280,7 @@ class ChainClient:
             return await stub.GetBlock(request, timeout=seconds)
 
         response = await self._endpoints.call(attempt, CALL_SECONDS)
-        block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
+        block = await self.sets.verified_block(response.block)
         check_height("block", block.header, height)
         return block
 
@@ -290,7 +292,8 @@ class ChainClient:
             return await stub.GetTransaction(request, timeout=seconds)
 
         response = await self._endpoints.call(attempt, CALL_SECONDS)
-        proven = verify_transaction(response, self.trust.replica_set, self.provider.verify)
+        replica_set = await self.sets.set_of(response.certified_header.header)
+        proven = verify_transaction(response, replica_set, self.provider.verify)
         if proven.transaction.id() != transaction_id:
             raise ProofError(f"transaction {transaction_id.hex()}", "another one was answered")
         return proven
@@ -304,8 +307,9 @@ class ChainClient:
 
         response = await self._endpoints.call(attempt, CALL_SECONDS)
         piece = f"state of {key}"
+        replica_set = await self.sets.set_of(response.certified_header.header)
         header, certificate = verify_header(
-            response.certified_header, self.trust.replica_set, self.provider.verify
+            response.certified_header, replica_set, self.provider.verify
         )
         check_height(piece, header, height)
         value = response.value if response.present else None
@@ -399,11 +403,12 @@ class ChainClient:
 
         return await self._endpoints.call(attempt, CALL_SECONDS)
 
-    def _verified_header(
+    async def _verified_header(
         self, response: node.GetConsensusStateResponse, height: int
     ) -> tuple[BlockHeader, FinalityCertificate]:
+        replica_set = await self.sets.set_of(response.certified_header.header)
         header, certificate = verify_header(
-            response.certified_header, self.trust.replica_set, self.provider.verify
+            response.certified_header, replica_set, self.provider.verify
         )
         check_height("consensus state", header, height)
         return header, certificate
@@ -428,7 +433,7 @@ class ChainClient:
                 response = await anext(responses, None)
             if response is None:
                 return
-            block = verify_block(response.block, self.trust.replica_set, self.provider.verify)
+            block = await self.sets.verified_block(response.block)
             check_height("watched block", block.header, height)
             yield block
             height += 1

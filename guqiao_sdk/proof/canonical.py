@@ -124,6 +124,11 @@ class Reader:
         """Read a list of byte strings."""
         return tuple(self.blob() for _ in range(self.count(count_max)))
 
+    @property
+    def has_more(self) -> bool:
+        """Whether anything follows."""
+        return self._position < len(self._data)
+
     def end(self) -> None:
         """Assert that nothing follows."""
         if self._position != len(self._data):

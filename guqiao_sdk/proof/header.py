@@ -138,5 +138,7 @@ def _verify_signatures(
     for replica, signature in signatures:
         if replica >= replica_set.size:
             raise ProofError(piece, f"replica {replica} is not in the set")
+        if replica in replica_set.jailed:
+            raise ProofError(piece, f"replica {replica} is jailed, its vote does not count")
         if not verify(replica_set.members[replica].public_key, message, signature):
             raise ProofError(piece, f"the signature of replica {replica} does not hold")

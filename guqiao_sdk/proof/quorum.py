@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from guqiao_sdk.proof.canonical import Reader, Writer, digest
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest
 
 REPLICAS_MIN: Final = 4
 REPLICAS_MAX: Final = 100
@@ -54,11 +54,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSet:
-    """The members of one chain in one epoch, in the order of their indices."""
+    """The members of one chain in one epoch, in the order of their indices.
+
+    `jailed` are the members whose votes do not count, ascending: n and q stay as they are, and the
+    chain is degraded until governance replaces their keys (G2-16-4).
+    """
 
     chain_id: str
     epoch: int
     members: tuple[Member, ...]
+    jailed: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -76,8 +81,11 @@ class ReplicaSet:
         return quorum(len(self.members))
 
     def primary(self, view: int) -> int:
-        """The replica that proposes in `view` (PBFT section 4.1: view mod n)."""
-        return view % len(self.members)
+        """The replica that proposes in `view`: PBFT's view mod n, over those that may vote."""
+        if not self.jailed:
+            return view % len(self.members)
+        voting = [member.replica for member in self.members if member.replica not in self.jailed]
+        return voting[view % len(voting)]
 
     def check(self) -> None:
         """Refuse a set with n < 4, malformed or repeated keys, or one entity holding a quorum
@@ -93,6 +101,7 @@ class ReplicaSet:
             )
         self._check_members()
         self._check_entities()
+        self._check_jailed()
 
     def _check_members(self) -> None:
         if [member.replica for member in self.members] != list(range(self.size)):
@@ -124,6 +133,18 @@ class ReplicaSet:
                 f"{entity} holds {count} of {self.size} keys, the quorum is {self.quorum}",
             )
 
+    def _check_jailed(self) -> None:
+        known = set(self.jailed) <= set(range(self.size))
+        if not known or list(self.jailed) != sorted(set(self.jailed)):
+            raise ReplicaSetError(
+                "GENESIS_INVALID", "jailed replicas are not distinct, ascending members"
+            )
+        if len(self.jailed) > self.faulty_max:
+            raise ReplicaSetError(
+                "JAILED_TOO_MANY",
+                f"{len(self.jailed)} replicas are jailed, at most {self.faulty_max} may be",
+            )
+
     def entities_above_faulty_max(self) -> list[str]:
         """Entities with more than f keys: allowed, but the regulator is warned (G2-16-3)."""
         held = Counter(member.entity_id for member in self.members)
@@ -136,6 +157,10 @@ class ReplicaSet:
             writer.u32(member.replica).blob(member.public_key).text(member.entity_id).text(
                 member.entity_name
             )
+        if self.jailed:
+            writer.u32(len(self.jailed))
+            for replica in self.jailed:
+                writer.u32(replica)
         return bytes(writer)
 
     @staticmethod
@@ -152,12 +177,21 @@ class ReplicaSet:
             )
             for _ in range(reader.count(REPLICAS_MAX))
         )
+        jailed = _read_jailed(reader) if reader.has_more else ()
         reader.end()
-        return ReplicaSet(chain_id, epoch, members)
+        return ReplicaSet(chain_id, epoch, members, jailed)
 
     def hash(self) -> bytes:
         """What headers and trust files name the set by, 32 bytes."""
         return digest("guqiao/replica-set/1", self.encode())
+
+
+def _read_jailed(reader: Reader) -> tuple[int, ...]:
+    """The list is left out where it is empty, so that a set has one encoding."""
+    jailed = tuple(reader.u32() for _ in range(reader.count(REPLICAS_MAX)))
+    if not jailed:
+        raise MalformedError("an empty list of jailed replicas is not written")
+    return jailed
 
 
 def _fits(member: Member) -> bool:

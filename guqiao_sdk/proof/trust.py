@@ -183,7 +183,11 @@ def _to_json(trust: Trust) -> dict[str, Json]:
 
 
 def _checkpoint_to_json(point: Checkpoint) -> Json:
+    jailed: dict[str, Json] = {}
+    if point.replica_set.jailed:
+        jailed["jailed"] = list[Json](point.replica_set.jailed)
     return {
+        **jailed,
         "epoch": point.epoch,
         "height": point.height,
         "header_hash": point.header_hash.hex(),
@@ -214,7 +218,10 @@ def _read_chain(value: Json, path: str) -> ChainTrust:
 
 
 def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
-    members = _members(value, path, "epoch height header_hash replicas")
+    has_jailed = isinstance(value, dict) and "jailed" in value
+    wanted = "epoch height header_hash replicas" + (" jailed" if has_jailed else "")
+    members = _members(value, path, wanted)
+    jailed = _array(members["jailed"], f"{path}.jailed", REPLICAS_MAX) if has_jailed else []
     epoch = _natural(members["epoch"], f"{path}.epoch")
     replicas = _array(members["replicas"], f"{path}.replicas", REPLICAS_MAX)
     return Checkpoint(
@@ -228,6 +235,7 @@ def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
                 _read_member(member, f"{path}.replicas[{index}]")
                 for index, member in enumerate(replicas)
             ),
+            tuple(_natural(each, f"{path}.jailed") for each in jailed),
         ),
     )
 

@@ -91,10 +91,17 @@ async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
         transaction_path=_path(message.transaction_proof),
         receipt=found.receipt,
         receipt_path=_path(message.receipt_proof),
-        certified=CertifiedHeader.build(client.trust.replica_set, found.header, found.certificate),
+        certified=_certified(client, found),
         packets=tuple(packets),
         anchors=tuple(anchors),
     )
+
+
+def _certified(client: ChainClient, found: ProvenTransaction) -> CertifiedHeader:
+    """With the set changes that lead from the trusted set to the header's epoch."""
+    start = client.trust.replica_set
+    changes = client.sets.changes[: found.header.epoch - start.epoch]
+    return CertifiedHeader.build(start, found.header, found.certificate, changes)
 
 
 async def _find(network: Network, request_id: str) -> registry_service_pb2.GetOperationResponse:

@@ -34,9 +34,10 @@ PARAMETERS: Final = {
     "clock_bound_ms": 10_000,
     "snapshot_interval": 1_000,
 }
+COMMON_CONTRACTS: Final = ("identity", "governance", "evidence", "light_client", "packets")
 CONTRACTS: Final = {
-    CSRC: ("identity", "light_client", "packets", "objects", "services"),
-    MARKET: ("identity", "light_client", "packets", "register"),
+    CSRC: (*COMMON_CONTRACTS, "objects", "services"),
+    MARKET: (*COMMON_CONTRACTS, "register"),
 }
 
 

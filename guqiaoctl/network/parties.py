@@ -116,7 +116,16 @@ ACCOUNTS: Final = (
     Account("registry", OPERATOR, {MARKET: ("observer",)}),
     Account("reporting", OPERATOR, {MARKET: ("observer",)}),
     Account("publisher", OPERATOR, {CSRC: ("service_publisher",), MARKET: ("observer",)}),
+    *(
+        Account(f"{name}-{number}", entity, {chain: (name,)})
+        for chain in CHAINS
+        for number, entity in enumerate(ENTITIES[chain])
+        for name in ("governor", "replica")
+    ),
 )
+"""Of each entity with a replica, the last are two: who decides on the replica set for it, and whom
+its replica submits evidence as.
+"""
 
 
 def account(domain: str, name: str) -> Account:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from guqiaoctl.network.files import SECRET, write_file
 from guqiaoctl.network.genesis import KEY_ID
 from guqiaoctl.network.layout import Layout, Network
-from guqiaoctl.network.parties import CHAINS, CSRC, MARKET, REPLICAS, SERVICES, account
+from guqiaoctl.network.parties import CHAINS, CSRC, MARKET, REPLICAS, SERVICES, Account, account
 from guqiaoctl.supervisor.process import ProcessPlan
 
 DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
@@ -102,6 +102,7 @@ def _replica(network: Network, chain: str, number: int) -> dict[str, Any]:
     name = f"{chain}-{number}"
     folder = network.layout.process(name).absolute()
     addresses = [network.address(f"{chain}-{other}.peer") for other in range(REPLICAS)]
+    submitter = account(chain, f"replica-{number}")
     return _common(network, name, chain) | {
         "chain_id": chain,
         "replica": number,
@@ -110,6 +111,7 @@ def _replica(network: Network, chain: str, number: int) -> dict[str, Any]:
         "vote_key_file": str(folder / "vote.key"),
         "disk_reserve_bytes": DISK_RESERVE_BYTES,
         "peers": {"port": network.ports[f"{name}.peer"], "addresses": addresses},
+        "identity": _identity(network, submitter),
     }
 
 
@@ -118,18 +120,23 @@ def _service(
 ) -> dict[str, Any]:
     owner = account(domain, service)
     return _common(network, f"{domain}-{service}", domain) | {
-        "identity": {
-            "did": owner.did,
-            "key_id": KEY_ID,
-            "organisation": owner.organisation.did,
-            "key_file": str(network.layout.account(domain, service).absolute()),
-        },
+        "identity": _identity(network, owner),
         "chain": {
             "chain_id": domain,
             "trust_file": str(network.layout.chain_trust(domain).absolute()),
             "endpoints": network.node_endpoints(domain),
         },
         "postgres": {"url": database_urls[f"{domain}_{service}"]},
+    }
+
+
+def _identity(network: Network, owner: Account) -> dict[str, Any]:
+    key_file = network.layout.account(owner.organisation.domain, owner.name).absolute()
+    return {
+        "did": owner.did,
+        "key_id": KEY_ID,
+        "organisation": owner.organisation.did,
+        "key_file": str(key_file),
     }
 
 

@@ -41,7 +41,13 @@ from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
 from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import Pool, PostgresSettings, entered, migrate, open_pool
-from services.chassis.settings import Group, ServiceSettings, SettingsError, load_settings
+from services.chassis.settings import (
+    Group,
+    IdentitySettings,
+    ServiceSettings,
+    SettingsError,
+    load_settings,
+)
 from services.chassis.supervised import die_with_parent, end_within
 from services.chassis.telemetry import Telemetry, open_telemetry
 
@@ -75,15 +81,6 @@ DATABASE_ENDINGS: Final = (
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
-
-
-class IdentitySettings(Group):
-    """The service's own identity on its chain, and the file of its signing key."""
-
-    did: str
-    key_id: str
-    organisation: str
-    key_file: Path
 
 
 class ChainSettings(Group):

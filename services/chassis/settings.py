@@ -91,6 +91,15 @@ class GmSettings(Group):
     watch_seconds: float = Field(default=10.0, gt=0, le=30)
 
 
+class IdentitySettings(Group):
+    """The service's own identity on its chain, and the file of its signing key."""
+
+    did: str
+    key_id: str
+    organisation: str
+    key_file: Path
+
+
 class ServiceSettings(BaseSettings):
     """Base of every service's settings.
 

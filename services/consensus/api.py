@@ -32,6 +32,7 @@ from services.chassis.grpc_server import ANY_ROLE, Policy, StreamItems, caller
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 from services.consensus.domain.ledger.admission import TRANSACTION_BYTES_MAX
 from services.consensus.domain.ledger.authorisation import Identities
+from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
 from services.consensus.jobs import Pause
@@ -59,6 +60,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     f"{SERVICE}GetBlock": _READ_RESTRICTED,
     f"{SERVICE}GetTransaction": _READ,
     f"{SERVICE}GetConsensusState": _READ,
+    f"{SERVICE}ListSetChanges": _READ,
     f"{SERVICE}ListObjects": _READ,
     f"{SERVICE}GetObject": _READ_RESTRICTED,
     f"{SERVICE}GetStateProof": _READ_RESTRICTED,
@@ -159,9 +161,13 @@ class NodeApi(NodeServiceServicer):
                     entity_name=member.entity_name,
                     connected=member.replica in connected,
                 )
-                for member in self.ledger.genesis.replica_set.members
+                for member in replica.replica_set.members
                 if member.replica != self.driver.me
             ],
+            epoch=replica.epoch,
+            votes=isinstance(replica, Replica),
+            degraded=bool(replica.replica_set.jailed),
+            jailed_replicas=replica.replica_set.jailed,
         )
 
     async def GetBlock(self, request: node.GetBlockRequest, context: Any) -> node.GetBlockResponse:
@@ -194,8 +200,15 @@ class NodeApi(NodeServiceServicer):
         if header is None:
             raise NotFoundError("HEIGHT_UNKNOWN", height=height)
         return node.GetConsensusStateResponse(
-            certified_header=header, replica_set=self.ledger.genesis.replica_set.encode()
+            certified_header=header, replica_set=self.ledger.set_at(height).encode()
         )
+
+    async def ListSetChanges(
+        self, request: node.ListSetChangesRequest, context: Any
+    ) -> node.ListSetChangesResponse:
+        """The certified set changes after an epoch."""
+        changes = await self.ledger.read(lambda: self.ledger.set_changes(request.from_epoch))
+        return node.ListSetChangesResponse(set_changes=[change.encode() for change in changes])
 
     async def ListObjects(
         self, request: node.ListObjectsRequest, context: Any

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,9 +18,10 @@ from typing import Final
 import structlog
 
 from guqiao.consensus.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
+from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.certificates import replica_identity
 from guqiao_sdk.gm.keyfile import load_private_key
-from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
+from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.errors import NotFoundError
 from services.chassis.gm_tls import GmTlsIdentity, certificate_check, open_identity
@@ -32,7 +34,10 @@ from services.consensus.domain.contracts.catalogue import Catalogue, standard_ca
 from services.consensus.domain.ledger.genesis import Genesis, GenesisError
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
+from services.consensus.domain.signer import Sign
 from services.consensus.driver import Driver
+from services.consensus.epochs import Epochs
+from services.consensus.evidence import EvidenceFolder, EvidenceReporter
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
 from services.consensus.keys import StateKeyDirectory
@@ -40,7 +45,7 @@ from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import PeerLinks
-from services.consensus.repair import Recovery, Repairs
+from services.consensus.repair import Repairs
 from services.consensus.settings import Settings
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
@@ -70,6 +75,7 @@ class Parts:
     finality: FinalityBoard
     repairs: Repairs
     api: NodeApi
+    reporter: EvidenceReporter | None
 
 
 async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
@@ -101,6 +107,8 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
                 tasks.create_task(part.run())
                 for part in (parts.driver, parts.intake, parts.links, parts.repairs)
             ]
+            if parts.reporter is not None:
+                running.append(tasks.create_task(parts.reporter.run()))
             await ended.wait()
             _log.info("replica.stopping")
             await server.stop(STOP_GRACE_SECONDS)
@@ -110,7 +118,8 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
 
 def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStack) -> Parts:
     provider = open_provider(settings.gm.backend)
-    genesis, vote_key = _membership(settings, provider)
+    genesis = parse_genesis(settings.genesis_file.read_bytes())
+    _check(settings, genesis)
     identity = _identity(settings)
     _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
@@ -118,35 +127,30 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     ledger = _open_ledger(settings, genesis, catalogue, provider)
     stack.callback(ledger.close)
     me, parameters = ReplicaId(settings.replica), _parameters(genesis)
-    recovery = Recovery(me, parameters, signer(provider, vote_key), ledger, _now_ms)
-    records = [] if ledger.must_restore else ledger.records()
+    epochs = Epochs(me, ledger, _signers(settings, provider), parameters, _now_ms)
+    _check_membership(settings, epochs.signers, ledger)
     metrics = ReplicaMetrics(telemetry.metrics)
     finality = FinalityBoard(ledger.store.last_certified)
     board = _Wiring()
     links = _links(settings, identity, board)
+    evidence = EvidenceFolder(settings.data_folder / "evidence", ledger)
     driver = Driver(
-        replica=recovery.replica(records),
-        me=me,
+        epochs=epochs,
+        evidence=evidence,
         ledger=ledger,
         links=links,
         mempool=Mempool(ledger.was_executed),
         finality=finality,
         metrics=metrics,
         now_ms=_now_ms,
-        records=records,
     )
     repairs = Repairs(
-        driver=driver,
-        ledger=ledger,
-        links=links,
-        metrics=metrics,
-        verify=provider.verify,
-        recovery=recovery,
+        driver=driver, ledger=ledger, links=links, metrics=metrics, verify=provider.verify
     )
     intake = Intake(
         driver=driver,
         ledger=ledger,
-        authenticator=Authenticator(genesis.replica_set, parameters.window, provider),
+        authenticator=Authenticator(parameters.window, provider),
         admission=Admission(genesis.chain_id, provider),
         provider=provider,
         metrics=metrics,
@@ -155,8 +159,9 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         repairs=repairs,
     )
     board.intake = intake
+    submissions = Submissions(driver, intake, ledger, finality)
     api = NodeApi(
-        submissions=Submissions(driver, intake, ledger, finality),
+        submissions=submissions,
         ledger=ledger,
         driver=driver,
         finality=finality,
@@ -177,6 +182,26 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         finality,
         repairs,
         api,
+        _reporter(settings, evidence, submissions, provider),
+    )
+
+
+def _reporter(
+    settings: Settings, evidence: EvidenceFolder, submissions: Submissions, provider: GmProvider
+) -> EvidenceReporter | None:
+    """Who submits evidence; None where the settings name no identity to do it as."""
+    named = settings.identity
+    if named is None:
+        _log.warning("evidence.not_submitted", why="the settings have no [identity]")
+        return None
+    key = load_private_key(named.key_file, provider)
+    return EvidenceReporter(
+        evidence,
+        submissions.ledger,
+        submissions.submit,
+        provider,
+        Identity(named.did, named.key_id, named.organisation, key),
+        _now_ms,
     )
 
 
@@ -208,13 +233,6 @@ def _open_ledger(
         folder=settings.data_folder,
         reserve_bytes=settings.disk_reserve_bytes,
     )
-
-
-def _membership(settings: Settings, provider: GmProvider) -> tuple[Genesis, PrivateKey]:
-    genesis = parse_genesis(settings.genesis_file.read_bytes())
-    vote_key = load_private_key(settings.vote_key_file, provider)
-    _check(settings, genesis, vote_key)
-    return genesis, vote_key
 
 
 def _identity(settings: Settings) -> GmTlsIdentity:
@@ -267,8 +285,9 @@ def _probes(parts: Parts, nonces: FileNonceStore) -> Probes:
         return None if parts.driver.votes else f"the replica does not vote: {parts.driver.pause}"
 
     async def has_quorum() -> str | None:
-        quorum = parts.genesis.replica_set.quorum
-        reachable = len(parts.links.connected()) + 1
+        present = parts.driver.replica.replica_set
+        members = {*parts.links.connected(), parts.driver.me} - set(present.jailed)
+        quorum, reachable = present.quorum, sum(number < present.size for number in members)
         return None if reachable >= quorum else f"{reachable} replicas linked, {quorum} needed"
 
     async def is_level() -> str | None:
@@ -284,22 +303,37 @@ def _probes(parts: Parts, nonces: FileNonceStore) -> Probes:
     return Probes(live={}, started={}, ready=ready)
 
 
-def _check(settings: Settings, genesis: Genesis, vote_key: PrivateKey) -> None:
+def _signers(settings: Settings, provider: GmProvider) -> dict[bytes, Sign]:
+    """This node's vote keys: the present one, and the one that governance may replace it by."""
+    files = [settings.vote_key_file, settings.next_vote_key_file]
+    keys = [load_private_key(file, provider) for file in files if file is not None]
+    return {key.public_key: signer(provider, key) for key in keys}
+
+
+def _check_membership(settings: Settings, signers: Mapping[bytes, Sign], ledger: Ledger) -> None:
+    """A wrong key must not go unnoticed: only a node that says so runs without ever having voted.
+    One whose key was removed or jailed follows the chain on.
+    """
+    if settings.learner or ledger.was_ever_member(settings.replica, signers):
+        return
+    raise SettingsError(
+        f"the vote key is not that of replica {settings.replica} in any set of the chain"
+        " (a member to come, and one of a later set whose folder is empty, sets learner)"
+    )
+
+
+def _check(settings: Settings, genesis: Genesis) -> None:
     if genesis.chain_id != settings.chain_id:
         raise SettingsError(f"the genesis is of {genesis.chain_id}, not of {settings.chain_id}")
     if genesis.historic_import and settings.refuse_historic_import:
         raise SettingsError(
             "the genesis allows historic_import, which refuse_historic_import forbids here"
         )
-    members = genesis.replica_set.members
-    if settings.replica >= len(members):
-        raise SettingsError(f"replica {settings.replica} of {len(members)} does not exist")
-    if members[settings.replica].public_key != vote_key.public_key:
+    known, needed = len(settings.peers.addresses), genesis.replica_set.size
+    if known < needed or settings.replica >= known:
         raise SettingsError(
-            f"the vote key is not that of replica {settings.replica} in the genesis"
+            f"peers.addresses must name at least {max(needed, settings.replica + 1)} replicas"
         )
-    if len(settings.peers.addresses) != len(members):
-        raise SettingsError(f"peers.addresses must name {len(members)} replicas")
 
 
 def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:

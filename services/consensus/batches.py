@@ -89,6 +89,10 @@ class BatchTracker:
         """A new-view was received or sent; it counts once its view is entered."""
         self._new_view = message
 
+    def start_epoch(self) -> None:
+        """Forget everything: what was decided is executed, views begin anew."""
+        self._tracked, self._missing, self._new_view, self._wanted = {}, {}, None, {}
+
     def enter_view(self, view: View, executed: SequenceNumber) -> set[bytes]:
         """Forget what the new view dropped; returns the transaction ids that it carries on."""
         carried: dict[Digest, SequenceNumber] = {}

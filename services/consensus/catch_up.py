@@ -15,24 +15,30 @@ from guqiao_sdk.proof.quorum import ReplicaSet
 def verified_blocks(
     response: peer_pb2.BlockResponse,
     due: int,
-    replica_set: ReplicaSet,
+    set_at: Callable[[int], ReplicaSet],
     verify: Verify,
     refuse: Callable[[str], None],
 ) -> list[VerifiedBlock]:
     """The blocks from height `due` on, in order, up to the first gap or the first that does not
-    hold; `refuse` is told why that one does not.
+    hold against the set of its height; `refuse` is told why that one does not.
+
+    It ends before an epoch that is not known yet: a block before it decides the set, and what
+    follows is asked for again after that one.
     """
     verified: list[VerifiedBlock] = []
     for message in response.blocks:
         try:
-            height = BlockHeader.decode(message.certified_header.header).height
-            if height < due:
+            header = BlockHeader.decode(message.certified_header.header)
+            if header.height < due:
                 continue
+            replica_set = set_at(due)
+            if header.epoch > replica_set.epoch:
+                break
             block = verify_block(message, replica_set, verify)
         except (ProofError, MalformedError) as error:
             refuse(str(error))
             break
-        if height > due:
+        if header.height > due:
             break
         verified.append(block)
         due += 1

@@ -18,14 +18,13 @@ import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import FinalityCertificate
-from services.chassis.errors import FailedPreconditionError
 from services.consensus import wire
 from services.consensus.batches import BatchTracker
 from services.consensus.domain.effects import (
     Broadcast,
     Certified,
     Effect,
+    Equivocation,
     Evidence,
     Execute,
     FetchBatch,
@@ -41,6 +40,7 @@ from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
     Digest,
+    EpochStarted,
     Executed,
     Hello,
     Message,
@@ -55,9 +55,12 @@ from services.consensus.domain.messages import (
     Tick,
 )
 from services.consensus.domain.replica import Replica
+from services.consensus.epochs import Epochs
+from services.consensus.evidence import EvidenceFolder
 from services.consensus.finality import FinalityBoard
-from services.consensus.jobs import CatchUpJob, CertifyJob, ExecuteJob, Pause
-from services.consensus.ledger import HeaderMismatchError, Ledger
+from services.consensus.jobs import Pause
+from services.consensus.ledger import Ledger
+from services.consensus.ledger_work import LedgerWork
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
@@ -69,7 +72,6 @@ INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
 TICKS_A_REVIEW: Final = 10
-CATCH_UP_JOBS_MAX: Final = 2
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
 COMPACT_EVERY: Final = 500
 """Heights between two compactions of the core's records."""
@@ -85,37 +87,50 @@ class Driver:
     def __init__(
         self,
         *,
-        replica: Replica,
-        me: ReplicaId,
+        epochs: Epochs,
         ledger: Ledger,
+        evidence: EvidenceFolder,
         links: Links,
         mempool: Mempool,
         finality: FinalityBoard,
         metrics: ReplicaMetrics,
         now_ms: Callable[[], int],
-        records: Iterable[Record] = (),
     ) -> None:
-        self.replica = replica
-        self.me = me
+        records = epochs.records()
+        self.replica = epochs.open(records)
+        self.me = epochs.me
         self.mempool = mempool
         self.finality = finality
         self.pause = Pause.RESTORING if ledger.must_restore else Pause.NONE
+        self._epochs = epochs
+        self._evidence = evidence
         self._ledger = ledger
         self._links = links
         self._metrics = metrics
         self._now_ms = now_ms
         self._parameters = ledger.genesis.parameters
-        self._timers = self._new_timers()
         self._tracker = BatchTracker()
         self._inbox: deque[tuple[ReplicaId, Message]] = deque()
         self._wake = asyncio.Event()
-        self._jobs: asyncio.Queue[ExecuteJob | CertifyJob | CatchUpJob] = asyncio.Queue()
-        self._catch_up_jobs = 0
         self.peer_heights: dict[ReplicaId, int] = {}
         self.admission_limit = AdmissionLimit()
         self._hellos: dict[ReplicaId, Hello] = {}
-        self._proposer = self._new_proposer()
-        self._compacted_at = replica.low_watermark
+        self._proposer = Proposer(
+            self.replica, self.me, mempool, self._tracker, self._parameters, now_ms, self._wake
+        )
+        self._timers = RequestTimers(mempool, self.put_own, self._is_owed)
+        self._ledger_work = LedgerWork(
+            ledger=ledger,
+            tracker=self._tracker,
+            mempool=mempool,
+            timers=self._timers,
+            finality=finality,
+            metrics=metrics,
+            tell=self.put_own,
+            on_executed=self._after_execution,
+            on_halt=self.halt,
+        )
+        self._compacted_at = self.replica.low_watermark
         self._recover_tracker(records)
 
     # --- What the intake and the API call ----------------------------------------------------
@@ -176,28 +191,16 @@ class Driver:
 
     def offer_blocks(self, blocks: Sequence[VerifiedBlock]) -> bool:
         """Verified blocks from a peer, in order. False when enough of them wait already."""
-        if self._catch_up_jobs >= CATCH_UP_JOBS_MAX:
-            return False
-        self._catch_up_jobs += 1
-        self._jobs.put_nowait(CatchUpJob(tuple(blocks)))
-        return True
+        return self._ledger_work.offer_blocks(blocks)
 
     def note_restored(self, height: int, batch: Batch) -> None:
         """The block came back from the replica's own segments."""
-        ids = [read_transaction(encoded).id for encoded in batch.transactions]
-        self._after_execution(height, ids)
-        certified = self._ledger.store.last_certified
-        self.finality.advance(max(certified, self.finality.certified_height))
+        self._ledger_work.note_restored(height, batch)
 
-    def resume(self, replica: Replica, records: Iterable[Record]) -> None:
+    def resume(self) -> None:
         """What was missing is back: take part, from what is stored now."""
-        self.replica = replica
-        self._proposer = self._new_proposer()
-        self._compacted_at = replica.low_watermark
-        self._recover_tracker(records)
+        self._take_over()
         self.pause = Pause.NONE
-        self._timers = self._new_timers()  # What it was told so far, this core never heard.
-        self._start_timers()
 
     def compact_soon(self) -> None:
         """Write the records that matter again: some of the old ones are damaged."""
@@ -213,8 +216,12 @@ class Driver:
         """Whether f + 1 others, so at least one honest one, are more than a window ahead of us; or
         so few have said where they stand that it is not known.
         """
-        heights = sorted(self.peer_heights.values(), reverse=True)
-        faulty_max = self._ledger.genesis.replica_set.faulty_max
+        present = self.replica.replica_set
+        heights = sorted(
+            (said for peer, said in self.peer_heights.items() if peer < present.size),
+            reverse=True,
+        )
+        faulty_max = present.faulty_max
         if len(heights) <= faulty_max:
             return True
         return heights[faulty_max] > self._ledger.store.last_certified + self._parameters.window
@@ -225,7 +232,7 @@ class Driver:
         """Step, execute and tick until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._step_loop())
-            tasks.create_task(self._ledger_loop())
+            tasks.create_task(self._ledger_work.run())
             tasks.create_task(self._tick_loop())
 
     async def _step_loop(self) -> None:
@@ -233,13 +240,17 @@ class Driver:
             await self._wake.wait()
             self._wake.clear()
             effects: list[Effect] = []
-            for sender, message in self._take_inputs():
-                effects += self._step(sender, message)
+            inputs = deque(self._take_inputs())
+            while inputs and not self.replica.ended:
+                effects += self._step(*inputs.popleft())
+            self._inbox.extendleft(reversed(inputs))
             if self.votes:
                 effects += self._proposer.propose()
             if self._inbox and self.votes:
                 self._wake.set()
             await self._perform(effects)
+            if self.replica.ended and self.votes:
+                await self._start_epoch()
             await self._compact_records()
             # A turn without records never waits; the other tasks must get theirs.
             await asyncio.sleep(0)
@@ -266,24 +277,9 @@ class Driver:
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
             if number % TICKS_A_REVIEW == 0:
-                self._timers.review(now_ms)
+                self._timers.review()
                 self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
             await asyncio.sleep(TICK_SECONDS)
-
-    async def _ledger_loop(self) -> None:
-        while True:
-            job = await self._jobs.get()
-            try:
-                match job:
-                    case ExecuteJob():
-                        await self._execute(job)
-                    case CertifyJob():
-                        await self._certify(job.sequence, job.certificate)
-                    case CatchUpJob():
-                        self._catch_up_jobs -= 1
-                        await self._catch_up(job.blocks)
-            except HeaderMismatchError as error:
-                self.halt(str(error))
 
     # --- The core ----------------------------------------------------------------------------
 
@@ -299,7 +295,7 @@ class Driver:
     async def _perform(self, effects: Sequence[Effect]) -> None:
         records = [effect.record for effect in effects if isinstance(effect, Persist)]
         if records:
-            await self._ledger.append(records)
+            await self._ledger.append(self.replica.epoch, records)
         for effect in effects:
             self._perform_one(effect)
 
@@ -307,7 +303,35 @@ class Driver:
         """Every so often, keep only the records that still matter; none waits to be written now."""
         if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
             self._compacted_at = self.replica.low_watermark
-            await self._ledger.compact(self.replica.records())
+            await self._ledger.compact([EpochStarted(self.replica.epoch), *self.replica.records()])
+
+    async def _start_epoch(self) -> None:
+        """The last height of an epoch is certified: go on with the next set, from its first view.
+        Votes that came meanwhile are sent again.
+        """
+        await self._ledger_work.settled()
+        self._take_over()
+        self._inbox = deque(entry for entry in self._inbox if isinstance(entry[1], LEDGER_INPUTS))
+        self._inbox.appendleft((self.me, Tick(self._now_ms())))
+        core = self.replica
+        _log.warning(
+            "epoch.started",
+            epoch=core.epoch,
+            first_height=core.low_watermark + 1,
+            replicas=core.replica_set.size,
+            votes=isinstance(core, Replica),
+            jailed=list(core.replica_set.jailed),
+        )
+
+    def _take_over(self) -> None:
+        """Another core goes on from what is stored now; it was told nothing yet."""
+        records = self._epochs.records()
+        self.replica = self._epochs.open(records)
+        self._compacted_at = self.replica.low_watermark
+        self._proposer.start_epoch(self.replica)
+        self._tracker.start_epoch()
+        self._offer_again(self._recover_tracker(records))
+        self._timers.restart()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
@@ -316,13 +340,13 @@ class Driver:
             case Broadcast(message):
                 if isinstance(message, NewView):
                     self._tracker.note_new_view(message)
-                self._links.broadcast(wire.message_frame(message))
+                self._links.broadcast(wire.message_frame(message, self.replica.epoch))
             case Send(to, message):
-                self._links.send(to, wire.message_frame(message))
+                self._links.send(to, wire.message_frame(message, self.replica.epoch))
             case Execute(sequence, batch):
-                self._jobs.put_nowait(ExecuteJob(sequence, batch))
+                self._ledger_work.execute(sequence, batch)
             case Certified(sequence, certificate):
-                self._jobs.put_nowait(CertifyJob(sequence, certificate))
+                self._ledger_work.certify(sequence, certificate)
             case _:
                 self._perform_rare(effect)
 
@@ -345,7 +369,9 @@ class Driver:
         """What the new view dropped is offered again, what it carries on is not."""
         _log.info("view.changed", view=effect.view, primary=effect.primary)
         self._metrics.view_changes.inc()
-        carried = self._tracker.enter_view(effect.view, self.replica.executed)
+        self._offer_again(self._tracker.enter_view(effect.view, self.replica.executed))
+
+    def _offer_again(self, carried: set[bytes]) -> None:
         self.mempool.return_proposed(carried)
         self.mempool.mark_proposed(carried)
         self._wake.set()
@@ -356,7 +382,7 @@ class Driver:
                 _log.warning("message.rejected", sender=sender, reason=reason)
                 self._metrics.rejects.labels(replica=str(sender)).inc()
             case Evidence(culprit, offence):
-                member = self._ledger.genesis.replica_set.members[culprit]
+                member = self.replica.replica_set.members[culprit]
                 _log.error(
                     "evidence.found",
                     replica=culprit,
@@ -364,6 +390,8 @@ class Driver:
                     offence=type(offence).__name__,
                     proof=repr(offence)[:EVIDENCE_CHARACTERS_MAX],
                 )
+                if isinstance(offence, Equivocation):
+                    self._evidence.keep(self.replica.epoch, offence)
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
             case Halt(sequence, reason):
                 self.halt(f"block {sequence}: {reason}")
@@ -386,73 +414,17 @@ class Driver:
             _log.info("replica.resumed")
         self.pause = Pause.DISK_FULL if full else Pause.NONE
 
-    # --- Blocks ------------------------------------------------------------------------------
-
-    async def _execute(self, job: ExecuteJob) -> None:
-        """Execute the next batch; a block that is stored already answers with its header."""
-        last = self._ledger.store.last_height
-        if job.sequence > last:
-            assert job.sequence == last + 1, f"batch {job.sequence} after block {last}"
-            transactions = self._tracker.find(Digest(job.batch.digest()))
-            if transactions is None:
-                # Bound by its digest: neither signatures nor expiry are asked again.
-                transactions = tuple(map(read_transaction, job.batch.transactions))
-            await self._ledger.execute(job.batch, transactions)
-            self._after_execution(job.sequence, [transaction.id for transaction in transactions])
-        header = self._ledger.header(job.sequence)
-        if header.batch_digest != job.batch.digest():
-            self.halt(f"block {job.sequence} was executed from another batch")
-            return
-        self.put_own(Executed(job.sequence, Digest(header.hash())))
-
     def _after_execution(self, sequence: int, ids: Sequence[bytes]) -> None:
         """The transactions of this block need no ordering any more."""
         self._tracker.forget_executed(SequenceNumber(sequence))
         self._proposer.note_executed(sequence)
-        self._timers.executed(self.mempool.remove(ids), self._now_ms())
+        self._timers.stop(self.mempool.remove(ids))
         backlog, now = self.mempool.ready_count > 0, asyncio.get_running_loop().time()
         self.admission_limit.note_executed(len(ids), backlog=backlog, now=now)
         self._start_timers()
 
-    async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
-        if sequence <= self._ledger.store.last_certified:
-            return
-        await self._ledger.certify(sequence, certificate)
-        self._announce(sequence)
-
-    async def _catch_up(self, blocks: Sequence[VerifiedBlock]) -> None:
-        for block in blocks:
-            if block.height != self._ledger.store.last_certified + 1:
-                continue
-            await self._ledger.apply_certified(block)
-            self._after_execution(block.height, [each.id() for each in block.transactions])
-            self._announce(block.height)
-            self.put_own(
-                CertifiedElsewhere(
-                    SequenceNumber(block.height),
-                    Digest(block.header.hash()),
-                    block.header.block_time_ms,
-                    block.certificate,
-                )
-            )
-
-    def _announce(self, height: int) -> None:
-        """Tell everybody who waits for this block or for a transaction in it."""
-        header = self._ledger.header(height)
-        if self.finality.is_awaited:
-            for result in self._ledger.results(height, self.finality.wanted):
-                self.finality.resolve(result)
-        for expired in self.mempool.drop_expired(height, header.block_time_ms):
-            error = FailedPreconditionError(
-                "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
-            )
-            self.finality.refuse(expired, error)
-            self._timers.stop([expired])
-        self._metrics.height.set(height)
-        self.finality.advance(height)
-
     def _start_timers(self) -> None:
-        self._timers.start(self._now_ms())
+        self._timers.start()
         self._wake.set()
 
     def _is_owed(self, transaction: AdmittedTransaction) -> bool:
@@ -460,16 +432,8 @@ class Driver:
 
     # --- Recovery ----------------------------------------------------------------------------
 
-    def _new_proposer(self) -> Proposer:
-        core, shared, clock = self.replica, self._parameters, self._now_ms
-        return Proposer(core, self.me, self.mempool, self._tracker, shared, clock, self._wake)
-
-    def _new_timers(self) -> RequestTimers:
-        patience_ms = self._parameters.view_timeout_max_ms
-        return RequestTimers(self.mempool, self.put_own, self._is_owed, patience_ms=patience_ms)
-
-    def _recover_tracker(self, records: Iterable[Record]) -> None:
-        """The batches that were in progress when the replica stopped."""
+    def _recover_tracker(self, records: Iterable[Record]) -> set[bytes]:
+        """The batches that were in progress when the replica stopped; the ids in them."""
         executed = self.replica.executed
         for record in records:
             match record:
@@ -478,7 +442,7 @@ class Driver:
                     self._tracker.add(view, sequence, digest, transactions)
                 case NewView():
                     self._tracker.note_new_view(record)
-        self._tracker.enter_view(self.replica.view, executed)
+        return self._tracker.enter_view(self.replica.view, executed)
 
     def _track_fetched(self, message: BatchFetched) -> None:
         digest = Digest(message.batch.digest())

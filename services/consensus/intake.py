@@ -171,10 +171,13 @@ class Intake:
     def on_frame(self, sender: int, data: bytes) -> None:
         """A peer's frame. Called by the links; must not block."""
         try:
-            frame = wire.read_frame(data)
+            frame = wire.read_frame(data, self._driver.replica.epoch)
         except MalformedError as error:
             _log.warning("frame.malformed", sender=sender, why=str(error))
             self._metrics.rejects.labels(replica=str(sender)).inc()
+            return
+        except wire.OtherEpochError:
+            self._count_dropped(1)
             return
         match frame:
             case peer_pb2.TransactionGossip():
@@ -218,9 +221,12 @@ class Intake:
         loop = asyncio.get_running_loop()
         while True:
             messages = await self._votes.take(VOTES_JUDGED_AT_ONCE_MAX)
+            core = self._driver.replica
             verdicts = await loop.run_in_executor(
-                self._vote_thread, self._authenticator.judge, messages
+                self._vote_thread, self._authenticator.judge, core, messages
             )
+            if core is not self._driver.replica:
+                continue  # Judged by a set that is no longer in force.
             for (sender, message), verdict in zip(messages, verdicts, strict=True):
                 if verdict is None:
                     self._driver.put(ReplicaId(sender), message)
@@ -240,24 +246,31 @@ class Intake:
                     self._count_dropped(1)
 
     async def _judge_proposal(self, sender: int, message: PrePrepare) -> None:
+        core = self._driver.replica
         verdicts = await asyncio.get_running_loop().run_in_executor(
-            self._vote_thread, self._authenticator.judge, [(sender, message)]
+            self._vote_thread, self._authenticator.judge, core, [(sender, message)]
         )
         if verdicts[0] is not None:
             _log.warning("message.unauthentic", sender=sender, reason=verdicts[0].reason)
             self._metrics.rejects.labels(replica=str(sender)).inc()
             return
-        await self._judge_batch(ReplicaId(sender), message)
+        judged = await self._judge_batch(message)
+        if core is not self._driver.replica:
+            return  # Of a set that is no longer in force.
+        if isinstance(judged, str):
+            _log.error("batch.refused", sender=sender, sequence=message.sequence, why=judged)
+            self._driver.put_own(BatchRefused(message, judged))
+        else:
+            self._driver.put_pre_prepare(ReplicaId(sender), message, judged)
 
-    async def _judge_batch(self, sender: ReplicaId, message: PrePrepare) -> None:
+    async def _judge_batch(self, message: PrePrepare) -> list[AdmittedTransaction] | str:
+        """The admitted transactions of a proposed batch, or why it is refused."""
         batch, parameters = message.batch, self._ledger.genesis.parameters
         size = BATCH_HEADER_BYTES + sum(LENGTH_BYTES + len(each) for each in batch.transactions)
         if len(batch.transactions) > parameters.batch_transactions_max or (
             size > parameters.batch_bytes_max
         ):
-            reason = f"{len(batch.transactions)} transactions, {size} bytes, more than a batch has"
-            self._driver.put_own(BatchRefused(message, reason))
-            return
+            return f"{len(batch.transactions)} transactions, {size} bytes, more than a batch has"
         judge = functools.partial(
             self._admission.judge_batch,
             batch.transactions,
@@ -268,12 +281,8 @@ class Intake:
         judged = await self._in_admission_thread(judge)
         for verdict in judged:
             if isinstance(verdict, Refused):
-                reason = f"{verdict.code} {verdict.fields}"
-                _log.error("batch.refused", sender=sender, sequence=message.sequence, why=reason)
-                self._driver.put_own(BatchRefused(message, reason))
-                return
-        admitted = [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
-        self._driver.put_pre_prepare(sender, message, admitted)
+                return f"{verdict.code} {verdict.fields}"
+        return [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
 
     async def _in_admission_thread(self, judge: Callable[[], Verdicts]) -> Verdicts:
         return await asyncio.get_running_loop().run_in_executor(self._admission_thread, judge)
@@ -475,10 +484,10 @@ class Intake:
                 await self._repairs.take(response)
 
     def _verified(self, response: peer_pb2.BlockResponse) -> list[VerifiedBlock]:
-        """The blocks after our last certified one, as far as they hold against our own set."""
+        """The blocks after our last certified one, as far as they hold against our own sets."""
         due = self._ledger.store.last_certified + 1
-        replica_set, verify = self._ledger.genesis.replica_set, self._provider.verify
-        return verified_blocks(response, due, replica_set, verify, _warn_unverified)
+        set_at, verify = self._ledger.set_at, self._provider.verify
+        return verified_blocks(response, due, set_at, verify, _warn_unverified)
 
 
 def _warn_unverified(why: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,20 +19,33 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.light_client import SET_CHANGES_MAX, SetChange
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
 from services.chassis.errors import UnavailableError
-from services.consensus.domain.codec import decode_record, encode_record
+from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.replica_sets import latest_set, set_of_epoch
+from services.consensus.domain.epochs import records_of_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
-from services.consensus.domain.ledger.execution import BlockResult, execute_block, is_final
+from services.consensus.domain.ledger.execution import (
+    BlockResult,
+    GovernanceState,
+    execute_block,
+    is_final,
+    replica_set_at,
+)
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.messages import (
     CertifiedHead,
     Checkpoint,
     Digest,
+    EpochStarted,
+    LogRecord,
     NewView,
     Record,
     SequenceNumber,
+    View,
     ViewChange,
 )
 from services.consensus.store import ChainStore, DamagedRecordError, StoredBlock
@@ -86,21 +99,23 @@ class Ledger:
         self._writer.shutdown(wait=True)
         self.store.close()
 
-    async def append(self, records: Sequence[Record]) -> None:
-        """Make the core's records durable, with one fsync; before them, where it does not reach so
-        far, the promise what they are for.
+    async def append(self, epoch: int, records: Sequence[Record]) -> None:
+        """Make records of the core of `epoch` durable, with one fsync; before them, where it does
+        not reach so far, the promise what they are for.
         """
-        encoded = [encode_record(record) for record in records]
+        encoded = [encode_log_record(record) for record in records]
 
         def write() -> None:
+            if epoch != self._promised_epoch:
+                self._begin_epoch(epoch)
             self.store.cover_votes(*reach_of(records))
             self.store.append_records(encoded)
 
         await self._write(write)
 
-    async def compact(self, records: Sequence[Record]) -> None:
+    async def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all of the core's so far."""
-        encoded = [encode_record(record) for record in records]
+        encoded = [encode_log_record(record) for record in records]
         await self._write(lambda: self.store.compact_records(encoded))
 
     async def execute(
@@ -164,7 +179,7 @@ class Ledger:
 
     async def end_silence(self) -> None:
         """What is left of lost votes is void; the replica votes again."""
-        await self.compact(())
+        await self.compact([EpochStarted(self._promised_epoch)])
         await self._write(self.store.end_silence)
 
     async def certify(self, height: int, certificate: FinalityCertificate) -> None:
@@ -190,19 +205,68 @@ class Ledger:
             self.store.get_certificate(height) if height else None,
         )
 
-    @property
-    def view_floor(self) -> int:
-        """Since votes were lost, the replica takes part in no view below."""
-        return self.store.promise.floor
+    def view_floor(self, epoch: int) -> View:
+        """Since votes were lost, the replica takes part in no view of `epoch` below."""
+        return View(self.store.promise.floor if epoch == self._promised_epoch else 0)
 
     @property
     def must_restore(self) -> bool:
         """Whether certified blocks or votes are missing: the replica may not take part yet."""
         return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
 
-    def records(self) -> list[Record]:
+    def set_at(self, height: int) -> ReplicaSet:
+        """The set that certifies `height`, as far as the executed blocks tell."""
+        with self.store.state_reader() as state:
+            return replica_set_at(state, self.genesis, height)
+
+    def sets(self) -> list[ReplicaSet]:
+        """The sets of all epochs up to the last that is scheduled."""
+        with self.store.state_reader() as state:
+            governance = GovernanceState(state)
+            latest = latest_set(governance)
+            if latest is None:
+                return [self.genesis.replica_set]
+            epochs = range(self.genesis.epoch, latest.replica_set.epoch + 1)
+            found = [set_of_epoch(governance, epoch) for epoch in epochs]
+        return [each.replica_set for each in found if each is not None]
+
+    def was_ever_member(self, replica: int, keys: Container[bytes]) -> bool:
+        """Whether any set so far, or one that is scheduled, has one of these keys as `replica`."""
+        return any(
+            member.public_key in keys
+            for each in self.sets()
+            for member in each.members
+            if member.replica == replica
+        )
+
+    def set_changes(self, epoch: int) -> list[SetChange]:
+        """The certified changes after `epoch`, at most as many as a light client takes at once."""
+        found: list[SetChange] = []
+        for following in self.sets():
+            if following.epoch <= epoch or len(found) >= SET_CHANGES_MAX:
+                continue
+            last = self.epoch_base(following.epoch)
+            certificate = self.store.get_certificate(last)
+            if certificate is None:
+                break
+            found.append(SetChange(self.header(last), certificate, following))
+        return found
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        """The height that `epoch` starts above: genesis, or the last one of the epoch before."""
+        with self.store.state_reader() as state:
+            found = set_of_epoch(GovernanceState(state), epoch)
+        return SequenceNumber(0 if found is None else max(found.from_height - 1, 0))
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        """The last height of `epoch`, once the set that follows it is scheduled."""
+        with self.store.state_reader() as state:
+            following = set_of_epoch(GovernanceState(state), epoch + 1)
+        return None if following is None else SequenceNumber(following.from_height - 1)
+
+    def records(self) -> list[LogRecord]:
         """The core's records in the order in which they were written."""
-        return [decode_record(record) for record in self.store.records()]
+        return [decode_log_record(record) for record in self.store.records()]
 
     def disk_is_full(self) -> bool:
         """Whether less than the reserve is free: it stops voting before it cannot write."""
@@ -269,7 +333,12 @@ class Ledger:
             ),
             batch=block.batch.encode(),
             receipts=block.receipts,
+            next_replica_set=self._next_set(block.header),
         )
+
+    def _next_set(self, header: BlockHeader) -> bytes:
+        following = self.set_at(header.height + 1)
+        return following.encode() if following.epoch != header.epoch else b""
 
     def certified_header_message(self, height: int) -> ledger_pb2.CertifiedHeader | None:
         """A certified header as it travels, or None; height 0 has no certificate."""
@@ -288,6 +357,19 @@ class Ledger:
         except DamagedRecordError as error:
             self.damaged_heights.add(error.height)
             raise UnavailableError("STORAGE_RECORD_DAMAGED", height=error.height) from error
+
+    @property
+    def _promised_epoch(self) -> int:
+        return max(self.store.promise.epoch, self.genesis.epoch)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Mark in the log where the votes of `epoch` begin, then promise anew: its views start
+        again. Where only the promise is gone, the log has votes of the epoch already.
+        """
+        kept = records_of_epoch(self.records(), epoch, first=self.genesis.epoch)
+        marked = [EpochStarted(epoch), *kept]
+        self.store.compact_records([encode_log_record(record) for record in marked])
+        self.store.begin_epoch(epoch, self.epoch_base(epoch))
 
     async def _execute_as(self, header: BlockHeader, batch: Batch) -> None:
         """Execute the next block and store it, if it comes out as `header`."""

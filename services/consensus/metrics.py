@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.chassis.telemetry import Metrics
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.replica import Replica
 from services.consensus.mempool import Mempool
 from services.consensus.peers import Links
@@ -25,6 +26,14 @@ class ReplicaMetrics:
         self._peers = metrics.gauge("guqiao_consensus_connected_peers", "Links that are up")
         self._paused = metrics.gauge(
             "guqiao_consensus_paused", "1 while the replica does not vote", ("why",)
+        )
+        self._epoch = metrics.gauge("guqiao_consensus_epoch", "Epoch of the replica set in force")
+        self._votes = metrics.gauge(
+            "guqiao_consensus_votes", "1 where this node votes, 0 for a learner or jailed replica"
+        )
+        self._jailed = metrics.gauge(
+            "guqiao_consensus_jailed_replicas",
+            "Replicas whose votes do not count: above 0 the chain is degraded",
         )
         self.view_changes = metrics.counter(
             "guqiao_consensus_view_changes_total", "View changes since the start"
@@ -52,10 +61,13 @@ class ReplicaMetrics:
             "guqiao_consensus_dropped_messages_total", "Messages dropped by a full inbox"
         )
 
-    def observe(self, replica: Replica, mempool: Mempool, links: Links, why_paused: str) -> None:
+    def observe(self, replica: Core, mempool: Mempool, links: Links, why_paused: str) -> None:
         """Take the present values."""
         self._executed.set(replica.executed)
         self._view.set(replica.view)
+        self._epoch.set(replica.epoch)
+        self._votes.set(int(isinstance(replica, Replica)))
+        self._jailed.set(len(replica.replica_set.jailed))
         self._pending.set(len(mempool))
         self._peers.set(len(links.connected()))
         for why in ("DISK_FULL", "HALTED", "RESTORING"):

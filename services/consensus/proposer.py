@@ -16,10 +16,10 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX
 from services.consensus.batches import BatchTracker
 from services.consensus.domain.effects import Broadcast, Effect
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.genesis import ProtocolParameters
 from services.consensus.domain.messages import PrePrepare, Propose, ReplicaId
-from services.consensus.domain.replica import Replica
 from services.consensus.mempool import LENGTH_BYTES, Mempool
 from services.consensus.pacing import InFlightLimit
 
@@ -69,7 +69,7 @@ class Proposer:
 
     def __init__(
         self,
-        replica: Replica,
+        replica: Core,
         me: ReplicaId,
         mempool: Mempool,
         tracker: BatchTracker,
@@ -88,6 +88,12 @@ class Proposer:
         self._proposed_at: dict[int, float] = {}
         self._batch_seconds = 0.0
         self._limit = InFlightLimit()
+
+    def start_epoch(self, replica: Core) -> None:
+        """Propose to the core of the next epoch from here on."""
+        self._replica = replica
+        self._propose_at = None
+        self._proposed_at.clear()
 
     def propose(self) -> list[Effect]:
         """A batch, if the core welcomes one and there is a reason to propose now."""

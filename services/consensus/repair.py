@@ -9,9 +9,8 @@ its finality certificate and by the chain of hashes; docs/protocol/ledger.md has
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import structlog
 
@@ -22,17 +21,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from services.consensus import wire
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.messages import (
-    CertifiedHead,
-    Hello,
-    ProtocolParameters,
-    Record,
-    ReplicaId,
-    SequenceNumber,
-    View,
-)
-from services.consensus.domain.replica import Replica
-from services.consensus.domain.signer import Sign
+from services.consensus.domain.messages import Hello, SequenceNumber, View
 from services.consensus.driver import Driver
 from services.consensus.jobs import Pause
 from services.consensus.ledger import HeaderMismatchError, Ledger
@@ -48,45 +37,6 @@ SCRUB_REST_STEPS: Final = 36_000
 """An hour between two rounds over all records."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Memory(Protocol):
-    """What a replica remembers, as far as its core needs it."""
-
-    @property
-    def genesis(self) -> Genesis:
-        """The chain's rules."""
-
-    @property
-    def view_floor(self) -> int:
-        """It takes part in no view below."""
-
-    def head(self) -> CertifiedHead:
-        """The last certified block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """Makes the core from what is stored at the moment."""
-
-    me: ReplicaId
-    parameters: ProtocolParameters
-    sign: Sign
-    ledger: Memory
-    now_ms: Callable[[], int]
-
-    def replica(self, records: Sequence[Record]) -> Replica:
-        """The core that wrote these records."""
-        return Replica.recover(
-            me=self.me,
-            replica_set=self.ledger.genesis.replica_set,
-            parameters=self.parameters,
-            sign=self.sign,
-            head=self.ledger.head(),
-            now_ms=self.now_ms(),
-            records=records,
-            view_floor=View(self.ledger.view_floor),
-        )
 
 
 def due_height(store: ChainStore, silent_to: int | None) -> int | None:
@@ -133,7 +83,6 @@ class Repairs:
         links: Links,
         metrics: ReplicaMetrics,
         verify: Verify,
-        recovery: Recovery,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
         self._driver = driver
@@ -141,7 +90,6 @@ class Repairs:
         self._links = links
         self._metrics = metrics
         self._verify = verify
-        self._recovery = recovery
         self._step_seconds = step_seconds
         self._turn = 0
         self._silent_to: int | None = None
@@ -197,8 +145,7 @@ class Repairs:
         ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten
         if forgotten:
             await ledger.end_silence()
-        records = ledger.records()
-        self._driver.resume(self._recovery.replica(records), records)
+        self._driver.resume()
         self._metrics.missing_blocks.set(0)
         _log.info("replica.restored", certified=ledger.store.last_certified, forgotten=forgotten)
 
@@ -298,7 +245,7 @@ class Repairs:
             try:
                 height = BlockHeader.decode(message.certified_header.header).height
                 if height in self._ledger.damaged_heights:
-                    yield verify_block(message, self._ledger.genesis.replica_set, self._verify)
+                    yield verify_block(message, self._ledger.set_at(height), self._verify)
             except (ProofError, MalformedError) as error:
                 _log.warning("block.unverified", why=str(error))
                 return

@@ -15,9 +15,9 @@ from typing import Final
 
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Reject
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
@@ -68,15 +68,17 @@ def _votes_held() -> _Held:
 class Authenticator:
     """Judges peers' messages. `judge` blocks and is called from one thread."""
 
-    replica_set: ReplicaSet
     window: int
     provider: GmProvider
     _held: _Held = field(default_factory=_votes_held)
 
-    def judge(self, messages: Sequence[tuple[int, PeerMessage]]) -> list[Reject | None]:
-        """For each (sender, message): None if it is authentic, else what is wrong."""
+    def judge(self, core: Core, messages: Sequence[tuple[int, PeerMessage]]) -> list[Reject | None]:
+        """For each (sender, message): None if it is authentic in the epoch of `core`, of which
+        nothing else is read, else what is wrong.
+        """
+        replica_set, base = core.replica_set, core.base
         return [
-            authenticate(message, ReplicaId(sender), self.replica_set, self._verify, self.window)
+            authenticate(message, ReplicaId(sender), replica_set, self._verify, self.window, base)
             for sender, message in messages
         ]
 

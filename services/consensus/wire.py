@@ -14,12 +14,13 @@ from google.protobuf.message import DecodeError
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
-from services.consensus.domain.codec import decode_message, encode_message
+from services.consensus.domain.codec import Kind, decode_message, encode_message
 from services.consensus.domain.messages import BatchFetched, PeerMessage, SequenceNumber
 
 GOSSIP_TRANSACTIONS_MAX: Final = 4_000
 BLOCKS_MAX: Final = 100
 DIGEST_BYTES: Final = 32
+_HELLO: Final = bytes([Kind.HELLO])
 
 Frame: TypeAlias = (
     PeerMessage
@@ -31,9 +32,14 @@ Frame: TypeAlias = (
 )
 
 
-def message_frame(message: PeerMessage) -> bytes:
-    """A consensus message."""
-    return peer_pb2.PeerFrame(message=encode_message(message)).SerializeToString()
+class OtherEpochError(Exception):
+    """A vote or proposal of another epoch: of no use here, and no offence."""
+
+
+def message_frame(message: PeerMessage, epoch: int = 0) -> bytes:
+    """A consensus message of `epoch`."""
+    frame = peer_pb2.PeerFrame(message=encode_message(message), epoch=epoch)
+    return frame.SerializeToString()
 
 
 def gossip_frame(transactions: Sequence[bytes]) -> bytes:
@@ -67,8 +73,8 @@ def batch_response_frame(sequence: int, batch: Batch) -> bytes:
     return peer_pb2.PeerFrame(batch_response=response).SerializeToString()
 
 
-def read_frame(data: bytes) -> Frame:
-    """What a peer sent, or `MalformedError`."""
+def read_frame(data: bytes, epoch: int = 0) -> Frame:
+    """What a peer sent, or `MalformedError`; `OtherEpochError` for a vote not of `epoch`."""
     try:
         frame = peer_pb2.PeerFrame.FromString(data)
     except DecodeError as error:
@@ -76,6 +82,8 @@ def read_frame(data: bytes) -> Frame:
     kind = frame.WhichOneof("content")
     if kind is None:
         raise MalformedError("an empty frame")
+    if kind == "message" and frame.epoch != epoch and frame.message[:1] != _HELLO:
+        raise OtherEpochError
     return _READERS[kind](frame)
 
 

@@ -17,7 +17,6 @@ import pytest
 from deploy.check_manifests import overlays_of
 from deploy.checker.hardening import workloads
 from deploy.checker.loader import Manifest, Renderer, containers_of, pod_spec
-from guqiao_sdk.gm.keyfile import load_private_key
 from services.chassis.gm_tunnel.__main__ import TunnelConfig
 from services.chassis.settings import SettingsError, load_settings
 from services.consensus import app as consensus_app
@@ -210,13 +209,8 @@ def test_a_replica_that_refuses_historic_import_starts_from_no_genesis_that_allo
     monkeypatch.setenv("GUQIAO_CONSENSUS_REFUSE_HISTORIC_IMPORT", str(refused).lower())
     settings = load_settings(ConsensusSettings, network.replicas[0].config)
     genesis = parse_genesis(network.genesis)
-    vote_key = load_key(settings, network)
     if historic_import and refused:
         with pytest.raises(SettingsError, match="historic_import"):
-            consensus_app._check(settings, genesis, vote_key)
+            consensus_app._check(settings, genesis)
     else:
-        consensus_app._check(settings, genesis, vote_key)
-
-
-def load_key(settings: ConsensusSettings, network: ChainNetwork) -> Any:
-    return load_private_key(settings.vote_key_file, network.provider)
+        consensus_app._check(settings, genesis)

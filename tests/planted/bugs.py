@@ -31,7 +31,7 @@ class Bug:
 
 
 ABSENT: Final[dict[str, str]] = {
-    "P4": "set changes are not part of the core yet",
+    "P4": "the campaign keeps its set; tests/simulation/test_set_changes.py changes it",
     "P22-snapshots": "state transfer by snapshot is not part of the core yet; blocks are planted",
 }
 """Rows without a bug to plant, and why."""
@@ -190,9 +190,8 @@ SERVICE: Final = (
         "P16",
         "no timer runs for a request",
         f"{CORE}/suspicion.py",
-        "        return still_ms > self.timeout_ms"
-        " or starved_ms > STARVED_TIMEOUTS * self.timeout_ms",
-        "        return self.now_ms < 0",
+        "            self._pending.setdefault(message.request, self.now_ms)\n",
+        "            pass\n",
         ("B8",),
     ),
     Bug(
@@ -312,7 +311,7 @@ ROWS: Final = (
         "a second new-view of one view is entered too",
         f"{CORE}/replica.py",
         "        if message.view == self._view and self._active:\n"
-        "            return self._second_new_view(message)\n",
+        "            return second_new_view(self._new_view, message, self.replica_set)\n",
         "",
         ("B15", "B3"),
         size=7,
@@ -378,8 +377,8 @@ CATCH_UP: Final = (
         "C6",
         "what was certified during a fetch is left to the next resend",
         f"{CORE}/replica.py",
-        "            effects += self._catch_up(beyond=self.low_watermark)\n",
-        "            effects += self._catch_up(beyond=self._ordering.high)\n",
+        "        return effects + self._catch_up_at_once(self.low_watermark)\n",
+        "        return effects + self._catch_up_at_once(self._ordering.high)\n",
         test=f"{CONSENSUS_TESTS}/test_paper_normal_case.py::test_c6",
     ),
 )

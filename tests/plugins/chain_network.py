@@ -195,13 +195,19 @@ class ChainNetwork:
                 assert time.monotonic() < deadline, f"replica {number}: {self.log(number)}"
                 await asyncio.sleep(0.05)
 
-    def client(self, name: str = OBSERVER, *, endpoints: Sequence[str] = ()) -> ChainClient:
+    def client(
+        self,
+        name: str = OBSERVER,
+        *,
+        endpoints: Sequence[str] = (),
+        trust: ChainTrust | None = None,
+    ) -> ChainClient:
         """A client with one of the identities; closed by `close_clients`."""
         client = ChainClient(
             self.chain_id,
             list(endpoints) or self.endpoints,
             self.identities[name],
-            self.trust,
+            trust or self.trust,
             self.provider,
         )
         self.clients.append(client)
@@ -234,7 +240,10 @@ class ChainNetwork:
 
 
 def _identity(chain_id: str, name: str, provider: GmProvider) -> Identity:
-    organisation = f"did:rem:{chain_id}:91370000DEMO000000"
+    """`<number>/<name>` belongs to the entity of that replica."""
+    number, _, name = name.rpartition("/")
+    code = f"91370000TEST00000{number}" if number else "91370000DEMO000000"
+    organisation = f"did:rem:{chain_id}:{code}"
     return Identity(f"{organisation}.{name}", "k1", organisation, provider.keygen())
 
 

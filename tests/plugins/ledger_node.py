@@ -145,7 +145,7 @@ class LedgerNode:
     async def _not_served(self, request: Any, context: Any) -> NoReturn:
         await abort(context, "METHOD_UNKNOWN")
 
-    ListNetworks = GetNetworkStatus = ListObjects = GetObject = _not_served
+    ListNetworks = GetNetworkStatus = ListSetChanges = ListObjects = GetObject = _not_served
 
     async def GetNetworkOptions(
         self, request: node.GetNetworkOptionsRequest, context: Any

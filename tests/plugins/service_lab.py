@@ -28,11 +28,10 @@ from services.chassis.postgres import Connection, Pool, PostgresSettings, open_p
 from services.chassis.runtime import (
     ChainServiceSettings,
     ChainSettings,
-    IdentitySettings,
     Runtime,
     migrate_all,
 )
-from services.chassis.settings import TelemetrySettings
+from services.chassis.settings import IdentitySettings, TelemetrySettings
 from services.chassis.telemetry import open_telemetry
 from tests.plugins.ledger_node import LedgerNode
 from tests.plugins.postgres import NewDatabase

@@ -14,9 +14,16 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.codec import decode_record
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.messages import CertifiedHead, Digest, Record, SequenceNumber
+from services.consensus.domain.messages import (
+    CertifiedHead,
+    Digest,
+    Record,
+    SequenceNumber,
+    View,
+)
 from tests.simulation.workload import ExecutedBlock, Execution
 
 
@@ -28,8 +35,20 @@ class Durable(Protocol):
         """The chain's rules."""
 
     @property
-    def view_floor(self) -> int:
-        """The replica takes part in no view below."""
+    def must_restore(self) -> bool:
+        """Whether certified blocks or votes are missing: the replica may not take part yet."""
+
+    def view_floor(self, epoch: int) -> View:
+        """The replica takes part in no view of `epoch` below."""
+
+    def set_at(self, height: int) -> ReplicaSet:
+        """The set that certifies `height`."""
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        """The height that `epoch` starts above."""
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        """The last height of `epoch`."""
 
     def head(self) -> CertifiedHead:
         """Where the core starts from."""
@@ -76,6 +95,21 @@ class Durable(Protocol):
         """The process ended."""
 
 
+class OneSet:
+    """A chain whose set never changes; what changes it is in `test_set_changes`."""
+
+    genesis: Genesis
+
+    def set_at(self, height: int) -> ReplicaSet:
+        return self.genesis.replica_set
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        return SequenceNumber(0)
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        return None
+
+
 def apply_certified(ledger: Durable, block: VerifiedBlock) -> bool:
     """Take a certified block: execute it unless that was done; False if it comes out otherwise."""
     if block.height > ledger.last_height:
@@ -109,13 +143,13 @@ def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger
     )
 
 
-class MemoryLedger:
+class MemoryLedger(OneSet):
     """Keeps everything in memory; `_durable` is what a power cut leaves. It forgets no vote."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self.genesis = execution.genesis
-        self.view_floor = 0
+        self.must_restore = False
         self._records: list[bytes] = []
         self._blocks: list[ExecutedBlock] = []
         self._certificates: dict[int, FinalityCertificate] = {}
@@ -126,6 +160,9 @@ class MemoryLedger:
     @property
     def last_height(self) -> int:
         return len(self._blocks)
+
+    def view_floor(self, epoch: int) -> View:
+        return View(0)
 
     def head(self) -> CertifiedHead:
         return head_of(self)

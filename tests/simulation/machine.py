@@ -51,8 +51,8 @@ from services.consensus.domain.messages import (
     Tick,
 )
 from services.consensus.domain.replica import Replica
+from services.consensus.epochs import Epochs
 from services.consensus.ledger import reach_of
-from services.consensus.repair import Recovery
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
 from tests.simulation.durable import Durable, apply_certified
@@ -111,13 +111,13 @@ class Machine:
         self.peer_heights: dict[ReplicaId, int] = {}
         self.busy_until_ms = 0
         self.restoring = self._restoring()
-        self._recover([] if self.restoring else self.ledger.records())
+        self._recover()
         self._later(cluster.random.randint(1, TICK_MS), self._tick)
 
     def take_part(self) -> None:
         """What was missing is back: go on from what is stored now."""
         self.restoring = None
-        self._recover(self.ledger.records())
+        self._recover()
 
     def _restoring(self) -> Restoring | None:
         if not (isinstance(self.ledger, StoredLedger) and self.ledger.must_restore):
@@ -127,12 +127,15 @@ class Machine:
         self.ledger.end_silence()  # A liar that forgot its votes does not keep silent.
         return None
 
-    def _recover(self, records: list[Record]) -> None:
+    def _recover(self) -> None:
         cluster = self.cluster
-        sign = cluster.scheme.signer(self.me)
-        recovery = Recovery(self.me, cluster.parameters, sign, self.ledger, self.clock.read)
+        signers = {cluster.scheme.key(self.me): cluster.scheme.signer(self.me)}
+        epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
+        records = epochs.records()
         self.appended = len(records)
-        self.core = recovery.replica(records)
+        core = epochs.open(records)
+        assert isinstance(core, Replica), "the simulated chain keeps its set"
+        self.core = core
 
     def crash(self, *, power_cut: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
@@ -464,7 +467,7 @@ class Machine:
         verified = verified_blocks(
             response,
             self.ledger.last_certified + 1,
-            self.cluster.replica_set,
+            self.ledger.set_at,
             self.cluster.scheme.verify,
             lambda why: self.cluster.refuse(sender, why, data),
         )

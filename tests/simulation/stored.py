@@ -19,9 +19,9 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from services.consensus.domain.codec import decode_record
-from services.consensus.domain.messages import CertifiedHead, Record
+from services.consensus.domain.messages import CertifiedHead, Record, View
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
-from tests.simulation.durable import head_of, message_of
+from tests.simulation.durable import OneSet, head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
 }
 
 
-class StoredLedger:
+class StoredLedger(OneSet):
     """One opened store. Executing is shared, but the state root is the store's own."""
 
     def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
@@ -200,9 +200,8 @@ class StoredLedger:
         self.last_height = store.last_height
         self.last_certified = store.last_certified
 
-    @property
-    def view_floor(self) -> int:
-        return self.store.promise.floor
+    def view_floor(self, epoch: int) -> View:
+        return View(self.store.promise.floor)
 
     @property
     def must_restore(self) -> bool:

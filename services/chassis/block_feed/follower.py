@@ -20,8 +20,10 @@ from guqiao.consensus.v1 import consensus_events_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.client.events import BLOCK_TOPIC
 from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import Verify
+from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.chassis.bus.consumer import NO_SPANS, subscribe
 from services.chassis.bus.port import Bus, BusEvent, PoisonError, TransientError
 from services.chassis.postgres import Connection, Pool, migrate
@@ -49,7 +51,7 @@ async def follow_blocks(
     """Apply every certified block of the chain, in order, until cancelled. A span a block."""
 
     async def handle(connection: Connection, event: BusEvent) -> None:
-        block = _verified(event, trust, verify)
+        block = await _verified(connection, event, trust, verify)
         if block is not None and await _is_next(connection, block):
             trace.get_current_span().set_attributes(
                 {"chain": block.header.chain_id, "height": block.height}
@@ -70,7 +72,9 @@ async def projected_height(connection: Connection, chain_id: str) -> int:
     return int(height or 0)
 
 
-def _verified(event: BusEvent, trust: ChainTrust, verify: Verify) -> VerifiedBlock | None:
+async def _verified(
+    connection: Connection, event: BusEvent, trust: ChainTrust, verify: Verify
+) -> VerifiedBlock | None:
     try:
         message = consensus_events_pb2.BlockCertified.FromString(event.payload)
     except DecodeError as error:
@@ -78,9 +82,29 @@ def _verified(event: BusEvent, trust: ChainTrust, verify: Verify) -> VerifiedBlo
     if message.chain_id != trust.chain_id:
         return None
     try:
-        return verify_block(message.block, trust.replica_set, verify)
-    except ProofError as error:
+        header = BlockHeader.decode(message.block.certified_header.header)
+        replica_set = await _set_of(connection, trust, header)
+        return verify_block(message.block, replica_set, verify)
+    except (ProofError, MalformedError) as error:
         raise PoisonError(f"{event.event_id}: {error}") from error
+
+
+async def _set_of(connection: Connection, trust: ChainTrust, header: BlockHeader) -> ReplicaSet:
+    """The set of its epoch: the trusted one, or one that a block applied before has named."""
+    epoch = header.epoch
+    if epoch == trust.replica_set.epoch:
+        return trust.replica_set
+    encoded = await connection.fetchval(
+        "SELECT replica_set FROM followed_sets WHERE chain_id = $1 AND epoch = $2",
+        trust.chain_id,
+        epoch,
+    )
+    if encoded is not None:
+        return ReplicaSet.decode(encoded)
+    height = await projected_height(connection, trust.chain_id)
+    if header.height > height + 1:
+        raise TransientError(f"block {header.height} came, {height + 1} was due")
+    raise ProofError(f"block {header.height}", f"no block before it names a set of epoch {epoch}")
 
 
 async def _is_next(connection: Connection, block: VerifiedBlock) -> bool:
@@ -109,3 +133,12 @@ async def _advance(connection: Connection, block: VerifiedBlock) -> None:
         block.height,
         block.header.hash(),
     )
+    if block.next_set is not None:
+        await connection.execute(
+            """
+            INSERT INTO followed_sets (chain_id, epoch, replica_set) VALUES ($1, $2, $3)
+            """,
+            block.header.chain_id,
+            block.next_set.epoch,
+            block.next_set.encode(),
+        )

@@ -39,16 +39,25 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 
 
 def authenticate(
-    message: PeerMessage, sender: ReplicaId, replica_set: ReplicaSet, verify: Verify, window: int
+    message: PeerMessage,
+    sender: ReplicaId,
+    replica_set: ReplicaSet,
+    verify: Verify,
+    window: int,
+    base: int = 0,
 ) -> Reject | None:
     """None if `sender` may say `message` and all its signatures hold, else what is wrong.
 
+    `base` is the height that the set's epoch starts above: genesis, or the last height of the epoch
+    before, whose certificate is of another set and is asked of nobody.
     `sender` is who the authenticated link says it is. Only a new-view is ever passed on by others
     than its signer: any replica brings a late one into the view with it.
     """
     if not 0 <= sender < replica_set.size:
         return Reject(sender, f"replica {sender} is not in the set")
-    judge = _Judge(replica_set, verify, window)
+    if sender in replica_set.jailed and not isinstance(message, Hello):
+        return Reject(sender, f"replica {sender} is jailed, its votes do not count")
+    judge = _Judge(replica_set, verify, window, base)
     fault = judge.fault(message, sender)
     return None if fault is None else Reject(sender, fault)
 
@@ -56,9 +65,10 @@ def authenticate(
 class _Judge:
     """One question's context; every method gives a fault's text or None."""
 
-    __slots__ = ("_set", "_verify", "_window")
+    __slots__ = ("_base", "_set", "_verify", "_window")
 
-    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int) -> None:
+    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int, base: int) -> None:
+        self._base = base
         self._set = replica_set
         self._verify = verify
         self._window = window
@@ -95,8 +105,8 @@ class _Judge:
     def _view_change(self, message: ViewChange) -> str | None:
         if message.view < 1:
             return "a view-change to view 0"
-        if message.replica >= self._set.size:
-            return f"replica {message.replica} is not in the set"
+        if message.replica >= self._set.size or message.replica in self._set.jailed:
+            return f"replica {message.replica} has no vote in the set"
         fault = self._signature(message, message.replica) or self._certified(message)
         if fault is not None:
             return fault
@@ -112,9 +122,10 @@ class _Judge:
     def _certified(self, message: ViewChange) -> str | None:
         certificate = message.certificate
         if certificate is None:
-            return None if message.certified == 0 else "a certified height without its certificate"
-        if message.certified == 0:
-            return "a certificate of genesis"
+            at_base = message.certified == self._base
+            return None if at_base else "a certified height without its certificate"
+        if message.certified <= self._base:
+            return "a certificate of genesis or of an earlier epoch"
         signed = self._bytes(
             VoteType.CHECKPOINT, View(0), message.certified, certificate.header_hash
         )
@@ -179,6 +190,8 @@ class _Judge:
         if not _ascending(replicas) or replicas[-1] >= self._set.size:
             return f"a {what} whose signers are not distinct, ascending members"
         for replica, signature in signatures:
+            if replica in self._set.jailed:
+                return f"a {what} with the vote of replica {replica}, which is jailed"
             if not self._verify(self._set.members[replica].public_key, signed, signature):
                 return f"a {what} in which the signature of replica {replica} does not hold"
         return None

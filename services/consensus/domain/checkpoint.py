@@ -38,6 +38,7 @@ class Checkpoints:
     def __init__(self, signer: Signer, window: int, head: CertifiedHead) -> None:
         self.head = head
         self.executed = head.sequence
+        self.epoch_end: SequenceNumber | None = None
         self.halted = False
         self._signer = signer
         self._window = window
@@ -63,7 +64,7 @@ class Checkpoints:
 
     def on_vote(self, vote: Checkpoint) -> list[Effect]:
         """Count a vote for a height that is not certified here."""
-        if not self.head.sequence < vote.sequence <= self.head.sequence + self._window:
+        if not self.head.sequence < vote.sequence <= self._high:
             return []
         earlier = self._tally(vote.sequence).add(vote, vote.header_hash)
         if earlier is None or earlier.header_hash == vote.header_hash:
@@ -121,6 +122,11 @@ class Checkpoints:
     def records(self) -> Iterator[Checkpoint]:
         """Own votes that must survive."""
         return iter([self._own[sequence] for sequence in sorted(self._own)])
+
+    @property
+    def _high(self) -> SequenceNumber:
+        high = SequenceNumber(self.head.sequence + self._window)
+        return high if self.epoch_end is None else min(high, self.epoch_end)
 
     def _tally(self, sequence: SequenceNumber) -> Tally[Checkpoint]:
         return self._votes.setdefault(sequence, Tally())

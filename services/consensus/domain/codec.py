@@ -20,7 +20,9 @@ from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
     Digest,
+    EpochStarted,
     Hello,
+    LogRecord,
     NewView,
     PeerMessage,
     Prepare,
@@ -50,6 +52,7 @@ class Kind(IntEnum):
     VIEW_CHANGE = 6
     NEW_VIEW = 7
     PREPARED_CERTIFICATE = 8
+    EPOCH_STARTED = 9
 
 
 def encode_message(message: PeerMessage) -> bytes:
@@ -76,6 +79,23 @@ def decode_record(data: bytes) -> Record:
     if isinstance(record, Hello):
         raise MalformedError("a hello is no record")
     return record
+
+
+def encode_log_record(record: LogRecord) -> bytes:
+    """The same for what stands between the core's records."""
+    if isinstance(record, EpochStarted):
+        return bytes(Writer().u8(Kind.EPOCH_STARTED).u64(record.epoch))
+    return encode_record(record)
+
+
+def decode_log_record(data: bytes) -> LogRecord:
+    """Read `encode_log_record`'s bytes; raises `MalformedError` and nothing else."""
+    reader = Reader(data)
+    if reader.u8() != Kind.EPOCH_STARTED:
+        return decode_record(data)
+    epoch = _number(reader)
+    reader.end()
+    return EpochStarted(epoch)
 
 
 def view_change_content(message: ViewChange) -> bytes:
@@ -105,7 +125,7 @@ def _encode(value: PeerMessage | Record) -> bytes:
     match value:
         case Hello():
             writer.u8(Kind.HELLO).u64(value.view).u8(value.active).u8(value.suspects)
-            writer.u64(value.certified)
+            writer.u64(value.certified).u64(value.epoch)
         case PrePrepare():
             writer.u8(Kind.PRE_PREPARE).u64(value.view).u64(value.sequence)
             writer.blob(value.batch.encode()).raw(value.signature)
@@ -168,7 +188,11 @@ def _replica(reader: Reader) -> ReplicaId:
 
 def _read_hello(reader: Reader) -> Hello:
     return Hello(
-        View(_number(reader)), _flag(reader), _flag(reader), SequenceNumber(_number(reader))
+        View(_number(reader)),
+        _flag(reader),
+        _flag(reader),
+        SequenceNumber(_number(reader)),
+        _number(reader),
     )
 
 

@@ -134,18 +134,32 @@ class Hello:
 
     `active` is False while the sender waits for `view`'s new-view; `suspects` says that it asks to
     leave `view`. It binds nobody: a replica sends a view-change only when f + 1 replicas suspect.
+    Views belong to `epoch`; the certified height means the same in all of them.
     """
 
     view: View
     active: bool
     suspects: bool
     certified: SequenceNumber
+    epoch: int = 0
 
 
 PeerMessage = Hello | PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView
 
+
 Record = PrePrepare | Prepare | PreparedCertificate | Commit | Checkpoint | ViewChange | NewView
 """What a replica writes down before it acts on it; `Replica.recover` reads it back in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStarted:
+    """The records after this one are of `epoch`; those before it are void."""
+
+    epoch: int
+
+
+LogRecord = Record | EpochStarted
+"""What the durable log holds."""
 
 
 # --- Local inputs -----------------------------------------------------------------------------
@@ -173,10 +187,15 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """The driver performed `Execute(sequence, ...)`; in the order of the effects."""
+    """The driver performed `Execute(sequence, ...)`; in the order of the effects.
+
+    `epoch_end` is the last sequence number of this epoch, as far as the state after this block
+    tells: it is at least the window beyond the block that decides it, and may come down later.
+    """
 
     sequence: SequenceNumber
     header_hash: Digest
+    epoch_end: SequenceNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +206,7 @@ class CertifiedElsewhere:
     header_hash: Digest
     block_time_ms: int
     certificate: FinalityCertificate
+    epoch_end: SequenceNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class Ordering:
         self.accepted_through = head.sequence
         self.executing_through = head.sequence
         self.entries: dict[SequenceNumber, Entry] = {}
+        self.epoch_end: SequenceNumber | None = None
         self.now_ms = now_ms
         self.clock_ms: int | None = None
         self.progress_ms = now_ms
@@ -74,8 +75,15 @@ class Ordering:
 
     @property
     def high(self) -> SequenceNumber:
-        """The high watermark: nobody proposes or votes beyond it."""
-        return SequenceNumber(self.low + self._parameters.window)
+        """The high watermark: nobody proposes or votes beyond it, nor beyond the epoch's end."""
+        high = SequenceNumber(self.low + self._parameters.window)
+        return high if self.epoch_end is None else min(high, self.epoch_end)
+
+    @property
+    def nears_end(self) -> bool:
+        """Whether the rest of the epoch fits the window: an idle chain fills it up at once."""
+        end = self.epoch_end
+        return end is not None and end - self.accepted_through <= self._parameters.window
 
     def in_window(self, sequence: SequenceNumber) -> bool:
         """Whether votes for `sequence` matter now."""

@@ -8,6 +8,7 @@ always. Every vote is persisted in the list of effects before the effect that se
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, assert_never
 
 from guqiao_sdk.proof.batch import Batch
@@ -16,7 +17,6 @@ from services.consensus.domain.checkpoint import Checkpoints
 from services.consensus.domain.effects import (
     Broadcast,
     Effect,
-    Equivocation,
     Evidence,
     FetchBlocks,
     InvalidBatch,
@@ -26,6 +26,7 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.hearsay import Hearsay
 from services.consensus.domain.later import Later, Ordered
 from services.consensus.domain.messages import (
     BatchFetched,
@@ -57,16 +58,17 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.ordering import Ordering
 from services.consensus.domain.signer import Sign, Signer
-from services.consensus.domain.statements import statement_of
 from services.consensus.domain.suspicion import Suspicion
 from services.consensus.domain.view_change import (
     ViewChanges,
     base_of,
     chosen_batches,
     new_view_fault,
+    second_new_view,
 )
 
 FIRST_VIEW: Final = View(0)
+GENESIS: Final = SequenceNumber(0)
 FETCH_BLOCKS_MAX: Final = 64
 """Blocks asked for at once."""
 
@@ -83,10 +85,16 @@ class Replica:
         sign: Sign,
         head: CertifiedHead,
         now_ms: int,
+        epoch_end: SequenceNumber | None = None,
+        base: SequenceNumber = GENESIS,
     ) -> None:
         assert 0 <= me < replica_set.size, "a replica is a member of its set"
+        assert me not in replica_set.jailed, "a jailed replica does not vote"
+        if head.sequence == base:
+            head = replace(head, certificate=None)  # It is of another set; nobody asks for it.
+        self.base = base
         self._signer = Signer(me, replica_set, sign)
-        self._set = replica_set
+        self.replica_set = replica_set
         self._parameters = parameters
         self._ordering = Ordering(self._signer, parameters, head, now_ms)
         self._checkpoints = Checkpoints(self._signer, parameters.window, head)
@@ -97,14 +105,12 @@ class Replica:
         self._suspects = False
         self._new_view: NewView | None = None
         self._new_view_fault: View | None = None
-        self._hellos: dict[ReplicaId, Hello] = {}
-        self._heights: dict[ReplicaId, SequenceNumber] = {}
-        self._helped_ms: dict[ReplicaId, int] = {}
+        self._hearsay = Hearsay(replica_set.epoch, parameters.resend_ms)
         self._later = Later(parameters.window)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
         self._fetching_to = head.sequence
-        self._fetch_turn = 0
+        self._end_epoch(epoch_end)
 
     @classmethod
     def recover(
@@ -118,10 +124,13 @@ class Replica:
         now_ms: int,
         records: Iterable[Record],
         view_floor: View = FIRST_VIEW,
+        epoch_end: SequenceNumber | None = None,
+        base: SequenceNumber = GENESIS,
     ) -> Replica:
-        """The replica as it was when it wrote the last of `records`; `head` is the last certified
-        block that its store holds. Where votes were lost it takes part in no view below
-        `view_floor`, and in that one once it has its new-view.
+        """The replica as it was when it wrote the last of `records`, all of this epoch; `head` is
+        the last certified block that its store holds, `base` the height the epoch starts above.
+        Where votes were lost it takes part in no view below `view_floor`, and in that one once it
+        has its new-view.
         """
         replica = cls(
             me=me,
@@ -130,6 +139,8 @@ class Replica:
             sign=sign,
             head=head,
             now_ms=now_ms,
+            epoch_end=epoch_end,
+            base=base,
         )
         for record in records:
             replica._restore(record)
@@ -140,7 +151,7 @@ class Replica:
 
     def step(self, sender: ReplicaId, message: Message) -> list[Effect]:
         """Advance by one authenticated message (local inputs come from the replica itself)."""
-        if self._checkpoints.halted:
+        if self._checkpoints.halted or self.ended:
             return []
         if isinstance(message, Tick):
             return self._on_tick(message.now_ms)
@@ -198,7 +209,8 @@ class Replica:
     def heartbeat_due(self) -> bool:
         """Whether the driver should propose an empty batch, having nothing better."""
         quiet_ms = self._suspicion.now_ms - self._ordering.proposal_ms
-        return quiet_ms >= self._parameters.heartbeat_ms and self.may_propose
+        due = quiet_ms >= self._parameters.heartbeat_ms or self._ordering.nears_end
+        return due and self.may_propose
 
     @property
     def block_time_min_ms(self) -> int:
@@ -211,6 +223,17 @@ class Replica:
     def halted(self) -> bool:
         """Whether it stopped for good on a header that differs from a certified one."""
         return self._checkpoints.halted
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its set."""
+        return self.replica_set.epoch
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last height of its epoch is certified: the next set goes on from there."""
+        end = self._ordering.epoch_end
+        return end is not None and self.low_watermark >= end
 
     # --- Dispatch ---------------------------------------------------------------------------
 
@@ -225,9 +248,10 @@ class Replica:
             case NewView():
                 return self._on_new_view(sender, message)
             case Hello():
-                self._hellos[sender] = message
-                self._heights[sender] = message.certified
-                return [*self._help(sender), *self._judge(), *self._catch_up_at_once()]
+                self._hearsay.hear(sender, message)
+                # Votes of a peer beyond the window are of no use here, only its blocks are.
+                catch_up = self._catch_up_at_once(self._ordering.high)
+                return [*self._help(sender), *self._judge(), *catch_up]
             case _:
                 assert_never(message)
 
@@ -236,12 +260,13 @@ class Replica:
             case Propose():
                 return self._ordering.propose(message.batch)
             case Executed():
+                self._end_epoch(message.epoch_end)
                 voted = self._checkpoints.on_executed(message.sequence, message.header_hash)
                 return [*voted, *self._certify()]
             case CertifiedElsewhere():
                 return self._on_certified_elsewhere(message)
             case PeerHeight():
-                self._heights[message.peer] = message.certified
+                self._hearsay.hear_height(message.peer, message.certified)
             case BatchFetched():
                 digest = Digest(message.batch.digest())
                 return self._ordering.on_batch(message.sequence, digest, message.batch)
@@ -277,7 +302,7 @@ class Replica:
                 None if entry is None else entry.block_time_ms
             )
             effects += certified
-            if not certified or self.halted:
+            if not certified or self.halted or self.ended:
                 break
             if self._active:
                 self._suspicion.progress()
@@ -285,16 +310,26 @@ class Replica:
         return effects
 
     def _on_certified_elsewhere(self, message: CertifiedElsewhere) -> list[Effect]:
+        self._end_epoch(message.epoch_end)
         before = self.low_watermark
         effects = self._checkpoints.on_certified_elsewhere(message)
-        if self.halted or self.low_watermark == before:
+        if self.halted or self.ended or self.low_watermark == before:
             return effects
         effects += self._ordering.certified(self._checkpoints.head)
         effects += self._certify()
-        if not self._is_fetching():
-            # What was certified meanwhile nobody sends again: it has to be fetched, too.
-            effects += self._catch_up(beyond=self.low_watermark)
-        return effects
+        # What was certified meanwhile nobody sends again: it has to be fetched, too.
+        return effects + self._catch_up_at_once(self.low_watermark)
+
+    def _end_epoch(self, end: SequenceNumber | None) -> None:
+        """Learn where the epoch ends: nothing beyond is proposed or voted for in it.
+
+        The block of a height h tells an end of at least h + window - 1. Whoever voted above that
+        had a low watermark of h or more, so it had executed the block of h and knew: nobody voted
+        beyond an end before learning of it, and the new set starts with a clean slate (R5).
+        """
+        if end is not None:
+            assert end >= self._ordering.accepted_through, "nothing beyond it was accepted"
+            self._ordering.epoch_end = self._checkpoints.epoch_end = end
 
     def _on_batch_refused(self, message: BatchRefused) -> list[Effect]:
         refused = message.pre_prepare
@@ -310,7 +345,8 @@ class Replica:
     # --- Time -------------------------------------------------------------------------------
 
     def _on_tick(self, clock_ms: int) -> list[Effect]:
-        self._suspicion.tick(clock_ms)
+        under_way = self._ordering.accepted_through > self.low_watermark
+        self._suspicion.tick(clock_ms, under_way=under_way)
         now_ms = self._ordering.now_ms = self._suspicion.now_ms
         self._ordering.clock_ms = clock_ms
         effects = self._judge()
@@ -330,24 +366,17 @@ class Replica:
         return effects + self._catch_up(beyond=self.low_watermark if stuck else self._ordering.high)
 
     def _hello(self) -> Hello:
-        return Hello(self._view, self._active, self._suspects, self.low_watermark)
+        low, epoch = self.low_watermark, self.replica_set.epoch
+        return Hello(self._view, self._active, self._suspects, low, epoch)
 
     def _catch_up(self, beyond: SequenceNumber) -> list[Effect]:
         """Ask one of the peers that say to be further than `beyond`, each in turn."""
-        ahead = sorted(peer for peer, height in self._heights.items() if height > beyond)
-        if not ahead:
-            return []
-        self._fetch_turn += 1
-        source = ahead[self._fetch_turn % len(ahead)]
-        return self._fetch_blocks(self._heights[source], source)
+        asked = self._hearsay.ask_first(beyond)
+        return [] if asked is None else self._fetch_blocks(*asked)
 
-    def _catch_up_at_once(self) -> list[Effect]:
-        """A peer is beyond the window: its votes are of no use here, only its blocks are."""
-        return [] if self._is_fetching() else self._catch_up(beyond=self._ordering.high)
-
-    def _is_fetching(self) -> bool:
-        """Whether blocks were asked for that did not come yet; `_resend` asks another peer."""
-        return self.low_watermark < self._fetching_to
+    def _catch_up_at_once(self, beyond: SequenceNumber) -> list[Effect]:
+        """The same, unless blocks were asked for that did not come: `_resend` asks another peer."""
+        return [] if self.low_watermark < self._fetching_to else self._catch_up(beyond)
 
     def _fetch_blocks(self, known: SequenceNumber, source: ReplicaId) -> list[Effect]:
         first = SequenceNumber(self.low_watermark + 1)
@@ -362,7 +391,7 @@ class Replica:
         suspected, self._suspects = self._suspects, self._is_suspect()
         if self._suspects and not suspected:
             effects.append(Broadcast(self._hello()))
-        if self._suspects and self._suspecting() > self._set.faulty_max:
+        if self._suspects and self._suspecting() > self.replica_set.faulty_max:
             effects += self._leave_for(View(self._view + 1))
         return effects
 
@@ -374,24 +403,19 @@ class Replica:
             return True
         if self._signer.is_primary(self._view):
             return False
-        return suspicion.request_late() or suspicion.heartbeats_missed(ordering.proposal_ms)
+        if suspicion.request_late() or suspicion.primary_slow():
+            return True
+        return suspicion.heartbeats_missed(ordering.proposal_ms)
 
     def _suspecting(self) -> int:
         """How many replicas suspect this view or have left it, this one included."""
-        count = 1
-        for number in range(self._set.size):
-            peer = ReplicaId(number)
-            if peer != self._signer.me and self._has_left(peer):
-                count += 1
-        return count
+        others = set(range(self.replica_set.size)) - {self._signer.me, *self.replica_set.jailed}
+        return 1 + sum(self._has_left(ReplicaId(peer)) for peer in others)
 
     def _has_left(self, peer: ReplicaId) -> bool:
         if self._view_changes.view_of(peer) > self._view:
             return True
-        said = self._hellos.get(peer)
-        if said is None:
-            return False
-        return said.view > self._view or (said.view == self._view and said.suspects)
+        return self._hearsay.has_left(peer, self._view)
 
     def _leave_for(self, view: View) -> list[Effect]:
         """From here on this replica takes no part in any view below `view`."""
@@ -408,15 +432,13 @@ class Replica:
     def _on_view_change(self, message: ViewChange) -> list[Effect]:
         effects = self._view_changes.add(message)
         joined = self._view_changes.joined_view(self._view)
-        if joined is not None:
-            return [*effects, *self._leave_for(joined)]
-        return [*effects, *self._collect()]
+        return effects + (self._collect() if joined is None else self._leave_for(joined))
 
     def _collect(self) -> list[Effect]:
         """With a quorum of view-changes the new primary opens the view, the others' timer runs."""
         if self._active:
             return []
-        supported = self._view_changes.support(self._view) >= self._set.quorum
+        supported = self._view_changes.support(self._view) >= self.replica_set.quorum
         if supported and self._suspicion.quorum_since_ms is None:
             self._suspicion.quorum_since_ms = self._suspicion.now_ms
         quorum = self._view_changes.quorum_for(self._view)
@@ -427,7 +449,7 @@ class Replica:
 
     def _on_new_view(self, sender: ReplicaId, message: NewView) -> list[Effect]:
         if message.view == self._view and self._active:
-            return self._second_new_view(message)
+            return second_new_view(self._new_view, message, self.replica_set)
         if message.view < self._view:
             return []
         fault = new_view_fault(message)
@@ -437,17 +459,6 @@ class Replica:
             signer = self._signer.primary(message.view)
             return [Reject(sender, fault), Evidence(signer, offence), *self._judge()]
         return [Persist(message), *self._enter(message)]
-
-    def _second_new_view(self, message: NewView) -> list[Effect]:
-        if self._new_view is None or message == self._new_view:
-            return []
-        first, second = (statement_of(each, self._set) for each in (self._new_view, message))
-        if first.digest == second.digest:
-            return []
-        return [
-            Reject(first.replica, "two new-views of one view"),
-            Evidence(first.replica, Equivocation(first, second)),
-        ]
 
     def _enter(self, message: NewView) -> list[Effect]:
         self._adopt(message)
@@ -468,16 +479,10 @@ class Replica:
 
     def _help(self, peer: ReplicaId) -> list[Effect]:
         """Bring a peer that missed the new-view into the view, not more often than we resend."""
-        said, now_ms = self._hellos[peer], self._suspicion.now_ms
         if not self._active or self._new_view is None:
             return []
-        if said.view > self._view or (said.view == self._view and said.active):
-            return []
-        helped_ms = self._helped_ms.get(peer)
-        if helped_ms is not None and now_ms - helped_ms < self._parameters.resend_ms:
-            return []
-        self._helped_ms[peer] = now_ms
-        return [Send(peer, self._new_view)]
+        wants = self._hearsay.wants_help(peer, self._view, self._suspicion.now_ms)
+        return [Send(peer, self._new_view)] if wants else []
 
     # --- Recovery ---------------------------------------------------------------------------
 

@@ -6,7 +6,10 @@ Composite messages are signed through a digest over their canonical content.
 
 from __future__ import annotations
 
-from guqiao_sdk.proof.canonical import digest
+from typing import Final
+
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest
+from guqiao_sdk.proof.header import HASH_BYTES, SIGNATURE_BYTES
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.votes import VoteType, vote_sign_bytes
 from services.consensus.domain.codec import new_view_content, view_change_content
@@ -23,6 +26,8 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
+
+_STATED: Final = frozenset(VoteType) - {VoteType.PEER}
 
 Signed = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView
 
@@ -47,6 +52,47 @@ def statement_bytes(statement: Statement, replica_set: ReplicaSet) -> bytes:
     return vote_bytes(
         replica_set, statement.vote_type, statement.view, statement.sequence, statement.digest
     )
+
+
+def encode_statement(statement: Statement) -> bytes:
+    """The bytes that an evidence transaction carries; the replica is named beside them."""
+    writer = Writer().u8(statement.vote_type).u64(statement.view).u64(statement.sequence)
+    return bytes(writer.raw(statement.digest).raw(statement.signature))
+
+
+def decode_statement(data: bytes, replica: ReplicaId) -> Statement:
+    """Read `encode_statement`'s bytes; raises `MalformedError`."""
+    reader = Reader(data)
+    number = reader.u8()
+    if number not in _STATED:
+        raise MalformedError(f"{number} is no type of statement")
+    statement = Statement(
+        VoteType(number),
+        View(reader.u64()),
+        SequenceNumber(reader.u64()),
+        Digest(reader.raw(HASH_BYTES)),
+        replica,
+        reader.raw(SIGNATURE_BYTES),
+    )
+    reader.end()
+    return statement
+
+
+def exclude_each_other(first: Statement, second: Statement) -> bool:
+    """Whether no replica that keeps the protocol signs both (N3, N9, V3, V6).
+
+    A view-change has the certified height where others have a sequence number: two of them for one
+    view exclude each other whatever they name. A new-view has none.
+    """
+    if (first.vote_type, first.view, first.replica) != (
+        second.vote_type,
+        second.view,
+        second.replica,
+    ):
+        return False
+    if first.vote_type in (VoteType.VIEW_CHANGE, VoteType.NEW_VIEW):
+        return (first.sequence, first.digest) != (second.sequence, second.digest)
+    return first.sequence == second.sequence and first.digest != second.digest
 
 
 def vote_bytes(

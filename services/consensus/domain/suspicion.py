@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.consensus.domain.fairness import Fairness
 from services.consensus.domain.messages import ProtocolParameters, RequestGone, RequestPending
 
 PENDING_REQUESTS_MAX: Final = 100_000
 TICK_GAP_MAX_MS: Final = 250
 """The most that one Tick adds to the timers, however far the clock jumped."""
-STARVED_TIMEOUTS: Final = 4
-"""A request that waits for so many time-outs is late, however well others are served meanwhile."""
 STEADY_TIMEOUTS: Final = 8
 """How many time-outs a view holds before the time-out falls back by one doubling."""
 
@@ -34,17 +33,24 @@ class Suspicion:
         self._parameters = parameters
         self._clock_ms: int | None = None
         self._pending: dict[bytes, int] = {}
+        self._fairness = Fairness(now_ms)
 
-    def tick(self, clock_ms: int) -> None:
-        """Let pass what the clock says has passed, within reason."""
+    def tick(self, clock_ms: int, *, under_way: bool = False) -> None:
+        """Let pass what the clock says has passed, within reason; `under_way` tells whether a
+        proposal is accepted that is not certified yet.
+        """
         if self._clock_ms is not None:
             self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)
         self._clock_ms = clock_ms
+        waits = bool(self._pending)
+        self._fairness.observe(self.now_ms, self.timeout_ms, waits=waits, under_way=under_way)
 
     def on_request(self, message: RequestPending | RequestGone) -> None:
         """Start or end a request's timer; the oldest are kept when there are too many."""
         if isinstance(message, RequestGone):
-            self._pending.pop(message.request, None)
+            since_ms = self._pending.pop(message.request, None)
+            if since_ms is not None:
+                self._fairness.ordered(since_ms, self.now_ms)
         elif len(self._pending) < PENDING_REQUESTS_MAX:
             self._pending.setdefault(message.request, self.now_ms)
 
@@ -58,6 +64,7 @@ class Suspicion:
         """A new view starts; requests get its primary's full time."""
         self.entered_ms = self._progress_ms = self._steady_since_ms = self.now_ms
         self.quorum_since_ms = None
+        self._fairness.enter_view(self.now_ms)
 
     def progress(self) -> None:
         """A block became final in the view."""
@@ -80,15 +87,16 @@ class Suspicion:
         return self.now_ms - max(uncommitted_since_ms, self._progress_ms) > self.timeout_ms
 
     def request_late(self) -> bool:
-        """Whether the oldest pending request waits too long: while nothing moves, or in spite of
-        the blocks that others got (reliability P16).
-        """
+        """Whether the oldest pending request waits too long, and not for the chain's sake."""
         oldest = next(iter(self._pending.values()), None)
-        if oldest is None:
+        if oldest is None or self.now_ms - max(oldest, self.entered_ms) <= self.timeout_ms:
             return False
-        starved_ms = self.now_ms - max(oldest, self.entered_ms)
-        still_ms = self.now_ms - max(oldest, self._progress_ms)
-        return still_ms > self.timeout_ms or starved_ms > STARVED_TIMEOUTS * self.timeout_ms
+        patience_ms = self._parameters.timeout_max_ms
+        return not self._fairness.excuses(oldest, self.now_ms, self.timeout_ms, patience_ms)
+
+    def primary_slow(self) -> bool:
+        """Whether the primary leaves requests waiting for most of the time (reliability P16)."""
+        return self._fairness.is_slow(self.timeout_ms)
 
     def heartbeats_missed(self, proposal_ms: int) -> bool:
         """Whether the primary missed two heartbeats."""

@@ -55,6 +55,21 @@ def new_view_fault(message: NewView) -> str | None:
     return None
 
 
+def second_new_view(
+    known: NewView | None, message: NewView, replica_set: ReplicaSet
+) -> list[Effect]:
+    """The evidence in another new-view of the view that `known` opened, if it differs."""
+    if known is None or message == known:
+        return []
+    first, second = (statement_of(each, replica_set) for each in (known, message))
+    if first.digest == second.digest:
+        return []
+    return [
+        Reject(first.replica, "two new-views of one view"),
+        Evidence(first.replica, Equivocation(first, second)),
+    ]
+
+
 class ViewChanges:
     """The latest view-change of each replica, and our own last one."""
 

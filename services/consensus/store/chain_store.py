@@ -166,6 +166,10 @@ class ChainStore:
         """Promise, durably, to vote up to here: before records of such votes are appended."""
         self._promises.cover(view, sequence, self._segments.durable)
 
+    def begin_epoch(self, epoch: int, base: int) -> None:
+        """Votes are of `epoch` from now on, which starts above `base` with its first view."""
+        self._promises.begin_epoch(epoch, base, self._segments.durable)
+
     def end_silence(self) -> None:
         """The chain is past everything that forgotten votes were for; the replica votes again."""
         self._promises.restore(self.last_certified, self._segments.durable)

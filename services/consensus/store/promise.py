@@ -3,6 +3,8 @@
 A promise is made before a vote is written down: no vote goes beyond it. So a replica whose votes
 are damaged still knows up to which sequence number, and from which view on, it may have voted, and
 stays silent up to there. Sequence numbers are promised in steps: the files are rarely written.
+Views belong to an epoch, sequence numbers to all: the promise of views is of the last epoch in
+which votes were written, and its sequence number reaches into that epoch at least.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ _NAMES: Final = ("promise.1.json", "promise.2.json")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """No vote above `sequence` and none of a view-change above `view` was ever sent.
+    """No vote above `sequence` was ever sent, none of an epoch after `epoch`, and none of a
+    view-change above `view` in it.
 
-    `sequence` is None where nothing is known. `reached`: the segments were at least this long.
+    `epoch` is 0 until votes of another than the chain's first are written. `sequence` is None where
+    nothing is known. `reached`: the segments were at least this long.
     `forgotten`: votes were lost; nothing may be voted before the others are past `sequence`.
-    `floor`: since votes were lost, the replica takes part in no view below.
+    `floor`: since votes were lost, the replica takes part in no view of `epoch` below.
     """
 
     view: int = 0
@@ -38,6 +42,7 @@ class Promise:
     reached: Position = START
     forgotten: bool = False
     floor: int = 0
+    epoch: int = 0
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -48,6 +53,7 @@ class Promise:
                 "reached": list(self.reached),
                 "forgotten": self.forgotten,
                 "floor": self.floor,
+                "epoch": self.epoch,
             }
         )
         return f"{body}\n{zlib.crc32(body.encode()):08x}\n".encode()
@@ -88,6 +94,15 @@ class Promises:
         view = max(view, made.view)
         self._write(replace(made, view=view, sequence=through, reached=reached))
 
+    def begin_epoch(self, epoch: int, base: int, reached: Position) -> None:
+        """Before the first vote of `epoch` is written: its views start again. Whoever loses such
+        votes is silent at least up to `base`, so until this epoch is in force.
+        """
+        made = self.made
+        assert not made.forgotten, "a replica that forgot its votes is silent"
+        sequence = max(made.sequence or 0, base)
+        self._write(Promise(sequence=sequence, reached=reached, epoch=epoch))
+
     def settle(self, *, votes_lost: bool) -> None:
         """After reading the segments: remember until `restore` that votes were lost. Where only the
         promise is gone, the votes themselves say what was voted.
@@ -99,8 +114,8 @@ class Promises:
 
     def restore(self, sequence: int, reached: Position) -> None:
         """The chain is past everything that was forgotten; the views that were left stay left."""
-        view, through = self.made.view, max(self.made.sequence or 0, sequence)
-        self._write(Promise(view, through, reached, forgotten=False, floor=view))
+        made, through = self.made, max(self.made.sequence or 0, sequence)
+        self._write(Promise(made.view, through, reached, floor=made.view, epoch=made.epoch))
 
     def _write(self, promise: Promise) -> None:
         for path in self._paths:
@@ -117,10 +132,13 @@ def _strictest(found: list[Promise]) -> Promise:
     if not found:
         return Promise(sequence=None)
     sequences = [promise.sequence for promise in found]
+    epoch = max(promise.epoch for promise in found)
+    of_epoch = [promise for promise in found if promise.epoch == epoch]
     return Promise(
-        max(promise.view for promise in found),
+        max(promise.view for promise in of_epoch),
         None if None in sequences else max(each for each in sequences if each is not None),
         max(promise.reached for promise in found),
         any(promise.forgotten for promise in found),
-        max(promise.floor for promise in found),
+        max(promise.floor for promise in of_epoch),
+        epoch,
     )

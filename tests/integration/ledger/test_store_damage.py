@@ -263,3 +263,23 @@ def test_a_folder_whose_identity_is_lost_is_not_taken_for_a_new_one(tmp_path: Pa
         (tmp_path / name).unlink()
     with pytest.raises(IdentityDamagedError):
         open_store(tmp_path)
+
+
+@pytest.mark.req("G2-07-1")
+def test_the_promised_view_is_of_the_epoch_in_which_votes_were_written_last(tmp_path: Path) -> None:
+    """pbft.md R6: a new epoch owes nothing to earlier views, and its own votes bind as ever."""
+    store = open_store(tmp_path)
+    store.end_silence()
+    store.cover_votes(5, 3)
+    store.begin_epoch(1, 200)
+    assert (store.promise.epoch, store.promise.view, store.promise.sequence) == (1, 0, 200)
+    store.cover_votes(2, 0)
+    grow(store, 2)
+    store.close()
+    shutil.rmtree(tmp_path / "segments")
+    store = open_store(tmp_path)
+    assert store.promise.forgotten
+    assert store.promise.sequence == 200, "silent until the epoch of its votes is in force"
+    store.end_silence()
+    assert (store.promise.epoch, store.promise.floor) == (1, 2)
+    store.close()

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from services.chassis.telemetry import Metrics
 from services.consensus.domain.contracts.catalogue import Catalogue, standard_catalogue
@@ -19,12 +20,14 @@ from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.messages import ProtocolParameters, ReplicaId
 from services.consensus.driver import Driver
+from services.consensus.epochs import Epochs
+from services.consensus.evidence import EvidenceFolder, EvidenceReporter
 from services.consensus.finality import FinalityBoard
 from services.consensus.intake import Intake
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
-from services.consensus.repair import Recovery, Repairs
+from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
@@ -48,7 +51,7 @@ class MemoryLinks:
     chain: MemoryChain
 
     def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
-        for other in range(self.chain.genesis.replica_set.size):
+        for other in range(max(self.chain.places, self.chain.genesis.replica_set.size)):
             if other != self.me:
                 self.send(other, frame)
 
@@ -82,6 +85,9 @@ class MemoryChain:
     vote_keys: list[PrivateKey]
     founding: bool = True
     files: FileOperations = SYSTEM_FILES
+    places: int = 0
+    """Where members to come have a place, too: more than the first set has."""
+    reporters: dict[int, Identity] = field(default_factory=dict)
     provider: GmProvider = field(default_factory=open_provider)
     catalogue: Catalogue = field(default_factory=standard_catalogue)
     members: dict[int, Member] = field(default_factory=dict)
@@ -113,9 +119,11 @@ class MemoryChain:
             shutil.rmtree(folder)
             kept.rename(folder)
 
-    async def start(self, number: int) -> Member:
-        """Put one replica together and set it to work."""
-        genesis, shared = self.genesis, self.genesis.parameters
+    async def start(self, number: int, vote_keys: Sequence[PrivateKey] = ()) -> Member:
+        """Put one replica together, with the vote key of its number or others, and set it to
+        work.
+        """
+        genesis = self.genesis
         folder = self.folder_of(number)
         options = StoreOptions(
             reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE, files=self.files
@@ -131,29 +139,21 @@ class MemoryChain:
             folder=folder,
             reserve_bytes=RESERVE_BYTES,
         )
-        parameters = ProtocolParameters(
-            window=shared.window,
-            timeout_ms=shared.view_timeout_ms,
-            timeout_max_ms=shared.view_timeout_max_ms,
-            heartbeat_ms=shared.heartbeat_ms,
-            resend_ms=400,
-            block_time_bound_ms=shared.clock_bound_ms,
-        )
-        sign = signer(self.provider, self.vote_keys[number])
-        recovery = Recovery(ReplicaId(number), parameters, sign, ledger, now_ms)
-        records = [] if ledger.must_restore else ledger.records()
+        parameters = protocol_of(genesis)
+        keys = vote_keys or (self.vote_keys[number],)
+        signers = {key.public_key: signer(self.provider, key) for key in keys}
         metrics, links = Metrics(), MemoryLinks(number, self)
         finality = FinalityBoard(store.last_certified)
+        evidence = EvidenceFolder(folder / "evidence", ledger)
         driver = Driver(
-            replica=recovery.replica(records),
-            me=ReplicaId(number),
+            epochs=Epochs(ReplicaId(number), ledger, signers, parameters, now_ms),
+            evidence=evidence,
             ledger=ledger,
             links=links,
             mempool=Mempool(ledger.was_executed),
             finality=finality,
             metrics=ReplicaMetrics(metrics),
             now_ms=now_ms,
-            records=records,
         )
         repairs = Repairs(
             driver=driver,
@@ -161,13 +161,12 @@ class MemoryChain:
             links=links,
             metrics=ReplicaMetrics(metrics),
             verify=self.provider.verify,
-            recovery=recovery,
             step_seconds=REPAIR_STEP_SECONDS,
         )
         intake = Intake(
             driver=driver,
             ledger=ledger,
-            authenticator=Authenticator(genesis.replica_set, shared.window, self.provider),
+            authenticator=Authenticator(parameters.window, self.provider),
             admission=Admission(genesis.chain_id, self.provider),
             provider=self.provider,
             metrics=ReplicaMetrics(metrics),
@@ -179,9 +178,21 @@ class MemoryChain:
         member = Member(driver, intake, ledger, submissions, finality, metrics)
         self.members[number] = member
         member.stack.callback(ledger.close)
-        member.tasks = [asyncio.ensure_future(part.run()) for part in (driver, intake, repairs)]
+        runs = [driver.run(), intake.run(), repairs.run()]
+        runs += [reporter.run() for reporter in self._reporters(number, evidence, member)]
+        member.tasks = [asyncio.ensure_future(run) for run in runs]
         member.stack.push_async_callback(_end, member.tasks)
         return member
+
+    def _reporters(
+        self, number: int, evidence: EvidenceFolder, member: Member
+    ) -> list[EvidenceReporter]:
+        """Who submits the replica's evidence, where the test says as whom."""
+        identity = self.reporters.get(number)
+        if identity is None:
+            return []
+        submit = member.submissions.submit
+        return [EvidenceReporter(evidence, member.ledger, submit, self.provider, identity, now_ms)]
 
     async def __aenter__(self) -> MemoryChain:
         return self
@@ -196,6 +207,19 @@ class MemoryChain:
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"
             await asyncio.sleep(0.01)
+
+
+def protocol_of(genesis: Genesis) -> ProtocolParameters:
+    """What the core is given, with a resend interval for tests."""
+    shared = genesis.parameters
+    return ProtocolParameters(
+        window=shared.window,
+        timeout_ms=shared.view_timeout_ms,
+        timeout_max_ms=shared.view_timeout_max_ms,
+        heartbeat_ms=shared.heartbeat_ms,
+        resend_ms=400,
+        block_time_bound_ms=shared.clock_bound_ms,
+    )
 
 
 async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:

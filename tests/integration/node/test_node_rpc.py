@@ -114,8 +114,7 @@ async def a_false_trust_is_not_satisfied(network: ChainNetwork, height: int) -> 
         for member in network.trust.replica_set.members
     )
     other = ReplicaSet(network.chain_id, 0, members)
-    client = network.client(OBSERVER)
-    client.trust = replace(client.trust, replica_set=other)
+    client = network.client(OBSERVER, trust=replace(network.trust, replica_set=other))
     with pytest.raises(ProofError):
         await client.get_block(height)
     with pytest.raises(ProofError):

@@ -11,8 +11,10 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.codec import (
     MESSAGE_BYTES_MAX,
+    decode_log_record,
     decode_message,
     decode_record,
+    encode_log_record,
     encode_message,
     encode_record,
 )
@@ -21,6 +23,7 @@ from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
     Digest,
+    EpochStarted,
     Hello,
     NewView,
     PeerMessage,
@@ -69,7 +72,7 @@ PRE_PREPARES = st.builds(
     SIGNATURES,
 )
 MESSAGES = st.one_of(
-    st.builds(Hello, VIEWS, st.booleans(), st.booleans(), SEQUENCES),
+    st.builds(Hello, VIEWS, st.booleans(), st.booleans(), SEQUENCES, NUMBERS),
     PRE_PREPARES,
     st.builds(Prepare, VIEWS, SEQUENCES, DIGESTS, REPLICAS, SIGNATURES),
     st.builds(Commit, VIEWS, SEQUENCES, DIGESTS, REPLICAS, SIGNATURES),
@@ -153,3 +156,12 @@ def test_an_absurd_number_is_refused(number: int) -> None:
 def test_a_message_above_the_largest_size_is_refused_unread() -> None:
     with pytest.raises(MalformedError, match="at most"):
         decode_message(bytes(MESSAGE_BYTES_MAX + 1))
+
+
+def test_an_epochs_mark_reads_back_and_stands_in_no_message() -> None:
+    data = encode_log_record(EpochStarted(7))
+    assert decode_log_record(data) == EpochStarted(7)
+    with pytest.raises(MalformedError):
+        decode_message(data)
+    with pytest.raises(MalformedError):
+        decode_log_record(data + b"x")

@@ -84,11 +84,11 @@ def served(bench: Bench, heights: range) -> list[bool]:
     return suspected
 
 
-def test_v1_a_request_that_waits_while_others_are_served_is_late_after_four_timeouts() -> None:
+def test_v11_a_request_that_waits_while_others_are_served_is_late_after_a_timeout() -> None:
+    """A chain under load is excused in `test_slow_primary`; this one has room for the request."""
     bench = ticking(1)
     bench.step(RequestPending(b"pay"))
-    assert served(bench, range(1, 5)) == [False] * 4, "a primary under load is not replaced"
-    assert served(bench, range(5, 6)) == [True], "one that starves a request is"
+    assert served(bench, range(1, 3)) == [False, True]
 
 
 def test_v1_an_undecided_proposal_is_late_once_a_timeout_brings_no_certified_height() -> None:

@@ -13,7 +13,7 @@ from services.consensus.domain.messages import Digest, PeerMessage, SequenceNumb
 from services.consensus.domain.view_change import chosen_batches
 from services.consensus.signing import Authenticator
 from tests.simulation.keys import replica_set, verify
-from tests.unit.consensus.protocol import prepared_certificate, signer, view_change
+from tests.unit.consensus.protocol import Bench, prepared_certificate, signer, view_change
 
 WINDOW = 4
 PLACE = (View(0), SequenceNumber(3), Digest(b"d" * 32))
@@ -41,14 +41,13 @@ class Replica:
 
     def __init__(self) -> None:
         self._provider = Counting()
-        self._authenticator = Authenticator(
-            replica_set(4), WINDOW, cast(GmProvider, self._provider)
-        )
+        self._authenticator = Authenticator(WINDOW, cast(GmProvider, self._provider))
+        self._core = Bench(0).core
 
     def judge(self, sender: int, message: PeerMessage) -> tuple[bool, int]:
         """Whether the message is authentic, and how many verifications that took."""
         before = self._provider.count
-        verdict = self._authenticator.judge([(sender, message)])[0]
+        verdict = self._authenticator.judge(self._core, [(sender, message)])[0]
         return verdict is None, self._provider.count - before
 
 

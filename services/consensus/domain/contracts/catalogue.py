@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.consensus.domain.contracts.evidence import EvidenceContract
+from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Contract
 from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.light_client import LightClientContract
@@ -38,6 +40,8 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
+            EvidenceContract(),
+            GovernanceContract(),
             IdentityContract(),
             REGISTER_V1,
             LightClientContract(),

@@ -1,7 +1,8 @@
 """The identity contract: who may sign, for which organisation, in which roles, with which keys.
 
 Only holders of the role `identity_admin` change it; genesis names the first of them. A revoked key
-stays revoked and a deactivated identity stays deactivated (G2-09-6, G2-11-4).
+stays revoked and a deactivated identity stays deactivated (G2-09-6, G2-11-4). Governors, who decide
+on the replica set, are for the governance contract alone: no administrator makes or unmakes one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.identity_record import (
@@ -62,6 +64,7 @@ def register_identity(host: Host, body: Mapping[str, Json]) -> None:
         raise Refusal("BODY_MALFORMED", field=error.field, detail=error.detail) from error
     if host.get(identity_key(record.did)) is not None:
         raise Refusal("IDENTITY_EXISTS", did=record.did)
+    _require_not_governor(record)
     _write(host, record, "identity.registered")
 
 
@@ -142,12 +145,20 @@ def _active(host: Host, did: Json) -> IdentityRecord:
     record = identity_from_state(value)
     if not record.active:
         raise Refusal("IDENTITY_DEACTIVATED", did=record.did)
+    _require_not_governor(record)
     return record
+
+
+def _require_not_governor(record: IdentityRecord) -> None:
+    if roles.GOVERNOR in record.roles:
+        raise Refusal("ROLE_RESERVED", did=record.did, role=roles.GOVERNOR)
 
 
 def _role(value: Json) -> str:
     if not isinstance(value, str) or ROLE.fullmatch(value) is None:
         raise Refusal("BODY_MALFORMED", field="role", detail=f"not of the form {ROLE.pattern}")
+    if value == roles.GOVERNOR:
+        raise Refusal("ROLE_RESERVED", role=value)
     return value
 
 

@@ -16,16 +16,23 @@ from guqiao_sdk.proof.batch import Batch, batch_digest
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome, Receipt
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
+from services.consensus.domain.contracts.replica_sets import GOVERNANCE, set_at
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.authorisation import Identities, authorise
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.ledger.host import OUTPUT_BYTES_MAX, CallContext, LedgerHost
-from services.consensus.domain.ledger.keys import executed_key, request_key
-from services.consensus.domain.ledger.state import Layer, StateReader
+from services.consensus.domain.ledger.host import (
+    OUTPUT_BYTES_MAX,
+    CallContext,
+    LedgerHost,
+    read_json,
+)
+from services.consensus.domain.ledger.keys import contract_key, executed_key, request_key
+from services.consensus.domain.ledger.state import Layer, Readable, StateReader
 
 DETAIL_BYTES_MAX: Final = 4_096
 """The facts of a refusal are kept for ever; larger ones are replaced by their size."""
@@ -48,6 +55,7 @@ class BlockResult:
     """What a batch came to. With the state root that follows from `write_set` it is a block."""
 
     height: int
+    epoch: int
     parent: BlockHeader
     batch: Batch
     receipts: tuple[Receipt, ...]
@@ -60,7 +68,7 @@ class BlockResult:
         transactions_root = self.batch.transactions_root()
         return BlockHeader(
             chain_id=self.parent.chain_id,
-            epoch=self.parent.epoch,
+            epoch=self.epoch,
             height=self.height,
             parent=self.parent.hash(),
             batch_digest=batch_digest(self.batch.block_time_ms, transactions_root),
@@ -88,15 +96,36 @@ def execute_block(
     block = _Block(state, genesis, catalogue, parent.height + 1, batch.block_time_ms, verify)
     receipts = tuple(block.execute(transaction) for transaction in transactions)
     block.keep_executed()
+    height = parent.height + 1
     return BlockResult(
-        height=parent.height + 1,
+        height=height,
+        epoch=replica_set_at(block.state, genesis, height).epoch,
         parent=parent,
         batch=batch,
         receipts=receipts,
         encoded_receipts=tuple(receipt.encode() for receipt in receipts),
         write_set=block.state.net_writes(),
-        next_set_hash=parent.next_set_hash,
+        next_set_hash=replica_set_at(block.state, genesis, height + 1).hash(),
     )
+
+
+def replica_set_at(state: Readable, genesis: Genesis, height: int) -> ReplicaSet:
+    """The set that certifies `height`: at most one above the last height of `state`, or below."""
+    known = set_at(GovernanceState(state), height)
+    return genesis.replica_set if known is None else known.replica_set
+
+
+class GovernanceState:
+    """The governance contract's keys of a state, for reading."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: Readable) -> None:
+        self._state = state
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, or None."""
+        return read_json(self._state, contract_key(GOVERNANCE, key))
 
 
 def is_final(receipt: Receipt) -> bool:

@@ -19,6 +19,7 @@ from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.contracts.identity_record import IdentityRecord, identity_key
+from services.consensus.domain.contracts.replica_sets import GOVERNANCE, first_records
 from services.consensus.domain.ledger.keys import GENESIS_KEY, PARAMETERS, contract_key
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 
@@ -175,6 +176,10 @@ def genesis_state(genesis: Genesis) -> dict[bytes, bytes]:
         key = contract_key(activation.name, PARAMETERS)
         if key not in state:
             state[key] = canonical_json({**activation.parameters, **common})
+    if any(activation.name == GOVERNANCE for activation in genesis.contracts):
+        records = first_records(genesis.replica_set, genesis.parameters.window)
+        for name, value in records.items():
+            state[contract_key(GOVERNANCE, name)] = canonical_json(value)
     for identity in genesis.identities:
         state[contract_key("identity", identity_key(identity.did))] = canonical_json(
             identity.to_json()

@@ -1,0 +1,96 @@
+"""Opens the core of the epoch in force: a replica where this node has a key that votes, else a
+learner.
+
+What is in force follows from the ledger alone, at a start, after a repair and at a set change; the
+records of an earlier epoch are void. Where blocks or votes are missing the core is opened without
+its records, and is given nothing to do before they are back (docs/protocol/ledger.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from guqiao_sdk.proof.quorum import ReplicaSet
+from services.consensus.domain.epochs import Core, open_core, records_of_epoch, voting_key
+from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.messages import (
+    CertifiedHead,
+    LogRecord,
+    ProtocolParameters,
+    Record,
+    ReplicaId,
+    SequenceNumber,
+    View,
+)
+from services.consensus.domain.signer import Sign
+
+
+class Memory(Protocol):
+    """What a replica remembers, as far as its core needs it."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's rules."""
+
+    @property
+    def must_restore(self) -> bool:
+        """Whether certified blocks or votes are missing."""
+
+    def head(self) -> CertifiedHead:
+        """The last certified block."""
+
+    def records(self) -> Sequence[LogRecord]:
+        """The log of what was signed."""
+
+    def view_floor(self, epoch: int) -> View:
+        """It takes part in no view of `epoch` below."""
+
+    def set_at(self, height: int) -> ReplicaSet:
+        """The set that certifies `height`."""
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        """The height that `epoch` starts above."""
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        """The last height of `epoch`, as far as it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """`signers` are this node's vote keys, the present and the next, by public key."""
+
+    me: ReplicaId
+    ledger: Memory
+    signers: Mapping[bytes, Sign]
+    parameters: ProtocolParameters
+    now_ms: Callable[[], int]
+
+    def in_force(self) -> ReplicaSet:
+        """The set that certifies the height after the last certified one."""
+        return self.ledger.set_at(self.ledger.head().sequence + 1)
+
+    def records(self) -> list[Record]:
+        """What this node signed in the epoch in force; nothing while that is not known whole."""
+        if self.ledger.must_restore:
+            return []
+        first = self.ledger.genesis.epoch
+        return records_of_epoch(self.ledger.records(), self.in_force().epoch, first=first)
+
+    def open(self, records: Iterable[Record]) -> Core:
+        """The core of the epoch in force, as it was when it wrote the last of `records`."""
+        replica_set = self.in_force()
+        key = voting_key(replica_set, self.me)
+        return open_core(
+            me=self.me,
+            sign=None if key is None else self.signers.get(key),
+            replica_set=replica_set,
+            parameters=self.parameters,
+            head=self.ledger.head(),
+            base=self.ledger.epoch_base(replica_set.epoch),
+            epoch_end=self.ledger.epoch_end(replica_set.epoch),
+            now_ms=self.now_ms(),
+            records=records,
+            view_floor=self.ledger.view_floor(replica_set.epoch),
+        )

@@ -1,0 +1,164 @@
+"""What the ledger does for the core, one job after another: execute, certify, take fetched blocks.
+
+Part of the driver: a task of its own, so that executing a batch delays no vote. Results go back to
+the core as local inputs; whoever waits for a block or a transaction is told once it is certified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import FinalityCertificate
+from services.chassis.errors import FailedPreconditionError
+from services.consensus.batches import BatchTracker
+from services.consensus.domain.ledger.admission import read_transaction
+from services.consensus.domain.messages import (
+    CertifiedElsewhere,
+    Digest,
+    Executed,
+    Message,
+    SequenceNumber,
+)
+from services.consensus.finality import FinalityBoard
+from services.consensus.jobs import CatchUpJob, CertifyJob, ExecuteJob
+from services.consensus.ledger import HeaderMismatchError, Ledger
+from services.consensus.mempool import Mempool
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.timers import RequestTimers
+
+CATCH_UP_JOBS_MAX: Final = 2
+
+
+class LedgerWork:
+    """`tell` gives the core a local input, `on_executed` (a height and the ids of its transactions)
+    and `on_halt` are the driver's.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        tracker: BatchTracker,
+        mempool: Mempool,
+        timers: RequestTimers,
+        finality: FinalityBoard,
+        metrics: ReplicaMetrics,
+        tell: Callable[[Message], None],
+        on_executed: Callable[[int, Sequence[bytes]], None],
+        on_halt: Callable[[str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._tracker = tracker
+        self._mempool = mempool
+        self._timers = timers
+        self._finality = finality
+        self._metrics = metrics
+        self._tell = tell
+        self._on_executed = on_executed
+        self._on_halt = on_halt
+        self._jobs: asyncio.Queue[ExecuteJob | CertifyJob | CatchUpJob] = asyncio.Queue()
+        self._catch_up_jobs = 0
+
+    def execute(self, sequence: SequenceNumber, batch: Batch) -> None:
+        """The core asks for the next batch to be executed."""
+        self._jobs.put_nowait(ExecuteJob(sequence, batch))
+
+    def certify(self, sequence: SequenceNumber, certificate: FinalityCertificate) -> None:
+        """The core has the certificate of a block."""
+        self._jobs.put_nowait(CertifyJob(sequence, certificate))
+
+    def offer_blocks(self, blocks: Sequence[VerifiedBlock]) -> bool:
+        """Verified blocks from a peer, in order. False when enough of them wait already."""
+        if self._catch_up_jobs >= CATCH_UP_JOBS_MAX:
+            return False
+        self._catch_up_jobs += 1
+        self._jobs.put_nowait(CatchUpJob(tuple(blocks)))
+        return True
+
+    def note_restored(self, height: int, batch: Batch) -> None:
+        """The block came back from the replica's own segments."""
+        self._on_executed(height, [read_transaction(encoded).id for encoded in batch.transactions])
+        certified = self._ledger.store.last_certified
+        self._finality.advance(max(certified, self._finality.certified_height))
+
+    async def run(self) -> None:
+        """Do the jobs in their order until cancelled."""
+        while True:
+            job = await self._jobs.get()
+            try:
+                match job:
+                    case ExecuteJob():
+                        await self._execute(job)
+                    case CertifyJob():
+                        await self._certify(job.sequence, job.certificate)
+                    case CatchUpJob():
+                        self._catch_up_jobs -= 1
+                        await self._catch_up(job.blocks)
+            except HeaderMismatchError as error:
+                self._on_halt(str(error))
+            finally:
+                self._jobs.task_done()
+
+    async def settled(self) -> None:
+        """Until every job so far is done."""
+        await self._jobs.join()
+
+    async def _execute(self, job: ExecuteJob) -> None:
+        """Execute the next batch; a block that is stored already answers with its header."""
+        last = self._ledger.store.last_height
+        if job.sequence > last:
+            assert job.sequence == last + 1, f"batch {job.sequence} after block {last}"
+            transactions = self._tracker.find(Digest(job.batch.digest()))
+            if transactions is None:
+                # Bound by its digest: neither signatures nor expiry are asked again.
+                transactions = tuple(map(read_transaction, job.batch.transactions))
+            await self._ledger.execute(job.batch, transactions)
+            self._on_executed(job.sequence, [transaction.id for transaction in transactions])
+        header = self._ledger.header(job.sequence)
+        if header.batch_digest != job.batch.digest():
+            self._on_halt(f"block {job.sequence} was executed from another batch")
+            return
+        end = self._ledger.epoch_end(header.epoch)
+        self._tell(Executed(job.sequence, Digest(header.hash()), end))
+
+    async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
+        if sequence <= self._ledger.store.last_certified:
+            return
+        await self._ledger.certify(sequence, certificate)
+        self._announce(sequence)
+
+    async def _catch_up(self, blocks: Sequence[VerifiedBlock]) -> None:
+        for block in blocks:
+            if block.height != self._ledger.store.last_certified + 1:
+                continue
+            await self._ledger.apply_certified(block)
+            self._on_executed(block.height, [each.id() for each in block.transactions])
+            self._announce(block.height)
+            self._tell(
+                CertifiedElsewhere(
+                    SequenceNumber(block.height),
+                    Digest(block.header.hash()),
+                    block.header.block_time_ms,
+                    block.certificate,
+                    self._ledger.epoch_end(block.header.epoch),
+                )
+            )
+
+    def _announce(self, height: int) -> None:
+        """Tell everybody who waits for this block or for a transaction in it."""
+        header = self._ledger.header(height)
+        if self._finality.is_awaited:
+            for result in self._ledger.results(height, self._finality.wanted):
+                self._finality.resolve(result)
+        for expired in self._mempool.drop_expired(height, header.block_time_ms):
+            error = FailedPreconditionError(
+                "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
+            )
+            self._finality.refuse(expired, error)
+            self._timers.stop([expired])
+        self._metrics.height.set(height)
+        self._finality.advance(height)
