@@ -15,10 +15,12 @@ from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.proven import ProvenTransaction
+from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.transactions import result_from_message
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath
+from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.receipt import Receipt
 from guqiaoctl.commands.calls import guarded
@@ -100,7 +102,7 @@ async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
 def _certified(client: ChainClient, found: ProvenTransaction) -> CertifiedHeader:
     """With the set changes that lead from the trusted set to the header's epoch."""
     start = client.trust.replica_set
-    changes = client.sets.changes[: found.header.epoch - start.epoch]
+    changes = client.sets.changes_to(found.header.epoch)
     return CertifiedHeader.build(start, found.header, found.certificate, changes)
 
 
@@ -158,13 +160,17 @@ def _required(response: gateway_service_pb2.GetPacketResponse) -> packet_pb2.Anc
 
 def _anchor(network: Network, provider: GmProvider, message: packet_pb2.Anchor) -> Anchor:
     trust = load_chain_trust(network.layout.chain_trust(CSRC))
-    header, certificate = verify_header(
-        message.certified_header, trust.replica_set, provider.verify
-    )
+    sets = SetHistory(trust, provider.verify)
+    sets.learn(message.set_changes)
+    encoded = message.certified_header
+    replica_set = sets.set_of(BlockHeader.decode(encoded.header))
+    header, certificate = verify_header(encoded, replica_set, provider.verify)
     return Anchor(
         receipt=Receipt.decode(message.receipt_proof.leaf),
         receipt_path=_path(message.receipt_proof),
-        certified=CertifiedHeader.build(trust.replica_set, header, certificate),
+        certified=CertifiedHeader.build(
+            trust.replica_set, header, certificate, sets.changes_to(header.epoch)
+        ),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import gateway_service_pb2_grpc as pb_grpc
 from guqiao.gateway.v1 import packet_pb2
+from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
@@ -16,7 +17,7 @@ from services.chassis.grpc_server import Policy
 from services.gateway.domain.errors import DeliveryMalformedError
 from services.gateway.domain.relay import PACKETS_MAX, ProvenHeader, ProvenPacket
 from services.gateway.handlers import Handlers, PacketReceipt
-from services.gateway.relay import packet_to_message
+from services.gateway.relay import encoded_changes, packet_to_message
 
 STAFF: Final = ("observer", "supervisor", "identity_admin", "market_admin", "operator_maker")
 NUMBER_MAX: Final = 2**53 - 1
@@ -39,7 +40,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     async def DeliverPackets(
         self, request: pb.DeliverPacketsRequest, context: object
     ) -> pb.DeliverPacketsResponse:
-        header = _proven_header(request.certified_header)
+        header = _proven_header(request.certified_header, request.set_changes)
         if not 1 <= len(request.packets) <= PACKETS_MAX:
             detail = f"{len(request.packets)} packets, 1 to {PACKETS_MAX} at a time"
             raise DeliveryMalformedError(detail)
@@ -56,9 +57,11 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         for sequence in request.sequences:
             _check_number(sequence, "a sequence")
         found = await self._handlers.get_receipts(request.source, request.port, request.sequences)
+        sets = self._handlers.client.sets
         return pb.GetPacketReceiptsResponse(
             certified_header=found[0].state.message.certified_header,
-            receipts=[_receipt(receipt) for receipt in found],
+            receipts=[_receipt(receipt, sets) for receipt in found],
+            set_changes=encoded_changes(sets, found[0].state.header.epoch),
         )
 
     async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
@@ -86,14 +89,18 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         )
 
 
-def _proven_header(message: ledger_pb2.CertifiedHeader) -> ProvenHeader:
+def _proven_header(
+    message: ledger_pb2.CertifiedHeader, set_changes: Sequence[bytes]
+) -> ProvenHeader:
     """Read only what names the header; the light client judges it."""
     try:
         header = BlockHeader.decode(message.header)
     except MalformedError as error:
         raise DeliveryMalformedError(f"certified header: {error}") from error
     _check_number(header.height, "the header's height")
-    return ProvenHeader(header.chain_id, header.height, message.header, message.certificate)
+    return ProvenHeader(
+        header.chain_id, header.height, message.header, message.certificate, tuple(set_changes)
+    )
 
 
 def _packet(message: packet_pb2.Packet) -> Packet:
@@ -113,7 +120,7 @@ def _check_number(number: int, what: str) -> None:
         raise DeliveryMalformedError(f"{what} of {number}, 1 to {NUMBER_MAX} can be")
 
 
-def _receipt(found: PacketReceipt) -> pb.PacketReceipt:
+def _receipt(found: PacketReceipt, sets: FollowedSets) -> pb.PacketReceipt:
     recording = found.recording.message
     return pb.PacketReceipt(
         sequence=found.sequence,
@@ -121,6 +128,8 @@ def _receipt(found: PacketReceipt) -> pb.PacketReceipt:
         proof=found.state.message.proof,
         transaction_id=recording.result.transaction_id,
         anchor=packet_pb2.Anchor(
-            certified_header=recording.certified_header, receipt_proof=recording.receipt_proof
+            certified_header=recording.certified_header,
+            receipt_proof=recording.receipt_proof,
+            set_changes=encoded_changes(sets, found.recording.header.epoch),
         ),
     )

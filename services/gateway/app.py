@@ -16,6 +16,7 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     add_GatewayServiceServicer_to_server,
 )
 from guqiao_sdk.channel import open_channel
+from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.signing import RequestSigner
 from services.chassis.block_feed import follow_blocks, publish_blocks
@@ -83,7 +84,7 @@ def _relay(runtime: Runtime, remote: RemoteSettings) -> Relay:
     return Relay(
         runtime.pool,
         runtime.client,
-        trust,
+        SetHistory(trust, runtime.provider.verify),
         stub,
         runtime.provider.verify,
         runtime.telemetry.tracer,

@@ -8,6 +8,7 @@ it to them, and proves what they did with it.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,19 +16,24 @@ from typing import Final
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.proven import ProvenState, ProvenTransaction
 from guqiao_sdk.client.transactions import TransactionResult
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
 from services.chassis.block_feed import projected_height
 from services.chassis.grpc_server import error_of_code
 from services.chassis.postgres import Pool
 from services.gateway import store
-from services.gateway.domain.errors import LinkUnknownError, PacketUnknownError
+from services.gateway.domain.errors import (
+    DeliveryMalformedError,
+    LinkUnknownError,
+    PacketUnknownError,
+)
 from services.gateway.domain.relay import (
     ProvenHeader,
     ProvenPacket,
     receive_body,
     request_id_of,
-    update_body,
+    update_bodies,
 )
 
 READ_MODEL_SECONDS: Final = 3.0
@@ -63,9 +69,9 @@ class Handlers:
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
     ) -> TransactionResult:
         """Submit the header to the light client, then the packets; the chain verifies both."""
-        update = await self._submit("light_client", "update", update_body(header), None)
+        update = await update_light_client(self.client, header)
         body = receive_body(header, packets)
-        return await self._submit("packets", "receive", body, update.transaction_id)
+        return await submit_relay(self.client, "packets", "receive", body, update.transaction_id)
 
     async def get_receipts(
         self, source: str, port: str, sequences: Sequence[int]
@@ -119,10 +125,24 @@ class Handlers:
             counts = await store.count_link(connection, remote_chain_id)
             return Link(counts, await projected_height(connection, self.client.chain_id))
 
-    async def _submit(
-        self, contract: str, method: str, body: dict[str, Json], after: bytes | None
-    ) -> TransactionResult:
-        return await submit_relay(self.client, contract, method, body, after)
+
+async def update_light_client(client: ChainClient, header: ProvenHeader) -> TransactionResult:
+    """Bring the own chain's light client to another chain's header, through its set changes.
+
+    The chain verifies all of it. Raises `DeliveryMalformedError`, or the chain's refusal.
+    """
+    followed = None
+    if header.set_changes:
+        key = f"light_client/client/{header.chain_id}"
+        record = (await client.get_state_proof(key)).value
+        followed = None if record is None else int(json.loads(record)["epoch"])
+    try:
+        *steps, last = update_bodies(header, followed)
+    except MalformedError as error:
+        raise DeliveryMalformedError(f"set changes: {error}") from error
+    for body in steps:
+        await submit_relay(client, "light_client", "update", body, None)
+    return await submit_relay(client, "light_client", "update", last, None)
 
 
 async def submit_relay(

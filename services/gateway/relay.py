@@ -23,7 +23,8 @@ from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import packet_pb2
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
-from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.client.followed_sets import FollowedSets
+from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.errors import GuqiaoError, guqiao_errors
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -47,9 +48,8 @@ from services.gateway.domain.relay import (
     acknowledge_body,
     count_fitting,
     remedy_for,
-    update_body,
 )
-from services.gateway.handlers import submit_relay
+from services.gateway.handlers import submit_relay, update_light_client
 from services.gateway.metrics import GatewayMetrics
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Relay:
-    """One direction of one link: own chain -> the chain of `remote`."""
+    """One direction of one link: own chain -> the chain of `remote_sets`."""
 
     pool: Pool
     client: ChainClient
-    remote: ChainTrust
+    remote_sets: SetHistory
     stub: GatewayServiceAsyncStub
     verify: Verify
     tracer: trace.Tracer
@@ -111,7 +111,7 @@ class Relay:
                 continue
             self._errors.pop(step, None)
             backoff.reset()
-            self.metrics.packets.labels(self.remote.chain_id, step).inc(carried)
+            self.metrics.packets.labels(self.remote_sets.chain_id, step).inc(carried)
             if carried:
                 self._at_once = min(2 * self._at_once, PACKETS_MAX)
             else:
@@ -122,10 +122,10 @@ class Relay:
         if code in TOO_MUCH_CODES:
             self._at_once = max(self._at_once // 2, 1)
         self._errors[step] = text
-        self.metrics.failures.labels(self.remote.chain_id, step).inc()
-        facts = {"remote": self.remote.chain_id, "step": step, "code": code, "error": text}
+        self.metrics.failures.labels(self.remote_sets.chain_id, step).inc()
+        facts = {"remote": self.remote_sets.chain_id, "step": step, "code": code, "error": text}
         if code in ALARMS:
-            self.metrics.alarms.labels(self.remote.chain_id, code).inc()
+            self.metrics.alarms.labels(self.remote_sets.chain_id, code).inc()
             log.error("relay.alarm_raised", **facts)
         else:
             log.warning("relay.failed", **facts)
@@ -143,7 +143,9 @@ class Relay:
             links=links,
             attributes={"packets": len(packets), "first": packets[0].packet.sequence},
         ):
-            request = pb.DeliverPacketsRequest(certified_header=_to_message(header))
+            request = pb.DeliverPacketsRequest(
+                certified_header=_to_message(header), set_changes=header.set_changes
+            )
             proofs = await asyncio.gather(
                 *(
                     self.client.get_state_proof(_commitment_key(sent), header.height)
@@ -170,9 +172,7 @@ class Relay:
         if not packets:
             return 0
         receipts, header = await self._fetch_receipts(packets)
-        update = await submit_relay(
-            self.client, "light_client", "update", update_body(header), None
-        )
+        update = await update_light_client(self.client, header)
         body = acknowledge_body(header, receipts)
         await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
         async with self.pool.acquire() as connection, connection.transaction():
@@ -183,7 +183,7 @@ class Relay:
         """Fetch the proofs of record that acknowledged packets lack here; returns how many."""
         async with self.pool.acquire() as connection:
             packets = await store.list_unanchored(
-                connection, self.client.chain_id, self.remote.chain_id, PACKETS_MAX
+                connection, self.client.chain_id, self.remote_sets.chain_id, PACKETS_MAX
             )
         packets = _of_first_port(packets)
         if packets:
@@ -205,7 +205,7 @@ class Relay:
         async with self._remedied(packets):
             response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
         certified = response.certified_header
-        header, _ = verify_header(certified, self.remote.replica_set, self.verify)
+        header = self._remote_header(certified, response.set_changes)
         if len(response.receipts) != len(packets):
             detail = f"{len(packets)} were asked for, {len(response.receipts)} came"
             raise ProofError("receipts", detail)
@@ -217,21 +217,43 @@ class Relay:
                 await store.set_anchor(connection, sent.packet, row.transaction_id, anchor)
         self._unproven = 0
         proven = ProvenHeader(
-            header.chain_id, header.height, certified.header, certified.certificate
+            header.chain_id,
+            header.height,
+            certified.header,
+            certified.certificate,
+            tuple(change.encode() for change in self.remote_sets.changes_to(header.epoch)),
         )
         return receipts, proven
+
+    def _remote_header(
+        self, certified: ledger_pb2.CertifiedHeader, set_changes: Sequence[bytes]
+    ) -> BlockHeader:
+        """The destination's header, certified by the set of its epoch; raises `ProofError`."""
+        self.remote_sets.learn(set_changes)
+        try:
+            header = BlockHeader.decode(certified.header)
+        except MalformedError as error:
+            raise ProofError("certified header", str(error)) from error
+        verify_header(certified, self.remote_sets.set_of(header), self.verify)
+        return header
 
     async def _open(self, state: PacketState) -> list[store.SentPacket]:
         async with self.pool.acquire() as connection:
             return await store.list_open(
-                connection, self.client.chain_id, self.remote.chain_id, state, self._at_once
+                connection, self.client.chain_id, self.remote_sets.chain_id, state, self._at_once
             )
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:
         header, certificate = await self.client.get_header()
         if header.height < height_min:  # A replica that lags answered; this height is certified.
             header, certificate = await self.client.get_header(height_min)
-        return ProvenHeader(header.chain_id, header.height, header.encode(), certificate.encode())
+        return ProvenHeader(
+            header.chain_id,
+            header.height,
+            header.encode(),
+            certificate.encode(),
+            tuple(encoded_changes(self.client.sets, header.epoch)),
+        )
 
     async def _traces_of(self, packets: Sequence[store.SentPacket]) -> tuple[Context, list[Link]]:
         """The first packet's trace to go on in, and links to those of the others."""
@@ -258,7 +280,7 @@ class Relay:
                 case Remedy.DELIVER_AGAIN:
                     self._unproven = 0
                     async with self.pool.acquire() as connection:
-                        await store.mark_undelivered(connection, self.remote.chain_id)
+                        await store.mark_undelivered(connection, self.remote_sets.chain_id)
             raise
 
     async def _park(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
@@ -275,6 +297,11 @@ class Relay:
                         sequence=packet.sequence,
                         cause=str(error)[:500],
                     )
+
+
+def encoded_changes(sets: FollowedSets, epoch: int) -> list[bytes]:
+    """The own chain's set changes up to an epoch, as they travel."""
+    return [change.encode() for change in sets.changes_to(epoch)]
 
 
 def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:

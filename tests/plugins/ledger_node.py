@@ -145,7 +145,13 @@ class LedgerNode:
     async def _not_served(self, request: Any, context: Any) -> NoReturn:
         await abort(context, "METHOD_UNKNOWN")
 
-    ListNetworks = GetNetworkStatus = ListSetChanges = ListObjects = GetObject = _not_served
+    ListNetworks = GetNetworkStatus = ListObjects = GetObject = _not_served
+
+    async def ListSetChanges(
+        self, request: node.ListSetChangesRequest, context: Any
+    ) -> node.ListSetChangesResponse:
+        found = [c for c in self.chain.set_changes if c.replica_set.epoch > request.from_epoch]
+        return node.ListSetChangesResponse(set_changes=[change.encode() for change in found])
 
     async def GetNetworkOptions(
         self, request: node.GetNetworkOptionsRequest, context: Any

@@ -14,6 +14,7 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     GatewayServiceStub,
     add_GatewayServiceServicer_to_server,
 )
+from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.receipt import Receipt
@@ -106,7 +107,7 @@ class LinkLab:
         return Relay(
             market.pool,
             market.runtime.client,
-            self.regulator.node.trust,
+            SetHistory(self.regulator.node.trust, KEYS.provider.verify),
             GatewayServiceStub(self.regulator.channel(self.port, identity)),
             KEYS.provider.verify,
             market.runtime.telemetry.tracer,

@@ -58,8 +58,11 @@ class Lab:
 
     def block(self, height: int) -> VerifiedBlock:
         """A verified block of the chain."""
-        message = self.node.chain.block_message(height)
-        return verify_block(message, self.node.trust.replica_set, self.provider.verify)
+        chain = self.node.chain
+        later = [change.replica_set for change in chain.set_changes]
+        sets = {each.epoch: each for each in (self.node.trust.replica_set, *later)}
+        replica_set = sets[chain.blocks[height].header.epoch]
+        return verify_block(chain.block_message(height), replica_set, self.provider.verify)
 
     async def project(self, apply: Apply, heights: Sequence[int] | None = None) -> None:
         """Apply blocks as a follower does, and note the height in the same transaction."""

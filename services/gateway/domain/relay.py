@@ -13,9 +13,13 @@ from typing import Final
 
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.packet import Packet
 
 PACKETS_MAX: Final = 50
+SET_CHANGES_A_STEP: Final = 8
+"""What the light client's contract takes in one update."""
+
 """Packets in one transaction, as the packet contract takes them."""
 
 DELIVERY_BYTES_MAX: Final = 900_000
@@ -66,12 +70,15 @@ class PacketState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProvenHeader:
-    """A header and its certificate, canonical bytes, of one chain at one height."""
+    """A header and its certificate, canonical bytes, of one chain at one height, and the set
+    changes up to its epoch, from any earlier one on.
+    """
 
     chain_id: str
     height: int
     header: bytes
     certificate: bytes
+    set_changes: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +99,40 @@ class ProvenReceipt:
     proof: bytes
 
 
-def update_body(header: ProvenHeader) -> dict[str, Json]:
-    """The body of `light_client.update`."""
+def update_bodies(header: ProvenHeader, followed: int | None = None) -> list[dict[str, Json]]:
+    """The bodies of `light_client.update`, in order, for a client that has followed the chain up to
+    epoch `followed`. One, unless so many sets changed that they take several steps; those before
+    the last end with the last header of the epoch that they reach.
+
+    Raises `MalformedError` where the set changes are none.
+    """
+    due = [SetChange.decode(each) for each in header.set_changes]
+    due = [change for change in due if change.replica_set.epoch > (followed or 0)]
+    bodies = []
+    while len(due) > SET_CHANGES_A_STEP:
+        step, due = due[:SET_CHANGES_A_STEP], due[SET_CHANGES_A_STEP:]
+        end = due[0]
+        bodies.append(
+            _update_body(header.chain_id, end.header.encode(), end.certificate.encode(), step)
+        )
+    return [*bodies, _update_body(header.chain_id, header.header, header.certificate, due)]
+
+
+def _update_body(
+    chain_id: str, header: bytes, certificate: bytes, changes: Sequence[SetChange]
+) -> dict[str, Json]:
     return {
-        "chain": header.chain_id,
-        "header": header.header.hex(),
-        "certificate": header.certificate.hex(),
-        "set_changes": [],
+        "chain": chain_id,
+        "header": header.hex(),
+        "certificate": certificate.hex(),
+        "set_changes": [
+            {
+                "header": change.header.encode().hex(),
+                "certificate": change.certificate.encode().hex(),
+                "replica_set": change.replica_set.encode().hex(),
+            }
+            for change in changes
+        ],
     }
 
 

@@ -400,17 +400,17 @@ async def test_a_client_follows_the_sets_of_a_chain_from_the_set_that_it_trusts(
     last = ledger.block_message(height)
     assert last is not None
     assert (await sets.verified_block(last)).header.epoch == 1
-    assert len(sets.changes) == 1
+    assert len(sets.changes_to(1)) == 1
     for number in range(1, height):
         message = ledger.block_message(number)
         assert message is not None
         block = await sets.verified_block(message)
-        is_end = number == sets.changes[0].header.height
+        is_end = number == sets.changes_to(1)[0].header.height
         assert block.next_set == (ledger.set_at(height) if is_end else None)
     beyond = replace(ledger.header(height), epoch=0)
     with pytest.raises(ProofError, match="ended below it"):
         await sets.set_of(beyond.encode())
-    forged = ledger.block_message(sets.changes[0].header.height)
+    forged = ledger.block_message(sets.changes_to(1)[0].header.height)
     assert forged is not None
     forged.next_replica_set = chain.genesis.replica_set.encode()
     with pytest.raises(ProofError, match="names another"):

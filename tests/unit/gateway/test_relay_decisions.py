@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guqiao_sdk import rules
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.packet import Packet
+from services.consensus.domain.contracts import light_client
 from services.gateway.domain.relay import (
     ALARMS,
+    SET_CHANGES_A_STEP,
     UNPROVEN_MAX,
     ProvenHeader,
     ProvenPacket,
@@ -22,8 +29,9 @@ from services.gateway.domain.relay import (
     receive_body,
     remedy_for,
     request_id_of,
-    update_body,
+    update_bodies,
 )
+from tests.unit.proof.proof_keys import FakeKeys, Replicas
 
 HEADER = ProvenHeader("shandong", 7, b"header", b"certificate")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -81,4 +89,50 @@ def test_bodies_name_the_other_chain_and_carry_every_proof() -> None:
     assert acknowledged["packets"] == [
         {"port": "data_object", "sequence": 3, "acknowledgement": {"code": ""}, "proof": "02"}
     ]
-    assert update_body(HEADER)["set_changes"] == []
+
+
+def changed(count: int) -> tuple[ProvenHeader, list[SetChange]]:
+    """A header of epoch `count` with all set changes before it."""
+    replicas, changes = Replicas(FakeKeys()), []
+    for epoch in range(count):
+        following = replicas.next_epoch()
+        end = replicas.header(10 * (epoch + 1), next_set=following.set)
+        changes.append(SetChange(end, replicas.certify(end), following.set))
+        replicas = following
+    encoded = tuple(change.encode() for change in changes)
+    return ProvenHeader("shandong", 1_000, b"header", b"certificate", encoded), changes
+
+
+@pytest.mark.req("G2-10-3")
+@pytest.mark.parametrize(("count", "followed"), [(0, 0), (1, 0), (3, 2), (3, 3), (8, None)])
+def test_a_header_goes_with_the_set_changes_that_the_light_client_lacks(
+    count: int, followed: int | None
+) -> None:
+    header, changes = changed(count)
+    [body] = update_bodies(header, followed)
+    assert body["header"] == header.header.hex()
+    assert [row["header"] for row in rows_of(body)] == [
+        change.header.encode().hex() for change in changes[followed or 0 :]
+    ]
+
+
+def test_more_set_changes_than_one_step_takes_go_by_the_ends_of_their_epochs() -> None:
+    header, changes = changed(20)
+    bodies = update_bodies(header, 1)
+    assert [len(rows_of(body)) for body in bodies] == [8, 8, 3]
+    assert SET_CHANGES_A_STEP == light_client.SET_CHANGES_MAX
+    ends = [changes[9].header, changes[17].header]
+    assert [body["header"] for body in bodies[:-1]] == [end.encode().hex() for end in ends]
+    assert [end.epoch for end in ends] == [9, 17]
+    assert bodies[-1]["header"] == header.header.hex()
+
+
+def test_set_changes_that_are_none_are_malformed() -> None:
+    header, _ = changed(1)
+    with pytest.raises(MalformedError):
+        update_bodies(replace(header, set_changes=(b"\xff",)), 0)
+
+
+def rows_of(body: dict[str, Json]) -> list[dict[str, str]]:
+    rows: Any = body["set_changes"]
+    return list(rows)

@@ -265,7 +265,15 @@ class LedgerChain:
             ),
             batch=Batch(block.header.block_time_ms, block.transactions).encode(),
             receipts=[receipt.encode() for receipt in block.receipts],
+            next_replica_set=self._next_set(height),
         )
+
+    def _next_set(self, height: int) -> bytes:
+        """Of the last block of an epoch: the set that follows."""
+        for change in self.set_changes:
+            if change.header.height == height:
+                return change.replica_set.encode()
+        return b""
 
     def call(self, contract: str, method: str, body: Mapping[str, Json]) -> Receipt:
         """Execute one transaction in a block of its own and return its receipt."""
