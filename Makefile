@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 BEGAN := $(shell date +%s)
 PROTOS := $(shell find protos -name '*.proto')
 SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
+# $(TELL) "what it is" COMMAND: run it, and say on standard error every two seconds that it still runs.
+TELL := sh -c 'what=$$1; shift; began=$$(date +%s); \
+	(while sleep 2; do echo "  $$what ($$(($$(date +%s) - began)) s)" >&2; done) >/dev/null & teller=$$!; \
+	trap "kill $$teller" EXIT; trap "exit 130" INT TERM; "$$@"' tell
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
@@ -13,25 +18,27 @@ SOURCES := services guqiao_sdk guqiaoctl tests deploy bench
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# A virtual environment whose making was cut off has no .created, and is made anew.
 $(VENV)/.runtime: requirements.lock
 	@echo "installing the pinned packages: half a minute or more, only this once" >&2
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	touch $@
+	@test -e $(VENV)/.created && $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+		{ $(TELL) "making $(VENV)" $(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/.created; }
+	@$(TELL) "installing the pinned packages" $(PIP) --require-hashes -r requirements.lock
+	@touch $@
 
 # After the code is generated, which the installation takes in as one of its packages.
 $(VENV)/.installed: pyproject.toml gen/.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@$(TELL) "installing guqiao" $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
 
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	touch $@
+	@$(TELL) "installing the developers' tools" $(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
 
 gen/.stamp: $(PROTOS) requirements.lock | $(VENV)/.runtime
-	rm -rf gen && mkdir gen
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=gen --grpc_python_out=gen $(PROTOS:protos/%=%)
-	touch $@
+	@rm -rf gen && mkdir gen
+	@$(TELL) "generating code" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=gen --grpc_python_out=gen $(PROTOS:protos/%=%)
+	@touch $@
 
 gen/.stamp-types: gen/.stamp $(VENV)/.development
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
@@ -43,11 +50,11 @@ setup: $(VENV)/.installed ## Create the virtual environment and the generated co
 setup-dev: $(VENV)/.development $(VENV)/.installed gen/.stamp-types ## The same, with what developers need
 
 run: setup ## The whole network with demonstration data, kept in ./.guqiao, until Ctrl-C
-	$(BIN)/python -m compileall -q services guqiao_sdk guqiaoctl gen
-	exec $(BIN)/guqiao dev up --demo-data
+	@$(TELL) "compiling" $(BIN)/python -m compileall -q services guqiao_sdk guqiaoctl gen >&2
+	@exec $(BIN)/guqiao dev up --demo-data
 
 demo: setup ## Play the main job in a fresh folder; the last line is one JSON object
-	$(BIN)/python -m compileall -q services guqiao_sdk guqiaoctl gen >&2
+	@$(TELL) "compiling" $(BIN)/python -m compileall -q services guqiao_sdk guqiaoctl gen >&2
 	@exec $(BIN)/python -m guqiaoctl.demo $(BEGAN)
 
 proto: gen/.stamp ## Generate Python from the contracts, when they changed

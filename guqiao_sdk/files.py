@@ -1,9 +1,18 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders for their owner only."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for the owner only, whatever the umask
+    would allow: they hold keys, ledgers and logs.
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_beside(path: Path, content: bytes, mode: int) -> Path:

@@ -1,24 +1,33 @@
 """Reader of market datasets, format guqiao-market-dataset/1 (docs/market-dataset.md).
 
 A folder is read whole and checked row by row; anything malformed gives the list of problems, each
-with its file, line and field, and no dataset, unless the caller asks to leave malformed rows out. A
-dataset yields its events in order and the bodies that put its reference data on a chain. Identity
-numbers leave it only as keyed digests.
+with its file, line and field, and no dataset, unless the caller asks to leave malformed rows out.
+Only causes count as malformed; what follows from one is said to follow. A dataset yields its events
+in order and the bodies that put its reference data on a chain. Identity numbers leave it only as
+keyed digests.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk import market_shapes as shapes
 from guqiao_sdk.market_identifiers import identity_valid_from
 from guqiao_sdk.market_shapes import Converter, ShapeError
+from guqiao_sdk.market_text import (
+    NotJsonError,
+    check_characters,
+    csv_rows,
+    lines_of,
+    loose_fields,
+    misplaced,
+    parse_json,
+)
 
 ROWS_IN_CHUNK: Final = 200
 """Rows in one reference data body, as the register contract accepts them."""
@@ -26,11 +35,10 @@ ROWS_IN_CHUNK: Final = 200
 CHUNK_BYTES_MAX: Final = 512 * 1024
 """Of rows in one body, so that it fits a transaction; a larger row goes alone."""
 
-FIELD_CHARACTERS_MAX: Final = (1 << 31) - 1
-"""A field may be as long as it likes; without this, Python's reader stops at 131,072."""
-
-INTEGER_LENGTH_MAX: Final = 20
-"""Characters of an integer; more can only be out of range."""
+DATASET_FILES: Final = (
+    *("market.json", "companies.csv", "investors.csv"),
+    *("products.csv", "events.jsonl", "trading_days.txt"),
+)
 
 Row = dict[str, Any]
 IdentityDigest = Callable[[str, str], str]
@@ -45,12 +53,19 @@ _ON_CHAIN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """What is malformed, and where. Line 0 speaks of the file as a whole."""
+    """What is malformed, and where: the line in which the row begins. Line 0: the whole file.
+
+    A row with a `cause` is right itself, but refers to the row at that place, which is malformed
+    or follows from one that is.
+    """
 
     file: str
     line: int
     field: str
     problem: str
+    cause: str = ""
+    whole_file: bool = False
+    """There is no row that could be left out."""
 
     def __str__(self) -> str:
         """Return the problem as one line for a person."""
@@ -84,10 +99,10 @@ class MarketDataset:
     def events(self) -> Iterator[DatasetEvent]:
         """Yield the events in order, one line at a time."""
         left_out = {row.line for row in self.left_out if row.file == "events.jsonl"}
-        with (self.folder / "events.jsonl").open(encoding="utf-8", newline="\n") as lines:
+        with (self.folder / "events.jsonl").open("rb") as lines:  # Lines left out are any bytes.
             for number, line in enumerate(lines, start=1):
                 if number not in left_out:
-                    yield _to_event(_parse_json(line))
+                    yield _to_event(parse_json(line.decode("utf-8")))
 
     def reference_calls(self, identity_digest: IdentityDigest) -> Iterator[tuple[str, Row]]:
         """Yield (method, body) of the contract calls that put the reference data on a chain."""
@@ -124,13 +139,13 @@ def read_dataset(
 ) -> MarketDataset | list[RowProblem]:
     """Return the dataset of a folder, or every problem that makes it malformed.
 
-    With `leave_out_malformed` the dataset is what remains without the malformed rows, which it
-    names. A file that is malformed as a whole (missing, another encoding or header) still refuses
-    the folder: there is no row to leave out.
+    With `leave_out_malformed` the dataset is what remains without the malformed rows and those that
+    refer to them, all of which it names. A file that is malformed as a whole (missing, cut off, a
+    wrong header) still refuses the folder: there is no row to leave out.
     """
-    reader = _Reader(folder, [], set())
+    reader = _Reader(folder)
     dataset = reader.read()
-    refused = reader.problems and (reader.whole_file_malformed or not leave_out_malformed)
+    refused = reader.problems and (reader.unreadable or not leave_out_malformed)
     return reader.problems if dataset is None or refused else dataset
 
 
@@ -150,11 +165,61 @@ def row_chunks(rows: Sequence[Row], *, count_max: int, bytes_max: int) -> Iterat
 
 
 @dataclass(slots=True)
+class _Table:
+    """The rows of a CSV file by their lines; of malformed ones the fields that are right."""
+
+    file: str
+    rows: dict[int, Row] = field(default_factory=dict)
+    broken: dict[int, Row] = field(default_factory=dict)
+
+    def drop(self, line: int) -> None:
+        """Count a row among the malformed ones."""
+        if line in self.rows:
+            self.broken[line] = self.rows.pop(line)
+
+    def lost(self, name: str) -> dict[str, str]:
+        """The values of a field that only malformed rows have, and the place of the first."""
+        kept = {row[name] for row in self.rows.values()}
+        return {
+            row[name]: f"{self.file}:{line}"
+            for line, row in sorted(self.broken.items(), reverse=True)
+            if name in row and row[name] not in kept
+        }
+
+
+@dataclass(slots=True)
+class _Numbering:
+    """Which number the next event may have: the next one, or higher by the malformed lines since.
+
+    Behind a number out of place its successor is taken as well: a missing or a surplus line is
+    named once, and not each line behind it.
+    """
+
+    low: int = 1
+    high: int = 1
+    resumed: int = 0
+
+    def fits(self, seq: int) -> bool:
+        """Whether an event may have this number."""
+        return seq >= self.low and (seq <= self.high or seq == self.resumed)
+
+    def go_on(self, seq: int) -> None:
+        """Behind an event in its place."""
+        self.low = self.high = seq + 1
+
+    def skip(self, seq: int = 0) -> None:
+        """Behind a malformed line, which may have been an event, and behind one out of place."""
+        self.high += 1
+        self.resumed = seq + 1
+
+
+@dataclass(slots=True)
 class _Reader:
     folder: Path
-    problems: list[RowProblem]
-    malformed: set[tuple[str, int]]
-    whole_file_malformed: bool = False
+    problems: list[RowProblem] = field(default_factory=list)
+    malformed: set[tuple[str, int]] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
+    """Files that are malformed as a whole."""
 
     def read(self) -> MarketDataset | None:
         market = self._market()
@@ -164,173 +229,241 @@ class _Reader:
         )
         products = self._csv("products.csv", shapes.PRODUCT, unique=["product_code"])
         days = self._trading_days()
-        companies = self._kept("companies.csv", companies)
-        self._references(companies, investors, products)
-        event_count = self._events(days)
+        self._kinds(investors)
+        self._company_of(products, companies)
+        lost = {
+            name: table.lost(name)
+            for table, names in (
+                (companies, ["company_ref"]),
+                (investors, ["investor_ref", "investor_code"]),
+                (products, ["product_code"]),
+            )
+            for name in names
+        }
+        event_count = self._events(days, lost)
+        self.problems.sort(key=lambda row: row.cause != "")
         if market is None:
             return None
         return MarketDataset(
             folder=self.folder,
             market=market,
-            companies=tuple(row for _, row in companies),
-            investors=tuple(row for _, row in self._kept("investors.csv", investors)),
-            products=tuple(row for _, row in self._kept("products.csv", products)),
+            companies=tuple(companies.rows.values()),
+            investors=tuple(investors.rows.values()),
+            products=tuple(products.rows.values()),
             trading_days=tuple(days),
             event_count=event_count,
             left_out=tuple(self.problems),
         )
 
-    def _report(self, file: str, line: int, field: str, problem: str) -> None:
-        self.problems.append(RowProblem(file, line, field.removeprefix("."), problem))
+    def _report(self, file: str, line: int, field: str, problem: str, cause: str = "") -> None:
+        self.problems.append(RowProblem(file, line, field.removeprefix("."), problem, cause))
         self.malformed.add((file, line))
 
     def _report_file(self, file: str, line: int, problem: str) -> None:
         """What concerns the file as a whole, though it shows at a line."""
-        self.whole_file_malformed = True
-        self._report(file, line, "", problem)
+        self.unreadable.add(file)
+        self.malformed.add((file, line))
+        self.problems.append(RowProblem(file, line, "", problem, whole_file=True))
 
-    def _kept(self, file: str, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
-        """The rows that nothing was reported of."""
-        return [(line, row) for line, row in rows if (file, line) not in self.malformed]
-
-    def _text(self, file: str) -> str | None:
-        """Return a file's text when it keeps the file conventions."""
+    def _lines(self, file: str) -> list[str]:
+        """Return a file's lines; none when it cannot be read."""
         try:
             data = (self.folder / file).read_bytes()
         except OSError as error:
             self._report_file(file, 0, f"cannot be read: {error.strerror}")
-            return None
+            return []
         if data.startswith(b"\xef\xbb\xbf"):
             self._report_file(file, 1, "begins with a byte order mark")
+            data = data[3:]
         if data and not data.endswith(b"\n"):
             self._report_file(file, data.count(b"\n") + 1, "the last line is not ended")
-        if b"\r" in data:
-            self._report_file(
-                file, data[: data.index(b"\r")].count(b"\n") + 1, "not an LF line end"
-            )
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            self._report_file(file, data[: error.start].count(b"\n") + 1, "not UTF-8")
-            return None
+        if b"\r\n" in data and data.count(b"\r\n") == data.count(b"\n"):
+            self._report_file(file, 1, "every line ends with CR LF, not with LF alone")
+            data = data.replace(b"\r\n", b"\n")
+        return lines_of(data)
 
     def _market(self) -> Row | None:
-        content = self._text("market.json")
-        if content is None:
+        """One value; whatever is wrong with it refuses the folder."""
+        content = "\n".join(self._lines("market.json"))
+        if "market.json" in self.unreadable:
             return None
         market: Row | None = self._convert("market.json", 1, shapes.MARKET, content)
+        if market is None:
+            self.unreadable.add("market.json")
+            self.problems[-1] = replace(self.problems[-1], whole_file=True)
         return market
 
     def _convert(self, file: str, line: int, shape: Converter, content: str) -> Any:
         """Return the JSON value of a file or line in its shape, or report and return None."""
         try:
-            return shape(_parse_json(content))
-        except json.JSONDecodeError as error:
-            self._report(file, line + error.lineno - 1, "", f"not JSON: {error.msg}")
+            return shape(parse_json(content))
+        except NotJsonError as error:
+            self._report(file, line + error.line - 1, error.field, error.problem)
         except ShapeError as error:
             self._report(file, line, error.field, error.problem)
-        except RecursionError:
-            self._report(file, line, "", "nested too deep")
         return None
 
-    def _csv(
-        self, file: str, shape: Mapping[str, Converter], *, unique: Sequence[str]
-    ) -> list[tuple[int, Row]]:
-        """Return the rows with their line numbers."""
-        content = self._text(file)
-        if content is None:
-            return []
-        csv.field_size_limit(FIELD_CHARACTERS_MAX)
-        reader = csv.reader(io.StringIO(content, newline=""), strict=True)
-        rows: list[tuple[int, Row]] = []
-        try:
-            if next(reader, None) != list(shape):
-                self._report_file(file, 1, "the header is not " + ",".join(shape))
-                return []
-            for fields in reader:
-                row = self._csv_row(file, reader.line_num, fields, shape)
-                if row is not None:
-                    rows.append((reader.line_num, row))
-        except csv.Error as error:
-            self._report_file(file, reader.line_num, f"not CSV: {error}")
+    def _csv(self, file: str, shape: Mapping[str, Converter], *, unique: Sequence[str]) -> _Table:
+        table, names, lines = _Table(file), list(shape), self._lines(file)
+        if not lines and file in self.unreadable:
+            return table
+        if list(csv_rows(lines[:1], names)) != [(1, names)]:
+            self._report_file(file, 1, "the header is not " + ",".join(names))
+            return table
+        for number, fields in csv_rows(lines[1:], names):
+            line = number + 1
+            if isinstance(fields, ShapeError):
+                self._report(file, line, fields.field, fields.problem)
+                row, _ = _csv_row(loose_fields(lines[number]), shape)
+            else:
+                row, problems = _csv_row(fields, shape)
+                for error in problems:
+                    self._report(file, line, error.field, error.problem)
+            (table.broken if (file, line) in self.malformed else table.rows)[line] = row
         for name in unique:
-            self._unique(file, rows, name)
-        return rows
+            self._unique(table, name)
+        return table
 
-    def _csv_row(
-        self, file: str, line: int, fields: list[str], shape: Mapping[str, Converter]
-    ) -> Row | None:
-        if len(fields) != len(shape):
-            self._report(file, line, "", f"{len(fields)} fields where {len(shape)} belong")
-            return None
-        row: Row = {}
-        for (name, convert), field in zip(shape.items(), fields, strict=True):
-            try:
-                row[name] = convert(field)
-            except ShapeError as error:
-                self._report(file, line, name, error.problem)
-        return row if len(row) == len(shape) else None
-
-    def _unique(self, file: str, rows: list[tuple[int, Row]], name: str) -> None:
+    def _unique(self, table: _Table, name: str) -> None:
         lines: dict[str, int] = {}
-        for line, row in rows:
+        for line, row in list(table.rows.items()):
             earlier = lines.setdefault(row[name], line)
             if earlier != line:
-                self._report(file, line, name, f"the same as in line {earlier}")
+                self._report(table.file, line, name, f"the same as in line {earlier}")
+                table.drop(line)
 
-    def _references(
-        self,
-        companies: list[tuple[int, Row]],
-        investors: list[tuple[int, Row]],
-        products: list[tuple[int, Row]],
-    ) -> None:
-        known = {row["company_ref"] for _, row in companies}
-        for line, row in products:
-            if row["company_ref"] not in known:
-                self._report("products.csv", line, "company_ref", "not in companies.csv")
-        for line, row in investors:
+    def _kinds(self, investors: _Table) -> None:
+        """What an investor's kind says of the other fields."""
+        for line, row in list(investors.rows.items()):
             if row["id_type"] != _ID_TYPE_OF_KIND[row["kind"]]:
-                self._report("investors.csv", line, "id_type", f"not that of kind {row['kind']}")
+                self._report(investors.file, line, "id_type", f"not that of kind {row['kind']}")
+                investors.drop(line)
             if row["investor_code"][0] != row["kind"]:
-                self._report("investors.csv", line, "investor_code", "not of the row's kind")
+                self._report(investors.file, line, "investor_code", "not of the row's kind")
+                investors.drop(line)
+
+    def _company_of(self, products: _Table, companies: _Table) -> None:
+        """A product's company is a row that is there; where that is malformed, it is the cause."""
+        if companies.file in self.unreadable:
+            return
+        known = {row["company_ref"] for row in companies.rows.values()}
+        lost = companies.lost("company_ref")
+        nameless = [line for line, row in companies.broken.items() if "company_ref" not in row]
+        for line, row in list(products.rows.items()):
+            company, cause = row["company_ref"], lost.get(row["company_ref"], "")
+            if company in known:
+                continue
+            if cause:
+                self._report(products.file, line, "company_ref", f"refers to {cause}", cause)
+            elif nameless:
+                problem = f"not in companies.csv, unless in line {nameless[0]}, which is malformed"
+                self._report(products.file, line, "company_ref", problem)
+            else:
+                self._report(products.file, line, "company_ref", "not in companies.csv")
+            products.drop(line)
 
     def _trading_days(self) -> list[str]:
-        content = self._text("trading_days.txt")
-        days: list[str] = []
-        for line, written in enumerate((content or "").split("\n")[:-1], start=1):
+        file, days = "trading_days.txt", dict[int, str]()
+        for line, written in enumerate(self._lines(file), start=1):
             try:
-                day = shapes.day(written)
+                check_characters("day", written)
+                days[line] = shapes.day(written)
             except ShapeError as error:
-                self._report("trading_days.txt", line, "day", error.problem)
-                continue
-            if days and day <= days[-1]:
-                self._report("trading_days.txt", line, "day", "not later than the line before")
-                continue
-            days.append(day)
-        return days
+                self._report(file, line, "day", error.problem)
+        for line, is_early in _out_of_order(days, repeats=False):
+            if is_early:
+                self._report(file, line, "day", "not later than the line before")
+            else:
+                self._report(file, line, "day", "later than the lines after it")
+        return [day for line, day in days.items() if (file, line) not in self.malformed]
 
-    def _events(self, days: list[str]) -> int:
-        content = self._text("events.jsonl")
-        count, time = 0, ""
-        for line, written in enumerate((content or "").split("\n")[:-1], start=1):
-            event = self._convert("events.jsonl", line, _event_shape, written)
+    def _events(self, days: list[str], lost: Mapping[str, Mapping[str, str]]) -> int:
+        """Check the events and return how many there are to import."""
+        file, numbering = "events.jsonl", _Numbering()
+        times: dict[int, str] = {}
+        causes: dict[int, tuple[str, str]] = {}
+        for line, written in enumerate(self._lines(file), start=1):
+            event = self._convert(file, line, _event_shape, written)
             if event is None:
-                continue
-            for field, problem in _event_problems(event, line, time, days):
-                self._report("events.jsonl", line, field, problem)
-            if ("events.jsonl", line) not in self.malformed:
-                count, time = count + 1, event["time"]
-        return count
+                numbering.skip()
+            elif not numbering.fits(event["seq"]):
+                problem = f"{event['seq']} where {numbering.high} belongs"
+                self._report(file, line, "seq", problem)
+                numbering.skip(event["seq"])
+            else:
+                numbering.go_on(event["seq"])
+                self._check_calendar(line, event, days)
+                times[line] = event["time"]
+                causes.update((line, found) for found in islice(_lost_references(event, lost), 1))
+        for line, is_early in _out_of_order(times, repeats=True):
+            if is_early:
+                self._report(file, line, "time", "earlier than the line before")
+            else:
+                self._report(file, line, "time", "later than the lines after it")
+        for line, (name, cause) in causes.items():
+            if (file, line) not in self.malformed:
+                self._report(file, line, name, f"refers to {cause}", cause)
+        return sum((file, line) not in self.malformed for line in times)
+
+    def _check_calendar(self, line: int, event: Row, days: list[str]) -> None:
+        calendar = "trading_days.txt"
+        if not _needs_calendar(event) or calendar in self.unreadable:
+            return
+        if days and days[0] <= event["time"][:10] <= days[-1]:
+            return
+        if any(file == calendar for file, _ in self.malformed):
+            problem = "outside trading_days.txt, unless its malformed lines hold the day"
+            self._report("events.jsonl", line, "time", problem)
+        else:
+            self._report("events.jsonl", line, "time", "outside trading_days.txt")
 
 
-def _event_problems(event: Row, line: int, time: str, days: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield (field, problem) of an event whose shape is right; `time` is that of the one before."""
-    if event["seq"] != line:
-        yield "seq", f"{event['seq']} where {line} belongs"
-    if event["time"] < time:
-        yield "time", "earlier than the line before"
-    if _needs_calendar(event) and not (days and days[0] <= event["time"][:10] <= days[-1]):
-        yield "time", "outside trading_days.txt"
+def _csv_row(fields: list[str], shape: Mapping[str, Converter]) -> tuple[Row, list[ShapeError]]:
+    """Return the fields that are right, and what is wrong with the others."""
+    if len(fields) != len(shape):
+        return {}, [ShapeError("", f"{len(fields)} fields where {len(shape)} belong")]
+    row: Row = {}
+    problems: list[ShapeError] = []
+    for (name, convert), written in zip(shape.items(), fields, strict=True):
+        try:
+            check_characters("", written)
+            row[name] = convert(written)
+        except ShapeError as error:
+            problems.append(ShapeError(name, error.problem))
+    return row, problems
+
+
+def _out_of_order(values: Mapping[int, str], *, repeats: bool) -> Iterator[tuple[int, bool]]:
+    """Yield the lines that are out of order, and whether each is too early or else too late."""
+    wrong = misplaced([*values.values()], repeats=repeats)
+    latest = ""
+    for index, (line, value) in enumerate(values.items()):
+        if index in wrong:
+            yield line, value <= latest
+        else:
+            latest = value
+
+
+def _lost_references(
+    event: Row, lost: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Yield (field, place of the row) of what an event refers to and only a malformed row has."""
+    for place, name, value in _references(event):
+        if value in lost[name]:
+            yield place, lost[name][value]
+
+
+def _references(event: Row) -> Iterator[tuple[str, str, str]]:
+    """Yield (place, field of a CSV file, value) of what an event refers to."""
+    for name in ("company_ref", "investor_ref", "product_code"):
+        if name in event:
+            yield name, name, event[name]
+    for name in ("account", "seller", "buyer", "beneficiary"):
+        if name in event:
+            yield name, "investor_code", event[name]
+    for name in ("roster", "entries"):
+        for index, entry in enumerate(event.get(name, ())):
+            yield f"{name}[{index}].account", "investor_code", entry["account"]
 
 
 def _needs_calendar(event: Row) -> bool:
@@ -350,33 +483,3 @@ def _event_shape(value: Any) -> Row:
 def _to_event(event: Row) -> DatasetEvent:
     body = {name: value for name, value in event.items() if name not in shapes.ENVELOPE}
     return DatasetEvent(event["seq"], event["time"], event["type"], event["request_id"], body)
-
-
-def _parse_json(content: str) -> Any:
-    """Parse JSON in which a number is an integer and a member occurs once."""
-    return json.loads(
-        content,
-        object_pairs_hook=_members,
-        parse_int=_integer,
-        parse_float=_no_fraction,
-        parse_constant=_no_fraction,
-    )
-
-
-def _members(pairs: list[tuple[str, Any]]) -> Row:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ShapeError(twice, "the member occurs twice")
-    return row
-
-
-def _integer(written: str) -> int:
-    if len(written) > INTEGER_LENGTH_MAX:
-        raise ShapeError("", f"{written[:40]} is an integer out of range")
-    return int(written)
-
-
-def _no_fraction(written: str) -> Any:
-    raise ShapeError("", f"{written[:40]} is not an integer")

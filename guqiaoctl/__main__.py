@@ -231,7 +231,7 @@ def verify_bundle(
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Verify a proof bundle offline 离线验证. Exit code 7: it does not hold; 2: it is no bundle."""
+    """Verify a proof bundle offline 离线验证. Exit code 7: it does not hold; 2: another file."""
     from guqiaoctl.commands.verifying import verify
 
     verify(bundle, trust, as_json=output is Shown.JSON)

@@ -11,6 +11,9 @@ from typing import Final
 from guqiao_sdk.market_dataset import RowProblem
 from guqiaoctl.output import choose
 
+FIELD_MAX: Final = 100
+"""Characters of a field's name that are shown."""
+
 _KINDS: Final = {
     "a company code": "公司代码",
     "a region code of six digits": "六位行政区划代码",
@@ -29,15 +32,17 @@ _KINDS: Final = {
     "in companies.csv": "companies.csv 中的公司",
     "of the row's kind": "与该行投资者类别一致的代码",
     "UTF-8": "UTF-8 编码",
-    "an LF line end": "LF 换行",
     "later than the line before": "晚于上一行的日期",
 }
 
 _SENTENCES: Final = (
     (r"not one of (.*)", "不在允许值之中：{}"),
     (r"not that of kind (.*)", "与投资者类别 {} 不符"),
-    (r"not JSON: (.*)", "不是 JSON（{}）"),
-    (r"not CSV: (.*)", "不是 CSV（{}）"),
+    (r"not JSON: .* at character (.*)", "第 {} 个字符处不符合 JSON 格式"),
+    (r"an opening quotation mark without a closing one", "引号未闭合"),
+    (r"a quotation mark where none may stand", "此处不允许出现引号"),
+    (r"a carriage return, where lines end with LF alone", "含有回车符（CR），换行只允许 LF"),
+    (r"every line ends with CR LF, not with LF alone", "每行以 CR LF 结尾，换行只允许 LF"),
     (r"(.*) is an integer out of range", "整数 {} 超出范围"),
     (r"(.*) is not an integer", "{} 不是整数"),
     (r"an integer out of range", "整数超出范围"),
@@ -57,13 +62,27 @@ _SENTENCES: Final = (
     (r"the same as in line (\d+)", "与第 {} 行重复"),
     (r"(.*) where (\d+) belongs", "{}，此处应为 {}"),
     (r"earlier than the line before", "早于上一行"),
+    (r"later than the lines after it", "晚于其后各行"),
+    (
+        r"not in companies.csv, unless in line (.*), which is malformed",
+        "在 companies.csv 中不存在，除非是其中有误的第 {} 行",
+    ),
+    (r"refers to (.*)", "引用了 {}"),
     (r"outside trading_days.txt", "超出 trading_days.txt 的范围"),
+    (
+        r"outside trading_days.txt, unless its malformed lines hold the day",
+        "超出 trading_days.txt 的范围，除非该日在其中有误的行内",
+    ),
 )
 
 
 def show(row: RowProblem) -> str:
-    """Return the problem as one line in the user's language."""
-    place = f"{row.file}:{row.line}: {row.field or choose('row', '整行')}: "
+    """Return the problem as one line in the user's language, whatever a member's name holds."""
+    whole = choose("file", "整个文件") if row.whole_file else choose("row", "整行")
+    field = "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in row.field[:FIELD_MAX]
+    )
+    place = f"{row.file}:{row.line}: {field or whole}: "
     return place + choose(row.problem, in_chinese(row.problem) or row.problem)
 
 

@@ -88,6 +88,13 @@ class Trust:
         raise ProofError(_PIECE, f"it does not name the chain {chain_id}", _CODE)
 
 
+class NotATrustFileError(ProofError):
+    """The file does not say anywhere that it is a TRUST file: the wrong file, not a broken one."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(_PIECE, detail, _CODE)
+
+
 def encode_trust(trust: Trust, sign: Callable[[bytes], bytes]) -> bytes:
     """The signed file; `sign` is the issuer's. Raises `ProofError` where a reader would."""
     members = _to_json(trust)
@@ -98,7 +105,8 @@ def encode_trust(trust: Trust, sign: Callable[[bytes], bytes]) -> bytes:
 
 
 def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) -> Trust:
-    """Read a TRUST file strictly and check its signature, or raise `ProofError`.
+    """Read a TRUST file strictly and check its signature, or raise `ProofError`; what is another
+    kind of file altogether is `NotATrustFileError`.
 
     With `issuer_key` the file must be signed with that key. Without it the file vouches for itself:
     whoever passes it then trusts where it came from, and should be shown the issuer.
@@ -106,7 +114,12 @@ def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) ->
     try:
         value = parse_json_strict(data, depth_max=_DEPTH_MAX, size_max=TRUST_BYTES_MAX)
     except JsonError as error:
+        if FORMAT.encode() not in data:
+            raise NotATrustFileError(f"not strict JSON: {error}") from error
         raise _refusal(f"not strict JSON: {error}") from error
+    is_trust = isinstance(value, dict) and value.get("format") == FORMAT
+    if not is_trust and FORMAT.encode() not in data:
+        raise NotATrustFileError(f"no JSON object whose format is {FORMAT}")
     members = _members(value, "the file", "format issuer issued_at chains signature")
     if members["format"] != FORMAT:
         raise _refusal(f"its format is not {FORMAT}")

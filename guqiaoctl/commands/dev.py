@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from guqiao_sdk.files import make_folder
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.layout import (
     DATABASE,
@@ -230,7 +231,7 @@ def _brokers(named: Sequence[str]) -> dict[str, str]:
 def _up_detached(data: Path, *, demo_data: bool, new_ports: bool, kafka: Sequence[str]) -> None:
     refuse_foreign(data)
     lock_folder(data).close()  # refuse at once where a network runs already
-    (data / "run").mkdir(parents=True, exist_ok=True)
+    make_folder(data / "run")
     ready = data / "run" / "ready"
     ready.unlink(missing_ok=True)
     arguments = [sys.executable, "-m", "guqiaoctl", "dev", "up", "--data", str(data)]

@@ -33,7 +33,13 @@ from guqiao_sdk.client.operations import (
 from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset, row_chunks
+from guqiao_sdk.market_dataset import (
+    DATASET_FILES,
+    MarketDataset,
+    RowProblem,
+    read_dataset,
+    row_chunks,
+)
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.rules import UnknownCodeError, messages
 from guqiaoctl.commands.calls import code_of
@@ -53,6 +59,14 @@ DEMO_DATA: Final = Path(__file__).parents[2] / "data" / "market-basic"
 INVESTORS_IN_CALL: Final = 200
 INVESTOR_BYTES_IN_CALL: Final = 1024 * 1024
 REFERENCE_NAMESPACE: Final = uuid.UUID("9b1a3c52-5f0e-5d1a-8f35-0d4c6a1f7e01")
+
+_LEFT_OUT: Final = (" (left out)", "（已跳过）")
+_LEFT_OUT_FOLLOWER: Final = (" (left out as a consequence)", "（因此跳过）")
+_LEFT_OUT_EVENTS: Final = (
+    "an event that is left out can be entered later only with a later time: the market's time"
+    " does not run backwards",
+    "跳过的业务事件以后只能以更晚的时间补录：市场的业务时间不能倒退",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,8 @@ def run_import(
         results.write_text(report.csv(), encoding="utf-8")
     summary = {status.value: report.counts[status] for status in OperationStatus}
     if dataset.left_out:
-        summary["left_out"] = len({(row.file, row.line) for row in dataset.left_out})
+        summary["left_out"] = _count(dataset.left_out)
+        summary["left_out_as_consequence"] = _count([row for row in dataset.left_out if row.cause])
     if as_json:
         print_json(summary | {"seconds": round(report.seconds, 3)})
     else:
@@ -256,33 +271,59 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
             "请指定市场数据集所在目录",
             exit_code=EXIT_NOT_FOUND,
         )
+    if not any((folder / name).exists() for name in DATASET_FILES):
+        raise CliError(
+            "FILE_UNREADABLE",
+            f"{folder} holds no market dataset: none of {', '.join(DATASET_FILES)} is there",
+            f"{folder} 中没有市场数据集：{'、'.join(DATASET_FILES)} 均不存在",
+            "name the folder of a market dataset",
+            "请指定市场数据集所在目录",
+            exit_code=EXIT_NOT_FOUND,
+        )
     dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
     if isinstance(dataset, MarketDataset):
         for problem in dataset.left_out:
-            say(show(problem) + choose(" (left out)", "（已跳过）"))
+            mark = _LEFT_OUT_FOLLOWER if problem.cause else _LEFT_OUT
+            say(show(problem) + choose(*mark))
+        if any(problem.file == "events.jsonl" for problem in dataset.left_out):
+            say(choose(*_LEFT_OUT_EVENTS))
         return dataset
-    for problem in dataset:
+    causes = [problem for problem in dataset if not problem.cause]
+    for problem in causes:
         say(show(problem))
-    raise _malformed(folder, dataset, skip_malformed=skip_malformed)
+    followers = _count([problem for problem in dataset if problem.cause])
+    if followers:
+        more = f"{followers} more row{'s' * (followers != 1)} refer to them and need no mending"
+        say(choose(more, f"另有 {followers} 行引用上述行，本身无需修正"))
+    raise _malformed(folder, causes)
 
 
-def _malformed(folder: Path, problems: Sequence[RowProblem], *, skip_malformed: bool) -> CliError:
-    count = len({(problem.file, problem.line) for problem in problems})
-    what = (
-        ("a file", "文件")
-        if skip_malformed
-        else (f"{count} row{'s' * (count != 1)}", f"{count} 行")
-    )
-    mend = "mend them and import again", "请修正后重新导入"
+def _count(problems: Sequence[RowProblem]) -> int:
+    return len({(problem.file, problem.line) for problem in problems})
+
+
+def _malformed(folder: Path, problems: Sequence[RowProblem]) -> CliError:
+    files = len({problem.file for problem in problems if problem.whole_file})
+    rows = _count([problem for problem in problems if not problem.whole_file])
+    counted = [
+        (f"{files} file{'s' * (files != 1)} as a whole", f"{files} 个文件整体"),
+        (f"{rows} row{'s' * (rows != 1)}", f"{rows} 行"),
+    ]
+    shown = [texts for count, texts in zip((files, rows), counted, strict=True) if count]
     leave = (
         "mend them, or leave them out with --on-malformed skip",
         "请修正这些行，或用 --on-malformed skip 跳过",
     )
-    remedy_en, remedy_zh = mend if skip_malformed else leave
+    mend = (
+        "mend them and import again; of a file that is malformed as a whole no row can be left out",
+        "请修正后重新导入；整体有误的文件无法逐行跳过",
+    )
+    remedy_en, remedy_zh = mend if files else leave
     return CliError(
         "ROW_MALFORMED",
-        f"{folder} has {what[0]} malformed, named above; nothing was imported",
-        f"{folder} 中有 {what[1]}格式错误（见上），未导入任何数据",
+        f"{folder} has {' and '.join(en for en, _ in shown)} malformed, named above;"
+        " nothing was imported",
+        f"{folder} 中有 {'和 '.join(zh for _, zh in shown)}格式错误（见上），未导入任何数据",
         remedy_en,
         remedy_zh,
         exit_code=EXIT_USAGE,

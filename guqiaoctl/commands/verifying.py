@@ -11,7 +11,7 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX, NotABundleError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.trust import parse_trust
+from guqiao_sdk.proof.trust import NotATrustFileError, parse_trust
 from guqiao_sdk.verify import Verdict, verify_bundle
 from guqiaoctl.commands.calls import unverified
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
@@ -21,11 +21,23 @@ from guqiaoctl.output import print_json, print_table
 def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
     """Verify, and say what is proven.
 
-    Exit code 7 when anything does not hold, 2 when it is no bundle.
+    Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
     provider = open_provider()
     try:
         trusted = parse_trust(_read(trust), provider.verify)
+    except NotATrustFileError as error:
+        raise CliError(
+            error.code,
+            f"{trust.name} is no trust file: {error.detail}",
+            f"{trust.name} 不是信任文件：{error.detail}",
+            "name the trust file of whom you believe with --trust; get it from its issuer",
+            "请用 --trust 指定您所信任的签发方的信任文件，可向签发方索取",
+            exit_code=EXIT_USAGE,
+        ) from error
+    except ProofError as error:
+        raise unverified(error) from error
+    try:
         verdict = verify_bundle(
             _read(bundle), trusted, provider.verify, now_ms=time.time_ns() // 1_000_000
         )

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,11 +26,13 @@ from guqiaoctl.network.bring_up import plan_network
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, create_network, lock_folder
 from guqiaoctl.network.parties import MARKET
-from guqiaoctl.output import say
+from guqiaoctl.output import choose, say
 from guqiaoctl.supervisor.control import ask
 from guqiaoctl.supervisor.supervisor import Supervisor
 
 TAMPER_EVERY: Final = 499
+SECONDS_INTENDED: Final = {"start": 15.0, "total": 120.0}
+"""On two cores. A busy machine may take longer: that is said, and judged by whoever reads it."""
 
 
 @dataclass(slots=True)
@@ -289,3 +291,18 @@ def _summarise(outcome: Outcome) -> None:
     say(f"accepted {outcome.accepted}, rejected {outcome.rejected}, anchored {outcome.anchored}")
     say(f"heights: local {outcome.local_height}, regulatory {outcome.regulatory_height}")
     say(f"seconds: {outcome.seconds}")
+    for line in slow(outcome.seconds):
+        say(line)
+
+
+def slow(seconds: Mapping[str, float]) -> list[str]:
+    """What took longer than it should on two cores, in the user's language."""
+    return [
+        choose(
+            f"warning: {part} took {seconds[part]:.1f} s, more than the {most:.0f} s intended on"
+            " two free cores",
+            f"警告：{part} 用时 {seconds[part]:.1f} 秒，超过双核空闲机器上预期的 {most:.0f} 秒",
+        )
+        for part, most in SECONDS_INTENDED.items()
+        if seconds[part] > most
+    ]

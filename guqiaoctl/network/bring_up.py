@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from guqiao_sdk.files import make_folder
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.files import SECRET, write_file
@@ -52,12 +53,13 @@ def plan_network(
     provider = open_provider()
     layout = network.layout
     check_ports(network, report)
+    for name in ("ca", "processes", "traces"):
+        make_folder(layout.folder / name)
     ensure_certificates(layout, provider, report)
     ensure_genesis(layout, provider, report)
     ensure_trust(layout, provider)
     _ensure_secrets(layout)
     write_replica_settings(network)
-    (layout.folder / "traces").mkdir(exist_ok=True)
     postgres = EmbeddedPostgres(layout.folder / "postgres", network.ports["postgres"])
 
     database = _Database(postgres, report)

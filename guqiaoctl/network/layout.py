@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from guqiao_sdk.files import make_folder
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, CliError
 from guqiaoctl.network.files import write_file
 from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
@@ -126,7 +127,7 @@ def refuse_foreign(folder: Path) -> None:
 def create_network(folder: Path) -> Network:
     """Make a new network folder; refuses one that holds something else."""
     refuse_foreign(folder)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     network = Network(
         Layout(folder),
         secrets.token_hex(8),
@@ -191,7 +192,7 @@ def _is_network(content: Any) -> bool:
 
 def lock_folder(folder: Path) -> IO[str]:
     """Hold the folder for this process; refuses when another one holds it. Keep the file open."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     file = (folder / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

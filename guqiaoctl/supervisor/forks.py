@@ -9,6 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
+from guqiao_sdk.files import make_folder
+
 LOST: Final = 255
 """The exit code of a process that ended with the template: nobody was left to see its own."""
 
@@ -74,7 +76,7 @@ class Forks:
 
     async def _open(self) -> asyncio.StreamWriter:
         if self._template is None or self._reader is None or self._reader.done():
-            self._log.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._log.parent)
             with self._log.open("ab") as log:
                 self._template = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "guqiaoctl.supervisor.template", str(self._folder)),

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from guqiao_sdk.files import make_folder
 from guqiaoctl.supervisor.forks import Fork, Forks
 
 STOP_GRACE_SECONDS: Final = 8.0
@@ -72,7 +73,7 @@ class ManagedProcess:
 
     async def start(self, forks: Forks) -> None:
         """Start the process; readiness is another matter (`wait_ready`)."""
-        self.plan.log_file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.plan.log_file.parent)
         self.process = await forks.start(self.plan.module, self.plan.arguments, self.plan.log_file)
         self.state = ProcessState.STARTING
         self.starts += 1

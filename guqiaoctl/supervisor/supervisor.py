@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from guqiao_sdk.files import make_folder
 from guqiaoctl.output import choose
 from guqiaoctl.supervisor.control import ControlServer
 from guqiaoctl.supervisor.forks import Forks, TemplateError
@@ -79,7 +80,7 @@ class Supervisor:
 
     async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
         """Start everything, stay until `end` is called, stop everything, whatever happens."""
-        (self._plan.folder / "run").mkdir(parents=True, exist_ok=True)
+        make_folder(self._plan.folder / "run")
         try:
             async with asyncio.TaskGroup() as tasks:
                 main = tasks.create_task(self._main(tasks, on_ready))

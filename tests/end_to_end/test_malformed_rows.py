@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,37 +20,53 @@ from tests.unit.contracts.register_market import (
 )
 
 pytestmark = pytest.mark.end_to_end
-DAMAGE = {
-    ("companies.csv", 3): "one,two",
-    ("events.jsonl", 20): "not JSON",
-    ("events.jsonl", 57): None,
-    ("events.jsonl", 120): None,
-}
-"""Lines replaced as a whole; None: an altered event, see `damaged`."""
 NAMED = [
-    "companies.csv:3: row:",
-    "events.jsonl:20: row:",
-    "events.jsonl:57: ",
-    "events.jsonl:120: ",
+    "companies.csv:3: row: 2 fields where 11 belong",
+    "companies.csv:6: name: an opening quotation mark without a closing one",
+    "investors.csv:9: name: not UTF-8",
+    "products.csv:5: short_name: a carriage return, where lines end with LF alone",
+    "events.jsonl:20: row: not JSON",
+    "events.jsonl:57: seq: 1 where 57 belongs",
+    "events.jsonl:83: evidence[0].kind: not UTF-8",
+    "events.jsonl:120: surplus: unknown member",
 ]
+"""What an operator is to read of `damaged`."""
+
+
+def with_member(line: bytes, name: str) -> bytes:
+    event = json.loads(line)
+    event[name] = 1
+    return json.dumps(event, ensure_ascii=False).encode()
+
+
+def in_field(line: bytes, number: int, change: Callable[[bytes], bytes]) -> bytes:
+    fields = line.split(b",")
+    fields[number] = change(fields[number])
+    return b",".join(fields)
+
+
+DAMAGE: dict[tuple[str, int], Callable[[bytes], bytes]] = {
+    ("companies.csv", 3): lambda line: b"one,two",
+    ("companies.csv", 6): lambda line: in_field(line, 2, lambda name: b'"' + name),
+    ("investors.csv", 9): lambda line: in_field(line, 3, lambda name: name[:-1]),
+    ("products.csv", 5): lambda line: in_field(line, 3, lambda name: name + b"\r"),
+    ("events.jsonl", 20): lambda line: b"not JSON",
+    ("events.jsonl", 57): lambda line: with_member(line, "seq"),
+    ("events.jsonl", 83): lambda line: line.replace(b'"kind":"', b'"kind":"\xff', 1),
+    ("events.jsonl", 120): lambda line: with_member(line, "surplus"),
+}
 
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """market-basic with a short CSV row, a line that is no JSON, and two events with a wrong
-    member.
-    """
+    """market-basic with rows that are malformed in every way that costs one row."""
     folder = tmp_path_factory.mktemp("damaged") / "market"
     shutil.copytree(BASIC, folder)
-    for (name, number), content in DAMAGE.items():
+    for (name, number), change in DAMAGE.items():
         path = folder / name
-        lines = path.read_text(encoding="utf-8").split("\n")
-        if content is None:
-            event = json.loads(lines[number - 1])
-            event["seq" if number == 57 else "surplus"] = 1
-            content = json.dumps(event, ensure_ascii=False)
-        lines[number - 1] = content
-        path.write_text("\n".join(lines), encoding="utf-8")
+        lines = path.read_bytes().split(b"\n")
+        lines[number - 1] = change(lines[number - 1])
+        path.write_bytes(b"\n".join(lines))
     return folder
 
 
@@ -63,7 +80,9 @@ def test_malformed_rows_are_named_and_nothing_is_imported(
     assert (answer.code, answer.error, answer.out) == (2, "ROW_MALFORMED", "")
     assert says in answer.err
     for place in NAMED:
-        assert (place.replace("row:", "整行:") if language == "zh" else place) in answer.err
+        file, line, field, problem = place.replace("row:", choose_row(language)).split(":", 3)
+        shown = f"{file}:{line}:{field}:" + (problem if language == "en" else "")
+        assert shown in answer.err
     assert not (tmp_path / "results.csv").exists()
     assert one_machine.must("register", "roster", "-o", "json").json() == []
 
@@ -75,17 +94,31 @@ def test_malformed_rows_are_left_out_on_request_and_the_rest_is_imported(
     answer = one_machine.must(
         "import", damaged, "--on-malformed", "skip", "--results", results, "-o", "json"
     )
+    lines = answer.err.splitlines()
     for place in NAMED:
-        assert any(
-            line.startswith(place) and "left out" in line for line in answer.err.splitlines()
-        )
+        assert any(line.startswith(place) and line.endswith(" (left out)") for line in lines)
+    product = "products.csv:3: company_ref: not in companies.csv, unless in line 3, which is malfo"
+    assert any(line.startswith(product) for line in lines)
+    assert any("an event that is left out can be entered later only" in line for line in lines)
+    followers = [line for line in lines if line.endswith(" (left out as a consequence)")]
+    assert all(": refers to " in line for line in followers)
+    assert lines.index(followers[0]) > max(
+        number for number, line in enumerate(lines) if line.endswith(" (left out)")
+    )
     rows, roster = in_memory(damaged)
     assert results.read_bytes() == as_csv("seq,status,code", rows)
-    assert not {20, 57, 120} & {seq for seq, _, _ in rows}
+    assert not {20, 57, 83, 120} & {seq for seq, _, _ in rows}
     summary = answer.json()
     assert summary["accepted"] + summary["rejected"] == len(rows)
-    assert summary["left_out"] >= len(NAMED)
+    assert summary["left_out_as_consequence"] == len(followers) > 0
+    assert summary["left_out"] == len(NAMED) + 1 + len(followers)
+    left_out_events = sum(line.startswith("events.jsonl:") for line in lines)
+    assert len(rows) + left_out_events == 206
     wait_until("roster", lambda: one_machine.must("register", "roster").out.encode() == roster)
+
+
+def choose_row(language: str) -> str:
+    return "row:" if language == "en" else "整行:"
 
 
 def in_memory(folder: Path) -> tuple[list[tuple[int, str, str]], bytes]:
@@ -117,10 +150,38 @@ def test_a_file_that_is_malformed_as_a_whole_refuses_the_folder_even_then(
     shutil.copytree(BASIC, folder)
     content = (folder / name).read_bytes()
     empty = [] if name == "events.jsonl" else [b""]  # No events at all are well formed.
-    spoiled = (b"\xef\xbb\xbf" + content, content.rstrip(b"\n"), b"\xff\n" + content)
+    spoiled = (b"\xef\xbb\xbf" + content, content.rstrip(b"\n"), content.replace(b"\n", b"\r\n"))
     for wrong in (*empty, *spoiled):
         (folder / name).write_bytes(wrong)
         problems = read_dataset(folder, leave_out_malformed=True)
         assert not isinstance(problems, MarketDataset)
         assert all(isinstance(problem, RowProblem) for problem in problems)
-        assert name in {problem.file for problem in problems}
+        assert {problem.file for problem in problems if problem.whole_file} == {name}
+
+
+def test_a_malformed_file_says_that_no_row_of_it_can_be_left_out(
+    one_machine: OneMachine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "market"
+    shutil.copytree(BASIC, folder)
+    (folder / "products.csv").unlink()
+    for option in ((), ("--on-malformed", "skip")):
+        answer = one_machine.run("import", folder, *option, language="en")
+        assert (answer.code, answer.error) == (2, "ROW_MALFORMED")
+        assert "products.csv:0: file: cannot be read" in answer.err
+        assert "1 file as a whole" in answer.err
+        assert "--on-malformed skip" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("language", "says"), [("en", "no market dataset"), ("zh", "没有市场数据集")]
+)
+def test_a_folder_without_any_dataset_is_said_to_be_none(
+    one_machine: OneMachine, tmp_path: Path, language: str, says: str
+) -> None:
+    (tmp_path / "passwd").write_text("nobody\n")
+    for option in ((), ("--on-malformed", "skip")):
+        answer = one_machine.run("import", tmp_path, *option, language=language)
+        assert (answer.code, answer.error) == (3, "FILE_UNREADABLE")
+        assert says in answer.err
+        assert "skip" not in answer.err

@@ -1,31 +1,30 @@
-"""A real Apache Kafka for the tests: a named one, a container's, or one made from its own jars.
+"""A real Apache Kafka made from its own jars: Maven fetches them, Java runs them.
 
-Looked for in this order: `GUQIAO_KAFKA_BOOTSTRAP`; a Docker engine, through testcontainers; Maven
-and Java, with the newest release first (`GUQIAO_KAFKA_RELEASE` names another one). Jars are kept in
-`.kafka/` (git-ignored) and used only if every one has the SHA-512 that is committed beside this
-file.
+Jars are kept in `.kafka/` (git-ignored) and used only if every one has the SHA-512 that is
+committed beside this file. `sources` says when this broker is taken.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 HERE: Final = Path(__file__).parent
 CACHE: Final = HERE.parents[1] / ".kafka"
-RELEASES: Final = (("4.3.1", "log4j2"), ("3.9.1", "reload4j"))
+LOGGING: Final = {"4.3.1": "log4j2", "3.9.1": "reload4j"}
+"""Releases, the newest first, and the Maven profile of what each logs through."""
+
 MAVEN_SECONDS_MAX: Final = 600
 START_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 30.0
@@ -35,46 +34,12 @@ READY: Final = "Kafka Server started"
 
 
 class KafkaUnavailableError(Exception):
-    """No broker can be had on this machine; the text lists what was tried."""
+    """No broker can be had in this way; the text says why."""
 
 
-@contextmanager
-def kafka_broker() -> Iterator[str]:
-    """A running broker's bootstrap address, for as long as the block lasts."""
-    named = os.environ.get("GUQIAO_KAFKA_BOOTSTRAP")
-    if named:
-        yield named
-        return
-    engine = _docker_engine()
-    if engine is not None:
-        with engine as container:
-            yield container.get_bootstrap_server()
-        return
-    with local_broker() as broker:
-        yield broker.bootstrap
-
-
-@contextmanager
-def local_broker() -> Iterator[LocalBroker]:
-    """A broker from the jars, whose process the test may kill and start again."""
-    complaints = []
-    only = os.environ.get("GUQIAO_KAFKA_RELEASE")
-    for version, logging in RELEASES:
-        if only and version != only:
-            continue
-        try:
-            jars = _jars(version, logging)
-            broker = _started(version, jars)
-        except KafkaUnavailableError as error:
-            complaints.append(f"Kafka {version}: {error}")
-            continue
-        try:
-            yield broker
-        finally:
-            broker.stop()
-            shutil.rmtree(broker.folder, ignore_errors=True)
-        return
-    raise KafkaUnavailableError("; ".join(complaints))
+def start_local(version: str) -> LocalBroker:
+    """A running broker from the jars of a release."""
+    return _started(version, _jars(version, LOGGING[version]))
 
 
 @dataclass(slots=True)
@@ -84,9 +49,14 @@ class LocalBroker:
     version: str
     jars: Path
     folder: Path
-    port: int = field(default_factory=lambda: _free_port())
-    controller_port: int = field(default_factory=lambda: _free_port())
+    port: int = field(default_factory=lambda: free_port())
+    controller_port: int = field(default_factory=lambda: free_port())
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def origin(self) -> str:
+        """What it is, for the report."""
+        return f"Apache Kafka {self.version} by Maven and Java"
 
     @property
     def bootstrap(self) -> str:
@@ -123,14 +93,14 @@ class LocalBroker:
                 raise KafkaUnavailableError(f"the broker did not start: {text[-1500:]}")
             time.sleep(POLL_SECONDS)
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS_MAX)
+    def close(self) -> None:
+        """End it, by SIGTERM if it can, and delete its data."""
+        if self.process is not None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS_MAX)
         self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
         """SIGKILL: nothing is flushed that was not already."""
@@ -230,8 +200,7 @@ def _started(version: str, jars: Path) -> LocalBroker:
             broker.start()
             return broker
         except BaseException as error:
-            broker.kill()
-            shutil.rmtree(broker.folder, ignore_errors=True)
+            broker.close()
             if "Address already in use" not in str(error) or attempt + 1 == START_ATTEMPTS_MAX:
                 raise
     raise AssertionError("unreachable: the last attempt raises or returns")
@@ -304,18 +273,6 @@ def _fetch(version: str, logging: str, target: Path) -> None:
         raise KafkaUnavailableError(f"mvn failed: {(result.stdout + result.stderr)[-800:]}")
 
 
-def _docker_engine() -> Any:
-    """A container to enter, or None where no Docker engine answers."""
-    import docker  # type: ignore[import-untyped]
-    from testcontainers.community.kafka import KafkaContainer
-
-    try:
-        docker.from_env().ping()
-    except docker.errors.DockerException:
-        return None
-    return KafkaContainer().with_kraft()
-
-
 def _die_with_parent() -> None:
     library: Callable[..., int] | None = getattr(ctypes.CDLL(None), "prctl", None)
     if library is not None:
@@ -328,7 +285,7 @@ def _tail(log: Path, offset: int) -> str:
         return file.read().decode(errors="replace")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from guqiao_sdk.files import make_folder
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.store.errors import (
     DataFolderInUseError,
@@ -51,7 +52,7 @@ class DataFolder:
     def __init__(
         self, path: Path, genesis: Genesis, replica: int | None, files: FileOperations
     ) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         self.path = path
         self._files = files
         self.index_distrusted = False

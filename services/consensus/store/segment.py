@@ -18,6 +18,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from guqiao_sdk.files import make_folder
 from services.consensus.store.errors import FatalStorageError
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
 
@@ -93,7 +94,7 @@ class Segments:
         self._failed = False
         self._unsynced = False
         self._barrier_due = False
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         numbers = sorted(int(path.stem) for path in folder.glob("*.seg"))
         self._number = numbers[-1] if numbers else 1
         self._file = self._open_for_append(self._number)

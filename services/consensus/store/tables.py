@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import lmdb
 
+from guqiao_sdk.files import make_folder
 from services.consensus.store.errors import IndexDamagedError
 
 INDEX_BYTES_MAX: Final = 64 * 1024 * 1024 * 1024
@@ -36,7 +37,7 @@ class Tables:
     def __init__(
         self, folder: Path, names: Sequence[str], salt: int, on_damage: Callable[[], None]
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # Only this process has the folder: what a fallen one left of the lock is of no use.
         (folder / "lock.mdb").unlink(missing_ok=True)
         self._environment = lmdb.open(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
@@ -14,51 +13,15 @@ import pytest
 
 from guqiao_sdk.gm.keyfile import save_private_key
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.transaction import parse_payload
-from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.genesis import ensure_genesis
-from guqiaoctl.network.layout import Network, create_network
-from guqiaoctl.network.parties import MARKET
+from guqiaoctl.network.layout import create_network
 from guqiaoctl.network.pki import ensure_certificates
 from guqiaoctl.network.trust_file import ensure_trust
-from tests.end_to_end.harness import BASIC, ROOT, Answer, environment, guqiao, wait_until
+from tests.end_to_end.harness import BASIC, ROOT, Answer, environment, guqiao
 from tests.end_to_end.market.conftest import Market
 
 pytestmark = pytest.mark.end_to_end
 NO_TRANSACTION = "00" * 32
-
-
-@pytest.fixture(scope="module")
-def transfer(market: Market) -> str:
-    """The id of a transfer that was accepted."""
-    return asyncio.run(find_transfer(market.machine.network))
-
-
-@pytest.fixture(scope="module")
-def papers(
-    market: Market, transfer: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    """An auditor's folder: a proof bundle of the transfer, and the trust file."""
-    desk = tmp_path_factory.mktemp("auditor")
-    bundle = desk / "transfer.gqb"
-    wait_until(
-        "the anchor",
-        lambda: market.machine.run("tx", "proof", transfer, "--to", bundle).code == 0,
-    )
-    shutil.copy(market.machine.network.layout.trust, desk / "trust.json")
-    return bundle, desk / "trust.json"
-
-
-async def find_transfer(network: Network) -> str:
-    provider = open_provider()
-    maker = open_identity(network, provider, MARKET, "maker")
-    async with open_chain(network, provider, MARKET, maker) as client:
-        for height in range((await client.latest()).height, 0, -1):
-            block = await client.get_block(height)
-            for transaction, receipt in zip(block.transactions, block.receipts, strict=True):
-                if parse_payload(transaction.payload).method == "transfer" and receipt.events:
-                    return transaction.id().hex()
-    raise AssertionError("market-basic holds transfers")
 
 
 def test_json_outputs_parse_and_say_the_same_as_the_tables(market: Market, transfer: str) -> None:
@@ -201,6 +164,18 @@ def test_what_is_no_bundle_at_all_is_a_usage_error(
         other.write_bytes(content)
         answer = verify(other, papers[1])
         assert (answer.code, answer.error) == (2, "BUNDLE_MALFORMED"), answer.err
+
+
+def test_what_is_no_trust_file_at_all_is_a_usage_error(
+    papers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bundle, _ = papers
+    other = tmp_path / "letter.txt"
+    for content in (b"", b"dear auditor\n", b"{}", bundle.read_bytes()):
+        other.write_bytes(content)
+        answer = verify(bundle, other)
+        assert (answer.code, answer.error) == (2, "TRUST_INVALID"), answer.err
+        assert "letter.txt is no trust file" in answer.err
 
 
 def other_trust(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -26,11 +26,14 @@ class Lab:
     settings: PostgresBusSettings | KafkaBusSettings
     kill_server: Callable[[], Awaitable[None]]
     start_server: Callable[[], Awaitable[None]]
+    topics: list[str] = field(default_factory=list)
+    """Those that `topic` has made."""
 
     async def topic(self, partitions: int = 1) -> str:
         """A new topic of its own."""
         name = f"test.numbers.{uuid4().hex}"
         await self.bus.ensure_topics([Topic(name, partitions)])
+        self.topics.append(name)
         return name
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from guqiao_sdk.files import make_folder
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.trust import parse_trust
 from guqiaoctl.network import files
@@ -83,3 +84,41 @@ def test_a_first_start_that_is_cut_off_anywhere_is_made_good_by_the_next(
             assert len((layout.process("shandong-registry") / name).read_text()) > 32
         number += 7  # Every seventh file: they are written in the same few ways.
     assert number > 70
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A shell that would let everybody write everything."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_folders_and_keys_are_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    folder = tmp_path / "not there yet" / "network"
+    plan_network(create_network(folder), quiet)
+    found = [folder.parent, folder, *folder.rglob("*")]
+    assert {path.name for path in found} >= {"ca", "processes", "traces"}
+    for path in found:
+        mode = path.stat().st_mode & 0o777
+        if path.is_dir():
+            assert mode == 0o700, path
+        else:
+            assert mode & 0o022 == 0, path
+            assert (
+                path.suffix not in {".key", ".pem"}
+                or b"PRIVATE" not in path.read_bytes()
+                or (mode == 0o600)
+            ), path
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_ledgers_folder_is_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    make_folder(tmp_path / "data" / "segments")
+    for path in (tmp_path / "data", tmp_path / "data" / "segments"):
+        assert path.stat().st_mode & 0o777 == 0o700
+    make_folder(tmp_path / "data")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")

@@ -9,11 +9,11 @@ from types import ModuleType
 
 import pytest
 
-from guqiao_sdk import market_dataset, market_shapes
+from guqiao_sdk import market_dataset, market_shapes, market_text
 from guqiao_sdk.market_dataset import RowProblem
 from guqiaoctl.row_problems import in_chinese, show
 
-SAID_BY = {"_expect", "ShapeError", "_report", "_report_file"}
+SAID_BY = {"_expect", "ShapeError", "NotJsonError", "_report", "_report_file"}
 
 
 def _stated(module: ModuleType) -> Iterator[str]:
@@ -24,6 +24,8 @@ def _stated(module: ModuleType) -> Iterator[str]:
                 yield from _texts(node.args[-1])
             case ast.Call(func=ast.Name(id="matching"), args=[_, kind]):
                 yield from (f"not {text}" for text in _texts(kind))
+            case ast.Assign(targets=[ast.Name(id="problem")], value=problem):
+                yield from _texts(problem)
             case ast.Yield(value=ast.Tuple(elts=[ast.Constant(), problem])):
                 yield from _texts(problem)
 
@@ -40,7 +42,8 @@ def _texts(node: ast.expr) -> Iterator[str]:
             yield from (text + "1" for text in _texts(left))
 
 
-PROBLEMS = sorted({*_stated(market_dataset), *_stated(market_shapes)} - {"not 1"})
+SOURCES = (market_dataset, market_shapes, market_text)
+PROBLEMS = sorted({problem for source in SOURCES for problem in _stated(source)} - {"not 1"})
 
 
 def test_the_source_states_the_problems_that_people_meet() -> None:
@@ -70,3 +73,11 @@ def test_a_problem_without_a_sentence_keeps_its_words(monkeypatch: pytest.Monkey
     monkeypatch.setenv("GUQIAO_LANG", "zh")
     assert in_chinese("something new") is None
     assert show(RowProblem("a.csv", 1, "x", "something new")) == "a.csv:1: x: something new"
+
+
+def test_a_members_name_cannot_write_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUQIAO_LANG", "en")
+    name = "a\x1b[2J\n" + "x" * 1000
+    shown = show(RowProblem("events.jsonl", 7, name, "unknown member"))
+    assert shown.startswith("events.jsonl:7: a\\x1b[2J\\nxxx")
+    assert len(shown) < 200

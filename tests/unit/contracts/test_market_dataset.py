@@ -126,14 +126,14 @@ def test_reference_calls_come_in_chunks_and_hold_no_name_or_number_of_an_investo
         ("products.csv", b",2006000\n", b",9007199254740992\n", 2, "registered_shares"),
         ("trading_days.txt", b"2025-01-03", b"2025-01-02", 2, "day"),
         ("trading_days.txt", b"2025-01-03", b"20250103", 2, "day"),
-        ("market.json", b'"holder_cap": 200', b'"holder_cap": 200.0', 1, ""),
+        ("market.json", b'"holder_cap": 200', b'"holder_cap": 200.0', 1, "rules.holder_cap"),
         ("market.json", b'"holder_cap": 200', b'"holder_cap": "200"', 1, "rules.holder_cap"),
         ("market.json", b"half_up_to_fen", b"bankers", 1, "rules.dividend_rounding"),
         ("market.json", b"dataset/1", b"dataset/2", 1, "format"),
         ("events.jsonl", b'{"seq":1,', b'{"seq":1,"seq":1,', 1, "seq"),
-        ("events.jsonl", b'{"seq":1,', b'{"seq":1', 1, ""),
+        ("events.jsonl", b'{"seq":1,', b'{"seq":1', 1, "seq"),
         ("events.jsonl", b'{"seq":1,', b"[" * 100_000, 1, ""),
-        ("events.jsonl", b'{"seq":1,', b'{"seq":' + b"1" * 5_000 + b",", 1, ""),
+        ("events.jsonl", b'{"seq":1,', b'{"seq":' + b"1" * 5_000 + b",", 1, "seq"),
     ],
 )
 def test_a_malformed_row_is_named_by_file_line_and_field(
@@ -177,7 +177,10 @@ def test_an_agreement_outside_the_calendar_is_malformed(tmp_path: Path) -> None:
     [
         (lambda data: b"\xef\xbb\xbf" + data, "begins with a byte order mark"),
         (lambda data: data[:-1], "the last line is not ended"),
-        (lambda data: data.replace(b"\n", b"\r\n"), "not an LF line end"),
+        (
+            lambda data: data.replace(b"\n", b"\r\n"),
+            "every line ends with CR LF, not with LF alone",
+        ),
         (lambda data: data.replace("股".encode(), b"\xff", 1), "not UTF-8"),
     ],
 )
@@ -188,12 +191,14 @@ def test_the_file_conventions_are_checked(
     assert problem in [found.problem for found in problems]
 
 
-def test_every_problem_is_listed_and_a_missing_file_is_one(tmp_path: Path) -> None:
+def test_a_missing_file_is_one_problem_and_rows_that_need_it_are_none(tmp_path: Path) -> None:
     folder = copy_of(tmp_path)
     (folder / "companies.csv").unlink()
-    files = [problem.file for problem in problems_of(folder)]
-    assert files.count("companies.csv") == 1
-    assert files.count("products.csv") == len(dataset("market-basic").products)
+    (folder / "trading_days.txt").unlink()
+    assert [(problem.file, problem.whole_file) for problem in problems_of(folder)] == [
+        ("companies.csv", True),
+        ("trading_days.txt", True),
+    ]
 
 
 def test_a_folder_that_does_not_exist_is_malformed(tmp_path: Path) -> None:

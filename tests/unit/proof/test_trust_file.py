@@ -12,7 +12,14 @@ import pytest
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import canonical_json
-from guqiao_sdk.proof.trust import ChainTrust, Checkpoint, Trust, encode_trust, parse_trust
+from guqiao_sdk.proof.trust import (
+    ChainTrust,
+    Checkpoint,
+    NotATrustFileError,
+    Trust,
+    encode_trust,
+    parse_trust,
+)
 from tests.unit.proof.proof_keys import FakeKeys, Keys, Replicas, Sm2Keys
 
 ISSUER = "did:rem:csrc:91100000MA0000000X"
@@ -59,6 +66,21 @@ def test_a_trust_file_is_read_back_as_its_issuer_signed_it() -> None:
     data = signed(trust, keys)
     assert parse_trust(data, keys.verify) == trust
     assert parse_trust(data, keys.verify, keys.public_key(ISSUER)) == trust
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"dear auditor\n", b"\xff\xfe", b"{}", b"[]", b'{"format":"guqiao-trust/0"}', b"{" * 99],
+)
+def test_another_kind_of_file_is_told_from_a_trust_file_that_is_broken(data: bytes) -> None:
+    with pytest.raises(NotATrustFileError) as caught:
+        parse_trust(data, KEYS.verify)
+    assert (caught.value.piece, caught.value.code) == ("trust file", "TRUST_INVALID")
+    whole = signed(trust_of(point(7)))
+    for broken in (whole[:-1], whole + b"x", whole.replace(b'"issuer"', b'"author"', 1)):
+        with pytest.raises(ProofError) as told:
+            parse_trust(broken, KEYS.verify)
+        assert not isinstance(told.value, NotATrustFileError)
 
 
 def test_every_changed_character_of_the_file_is_refused() -> None:
