@@ -303,7 +303,9 @@ class Driver:
         """Every so often, keep only the records that still matter; none waits to be written now."""
         if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
             self._compacted_at = self.replica.low_watermark
-            await self._ledger.compact([EpochStarted(self.replica.epoch), *self.replica.records()])
+            epoch = self.replica.epoch
+            started = EpochStarted(epoch, self._ledger.view_floor(epoch))
+            await self._ledger.compact([started, *self.replica.records()])
 
     async def _start_epoch(self) -> None:
         """The last height of an epoch is certified: go on with the next set, from its first view.

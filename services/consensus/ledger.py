@@ -26,7 +26,7 @@ from services.chassis.errors import UnavailableError
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.replica_sets import latest_set, set_of_epoch
-from services.consensus.domain.epochs import records_of_epoch
+from services.consensus.domain.epochs import last_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.execution import (
     BlockResult,
@@ -92,6 +92,8 @@ class Ledger:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-write")
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-execute")
         self._in_order = asyncio.Lock()
+        if store.promise.sequence is None and not store.promise.forgotten:
+            self._promise_again()
 
     def close(self) -> None:
         """Finish what was begun, then close the store."""
@@ -179,7 +181,8 @@ class Ledger:
 
     async def end_silence(self) -> None:
         """What is left of lost votes is void; the replica votes again."""
-        await self.compact([EpochStarted(self._promised_epoch)])
+        floor = View(self.store.promise.view)
+        await self.compact([EpochStarted(self._promised_epoch, floor)])
         await self._write(self.store.end_silence)
 
     async def certify(self, height: int, certificate: FinalityCertificate) -> None:
@@ -364,12 +367,24 @@ class Ledger:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Mark in the log where the votes of `epoch` begin, then promise anew: its views start
-        again. Where only the promise is gone, the log has votes of the epoch already.
+        again.
         """
-        kept = records_of_epoch(self.records(), epoch, first=self.genesis.epoch)
-        marked = [EpochStarted(epoch), *kept]
-        self.store.compact_records([encode_log_record(record) for record in marked])
+        self.store.compact_records([encode_log_record(EpochStarted(epoch))])
         self.store.begin_epoch(epoch, self.epoch_base(epoch))
+
+    def _promise_again(self) -> None:
+        """Only the promise is gone: the votes themselves say what was voted, and the certified
+        height what was voted by those that are no longer needed.
+        """
+        started, records = last_epoch(self.records(), first=self.genesis.epoch)
+        view, sequence = reach_of(records)
+        certified = max(self.store.last_certified, self.store.restore_to)
+        self.store.promise_again(
+            epoch=started.epoch,
+            view=max(view, started.view_floor),
+            floor=started.view_floor,
+            sequence=max(sequence, certified),
+        )
 
     async def _execute_as(self, header: BlockHeader, batch: Batch) -> None:
         """Execute the next block and store it, if it comes out as `header`."""

@@ -9,7 +9,7 @@ its finality certificate and by the chain of hashes; docs/protocol/ledger.md has
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -19,9 +19,9 @@ from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus import wire
-from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.messages import Hello, SequenceNumber, View
+from services.consensus.domain.messages import Hello, ReplicaId, SequenceNumber, View
 from services.consensus.driver import Driver
 from services.consensus.jobs import Pause
 from services.consensus.ledger import HeaderMismatchError, Ledger
@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 def due_height(store: ChainStore, silent_to: int | None) -> int | None:
     """Up to where the chain must be here before the replica votes; None: not known yet.
 
-    `silent_to` is what `beyond_what_anybody_says` said first; it counts for an empty folder only.
+    `silent_to` is what `Silence` says; it counts for an empty folder only.
     """
     promise, restore_to = store.promise, store.restore_to
     if not promise.forgotten:
@@ -51,16 +51,50 @@ def due_height(store: ChainStore, silent_to: int | None) -> int | None:
     return None if through is None else max(restore_to, through)
 
 
-def beyond_what_anybody_says(genesis: Genesis, heights: Iterable[int]) -> int | None:
+def beyond_what_anybody_says(
+    present: ReplicaSet, window: int, heights: Mapping[ReplicaId, int]
+) -> int | None:
     """A folder without any memory: wait for what f + 1 others have certified, so at least one
-    honest one, and two windows more. A chain younger than that is still being founded.
+    honest one, and two windows more. A chain younger than that is still being founded. None: too
+    few have said where they stand.
+
+    Of 2f + 1 others, f liars move the (f + 1)-th height neither above all honest ones nor below.
+    Fewer are believed where all say the same: without this replica they have no quorum, so honest
+    ones stand still at one height.
     """
-    falling = sorted(heights, reverse=True)
-    faulty_max, margin = genesis.replica_set.faulty_max, 2 * genesis.parameters.window
+    falling = sorted(
+        (
+            height
+            for peer, height in heights.items()
+            if peer < present.size and peer not in present.jailed
+        ),
+        reverse=True,
+    )
+    faulty_max, margin = present.faulty_max, 2 * window
     if len(falling) <= faulty_max:
+        return None
+    if len(falling) <= 2 * faulty_max and len(set(falling)) > 1:
         return None
     known = falling[faulty_max]
     return known if known <= margin else known + margin
+
+
+class Silence:
+    """Up to where a replica without any memory says nothing. It is asked anew when another set is
+    in force here: the others of an old one may be gone.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._epoch = -1
+        self._through: int | None = None
+
+    def through(self, present: ReplicaSet, heights: Mapping[ReplicaId, int]) -> int | None:
+        """What `beyond_what_anybody_says` said first in the epoch of `present`."""
+        if self._through is None or present.epoch != self._epoch:
+            self._epoch = present.epoch
+            self._through = beyond_what_anybody_says(present, self._window, heights)
+        return self._through
 
 
 def missing_blocks(store: ChainStore) -> tuple[int, int]:
@@ -92,7 +126,7 @@ class Repairs:
         self._verify = verify
         self._step_seconds = step_seconds
         self._turn = 0
-        self._silent_to: int | None = None
+        self._silence = Silence(ledger.genesis.parameters.window)
 
     async def run(self) -> None:
         """Restore what is missing, then keep what is stored whole."""
@@ -136,10 +170,9 @@ class Repairs:
             self._driver.note_restored(*taken)
 
     def _due_height(self) -> int | None:
-        if self._silent_to is None:
-            heights = self._driver.peer_heights.values()
-            self._silent_to = beyond_what_anybody_says(self._ledger.genesis, heights)
-        return due_height(self._ledger.store, self._silent_to)
+        store = self._ledger.store
+        present = self._ledger.set_at(store.last_certified + 1)
+        return due_height(store, self._silence.through(present, self._driver.peer_heights))
 
     async def _resume(self) -> None:
         ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten

@@ -12,7 +12,7 @@ from services.consensus import wire
 from services.consensus.domain.messages import Hello, ReplicaId, SequenceNumber, View
 from services.consensus.repair import (
     ASK_AGAIN_STEPS,
-    beyond_what_anybody_says,
+    Silence,
     due_height,
     missing_blocks,
 )
@@ -28,7 +28,7 @@ class Restoring:
     def __init__(self, machine: Machine, ledger: StoredLedger) -> None:
         self._machine = machine
         self._ledger = ledger
-        self._silent_to: int | None = None
+        self._silence = Silence(ledger.genesis.parameters.window)
         self._turns = self._asked = 0
         counts, promise = machine.cluster.counts, ledger.store.promise
         if promise.forgotten and promise.sequence is not None:
@@ -41,10 +41,8 @@ class Restoring:
         machine, ledger, store = self._machine, self._ledger, self._ledger.store
         while ledger.take_found():
             machine.after_execution(ledger.last_height)
-        if self._silent_to is None:
-            heights = machine.peer_heights.values()
-            self._silent_to = beyond_what_anybody_says(ledger.genesis, heights)
-        due = due_height(store, self._silent_to)
+        present = ledger.set_at(store.last_certified + 1)
+        due = due_height(store, self._silence.through(present, machine.peer_heights))
         if due is not None and store.last_certified >= due:
             if store.promise.forgotten:
                 ledger.end_silence()

@@ -84,7 +84,8 @@ def decode_record(data: bytes) -> Record:
 def encode_log_record(record: LogRecord) -> bytes:
     """The same for what stands between the core's records."""
     if isinstance(record, EpochStarted):
-        return bytes(Writer().u8(Kind.EPOCH_STARTED).u64(record.epoch))
+        writer = Writer().u8(Kind.EPOCH_STARTED).u64(record.epoch)
+        return bytes(writer.u64(record.view_floor))
     return encode_record(record)
 
 
@@ -93,9 +94,9 @@ def decode_log_record(data: bytes) -> LogRecord:
     reader = Reader(data)
     if reader.u8() != Kind.EPOCH_STARTED:
         return decode_record(data)
-    epoch = _number(reader)
+    started = EpochStarted(_number(reader), View(_number(reader)))
     reader.end()
-    return EpochStarted(epoch)
+    return started
 
 
 def view_change_content(message: ViewChange) -> bytes:

@@ -73,6 +73,17 @@ def voting_key(replica_set: ReplicaSet, me: ReplicaId) -> bytes | None:
     return replica_set.members[me].public_key
 
 
+def last_epoch(records: Iterable[LogRecord], *, first: int) -> tuple[EpochStarted, list[Record]]:
+    """The last mark of a log that began in the epoch `first`, and the records after it."""
+    started, found = EpochStarted(first), list[Record]()
+    for record in records:
+        if isinstance(record, EpochStarted):
+            started, found = record, []
+        else:
+            found.append(record)
+    return started, found
+
+
 def records_of_epoch(records: Iterable[LogRecord], epoch: int, *, first: int) -> list[Record]:
     """The records of `epoch`, where the log began in the epoch `first`."""
     found: list[Record] = []

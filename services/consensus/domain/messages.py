@@ -153,9 +153,12 @@ Record = PrePrepare | Prepare | PreparedCertificate | Commit | Checkpoint | View
 
 @dataclass(frozen=True, slots=True)
 class EpochStarted:
-    """The records after this one are of `epoch`; those before it are void."""
+    """The records after this one are of `epoch`; those before it are void. Where votes of it were
+    lost the replica takes part in no view below `view_floor`.
+    """
 
     epoch: int
+    view_floor: View = View(0)
 
 
 LogRecord = Record | EpochStarted

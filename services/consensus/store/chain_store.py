@@ -170,6 +170,11 @@ class ChainStore:
         """Votes are of `epoch` from now on, which starts above `base` with its first view."""
         self._promises.begin_epoch(epoch, base, self._segments.durable)
 
+    def promise_again(self, *, epoch: int, view: int, floor: int, sequence: int) -> None:
+        """Both files of the promise are gone, the votes are not and say this."""
+        reached = self._segments.durable
+        self._promises.make_again(Promise(view, sequence, reached, floor=floor, epoch=epoch))
+
     def end_silence(self) -> None:
         """The chain is past everything that forgotten votes were for; the replica votes again."""
         self._promises.restore(self.last_certified, self._segments.durable)

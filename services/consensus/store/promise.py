@@ -86,7 +86,8 @@ class Promises:
         """Promise enough for votes of this view and sequence number, before they are written."""
         made = self.made
         assert not made.forgotten, "a replica that forgot its votes is silent"
-        through = made.sequence or 0
+        assert made.sequence is not None, "a promise that is gone was made again"
+        through = made.sequence
         if sequence <= through and view <= made.view:
             return
         if sequence > through:
@@ -100,17 +101,22 @@ class Promises:
         """
         made = self.made
         assert not made.forgotten, "a replica that forgot its votes is silent"
-        sequence = max(made.sequence or 0, base)
+        assert made.sequence is not None, "a promise that is gone was made again"
+        sequence = max(made.sequence, base)
         self._write(Promise(sequence=sequence, reached=reached, epoch=epoch))
 
     def settle(self, *, votes_lost: bool) -> None:
         """After reading the segments: remember until `restore` that votes were lost. Where only the
-        promise is gone, the votes themselves say what was voted.
+        promise is gone, `make_again` follows, from the votes.
         """
         if votes_lost and not self.made.forgotten:
             self._write(replace(self.made, forgotten=True))
-        elif self.made.sequence is None and not self.made.forgotten:
-            self._write(Promise())
+
+    def make_again(self, promise: Promise) -> None:
+        """Promise what the votes say, instead of what is gone."""
+        assert self.made.sequence is None, "a promise is taken back by nobody"
+        assert not self.made.forgotten, "the votes are whole"
+        self._write(promise)
 
     def restore(self, sequence: int, reached: Position) -> None:
         """The chain is past everything that was forgotten; the views that were left stay left."""

@@ -171,8 +171,30 @@ def test_a_lost_promise_alone_makes_nobody_forget(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"promise.{number}.json").unlink()
     store = open_store(tmp_path)
-    assert (store.promise.forgotten, store.promise.sequence) == (False, 0)
+    assert (store.promise.forgotten, store.promise.sequence) == (False, None)
     assert store.records() == [b"vote 1", b"vote 2"]
+    store.promise_again(epoch=1, view=4, floor=3, sequence=2)
+    store.close()
+    store = open_store(tmp_path)
+    made = store.promise
+    assert (made.epoch, made.view, made.floor, made.sequence) == (1, 4, 3, 2)
+    store.close()
+
+
+def test_where_votes_are_lost_after_the_promise_nobody_knows_what_was_voted(
+    tmp_path: Path,
+) -> None:
+    """The promise was not made again in between: the replica is like one of an empty folder."""
+    store = open_store(tmp_path)
+    store.end_silence()
+    grow(store, 2)
+    store.close()
+    for number in (1, 2):
+        (tmp_path / f"promise.{number}.json").unlink()
+    open_store(tmp_path).close()
+    shutil.rmtree(tmp_path / "segments")
+    store = open_store(tmp_path)
+    assert (store.promise.forgotten, store.promise.sequence) == (True, None)
     store.close()
 
 

@@ -129,7 +129,7 @@ class MemoryChain:
             reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE, files=self.files
         )
         store = ChainStore.open(folder, genesis, replica=number, options=options)
-        if self.founding and store.promise.sequence is None:
+        if self.founding and store.promise.forgotten and store.promise.sequence is None:
             store.end_silence()
         ledger = Ledger(
             store,

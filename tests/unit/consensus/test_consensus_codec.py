@@ -159,8 +159,8 @@ def test_a_message_above_the_largest_size_is_refused_unread() -> None:
 
 
 def test_an_epochs_mark_reads_back_and_stands_in_no_message() -> None:
-    data = encode_log_record(EpochStarted(7))
-    assert decode_log_record(data) == EpochStarted(7)
+    data = encode_log_record(EpochStarted(7, View(3)))
+    assert decode_log_record(data) == EpochStarted(7, View(3))
     with pytest.raises(MalformedError):
         decode_message(data)
     with pytest.raises(MalformedError):

@@ -1,0 +1,88 @@
+"""How long a replica without any memory says nothing: ledger.md, the rule of silence, step 5."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.consensus.domain.messages import ReplicaId
+from services.consensus.repair import Silence, beyond_what_anybody_says
+from tests.simulation.keys import replica_set
+
+WINDOW = 8
+OLD = 1_000
+
+
+def beyond(heights: list[int], size: int = 4) -> int | None:
+    """What the first replicas say; the last has lost its memory."""
+    said = {ReplicaId(peer): height for peer, height in enumerate(heights)}
+    return beyond_what_anybody_says(replica_set(size), WINDOW, said)
+
+
+@pytest.mark.req("G2-13-2")
+def test_it_waits_for_two_windows_beyond_what_others_have_certified() -> None:
+    assert beyond([OLD, OLD]) == OLD + 2 * WINDOW
+    assert beyond([OLD, OLD - 1, OLD - 2]) == OLD - 1 + 2 * WINDOW
+
+
+def test_a_chain_that_is_being_founded_does_not_wait_for_heights_that_need_its_vote() -> None:
+    assert beyond([0, 0]) == 0
+    assert beyond([2 * WINDOW, 2 * WINDOW]) == 2 * WINDOW
+    assert beyond([0] * 4, size=7) == 0
+
+
+def test_it_waits_until_more_than_f_have_said_where_they_stand() -> None:
+    assert beyond([]) is beyond([OLD]) is beyond([0]) is beyond([0, 0], size=7) is None
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+@pytest.mark.parametrize("lie", [0, 2 * WINDOW + 1, 10**9])
+def test_one_liar_among_f_plus_1_makes_the_chain_look_neither_young_nor_old(lie: int) -> None:
+    """It is not known who lies; the next one to speak decides."""
+    assert beyond([OLD, lie]) is None
+    assert beyond([OLD, lie, OLD]) == OLD + 2 * WINDOW
+    assert beyond([0, lie, 0]) == 0
+    assert beyond([OLD, OLD, lie, lie], size=7) is None
+
+
+@given(
+    faulty=st.integers(1, 5),
+    spare=st.integers(0, 2),
+    honest=st.lists(st.integers(0, 10_000), min_size=16, max_size=16),
+    lies=st.lists(st.integers(0, 10**12), min_size=5, max_size=5),
+)
+def test_f_liars_never_move_it_out_of_what_honest_ones_say(
+    faulty: int, spare: int, honest: list[int], lies: list[int]
+) -> None:
+    size = 3 * faulty + 1 + spare
+    told = honest[: size - 1 - faulty]
+    due = beyond([*lies[:faulty], *told], size=size)
+    assert due is not None
+    low, high = min(told), max(told)
+    assert min(low, 2 * WINDOW) <= due <= high + 2 * WINDOW
+    if low > 2 * WINDOW:
+        assert due >= low + 2 * WINDOW
+
+
+def test_the_word_of_learners_and_of_jailed_replicas_counts_nothing() -> None:
+    present = replace(replica_set(4), jailed=(2,))
+    said = {ReplicaId(0): OLD, ReplicaId(2): OLD, ReplicaId(4): OLD, ReplicaId(5): OLD}
+    assert beyond_what_anybody_says(present, WINDOW, said) is None
+    said[ReplicaId(1)] = OLD
+    assert beyond_what_anybody_says(present, WINDOW, said) == OLD + 2 * WINDOW
+
+
+def test_what_was_said_first_counts_until_another_set_is_in_force() -> None:
+    silence, present = Silence(WINDOW), replica_set(4)
+    said = {ReplicaId(0): OLD, ReplicaId(1): 0}
+    assert silence.through(present, said) is None
+    said[ReplicaId(1)] = OLD
+    assert silence.through(present, said) == OLD + 2 * WINDOW
+    later = {ReplicaId(0): 2 * OLD, ReplicaId(1): 2 * OLD}
+    assert silence.through(present, later) == OLD + 2 * WINDOW, "or it would never end"
+    following = replace(present, epoch=1)
+    assert silence.through(following, later) == 2 * OLD + 2 * WINDOW
+    assert silence.through(replace(present, epoch=2), {}) is None
