@@ -32,10 +32,12 @@ dev = typer.Typer(help="Run the whole network on this machine 单机网络", no_
 node = typer.Typer(help="One replica or service of the network 单个进程", no_args_is_help=True)
 register = typer.Typer(help="The securities register 登记簿", no_args_is_help=True)
 tx = typer.Typer(help="Transactions and their proofs 交易与证明", no_args_is_help=True)
+governance = typer.Typer(help="Who votes on a chain 副本集治理", no_args_is_help=True)
 app.add_typer(dev, name="dev")
 dev.add_typer(node, name="node")
 app.add_typer(register, name="register")
 app.add_typer(tx, name="tx")
+app.add_typer(governance, name="governance")
 
 
 class Format(StrEnum):
@@ -62,6 +64,10 @@ class OnMalformed(StrEnum):
 
 Data = Annotated[Path, typer.Option("--data", help="The network's folder 网络目录")]
 Output = Annotated[Shown, typer.Option("-o", "--output", help="Output format 输出格式")]
+Chain = Annotated[str, typer.Option("--chain", help="csrc or shandong 链")]
+Governor = Annotated[
+    int, typer.Option("--governor", help="In whose name: the entity of replica N 治理人编号")
+]
 Rows = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
 
 
@@ -222,6 +228,47 @@ def tx_proof(
     from guqiaoctl.commands.transactions import proof
 
     proof(data, transaction, to)
+
+
+@governance.command("status")
+def governance_status(
+    chain: Chain = "shandong", data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """Show who votes now, who will, and the open proposals 查看副本集与提案."""
+    from guqiaoctl.commands.governance import status
+
+    status(data, chain, as_json=output is Shown.JSON)
+
+
+@governance.command("propose")
+def governance_propose(
+    governor: Governor,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="members, governors, not_before 提案文件")
+    ] = None,
+    replace: Annotated[
+        list[str], typer.Option("--replace", help="N=HEX, the next vote key of N 更换投票密钥")
+    ] = [],  # noqa: B006 - Typer's form of an option that may be repeated
+    chain: Chain = "shandong",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Propose the next replica set for an entity; prints the proposal's id 提出副本集提案."""
+    from guqiaoctl.commands.governance import propose
+
+    propose(data, chain, governor, file=file, replace=replace)
+
+
+@governance.command("approve")
+def governance_approve(
+    proposal: Annotated[str, typer.Argument(help="The id that `propose` printed 提案编号")],
+    governor: Governor,
+    chain: Chain = "shandong",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Approve a proposal for an entity 批准提案."""
+    from guqiaoctl.commands.governance import approve
+
+    approve(data, chain, governor, proposal)
 
 
 @app.command("verify")

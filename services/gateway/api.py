@@ -9,7 +9,6 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import gateway_service_pb2_grpc as pb_grpc
 from guqiao.gateway.v1 import packet_pb2
-from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
@@ -60,7 +59,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         sets = self._handlers.client.sets
         return pb.GetPacketReceiptsResponse(
             certified_header=found[0].state.message.certified_header,
-            receipts=[_receipt(receipt, sets) for receipt in found],
+            receipts=[_receipt(receipt) for receipt in found],
             set_changes=encoded_changes(sets, found[0].state.header.epoch),
         )
 
@@ -120,7 +119,7 @@ def _check_number(number: int, what: str) -> None:
         raise DeliveryMalformedError(f"{what} of {number}, 1 to {NUMBER_MAX} can be")
 
 
-def _receipt(found: PacketReceipt, sets: FollowedSets) -> pb.PacketReceipt:
+def _receipt(found: PacketReceipt) -> pb.PacketReceipt:
     recording = found.recording.message
     return pb.PacketReceipt(
         sequence=found.sequence,
@@ -130,6 +129,5 @@ def _receipt(found: PacketReceipt, sets: FollowedSets) -> pb.PacketReceipt:
         anchor=packet_pb2.Anchor(
             certified_header=recording.certified_header,
             receipt_proof=recording.receipt_proof,
-            set_changes=encoded_changes(sets, found.recording.header.epoch),
         ),
     )

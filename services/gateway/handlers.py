@@ -131,11 +131,7 @@ async def update_light_client(client: ChainClient, header: ProvenHeader) -> Tran
 
     The chain verifies all of it. Raises `DeliveryMalformedError`, or the chain's refusal.
     """
-    followed = None
-    if header.set_changes:
-        key = f"light_client/client/{header.chain_id}"
-        record = (await client.get_state_proof(key)).value
-        followed = None if record is None else int(json.loads(record)["epoch"])
+    followed = await followed_epoch(client, header.chain_id) if header.set_changes else None
     try:
         *steps, last = update_bodies(header, followed)
     except MalformedError as error:
@@ -143,6 +139,19 @@ async def update_light_client(client: ChainClient, header: ProvenHeader) -> Tran
     for body in steps:
         await submit_relay(client, "light_client", "update", body, None)
     return await submit_relay(client, "light_client", "update", last, None)
+
+
+async def followed_epoch(client: ChainClient, chain: str) -> int | None:
+    """The epoch up to which the own chain follows another one: that of its light client, before the
+    first header that of the trust, registered or from genesis. None: it does not know that chain.
+    """
+    for key in (f"client/{chain}", f"trust/{chain}"):
+        record = (await client.get_state_proof(f"light_client/{key}")).value
+        if record is not None:
+            return int(json.loads(record)["epoch"])
+    parameters = (await client.get_state_proof("light_client/parameters")).value
+    remotes = [] if parameters is None else json.loads(parameters)["remote_chains"]
+    return next((int(each["epoch"]) for each in remotes if each["chain_id"] == chain), None)
 
 
 async def submit_relay(

@@ -213,7 +213,7 @@ class Relay:
         async with self.pool.acquire() as connection, connection.transaction():
             for sent, row in zip(packets, response.receipts, strict=True):
                 receipts.append(_checked_receipt(sent.packet, row, header))
-                anchor = row.anchor.SerializeToString()
+                anchor = self._anchor(row).SerializeToString()
                 await store.set_anchor(connection, sent.packet, row.transaction_id, anchor)
         self._unproven = 0
         proven = ProvenHeader(
@@ -225,15 +225,21 @@ class Relay:
         )
         return receipts, proven
 
+    def _anchor(self, row: pb.PacketReceipt) -> packet_pb2.Anchor:
+        """The anchor with the set changes that were followed here: they came once for all."""
+        header = _decoded(row.anchor.certified_header)
+        del row.anchor.set_changes[:]
+        row.anchor.set_changes.extend(
+            change.encode() for change in self.remote_sets.changes_to(header.epoch)
+        )
+        return row.anchor
+
     def _remote_header(
         self, certified: ledger_pb2.CertifiedHeader, set_changes: Sequence[bytes]
     ) -> BlockHeader:
         """The destination's header, certified by the set of its epoch; raises `ProofError`."""
         self.remote_sets.learn(set_changes)
-        try:
-            header = BlockHeader.decode(certified.header)
-        except MalformedError as error:
-            raise ProofError("certified header", str(error)) from error
+        header = _decoded(certified)
         verify_header(certified, self.remote_sets.set_of(header), self.verify)
         return header
 
@@ -314,6 +320,13 @@ def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
         sequence=packet.sequence,
         payload=packet.payload,
     )
+
+
+def _decoded(certified: ledger_pb2.CertifiedHeader) -> BlockHeader:
+    try:
+        return BlockHeader.decode(certified.header)
+    except MalformedError as error:
+        raise ProofError("certified header", str(error)) from error
 
 
 def _to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:

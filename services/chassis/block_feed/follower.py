@@ -91,7 +91,12 @@ async def _verified(
 
 async def _set_of(connection: Connection, trust: ChainTrust, header: BlockHeader) -> ReplicaSet:
     """The set of its epoch: the trusted one, or one that a block applied before has named."""
-    epoch = header.epoch
+    epoch, height = header.epoch, await projected_height(connection, trust.chain_id)
+    latest = await connection.fetchval(
+        "SELECT max(epoch) FROM followed_sets WHERE chain_id = $1", trust.chain_id
+    )
+    if latest is not None and epoch < latest and header.height > height:
+        raise ProofError(f"block {header.height}", f"epoch {epoch} ended below it")
     if epoch == trust.replica_set.epoch:
         return trust.replica_set
     encoded = await connection.fetchval(
@@ -101,7 +106,6 @@ async def _set_of(connection: Connection, trust: ChainTrust, header: BlockHeader
     )
     if encoded is not None:
         return ReplicaSet.decode(encoded)
-    height = await projected_height(connection, trust.chain_id)
     if header.height > height + 1:
         raise TransientError(f"block {header.height} came, {height + 1} was due")
     raise ProofError(f"block {header.height}", f"no block before it names a set of epoch {epoch}")

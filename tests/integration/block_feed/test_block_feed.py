@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -290,6 +290,30 @@ def forgeries(feed: Feed) -> Sequence[BusEvent]:
         event("receipts", receipts),
         new_event(BLOCK_TOPIC, "shandong", b"\xff\xff", event_id="garbage"),
     ]
+
+
+@pytest.mark.req("G2-10-3", "G2-06-4")
+async def test_after_a_set_change_blocks_of_the_new_set_are_applied_and_none_of_the_old_one(
+    feed: Feed,
+) -> None:
+    """The old quorum signs a block above the end of its epoch: its keys may be anybody's by now."""
+    chain = feed.lab.node.chain
+    feed.grow(1)
+    old = chain.replicas
+    chain.execute(next_replicas=old.next_epoch())
+    feed.grow(1)
+    late = replace(chain.blocks[3].header, epoch=old.epoch, next_set_hash=old.set.hash())
+    forged = chain.block_message(3)
+    forged.certified_header.header = late.encode()
+    forged.certified_header.certificate = old.certify(late).encode()
+    made = block_certified("shandong", 3, forged)
+    lie = new_event(made.topic, made.key, made.payload, event_id="late")
+    await feed.publish(feed.event(1), feed.event(2), lie, feed.event(3))
+    async with running(feed.following()):
+        (cause,) = await feed.wait_parked(1)
+        await feed.wait_height(3)
+    assert "epoch 0 ended below it" in cause
+    assert await feed.heights() == [1, 2, 3]
 
 
 async def test_a_block_of_another_chain_on_the_same_bus_is_passed_over(feed: Feed) -> None:

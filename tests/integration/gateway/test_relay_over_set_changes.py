@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.light_client import SetChange
+from services.gateway.handlers import followed_epoch
 from tests.plugins.link_lab import KEYS, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab
@@ -105,17 +108,69 @@ async def test_an_anchor_brings_the_set_changes_that_prove_it(link: LinkLab) -> 
     assert header.epoch == 2
 
 
+@pytest.mark.req("G2-19-4")
+async def test_set_changes_come_once_with_many_receipts_and_stand_beside_each_anchor_at_home(
+    link: LinkLab,
+) -> None:
+    """Fifty receipts with all changes each would outgrow a message after some dozens of them."""
+    change_sets(link.regulator, 3)
+    link.report(2)
+    await link.project()
+    await link.relay.deliver_some()
+    await link.project()
+    heard = Forging(link.relay.stub, [])
+    link.relay.stub, honest = heard, link.relay.stub  # type: ignore[assignment]
+    with pytest.raises(ProofError):
+        await link.relay.acknowledge_some()
+    [response] = heard.responses
+    assert [list(row.anchor.set_changes) for row in response.receipts] == [[], []]
+    link.relay.stub = honest
+    await link.deliver_and_acknowledge()
+    for row in await link.market.rows("packets_sent", "sequence"):
+        assert len(packet_pb2.Anchor.FromString(row["anchor"]).set_changes) == 3
+
+
+class States:
+    """A client that proves what a dictionary says."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    async def get_state_proof(self, key: str) -> Any:
+        value = self._values.get(key)
+        return SimpleNamespace(value=None if value is None else json.dumps(value).encode())
+
+
+@pytest.mark.req("G2-10-1", "G2-10-3")
+async def test_a_chain_is_followed_from_its_light_client_its_registration_or_genesis_on() -> None:
+    """A chain may be registered in a later epoch: earlier set changes are refused there."""
+    states: dict[str, Any] = {
+        "light_client/parameters": {"remote_chains": [{"chain_id": "csrc", "epoch": 0}]}
+    }
+
+    async def epoch(chain: str) -> int | None:
+        return await followed_epoch(States(states), chain)  # type: ignore[arg-type]
+
+    assert (await epoch("csrc"), await epoch("shandong")) == (0, None)
+    states["light_client/trust/shandong"] = {"epoch": 2}
+    assert await epoch("shandong") == 2
+    states["light_client/client/shandong"] = {"epoch": 5}
+    assert (await epoch("shandong"), await epoch("csrc")) == (5, 0)
+
+
 class Forging:
     """The regulator's gateway, whose set changes are of its own making."""
 
     def __init__(self, stub: Any, forged: list[bytes]) -> None:
         self._stub, self._forged = stub, forged
+        self.responses: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stub, name)
 
     async def GetPacketReceipts(self, request: Any, **options: Any) -> Any:
         response = await self._stub.GetPacketReceipts(request, **options)
+        self.responses.append(response)
         del response.set_changes[:]
         response.set_changes.extend(self._forged)
         return response
