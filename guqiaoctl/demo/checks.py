@@ -51,12 +51,14 @@ class ReplicaState:
     state_root: bytes
 
 
-async def wait_until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+async def wait_until(
+    what: str, condition: Callable[[], Awaitable[bool]], seconds: float = WAIT_SECONDS_MAX
+) -> None:
     """Wait for a condition, for a bounded time."""
-    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS_MAX
+    deadline = asyncio.get_running_loop().time() + seconds
     while not await condition():
         if asyncio.get_running_loop().time() > deadline:
-            raise DemoError(f"{what}: not within {WAIT_SECONDS_MAX:.0f} s")
+            raise DemoError(f"{what}: not within {seconds:.0f} s")
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -85,7 +87,9 @@ async def wait_equal_roots(client: ChainClient) -> list[ReplicaState]:
     return states
 
 
-async def wait_anchored(network: Network, provider: GmProvider, wanted: int) -> None:
+async def wait_anchored(
+    network: Network, provider: GmProvider, wanted: int, seconds: float = WAIT_SECONDS_MAX
+) -> None:
     """Wait until every operation is anchored and every packet acknowledged on the local chain, for
     registry, gateway and reporting alike: a large object goes in several packets.
 
@@ -108,7 +112,7 @@ async def wait_anchored(network: Network, provider: GmProvider, wanted: int) -> 
             whole = link.sent == link.acknowledged == known.objects == known.anchored
             return bool(whole and link.sent >= operations.anchored == wanted)
 
-        await wait_until(f"{wanted} acknowledgements on the local chain", anchored)
+        await wait_until(f"{wanted} acknowledgements on the local chain", anchored, seconds)
 
 
 async def count_anchored(network: Network, provider: GmProvider) -> int:

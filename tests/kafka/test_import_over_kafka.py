@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from guqiao.gateway.v1 import gateway_service_pb2
-from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao_sdk.client.events import BLOCK_TOPIC
-from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.market_dataset import MarketDataset, read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
 from guqiaoctl.demo import checks
-from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
 from services.chassis.bus import open_bus
@@ -29,10 +26,9 @@ from services.chassis.bus.settings import KafkaBusSettings
 from services.registry.events import OPERATION_TOPIC
 from tests.kafka.sources import OwnBroker
 from tests.plugins.one_machine import one_machine
-from tests.plugins.service_lab import wait_until
 
 if TYPE_CHECKING:
-    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+    pass
 
 ANCHOR_SECONDS_MAX = 240.0
 TOPICS = {BLOCK_TOPIC, OPERATION_TOPIC}
@@ -92,7 +88,8 @@ async def expect_everything(network: Network, dataset: MarketDataset, report: Im
     accepted = {seq for seq, status, _ in report.rows if status == "accepted"}
     objects = len({event.request_id for event in dataset.events() if event.seq in accepted})
     provider = open_provider()
-    await wait_acknowledged(network, provider, objects)
+    # Consumers rejoin a broker that was dead only after their sessions have ended.
+    await checks.wait_anchored(network, provider, objects, ANCHOR_SECONDS_MAX)
     assert await checks.count_anchored(network, provider) == objects
     expected = (DEMO_DATA / "expected/roster.csv").read_text(encoding="utf-8")
 
@@ -100,21 +97,6 @@ async def expect_everything(network: Network, dataset: MarketDataset, report: Im
         return await checks.roster_csv(network) == expected
 
     await checks.wait_until("roster.csv equal to the expected one", equal)
-
-
-async def wait_acknowledged(network: Network, provider: GmProvider, wanted: int) -> None:
-    """Until the market's gateway knows of every acknowledgement; consumers rejoin a broker that was
-    dead only after their sessions have ended, so this is patient."""
-    maker = open_identity(network, provider, MARKET, "maker")
-    async with open_service(network, provider, maker, MARKET, "gateway") as channel:
-        stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
-        request = gateway_service_pb2.GetLinkRequest(remote_chain_id=CSRC)
-
-        async def acknowledged() -> bool:
-            link = await stub.GetLink(request)
-            return bool(link.sent == link.acknowledged == wanted)
-
-        await wait_until(f"{wanted} acknowledgements", acknowledged, ANCHOR_SECONDS_MAX)
 
 
 async def import_with_dead_broker(
