@@ -164,6 +164,21 @@ def row_chunks(rows: Sequence[Row], *, count_max: int, bytes_max: int) -> Iterat
         yield chunk
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """A key field of a table: the values of good rows; of malformed rows, those that no good row
+    has, with their places; and the place of a malformed row whose value cannot be told.
+    """
+
+    kept: frozenset[str] = frozenset()
+    lost: Mapping[str, str] = field(default_factory=dict)
+    nameless: str = ""
+
+    def cause(self, value: str) -> str:
+        """The malformed row that has, or may have, a value which no good row has; else empty."""
+        return "" if value in self.kept else self.lost.get(value, self.nameless)
+
+
 @dataclass(slots=True)
 class _Table:
     """The rows of a CSV file by their lines; of malformed ones the fields that are right."""
@@ -177,14 +192,14 @@ class _Table:
         if line in self.rows:
             self.broken[line] = self.rows.pop(line)
 
-    def lost(self, name: str) -> dict[str, str]:
-        """The values of a field that only malformed rows have, and the place of the first."""
-        kept = {row[name] for row in self.rows.values()}
-        return {
-            row[name]: f"{self.file}:{line}"
-            for line, row in sorted(self.broken.items(), reverse=True)
-            if name in row and row[name] not in kept
-        }
+    def keys(self, name: str) -> _Keys:
+        """What is known of a key field; of several places the first."""
+        places = {f"{self.file}:{line}": row for line, row in sorted(self.broken.items())}
+        return _Keys(
+            kept=frozenset(row[name] for row in self.rows.values()),
+            lost={row[name]: at for at, row in reversed(places.items()) if name in row},
+            nameless=next((at for at, row in places.items() if name not in row), ""),
+        )
 
 
 @dataclass(slots=True)
@@ -231,8 +246,8 @@ class _Reader:
         days = self._trading_days()
         self._kinds(investors)
         self._company_of(products, companies)
-        lost = {
-            name: table.lost(name)
+        keys = {
+            name: table.keys(name)
             for table, names in (
                 (companies, ["company_ref"]),
                 (investors, ["investor_ref", "investor_code"]),
@@ -240,7 +255,7 @@ class _Reader:
             )
             for name in names
         }
-        event_count = self._events(days, lost)
+        event_count = self._events(days, keys)
         self.problems.sort(key=lambda row: row.cause != "")
         if market is None:
             return None
@@ -259,11 +274,11 @@ class _Reader:
         self.problems.append(RowProblem(file, line, field.removeprefix("."), problem, cause))
         self.malformed.add((file, line))
 
-    def _report_file(self, file: str, line: int, problem: str) -> None:
+    def _report_file(self, file: str, line: int, problem: str, *, field: str = "") -> None:
         """What concerns the file as a whole, though it shows at a line."""
         self.unreadable.add(file)
         self.malformed.add((file, line))
-        self.problems.append(RowProblem(file, line, "", problem, whole_file=True))
+        self.problems.append(RowProblem(file, line, field, problem, whole_file=True))
 
     def _lines(self, file: str) -> list[str]:
         """Return a file's lines; none when it cannot be read."""
@@ -346,42 +361,36 @@ class _Reader:
         """A product's company is a row that is there; where that is malformed, it is the cause."""
         if companies.file in self.unreadable:
             return
-        known = {row["company_ref"] for row in companies.rows.values()}
-        lost = companies.lost("company_ref")
-        nameless = [line for line, row in companies.broken.items() if "company_ref" not in row]
+        keys = companies.keys("company_ref")
         for line, row in list(products.rows.items()):
-            company, cause = row["company_ref"], lost.get(row["company_ref"], "")
-            if company in known:
+            if row["company_ref"] in keys.kept:
                 continue
-            if cause:
-                self._report(products.file, line, "company_ref", f"refers to {cause}", cause)
-            elif nameless:
-                problem = f"not in companies.csv, unless in line {nameless[0]}, which is malformed"
-                self._report(products.file, line, "company_ref", problem)
-            else:
-                self._report(products.file, line, "company_ref", "not in companies.csv")
+            cause = keys.cause(row["company_ref"])
+            problem = _consequence(keys, cause) if cause else "not in companies.csv"
+            self._report(products.file, line, "company_ref", problem, cause)
             products.drop(line)
 
     def _trading_days(self) -> list[str]:
+        """One value, the calendar: without one of its days the rules judge otherwise, for good."""
         file, days = "trading_days.txt", dict[int, str]()
         for line, written in enumerate(self._lines(file), start=1):
             try:
                 check_characters("day", written)
                 days[line] = shapes.day(written)
             except ShapeError as error:
-                self._report(file, line, "day", error.problem)
+                self._report_file(file, line, error.problem, field="day")
         for line, is_early in _out_of_order(days, repeats=False):
             if is_early:
-                self._report(file, line, "day", "not later than the line before")
+                self._report_file(file, line, "not later than the line before", field="day")
             else:
-                self._report(file, line, "day", "later than the lines after it")
-        return [day for line, day in days.items() if (file, line) not in self.malformed]
+                self._report_file(file, line, "later than the lines after it", field="day")
+        return [*days.values()]
 
-    def _events(self, days: list[str], lost: Mapping[str, Mapping[str, str]]) -> int:
+    def _events(self, days: list[str], keys: Mapping[str, _Keys]) -> int:
         """Check the events and return how many there are to import."""
         file, numbering = "events.jsonl", _Numbering()
         times: dict[int, str] = {}
-        causes: dict[int, tuple[str, str]] = {}
+        followers: dict[int, tuple[str, str, str]] = {}
         for line, written in enumerate(self._lines(file), start=1):
             event = self._convert(file, line, _event_shape, written)
             if event is None:
@@ -394,27 +403,24 @@ class _Reader:
                 numbering.go_on(event["seq"])
                 self._check_calendar(line, event, days)
                 times[line] = event["time"]
-                causes.update((line, found) for found in islice(_lost_references(event, lost), 1))
+                followers.update((line, it) for it in islice(_lost_references(event, keys), 1))
         for line, is_early in _out_of_order(times, repeats=True):
             if is_early:
                 self._report(file, line, "time", "earlier than the line before")
             else:
                 self._report(file, line, "time", "later than the lines after it")
-        for line, (name, cause) in causes.items():
+        for line, (name, problem, cause) in followers.items():
             if (file, line) not in self.malformed:
-                self._report(file, line, name, f"refers to {cause}", cause)
+                self._report(file, line, name, problem, cause)
         return sum((file, line) not in self.malformed for line in times)
 
     def _check_calendar(self, line: int, event: Row, days: list[str]) -> None:
         calendar = "trading_days.txt"
         if not _needs_calendar(event) or calendar in self.unreadable:
             return
-        if days and days[0] <= event["time"][:10] <= days[-1]:
-            return
-        if any(file == calendar for file, _ in self.malformed):
-            problem = "outside trading_days.txt, unless its malformed lines hold the day"
-            self._report("events.jsonl", line, "time", problem)
-        else:
+        if not days:
+            self._report_file(calendar, 0, "no day, where events need a calendar")
+        elif not days[0] <= event["time"][:10] <= days[-1]:
             self._report("events.jsonl", line, "time", "outside trading_days.txt")
 
 
@@ -444,13 +450,19 @@ def _out_of_order(values: Mapping[int, str], *, repeats: bool) -> Iterator[tuple
             latest = value
 
 
-def _lost_references(
-    event: Row, lost: Mapping[str, Mapping[str, str]]
-) -> Iterator[tuple[str, str]]:
-    """Yield (field, place of the row) of what an event refers to and only a malformed row has."""
+def _lost_references(event: Row, keys: Mapping[str, _Keys]) -> Iterator[tuple[str, str, str]]:
+    """Yield (field, problem, place of the row) of what an event refers to and only a malformed row
+    has, or may have.
+    """
     for place, name, value in _references(event):
-        if value in lost[name]:
-            yield place, lost[name][value]
+        if cause := keys[name].cause(value):
+            yield place, _consequence(keys[name], cause), cause
+
+
+def _consequence(keys: _Keys, cause: str) -> str:
+    if cause == keys.nameless and cause not in keys.lost.values():
+        return f"found nowhere, unless in {cause}, which cannot be read"
+    return f"refers to {cause}"
 
 
 def _references(event: Row) -> Iterator[tuple[str, str, str]]:

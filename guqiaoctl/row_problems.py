@@ -63,16 +63,10 @@ _SENTENCES: Final = (
     (r"(.*) where (\d+) belongs", "{}，此处应为 {}"),
     (r"earlier than the line before", "早于上一行"),
     (r"later than the lines after it", "晚于其后各行"),
-    (
-        r"not in companies.csv, unless in line (.*), which is malformed",
-        "在 companies.csv 中不存在，除非是其中有误的第 {} 行",
-    ),
+    (r"found nowhere, unless in (.*), which cannot be read", "未找到，除非是无法读取的 {}"),
+    (r"no day, where events need a calendar", "没有任何交易日，而业务事件需要日历"),
     (r"refers to (.*)", "引用了 {}"),
     (r"outside trading_days.txt", "超出 trading_days.txt 的范围"),
-    (
-        r"outside trading_days.txt, unless its malformed lines hold the day",
-        "超出 trading_days.txt 的范围，除非该日在其中有误的行内",
-    ),
 )
 
 

@@ -94,6 +94,17 @@ def run_import(
     data: Path, folder: Path, *, results: Path | None, skip_malformed: bool, as_json: bool
 ) -> None:
     """Import a dataset, print a summary, and write the results where asked."""
+    if results is not None and results.resolve() in {
+        (folder / name).resolve() for name in DATASET_FILES
+    }:
+        raise CliError(
+            "REQUEST_MALFORMED",
+            f"{results} is a file of the dataset; nothing was imported",
+            f"{results} 是数据集的文件；未导入任何数据",
+            "name another file for the results",
+            "请为结果指定另一个文件",
+            exit_code=EXIT_USAGE,
+        )
     network = load_network(data)
     dataset = _read(folder, skip_malformed=skip_malformed)
     if results is not None:

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import itertools
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -209,12 +210,47 @@ def test_an_unknown_company_is_a_cause_only_where_no_malformed_row_may_be_it(fol
     change_line(folder, "products.csv", 3, in_field(2, lambda company: b"C99999"))
     assert [row.problem for row in problems_of(folder) if not row.cause] == ["not in companies.csv"]
     change_line(folder, "companies.csv", 2, lambda line: b"one,two")
-    first, *others = [row for row in problems_of(folder) if not row.cause]
-    assert first.problem == "2 fields where 11 belong"
-    assert {row.problem for row in others} == {
-        "not in companies.csv, unless in line 2, which is malformed"
+    problems = problems_of(folder)
+    assert [row.problem for row in problems if not row.cause] == ["2 fields where 11 belong"]
+    products = [row for row in problems if row.file == "products.csv"]
+    assert [row.line for row in products] == [2, 3]
+    assert {(row.problem, row.cause) for row in products} == {
+        ("found nowhere, unless in companies.csv:2, which cannot be read", "companies.csv:2")
     }
-    assert [row.line for row in others] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b",", b",,", 1),
+        lambda line: b",".join(line.split(b",")[:3]),
+        lambda line: b"\x00" + line,
+        lambda line: b"\xff" + line,
+        lambda line: line + b",more",
+    ],
+)
+@pytest.mark.parametrize("file", ["companies.csv", "investors.csv", "products.csv"])
+def test_what_may_refer_to_a_row_whose_key_cannot_be_read_is_never_sent(
+    folder: Path, file: str, change: Callable[[bytes], bytes]
+) -> None:
+    """Sent without the row, it would stand refused on the chain for ever."""
+    whole = read_dataset(folder)
+    assert isinstance(whole, MarketDataset)
+    change_line(folder, file, 2, change)
+    [cause] = [row for row in problems_of(folder) if not row.cause]
+    assert (cause.file, cause.line) == (file, 2)
+    kept = without_malformed(folder)
+    gone = {
+        "companies.csv": {"company_ref": whole.companies[0]["company_ref"]},
+        "investors.csv": {
+            name: whole.investors[0][name] for name in ("investor_ref", "investor_code")
+        },
+        "products.csv": {"product_code": whole.products[0]["product_code"]},
+    }[file]
+    sent = [json.dumps(event.body) for event in kept.events()]
+    assert not [body for body in sent for value in gone.values() if f'"{value}"' in body]
+    assert len(sent) == kept.event_count < 206
+    assert len(sent) + sum(row.file == "events.jsonl" for row in kept.left_out) == 206
 
 
 @pytest.mark.parametrize(
@@ -267,15 +303,28 @@ def test_one_date_out_of_order_is_named_and_not_those_that_it_makes_look_so(
     assert row.problem.startswith(problem)
 
 
-def test_events_outside_a_calendar_that_is_malformed_itself_say_so(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda days: days.replace(b"2025-10-09\n", b"2025-10-09 \n"), "not a date YYYY-MM-DD"),
+        (lambda days: days.replace(b"2025-10-09\n", b"2025-01-03\n"), "not later than the line"),
+        (lambda days: days[: days.index(b"2025-10-09")] + b"2025/10/09\n", "not a date YYYY-MM"),
+        (lambda days: b"\n", "not a date YYYY-MM-DD"),
+        (lambda days: b"", "no day, where events need a calendar"),
+    ],
+)
+def test_a_calendar_that_lacks_a_day_refuses_the_folder_and_blames_no_event(
+    folder: Path, spoil: Callable[[bytes], bytes], problem: str
+) -> None:
+    """With a day less the rules judge otherwise, and a calendar is put on the chain once."""
     path = folder / "trading_days.txt"
-    days = path.read_bytes()
-    path.write_bytes(days[: days.index(b"2025-10-09")] + b"2025/10/09\n")
-    first, *others = problems_of(folder)
-    assert (first.file, first.field) == ("trading_days.txt", "day")
-    assert {row.problem for row in others} == {
-        "outside trading_days.txt, unless its malformed lines hold the day"
-    }
+    path.write_bytes(spoil(path.read_bytes()))
+    for skip in (False, True):
+        found = read_dataset(folder, leave_out_malformed=skip)
+        assert isinstance(found, list)
+        [row] = found
+        assert (row.file, row.whole_file) == ("trading_days.txt", True)
+        assert row.problem.startswith(problem)
 
 
 @given(
