@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from guqiao_sdk.gm import asn1
+from guqiao_sdk.gm import asn1, sm2
 from guqiao_sdk.gm.certificates.info import (
     CertificateInfo,
     describe,
@@ -27,6 +28,7 @@ from guqiao_sdk.gm.certificates.info import (
 from guqiao_sdk.gm.certificates.names import IdentityMalformedError, identity_domain
 from guqiao_sdk.gm.errors import GmError
 from guqiao_sdk.gm.openssl_errors import forget_openssl_errors
+from guqiao_sdk.gm.provider import GmProvider, open_provider
 
 CRL_SIZE_MAX: Final = 64 * 1024 * 1024
 
@@ -140,10 +142,13 @@ class _Anchor:
     @classmethod
     def of(cls, authority: Authority) -> _Anchor:
         certificate = load_certificate(authority.certificate)
-        if not describe(certificate).is_authority:
+        info = describe(certificate)
+        if not info.is_authority:
             raise malformed("a trust anchor must be an authority's", "信任锚必须是 CA 证书")
         crls = tuple(_load_crl(pem) for pem in authority.crls)
-        if any(crl.issuer != certificate.subject for crl in crls):
+        # The name is not enough: in the handshake's store all lists stand together, and there one
+        # that another authority made in this one's name would refuse its certificates.
+        if not all(crl.issuer == certificate.subject and _is_signed(crl, info) for crl in crls):
             raise malformed(
                 "a revocation list beside it is another authority's", "其吊销列表由其他 CA 签发"
             )
@@ -238,6 +243,19 @@ def _fill(store: crypto.X509Store, anchors: Iterable[_Anchor]) -> None:
 def reason_of(verification_code: int) -> RefusalReason:
     """Translate OpenSSL's verification code."""
     return _REASONS.get(verification_code, RefusalReason.OTHER)
+
+
+def _is_signed(crl: x509.CertificateRevocationList, authority: CertificateInfo) -> bool:
+    try:
+        signature = sm2.signature_from_der(crl.signature)
+    except (ValueError, OverflowError):
+        return False
+    return _provider().verify(authority.public_key, crl.tbs_certlist_bytes, signature)
+
+
+@cache
+def _provider() -> GmProvider:
+    return open_provider()
 
 
 def _load_crl(pem: bytes) -> x509.CertificateRevocationList:

@@ -4,10 +4,10 @@ peer later.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from services.chassis.gm_tls.identity import AuthorityFiles, GmTlsFiles, GmTlsIdentity
-from services.chassis.settings import GmSettings, SettingsError
+from services.chassis.settings import AuthoritySettings, GmSettings, SettingsError
 
 
 def open_identity(settings: GmSettings) -> GmTlsIdentity:
@@ -17,11 +17,15 @@ def open_identity(settings: GmSettings) -> GmTlsIdentity:
     certificate, key = settings.certificate, settings.key
     if certificate is None or key is None or not settings.authorities:
         raise SettingsError("[gm] needs certificate, key and authorities")
-    authorities = tuple(AuthorityFiles(**each.model_dump()) for each in settings.authorities)
-    files = GmTlsFiles(certificate, key, authorities)
+    files = GmTlsFiles(certificate, key, authority_files(settings.authorities))
     identity = GmTlsIdentity(files, watch_seconds=settings.watch_seconds)
     identity.check_own()
     return identity
+
+
+def authority_files(settings: Iterable[AuthoritySettings]) -> tuple[AuthorityFiles, ...]:
+    """Where the authorities that the settings name are read from."""
+    return tuple(AuthorityFiles(each.certificate, each.crl, each.domains) for each in settings)
 
 
 def certificate_check(identity: GmTlsIdentity) -> Callable[[], Awaitable[str | None]]:

@@ -18,7 +18,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guqiao_sdk.gm.errors import GmError
-from services.chassis.gm_tls import AuthorityFiles, GmTlsFiles, GmTlsIdentity
+from services.chassis.gm_tls import GmTlsFiles, GmTlsIdentity, authority_files
 from services.chassis.gm_tunnel.lookup import LookupServer
 from services.chassis.gm_tunnel.tunnel import TunnelClient, TunnelRoute, TunnelServer
 from services.chassis.settings import AuthoritySettings
@@ -39,11 +39,6 @@ class IdentitySection(_Section):
     certificate: Path
     private_key: Path
     authorities: tuple[AuthoritySettings, ...] = Field(min_length=1)
-
-    def files(self) -> GmTlsFiles:
-        """Where the link's identity is read from."""
-        authorities = tuple(AuthorityFiles(**each.model_dump()) for each in self.authorities)
-        return GmTlsFiles(self.certificate, self.private_key, authorities)
 
 
 class ServerSection(_Section):
@@ -81,7 +76,9 @@ class TunnelConfig(_Section):
 
 async def run(config: TunnelConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    identity = GmTlsIdentity(config.identity.files())
+    own = config.identity
+    files = GmTlsFiles(own.certificate, own.private_key, authority_files(own.authorities))
+    identity = GmTlsIdentity(files)
     identity.check_own()
     routes = [TunnelRoute(**route.model_dump()) for route in config.routes]
     client = TunnelClient(identity, routes)

@@ -13,6 +13,7 @@ from guqiao_sdk.gm.certificates import (
     RefusalReason,
     RevokedCertificate,
     TrustAnchors,
+    authority,
     parse_certificate,
     verify_chain,
 )
@@ -58,6 +59,24 @@ def test_the_authoritys_own_certificate_is_nobodys(world: World) -> None:
     with pytest.raises(CertificateRefusedError) as caught:
         world.judge(world.authority.certificate_pem)
     assert caught.value.reason is RefusalReason.UNKNOWN_ISSUER
+
+
+@pytest.mark.req("G2-09-6", "G2-16-1")
+def test_a_list_that_another_domains_authority_makes_in_this_ones_name_is_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With this one's name and key identifier: beside the true list it would end handshakes."""
+    namesake = make_authority(world.provider, "Guqiao Root")
+    key_id, own = authority._key_id, world.authority.info.public_key
+    with monkeypatch.context() as patched:
+        patched.setattr(authority, "_key_id", lambda _: key_id(own))
+        crl = namesake.issue_crl([], this_update=START + DAY, next_update=START + 30 * DAY)
+    with pytest.raises(CertificateMalformedError, match="another authority's"):
+        TrustAnchors([trusted(world.authority, world.crl, crl)])
+    # Beside its own root it is believed, and harms nobody else.
+    honest = namesake.issue_crl([], this_update=START, next_update=START + 30 * DAY)
+    anchors = [trusted(world.authority, world.crl), trusted(namesake, honest, domain="csrc")]
+    assert verify_chain(world.certificate, anchors, at=NOW).identity == REPLICA
 
 
 @pytest.mark.req("G2-09-6")

@@ -150,9 +150,8 @@ def test_without_a_list_everything_is_refused(world: World) -> None:
 def test_a_list_that_somebody_else_signed_in_our_name_is_refused(world: World) -> None:
     namesake = make_authority(world.provider)
     crl = namesake.issue_crl([], this_update=START, next_update=START + 30 * DAY)
-    with pytest.raises(CertificateRefusedError) as caught:
+    with pytest.raises(CertificateMalformedError, match="another authority's"):
         world.judge(world.certificate, crl=crl)
-    assert caught.value.reason in {RefusalReason.CRL_NOT_BELIEVED, RefusalReason.CRL_MISSING}
 
 
 @pytest.mark.parametrize(
