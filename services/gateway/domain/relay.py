@@ -17,10 +17,10 @@ from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.packet import Packet
 
 PACKETS_MAX: Final = 50
+"""Packets in one transaction, as the packet contract takes them."""
+
 SET_CHANGES_A_STEP: Final = 8
 """What the light client's contract takes in one update."""
-
-"""Packets in one transaction, as the packet contract takes them."""
 
 DELIVERY_BYTES_MAX: Final = 900_000
 """Packets and proofs in one transaction: what a payload may hold, less header and envelope."""

@@ -186,6 +186,43 @@ def test_headers_that_do_not_exclude_each_other_are_no_misbehaviour(
     assert status(csrc) == "ACTIVE"
 
 
+@pytest.fixture
+def changed(csrc: LedgerChain) -> LedgerChain:
+    """The client has followed a set change: epoch 0 ended at height 5, 12 is of epoch 1."""
+    second = REPLICAS.next_epoch()
+    end, later = REPLICAS.header(5, next_set=second.set), second.header(12)
+    change: Json = {
+        **certified(end, REPLICAS.certify(end)),
+        "replica_set": second.set.encode().hex(),
+    }
+    body: dict[str, Json] = {"chain": "shandong", "set_changes": [change]}
+    body |= certified(later, second.certify(later))
+    assert csrc.call("light_client", "update", body).accepted
+    return csrc
+
+
+@pytest.mark.req("G2-10-3")
+def test_what_a_replaced_set_signs_above_its_end_freezes_nothing(changed: LedgerChain) -> None:
+    """A set is replaced because its keys may be in other hands: they must not stop the link."""
+    refused = [
+        update(changed, REPLICAS.header(12, tag="forged")),
+        misbehaviour(changed, REPLICAS.header(90), REPLICAS.header(90, tag="other")),
+        misbehaviour(changed, REPLICAS.header(6), REPLICAS.header(6, tag="other")),
+    ]
+    for receipt in refused:
+        assert receipt.code == "HEADER_UNVERIFIED"
+        assert "epoch 0 ended below it" in receipt.detail.decode()
+    assert status(changed) == "ACTIVE"
+
+
+@pytest.mark.req("G2-10-3")
+def test_what_a_replaced_set_signed_twice_within_its_epoch_is_a_fork_for_ever(
+    changed: LedgerChain,
+) -> None:
+    assert misbehaviour(changed, REPLICAS.header(5), REPLICAS.header(5, tag="other")).accepted
+    assert status(changed) == "FROZEN"
+
+
 def test_g22_a_frozen_client_proves_nothing_old_heights_included() -> None:
     shandong, csrc = make_pair(FakeKeys())
     sent = shandong.call("reports", "report", {"count": 1, "broken": False})

@@ -150,17 +150,9 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
     system, chain = system_host(host), text(body["chain"], "chain")
     record = _client(host, chain)
     first, second = _evidence(body["first"], "first"), _evidence(body["second"], "second")
-    replica_set = host.get(_set_key(chain, first[0].epoch))
-    if not isinstance(replica_set, str):
-        raise Refusal(
-            "HEADER_UNVERIFIED",
-            piece=f"misbehaviour evidence of {chain}",
-            detail=f"no replica set of epoch {first[0].epoch} was ever trusted here",
-        )
+    replica_set = _set_that_signs(host, chain, first[0])
     try:
-        shown = judge_misbehaviour(
-            ReplicaSet.decode(bytes.fromhex(replica_set)), first, second, system.verify_signature
-        )
+        shown = judge_misbehaviour(replica_set, first, second, system.verify_signature)
     except ProofError as error:
         raise _unverified(error) from error
     key = f"misbehaviour/{chain}/{shown.height:020d}"
@@ -220,16 +212,9 @@ def _judge_known_height(
 ) -> None:
     """Another header at a height taken before: a fork if a quorum of its epoch signed (G7)."""
     chain = header.chain_id
-    replica_set = host.get(_set_key(chain, header.epoch))
-    if not isinstance(replica_set, str):
-        raise Refusal(
-            "HEADER_UNVERIFIED",
-            piece=f"header of {chain} height {header.height}",
-            detail=f"epoch {header.epoch} was never trusted here",
-        )
     trusted = TrustedChain.from_checkpoint(
         header.hash(),
-        ReplicaSet.decode(bytes.fromhex(replica_set)),
+        _set_that_signs(host, chain, header),
         header.height,
         _bytes(known["header_hash"]),
     )
@@ -252,6 +237,7 @@ def _store(
     for change in set_changes:
         new = change.replica_set
         host.put(_set_key(chain, new.epoch), new.encode().hex())
+        host.put(_end_key(chain, change.header.epoch), change.header.height)
     facts: dict[str, Json] = {
         "header_hash": header.hash().hex(),
         "block_time_ms": header.block_time_ms,
@@ -385,6 +371,27 @@ def _state_key(chain: str, height: int) -> str:
 
 def _set_key(chain: str, epoch: int) -> str:
     return f"set/{chain}/{epoch:020d}"
+
+
+def _end_key(chain: str, epoch: int) -> str:
+    """Where the last height of an epoch is kept, once it is over."""
+    return f"end/{chain}/{epoch:020d}"
+
+
+def _set_that_signs(host: Host, chain: str, header: BlockHeader) -> ReplicaSet:
+    """The set whose signatures count for a header; what a set signs above the end of its epoch
+    shows nothing, so that old keys cannot freeze a client.
+    """
+    piece = f"header of {chain} height {header.height}"
+    replica_set = host.get(_set_key(chain, header.epoch))
+    if not isinstance(replica_set, str):
+        detail = f"epoch {header.epoch} was never trusted here"
+        raise Refusal("HEADER_UNVERIFIED", piece=piece, detail=detail)
+    end = host.get(_end_key(chain, header.epoch))
+    if end is not None and header.height > _int(end):
+        detail = f"epoch {header.epoch} ended below it"
+        raise Refusal("HEADER_UNVERIFIED", piece=piece, detail=detail)
+    return ReplicaSet.decode(_bytes(replica_set))
 
 
 def _bytes(value: Json) -> bytes:
