@@ -8,21 +8,22 @@ transaction whose outcome is not known is an error (OUTCOME_UNKNOWN), never a su
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
+    Callable,
     Iterable,
     Mapping,
     Sequence,
 )
-from typing import Final, Literal, Self, overload
+from typing import Final, Literal, Self, TypeVar, overload
 
 import grpc.aio
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.client.blocks import VerifiedBlock, check_link, verify_header
+from guqiao_sdk.client.blocks import VerifiedBlock, check_link
 from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
 from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.followed_sets import FollowedSets
@@ -30,8 +31,8 @@ from guqiao_sdk.client.proven import (
     ProvenState,
     ProvenTransaction,
     check_height,
-    verify_transaction,
 )
+from guqiao_sdk.client.reads import ChainReads
 from guqiao_sdk.client.results import ResultChecker
 from guqiao_sdk.client.submission import RETRY_CODES, StreamSubmitter, Submission
 from guqiao_sdk.client.transactions import (
@@ -45,12 +46,12 @@ from guqiao_sdk.client.transactions import (
 from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.errors import GuqiaoError, error_from_rpc, guqiao_errors
 from guqiao_sdk.gm.provider import GmProvider
-from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from guqiao_sdk.proof.transaction import SignedTransaction
+
+T = TypeVar("T")
 
 CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
@@ -61,7 +62,6 @@ INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CO
 """Refusals of one attempt that say nothing about an earlier one."""
 
 POSITION_SECONDS_MAX: Final = 2.0
-BLOCKS_KEPT_MAX: Final = 16
 WATCH_BACKOFF_SECONDS: Final = 0.2
 WATCH_SILENCE_SECONDS: Final = 30.0
 _FATAL: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
@@ -91,14 +91,19 @@ class ChainClient:
             raise ValueError(f"the trust is for {trust.chain_id}, not for {chain_id}")
         self.chain_id = chain_id
         self.signer = signer
-        self.trust = trust
+        self._trust = trust
         self.provider = provider
         self._verify_results = verify_results
         self._endpoints = Endpoints(chain_id, endpoints, signer, provider, interceptors)
-        self._results = ResultChecker(self, self._endpoints)
         self.sets = FollowedSets(trust, provider, self._endpoints)
-        self._blocks: OrderedDict[int, asyncio.Future[VerifiedBlock]] = OrderedDict()
+        self._reads = ChainReads(trust, self._endpoints, self.sets, provider)
+        self._results = ResultChecker(self._reads, self._endpoints)
         self._position: tuple[float, ChainPosition] | None = None
+
+    @property
+    def trust(self) -> ChainTrust:
+        """From where on this client believes; later sets are proven from there."""
+        return self._trust
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,11 +121,7 @@ class ChainClient:
         Block 0 has no certificate: before the first block, the answer is checked only to be of the
         chain and the replica set that this client trusts.
         """
-        response = await self._consensus_state(0)
-        if response.certified_header.certificate:
-            header, _ = await self._verified_header(response, 0)
-        else:
-            header = self._genesis_header(response)
+        header = await self._reads.latest()
         position = ChainPosition(self.chain_id, header.height, header.hash(), header.block_time_ms)
         self._position = (asyncio.get_running_loop().time(), position)
         return position
@@ -256,71 +257,27 @@ class ChainClient:
 
     async def get_header(self, height: int = 0) -> tuple[BlockHeader, FinalityCertificate]:
         """The certified header of a height (0: the latest certified one), verified."""
-        return await self._verified_header(await self._consensus_state(height), height)
+        return await self._anywhere(lambda: self._reads.get_header(height))
 
     async def get_block(self, height: int) -> VerifiedBlock:
         """The block of a height, verified whole."""
-        known = self._blocks.get(height)
-        if known is None:
-            known = asyncio.ensure_future(self._fetch_block(height))
-            self._blocks[height] = known
-            while len(self._blocks) > BLOCKS_KEPT_MAX:
-                self._blocks.popitem(last=False)
-        try:
-            return await asyncio.shield(known)
-        except BaseException:
-            if known.done():
-                self._blocks.pop(height, None)
-            raise
-
-    async def _fetch_block(self, height: int) -> VerifiedBlock:
-        request = node.GetBlockRequest(height=height)
-
-        async def attempt(stub: Stub, seconds: float) -> node.GetBlockResponse:
-            return await stub.GetBlock(request, timeout=seconds)
-
-        response = await self._endpoints.call(attempt, CALL_SECONDS)
-        block = await self.sets.verified_block(response.block)
-        check_height("block", block.header, height)
-        return block
+        return await self._anywhere(lambda: self._reads.get_block(height))
 
     async def get_transaction(self, transaction_id: bytes) -> ProvenTransaction:
         """A final transaction, its receipt and the proofs of both, verified."""
-        request = node.GetTransactionRequest(transaction_id=transaction_id)
-
-        async def attempt(stub: Stub, seconds: float) -> node.GetTransactionResponse:
-            return await stub.GetTransaction(request, timeout=seconds)
-
-        response = await self._endpoints.call(attempt, CALL_SECONDS)
-        replica_set = await self.sets.set_of(response.certified_header.header)
-        proven = verify_transaction(response, replica_set, self.provider.verify)
-        if proven.transaction.id() != transaction_id:
-            raise ProofError(f"transaction {transaction_id.hex()}", "another one was answered")
-        return proven
+        return await self._anywhere(lambda: self._reads.get_transaction(transaction_id))
 
     async def get_state_proof(self, key: str, height: int = 0) -> ProvenState:
         """What stands under a state key (`<contract>/<key>`) at a height, proven either way."""
-        request = node.GetStateProofRequest(key=key.encode(), height=height)
+        return await self._anywhere(lambda: self._reads.get_state_proof(key, height))
 
-        async def attempt(stub: Stub, seconds: float) -> node.GetStateProofResponse:
-            return await stub.GetStateProof(request, timeout=seconds)
+    async def list_objects(self, height: int) -> list[node.ObjectReference]:
+        """References of the data objects that a block recorded. Prove them by `get_transaction`."""
+        return await self._anywhere(lambda: self._reads.list_objects(height))
 
-        response = await self._endpoints.call(attempt, CALL_SECONDS)
-        piece = f"state of {key}"
-        replica_set = await self.sets.set_of(response.certified_header.header)
-        header, certificate = verify_header(
-            response.certified_header, replica_set, self.provider.verify
-        )
-        check_height(piece, header, height)
-        value = response.value if response.present else None
-        try:
-            proof = StateProof.decode(response.proof)
-        except MalformedError as error:
-            raise ProofError(piece, str(error)) from error
-        verify_state_proof(
-            piece=piece, root=header.state_root, key=key.encode(), value=value, proof=proof
-        )
-        return ProvenState(key.encode(), value, header, certificate, response)
+    async def get_object(self, object_id: str, version: int) -> node.GetObjectResponse:
+        """A data object with its place. Prove it by `get_state_proof` or `get_transaction`."""
+        return await self._anywhere(lambda: self._reads.get_object(object_id, version))
 
     async def watch_blocks(self, from_height: int) -> AsyncGenerator[VerifiedBlock]:
         """Certified blocks in order from a height on, for ever, each verified and linked to the one
@@ -377,52 +334,11 @@ class ChainClient:
 
         return tuple((await self._endpoints.call(attempt, CALL_SECONDS)).operations)
 
-    async def list_objects(self, height: int) -> list[node.ObjectReference]:
-        """References of the data objects that a block recorded. Prove them by `get_transaction`."""
-        request = node.ListObjectsRequest(height=height)
-
-        async def attempt(stub: Stub, seconds: float) -> node.ListObjectsResponse:
-            return await stub.ListObjects(request, timeout=seconds)
-
-        return list((await self._endpoints.call(attempt, CALL_SECONDS)).objects)
-
-    async def get_object(self, object_id: str, version: int) -> node.GetObjectResponse:
-        """A data object with its place. Prove it by `get_state_proof` or `get_transaction`."""
-        request = node.GetObjectRequest(object_id=object_id, version=version)
-
-        async def attempt(stub: Stub, seconds: float) -> node.GetObjectResponse:
-            return await stub.GetObject(request, timeout=seconds)
-
-        return await self._endpoints.call(attempt, CALL_SECONDS)
-
-    async def _consensus_state(self, height: int) -> node.GetConsensusStateResponse:
-        request = node.GetConsensusStateRequest(height=height)
-
-        async def attempt(stub: Stub, seconds: float) -> node.GetConsensusStateResponse:
-            return await stub.GetConsensusState(request, timeout=seconds)
-
-        return await self._endpoints.call(attempt, CALL_SECONDS)
-
-    async def _verified_header(
-        self, response: node.GetConsensusStateResponse, height: int
-    ) -> tuple[BlockHeader, FinalityCertificate]:
-        replica_set = await self.sets.set_of(response.certified_header.header)
-        header, certificate = verify_header(
-            response.certified_header, replica_set, self.provider.verify
-        )
-        check_height("consensus state", header, height)
-        return header, certificate
-
-    def _genesis_header(self, response: node.GetConsensusStateResponse) -> BlockHeader:
-        piece = f"genesis header of {self.chain_id}"
-        try:
-            header = BlockHeader.decode(response.certified_header.header)
-        except MalformedError as error:
-            raise ProofError(piece, str(error)) from error
-        known = (self.chain_id, 0, self.trust.replica_set.hash())
-        if (header.chain_id, header.height, header.next_set_hash) != known:
-            raise ProofError(piece, "it is of another chain or set, or of a later block")
-        return header
+    async def _anywhere(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What one replica does not have yet, or lies about, another one has: none of them speaks
+        for all. Raises the error of the last one asked when nobody has it.
+        """
+        return await self._endpoints.reached(read, timeout_seconds=0.0)
 
     async def _watch_one(self, index: int, height: int) -> AsyncIterator[VerifiedBlock]:
         stub = self._endpoints.stub(index)

@@ -19,7 +19,7 @@ from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client import endpoints, results
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import TransactionResult
-from guqiao_sdk.errors import OutcomeUnknownError
+from guqiao_sdk.errors import NotFoundError, OutcomeUnknownError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.transaction import SignedTransaction
 from tests.plugins.ledger_node import LedgerNode, abort, identity_of
@@ -87,6 +87,10 @@ class Replicas:
         for replica in replicas:
             await replica.start()
             self.stack.push_async_callback(replica.stop)
+        return await self.another_client(*replicas)
+
+    async def another_client(self, *replicas: Replica) -> ChainClient:
+        """The same for replicas that are running."""
         first = replicas[0]
         targets = [f"{number}@127.0.0.1:{one.port}" for number, one in enumerate(replicas)]
         signer = identity_of(self.chain, KEYS)
@@ -217,3 +221,45 @@ async def test_where_every_proof_is_for_another_height_the_result_is_refused_at_
     client = await replicas.client(replicas.busy(), replicas.replica(proven_height=-1))
     with pytest.raises(ProofError):
         await submit(client, await report(client))
+
+
+Read = Callable[[ChainClient, SignedTransaction], Awaitable[int]]
+
+
+async def the_transaction(client: ChainClient, transaction: SignedTransaction) -> int:
+    return (await client.get_transaction(transaction.id())).header.height
+
+
+async def its_block(client: ChainClient, transaction: SignedTransaction) -> int:
+    return (await client.get_block(3)).header.height
+
+
+both_reads = pytest.mark.parametrize("read", [the_transaction, its_block])
+
+
+@both_reads
+@pytest.mark.parametrize("manners", [{"questions_behind": NEVER}, {"proven_height": -1}])
+@pytest.mark.req("G2-07-3")
+async def test_what_one_replica_lacks_or_falsifies_is_read_at_the_next_one(
+    replicas: Replicas, read: Read, manners: dict[str, int]
+) -> None:
+    wrong, level = replicas.replica(**manners), replicas.replica()
+    client = await replicas.client(replicas.busy(), wrong, level)
+    transaction = await report(client)
+    await client.submit(transaction)
+    client = await replicas.another_client(wrong, level)
+    wrong.asked = 0
+    assert await read(client, transaction) == 3
+    assert wrong.asked == 1
+
+
+@both_reads
+@pytest.mark.req("G2-07-3")
+async def test_what_no_replica_has_is_not_found_after_each_was_asked_once(
+    replicas: Replicas, read: Read
+) -> None:
+    behind = [replicas.replica(questions_behind=NEVER) for _ in range(4)]
+    client = await replicas.client(*behind)
+    with pytest.raises(NotFoundError):
+        await read(client, await report(client))
+    assert [replica.asked for replica in behind] == [1, 1, 1, 1]
