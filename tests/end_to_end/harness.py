@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from guqiaoctl.network.layout import Network, load_network
+from tests.end_to_end.command import run_command
 
 ROOT: Final = Path(__file__).parents[2]
 BASIC: Final = ROOT / "data" / "market-basic"
@@ -59,16 +59,10 @@ def guqiao(
 ) -> Answer:
     """Run one command; `folder` is the network's."""
     options = [] if folder is None else ["--data", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "guqiaoctl", *map(str, arguments), *options],
-        cwd=cwd or ROOT,
-        env=environment(language),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS_MAX,
-        check=False,
+    code, out, err = run_command(
+        [*map(str, arguments), *options], environment(language), cwd or ROOT, COMMAND_SECONDS_MAX
     )
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Answer(code, out, err)
 
 
 def wait_until(what: str, condition: Callable[[], bool], seconds: float = WAIT_SECONDS_MAX) -> None:
