@@ -60,3 +60,11 @@ def receipt_key(source: str, port: str, sequence: int) -> str:
     its value is `{"commitment": hex, "acknowledgement": {...}}`.
     """
     return f"packets/receipt/{source}/{port}/{sequence:020d}"
+
+
+def acknowledgement_key(destination: str, port: str, sequence: int) -> str:
+    """State key on the source chain of what the destination did, once it is proven there;
+
+    its value is `{"commitment": hex, "acknowledgement": {...}, "destination_height": n}`.
+    """
+    return f"packets/acknowledged/{destination}/{port}/{sequence:020d}"

@@ -17,8 +17,8 @@ from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.market_dataset import MarketDataset, read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
 from guqiaoctl.commands.transactions import fetch_bundle
-from guqiaoctl.demo import checks
-from guqiaoctl.demo.checks import DemoError
+from guqiaoctl.demo import anchors, checks
+from guqiaoctl.demo.failure import DemoError
 from guqiaoctl.demo.isolation import run_without_network
 from guqiaoctl.failures import EXIT_UNVERIFIED, EXIT_USAGE
 from guqiaoctl.network.bootstrap import bootstrap
@@ -100,8 +100,11 @@ async def _perform(network: Network, outcome: Outcome, folder: Path) -> None:
     await _check_register(network, report)
     say("waiting for the acknowledgements of the regulatory chain")
     await checks.wait_anchored(network, provider, _operations(report))
-    outcome.anchored = await checks.count_anchored(network, provider)
-    say(f"{outcome.anchored} data objects proven on the regulatory chain")
+    outcome.anchored = await anchors.count_anchored(network, provider)
+    say(
+        f"{outcome.anchored} data objects proven on the regulatory chain, and their "
+        "acknowledgements on the local one"
+    )
     await _check_chains(network, provider, outcome)
     await _check_bundle(network, provider, outcome, folder)
 
@@ -197,7 +200,7 @@ async def _check_bundle(
 ) -> None:
     maker = open_identity(network, provider, MARKET, "maker")
     async with open_chain(network, provider, MARKET, maker) as client:
-        transaction_id = await checks.some_transfer(network, provider, client)
+        transaction_id = await anchors.some_transfer(network, provider, client)
     bundle = folder / "transfer.gqb"
     bundle.write_bytes((await fetch_bundle(network, transaction_id)).encode())
     trust = network.layout.trust

@@ -29,7 +29,7 @@ _IMPORTED: Final = (
     "tests.end_to_end.command",
     "typer._adapters",
 )
-"""What commands and the fork itself import; what is not there any more costs time and nothing else."""
+"""What commands and the fork import; what is not there any more costs time, nothing else."""
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([*_IMPORTED])

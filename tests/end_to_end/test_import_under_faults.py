@@ -18,7 +18,8 @@ import pytest
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.market_dataset import MarketDataset, read_dataset
 from guqiaoctl.commands.importing import import_dataset
-from guqiaoctl.demo.checks import count_anchored, wait_anchored, wait_equal_roots
+from guqiaoctl.demo.anchors import count_anchored
+from guqiaoctl.demo.checks import wait_anchored, wait_equal_roots
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.parties import MARKET
 from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, OneMachine, wait_until

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from guqiao_sdk.gm.provider import open_provider
-from guqiaoctl.demo.checks import count_anchored, wait_anchored, wait_equal_roots
+from guqiaoctl.demo.anchors import count_anchored
+from guqiaoctl.demo.checks import wait_anchored, wait_equal_roots
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.parties import CHAINS
 from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, ROOT, OneMachine, environment

@@ -18,7 +18,7 @@ from guqiao_sdk.client.events import BLOCK_TOPIC
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.market_dataset import MarketDataset, read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
-from guqiaoctl.demo import checks
+from guqiaoctl.demo import anchors, checks
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
 from services.chassis.bus import open_bus
@@ -90,7 +90,7 @@ async def expect_everything(network: Network, dataset: MarketDataset, report: Im
     provider = open_provider()
     # Consumers rejoin a broker that was dead only after their sessions have ended.
     await checks.wait_anchored(network, provider, objects, ANCHOR_SECONDS_MAX)
-    assert await checks.count_anchored(network, provider) == objects
+    assert await anchors.count_anchored(network, provider) == objects
     expected = (DEMO_DATA / "expected/roster.csv").read_text(encoding="utf-8")
 
     async def equal() -> bool:

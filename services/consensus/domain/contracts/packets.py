@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, canonical_json
-from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
+from guqiao_sdk.proof.packet import Packet, acknowledgement_key, commitment_key, receipt_key
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from services.consensus.domain.contracts import objects
 from services.consensus.domain.contracts.host import Host, Method, Refusal
@@ -221,7 +221,7 @@ def _acknowledge_one(
         "commitment": commitment,
         "acknowledgement": dict(receipt.acknowledgement),
     }
-    key = f"acknowledged/{receipt.destination}/{port}/{sequence:020d}"
+    key = _own_key(acknowledgement_key(receipt.destination, port, sequence))
     known = host.get(key)
     if known is not None:
         assert isinstance(known, dict)

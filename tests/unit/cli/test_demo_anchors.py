@@ -1,0 +1,153 @@
+"""The demonstration's judgement of data objects: what is doubled, foreign, missing or changed on
+the regulatory chain is found, and so is an acknowledgement that the local chain does not hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace as Facts
+from typing import Any, cast
+
+import pytest
+
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.proof.data_object import data_object_digest
+from guqiaoctl.demo.anchors import Sent, check_acknowledged, check_recorded
+from guqiaoctl.demo.failure import DemoError
+
+SOURCE_TRANSACTION = bytes(32)
+
+
+def an_object(object_id: str) -> dict[str, Any]:
+    return {"id": object_id}
+
+
+def sent(*ids: str) -> dict[str, Sent]:
+    return {each: Sent(0, data_object_digest(an_object(each)), SOURCE_TRANSACTION) for each in ids}
+
+
+@dataclass
+class FakeChain:
+    """A chain's blocks, by their receipts, and what its state holds at its last height."""
+
+    blocks: Sequence[Sequence[Facts]]
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+    async def latest(self) -> Facts:
+        return Facts(height=len(self.blocks))
+
+    async def get_state_proof(self, key: str, height: int) -> Facts:
+        assert height == len(self.blocks)
+        found = self.state.get(key)
+        return Facts(value=None if found is None else json.dumps(found).encode())
+
+    async def watch_blocks(self, from_height: int) -> AsyncGenerator[Facts]:
+        for height, receipts in enumerate(self.blocks[from_height - 1 :], start=from_height):
+            yield Facts(height=height, receipts=receipts)
+        raise AssertionError("asked for more than the last height")
+
+
+def as_client(chain: FakeChain) -> ChainClient:
+    return cast("ChainClient", chain)
+
+
+def regulatory(*blocks: Sequence[str], **changes: Any) -> ChainClient:
+    """A regulatory chain whose blocks recorded these objects; `changes` to each record."""
+
+    def receipt(object_id: str) -> Facts:
+        body = json.dumps({"object_id": object_id, "version": 0})
+        other = Facts(topic="packet.received", body="{}")
+        return Facts(events=[other, Facts(topic="object.recorded", body=body)])
+
+    state = {
+        f"objects/{each}/0": {
+            "object": an_object(each),
+            "transaction_id": SOURCE_TRANSACTION.hex(),
+            "source": "shandong",
+            **changes,
+        }
+        for block in blocks
+        for each in block
+    }
+    return as_client(FakeChain([[receipt(each) for each in block] for block in blocks], state))
+
+
+async def test_objects_recorded_once_each_are_found_right() -> None:
+    await check_recorded(regulatory(["a"], [], ["b", "c"]), sent("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "complaint"),
+    [
+        ([["a"], ["b", "a"]], "recorded a more than once"),
+        ([["a", "b"], ["x"]], "recorded x, which nobody sent"),
+        ([["a"], []], "b is not on the regulatory chain"),
+    ],
+)
+async def test_a_doubled_foreign_or_missing_object_is_found(
+    blocks: Sequence[Sequence[str]], complaint: str
+) -> None:
+    with pytest.raises(DemoError, match=complaint):
+        await check_recorded(regulatory(*blocks), sent("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"object": {"id": "other"}}, {"transaction_id": "ff"}, {"source": "hubei"}]
+)
+async def test_a_changed_object_is_found(change: dict[str, Any]) -> None:
+    with pytest.raises(DemoError, match="another content"):
+        await check_recorded(regulatory(["a"], **change), sent("a"))
+
+
+def local(packets: Sequence[str], answers: Mapping[int, dict[str, Any] | None]) -> ChainClient:
+    """A local chain that sent these objects, each acknowledged; `answers` to some sequences are
+    changed, or None: there is none.
+    """
+    state: dict[str, Any] = {}
+    for sequence, object_id in enumerate(packets, start=1):
+        state[f"packets/commitment/csrc/data_object/{sequence:020d}"] = "commitment"
+        change = answers.get(sequence, {})
+        if change is not None:
+            answer = {
+                "code": "",
+                "object_id": object_id,
+                "version": 0,
+                "digest": data_object_digest(an_object(object_id)).hex(),
+                "transaction_id": SOURCE_TRANSACTION.hex(),
+                **change,
+            }
+            key = f"packets/acknowledged/csrc/data_object/{sequence:020d}"
+            state[key] = {"commitment": "commitment", "acknowledgement": answer}
+    return as_client(FakeChain([[]], state))
+
+
+async def test_acknowledgements_of_all_objects_are_found_right() -> None:
+    await check_acknowledged(local(["a", "b"], {}), sent("b", "a"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        ({2: None}, "packet 2 has no acknowledgement on the local chain"),
+        ({2: {"code": "OBJECT_CONFLICT"}}, "packet 2 was acknowledged with OBJECT_CONFLICT"),
+        ({2: {"object_id": "x"}}, r"no such acknowledgement of (b|x)"),
+        ({2: {"version": 1}}, "no such acknowledgement of b"),
+        ({2: {"digest": "ff" * 32}}, "no such acknowledgement of b"),
+        ({2: {"transaction_id": "ff" * 32}}, "no such acknowledgement of b"),
+    ],
+)
+async def test_a_missing_refused_or_other_acknowledgement_is_found(
+    answers: dict[int, dict[str, Any] | None], complaint: str
+) -> None:
+    with pytest.raises(DemoError, match=complaint):
+        await check_acknowledged(local(["a", "b"], answers), sent("a", "b"))
+
+
+@pytest.mark.parametrize("packets", [["a"], ["a", "b", "c"]])
+async def test_an_object_without_packet_or_a_packet_without_object_is_found(
+    packets: Sequence[str],
+) -> None:
+    with pytest.raises(DemoError, match=r"no such acknowledgement of (b|c)"):
+        await check_acknowledged(local(packets, {}), sent("a", "b"))
