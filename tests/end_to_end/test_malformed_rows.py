@@ -71,6 +71,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("language", "says"), [("en", "nothing was imported"), ("zh", "未导入")])
+@pytest.mark.req("N0-37")
 def test_malformed_rows_are_named_and_nothing_is_imported(
     one_machine: OneMachine, damaged: Path, tmp_path: Path, language: str, says: str
 ) -> None:

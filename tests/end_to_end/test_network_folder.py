@@ -236,6 +236,7 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path)
         assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
 
 
+@pytest.mark.req("G2-13-1")
 def test_down_leaves_no_process_and_reset_removes_the_folder(running: OneMachine) -> None:
     """The last test upon this network."""
     running.must("dev", "down")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.end_to_end
 EXPECTED_ROSTER = (BASIC / "expected" / "roster.csv").read_text(encoding="utf-8")
 
 
-@pytest.mark.req("N0-14", "N0-15", "N0-16", "N0-17", "N0-18")
+@pytest.mark.req("N0-14", "N0-15", "N0-16", "N0-17", "N0-18", "T2-01")
 def test_results_and_roster_equal_the_expected_ones_to_the_byte(market: Market) -> None:
     assert market.results == (BASIC / "expected" / "results.csv").read_bytes()
     summary = market.imported.json()

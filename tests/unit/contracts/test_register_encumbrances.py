@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.consensus.domain.contracts.register import waiting_queue
 from services.consensus.domain.contracts.register.contract import OPERATIONS, RegisterContract
 from services.consensus.domain.contracts.register.state import find_product
 from tests.unit.contracts.register_market import (
@@ -177,6 +178,20 @@ def test_pledged_and_frozen_shares_do_not_move() -> None:
     market.do(*freezing(300))
     assert market.code("transfer", sale(HOLDER, OTHER, 101)) == "SHARES_INSUFFICIENT"
     assert market.code("transfer", sale(HOLDER, OTHER, 100)) is None
+
+
+@pytest.mark.req("N0-10")
+def test_a_full_queue_of_waiting_freezes_takes_no_more_until_one_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting_queue, "WAITING_MAX", 2)
+    market = market_of()
+    for number in ("F1", "F2", "F3"):
+        market.do(*freezing(1_000, number))
+    assert market.code(*freezing(1, "F4")) == "WAITING_QUEUE_FULL"
+    market.do(*unfreezing(1_000, "F2"))
+    assert market.code(*freezing(1, "F4")) is None
+    assert freeze_parts(market, "F4") == (0, 1)
 
 
 def test_a_waiting_freeze_outlives_the_position_and_takes_shares_that_come_in_later() -> None:

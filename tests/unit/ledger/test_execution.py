@@ -122,6 +122,7 @@ def test_attempts_and_other_namespaces_are_kept_apart() -> None:
 @pytest.mark.parametrize(
     ("kind", "maximum"), [("writes", WRITES_MAX), ("events", EVENTS_MAX), ("packets", 256)]
 )
+@pytest.mark.req("G2-08-1")
 def test_a_limit_is_reached_but_not_passed(kind: str, maximum: int) -> None:
     chain = MemoryChain()
     within = maximum // 2 if kind == "packets" else maximum

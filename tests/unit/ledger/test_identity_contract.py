@@ -108,6 +108,7 @@ def test_roles_come_and_go() -> None:
     assert admin(chain, "grant_role", {"did": CLERK, "role": "No"}) == "BODY_MALFORMED"
 
 
+@pytest.mark.req("G2-05-5")
 def test_an_administrator_cannot_remove_himself() -> None:
     chain = MemoryChain()
     own = {"did": ADMIN, "role": "identity_admin"}

@@ -93,7 +93,7 @@ def changed(**member: Any) -> list[Json]:
     return rows
 
 
-@pytest.mark.req("G2-07-2", "G2-16-3")
+@pytest.mark.req("G2-07-2", "G2-10-2d", "G2-16-3")
 @pytest.mark.parametrize(
     ("change", "code"),
     [

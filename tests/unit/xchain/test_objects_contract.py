@@ -95,6 +95,7 @@ def test_a_created_object_is_kept_whole_with_the_mark_of_its_source() -> None:
         ("extra", 1),
     ],
 )
+@pytest.mark.req("N0-42")
 def test_an_object_whose_form_is_wrong_is_refused_naming_the_field(path: str, to: Json) -> None:
     refusal = refused(MemoryHost(), spoiled(path, to))
     assert refusal.code == "SCHEMA_FAILED"
