@@ -15,7 +15,8 @@ from bench.load import Load, Tally
 from bench.machine import cpu_seconds
 from bench.signing import Call, Signed, sign_all, signer_of
 from guqiao_sdk.client.chain import ChainClient
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from services.consensus.domain.contracts.register.roles import OPERATION_ROLES
 from tests.plugins.chain_network import OBSERVER, PARAMETERS, ROOT, ChainNetwork
 
@@ -128,7 +129,7 @@ async def prepare_market(chain: Chain) -> list[Call]:
     dataset = read_dataset(DATASET)
     assert isinstance(dataset, MarketDataset)
     calls = [Call("register", name, body) for name, body in dataset.reference_calls(_digest)]
-    for event in dataset.events():
+    for event in dataset.events:
         calls.append(Call("register", event.type, event.body, event.time))
         if event.type == REGISTRATION:
             break

@@ -88,8 +88,9 @@ def parse_json(written: str) -> Any:
     return value
 
 
-def misplaced(values: Sequence[str], *, repeats: bool) -> set[int]:
-    """The fewest indices without which the values ascend; of two equal choices the later line.
+def misplaced(values: Sequence[Any], *, repeats: bool) -> set[int]:
+    """The fewest indices without which the values, all texts or all numbers, ascend; of two equal
+    choices the later line.
 
     So a single value out of place is found, and not those that it makes look so.
     """

@@ -33,13 +33,8 @@ from guqiao_sdk.client.operations import (
 from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.market_dataset import (
-    DATASET_FILES,
-    MarketDataset,
-    RowProblem,
-    read_dataset,
-    row_chunks,
-)
+from guqiao_sdk.market_dataset import DATASET_FILES, MarketDataset, RowProblem, row_chunks
+from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.rules import UnknownCodeError, messages
 from guqiaoctl.commands.calls import code_of
@@ -62,10 +57,11 @@ REFERENCE_NAMESPACE: Final = uuid.UUID("9b1a3c52-5f0e-5d1a-8f35-0d4c6a1f7e01")
 
 _LEFT_OUT: Final = (" (left out)", "（已跳过）")
 _LEFT_OUT_FOLLOWER: Final = (" (left out as a consequence)", "（因此跳过）")
+_GAP: Final = (" (imported; events before it are missing)", "（已导入；其之前缺少业务事件）")
 _LEFT_OUT_EVENTS: Final = (
-    "an event that is left out can be entered later only with a later time: the market's time"
-    " does not run backwards",
-    "跳过的业务事件以后只能以更晚的时间补录：市场的业务时间不能倒退",
+    "an event that is left out can be entered later only with a later time and a request id of its"
+    " own: the market's time does not run backwards",
+    "跳过的业务事件以后只能以更晚的时间、新的请求编号补录：市场的业务时间不能倒退",
 )
 
 
@@ -114,7 +110,8 @@ def run_import(
     if results is not None:
         results.write_text(report.csv(), encoding="utf-8")
     summary = {status.value: report.counts[status] for status in OperationStatus}
-    if dataset.left_out:
+    if dataset.left_out or dataset.gaps:
+        summary["gaps"] = len(dataset.gaps)
         summary["left_out"] = _count(dataset.left_out)
         summary["left_out_as_consequence"] = _count([row for row in dataset.left_out if row.cause])
     if as_json:
@@ -231,7 +228,7 @@ class _Importer:
 
     async def put_events(self, dataset: MarketDataset, on_event: Any) -> list[tuple[int, str, str]]:
         """The events in order; their outcomes in the same order."""
-        events = list(dataset.events())
+        events = dataset.events
         operations = [
             Operation(event.request_id, event.type, event.body, event.time, self._maker)
             for event in events
@@ -293,11 +290,7 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
         )
     dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
     if isinstance(dataset, MarketDataset):
-        for problem in dataset.left_out:
-            mark = _LEFT_OUT_FOLLOWER if problem.cause else _LEFT_OUT
-            say(show(problem) + choose(*mark))
-        if any(problem.file == "events.jsonl" for problem in dataset.left_out):
-            say(choose(*_LEFT_OUT_EVENTS))
+        _say_left_out(dataset)
         return dataset
     causes = [problem for problem in dataset if not problem.cause]
     for problem in causes:
@@ -307,6 +300,16 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
         more = f"{followers} more row{'s' * (followers != 1)} refer to them and need no mending"
         say(choose(more, f"另有 {followers} 行引用上述行，本身无需修正"))
     raise _malformed(folder, causes)
+
+
+def _say_left_out(dataset: MarketDataset) -> None:
+    for problem in dataset.left_out:
+        mark = _LEFT_OUT_FOLLOWER if problem.cause else _LEFT_OUT
+        say(show(problem) + choose(*mark))
+    for problem in dataset.gaps:
+        say(show(problem) + choose(*_GAP))
+    if dataset.gaps or any(row.file == "events.jsonl" for row in dataset.left_out):
+        say(choose(*_LEFT_OUT_EVENTS))
 
 
 def _count(problems: Sequence[RowProblem]) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
 from guqiaoctl.commands.transactions import fetch_bundle
 from guqiaoctl.demo import anchors, checks
@@ -118,7 +119,7 @@ async def _import_with_kill(
     half_way = asyncio.Event()
 
     def on_event(done: int) -> None:
-        if done >= dataset.event_count // 2:
+        if done >= len(dataset.events) // 2:
             half_way.set()
 
     async with asyncio.TaskGroup() as tasks:
@@ -179,7 +180,7 @@ def _operations(report: ImportReport) -> int:
     dataset = read_dataset(DEMO_DATA)
     assert isinstance(dataset, MarketDataset)
     accepted = {seq for seq, status, _ in report.rows if status == "accepted"}
-    return len({event.request_id for event in dataset.events() if event.seq in accepted})
+    return len({event.request_id for event in dataset.events if event.seq in accepted})
 
 
 async def _check_chains(network: Network, provider: GmProvider, outcome: Outcome) -> None:

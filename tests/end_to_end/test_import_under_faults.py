@@ -16,7 +16,8 @@ from contextlib import suppress
 import pytest
 
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.commands.importing import import_dataset
 from guqiaoctl.demo.anchors import count_anchored
 from guqiaoctl.demo.checks import wait_anchored, wait_equal_roots
@@ -79,7 +80,7 @@ async def test_database_and_services_die_under_an_import_and_nothing_is_lost_or_
 ) -> None:
     dataset = read_dataset(BASIC)
     assert isinstance(dataset, MarketDataset)
-    moments = sorted(random.Random(SEED).sample(range(5, dataset.event_count), len(FAULTS)))
+    moments = sorted(random.Random(SEED).sample(range(5, len(dataset.events)), len(FAULTS)))
     pending = list(zip(moments, FAULTS, strict=True))
     struck: list[asyncio.Future[None]] = []
 

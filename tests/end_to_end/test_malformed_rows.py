@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset, RowProblem
+from guqiao_sdk.market_reader import read_dataset
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from tests.end_to_end.harness import BASIC, OneMachine, guqiao, wait_until
 from tests.unit.contracts.register_market import (
@@ -116,6 +118,23 @@ def test_malformed_rows_are_left_out_on_request_and_the_rest_is_imported(
     left_out_events = sum(line.startswith("events.jsonl:") for line in lines)
     assert len(rows) + left_out_events == 206
     wait_until("roster", lambda: one_machine.must("register", "roster").out.encode() == roster)
+    mended = one_machine.must("import", BASIC, "--results", results).out
+    check_what_was_left_out_comes_too_late(results, rows)
+    assert mended, "the same command as before, for the folder with every row mended"
+
+
+def check_what_was_left_out_comes_too_late(
+    results: Path, earlier: Sequence[tuple[int, str, str]]
+) -> None:
+    """What was done keeps its outcome; the market's time does not run backwards for the rest."""
+    with results.open(encoding="utf-8", newline="") as text:
+        outcomes = {int(row["seq"]): (row["status"], row["code"]) for row in csv.DictReader(text)}
+    assert len(outcomes) == 206
+    assert {seq: outcomes[seq] for seq, _, _ in earlier} == {
+        seq: (status, code) for seq, status, code in earlier
+    }
+    late = {outcomes[seq] for seq in outcomes.keys() - {seq for seq, _, _ in earlier}}
+    assert late == {("rejected", "BUSINESS_TIME_REGRESSED")}
 
 
 def choose_row(language: str) -> str:
@@ -128,7 +147,7 @@ def in_memory(folder: Path) -> tuple[list[tuple[int, str, str]], bytes]:
     assert isinstance(market, MarketDataset)
     host, identity = loaded_host(market), RequestIdentity()
     rows = []
-    for event in market.events():
+    for event in market.events:
         code = identity.process(host, REGISTER_V1, event)
         rows.append((event.seq, "rejected" if code else "accepted", code))
     return rows, roster_csv(host)
@@ -140,7 +159,7 @@ def test_what_depends_on_a_row_left_out_is_left_out_too(damaged: Path) -> None:
     gone = (BASIC / "companies.csv").read_text(encoding="utf-8").split("\n")[2].split(",")[0]
     assert gone not in {company["company_ref"] for company in market.companies}
     assert gone not in {product["company_ref"] for product in market.products}
-    assert len(list(market.events())) == market.event_count
+    assert not any(gone == event.body.get("company_ref") for event in market.events)
 
 
 @pytest.mark.parametrize("name", ["market.json", "investors.csv", "events.jsonl"])

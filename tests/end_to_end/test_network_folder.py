@@ -15,7 +15,8 @@ import pytest
 
 from guqiao_sdk.gm.certificates import parse_certificate
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.network import pki
 from guqiaoctl.network.layout import Layout
 from services.consensus.domain.contracts.register.contract import BUILT, REGISTER_V1
@@ -62,7 +63,7 @@ def tiny_in_memory() -> tuple[list[tuple[int, str, str]], bytes]:
     assert isinstance(market, MarketDataset)
     host, identity = loaded_host(market), RequestIdentity()
     rows = []
-    for event in market.events():
+    for event in market.events:
         if event.type not in BUILT:
             rows.append((event.seq, "unsupported", "UNSUPPORTED_OPERATION"))
             continue

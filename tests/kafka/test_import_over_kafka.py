@@ -16,7 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from guqiao_sdk.client.events import BLOCK_TOPIC
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
 from guqiaoctl.demo import anchors, checks
 from guqiaoctl.network.layout import Network
@@ -86,7 +87,7 @@ async def expect_everything(network: Network, dataset: MarketDataset, report: Im
     """Results and roster as published, every accepted operation anchored and acknowledged."""
     assert report.csv() == (DEMO_DATA / "expected/results.csv").read_text(encoding="utf-8")
     accepted = {seq for seq, status, _ in report.rows if status == "accepted"}
-    objects = len({event.request_id for event in dataset.events() if event.seq in accepted})
+    objects = len({event.request_id for event in dataset.events if event.seq in accepted})
     provider = open_provider()
     # Consumers rejoin a broker that was dead only after their sessions have ended.
     await checks.wait_anchored(network, provider, objects, ANCHOR_SECONDS_MAX)
@@ -106,7 +107,7 @@ async def import_with_dead_broker(
     half_way = asyncio.Event()
 
     def on_event(done: int) -> None:
-        if done >= dataset.event_count // 2:
+        if done >= len(dataset.events) // 2:
             half_way.set()
 
     async with asyncio.TaskGroup() as tasks:

@@ -46,7 +46,7 @@ def market_ledger(keys: Keys, name: str, events_max: int = 10_000) -> MarketLedg
     """The chain after the first events of a dataset."""
     ledger = MarketLedger(market_chain(keys), dataset(name))
     load_reference_data(ledger.chain, ledger.market)
-    for event in ledger.market.events():
+    for event in ledger.market.events:
         if event.seq > events_max:
             break
         transaction = ledger.chain.transaction(

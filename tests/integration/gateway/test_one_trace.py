@@ -15,7 +15,8 @@ from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao_sdk.client.transactions import result_from_message, transaction_to_message
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, _Importer
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network
@@ -61,7 +62,7 @@ async def submit_one(network: Network) -> bytes:
     async with _Importer.open(network, provider) as importer:
         await importer.put_reference_data(dataset)
     maker = open_identity(network, provider, "shandong", "maker")
-    event = next(event for event in dataset.events() if event.type == "register_company")
+    event = next(event for event in dataset.events if event.type == "register_company")
     async with (
         open_chain(network, provider, "shandong", maker) as client,
         open_service(network, provider, maker, "shandong", "registry") as channel,

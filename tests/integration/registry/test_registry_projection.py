@@ -90,7 +90,7 @@ async def test_the_roster_at_every_height_equals_an_independent_replay(
     market = dataset("market-basic")
     host, requests = loaded_host(market, REGISTER_V1), RequestIdentity()
     changes, before = 0, b""
-    for event in market.events():
+    for event in market.events:
         requests.process(host, REGISTER_V1, event)
         expected = roster_csv(host)
         if expected != before:
@@ -136,7 +136,7 @@ async def test_every_outcome_of_the_dataset_is_kept_by_its_request(
         expected = {int(row["seq"]): row for row in csv.DictReader(file)}
     organisation = basic.chain.did
     first: dict[str, str] = {}
-    for event in basic.market.events():
+    for event in basic.market.events:
         code = first.setdefault(event.request_id, expected[event.seq]["code"])
         assert code == expected[event.seq]["code"], "a retry has the first outcome"
         async with lab.pool.acquire() as connection:

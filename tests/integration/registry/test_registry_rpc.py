@@ -366,7 +366,7 @@ async def submit_events(desk: Desk, last: int, first: int = 1) -> None:
     if first == 1:
         for method, body in desk.operations():
             chain.call("register", method, body)
-    for event in MARKET.events():
+    for event in MARKET.events:
         if first <= event.seq <= last:
             chain.execute(
                 chain.transaction(

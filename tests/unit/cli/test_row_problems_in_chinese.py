@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from guqiao_sdk import market_dataset, market_shapes, market_text
+from guqiao_sdk import market_reader, market_shapes, market_text
 from guqiao_sdk.market_dataset import RowProblem
 from guqiaoctl.row_problems import in_chinese, show
 
@@ -42,7 +42,7 @@ def _texts(node: ast.expr) -> Iterator[str]:
             yield from (text + "1" for text in _texts(left))
 
 
-SOURCES = (market_dataset, market_shapes, market_text)
+SOURCES = (market_reader, market_shapes, market_text)
 PROBLEMS = sorted({problem for source in SOURCES for problem in _stated(source)} - {"not 1"})
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem, read_dataset
+from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem
+from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
 from services.consensus.domain.contracts.register.records import (
@@ -91,7 +92,7 @@ class RequestIdentity:
 def outcomes_of(market: MarketDataset, host: MemoryHost) -> list[Outcome]:
     """Process every event; return what each executed call left behind."""
     identity = RequestIdentity()
-    for event in market.events():
+    for event in market.events:
         identity.process(host, REGISTER_V1, event)
     return identity.outcomes
 

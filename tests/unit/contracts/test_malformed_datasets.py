@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guqiao_sdk.market_dataset import MarketDataset, RowProblem, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset, RowProblem
+from guqiao_sdk.market_reader import misnumbered, read_dataset
 from guqiao_sdk.market_shapes import ShapeError
 from guqiao_sdk.market_text import csv_rows, misplaced, parse_json
 from tests.unit.contracts.register_market import DATA, dataset, problems_of
@@ -147,7 +148,7 @@ def test_an_event_is_named_by_line_and_field_and_the_rest_is_read(
     (row,) = problems_of(folder)
     assert (row.file, row.line, row.field) == ("events.jsonl", 4, field)
     assert row.problem.startswith(problem)
-    assert [event.seq for event in without_malformed(folder).events()] == [
+    assert [event.seq for event in without_malformed(folder).events] == [
         seq for seq in range(1, 207) if seq != 4
     ]
 
@@ -187,11 +188,11 @@ def test_what_refers_to_a_malformed_row_is_a_consequence_behind_all_causes(folde
     kept = without_malformed(folder)
     assert kept.left_out == tuple(problems)
     left_out = {row.line for row in problems if row.file == "events.jsonl"}
-    assert [event.seq for event in kept.events()] == [
+    assert [event.seq for event in kept.events] == [
         seq for seq in range(1, 207) if seq not in left_out
     ]
-    assert kept.event_count == 206 - len(left_out)
-    assert not any(event.body.get("company_ref") == "C00001" for event in kept.events())
+    assert len(kept.events) == 206 - len(left_out)
+    assert not any(event.body.get("company_ref") == "C00001" for event in kept.events)
 
 
 def test_accounts_of_a_malformed_investor_are_consequences_wherever_they_stand(
@@ -202,7 +203,7 @@ def test_accounts_of_a_malformed_investor_are_consequences_wherever_they_stand(
     assert {row.cause for row in followers} == {"investors.csv:2"}
     named = "".join(sorted({row.field.split("[")[0] for row in followers}))
     assert "investor_ref" in named
-    remaining = (str(event.body) for event in without_malformed(folder).events())
+    remaining = (str(event.body) for event in without_malformed(folder).events)
     assert not any("Q900000013" in body or "I00001" in body for body in remaining)
 
 
@@ -247,31 +248,76 @@ def test_what_may_refer_to_a_row_whose_key_cannot_be_read_is_never_sent(
         },
         "products.csv": {"product_code": whole.products[0]["product_code"]},
     }[file]
-    sent = [json.dumps(event.body) for event in kept.events()]
+    sent = [json.dumps(event.body) for event in kept.events]
     assert not [body for body in sent for value in gone.values() if f'"{value}"' in body]
-    assert len(sent) == kept.event_count < 206
+    assert len(sent) == len(kept.events) < 206
     assert len(sent) + sum(row.file == "events.jsonl" for row in kept.left_out) == 206
 
 
+Lines = list[bytes]
+
+
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "named", "gone"),
     [
-        (lambda lines: [*lines[:9], b"", *lines[9:]], [10]),
-        (lambda lines: [*lines[:9], lines[8], *lines[9:]], [10]),
-        (lambda lines: [*lines[:9], *lines[10:]], [10]),
-        (lambda lines: [*lines[:9], *lines[12:]], [10]),
-        (lambda lines: [*lines[:9], b"x", b"y", lines[11], b"z", *lines[12:]], [10, 11, 13]),
-        (lambda lines: [*lines[:9], lines[10], lines[9], *lines[11:]], [10]),
+        (lambda lines: [*lines[:9], b"", *lines[9:]], [10], set()),
+        (lambda lines: [*lines[:9], lines[8], *lines[9:]], [10], set()),
+        (lambda lines: [*lines[:9], *lines[10:]], [10], {10}),
+        (lambda lines: [*lines[:9], *lines[12:]], [10], {10, 11, 12}),
+        (lambda lines: lines[3:], [1], {1, 2, 3}),
+        (lambda lines: [*lines[:9], lines[9] + lines[10], *lines[11:]], [10, 11], {10, 11}),
+        (
+            lambda lines: [*lines[:9], b"x", b"y", lines[11], b"z", *lines[12:]],
+            *([10, 11, 13], {10, 11}),
+        ),
+        (lambda lines: [*lines[:9], lines[10], lines[9], *lines[11:]], [11], {10}),
+        (lambda lines: [*lines[:9], lines[10], *lines[12:-1], lines[9], b""], [11, 205], {10, 12}),
     ],
 )
-def test_a_line_too_many_or_too_few_is_named_once_and_not_each_line_behind_it(
-    folder: Path, change: Callable[[list[bytes]], list[bytes]], named: list[int]
+def test_a_line_too_many_or_too_few_is_named_once_and_only_wrong_lines_are_left_out(
+    folder: Path, change: Callable[[Lines], Lines], named: list[int], gone: set[int]
 ) -> None:
     path = folder / "events.jsonl"
     path.write_bytes(b"\n".join(change(path.read_bytes().split(b"\n"))))
     assert [row.line for row in problems_of(folder)] == named
-    seqs = [event.seq for event in without_malformed(folder).events()]
-    assert seqs == sorted(set(seqs))
+    kept = without_malformed(folder)
+    assert [event.seq for event in kept.events] == [n for n in range(1, 207) if n not in gone]
+
+
+def test_a_gap_is_told_apart_from_what_is_left_out(folder: Path) -> None:
+    path = folder / "events.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:9], *lines[10:49], b"x", *lines[50:]]))
+    kept = without_malformed(folder)
+    assert [(row.line, row.field, row.problem) for row in kept.gaps] == [
+        (10, "seq", "11 where 10 belongs")
+    ]
+    assert [row.line for row in kept.left_out] == [49]
+    assert [row.line for row in problems_of(folder)] == [10, 49], "otherwise both refuse it"
+
+
+@given(st.data())
+def test_numbers_are_right_exactly_where_nothing_is_named(data: st.DataObject) -> None:
+    """Lines of a well-numbered file are dropped, doubled, moved, spoilt and renumbered."""
+    numbers: list[int | None] = [*range(1, data.draw(st.integers(0, 8)) + 1)]
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(numbers)))
+        match data.draw(st.sampled_from(["drop", "insert", "spoil"])):
+            case "drop":
+                del numbers[at : at + 1]
+            case "insert":
+                numbers.insert(at, data.draw(st.integers(-1, 12)))
+            case "spoil":
+                numbers[at : at + 1] = [None]
+    events = {line: {"seq": seq} for line, seq in enumerate(numbers, 1) if seq is not None}
+    found = misnumbered(events)
+    assert len({line for line, _, _ in found}) == len(found)
+    strays = {line for line, _, is_gap in found if not is_gap}
+    kept = [event["seq"] for line, event in events.items() if line not in strays]
+    assert kept == sorted(set(kept)), "what is left ascends"
+    assert all(seq >= 1 for seq in kept)
+    if None not in numbers:
+        assert (found == []) == (numbers == [*range(1, len(numbers) + 1)])
 
 
 def test_a_number_out_of_place_is_named_and_not_the_numbers_behind_it(folder: Path) -> None:
@@ -379,7 +425,8 @@ def test_bytes_spoilt_anywhere_are_named_and_never_stop_the_reader(folder: Path,
         path.write_bytes(spoilt)
         kept = read_dataset(folder, leave_out_malformed=True)
         if isinstance(kept, MarketDataset):
-            assert len(list(kept.events())) == kept.event_count
+            numbers = [event.seq for event in kept.events]
+            assert numbers == sorted(set(numbers))
         else:
             assert any(row.whole_file for row in kept)
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guqiao_sdk.market_dataset import (
-    CHUNK_BYTES_MAX,
-    MarketDataset,
-    RowProblem,
-    read_dataset,
-    row_chunks,
-)
+from guqiao_sdk.market_dataset import CHUNK_BYTES_MAX, MarketDataset, RowProblem, row_chunks
+from guqiao_sdk.market_reader import read_dataset
 from tests.unit.contracts.register_market import DATA, dataset, identity_digest, problems_of
 
 
@@ -44,9 +40,8 @@ def spoil_event(folder: Path, line: int, **members: Any) -> list[RowProblem]:
 @pytest.mark.parametrize(("name", "count"), [("market-basic", 206), ("market-tiny", 330)])
 def test_a_published_dataset_is_well_formed_and_yields_its_events(name: str, count: int) -> None:
     market = dataset(name)
-    events = list(market.events())
+    events = market.events
     assert [event.seq for event in events] == list(range(1, count + 1))
-    assert market.event_count == count
     assert not {"seq", "time", "type", "request_id"} & {*events[0].body}
     assert "evidence" in events[0].body
 
@@ -87,15 +82,7 @@ def test_what_no_text_may_hold_is_malformed(tmp_path: Path, escape: bytes, named
 
 def test_reference_calls_come_in_chunks_and_hold_no_name_or_number_of_an_investor() -> None:
     market = dataset("market-basic")
-    many = MarketDataset(
-        folder=market.folder,
-        market=market.market,
-        companies=market.companies,
-        investors=market.investors * 4,
-        products=market.products,
-        trading_days=market.trading_days,
-        event_count=market.event_count,
-    )
+    many = replace(market, investors=market.investors * 4)
     calls = list(many.reference_calls(identity_digest))
     assert [method for method, _ in calls] == [
         *("configure_market", "put_trading_days", "put_trading_days", "put_companies"),
@@ -216,4 +203,4 @@ def test_every_malformed_row_is_named_however_many_and_the_rest_can_be_used(tmp_
     assert len({(problem.file, problem.line) for problem in problems}) == count
     kept = read_dataset(folder, leave_out_malformed=True)
     assert isinstance(kept, MarketDataset)
-    assert kept.event_count == 206
+    assert len(kept.events) == 206

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from guqiao_sdk.market_dataset import MarketDataset, read_dataset
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
 from services.consensus.domain.contracts.register.contract import (
     OPERATIONS,
     REGISTER_V1,
@@ -68,7 +69,7 @@ def compare(folder: Path, contract: RegisterContract) -> Counter[tuple[str, str]
     host, identity, reference = loaded_host(market), RequestIdentity(), reference_of(folder)
     lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
     met: Counter[tuple[str, str]] = Counter()
-    for event, line in zip(market.events(), map(json.loads, lines), strict=True):
+    for event, line in zip(market.events, map(json.loads, lines), strict=True):
         code = identity.process(host, contract, event)
         assert code == reference.process(line), (folder, line)
         met[event.type, code] += 1

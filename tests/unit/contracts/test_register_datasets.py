@@ -30,14 +30,14 @@ def test_the_basic_dataset_gives_the_published_results_and_register() -> None:
     market = dataset("market-basic")
     host, identity = loaded_host(market), RequestIdentity()
     rows: list[tuple[int, str, str]] = []
-    for event in market.events():
+    for event in market.events:
         code = identity.process(host, REGISTER_V1, event)
         rows.append((event.seq, "rejected" if code else "accepted", code))
         assert recount(host) == [], event.seq
     expected = DATA / "market-basic" / "expected"
     assert as_csv("seq,status,code", rows) == (expected / "results.csv").read_bytes()
     assert roster_csv(host) == (expected / "roster.csv").read_bytes()
-    assert len(rows) == market.event_count == 206
+    assert len(rows) == len(market.events) == 206
 
 
 ALL_OPERATIONS = RegisterContract(version=99, operations=tuple(OPERATIONS))
@@ -47,7 +47,7 @@ def test_version_1_does_the_four_basic_types_and_counts_the_others_as_unsupporte
     market = dataset("market-tiny")
     host = loaded_host(market)
     counts: Counter[tuple[bool, bool]] = Counter()
-    for event in market.events():
+    for event in market.events:
         outcome = host.run(REGISTER_V1, event.type, event.body, time=event.time)
         counts[(event.type in BUILT, outcome.code == "METHOD_UNKNOWN")] += 1
         assert recount(host) == [], event.seq
@@ -59,7 +59,7 @@ def test_all_operations_give_the_published_results_of_the_tiny_dataset() -> None
     market = dataset("market-tiny")
     host, identity = loaded_host(market, ALL_OPERATIONS), RequestIdentity()
     rows: list[tuple[int, str, str]] = []
-    for event in market.events():
+    for event in market.events:
         code = identity.process(host, ALL_OPERATIONS, event)
         rows.append((event.seq, "rejected" if code else "accepted", code))
         assert recount(host) == [], event.seq

@@ -78,7 +78,7 @@ def test_each_accepted_operation_sends_exactly_one_data_object() -> None:
             identifiers.add(content["object_id"])
     results = (DATA / "market-basic" / "expected" / "results.csv").read_text().split("\n")
     accepted = {
-        event.request_id for event in market.events() if results[event.seq].endswith(",accepted,")
+        event.request_id for event in market.events if results[event.seq].endswith(",accepted,")
     }
     assert len(identifiers) == len(accepted) > 100
 

@@ -35,7 +35,7 @@ def test_every_object_of_the_tiny_dataset_is_recorded_by_the_regulatory_chain() 
     register, regulator = loaded_host(market, ALL_OPERATIONS), MemoryHost()
     operations: Counter[str] = Counter()
     sequence = 0
-    for event in market.events():
+    for event in market.events:
         outcome = register.run(ALL_OPERATIONS, event.type, event.body, time=event.time)
         assert len(outcome.packets) == (1 if outcome.code is None else 0)
         for port, body in outcome.packets:
