@@ -73,7 +73,7 @@ async def play(folder: Path, began: float) -> Outcome:
     finally:
         supervisor.end()
         lock.close()
-    await _check_nothing_left(network)
+    await check_nothing_left(network)
     outcome.seconds["total"] = _since(started)
     outcome.ok = True
     _summarise(outcome)
@@ -259,16 +259,18 @@ def _expect(found: int, wanted: int, what: str) -> None:
         raise DemoError(f"{what}: exit code {found}, {wanted} expected")
 
 
-async def _check_nothing_left(network: Network) -> None:
+async def check_nothing_left(network: Network) -> None:
     """No process of the network may be left."""
     marker = str(network.layout.folder)
-    left = [line for line in await asyncio.to_thread(_command_lines) if marker in line]
+    left = [line for line in await asyncio.to_thread(_processes) if marker in line]
     if left:
-        raise DemoError(f"{len(left)} processes are left: {left[0][:120]}")
+        raise DemoError(f"{len(left)} process(es) left: {left[0][:120]}")
 
 
-def _command_lines() -> list[str]:
-    """The command line of every other process; `ps` is asked only where there is no /proc."""
+def _processes() -> list[str]:
+    """Command line and working folder of every other process: a database's own processes rename
+    themselves, but stay where they were started. `ps` is asked only where there is no /proc.
+    """
     folder = Path("/proc")
     if not (folder / "self" / "cmdline").exists():
         listing = subprocess.run(
@@ -279,10 +281,12 @@ def _command_lines() -> list[str]:
         )
         return listing.stdout.splitlines()
     lines = []
-    for path in folder.glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # It ended meanwhile.
-            if int(path.parent.name) != os.getpid():
-                lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    for process in folder.glob("[0-9]*"):
+        with suppress(OSError):  # It ended meanwhile, or is another user's.
+            if int(process.name) != os.getpid():
+                arguments = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                lines.append(arguments.decode(errors="replace"))
+                lines[-1] += f" in {(process / 'cwd').readlink()}"
     return lines
 
 

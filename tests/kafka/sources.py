@@ -125,14 +125,24 @@ def choice_of_this_machine() -> Choice:
 
 
 def _named(bootstrap: str) -> NamedBroker:
-    """The named broker, when anything answers there; another one would not be what was asked."""
-    host, _, port = bootstrap.split(",")[0].strip().rpartition(":")
+    """The named broker, when anything answers at one of its addresses; another one would not be
+    what was asked.
+    """
+    refusals = [_refusal(address.strip()) for address in bootstrap.split(",")]
+    if all(refusals):
+        text = f"{BOOTSTRAP} is {bootstrap}, where no broker answers ({'; '.join(refusals)})"
+        raise NamedBrokerAwayError(text)
+    return NamedBroker(bootstrap)
+
+
+def _refusal(address: str) -> str:
+    """Why nothing answers at an address; empty where something does."""
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS_MAX).close()
     except (OSError, ValueError) as error:
-        text = f"{BOOTSTRAP} is {bootstrap}, where no broker answers ({error})"
-        raise NamedBrokerAwayError(text) from None
-    return NamedBroker(bootstrap)
+        return str(error)
+    return ""
 
 
 class NamedBrokerAwayError(Exception):

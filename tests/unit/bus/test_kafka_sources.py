@@ -72,7 +72,8 @@ def test_a_named_broker_that_is_away_is_an_error_and_is_not_replaced(address: st
         for wrong in (away, "nowhere", ":"):
             with pytest.raises(NamedBrokerAwayError, match="no broker answers"):
                 Choice({BOOTSTRAP: wrong}, [giving("Docker")]).shared()
-    Choice({BOOTSTRAP: f"{address},{away}"}, []).shared()
+        for one_is_up in (f"{address},{away}", f"{away}, {address}"):
+            assert Choice({BOOTSTRAP: one_is_up}, []).shared().bootstrap == one_is_up
 
 
 def test_tests_that_kill_their_broker_never_get_the_named_one(address: str) -> None:
