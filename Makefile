@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
-	first-steps simulate planted fuzz crash golden bench bench-cpu manifests compliance lock clean
+	first-steps simulate planted fuzz crash partitions golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,8 +96,13 @@ fuzz: gen/.stamp $(VENV)/.development ## Structure-aware fuzzing of every decode
 	@$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),2000) --seed $(or $(SEED),0) $(if $(TARGET),--target "$(TARGET)")
 
 crash: gen/.stamp $(VENV)/.development ## Kills under load, failing system calls, damage, power cuts: CRASH="--kills 10000" asks for more
+	$(BIN)/python -m pytest -n 2 tests/crash
 	$(BIN)/python -m pytest -m crash tests/integration tests/end_to_end
 	@$(BIN)/python -m tests.crash $(CRASH)
+
+partitions: gen/.stamp $(VENV)/.development ## Cuts, delay and loss between replicas in network namespaces: PARTITIONS="--episodes 240" asks for more
+	$(BIN)/python -m pytest -q tests/partitions
+	@PYTHONPATH=.:gen $(BIN)/python -m tests.partitions $(PARTITIONS)
 
 tidy: gen/.stamp-types ## What the source tree, the documents and the rule catalogue must keep
 	$(BIN)/python -m pytest -n 2 tests/tidy

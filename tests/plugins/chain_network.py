@@ -52,6 +52,17 @@ DEFAULT_ROLES: Final[Mapping[str, Sequence[str]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a replica runs: its address for the others, and what comes before its command.
+
+    Elsewhere than on this machine's loopback, clients reach it through a Unix socket.
+    """
+
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class ReplicaProcess:
     """One replica: where it is configured, where it answers, and its process while it runs."""
@@ -59,9 +70,18 @@ class ReplicaProcess:
     number: int
     folder: Path
     config: Path
+    place: Place
+    peer_port: int
     grpc_port: int
     admin_port: int
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def grpc(self) -> str:
+        """Where clients reach it."""
+        if self.place.prefix:
+            return f"unix:{self.folder}.sock"
+        return f"127.0.0.1:{self.grpc_port}"
 
 
 @dataclass(slots=True)
@@ -94,8 +114,10 @@ class ChainNetwork:
         destination: str | None = None,
         historic_import: bool = True,
         remote_chains: Sequence[Json] = (),
+        places: Sequence[Place] = (),
     ) -> ChainNetwork:
-        """Keys, certificates, genesis and settings of `size` replicas of as many legal entities.
+        """Keys, certificates, genesis and settings of `size` replicas of as many legal entities,
+        which run on this machine's loopback or at these places.
 
         `roles` names identities: `name -> roles`; each gets the DID
         `did:rem:<chain>:91370000DEMO000000.<name>` and one key `k1`.
@@ -115,21 +137,20 @@ class ChainNetwork:
             remote_chains,
         )
         (folder / "genesis.json").write_bytes(genesis)
-        authority = _authority(provider)
-        (folder / "ca.pem").write_bytes(authority.certificate_pem)
-        now = datetime.now(UTC)
-        crl = authority.issue_crl(
-            [], this_update=now - timedelta(hours=1), next_update=now + timedelta(days=1)
-        )
-        (folder / "crl.pem").write_bytes(crl)
+        authority = _authority(folder, provider)
         ports = free_ports(3 * size)
-        addresses = [f"127.0.0.1:{port}" for port in ports[:size]]
+        places = places or [Place()] * size
+        addresses = [
+            f"{place.address}:{port}" for place, port in zip(places, ports[:size], strict=True)
+        ]
         replicas = []
         for number in range(size):
             replica = ReplicaProcess(
                 number=number,
                 folder=folder / f"replica{number}",
                 config=folder / f"replica{number}.toml",
+                place=places[number],
+                peer_port=ports[number],
                 grpc_port=ports[size + number],
                 admin_port=ports[2 * size + number],
             )
@@ -152,11 +173,11 @@ class ChainNetwork:
     @property
     def endpoints(self) -> list[str]:
         """The node RPC of all replicas, by number."""
-        return [f"127.0.0.1:{replica.grpc_port}" for replica in self.replicas]
+        return [replica.grpc for replica in self.replicas]
 
     def endpoint(self, number: int) -> str:
         """The node RPC of one replica, in the form that names it."""
-        return f"{number}@127.0.0.1:{self.replicas[number].grpc_port}"
+        return f"{number}@{self.replicas[number].grpc}"
 
     def start(self, *numbers: int) -> None:
         """Start these replicas, or all."""
@@ -165,7 +186,10 @@ class ChainNetwork:
             assert replica.process is None, f"replica {number} runs already"
             log = (self.folder / f"replica{number}.log").open("ab")
             replica.process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "serve", "--config", replica.config],
+                [
+                    *replica.place.prefix,
+                    *(sys.executable, "-m", self.module, "serve", "--config", replica.config),
+                ],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
                 stdout=log,
@@ -300,9 +324,9 @@ def _identity_json(identity: Identity, roles: Sequence[str], now_ms: int) -> Jso
     }
 
 
-def _authority(provider: GmProvider) -> CertificateAuthority:
+def _authority(folder: Path, provider: GmProvider) -> CertificateAuthority:
     now = datetime.now(UTC)
-    return CertificateAuthority.create(
+    authority = CertificateAuthority.create(
         provider,
         provider.keygen(),
         organisation="Test",
@@ -310,6 +334,12 @@ def _authority(provider: GmProvider) -> CertificateAuthority:
         not_before=now - timedelta(hours=1),
         not_after=now + timedelta(days=30),
     )
+    (folder / "ca.pem").write_bytes(authority.certificate_pem)
+    crl = authority.issue_crl(
+        [], this_update=now - timedelta(hours=1), next_update=now + timedelta(days=1)
+    )
+    (folder / "crl.pem").write_bytes(crl)
+    return authority
 
 
 def _write_replica(
@@ -339,7 +369,7 @@ def _settings(
     replica: ReplicaProcess, folder: Path, chain_id: str, addresses: Sequence[str]
 ) -> str:
     number = replica.number
-    port = addresses[number].rpartition(":")[2]
+    grpc = f'host = "{replica.grpc}"' if replica.place.prefix else f"port = {replica.grpc_port}"
     return f"""\
 domain = "{chain_id}"
 chain_id = "{chain_id}"
@@ -350,7 +380,8 @@ vote_key_file = "{folder}/replica{number}.vote.key"
 disk_reserve_bytes = 1048576
 
 [peers]
-port = {port}
+host = "{replica.place.address}"
+port = {replica.peer_port}
 addresses = {json.dumps(list(addresses))}
 
 [gm]
@@ -361,7 +392,7 @@ authorities = [
 ]
 
 [grpc]
-port = {replica.grpc_port}
+{grpc}
 
 [admin]
 port = {replica.admin_port}

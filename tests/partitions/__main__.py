@@ -1,0 +1,102 @@
+"""Partitions between real processes: `python -m tests.partitions` plays 24 episodes, options more.
+
+The last line of standard output is one JSON object: what was played and what the faults met. Exit
+code 1 where something that must hold did not, with the line that plays it again; 3 where the
+machine allows no namespaces, which is no pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.partitions.campaign import ViolationError, campaign
+from tests.partitions.hosts import why_not
+from tests.partitions.shapes import SHAPES
+
+EXIT_NOT_RUN: Final = 3
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of the episodes."""
+
+    seed: int
+    episodes: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    told: int = 0
+    submitted_again: int = 0
+    blocks: int = 0
+    seconds: float = 0.0
+    found: str = ""
+
+
+async def run(folder: Path, names: list[str], seed: int) -> Report:
+    """Play these shapes one after the other, until one finds something."""
+    report, began = Report(seed), time.monotonic()
+    async with campaign(folder, seed) as played:
+        for name in names:
+            start = time.monotonic()
+            try:
+                report.met += await played.play(name)
+            except (ViolationError, ExceptionGroup) as error:
+                traceback.print_exception(error)
+                report.found = f"{name}: {_first(error)}"
+                break
+            report.episodes[name] += 1
+            print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+        report.told = len(played.record.told)
+        report.submitted_again = played.record.unsure
+        report.blocks = len(played.record.headers)
+    report.seconds = round(time.monotonic() - began, 1)
+    return report
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def chosen(episodes: int, seed: int) -> list[str]:
+    """Every shape as often as there is room for, in an order of the seed's."""
+    chance, names = random.Random(seed), list[str]()
+    while len(names) < episodes:
+        names += chance.sample(sorted(SHAPES), len(SHAPES))
+    return names[:episodes]
+
+
+def main() -> int:
+    """Play what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.partitions", description=__doc__)
+    parser.add_argument("--episodes", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=20_261_128)
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="this one only")
+    asked = parser.parse_args()
+    if (reason := why_not()) is not None:
+        print(json.dumps({"not_run": reason}))
+        return EXIT_NOT_RUN
+    names = [asked.shape] * asked.episodes if asked.shape else chosen(asked.episodes, asked.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        report = asyncio.run(run(Path(folder), names, asked.seed))
+    if report.found:
+        print(report.found, file=sys.stderr)
+        again = f"python -m tests.partitions --seed {asked.seed} --episodes {asked.episodes}"
+        print("again: " + again + (f" --shape {asked.shape}" if asked.shape else ""))
+    line = {name: getattr(report, name) for name in Report.__slots__}
+    print(json.dumps(line), flush=True)
+    return 1 if report.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Episodes of faults on four real replicas under load, and what must hold after each (S1, S7, D1).
+
+One network plays all episodes. Clients submit without pause and log what they are told; they reach
+every replica, cut off or not. After each fault all replicas must come level with one header at each
+height, and whatever a client was told must be in the chain, where it was told, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Collection
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.transactions import TransactionResult
+from guqiao_sdk.errors import GuqiaoError
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.transaction import SignedTransaction
+from tests.partitions.hosts import Host
+from tests.partitions.shapes import SHAPES, N, Shape
+from tests.partitions.switch import Switch, address
+from tests.plugins.chain_network import (
+    ADMIN,
+    OBSERVER,
+    PARAMETERS,
+    START_SECONDS_MAX,
+    ChainNetwork,
+    Place,
+)
+
+CLIENTS: Final = 3
+SUBMIT_SECONDS: Final = 6.0
+DECIDE_SECONDS_MAX: Final = 30.0
+LEVEL_SECONDS_MAX: Final = 60.0
+POLL_SECONDS: Final = 0.1
+
+
+class ViolationError(Exception):
+    """Something that must hold does not."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What clients were told, and what the chain was found to hold."""
+
+    told: dict[bytes, TransactionResult] = field(default_factory=dict)
+    places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    headers: dict[int, bytes] = field(default_factory=dict)
+    unsure: int = 0
+
+    def take(self, number: int, block: VerifiedBlock) -> None:
+        """A block as one replica holds it."""
+        known = self.headers.setdefault(block.height, block.header.hash())
+        if known != block.header.hash():
+            raise ViolationError(f"replica {number} holds another block {block.height}")
+        for index, receipt in enumerate(block.receipts):
+            if receipt.outcome is Outcome.APPLIED:
+                place = block.height, index
+                if self.places.setdefault(receipt.transaction_id, place) != place:
+                    raise ViolationError(f"{receipt.transaction_id.hex()} took effect twice")
+
+    def check(self) -> None:
+        """Everything that was told is there; raises `ViolationError`."""
+        for transaction_id, result in self.told.items():
+            if self.places.get(transaction_id) != (result.height, result.index):
+                raise ViolationError(f"{transaction_id.hex()} is not where it was told to be")
+
+
+@dataclass(slots=True)
+class Campaign:
+    """A running network, its switch, and one client of each replica."""
+
+    network: ChainNetwork
+    switch: Switch
+    chance: random.Random
+    watchers: list[ChainClient]
+    record: Record = field(default_factory=Record)
+    checked: list[int] = field(default_factory=lambda: [0] * N)
+    made: int = 0
+
+    async def play(self, name: str) -> Counter[str]:
+        """One episode; returns how many packets each fault met. Raises `ViolationError`."""
+        shape = SHAPES[name](self.chance, await self._primary())
+        before, is_over = self.switch.set({}), asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(CLIENTS):
+                tasks.create_task(self._load(number, is_over))
+            await self._fault(shape)
+            met = self.switch.set({}) - before
+            if shape.fired and not met[shape.fired]:
+                raise ViolationError("the fault met no packet")
+            is_over.set()
+        height = max(result.height for result in self.record.told.values())
+        await asyncio.gather(*(self._level(number, height) for number in range(N)))
+        self.record.check()
+        return met
+
+    async def _primary(self) -> int:
+        return int((await self.network.client(ADMIN).get_status()).primary)
+
+    async def _fault(self, shape: Shape) -> None:
+        for step in shape.steps:
+            self.switch.set(step.wires)
+            self._signal(step.paused, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(step.seconds)
+                if shape.deciding:
+                    await self._decide(shape.deciding)
+            finally:
+                self._signal(step.paused, signal.SIGCONT)
+
+    async def _decide(self, deciding: Collection[int]) -> None:
+        """A quorum that is connected goes on, with as many changes of view as it takes: the fault
+        has lasted a while, so it is no block from before that counts.
+        """
+        start = await self._certified(deciding)
+        deadline = time.monotonic() + DECIDE_SECONDS_MAX
+        while await self._certified(deciding) <= start:
+            if time.monotonic() > deadline:
+                raise ViolationError(f"{sorted(deciding)} are connected and decided nothing")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _certified(self, numbers: Collection[int]) -> int:
+        """The height that all of these have certified."""
+        positions = [await self.watchers[number].latest() for number in numbers]
+        return min((position.height for position in positions), default=0)
+
+    def _signal(self, numbers: Collection[int], which: signal.Signals) -> None:
+        for number in numbers:
+            process = self.network.replicas[number].process
+            assert process is not None
+            os.kill(process.pid, which)
+
+    async def _load(self, number: int, is_over: asyncio.Event) -> None:
+        """One transaction after the other; one whose outcome is not known is submitted again."""
+        order = [self.network.endpoint(each % N) for each in range(number, number + N)]
+        client = self.network.client(ADMIN, endpoints=order)
+        deadline: float | None = None
+        while not is_over.is_set():
+            transaction = await self._made(client)
+            while transaction is not None:
+                with suppress(GuqiaoError):
+                    result = await client.submit(transaction, timeout_seconds=SUBMIT_SECONDS)
+                    self.record.told[result.transaction_id] = result
+                    break
+                self.record.unsure += 1
+                if is_over.is_set():
+                    deadline = deadline or time.monotonic() + LEVEL_SECONDS_MAX
+                    if time.monotonic() > deadline:
+                        raise ViolationError(f"no outcome of {transaction.id().hex()}")
+                await asyncio.sleep(POLL_SECONDS)
+        await client.close()
+
+    async def _made(self, client: ChainClient) -> SignedTransaction | None:
+        """The next transaction; none while no replica tells where the chain stands."""
+        self.made += 1
+        identity: dict[str, Json] = {
+            "did": f"{client.signer.organisation}.u{self.made:06d}",
+            "organisation": client.signer.organisation,
+            "roles": ["observer"],
+            "keys": [],
+        }
+        with suppress(GuqiaoError):
+            return await client.build("identity", "register_identity", {"identity": identity})
+        return None
+
+    async def _level(self, number: int, height: int) -> None:
+        """Until this replica has the height; then its blocks are compared with the others'."""
+        deadline = time.monotonic() + LEVEL_SECONDS_MAX
+        while await self._certified([number]) < height:
+            if time.monotonic() > deadline:
+                raise ViolationError(
+                    f"replica {number} does not come level: {self.network.log(number)}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+        while self.checked[number] < height:
+            block = await self.watchers[number].get_block(self.checked[number] + 1)
+            self.record.take(number, block)
+            self.checked[number] += 1
+
+
+@asynccontextmanager
+async def campaign(folder: Path, seed: int) -> AsyncIterator[Campaign]:
+    """Four hosts, a switch between them, and a replica on each."""
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(Host(number)) for number in range(N)]
+        switch = stack.enter_context(Switch([host.device for host in hosts], seed))
+        network = ChainNetwork.create(
+            folder,
+            roles={ADMIN: ("identity_admin", "observer"), OBSERVER: ("observer",)},
+            parameters={**PARAMETERS, "view_timeout_ms": 400},
+            places=[Place(address(host.number), host.prefix) for host in hosts],
+        )
+        network.start()
+        try:
+            endpoints = [[network.endpoint(number)] for number in range(N)]
+            watchers = [network.client(endpoints=one) for one in endpoints]
+            await asyncio.gather(*(_answers(watcher) for watcher in watchers))
+            yield Campaign(network, switch, random.Random(seed), watchers)
+        finally:
+            await network.close()
+
+
+async def _answers(watcher: ChainClient) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while True:
+        try:
+            await watcher.latest()
+            return
+        except GuqiaoError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(POLL_SECONDS)
