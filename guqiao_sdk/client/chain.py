@@ -24,7 +24,7 @@ import grpc.aio
 
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.blocks import VerifiedBlock, check_link
-from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, Endpoints, Stub
+from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, CLOCK_CODES, Endpoints, Refusals, Stub
 from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.client.proven import (
@@ -58,7 +58,7 @@ SUBMIT_SECONDS: Final = 60.0
 UNCERTAIN_CODES: Final = frozenset({"", "OUTCOME_UNKNOWN", "INTERNAL"})
 """After these a transaction may have been admitted; no code: the call broke off."""
 
-INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CODES
+INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CODES | CLOCK_CODES
 """Refusals of one attempt that say nothing about an earlier one."""
 
 POSITION_SECONDS_MAX: Final = 2.0
@@ -285,6 +285,7 @@ class ChainClient:
         """
         earlier: BlockHeader | None = None
         height = from_height
+        refusals = Refusals(_FATAL, len(self._endpoints))
         while True:
             index = self._endpoints.preferred
             try:
@@ -293,11 +294,12 @@ class ChainClient:
                         check_link(earlier, block.header)
                     yield block
                     earlier, height = block.header, block.height + 1
+                    refusals.forget()
             except TimeoutError:
                 pass  # The next replica may have more to say.
             except grpc.aio.AioRpcError as error:
-                if error.code() in _FATAL:
-                    raise error_from_rpc(error) from None
+                if (refusal := refusals.judge(index, error)) is not None:
+                    raise refusal from None
             except ProofError:
                 self._endpoints.move_on(index)  # Whoever asks again should not ask the same one.
                 raise

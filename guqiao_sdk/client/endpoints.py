@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 import grpc.aio
@@ -34,6 +34,9 @@ BACKOFF_SECONDS_MAX: Final = 1.0
 BEHIND_SECONDS: Final = 0.2
 """How long replicas that are behind are left alone before they are asked again."""
 
+CLOCK_CODES: Final = frozenset({"REQUEST_EXPIRED"})
+"""Whether the caller's clock is wrong or the replica's shows when the others are asked."""
+
 Stub: TypeAlias = "node_service_pb2_grpc.NodeServiceAsyncStub"
 _RETRYABLE: Final = frozenset(
     {
@@ -42,6 +45,27 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What replicas answered to a stream, one after the other: what says that all would refuse?"""
+
+    fatal: frozenset[grpc.StatusCode]
+    endpoints: int
+    _clocks: set[int] = field(default_factory=set)
+
+    def judge(self, index: int, rpc_error: grpc.aio.AioRpcError) -> GuqiaoError | None:
+        """The error where every replica would refuse so; None where the next one is to be asked."""
+        error = error_from_rpc(rpc_error)
+        if error.code not in CLOCK_CODES:
+            return error if rpc_error.code() in self.fatal else None
+        self._clocks.add(index)
+        return error if len(self._clocks) == self.endpoints else None
+
+    def forget(self) -> None:
+        """A replica listened."""
+        self._clocks.clear()
 
 
 @dataclass(slots=True)
@@ -124,7 +148,8 @@ class Endpoints:
                 error = error_from_rpc(rpc_error)
                 # A limit that passes says when to come again; a size limit does not.
                 passes = error.retry_after_seconds is not None
-                if rpc_error.code() not in _RETRYABLE and not passes:
+                is_its_own = error.code in CLOCK_CODES and tried + 1 < len(self._endpoints)
+                if rpc_error.code() not in _RETRYABLE and not passes and not is_its_own:
                     raise error from None
             self.move_on(index)
             tried += 1

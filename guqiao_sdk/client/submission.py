@@ -16,14 +16,14 @@ import grpc.aio
 from google.rpc import status_pb2
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.client.endpoints import Endpoints
+from guqiao_sdk.client.endpoints import Endpoints, Refusals
 from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.transactions import (
     TransactionResult,
     result_from_message,
     transaction_to_message,
 )
-from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
+from guqiao_sdk.errors import GuqiaoError, error_from_status
 from guqiao_sdk.proof.transaction import SignedTransaction
 
 RECONNECT_SECONDS: Final = 0.1
@@ -81,7 +81,6 @@ class StreamSubmitter:
         self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         self._heard_at = 0.0
         self._fed = False
-        self._talked = False
         self._all_answered = asyncio.Event()
 
     async def run(
@@ -127,23 +126,28 @@ class StreamSubmitter:
             self._outgoing.put_nowait(transaction)
 
     async def _talk(self) -> None:
-        """One conversation after the other until the run ends."""
+        """One conversation after the other until the run ends. A refused one admitted nothing; in
+        any other that broke off, what was not answered may have been admitted.
+        """
+        refusals = Refusals(_FATAL, len(self._endpoints))
         while True:
             index = self._endpoints.preferred
             try:
                 await self._converse(index)
+                self._doubt_all()
+                refusals.forget()
             except grpc.aio.AioRpcError as error:
-                if error.code() in _FATAL:
-                    self._fail_all(error_from_rpc(error))
+                if error.code() not in _FATAL:
+                    self._doubt_all()
+                elif (refusal := refusals.judge(index, error)) is not None:
+                    self._fail_all(refusal)
             self._endpoints.move_on(index)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _converse(self, index: int) -> None:
         outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         for item in self._unanswered.values():
-            item.is_uncertain = self._talked
             outgoing.put_nowait(item.transaction)
-        self._talked = True
         self._outgoing = outgoing
         self._heard_at = asyncio.get_running_loop().time()
         call = self._endpoints.stub(index).SubmitTransactions(_requests(outgoing))
@@ -201,9 +205,15 @@ class StreamSubmitter:
             for item in [item for item in self._unanswered.values() if item.deadline < now]:
                 self._answer(item, None, unknown_outcome(item.transaction))
 
+    def _doubt_all(self) -> None:
+        for item in self._unanswered.values():
+            item.is_uncertain = True
+
     def _fail_all(self, error: GuqiaoError) -> None:
+        """No replica listens; what one may have admitted before has an outcome all the same."""
         for item in list(self._unanswered.values()):
-            self._answer(item, None, error)
+            is_known = not item.is_uncertain
+            self._answer(item, None, error if is_known else unknown_outcome(item.transaction))
 
     def _answer(
         self, item: _Item, result: TransactionResult | None, error: GuqiaoError | None
