@@ -16,13 +16,14 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.partitions import clocks, hosts
 from tests.partitions.campaign import ViolationError, campaign
-from tests.partitions.hosts import why_not
-from tests.partitions.shapes import SHAPES
+from tests.partitions.shapes import CLOCK_SHAPES, SHAPES
 
 EXIT_NOT_RUN: Final = 3
 
@@ -68,11 +69,11 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def chosen(episodes: int, seed: int) -> list[str]:
+def chosen(shapes: Collection[str], episodes: int, seed: int) -> list[str]:
     """Every shape as often as there is room for, in an order of the seed's."""
     chance, names = random.Random(seed), list[str]()
     while len(names) < episodes:
-        names += chance.sample(sorted(SHAPES), len(SHAPES))
+        names += chance.sample(sorted(shapes), len(shapes))
     return names[:episodes]
 
 
@@ -83,17 +84,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20_261_128)
     parser.add_argument("--shape", choices=sorted(SHAPES), help="this one only")
     asked = parser.parse_args()
-    if (reason := why_not()) is not None:
+    if (reason := hosts.why_not()) is not None:
         print(json.dumps({"not_run": reason}))
         return EXIT_NOT_RUN
-    names = [asked.shape] * asked.episodes if asked.shape else chosen(asked.episodes, asked.seed)
+    reason = clocks.why_not()
+    not_run = {} if reason is None else {make.__name__: reason for make in CLOCK_SHAPES}
+    shapes = [asked.shape] if asked.shape else SHAPES.keys() - not_run.keys()
+    names = chosen(shapes, asked.episodes, asked.seed)
     with tempfile.TemporaryDirectory() as folder:
         report = asyncio.run(run(Path(folder), names, asked.seed))
     if report.found:
         print(report.found, file=sys.stderr)
         again = f"python -m tests.partitions --seed {asked.seed} --episodes {asked.episodes}"
         print("again: " + again + (f" --shape {asked.shape}" if asked.shape else ""))
-    line = {name: getattr(report, name) for name in Report.__slots__}
+    line = {name: getattr(report, name) for name in Report.__slots__} | {"not_run": not_run}
     print(json.dumps(line), flush=True)
     return 1 if report.found else 0
 

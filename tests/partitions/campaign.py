@@ -26,6 +26,7 @@ from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.transaction import SignedTransaction
+from tests.partitions.clocks import RIGHT, Clocks, why_not
 from tests.partitions.hosts import Host
 from tests.partitions.shapes import SHAPES, N, Shape
 from tests.partitions.switch import Switch, address
@@ -33,7 +34,6 @@ from tests.plugins.chain_network import (
     ADMIN,
     OBSERVER,
     PARAMETERS,
-    START_SECONDS_MAX,
     ChainNetwork,
     Place,
 )
@@ -42,6 +42,7 @@ CLIENTS: Final = 3
 SUBMIT_SECONDS: Final = 6.0
 DECIDE_SECONDS_MAX: Final = 30.0
 LEVEL_SECONDS_MAX: Final = 60.0
+START_SECONDS_MAX: Final = 90.0
 POLL_SECONDS: Final = 0.1
 
 
@@ -82,6 +83,7 @@ class Campaign:
 
     network: ChainNetwork
     switch: Switch
+    clocks: Clocks | None
     chance: random.Random
     watchers: list[ChainClient]
     record: Record = field(default_factory=Record)
@@ -112,18 +114,20 @@ class Campaign:
         for step in shape.steps:
             self.switch.set(step.wires)
             self._signal(step.paused, signal.SIGSTOP)
+            self._set_clocks(step.astray, step.clock_seconds)
             try:
                 await asyncio.sleep(step.seconds)
                 if shape.deciding:
                     await self._decide(shape.deciding)
             finally:
                 self._signal(step.paused, signal.SIGCONT)
+                self._set_clocks(step.astray, RIGHT)
 
     async def _decide(self, deciding: Collection[int]) -> None:
         """A quorum that is connected goes on, with as many changes of view as it takes: the fault
         has lasted a while, so it is no block from before that counts.
         """
-        start = await self._certified(deciding)
+        start = max([(await self.watchers[number].latest()).height for number in deciding])
         deadline = time.monotonic() + DECIDE_SECONDS_MAX
         while await self._certified(deciding) <= start:
             if time.monotonic() > deadline:
@@ -131,15 +135,27 @@ class Campaign:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _certified(self, numbers: Collection[int]) -> int:
-        """The height that all of these have certified."""
-        positions = [await self.watchers[number].latest() for number in numbers]
-        return min((position.height for position in positions), default=0)
+        """The height that all of these have certified, as far as they answer: one whose clock is
+        not right yet refuses every caller.
+        """
+        heights = []
+        for number in numbers:
+            try:
+                heights.append((await self.watchers[number].latest()).height)
+            except GuqiaoError:
+                return 0
+        return min(heights)
 
     def _signal(self, numbers: Collection[int], which: signal.Signals) -> None:
         for number in numbers:
             process = self.network.replicas[number].process
             assert process is not None
             os.kill(process.pid, which)
+
+    def _set_clocks(self, numbers: Collection[int], seconds: int) -> None:
+        if numbers:
+            assert self.clocks is not None, "there are no clocks to set"
+            self.clocks.set(numbers, seconds)
 
     async def _load(self, number: int, is_over: asyncio.Event) -> None:
         """One transaction after the other; one whose outcome is not known is submitted again."""
@@ -148,6 +164,8 @@ class Campaign:
         deadline: float | None = None
         while not is_over.is_set():
             transaction = await self._made(client)
+            if transaction is None:
+                await asyncio.sleep(POLL_SECONDS)
             while transaction is not None:
                 with suppress(GuqiaoError):
                     result = await client.submit(transaction, timeout_seconds=SUBMIT_SECONDS)
@@ -191,24 +209,29 @@ class Campaign:
 
 @asynccontextmanager
 async def campaign(folder: Path, seed: int) -> AsyncIterator[Campaign]:
-    """Four hosts, a switch between them, and a replica on each."""
+    """Four hosts, a switch between them, and a replica on each, by a clock of its own if any."""
     with ExitStack() as stack:
         hosts = [stack.enter_context(Host(number)) for number in range(N)]
         switch = stack.enter_context(Switch([host.device for host in hosts], seed))
+        clocks = None if why_not() else Clocks.right(folder / "clocks", N)
         network = ChainNetwork.create(
-            folder,
+            folder / "chain",
             roles={ADMIN: ("identity_admin", "observer"), OBSERVER: ("observer",)},
             parameters={**PARAMETERS, "view_timeout_ms": 400},
-            places=[Place(address(host.number), host.prefix) for host in hosts],
+            places=[Place(address(host.number), _prefix(host, clocks)) for host in hosts],
         )
         network.start()
         try:
             endpoints = [[network.endpoint(number)] for number in range(N)]
             watchers = [network.client(endpoints=one) for one in endpoints]
             await asyncio.gather(*(_answers(watcher) for watcher in watchers))
-            yield Campaign(network, switch, random.Random(seed), watchers)
+            yield Campaign(network, switch, clocks, random.Random(seed), watchers)
         finally:
             await network.close()
+
+
+def _prefix(host: Host, clocks: Clocks | None) -> tuple[str, ...]:
+    return (*host.prefix, *(() if clocks is None else clocks.prefix(host.number)))
 
 
 async def _answers(watcher: ChainClient) -> None:

@@ -23,11 +23,15 @@ CUT: Final = Wire(cut=True)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """These wires for so long; `paused` replicas are stopped (SIGSTOP) meanwhile."""
+    """These wires for so long; `paused` replicas are stopped (SIGSTOP) meanwhile, the clocks of the
+    `astray` ones are `clock_seconds` ahead.
+    """
 
     wires: Wires
     seconds: float = STEP_SECONDS
     paused: frozenset[int] = frozenset()
+    astray: frozenset[int] = frozenset()
+    clock_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,26 @@ def backup_paused(chance: random.Random, primary: int) -> Shape:
     return Shape((Step({}, paused=frozenset({paused})),), REPLICAS - {paused}, fired="")
 
 
+def clock_ahead(chance: random.Random, primary: int) -> Shape:
+    """One replica's clock jumps by an hour."""
+    one = frozenset({chance.choice(sorted(REPLICAS))})
+    step = Step({}, astray=one, clock_seconds=3_600)
+    return Shape((step,), REPLICAS - one, fired="")
+
+
+def clock_behind(chance: random.Random, primary: int) -> Shape:
+    """The primary's clock jumps back by ten minutes."""
+    one = frozenset({primary})
+    step = Step({}, astray=one, clock_seconds=-600)
+    return Shape((step,), REPLICAS - one, fired="")
+
+
+CLOCK_SHAPES: Final[tuple[Make, ...]] = (clock_ahead, clock_behind)
 SHAPES: Final[dict[str, Make]] = {
     make.__name__: make
     for make in (
         *(halves, primary_alone, backup_alone, ring, bridge, primary_mute, primary_deaf),
         *(one_way_pair, flapping, swizzle, lossy, delayed, slow_primary, doubled, corrupted),
-        *(primary_paused, backup_paused),
+        *(primary_paused, backup_paused, *CLOCK_SHAPES),
     )
 }
