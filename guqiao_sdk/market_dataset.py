@@ -84,21 +84,30 @@ class MarketDataset:
     left_out: tuple[RowProblem, ...] = ()
     gaps: tuple[RowProblem, ...] = ()
 
-    def reference_calls(self, identity_digest: IdentityDigest) -> Iterator[tuple[str, Row]]:
-        """Yield (method, body) of the contract calls that put the reference data on a chain."""
+    def market_calls(self) -> Iterator[tuple[str, Row]]:
+        """Yield (method, body) of the contract calls that put the market's reference data on a
+        chain, in order: all but the investors.
+        """
         yield "configure_market", {name: self.market[name] for name in _ON_CHAIN}
         # A year of the calendar may have no trading day at all: that, too, has to be told.
         years = [int(day[:4]) for day in (*self.trading_days[:1], *self.trading_days[-1:])]
         for year in range(years[0], years[-1] + 1) if years else ():
             days = [day for day in self.trading_days if day.startswith(f"{year:04}-")]
             yield "put_trading_days", {"year": year, "days": days}
-        for name, rows in (
-            ("companies", self.companies),
-            ("products", self.products),
-            ("investors", [self._on_chain(row, identity_digest) for row in self.investors]),
-        ):
-            for chunk in row_chunks(rows, count_max=ROWS_IN_CHUNK, bytes_max=CHUNK_BYTES_MAX):
-                yield f"put_{name}", {name: chunk}
+        yield from _chunked_calls("companies", self.companies)
+        yield from _chunked_calls("products", self.products)
+
+    def investor_calls(self, identity_digest: IdentityDigest) -> Iterator[tuple[str, Row]]:
+        """Yield the calls that come after those of the market: the investors, without what may not
+        be on a chain.
+        """
+        rows = [self._on_chain(row, identity_digest) for row in self.investors]
+        yield from _chunked_calls("investors", rows)
+
+    def reference_calls(self, identity_digest: IdentityDigest) -> Iterator[tuple[str, Row]]:
+        """Yield all of them."""
+        yield from self.market_calls()
+        yield from self.investor_calls(identity_digest)
 
     def _on_chain(self, investor: Row, identity_digest: IdentityDigest) -> Row:
         """Return the investor as the chain may know it: no name and no number."""
@@ -112,6 +121,11 @@ class MarketDataset:
                 id_type, id_number, period_start=period_start
             ),
         }
+
+
+def _chunked_calls(name: str, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    for chunk in row_chunks(rows, count_max=ROWS_IN_CHUNK, bytes_max=CHUNK_BYTES_MAX):
+        yield f"put_{name}", {name: chunk}
 
 
 def row_chunks(rows: Sequence[Row], *, count_max: int, bytes_max: int) -> Iterator[list[Row]]:

@@ -48,7 +48,8 @@ class Progress:
     terminal, every two seconds elsewhere, also while nothing gets done.
     """
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int = 0) -> None:
+        """Without a total only the time is told."""
         self._what, self._total, self._done = what, total, 0
         self._every_seconds = 0.5 if sys.stderr.isatty() else 2.0
         self._began = time.monotonic()
@@ -68,11 +69,12 @@ class Progress:
         self._done = done
 
     def _tell(self) -> None:
-        if self._ended.wait(1.0):
-            return
-        while not self._ended.wait(self._every_seconds):
+        wait = 1.0
+        while not self._ended.wait(wait):
             seconds = f"({time.monotonic() - self._began:.0f} {choose('s', '秒')})"
-            say(f"  {self._what}: {self._done}/{self._total} {seconds}")
+            of = f": {self._done}/{self._total}" if self._total else ""
+            say(f"  {self._what}{of} {seconds}")
+            wait = self._every_seconds
 
 
 def print_json(value: Any) -> None:

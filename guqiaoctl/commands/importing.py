@@ -13,8 +13,8 @@ import hashlib
 import io
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,12 +103,9 @@ def run_import(
         )
     network = load_network(data)
     dataset = _read(folder, skip_malformed=skip_malformed)
-    if results is not None:
-        # Refuses a place that cannot be written before anything is sent, and empties an old one.
-        results.write_text("", encoding="utf-8")
-    report = asyncio.run(import_dataset(network, dataset))
-    if results is not None:
-        results.write_text(report.csv(), encoding="utf-8")
+    with results_file(results) as write:
+        report = asyncio.run(import_dataset(network, dataset))
+        write(report.csv())
     summary = {status.value: report.counts[status] for status in OperationStatus}
     if dataset.left_out or dataset.gaps:
         summary["gaps"] = len(dataset.gaps)
@@ -118,6 +115,26 @@ def run_import(
         print_json(summary | {"seconds": round(report.seconds, 3)})
     else:
         print_table(("STATUS", "EVENTS"), list(summary.items()))
+
+
+@contextmanager
+def results_file(results: Path | None) -> Iterator[Callable[[str], object]]:
+    """Where the results go. A place that cannot be written is refused before anything is sent; what
+    is there is replaced only by whole results.
+    """
+    if results is None:
+        yield lambda text: None
+    elif results.exists() and not results.is_file():  # A pipe or a device: nothing to replace.
+        with results.open("w", encoding="utf-8") as file:
+            yield file.write
+    else:
+        part = results.with_name(f"{results.name}.part")
+        part.write_text("", encoding="utf-8")
+        try:
+            yield lambda text: part.write_text(text, encoding="utf-8")
+            part.replace(results)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 async def import_demo_data(network: Network) -> None:
@@ -143,8 +160,11 @@ async def import_dataset(
             refuse_other_chain(dataset.market["chain_name"], importer.chain_id)
             await importer.put_reference_data(dataset)
             rows = await importer.put_events(dataset, on_event)
+    except _RefusedError as error:
+        raise _import_failed(error.code, error.text_en, error.text_zh) from error
     except OperationError as error:
-        raise _import_failed(error.code, str(error)) from error
+        text = str(error).removeprefix(f"{error.code}: ")
+        raise _import_failed(error.code, text) from error
     except GuqiaoError as error:
         raise _import_failed(code_of(error), str(error).lstrip(": ")) from error
     return ImportReport(tuple(rows), loop.time() - began)
@@ -164,6 +184,17 @@ def refuse_other_chain(chain_name: str, chain_id: str) -> None:
             "请导入到该市场自己的网络",
             exit_code=EXIT_CONFLICT,
         )
+
+
+class _RefusedError(Exception):
+    """Reference data that the chain does not take."""
+
+    def __init__(self, code: str, method: str, detail: Mapping[str, Any]) -> None:
+        facts = ", ".join(f"{name} {value}" for name, value in detail.items())
+        self.code = code
+        self.text_en = f"{method} was refused" + (f" ({facts})" if facts else "")
+        self.text_zh = f"{method} 被拒绝" + (f"（{facts}）" if facts else "")
+        super().__init__(self.text_en)
 
 
 class _Importer:
@@ -190,18 +221,27 @@ class _Importer:
         maker = open_identity(network, provider, MARKET, "maker")
         async with open_service(network, provider, institution, MARKET, "registry") as channel:
             stub: RegistryServiceAsyncStub = RegistryServiceStub(channel)
-            status = await stub.GetStatus(pb.GetStatusRequest())
+            get_status = partial(stub.GetStatus, pb.GetStatusRequest())
+            with Progress(choose("waiting for the registry", "等待登记服务")):
+                status = await repeated(get_status, is_up=False)
 
             async def position() -> ChainPosition:
-                now = await stub.GetStatus(pb.GetStatusRequest())
+                now = await repeated(get_status)
                 return ChainPosition(now.chain_id, now.chain_height, b"", now.block_time_ms)
 
             pipeline = OperationPipeline(stub, provider, position, frozenset(status.methods))
             yield _Importer(stub, pipeline, institution, maker, status.chain_id)
 
     async def put_reference_data(self, dataset: MarketDataset) -> None:
-        """Investors' bodies to the registry, everything that may be on chain to the chain."""
+        """The market to the chain, and then, which only its own chain may get, investors' bodies to
+        the registry and what may be on chain of them to the chain.
+        """
+        await self._put(choose("reference data", "基础数据"), dataset.market_calls())
         digests = await self._put_investors(dataset)
+        investors = dataset.investor_calls(lambda id_type, number: digests[id_type, number])
+        await self._put(choose("investors", "投资者"), investors)
+
+    async def _put(self, what: str, calls: Iterable[tuple[str, Any]]) -> None:
         operations = [
             Operation(
                 request_id=_reference_request_id(method, body),
@@ -210,17 +250,14 @@ class _Importer:
                 business_time=None,
                 maker=self._institution,
             )
-            for method, body in dataset.reference_calls(
-                lambda id_type, number: digests[id_type, number]
-            )
+            for method, body in calls
         ]
-        progress = Progress(choose("reference data", "基础数据"), len(operations))
+        progress = Progress(what, len(operations))
 
         def on_answer(index: int, answer: Answer) -> None:
             if answer.status is not OperationStatus.ACCEPTED:
-                detail = answer.result.detail if answer.result else {}
-                text = f"{operations[index].method} was refused: {dict(detail)}"
-                raise OperationError(answer.code, text, index)
+                detail = dict(answer.result.detail) if answer.result else {}
+                raise _RefusedError(answer.code, operations[index].method, detail)
             progress.show(index + 1)
 
         with progress:
@@ -251,15 +288,18 @@ class _Importer:
         chunks = row_chunks(
             dataset.investors, count_max=INVESTORS_IN_CALL, bytes_max=INVESTOR_BYTES_IN_CALL
         )
-        for chunk in chunks:
-            request = pb.PutInvestorsRequest(as_of=str(dataset.market["period_start"]))
-            for row in chunk:
-                request.investors.add(
-                    **{name: row[name] for name in pb.Investor.DESCRIPTOR.fields_by_name}
-                )
-            response = await repeated(partial(self._stub.PutInvestors, request))
-            for row, statement in zip(chunk, response.statements, strict=True):
-                digests[row["id_type"], row["id_number"]] = statement.identity_digest
+        what = choose("investors' records", "投资者档案")
+        with Progress(what, len(dataset.investors)) as progress:
+            for chunk in chunks:
+                request = pb.PutInvestorsRequest(as_of=str(dataset.market["period_start"]))
+                for row in chunk:
+                    request.investors.add(
+                        **{name: row[name] for name in pb.Investor.DESCRIPTOR.fields_by_name}
+                    )
+                response = await repeated(partial(self._stub.PutInvestors, request))
+                for row, statement in zip(chunk, response.statements, strict=True):
+                    digests[row["id_type"], row["id_number"]] = statement.identity_digest
+                progress.show(len(digests))
         return digests
 
 
@@ -288,7 +328,8 @@ def _read(folder: Path, *, skip_malformed: bool) -> MarketDataset:
             "请指定市场数据集所在目录",
             exit_code=EXIT_NOT_FOUND,
         )
-    dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
+    with Progress(choose("reading the dataset", "读取数据集")):
+        dataset = read_dataset(folder, leave_out_malformed=skip_malformed)
     if isinstance(dataset, MarketDataset):
         _say_left_out(dataset)
         return dataset
@@ -344,7 +385,7 @@ def _malformed(folder: Path, problems: Sequence[RowProblem]) -> CliError:
     )
 
 
-def _import_failed(code: str, text: str) -> CliError:
+def _import_failed(code: str, text: str, text_zh: str = "") -> CliError:
     unavailable = code in {"SERVICE_UNAVAILABLE", "CHAIN_UNAVAILABLE", "OUTCOME_UNKNOWN"}
     remedy_en = "repeat the same import: what was done keeps its outcome, the rest follows"
     remedy_zh = "请重新执行同一导入：已完成的保持原结果，其余继续"
@@ -355,7 +396,7 @@ def _import_failed(code: str, text: str) -> CliError:
     return CliError(
         code,
         f"the import stopped: {text}",
-        f"导入中止：{text}",
+        f"导入中止：{text_zh or text}",
         remedy_en,
         remedy_zh,
         exit_code=EXIT_UNAVAILABLE if unavailable else EXIT_CONFLICT,

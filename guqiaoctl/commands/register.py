@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from guqiaoctl.commands.calls import guarded
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import MARKET
-from guqiaoctl.output import print_json, print_table
+from guqiaoctl.output import choose, print_json, print_table, say
 
 if TYPE_CHECKING:
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
@@ -37,7 +38,10 @@ COLUMNS: Final = (
 def roster(data: Path, product: str, height: int, output: str) -> None:
     """Print the roster at a height as csv, json or a table."""
     network = load_network(data)
-    rows = guarded(asyncio.run, fetch_roster(network, product, height))
+    found = guarded(asyncio.run, fetch_roster(network, product, height))
+    rows = found.rows
+    if not height:
+        say_if_behind(found.height, found.chain_height)
     if output == "json":
         print_json([{name: getattr(row, name) for name in COLUMNS} for row in rows])
     elif output == "csv":
@@ -46,8 +50,28 @@ def roster(data: Path, product: str, height: int, output: str) -> None:
         print_table(COLUMNS, [_cells(row) for row in rows])
 
 
-async def fetch_roster(network: Network, product: str, height: int) -> list[pb.Position]:
-    """Every position at a height (0: the latest projected), all pages of one height."""
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Every position at a height, and where the chain stood then."""
+
+    rows: list[pb.Position]
+    height: int
+    chain_height: int
+
+
+def say_if_behind(height: int, chain_height: int) -> None:
+    """What is shown follows the chain by way of the bus: say so where it has not come up to it."""
+    if height < chain_height:
+        say(
+            choose(
+                f"as of height {height}: the chain is at {chain_height}, the register follows it",
+                f"截至高度 {height}：链已到 {chain_height}，登记簿正在跟进",
+            )
+        )
+
+
+async def fetch_roster(network: Network, product: str, height: int) -> Roster:
+    """The roster at a height (0: the latest projected), all pages of one height."""
     provider = open_provider()
     maker = open_identity(network, provider, MARKET, "maker")
     rows: list[pb.Position] = []
@@ -58,7 +82,8 @@ async def fetch_roster(network: Network, product: str, height: int) -> list[pb.P
             page = await stub.ListPositions(request)
             rows += page.positions
             if not page.next_page_token:
-                return rows
+                status = await stub.GetStatus(pb.GetStatusRequest())
+                return Roster(rows, page.height, status.chain_height)
             request.page_token = page.next_page_token
 
 

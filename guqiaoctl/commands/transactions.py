@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
+
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2, packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
@@ -24,6 +26,7 @@ from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.receipt import Receipt
 from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.register import say_if_behind
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
@@ -112,7 +115,13 @@ async def _find(network: Network, request_id: str) -> registry_service_pb2.GetOp
     async with open_service(network, provider, maker, MARKET, "registry") as channel:
         stub: RegistryServiceAsyncStub = RegistryServiceStub(channel)
         request = registry_service_pb2.GetOperationRequest(request_id=request_id)
-        return await stub.GetOperation(request)
+        try:
+            return await stub.GetOperation(request)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                status = await stub.GetStatus(registry_service_pb2.GetStatusRequest())
+                say_if_behind(status.projected_height, status.chain_height)
+            raise
 
 
 async def _fetch(network: Network, transaction_id: bytes) -> ProvenTransaction:

@@ -110,5 +110,5 @@ async def wait_anchored(
 async def roster_csv(network: Network) -> str:
     """The roster at the latest projected height, as market datasets keep it."""
     text = io.StringIO()
-    write_csv(await fetch_roster(network, "", 0), text)
+    write_csv((await fetch_roster(network, "", 0)).rows, text)
     return text.getvalue()

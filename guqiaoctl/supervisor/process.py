@@ -63,6 +63,9 @@ class ManagedProcess:
     process: Fork | None = None
     starts: int = 0
     last_exit: int | None = None
+    why: str = ""
+    """What it last said of why it was not ready."""
+
     recent_starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX))
 
     @property
@@ -83,7 +86,8 @@ class ManagedProcess:
         """Wait until the admin port says ready; False when the process ends or the time is over."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline and self.pid is not None:
-            if await is_ready(self.plan.admin_port):
+            is_up, self.why = await readiness(self.plan.admin_port)
+            if is_up:
                 self.state = ProcessState.READY
                 return True
             await asyncio.sleep(READY_POLL_SECONDS)
@@ -117,8 +121,8 @@ class ManagedProcess:
         """Where it stands now, and what it says if it is not ready any more."""
         if self.state is not ProcessState.READY:
             return self.state, ""
-        why = await why_unready(self.plan.admin_port)
-        return (self.state, "") if why is None else (ProcessState.UNREADY, why)
+        is_up, why = await readiness(self.plan.admin_port)
+        return (self.state if is_up else ProcessState.UNREADY), why
 
     def log_tail(self, lines: int = 5) -> list[str]:
         """The last lines of its log, for an error that shows its cause."""
@@ -144,14 +148,9 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-async def is_ready(admin_port: int) -> bool:
-    """Whether the admin port answers /readyz with 200."""
-    return await why_unready(admin_port) is None
-
-
-async def why_unready(admin_port: int) -> str | None:
-    """None when the admin port answers /readyz with 200; else each check that failed, or that it
-    does not answer.
+async def readiness(admin_port: int) -> tuple[bool, str]:
+    """Whether the admin port answers /readyz with 200, and what it says beside: each check that
+    failed, or what the process does without meanwhile.
     """
     try:
         async with asyncio.timeout(READY_ANSWER_SECONDS_MAX):
@@ -165,14 +164,13 @@ async def why_unready(admin_port: int) -> str | None:
                 body = await _read_rest(reader)
             finally:
                 writer.close()
-        if b" 200 " in head.partition(b"\r\n")[0]:
-            return None
-        failures = json.loads(body)["failures"]
-        return "; ".join(f"{check}: {text}" for check, text in failures.items())
+        is_up = b" 200 " in head.partition(b"\r\n")[0]
+        said = json.loads(body).get("degraded" if is_up else "failures", {})
+        return is_up, "; ".join(f"{check}: {text}" for check, text in said.items())
     except (OSError, EOFError, TimeoutError):
-        return "its admin port does not answer"
+        return False, "its admin port does not answer"
     except (ValueError, TypeError, KeyError, AttributeError):
-        return "its admin port answers what makes no sense"
+        return False, "its admin port answers what makes no sense"
 
 
 async def _read_rest(reader: asyncio.StreamReader) -> bytes:

@@ -265,4 +265,5 @@ def _why_not_ready(managed: ManagedProcess) -> StartError:
         return StartError(managed.plan.name, cause, tail, exit_code)
     seconds = f"{START_SECONDS_MAX:.0f}"
     cause = (f"was not ready within {seconds} s", f"未能在 {seconds} 秒内就绪")
-    return StartError(managed.plan.name, cause, tail[-1:], None)
+    lacks = [said.partition(": ")[2] or said for said in managed.why.split("; ")]
+    return StartError(managed.plan.name, cause, [*tail[-1:], *lacks], None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Self
 
@@ -34,12 +34,13 @@ _logger = structlog.get_logger("admin")
 @dataclass(frozen=True, slots=True)
 class Probes:
     """What each probe asks. Live: is the process worth keeping; started and ready: each named
-    check.
+    check. What is `degraded` is told by /readyz too, but callers are served all the same.
     """
 
     live: Mapping[str, Check]
     started: Mapping[str, Check]
     ready: Mapping[str, Check]
+    degraded: Mapping[str, Check] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +116,30 @@ class AdminServer:
             case "/startupz":
                 return await _probe(self._probes.started)
             case "/readyz":
-                return await _probe(self._probes.ready)
+                return await _probe(self._probes.ready, self._probes.degraded)
             case "/metrics":
                 return _Response(HTTPStatus.OK, _PROMETHEUS, self._metrics.render())
         return _failure(HTTPStatus.NOT_FOUND)
 
 
-async def _probe(checks: Mapping[str, Check]) -> _Response:
+async def _probe(checks: Mapping[str, Check], degraded: Mapping[str, Check] = {}) -> _Response:
     """Run all checks at once; 200 when none has anything to say, else 503 and each failure by its
-    name.
+    name. What the degraded ones say is told beside it.
     """
-    answers = await asyncio.gather(*(_outcome(name, check) for name, check in checks.items()))
-    failures = {
-        name: answer for name, answer in zip(checks, answers, strict=True) if answer is not None
-    }
+    failures, lacks = await asyncio.gather(_outcomes(checks), _outcomes(degraded))
     status = HTTPStatus.SERVICE_UNAVAILABLE if failures else HTTPStatus.OK
     body = {
-        "status": "failing" if failures else "ok",
-        "checks": sorted(checks),
+        "status": "failing" if failures else "degraded" if lacks else "ok",
+        "checks": sorted({*checks, *degraded}),
         "failures": failures,
+        "degraded": lacks,
     }
     return _Response(status, _JSON, json.dumps(body, ensure_ascii=False).encode())
+
+
+async def _outcomes(checks: Mapping[str, Check]) -> dict[str, str]:
+    answers = await asyncio.gather(*(_outcome(name, check) for name, check in checks.items()))
+    return {name: said for name, said in zip(checks, answers, strict=True) if said is not None}
 
 
 async def _outcome(name: str, check: Check) -> str | None:

@@ -29,6 +29,7 @@ from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.block_feed.follower import migrate_follower
+from services.chassis.bus.check import BusCheck
 from services.chassis.bus.port import Bus, Topic
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
@@ -150,7 +151,13 @@ class Runtime:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
-        probes = Probes(live={}, started={}, ready={"database": self._database, **self.checks})
+        bus = BusCheck(self.bus)
+        probes = Probes(
+            live={},
+            started={},
+            ready={"database": self._database, "bus": bus.never_reached, **self.checks},
+            degraded={"bus": bus.away},
+        )
         admin = self.settings.admin
         try:
             async with AdminServer(

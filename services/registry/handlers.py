@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import ChainPosition, TransactionResult
+from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError, digest
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
@@ -25,6 +27,7 @@ from services.chassis.postgres import Connection, Pool
 from services.registry import store
 from services.registry.domain.errors import (
     HeightNotProjectedError,
+    HeightUnknownError,
     ReferenceConflictError,
     RequestUnknownError,
     UnsupportedOperationError,
@@ -35,6 +38,7 @@ from services.registry.stream import ItemOutcome, OperationStream
 
 CONTRACT: Final = "register"
 OPTIONS_SECONDS_MAX: Final = 30.0
+CHAIN_SECONDS_MAX: Final = 2.0
 PAGE_NAME_BYTES_MAX: Final = 1024 * 1024
 """A page and the token of the next one go through one message, however long the names are."""
 
@@ -106,14 +110,13 @@ class Handlers:
         self, *, height: int, product_code: str, after: tuple[str, str, str], page_size: int
     ) -> Roster:
         """One page of the roster at a height; 0 means the latest projected height."""
+        if height:
+            await self._require_projected(height)
         async with (
             self.pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            latest = await projected_height(connection, self.client.chain_id)
-            if height > latest:
-                raise HeightNotProjectedError(height, latest)
-            at = height or latest
+            at = height or await projected_height(connection, self.client.chain_id)
             page, has_more = await store.list_positions(
                 connection,
                 height=at,
@@ -131,6 +134,18 @@ class Handlers:
             counts = await store.count_operations(connection)
         methods = await self._built_methods()
         return Status(height, counts, tuple(sorted(methods)), await self.client.latest())
+
+    async def _require_projected(self, height: int) -> None:
+        async with self.pool.acquire() as connection:
+            projected = await projected_height(connection, self.client.chain_id)
+        if height > projected:
+            certified = height  # Without the chain nobody can tell the two apart.
+            with suppress(GuqiaoError, TimeoutError):
+                async with asyncio.timeout(CHAIN_SECONDS_MAX):
+                    certified = (await self.client.latest()).height
+            if height > certified:
+                raise HeightUnknownError(height, certified)
+            raise HeightNotProjectedError(height, projected)
 
     async def _announce(self, transactions: Sequence[SignedTransaction]) -> None:
         """Record in the outbox that these operations go to the chain now, in the current trace."""

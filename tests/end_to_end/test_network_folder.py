@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import time
+import uuid
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -117,6 +118,44 @@ def test_a_service_that_is_away_is_an_unavailable_answer(running: OneMachine) ->
         assert answer.code == 6, answer.err
         assert len(answer.err.strip().splitlines()) == 1
     running.must("dev", "node", "start", "shandong/registry")
+
+
+@pytest.mark.req("G2-13-2", "N0-19")
+def test_what_follows_the_chain_says_so_while_it_is_behind(running: OneMachine) -> None:
+    """The gateway, which publishes the blocks, is away: the chain goes on, the register cannot."""
+    running.must("dev", "node", "stop", "shandong/gateway")
+    roster = running.must("register", "roster").out
+    wait_until("a block", lambda: "as of height" in running.must("register", "roster").err)
+    assert running.must("register", "roster").out == roster
+    unknown = running.run("tx", "find", str(uuid.uuid4()), language="zh")
+    assert (unknown.code, unknown.error) == (3, "TRANSACTION_UNKNOWN")
+    assert unknown.err.startswith("截至高度")
+    running.must("dev", "node", "start", "shandong/gateway")
+    wait_until("the register", lambda: running.must("register", "roster").err == "")
+
+
+@pytest.mark.req("G2-13-2", "N0-15")
+def test_a_dataset_that_is_refused_leaves_nothing_of_its_investors(
+    running: OneMachine, tmp_path: Path
+) -> None:
+    """Its market contradicts the chain's; an investor's reference stays free for others."""
+    refused, accepted = tmp_path / "refused", tmp_path / "accepted"
+    for folder, name in ((refused, "甲某"), (accepted, "乙某")):
+        shutil.copytree(TINY, folder)
+        investors = folder / "investors.csv"
+        header, first, *_ = investors.read_text(encoding="utf-8").splitlines()
+        row = dict(zip(header.split(","), first.split(","), strict=True))
+        row |= {"investor_ref": "I99999", "investor_code": "Q999999999", "name": f"{name}（演示）"}
+        added = investors.read_text(encoding="utf-8") + ",".join(row.values()) + "\n"
+        investors.write_text(added, encoding="utf-8")
+    market = json.loads((refused / "market.json").read_text(encoding="utf-8"))
+    market["operator"] = "另一家（演示）"
+    (refused / "market.json").write_text(json.dumps(market) + "\n", encoding="utf-8")
+    answer = running.run("import", refused, language="zh")
+    assert (answer.code, answer.error) == (5, "REFERENCE_CONFLICT"), answer.err
+    assert "configure_market 被拒绝" in answer.err
+    assert "REFERENCE_CONFLICT" not in answer.err.removeprefix("REFERENCE_CONFLICT")
+    assert running.run("import", accepted, "-o", "json").code == 0
 
 
 @pytest.mark.req("G2-13-2")

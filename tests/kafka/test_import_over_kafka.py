@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
 from guqiaoctl.demo import anchors, checks
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
+from guqiaoctl.supervisor.control import ask
 from services.chassis.bus import open_bus
 from services.chassis.bus.settings import KafkaBusSettings
 from services.registry.events import OPERATION_TOPIC
@@ -100,6 +102,13 @@ async def expect_everything(network: Network, dataset: MarketDataset, report: Im
     await checks.wait_until("roster.csv equal to the expected one", equal)
 
 
+async def says_bus_is_away(network: Network) -> bool:
+    """What `guqiao dev status` shows of the market's registry, which serves on."""
+    answer = await ask(network.layout.folder / "run", {"command": "status"})
+    [registry] = [each for each in answer["processes"] if each["name"] == f"{MARKET}-registry"]
+    return registry["state"] == "ready" and "BUS_UNAVAILABLE" in registry["why"]
+
+
 async def import_with_dead_broker(
     network: Network, dataset: MarketDataset, broker: OwnBroker
 ) -> ImportReport:
@@ -114,5 +123,6 @@ async def import_with_dead_broker(
         importing = tasks.create_task(import_dataset(network, dataset, on_event))
         await half_way.wait()
         await asyncio.to_thread(broker.kill)
+    await checks.wait_until("the outage to be told", partial(says_bus_is_away, network))
     await asyncio.to_thread(broker.start)
     return importing.result()

@@ -64,6 +64,10 @@ class KafkaBus:
         self._producer: AIOKafkaProducer | None = None
         self._partition_counts: dict[str, int] = {}
 
+    async def reach(self) -> None:
+        async with self._admin():
+            pass  # It has asked a broker for the cluster's metadata.
+
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
         async with self._admin() as admin:
             for topic in topics:

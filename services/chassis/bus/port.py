@@ -150,6 +150,10 @@ class Publisher(Protocol):
 class Bus(Publisher, Protocol):
     """One domain's bus."""
 
+    async def reach(self) -> None:
+        """Return when the bus answers; raise what `is_transient` knows when it does not."""
+        ...
+
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
         """Create what is missing. A topic with another number of partitions is refused."""
         ...

@@ -58,6 +58,9 @@ class PostgresBus:
         self._news = asyncio.Event()
         self._next_prune = 0.0
 
+    async def reach(self) -> None:
+        await self._pool.fetchval("SELECT 1")
+
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             for topic in topics:

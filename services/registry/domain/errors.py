@@ -17,11 +17,18 @@ class UnsupportedOperationError(UnimplementedError):
         super().__init__("UNSUPPORTED_OPERATION", method=method)
 
 
+class HeightUnknownError(NotFoundError):
+    """A height that the chain has not reached."""
+
+    def __init__(self, height: int, latest: int) -> None:
+        super().__init__("HEIGHT_UNKNOWN", height=height, latest=latest)
+
+
 class HeightNotProjectedError(NotFoundError):
-    """A height that the read model has not reached."""
+    """A height that the chain has reached and the read model has not."""
 
     def __init__(self, height: int, projected: int) -> None:
-        super().__init__("HEIGHT_UNKNOWN", height=height, latest=projected)
+        super().__init__("HEIGHT_NOT_PROJECTED", height=height, latest=projected)
 
 
 class RequestUnknownError(NotFoundError):

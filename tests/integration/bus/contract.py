@@ -33,6 +33,7 @@ from services.chassis.bus import (
     retry_parked,
     subscribe,
 )
+from services.chassis.bus.check import BusCheck
 from services.chassis.bus.port import EVENT_BYTES_MAX, Partition, partition_of
 from services.chassis.bus.positions import claim
 from services.chassis.postgres import Connection
@@ -441,6 +442,23 @@ class PoisonContract:
 
 class OutageContract:
     """The bus server dies under load and comes back: nothing is lost or doubled."""
+
+    async def test_a_bus_that_is_away_is_said_to_be_so_until_it_is_back(
+        self, breakable: Lab
+    ) -> None:
+        check = BusCheck(breakable.bus)
+
+        async def is_away() -> bool:
+            return "BUS_UNAVAILABLE" in (await check.away() or "")
+
+        async def is_back() -> bool:
+            return await check.away() is None
+
+        assert await check.never_reached() is None
+        await breakable.kill_server()
+        await wait_until(is_away, "the outage to be told")
+        await breakable.start_server()
+        await wait_until(is_back, "the end of the outage to be told")
 
     async def test_a_bus_server_killed_under_load_loses_and_doubles_nothing(
         self, breakable: Lab, desk: Desk

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from guqiaoctl.supervisor.process import readiness
 from services.chassis import admin as admin_module
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.telemetry import Metrics
@@ -75,6 +76,30 @@ async def test_all_well_is_200(path: str) -> None:
         status, body = await get(server, path)
         assert status == 200
         assert json.loads(body)["status"] == "ok"
+
+
+@pytest.mark.req("G2-13-2")
+async def test_what_is_lacking_is_told_and_callers_are_served_all_the_same() -> None:
+    probes = Probes(live={}, started={}, ready={"postgres": well}, degraded={"bus": away})
+    async with AdminServer(host="127.0.0.1", port=0, probes=probes, metrics=Metrics()) as server:
+        status, body = await get(server, "/readyz")
+        assert status == 200
+        assert json.loads(body) == {
+            "status": "degraded",
+            "checks": ["bus", "postgres"],
+            "failures": {},
+            "degraded": {"bus": "no answer from PostgreSQL"},
+        }
+        assert await readiness(server.port) == (True, "bus: no answer from PostgreSQL")
+
+
+async def test_whoever_asks_for_readiness_hears_each_failure() -> None:
+    async with opened(postgres=away, loop=well) as server:
+        assert await readiness(server.port) == (False, "postgres: no answer from PostgreSQL")
+    async with opened(postgres=well) as server:
+        port = server.port
+        assert await readiness(port) == (True, "")
+    assert await readiness(port) == (False, "its admin port does not answer")
 
 
 @pytest.mark.req("G2-13-2")

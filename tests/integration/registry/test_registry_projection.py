@@ -105,7 +105,7 @@ async def test_a_height_that_is_not_projected_yet_is_refused(lab: Lab, basic: Ma
     await lab.project(apply_block, range(1, 9))
     with pytest.raises(NotFoundError) as refused:
         await roster_at(lab, 9)
-    assert refused.value.code == "HEIGHT_UNKNOWN"
+    assert refused.value.code == "HEIGHT_NOT_PROJECTED"
     assert await roster_at(lab, 8)
 
 

@@ -232,6 +232,7 @@ async def test_a_chain_that_is_away_is_said_to_be_so_and_comes_back(
 ) -> None:
     """C23: a bounded error with the chain's code, nothing half done, and recovery unaided."""
     monkeypatch.setattr("guqiao_sdk.client.chain.CALL_SECONDS", 2.0)
+    monkeypatch.setattr("guqiao_sdk.client.reads.CALL_SECONDS", 2.0)
     stub = desk.stub(desk.operator)
     await stub.GetStatus(pb.GetStatusRequest())
     await desk.lab.node.stop()

@@ -13,6 +13,7 @@ class Ready(http.server.BaseHTTPRequestHandler):
         """Ready."""
         self.send_response(200)
         self.end_headers()
+        self.wfile.write(b"{}")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,13 @@ async def test_a_call_that_breaks_is_made_again(code: grpc.StatusCode) -> None:
     assert calls.answers == []
 
 
+async def test_where_nobody_knows_that_the_service_is_up_a_broken_call_is_not_made_again() -> None:
+    calls = Calls(broken(grpc.StatusCode.UNAVAILABLE))
+    with pytest.raises(AioRpcError):
+        await repeated(calls.once, is_up=False)
+    assert len(calls.answers) == 1
+
+
 async def test_a_call_that_a_service_refused_is_not_made_again() -> None:
     calls = Calls(refused_by_the_service())
     with pytest.raises(AioRpcError):
