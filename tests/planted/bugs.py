@@ -31,7 +31,6 @@ class Bug:
 
 
 ABSENT: Final[dict[str, str]] = {
-    "P4": "the campaign keeps its set; tests/simulation/test_set_changes.py changes it",
     "P22-snapshots": "state transfer by snapshot is not part of the core yet; blocks are planted",
 }
 """Rows without a bug to plant, and why."""
@@ -62,6 +61,14 @@ QUORUMS: Final = (
         ("B26", "B18"),
     ),
     Bug(
+        "P4",
+        "a new set's view-changes must prove the height of the old one",
+        f"{CORE}/authentication.py",
+        "            at_base = message.certified == self._base\n",
+        "            at_base = message.certified == 0\n",
+        test="tests/simulation/test_set_changes.py::test_p04",
+    ),
+    Bug(
         "P5",
         "after a restart a decided sequence number is proposed again",
         f"{CORE}/ordering.py",
@@ -75,7 +82,7 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "        return ahead[-needed] if len(ahead) >= needed else None",
         "        return None",
-        test=f"{CONSENSUS_TESTS}/test_known_mistakes.py::test_p6",
+        test=f"{CONSENSUS_TESTS}/test_known_mistakes.py::test_p06",
     ),
     Bug(
         "P7",
