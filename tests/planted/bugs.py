@@ -379,6 +379,41 @@ ROWS: Final = (
     ),
 )
 
+EVIDENCE: Final = (
+    Bug(
+        "E1",
+        "a batch that admission refuses leaves no evidence",
+        f"{CORE}/replica.py",
+        "            Evidence(primary, InvalidBatch(refused, message.reason, message.index)),\n",
+        "",
+        ("B10",),
+    ),
+    Bug(
+        "E7",
+        "the contract believes that a valid batch is invalid",
+        f"{CORE}/faults.py",
+        '        raise UnprovenError("admission does not refuse the transaction")\n',
+        '        return Proven(statement, "TRANSACTION_MALFORMED")\n',
+        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e7",
+    ),
+    Bug(
+        "E7",
+        "the contract takes anybody's signature for the accused primary's",
+        f"{CORE}/faults.py",
+        "    if not verify(key, statement_bytes(statement, replica_set), statement.signature):",
+        "    if not (key and statement_bytes(statement, replica_set)):",
+        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e7",
+    ),
+    Bug(
+        "E8",
+        "the contract believes that an honest new-view is invalid",
+        f"{CORE}/faults.py",
+        '        raise UnprovenError("its proposals follow from its view-changes")\n',
+        '        fault = "its proposals do not follow from its view-changes"\n',
+        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e8",
+    ),
+)
+
 CATCH_UP: Final = (
     Bug(
         "C6",
@@ -390,4 +425,4 @@ CATCH_UP: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *CATCH_UP)
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *EVIDENCE, *CATCH_UP)

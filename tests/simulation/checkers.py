@@ -26,6 +26,7 @@ from services.consensus.domain.effects import (
 from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
     NULL_DIGEST,
+    BatchRefused,
     Checkpoint,
     Commit,
     Digest,
@@ -120,9 +121,12 @@ class Checkers:
 
     def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
-        if not effects and self._due is None:
+        if not effects and self._due is None and not isinstance(message, BatchRefused):
             return
-        named = {each.replica for each in effects if isinstance(each, Evidence)}
+        found = [each for each in effects if isinstance(each, Evidence)]
+        if isinstance(message, BatchRefused):
+            self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
+        named = {each.replica for each in found}
         self._named[machine.number, machine.life] |= named
         if self._due is not None:
             held = self._due in self._named[machine.number, machine.life]

@@ -33,7 +33,6 @@ from services.consensus.domain.effects import (
 )
 from services.consensus.domain.messages import (
     BatchFetched,
-    BatchRefused,
     CertifiedElsewhere,
     Digest,
     Executed,
@@ -256,9 +255,9 @@ class Machine:
         if isinstance(message, Hello):
             self.peer_heights[sender] = message.certified
         if isinstance(message, PrePrepare):
-            reason = self.cluster.refusal_of(message)
-            if reason is not None:
-                self.step(BatchRefused(message, reason))
+            refused = self.cluster.refusal_of(message)
+            if refused is not None:
+                self.step(refused)
                 return
         self.step(message, sender)
 

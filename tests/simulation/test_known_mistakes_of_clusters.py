@@ -15,8 +15,8 @@ from services.consensus import wire
 from services.consensus.domain.messages import Commit, Prepare, PrePrepare, ReplicaId
 from tests.simulation.cluster import PARAMETERS, Cluster
 from tests.simulation.machine import Machine
-from tests.simulation.run import bound_ms
-from tests.simulation.scenario import honest
+from tests.simulation.run import bound_ms, run
+from tests.simulation.scenario import honest, of_seed
 from tests.simulation.workload import Request, transaction
 
 Lost = Callable[[int, int, wire.Frame], bool]
@@ -157,6 +157,21 @@ def test_p05_restarts_between_decision_and_execution_give_one_block_a_height() -
         machine.start()
     wait_until(cluster, cluster.clients.all_done, bound_ms(cluster))
     cluster.checkers.at_the_end()
+
+
+@pytest.mark.req("G2-07-1", "G2-16-4")
+@pytest.mark.parametrize(
+    ("strategies", "offence"),
+    [(["B10"], "InvalidBatch"), (["B15", "B6", "B24"], "InvalidNewView")],
+)
+def test_p08_row07_what_primaries_sign_against_the_rules_is_proven(
+    strategies: list[str], offence: str
+) -> None:
+    """Every correct replica that sees it holds a proof that the evidence contract would take; the
+    checkers refuse any that it would not (S10).
+    """
+    seen = [run(of_seed(seed, strategies=strategies)).counts[offence] for seed in range(1, 6)]
+    assert sum(count > 0 for count in seen) >= 2
 
 
 # --- Coming back ----------------------------------------------------------------------------
