@@ -82,7 +82,6 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "        return ahead[-needed] if len(ahead) >= needed else None",
         "        return None",
-        test=f"{CONSENSUS_TESTS}/test_known_mistakes.py::test_p06",
     ),
     Bug(
         "P7",

@@ -89,6 +89,7 @@ class Checkers:
         self._seen: dict[tuple[int, int, VoteType, int, int, int], Digest] = {}
         self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
         self._due: ReplicaId | None = None
+        self._asked: dict[tuple[int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
     def violate(self, text: str, *, fork: bool = False) -> None:
         """An invariant does not hold."""
@@ -108,6 +109,9 @@ class Checkers:
         self._due = None
         if self._holds_all:
             self._forensics.hold(message)
+        if isinstance(message, ViewChange):
+            asked = self._asked[machine.number, machine.life]
+            asked[message.replica] = max(message.view, asked.get(message.replica, 0))
         if not isinstance(message, Prepare | Commit):
             return
         ordering = core._ordering
@@ -181,9 +185,15 @@ class Checkers:
             self._checked.add(header_hash)
             self._is_valid(block)
 
-    def on_step(self, replica: ReplicaId, core: Replica) -> None:
-        """After each step of a correct replica: everything is bounded (S8)."""
-        ordering, window = core._ordering, self._window
+    def on_step(self, machine: Machine, core: Replica) -> None:
+        """After each step of a correct replica: everything is bounded (S8), and it is where f + 1
+        others went (P6).
+        """
+        replica, ordering, window = machine.me, core._ordering, self._window
+        asked = self._asked[machine.number, machine.life]
+        views = sorted((asked[each] for each in asked if each != replica), reverse=True)
+        if len(views) > self._set.faulty_max and core.view < views[self._set.faulty_max]:
+            self.violate(f"P6: replica {replica} does not join f + 1 others")
         if core.halted:
             self.violate(f"S5: correct replica {replica} halted", fork=True)
         if core.view >= VIEWS_MAX:

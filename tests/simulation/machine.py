@@ -290,7 +290,7 @@ class Machine:
             cluster.checkers.after_step(self, message, effects)
         self._perform(core, effects)
         if judged and self.core is core:
-            cluster.checkers.on_step(self.me, core)
+            cluster.checkers.on_step(self, core)
         if self.core is core and core.may_propose and not self.disk_full:
             self._propose(core)
 
