@@ -103,7 +103,7 @@ def test_a_properly_signed_message_is_accepted_from_its_signer(name: str) -> Non
 
 @pytest.mark.req("G2-09-3")
 @pytest.mark.parametrize("name", MESSAGES)
-def test_p03_every_altered_field_of_a_message_is_refused(name: str) -> None:
+def test_p03_row08_every_altered_field_of_a_message_is_refused(name: str) -> None:
     """The batch inside a pre-prepare is bound by its digest, which decoding recomputes."""
     message, sender = MESSAGES[name]
     altered = [each for each in mutations(message) if not each[0].startswith(".batch")]

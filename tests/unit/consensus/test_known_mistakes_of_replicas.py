@@ -150,6 +150,19 @@ def test_row01_commits_and_checkpoint_votes_for_another_digest_do_not_count() ->
 
 
 @pytest.mark.req("G2-07-1")
+def test_row02_a_vote_that_comes_again_and_again_is_one_vote() -> None:
+    """Of seven: three replicas' votes, one of them three times, are no quorum of five."""
+    bench = ticking(1, size=7)
+    bench.receive_pre_prepare(1, PAY)
+    for peer in (2, 2, 2, 3, 3):
+        assert votes(bench.receive_prepare(peer, 1, PAY.digest())) == []
+    assert votes(bench.receive_prepare(4, 1, PAY.digest())), "the fourth backup's makes it prepared"
+    for peer in (2, 2, 2, 3, 3, 4):
+        assert executed(bench.receive_commit(peer, 1, PAY.digest())) == []
+    assert executed(bench.receive_commit(5, 1, PAY.digest()))
+
+
+@pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("doubled", ["prepared", "finality"])
 def test_row02_p24_one_signer_twice_makes_no_certificate_though_all_signatures_hold(
     doubled: str,
@@ -233,6 +246,21 @@ def test_p07_row05_whatever_quorum_of_view_changes_is_taken_what_was_committed_i
             assert chosen_batches(changes) == ((1, PAY.digest()),)
             seen += 1
     assert seen == 64
+
+
+@pytest.mark.req("G2-07-1")
+def test_p07_a_new_view_that_does_not_come_is_waited_for_no_longer_than_a_time_out() -> None:
+    """All others left for view 1, whose primary is dead: it goes on to view 2 with them."""
+    bench = ticking(3)
+    for peer in (0, 2):
+        bench.step(view_change(peer, 1), peer)
+    assert (bench.core.view, bench.core.active) == (1, False)
+    pass_time(bench, PARAMETERS.timeout_ms)
+    waiting = Hello(View(1), False, True, SequenceNumber(0))
+    bench.step(waiting, 0)
+    assert bench.core.view == 1
+    pass_time(bench, 2 * PARAMETERS.timeout_ms)
+    assert bench.core.view == 2
 
 
 @pytest.mark.req("G2-07-1")

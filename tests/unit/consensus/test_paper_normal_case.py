@@ -239,7 +239,7 @@ def test_n8_execution_waits_for_the_sequence_numbers_before() -> None:
 
 
 @pytest.mark.req("G2-07-1")
-def test_p24_row02_n9_a_replica_that_votes_twice_counts_once_and_leaves_evidence() -> None:
+def test_p13_p24_row02_n9_a_replica_that_votes_twice_counts_once_and_leaves_evidence() -> None:
     bench = ticking(1)
     bench.receive_pre_prepare(1, PAY)
     bench.receive_prepare(2, 1, PAY.digest())
