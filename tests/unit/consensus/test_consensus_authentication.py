@@ -113,6 +113,22 @@ def test_p03_row08_every_altered_field_of_a_message_is_refused(name: str) -> Non
 
 
 @pytest.mark.req("G2-09-3")
+def test_row08_a_certificate_in_a_view_change_cannot_be_exchanged_for_another_valid_one() -> None:
+    """Each certificate holds by itself: only the view-change's own signature binds them to it."""
+    first, other = (prepared_certificate(0, 1, digest) for digest in (b"d" * 32, b"e" * 32))
+    message = view_change(2, 5, prepared=(first,))
+    exchanged = dataclasses.replace(message, prepared=(other,))
+    assert refusal(message, 2) is None
+    assert refusal(view_change(2, 5, prepared=(other,)), 2) is None
+    assert refusal(exchanged, 2) is not None
+    changes = (view_change(0, 5), view_change(1, 5), message)
+    honest = signer(1).new_view(View(5), changes, chosen_batches(changes))
+    lie = dataclasses.replace(honest, view_changes=(*changes[:2], exchanged))
+    assert refusal(honest, 1) is None
+    assert refusal(lie, 1) is not None
+
+
+@pytest.mark.req("G2-09-3")
 def test_p03_certificates_inside_a_view_change_are_judged_though_it_is_signed_anew() -> None:
     """A liar signs its view-change properly, but not the votes that it quotes."""
     honest, _ = MESSAGES["view-change"]
