@@ -132,6 +132,7 @@ class Machine:
         epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
+        self.known.update(map(encode_record, records))  # What is read back is durable.
         core = epochs.open(records)
         assert isinstance(core, Replica), "the simulated chain keeps its set"
         self.core = core
