@@ -35,6 +35,8 @@ PARAMETERS: Final = {
     "snapshot_interval": 1_000,
 }
 COMMON_CONTRACTS: Final = ("identity", "governance", "evidence", "light_client", "packets")
+VERSIONS: Final = {"evidence": 2}
+"""What a new chain begins with, where that is not version 1."""
 CONTRACTS: Final = {
     CSRC: (*COMMON_CONTRACTS, "objects", "services"),
     MARKET: (*COMMON_CONTRACTS, "register"),
@@ -93,7 +95,10 @@ def _genesis(
         "destination": CSRC if chain == MARKET else None,
         "replicas": replicas[chain],
         "parameters": PARAMETERS,
-        "contracts": [{"name": name, "version": 1, "from_height": 0} for name in CONTRACTS[chain]],
+        "contracts": [
+            {"name": name, "version": VERSIONS.get(name, 1), "from_height": 0}
+            for name in CONTRACTS[chain]
+        ],
         "identities": [
             _identity(layout, account, chain, now_ms, provider)
             for account in ACCOUNTS

@@ -24,7 +24,6 @@ from services.consensus.domain.effects import (
     Broadcast,
     Certified,
     Effect,
-    Equivocation,
     Evidence,
     Execute,
     FetchBatch,
@@ -392,8 +391,7 @@ class Driver:
                     offence=type(offence).__name__,
                     proof=repr(offence)[:EVIDENCE_CHARACTERS_MAX],
                 )
-                if isinstance(offence, Equivocation):
-                    self._evidence.keep(self.replica.epoch, offence)
+                self._evidence.keep(self.replica.replica_set, effect)
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
             case Halt(sequence, reason):
                 self.halt(f"block {sequence}: {reason}")

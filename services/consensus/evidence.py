@@ -1,7 +1,8 @@
 """From a proof that a replica lied to a transaction that names it: kept first, then submitted.
 
 What the core found is a file before any later effect is performed, so it survives a restart; one of
-each replica and epoch is kept, and none once the chain knows the key as guilty. Every replica that
+each replica, epoch and kind is kept, and none once the chain knows the key as guilty of it. What is
+larger than a transaction carries is named in the log alone. Every replica that
 saw the lie submits it under its own identity; the first to be ordered takes effect, the others
 change nothing.
 """
@@ -23,10 +24,12 @@ from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transa
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ServiceError
-from services.consensus.domain.contracts.evidence import METHOD, NAME, key_record
-from services.consensus.domain.effects import Equivocation
+from services.consensus.domain.contracts.evidence import NAME, Offence, key_record
+from services.consensus.domain.effects import Equivocation, Evidence, InvalidBatch, InvalidNewView
+from services.consensus.domain.faults import PROOF_BYTES_MAX, batch_proof, new_view_proof
 from services.consensus.domain.ledger.host import read_json
 from services.consensus.domain.ledger.keys import contract_key
 from services.consensus.domain.statements import encode_statement
@@ -59,18 +62,22 @@ class EvidenceFolder:
         self.added = asyncio.Event()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def keep(self, epoch: int, offence: Equivocation) -> None:
-        """Write a proof durably, unless one of its signer is here or the chain knows already."""
-        signer = offence.first.replica
-        name = f"{epoch}-{signer}.json"
+    def keep(self, replica_set: ReplicaSet, evidence: Evidence) -> None:
+        """Write a proof durably, unless one of its kind is here or the chain knows already."""
+        epoch, culprit, offence = replica_set.epoch, evidence.replica, kind_of(evidence)
+        name = _file_name(epoch, culprit, offence)
         path = self._folder / name
-        if name in self._settled or path.exists() or self.is_known(epoch, signer):
+        if name in self._settled or path.exists() or self.is_known(epoch, culprit, offence):
+            return
+        parts = _parts(evidence, replica_set)
+        size_max = min(PROOF_BYTES_MAX, self._ledger.genesis.parameters.batch_bytes_max // 3)
+        if parts is None or any(len(part) > size_max for part in parts.values()):
+            _log.warning("evidence.too_large", replica=culprit, epoch=epoch, offence=offence.name)
             return
         body: Json = {
             "epoch": epoch,
-            "replica": signer,
-            "first": encode_statement(offence.first).hex(),
-            "second": encode_statement(offence.second).hex(),
+            "replica": culprit,
+            **{part: content.hex() for part, content in parts.items()},
         }
         SYSTEM_FILES.replace_durably(path, canonical_json(body))
         self.added.set()
@@ -86,12 +93,46 @@ class EvidenceFolder:
         self._settled.add(name)
         (self._folder / name).unlink(missing_ok=True)
 
-    def is_known(self, epoch: int, replica: int) -> bool:
-        """Whether the chain knows the key of this replica as guilty."""
+    def is_known(self, epoch: int, replica: int, offence: Offence) -> bool:
+        """Whether the chain knows the key of this replica as guilty of it."""
         members = next(each for each in self._ledger.sets() if each.epoch == epoch).members
-        key = contract_key(NAME, key_record(members[replica].public_key))
+        key = contract_key(NAME, key_record(members[replica].public_key, offence))
         with self._ledger.store.state_reader() as state:
             return read_json(state, key) is not None
+
+
+def kind_of(evidence: Evidence) -> Offence:
+    """What the chain will judge."""
+    match evidence.offence:
+        case Equivocation():
+            return Offence.EQUIVOCATION
+        case InvalidBatch():
+            return Offence.INVALID_BATCH
+        case InvalidNewView():
+            return Offence.INVALID_NEW_VIEW
+
+
+def _parts(evidence: Evidence, replica_set: ReplicaSet) -> Mapping[str, bytes] | None:
+    """What the transaction's body says in hex; None where nothing that small shows the fault."""
+    match evidence.offence:
+        case Equivocation(first, second):
+            return {"first": encode_statement(first), "second": encode_statement(second)}
+        case InvalidBatch(pre_prepare, _, index):
+            if index is None:
+                return None
+            return {"proof": batch_proof(pre_prepare, index, replica_set).encode()}
+        case InvalidNewView(new_view):
+            return {"proof": new_view_proof(new_view)}
+
+
+def _file_name(epoch: int, replica: int, offence: Offence) -> str:
+    kind = "" if offence is Offence.EQUIVOCATION else f"-{offence.name.lower()}"
+    return f"{epoch}-{replica}{kind}.json"
+
+
+def _offence_of_file(name: str) -> Offence:
+    kind = name.removesuffix(".json").split("-")[2:]
+    return Offence[kind[0].upper()] if kind else Offence.EQUIVOCATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +162,13 @@ class EvidenceReporter:
         epoch, replica = body["epoch"], body["replica"]
         assert isinstance(epoch, int)
         assert isinstance(replica, int)
-        if self.folder.is_known(epoch, replica):
+        offence = _offence_of_file(name)
+        if self.folder.is_known(epoch, replica, offence):
             self.folder.settle(name)
             return
         try:
             async with asyncio.timeout(SUBMIT_SECONDS_MAX):
-                result = await self.submit(self._transaction(body), wait_final=True)
+                result = await self.submit(self._transaction(offence, body), wait_final=True)
         except (ServiceError, TimeoutError) as error:
             _log.warning("evidence.waits", replica=replica, epoch=epoch, why=str(error))
             return
@@ -134,7 +176,7 @@ class EvidenceReporter:
         self.folder.settle(name)
         _log.warning("evidence.submitted", replica=replica, epoch=epoch, code=result.code)
 
-    def _transaction(self, body: Mapping[str, Json]) -> SignedTransaction:
+    def _transaction(self, offence: Offence, body: Mapping[str, Json]) -> SignedTransaction:
         """The request id follows from the proof: after a restart it is the same request."""
         header = self.ledger.header(self.ledger.store.last_certified)
         time_ms = max(header.block_time_ms, self.now_ms())
@@ -145,7 +187,7 @@ class EvidenceReporter:
             self.identity,
             position,
             contract=NAME,
-            method=METHOD,
+            method=offence.value,
             body=body,
             request_id=request_id,
         )

@@ -28,6 +28,7 @@ from services.consensus.domain.ledger.admission import (
     TRANSACTION_BYTES_MAX,
     AdmittedTransaction,
     Refused,
+    refused_transaction,
 )
 from services.consensus.domain.ledger.authorisation import Identities, check_stateful
 from services.consensus.domain.ledger.state import StateReader
@@ -257,20 +258,23 @@ class Intake:
         judged = await self._judge_batch(message)
         if core is not self._driver.replica:
             return  # Of a set that is no longer in force.
-        if isinstance(judged, str):
-            _log.error("batch.refused", sender=sender, sequence=message.sequence, why=judged)
-            self._driver.put_own(BatchRefused(message, judged))
+        if isinstance(judged, BatchRefused):
+            why = judged.reason
+            _log.error("batch.refused", sender=sender, sequence=message.sequence, why=why)
+            self._driver.put_own(judged)
         else:
             self._driver.put_pre_prepare(ReplicaId(sender), message, judged)
 
-    async def _judge_batch(self, message: PrePrepare) -> list[AdmittedTransaction] | str:
+    async def _judge_batch(self, message: PrePrepare) -> list[AdmittedTransaction] | BatchRefused:
         """The admitted transactions of a proposed batch, or why it is refused."""
         batch, parameters = message.batch, self._ledger.genesis.parameters
         size = BATCH_HEADER_BYTES + sum(LENGTH_BYTES + len(each) for each in batch.transactions)
         if len(batch.transactions) > parameters.batch_transactions_max or (
             size > parameters.batch_bytes_max
         ):
-            return f"{len(batch.transactions)} transactions, {size} bytes, more than a batch has"
+            count = len(batch.transactions)
+            reason = f"{count} transactions, {size} bytes, more than a batch has"
+            return BatchRefused(message, reason)
         judge = functools.partial(
             self._admission.judge_batch,
             batch.transactions,
@@ -279,9 +283,10 @@ class Intake:
             block_time_ms=batch.block_time_ms,
         )
         judged = await self._in_admission_thread(judge)
-        for verdict in judged:
-            if isinstance(verdict, Refused):
-                return f"{verdict.code} {verdict.fields}"
+        refused = refused_transaction(batch.transactions, judged)
+        if refused is not None:
+            index, verdict = refused
+            return BatchRefused(message, f"{verdict.code} {verdict.fields}", index)
         return [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
 
     async def _in_admission_thread(self, judge: Callable[[], Verdicts]) -> Verdicts:

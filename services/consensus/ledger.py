@@ -259,7 +259,7 @@ class Ledger:
         """The height that `epoch` starts above: genesis, or the last one of the epoch before."""
         with self.store.state_reader() as state:
             found = set_of_epoch(GovernanceState(state), epoch)
-        return SequenceNumber(0 if found is None else max(found.from_height - 1, 0))
+        return SequenceNumber(0 if found is None else found.base)
 
     def epoch_end(self, epoch: int) -> SequenceNumber | None:
         """The last height of `epoch`, once the set that follows it is scheduled."""

@@ -20,6 +20,7 @@ from guqiao_sdk.proof.json_values import JsonError, canonical_json, parse_json_s
 from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 from guqiao_sdk.proof.trust import parse_trust
+from guqiao_sdk.proof.votes import VoteType
 from services.consensus import wire
 from services.consensus.domain.codec import (
     decode_message,
@@ -29,6 +30,7 @@ from services.consensus.domain.codec import (
 )
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
+from services.consensus.domain.faults import BatchProof
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
@@ -37,7 +39,14 @@ from services.consensus.domain.ledger.admission import (
 )
 from services.consensus.domain.ledger.genesis import GenesisError
 from services.consensus.domain.ledger.genesis_json import parse_genesis
-from services.consensus.domain.messages import Hello
+from services.consensus.domain.messages import (
+    Digest,
+    Hello,
+    ReplicaId,
+    SequenceNumber,
+    Statement,
+    View,
+)
 from services.consensus.store.blocks import StoredBlock
 from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
@@ -90,6 +99,10 @@ def _consensus() -> list[Target]:
         Target(
             "core record", decode_record, MALFORMED, records, mutations.of_fields, encode_record
         ),
+        Target(
+            "proof of an invalid batch", _batch_proof, MALFORMED, [_PROOF.encode()],
+            mutations.of_fields, lambda v: v.encode(),
+        ),
         Target("peer frame", wire.read_frame, MALFORMED, corpus.frames(), mutations.of_wire),
         Target(
             "block of a peer", _block, (ProofError, DecodeError), corpus.blocks(), mutations.of_wire
@@ -99,6 +112,23 @@ def _consensus() -> list[Target]:
             lambda v: v.encode(),
         ),
     ]  # fmt: skip
+
+
+def _batch_proof(data: bytes) -> BatchProof:
+    return BatchProof.decode(data, _PROOF.statement.replica)
+
+
+_PROOF: Final = BatchProof(
+    Statement(
+        VoteType.PRE_PREPARE, View(1), SequenceNumber(7), Digest(b"d" * 32), ReplicaId(1), bytes(64)
+    ),
+    GENESIS_TIME_MS,
+    b"r" * 32,
+    1,
+    3,
+    (b"p" * 32, b"q" * 32),
+    b"no transaction",
+)
 
 
 def _proofs() -> list[Target]:

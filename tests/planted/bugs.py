@@ -31,7 +31,6 @@ class Bug:
 
 
 ABSENT: Final[dict[str, str]] = {
-    "P4": "the campaign keeps its set; tests/simulation/test_set_changes.py changes it",
     "P22-snapshots": "state transfer by snapshot is not part of the core yet; blocks are planted",
 }
 """Rows without a bug to plant, and why."""
@@ -62,6 +61,14 @@ QUORUMS: Final = (
         ("B26", "B18"),
     ),
     Bug(
+        "P4",
+        "a new set's view-changes must prove the height of the old one",
+        f"{CORE}/authentication.py",
+        "            at_base = message.certified == self._base\n",
+        "            at_base = message.certified == 0\n",
+        test="tests/simulation/test_set_changes.py::test_p04",
+    ),
+    Bug(
         "P5",
         "after a restart a decided sequence number is proposed again",
         f"{CORE}/ordering.py",
@@ -75,7 +82,6 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "        return ahead[-needed] if len(ahead) >= needed else None",
         "        return None",
-        test=f"{CONSENSUS_TESTS}/test_known_mistakes.py::test_p6",
     ),
     Bug(
         "P7",
@@ -372,6 +378,41 @@ ROWS: Final = (
     ),
 )
 
+EVIDENCE: Final = (
+    Bug(
+        "E1",
+        "a batch that admission refuses leaves no evidence",
+        f"{CORE}/replica.py",
+        "            Evidence(primary, InvalidBatch(refused, message.reason, message.index)),\n",
+        "",
+        ("B10",),
+    ),
+    Bug(
+        "E7",
+        "the contract believes that a valid batch is invalid",
+        f"{CORE}/faults.py",
+        '        raise UnprovenError("admission does not refuse the transaction")\n',
+        '        return Proven(statement, "TRANSACTION_MALFORMED")\n',
+        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e7",
+    ),
+    Bug(
+        "E7",
+        "the contract takes anybody's signature for the accused primary's",
+        f"{CORE}/faults.py",
+        "    if not verify(key, statement_bytes(statement, replica_set), statement.signature):",
+        "    if not (key and statement_bytes(statement, replica_set)):",
+        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e7",
+    ),
+    Bug(
+        "E8",
+        "the contract believes that an honest new-view is invalid",
+        f"{CORE}/faults.py",
+        '        raise UnprovenError("its proposals follow from its view-changes")\n',
+        '        fault = "its proposals do not follow from its view-changes"\n',
+        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e8",
+    ),
+)
+
 CATCH_UP: Final = (
     Bug(
         "C6",
@@ -383,4 +424,4 @@ CATCH_UP: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *CATCH_UP)
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *EVIDENCE, *CATCH_UP)

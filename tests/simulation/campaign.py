@@ -22,7 +22,10 @@ COVERAGE_SEEDS_MIN: Final = 300
 """From this many seeds on, every fault and every strategy must have fired (H3)."""
 TWICE_EVERY: Final = 20
 """One seed in so many is run twice; the fingerprints must be equal (H1)."""
-SOMETIMES: Final = ("view_changes", "batches_fetched", "evidence", "rejects", "forks")
+SOMETIMES: Final = (
+    *("view_changes", "batches_fetched", "evidence", "rejects", "forks"),
+    *("Equivocation", "InvalidBatch", "InvalidNewView"),
+)
 PROGRESS_SECONDS: Final = 5.0
 
 

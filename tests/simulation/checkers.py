@@ -26,6 +26,7 @@ from services.consensus.domain.effects import (
 from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
     NULL_DIGEST,
+    BatchRefused,
     Checkpoint,
     Commit,
     Digest,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.machine import Machine
 
+TIMER_STEP_MAX_MS: Final = 1_000
 VIEWS_MAX: Final = 1_000
 """No honest run of this length sees more views."""
 
@@ -88,6 +90,8 @@ class Checkers:
         self._seen: dict[tuple[int, int, VoteType, int, int, int], Digest] = {}
         self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
         self._due: ReplicaId | None = None
+        self._timers: dict[int, tuple[Replica, int]] = {}
+        self._asked: dict[tuple[int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
     def violate(self, text: str, *, fork: bool = False) -> None:
         """An invariant does not hold."""
@@ -107,6 +111,9 @@ class Checkers:
         self._due = None
         if self._holds_all:
             self._forensics.hold(message)
+        if isinstance(message, ViewChange):
+            asked = self._asked[machine.number, machine.life]
+            asked[message.replica] = max(message.view, asked.get(message.replica, 0))
         if not isinstance(message, Prepare | Commit):
             return
         ordering = core._ordering
@@ -120,9 +127,12 @@ class Checkers:
 
     def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
-        if not effects and self._due is None:
+        if not effects and self._due is None and not isinstance(message, BatchRefused):
             return
-        named = {each.replica for each in effects if isinstance(each, Evidence)}
+        found = [each for each in effects if isinstance(each, Evidence)]
+        if isinstance(message, BatchRefused):
+            self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
+        named = {each.replica for each in found}
         self._named[machine.number, machine.life] |= named
         if self._due is not None:
             held = self._due in self._named[machine.number, machine.life]
@@ -177,9 +187,13 @@ class Checkers:
             self._checked.add(header_hash)
             self._is_valid(block)
 
-    def on_step(self, replica: ReplicaId, core: Replica) -> None:
-        """After each step of a correct replica: everything is bounded (S8)."""
-        ordering, window = core._ordering, self._window
+    def on_step(self, machine: Machine, core: Replica) -> None:
+        """After each step of a correct replica: it is where f + 1 others went, its timers follow no
+        clock, and everything is bounded (S8).
+        """
+        replica, ordering, window = machine.me, core._ordering, self._window
+        self._joins(machine, core)
+        self._keeps_time(machine, core)
         if core.halted:
             self.violate(f"S5: correct replica {replica} halted", fork=True)
         if core.view >= VIEWS_MAX:
@@ -191,6 +205,21 @@ class Checkers:
         for kept in core._later.kept.values():
             if len(kept) > LATER_MESSAGES_PER_WINDOW * window:
                 self.violate("S8: too many messages of later views")
+
+    def _joins(self, machine: Machine, core: Replica) -> None:
+        """P6: it is in no view below the (f + 1)-th largest that others asked for."""
+        asked, faulty_max = self._asked[machine.number, machine.life], self._set.faulty_max
+        views = sorted((asked[each] for each in asked if each != machine.me), reverse=True)
+        held = len(views) <= faulty_max or core.view >= views[faulty_max]
+        self._require(held, f"P6: replica {machine.me} does not join f + 1 others")
+
+    def _keeps_time(self, machine: Machine, core: Replica) -> None:
+        """P21: what its time-outs count only grows, and never by more than a tick is late."""
+        known, now_ms = self._timers.get(machine.number), core._suspicion.now_ms
+        if known is not None and known[0] is core:
+            held = 0 <= now_ms - known[1] <= TIMER_STEP_MAX_MS
+            self._require(held, f"P21: the timers of replica {machine.me} follow its clock")
+        self._timers[machine.number] = core, now_ms
 
     def at_the_end(self) -> None:
         """S7: what a client was shown is on every correct chain, at its place."""

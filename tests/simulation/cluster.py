@@ -20,10 +20,13 @@ from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
+    Refused,
     check_stateless,
     check_stateless_many,
+    refused_transaction,
 )
 from services.consensus.domain.messages import (
+    BatchRefused,
     Message,
     PeerMessage,
     PrePrepare,
@@ -83,12 +86,12 @@ class Cluster:
         self._trace = hashlib.blake2b(digest_size=16)
         self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
         self._damaged: set[bytes] = set()
-        self._refusals: dict[tuple[bytes, int], str | None] = {}
+        self._refusals: dict[tuple[bytes, int], tuple[int, Refused] | None] = {}
         self.correct = {each for each in range(self.size) if each not in scenario.faulty}
         if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
-        self.forensics = Forensics(self.replica_set, self.scheme.verify)
+        self.forensics = Forensics(self.replica_set, self.scheme.verify, self.parameters.window)
         self.checkers = Checkers(self, self.forensics)
         copies = [owner for owner, count in scenario.copies.items() for _ in range(count)]
         self.owners = [*range(self.size), *copies]
@@ -232,7 +235,7 @@ class Cluster:
         )
         return verdict if isinstance(verdict, AdmittedTransaction) else None
 
-    def refusal_of(self, message: PrePrepare) -> str | None:
+    def refusal_of(self, message: PrePrepare) -> BatchRefused | None:
         """The production's stateless admission of a proposed batch."""
         place = (message.digest, message.sequence)
         if place not in self._refusals:
@@ -243,9 +246,9 @@ class Cluster:
                 block_time_ms=message.batch.block_time_ms,
                 verify_many=verify_many,
             )
-            refused = [v for v in verdicts if not isinstance(v, AdmittedTransaction)]
-            self._refusals[place] = refused[0].code if refused else None
-        return self._refusals[place]
+            self._refusals[place] = refused_transaction(message.batch.transactions, verdicts)
+        refused = self._refusals[place]
+        return None if refused is None else BatchRefused(message, refused[1].code, refused[0])
 
     def judges(self, machine: Machine) -> bool:
         """Whether the machine follows the protocol and is held to it."""
@@ -292,6 +295,7 @@ class Cluster:
     def on_evidence(self, machine: Machine, evidence: Evidence) -> None:
         """A machine found evidence."""
         self.counts["evidence"] += 1
+        self.counts[type(evidence.offence).__name__] += 1
         if self.judges(machine):
             self.forensics.on_evidence(evidence)
 

@@ -14,6 +14,13 @@ from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.effects import Equivocation, Evidence, InvalidBatch, InvalidNewView
+from services.consensus.domain.faults import (
+    UnprovenError,
+    batch_proof,
+    judge_batch,
+    judge_new_view,
+    new_view_proof,
+)
 from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
@@ -27,7 +34,8 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
-from services.consensus.domain.statements import sign_bytes, statement_bytes, statement_of
+from services.consensus.domain.statements import statement_bytes, statement_of
+from tests.simulation.keys import verify
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 Place = tuple[ReplicaId, VoteType, View, SequenceNumber]
@@ -36,12 +44,14 @@ Place = tuple[ReplicaId, VoteType, View, SequenceNumber]
 class Forensics:
     """Everything that correct replicas hold against anybody."""
 
-    def __init__(self, replica_set: ReplicaSet, verify: Verify) -> None:
+    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int) -> None:
         self._set = replica_set
         self._verify = verify
+        self._window = window
         self._said: dict[Place, Digest] = {}
         self._commits: defaultdict[ReplicaId, list[Commit]] = defaultdict(list)
         self._view_changes: list[ViewChange] = []
+        self._keys = {member.public_key for member in replica_set.members}
         self.guilty: set[ReplicaId] = set()
         self.named: set[ReplicaId] = set()
 
@@ -73,18 +83,30 @@ class Forensics:
         self.named.add(evidence.replica)
 
     def proves(self, evidence: Evidence) -> bool:
-        """Whether the evidence holds for one who only knows the replica set."""
-        offence = evidence.offence
-        if isinstance(offence, InvalidBatch):
-            return self._signed(statement_of(offence.pre_prepare, self._set), evidence.replica)
-        if isinstance(offence, InvalidNewView):
-            primary = ReplicaId(self._set.primary(offence.new_view.view))
-            return primary == evidence.replica and self._verify(
-                self._set.members[primary].public_key,
-                sign_bytes(offence.new_view, self._set),
-                offence.new_view.signature,
-            )
-        return self._excludes(offence, evidence.replica)
+        """Whether the evidence holds for one who only knows the replica set: an invalid batch or
+        new-view as the bytes that an evidence transaction carries, judged as the contract does.
+        """
+        offence, accused = evidence.offence, evidence.replica
+        try:
+            if isinstance(offence, InvalidBatch):
+                assert offence.index is not None, "no simulated batch is larger than genesis allows"
+                proof = batch_proof(offence.pre_prepare, offence.index, self._set).encode()
+                return bool(judge_batch(proof, accused, self._set, self._judged_by_clients).fault)
+            if isinstance(offence, InvalidNewView):
+                proof = new_view_proof(offence.new_view)
+                place = {"window": self._window, "base": 0}
+                return bool(judge_new_view(proof, accused, self._set, self._verify, **place).fault)
+        except UnprovenError:
+            return False
+        return self._excludes(offence, accused)
+
+    def _judged_by_clients(self, key: bytes, message: bytes, signature: bytes) -> bool:
+        """Clients always sign with keyed hashes, replicas as the run's scheme says."""
+        return (
+            self._verify(key, message, signature)
+            if key in self._keys
+            else verify(key, message, signature)
+        )
 
     def culprits(self) -> set[ReplicaId]:
         """Everyone against whom correct replicas, together, hold proof."""

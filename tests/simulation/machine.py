@@ -33,7 +33,6 @@ from services.consensus.domain.effects import (
 )
 from services.consensus.domain.messages import (
     BatchFetched,
-    BatchRefused,
     CertifiedElsewhere,
     Digest,
     Executed,
@@ -133,6 +132,7 @@ class Machine:
         epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
+        self.known.update(map(encode_record, records))  # What is read back is durable.
         core = epochs.open(records)
         assert isinstance(core, Replica), "the simulated chain keeps its set"
         self.core = core
@@ -190,9 +190,6 @@ class Machine:
                 for to in range(self.cluster.size):
                     self._put_out(ReplicaId(to), out)
         if not self.disk_full:
-            deferred, self.deferred = self.deferred, []
-            for message in deferred:
-                self.step(message)
             if self.restoring is not None:
                 self.restoring.turn()
             self.step(Tick(self.clock.read()))
@@ -259,9 +256,9 @@ class Machine:
         if isinstance(message, Hello):
             self.peer_heights[sender] = message.certified
         if isinstance(message, PrePrepare):
-            reason = self.cluster.refusal_of(message)
-            if reason is not None:
-                self.step(BatchRefused(message, reason))
+            refused = self.cluster.refusal_of(message)
+            if refused is not None:
+                self.step(refused)
                 return
         self.step(message, sender)
 
@@ -269,25 +266,32 @@ class Machine:
 
     def step(self, message: Message, sender: ReplicaId | None = None) -> None:
         """One step of the core, its effects, and what the driver offers after it."""
-        core = self.core
-        if core is None or self.restoring is not None:
+        if self.core is None or self.restoring is not None:
             return
         if self.disk_full:
             # The core must hear of every block, in order; all else is dropped meanwhile.
             if isinstance(message, LEDGER_INPUTS):
                 self.deferred.append(message)
             return
-        cluster = self.cluster
+        deferred, self.deferred = self.deferred, []
+        for earlier in deferred:
+            self._step(earlier, self.me)
+        self._step(message, self.me if sender is None else sender)
+
+    def _step(self, message: Message, sender: ReplicaId) -> None:
+        core, cluster = self.core, self.cluster
+        if core is None:
+            return
         cluster.trace(self.number, message)
         judged = cluster.judges(self)
         if judged:
             cluster.checkers.before_step(self, core, message)
-        effects = core.step(self.me if sender is None else sender, message)
+        effects = core.step(sender, message)
         if judged:
             cluster.checkers.after_step(self, message, effects)
         self._perform(core, effects)
         if judged and self.core is core:
-            cluster.checkers.on_step(self.me, core)
+            cluster.checkers.on_step(self, core)
         if self.core is core and core.may_propose and not self.disk_full:
             self._propose(core)
 

@@ -437,7 +437,9 @@ class Run:
 
 @pytest.mark.req("G2-07-1", "G2-10-3", "G2-16-4")
 @pytest.mark.parametrize("seed", range(6))
-def test_sets_change_under_faults_and_every_request_becomes_final_everywhere(seed: int) -> None:
+def test_p04_row27_sets_change_under_faults_and_every_request_becomes_final_everywhere(
+    seed: int,
+) -> None:
     run = Run(seed)
     run.play()
     assert run.epochs_begun >= len(CHANGES)

@@ -19,7 +19,7 @@ def heights(cluster: Cluster) -> list[int]:
     return [each.ledger.last_certified for each in cluster.machines if each.core is not None]
 
 
-def test_an_idle_cluster_makes_heartbeats_and_changes_no_view() -> None:
+def test_row27_an_idle_cluster_makes_heartbeats_and_changes_no_view() -> None:
     cluster = Cluster(honest(1, 4))
     cluster.advance(cluster.now_ms + QUIET_DAY_MS)
     assert cluster.counts["view_changes"] == 0
@@ -70,7 +70,7 @@ def test_an_isolated_replica_drags_nobody_and_comes_back_into_the_same_view() ->
 
 
 @pytest.mark.req("G2-07-1")
-def test_a_replica_that_lost_its_disk_comes_back_by_certified_blocks() -> None:
+def test_row19_a_replica_that_lost_its_disk_comes_back_by_certified_blocks() -> None:
     cluster = Cluster(honest(5, 4))
     cluster.advance(cluster.now_ms + 10_000)
     machine = cluster.machines[3]

@@ -115,10 +115,11 @@ class Equivocation:
 
 @dataclass(frozen=True, slots=True)
 class InvalidBatch:
-    """A primary signed a batch that fails stateless admission."""
+    """A primary signed a batch that fails stateless admission; see `BatchRefused`."""
 
     pre_prepare: PrePrepare
     reason: str
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

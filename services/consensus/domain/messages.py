@@ -230,10 +230,15 @@ class PeerHeight:
 
 @dataclass(frozen=True, slots=True)
 class BatchRefused:
-    """Instead of a pre-prepare whose batch fails stateless admission (already authenticated)."""
+    """Instead of a pre-prepare whose batch fails stateless admission (already authenticated).
+
+    `index` is the place of a transaction that is refused; None where the batch as a whole is larger
+    than genesis allows.
+    """
 
     pre_prepare: PrePrepare
     reason: str
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

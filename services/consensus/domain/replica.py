@@ -338,7 +338,7 @@ class Replica:
             self._ordering.fault = "the primary proposed an invalid batch"
         return [
             Reject(primary, f"invalid batch: {message.reason}"),
-            Evidence(primary, InvalidBatch(refused, message.reason)),
+            Evidence(primary, InvalidBatch(refused, message.reason, message.index)),
             *self._judge(),
         ]
 

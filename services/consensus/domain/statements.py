@@ -27,6 +27,9 @@ from services.consensus.domain.messages import (
     ViewChange,
 )
 
+STATEMENT_BYTES: Final = 1 + 8 + 8 + HASH_BYTES + SIGNATURE_BYTES
+"""The length of an encoded statement."""
+
 _STATED: Final = frozenset(VoteType) - {VoteType.PEER}
 
 Signed = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView

@@ -243,7 +243,7 @@ async def test_a_removed_member_follows_on_and_its_votes_count_no_more(
 
 @pytest.mark.req("G2-10-3", "G2-07-1")
 @pytest.mark.parametrize("before", [2, 1, 0])
-async def test_a_primary_that_stops_around_the_change_stops_no_chain(
+async def test_p04_a_primary_that_stops_around_the_change_stops_no_chain(
     chain: MemoryChain, network: ChainNetwork, before: int
 ) -> None:
     """P4: the primary is gone `before` heights below the end of its epoch; the view changes, and

@@ -103,7 +103,7 @@ def test_a_properly_signed_message_is_accepted_from_its_signer(name: str) -> Non
 
 @pytest.mark.req("G2-09-3")
 @pytest.mark.parametrize("name", MESSAGES)
-def test_every_altered_field_of_a_message_is_refused(name: str) -> None:
+def test_p03_row08_every_altered_field_of_a_message_is_refused(name: str) -> None:
     """The batch inside a pre-prepare is bound by its digest, which decoding recomputes."""
     message, sender = MESSAGES[name]
     altered = [each for each in mutations(message) if not each[0].startswith(".batch")]
@@ -113,7 +113,23 @@ def test_every_altered_field_of_a_message_is_refused(name: str) -> None:
 
 
 @pytest.mark.req("G2-09-3")
-def test_certificates_inside_a_view_change_are_judged_though_it_is_signed_anew() -> None:
+def test_row08_a_certificate_in_a_view_change_cannot_be_exchanged_for_another_valid_one() -> None:
+    """Each certificate holds by itself: only the view-change's own signature binds them to it."""
+    first, other = (prepared_certificate(0, 1, digest) for digest in (b"d" * 32, b"e" * 32))
+    message = view_change(2, 5, prepared=(first,))
+    exchanged = dataclasses.replace(message, prepared=(other,))
+    assert refusal(message, 2) is None
+    assert refusal(view_change(2, 5, prepared=(other,)), 2) is None
+    assert refusal(exchanged, 2) is not None
+    changes = (view_change(0, 5), view_change(1, 5), message)
+    honest = signer(1).new_view(View(5), changes, chosen_batches(changes))
+    lie = dataclasses.replace(honest, view_changes=(*changes[:2], exchanged))
+    assert refusal(honest, 1) is None
+    assert refusal(lie, 1) is not None
+
+
+@pytest.mark.req("G2-09-3")
+def test_p03_certificates_inside_a_view_change_are_judged_though_it_is_signed_anew() -> None:
     """A liar signs its view-change properly, but not the votes that it quotes."""
     honest, _ = MESSAGES["view-change"]
     assert isinstance(honest, ViewChange)
@@ -129,7 +145,7 @@ def test_certificates_inside_a_view_change_are_judged_though_it_is_signed_anew()
 
 
 @pytest.mark.req("G2-09-3")
-def test_view_changes_inside_a_new_view_are_judged_though_it_is_signed_anew() -> None:
+def test_p03_row08_view_changes_inside_a_new_view_are_judged_though_it_is_signed_anew() -> None:
     honest = a_new_view()
     chosen = chosen_batches(honest.view_changes)
     altered = [
@@ -160,7 +176,7 @@ def test_a_sender_outside_the_set_is_refused() -> None:
 @pytest.mark.req("G2-09-3")
 @pytest.mark.parametrize("said", list(VoteType))
 @pytest.mark.parametrize("meant", [VoteType.PRE_PREPARE, VoteType.PREPARE, VoteType.COMMIT])
-def test_a_signature_counts_in_no_other_phase(said: VoteType, meant: VoteType) -> None:
+def test_p12_row03_a_signature_counts_in_no_other_phase(said: VoteType, meant: VoteType) -> None:
     batch = a_batch("pay")
     digest = Digest(batch.digest())
     sender = 0 if meant == VoteType.PRE_PREPARE else 1
@@ -178,7 +194,7 @@ def test_a_signature_counts_in_no_other_phase(said: VoteType, meant: VoteType) -
 
 
 @pytest.mark.parametrize(("chain_id", "epoch"), [("other-chain", 0), ("sim-chain", 1)])
-def test_a_vote_of_another_chain_or_epoch_is_refused(chain_id: str, epoch: int) -> None:
+def test_p12_row03_a_vote_of_another_chain_or_epoch_is_refused(chain_id: str, epoch: int) -> None:
     signed = vote_sign_bytes(chain_id, epoch, VoteType.CHECKPOINT, 0, 3, b"h" * 32)
     signature = sign_with(public_key(1))(signed)
     message = Checkpoint(SequenceNumber(3), Digest(b"h" * 32), ReplicaId(1), signature)
@@ -198,7 +214,7 @@ def test_a_prepared_certificate_beyond_the_window_is_refused() -> None:
     )
 
 
-def test_a_prepared_certificate_counts_the_primary_once() -> None:
+def test_row02_a_prepared_certificate_counts_the_primary_once() -> None:
     """Its pre-prepare is its prepare: with its own prepare added, a vote is still missing."""
     whole = prepared_certificate(0, 1, b"d" * 32)
     own = signer(0).prepare(View(0), SequenceNumber(1), Digest(b"d" * 32))

@@ -103,7 +103,7 @@ def test_a_hello_is_a_message_but_no_record() -> None:
 
 @given(st.integers(0, 9), st.binary(max_size=400))
 @example(2, b"")
-def test_any_bytes_are_refused_or_have_one_spelling(kind: int, rest: bytes) -> None:
+def test_row30_any_bytes_are_refused_or_have_one_spelling(kind: int, rest: bytes) -> None:
     data = bytes([kind]) + rest
     try:
         message = decode_message(data)
@@ -138,7 +138,7 @@ def test_a_truncated_or_longer_message_is_refused(
         decode_message(encoded + b"\x00")
 
 
-def test_a_pre_prepare_carries_no_digest_so_none_can_be_forged() -> None:
+def test_row08_a_pre_prepare_carries_no_digest_so_none_can_be_forged() -> None:
     batch = Batch(5, (b"pay",))
     honest = PrePrepare(View(0), SequenceNumber(1), batch, Digest(batch.digest()), bytes(64))
     forged = PrePrepare(View(0), SequenceNumber(1), batch, Digest(b"x" * 32), bytes(64))

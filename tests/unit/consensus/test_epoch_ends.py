@@ -209,7 +209,7 @@ def test_g6_the_next_set_starts_above_the_end_in_its_first_view() -> None:
 
 
 @pytest.mark.req("G2-10-3", "G2-07-1")
-def test_p4_a_view_changes_right_after_the_set_changed() -> None:
+def test_p04_a_view_changes_right_after_the_set_changed() -> None:
     """The height that the epoch starts above has a certificate of the old set: nobody asks it."""
     core = next_core(1)
     for peer in (0, 2):
@@ -232,7 +232,7 @@ def test_p4_a_view_changes_right_after_the_set_changed() -> None:
 
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("height", [0, END - 1])
-def test_p4_a_view_change_below_the_start_of_the_epoch_is_refused(height: int) -> None:
+def test_p04_a_view_change_below_the_start_of_the_epoch_is_refused(height: int) -> None:
     below = next_signer(2).view_change(View(1), SequenceNumber(height), None, ())
     assert judged(below, 2) is not None
     old = finality_certificate(END, header_hash("last"))

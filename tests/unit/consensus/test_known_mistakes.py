@@ -17,16 +17,28 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX
 from services.consensus import app
 from services.consensus.domain.codec import decode_message, encode_message
 from services.consensus.domain.effects import Broadcast
-from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
+from services.consensus.domain.ledger.admission import (
+    TRANSACTION_BYTES_MAX,
+    AdmittedTransaction,
+    Refused,
+)
 from services.consensus.domain.ledger.genesis import PARAMETER_BOUNDS
 from services.consensus.domain.messages import Digest, PeerMessage, SequenceNumber, View, ViewChange
 from services.consensus.settings import Settings
 from services.consensus.signing import Admission
 from tests.simulation.keys import CHAIN, replica_set
-from tests.simulation.workload import START_MS, Request, genesis_of, transaction, verify_many
+from tests.simulation.workload import (
+    EXPIRES_HEIGHTS,
+    START_MS,
+    Request,
+    genesis_of,
+    transaction,
+    verify_many,
+)
 from tests.unit.consensus.protocol import (
     PAY,
     Bench,
@@ -52,7 +64,7 @@ print(header.hash().hex())
 """
 
 
-def test_p6_a_replica_joins_f_plus_one_view_changes_without_waiting_for_its_own_timer() -> None:
+def test_p06_a_replica_joins_f_plus_one_view_changes_without_waiting_for_its_own_timer() -> None:
     bench = Bench(3)
     bench.step(view_change(1, 1), 1)
     assert bench.core.active
@@ -89,6 +101,39 @@ def test_p15_a_bad_signature_is_refused_at_submission_and_costs_nobody_else(bad:
         refused = [n for n, each in enumerate(verdicts) if isinstance(each, Refused)]
         assert refused == [bad]
         assert sum(isinstance(each, AdmittedTransaction) for each in verdicts) == 4
+
+
+def spoiled() -> dict[str, bytes]:
+    """Transactions that admission refuses, each for another reason, and one good one."""
+    request = Request(0, 1)
+    good = transaction(request, height=0, time_ms=START_MS)
+    return {
+        "good": good,
+        "cut": good[:-1],
+        "longer": good + b"\x00",
+        "too large": good + bytes(TRANSACTION_BYTES_MAX),
+        "chain": transaction(request, height=0, time_ms=START_MS, chain="other-chain"),
+        "expired": transaction(request, height=-EXPIRES_HEIGHTS, time_ms=START_MS),
+        "too far": transaction(request, height=EXPIRY_HEIGHTS_MAX, time_ms=START_MS),
+        "signer": transaction(request, height=0, time_ms=START_MS, signer=1),
+    }
+
+
+@pytest.mark.parametrize("name", spoiled())
+def test_row31_a_primary_admits_nothing_that_backups_refuse_and_they_nothing_else(
+    name: str,
+) -> None:
+    """One function at submission and for a proposed batch: the verdict and its code are the same,
+    whatever stands beside it in the batch and whether or not it was judged before.
+    """
+    encoded, admission = spoiled()[name], Admission(CHAIN, KeyedProvider())  # type: ignore[arg-type]
+    place = {"now_height": 0, "block_time_ms": START_MS}
+    (submitted,) = admission.judge([encoded], **place)
+    assert isinstance(submitted, AdmittedTransaction) == (name == "good")
+    beside = spoiled()["good"]
+    backup = Admission(CHAIN, KeyedProvider())  # type: ignore[arg-type]
+    proposed = backup.judge_batch([beside, encoded], [None, None], **place)
+    assert proposed[1] == submitted
 
 
 def test_p20_execution_is_the_same_under_other_hash_seeds_and_time_zones() -> None:

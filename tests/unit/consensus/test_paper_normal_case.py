@@ -98,7 +98,7 @@ def test_n2_a_proposal_that_comes_early_waits_for_its_predecessor() -> None:
     assert [each.sequence for each in prepares if isinstance(each, Prepare)] == [1, 2]
 
 
-def test_n2_a_proposal_that_jumps_is_never_voted_for() -> None:
+def test_p11_n2_a_proposal_that_jumps_is_never_voted_for() -> None:
     bench = ticking(1)
     assert bench.receive_pre_prepare(3, PAY) == []
     assert not any(
@@ -108,7 +108,7 @@ def test_n2_a_proposal_that_jumps_is_never_voted_for() -> None:
 
 
 @pytest.mark.req("G2-07-1")
-def test_n3_two_proposals_for_one_sequence_number_are_evidence_and_the_first_stands() -> None:
+def test_p13_n3_two_proposals_for_one_sequence_number_are_evidence_and_the_first_stands() -> None:
     bench = ticking(1)
     bench.receive_pre_prepare(1, PAY)
     effects = bench.receive_pre_prepare(1, OTHER)
@@ -168,7 +168,7 @@ def test_n4_the_predecessors_time_is_never_too_late() -> None:
     assert kinds(other.receive_pre_prepare(2, a_batch("same", far_ms)))[-1] == "Broadcast"
 
 
-def test_n4_an_invalid_batch_is_evidence_and_the_primary_suspected() -> None:
+def test_row07_n4_an_invalid_batch_is_evidence_and_the_primary_suspected() -> None:
     bench = ticking(1)
     refused = bench.pre_prepare(1, PAY)
     effects = bench.step(BatchRefused(refused, "a bad signature"))
@@ -177,7 +177,7 @@ def test_n4_an_invalid_batch_is_evidence_and_the_primary_suspected() -> None:
 
 
 @pytest.mark.req("G2-07-1")
-def test_n5_a_backup_persists_proposal_and_prepare_before_it_sends_the_prepare() -> None:
+def test_p14_n5_a_backup_persists_proposal_and_prepare_before_it_sends_the_prepare() -> None:
     effects = ticking(1).receive_pre_prepare(1, PAY)
     assert kinds(effects) == ["Persist", "Persist", "Broadcast"]
     records = [each.record for each in effects if isinstance(each, Persist)]
@@ -200,7 +200,7 @@ def test_n6_the_proposal_and_the_prepares_of_a_quorum_make_it_prepared(
     assert isinstance(sent(effects)[0], Commit)
 
 
-def test_n6_prepares_for_another_digest_do_not_count() -> None:
+def test_row01_n6_prepares_for_another_digest_do_not_count() -> None:
     bench = ticking(1)
     bench.receive_pre_prepare(1, PAY)
     assert bench.receive_prepare(2, 1, OTHER.digest()) == []
@@ -239,7 +239,7 @@ def test_n8_execution_waits_for_the_sequence_numbers_before() -> None:
 
 
 @pytest.mark.req("G2-07-1")
-def test_n9_a_replica_that_votes_twice_counts_once_and_leaves_evidence() -> None:
+def test_p13_p24_row02_n9_a_replica_that_votes_twice_counts_once_and_leaves_evidence() -> None:
     bench = ticking(1)
     bench.receive_pre_prepare(1, PAY)
     bench.receive_prepare(2, 1, PAY.digest())
@@ -250,7 +250,7 @@ def test_n9_a_replica_that_votes_twice_counts_once_and_leaves_evidence() -> None
 
 
 @pytest.mark.parametrize(("sequence", "taken"), [(0, False), (1, True), (4, True), (5, False)])
-def test_n10_votes_outside_the_window_are_dropped(sequence: int, taken: bool) -> None:
+def test_p10_n10_votes_outside_the_window_are_dropped(sequence: int, taken: bool) -> None:
     bench = ticking(1)
     for peer in (0, 2, 3):
         bench.receive_commit(peer, sequence, PAY.digest())
@@ -274,7 +274,7 @@ def test_c1_a_checkpoint_vote_is_durable_before_it_is_sent_and_sent_until_certif
 
 
 @pytest.mark.req("G2-07-1", "G2-09-3")
-def test_c2_a_quorum_of_votes_certifies_and_moves_the_low_watermark() -> None:
+def test_p10_c2_a_quorum_of_votes_certifies_and_moves_the_low_watermark() -> None:
     bench = ticking(1)
     committed(bench, 1, PAY)
     bench.step(Executed(SequenceNumber(1), header_hash("block 1")))
@@ -328,7 +328,7 @@ def test_c3_a_certified_header_that_differs_halts_for_good() -> None:
     assert bench.step(Tick(START_MS + 5_000)) == []
 
 
-def test_c4_a_lagging_replica_asks_each_of_those_ahead_in_turn() -> None:
+def test_p22_c4_a_lagging_replica_asks_each_of_those_ahead_in_turn() -> None:
     bench = ticking(1)
     for peer in (0, 2):
         bench.step(hello(3), peer)
@@ -384,7 +384,7 @@ def test_c4_catch_up_moves_the_watermarks_past_what_was_under_way() -> None:
     assert kinds(bench.receive_pre_prepare(10, OTHER))[-1] == "Broadcast"
 
 
-def test_c4_catch_up_at_the_same_height_changes_nothing() -> None:
+def test_row21_c4_catch_up_at_the_same_height_changes_nothing() -> None:
     bench = ticking(1)
     committed(bench, 1, PAY)
     certified(bench, 1)

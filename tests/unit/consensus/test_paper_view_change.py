@@ -110,7 +110,7 @@ def test_v1_a_primary_that_misses_two_heartbeats_is_suspected() -> None:
     assert Broadcast(SUSPECTING) in pass_time(bench, 300)
 
 
-def test_v1_a_clock_that_jumps_an_hour_fires_no_timer() -> None:
+def test_p21_v1_a_clock_that_jumps_an_hour_fires_no_timer() -> None:
     bench = ticking(1)
     bench.step(RequestPending(b"pay"))
     for clock_ms in (START_MS + 3_600_000, START_MS, START_MS - 3_600_000):
@@ -142,7 +142,7 @@ def leave(bench: Bench) -> list[Effect]:
 
 
 @pytest.mark.req("G2-07-1")
-def test_v3_a_view_change_is_durable_and_carries_what_was_prepared() -> None:
+def test_row05_v3_a_view_change_is_durable_and_carries_what_was_prepared() -> None:
     bench = ticking(2)
     bench.receive_pre_prepare(1, PAY)
     bench.receive_prepare(1, 1, PAY.digest())
@@ -174,7 +174,9 @@ def test_v3_the_view_change_is_sent_again_unchanged() -> None:
 
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("huge", [2**31, 2**62])
-def test_v4_one_liar_with_a_huge_view_moves_nobody_and_cannot_choose_the_view(huge: int) -> None:
+def test_p02_row13_v4_one_liar_with_a_huge_view_moves_nobody_and_cannot_choose_the_view(
+    huge: int,
+) -> None:
     bench = ticking(2)
     bench.step(view_change(3, huge), 3)
     assert bench.core.view == 0
@@ -182,7 +184,7 @@ def test_v4_one_liar_with_a_huge_view_moves_nobody_and_cannot_choose_the_view(hu
     assert bench.core.view == 1
 
 
-def test_v4_f_plus_one_view_changes_are_joined_without_suspecting() -> None:
+def test_p06_v4_f_plus_one_view_changes_are_joined_without_suspecting() -> None:
     bench = ticking(3)
     assert bench.step(view_change(0, 1), 0) == []
     effects = bench.step(view_change(2, 1), 2)
@@ -212,7 +214,7 @@ def test_v5_certified_heights_are_not_proposed_again() -> None:
 
 
 @pytest.mark.req("G2-07-1")
-def test_v5_the_new_primary_opens_its_view_on_a_quorum() -> None:
+def test_row14_v5_the_new_primary_opens_its_view_on_a_quorum() -> None:
     bench = ticking(1)
     bench.step(view_change(2, 1), 2)
     effects = bench.step(view_change(3, 1), 3)
@@ -251,7 +253,7 @@ def opened_view(chosen: tuple[tuple[int, bytes], ...] | None = None) -> NewView:
     ],
     ids=["omitted", "permuted", "altered", "gap filled", "added", "all omitted"],
 )
-def test_v6_a_new_view_that_does_not_follow_is_evidence(
+def test_p08_v6_a_new_view_that_does_not_follow_is_evidence(
     forged: tuple[tuple[int, bytes], ...],
 ) -> None:
     bench = ticking(2)
@@ -268,7 +270,7 @@ def test_v6_a_new_view_that_does_not_follow_is_evidence(
     assert bench.core.view == 2, "it goes on to the next view"
 
 
-def test_v6_two_new_views_of_one_view_are_evidence_and_the_first_stands() -> None:
+def test_row06_v6_two_new_views_of_one_view_are_evidence_and_the_first_stands() -> None:
     bench = ticking(2)
     bench.step(opened_view(), 1)
     changes = tuple(view_change(each, 1) for each in (0, 1, 3))
@@ -287,7 +289,7 @@ def test_v7_a_backup_prepares_what_is_proposed_again_and_fetches_what_it_lacks()
     assert [each.digest for each in effects if isinstance(each, FetchBatch)] == [PAY.digest()]
 
 
-def test_v7_a_null_batch_is_empty_and_repeats_its_predecessors_time() -> None:
+def test_p09_v7_a_null_batch_is_empty_and_repeats_its_predecessors_time() -> None:
     bench = ticking(2)
     bench.step(opened_view(), 1)
     effects: list[Effect] = []
@@ -336,7 +338,7 @@ def many_view_changes() -> tuple[Bench, list[int]]:
     return bench, timeouts
 
 
-def test_v8_timeouts_double_to_their_bound() -> None:
+def test_p21_row18_v8_timeouts_double_to_their_bound() -> None:
     _, timeouts = many_view_changes()
     assert timeouts == [1_000, 2_000, 4_000, 4_000, 4_000]
 
@@ -360,7 +362,7 @@ def test_v8_timeouts_fall_back_one_by_one_while_a_view_holds() -> None:
     assert seen == [2_000, 1_000]
 
 
-def test_v8_without_a_quorum_of_view_changes_no_replica_runs_ahead() -> None:
+def test_row18_v8_without_a_quorum_of_view_changes_no_replica_runs_ahead() -> None:
     bench = ticking(2)
     leave(bench)
     pass_time(bench, 30_000)
@@ -386,7 +388,7 @@ def test_v10_votes_that_overtake_the_new_view_count_once_it_is_entered() -> None
     assert any(isinstance(each, Commit) for each in sent(effects))
 
 
-def test_v10_a_flood_of_votes_for_later_views_stays_bounded() -> None:
+def test_p23_v10_a_flood_of_votes_for_later_views_stays_bounded() -> None:
     bench = ticking(2)
     for view in range(1, 500):
         bench.receive_commit(3, 1 + view % 4, NULL_DIGEST, view=view)
@@ -397,7 +399,7 @@ def test_v10_a_flood_of_votes_for_later_views_stays_bounded() -> None:
 
 
 @pytest.mark.req("G2-07-1")
-def test_r1_after_a_restart_another_proposal_gets_no_vote() -> None:
+def test_p14_r1_after_a_restart_another_proposal_gets_no_vote() -> None:
     bench = ticking(1)
     bench.receive_pre_prepare(1, PAY)
     bench.recover()
@@ -407,7 +409,7 @@ def test_r1_after_a_restart_another_proposal_gets_no_vote() -> None:
     assert not [each for each in sent(effects) if isinstance(each, Prepare)]
 
 
-def test_r1_a_restarted_primary_proposes_the_next_SequenceNumber() -> None:
+def test_p05_r1_a_restarted_primary_proposes_the_next_sequence_number() -> None:
     bench = ticking(0)
     bench.step(Propose(PAY))
     bench.recover()

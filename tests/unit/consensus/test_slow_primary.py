@@ -116,7 +116,7 @@ class Backup:
 
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("delay_ms", [700, 800, 950])
-def test_p16_a_primary_that_orders_at_just_under_the_time_out_is_suspected(delay_ms: int) -> None:
+def test_p16_row32_a_primary_just_under_the_time_out_is_suspected(delay_ms: int) -> None:
     """Each request is ordered in time, and each waits for most of it."""
     backup = Backup()
     while backup.suspected_ms is None:
@@ -127,7 +127,7 @@ def test_p16_a_primary_that_orders_at_just_under_the_time_out_is_suspected(delay
 
 
 @pytest.mark.req("G2-07-1")
-def test_p16_a_primary_that_leaves_one_request_lying_and_orders_all_others_is_suspected() -> None:
+def test_p16_row32_a_primary_that_leaves_one_request_lying_is_suspected() -> None:
     backup = Backup()
     while backup.suspected_ms is None:
         assert backup.bench.now_ms - START_MS <= BOUND_MS
@@ -138,7 +138,7 @@ def test_p16_a_primary_that_leaves_one_request_lying_and_orders_all_others_is_su
 
 
 @pytest.mark.req("G2-07-1")
-def test_p16_a_trickle_in_the_right_order_is_suspected() -> None:
+def test_p16_row32_a_trickle_in_the_right_order_is_suspected() -> None:
     """Always something under way, oldest first, but a backlog grows that nobody else has left."""
     backup = Backup()
     while backup.suspected_ms is None:
@@ -149,9 +149,9 @@ def test_p16_a_trickle_in_the_right_order_is_suspected() -> None:
         backup.finish(1)
 
 
-def test_an_idle_primary_is_not_suspected() -> None:
+def test_row27_an_idle_primary_is_not_suspected_for_an_hour() -> None:
     backup = Backup()
-    for _ in range(10):
+    for _ in range(720):
         backup.wait(5_000)
         backup.finish(0)
     assert backup.suspected_ms is None

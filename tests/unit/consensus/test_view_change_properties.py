@@ -47,7 +47,7 @@ def view_changes_of_a_quorum(draw: st.DrawFn) -> list[ViewChange]:
 
 
 @given(view_changes_of_a_quorum())
-def test_proposals_follow_the_base_without_gaps_and_within_the_window(
+def test_row15_proposals_follow_the_base_without_gaps_and_within_the_window(
     changes: list[ViewChange],
 ) -> None:
     base = base_of(changes).certified
@@ -84,7 +84,7 @@ def test_the_height_covered_does_not_depend_on_the_order_of_view_changes(
     honest=st.lists(st.integers(1, 9), min_size=1, max_size=13),
     huge=st.integers(10, 2**62),
 )
-def test_f_liars_never_carry_a_replica_beyond_the_views_of_honest_ones(
+def test_p02_row13_f_liars_never_carry_a_replica_beyond_the_views_of_honest_ones(
     size: int, honest: list[int], huge: int
 ) -> None:
     members = replica_set(size)

@@ -56,18 +56,20 @@ def governor_json(entity: str) -> dict[str, Any]:
     }
 
 
-def governed_chain(*entities: str) -> MemoryChain:
+def governed_chain(*entities: str, evidence_version: int = 2) -> MemoryChain:
     members = entities or ("A", "B", "C", "D")
     value = genesis_json()
     value["replicas"] = replicas_json(*members)
     value["contracts"] = [
-        {"name": name, "version": 1, "from_height": 0}
-        for name in ("identity", "governance", "evidence")
+        {"name": name, "version": version, "from_height": 0}
+        for name, version in (("identity", 1), ("governance", 1), ("evidence", evidence_version))
     ]
     value["identities"] = [identity_json(ADMIN, "identity_admin")] + [
         governor_json(entity) for entity in sorted(set(members))
     ]
-    catalogue = Catalogue([IdentityContract(), GovernanceContract(), EvidenceContract()])
+    catalogue = Catalogue(
+        [IdentityContract(), GovernanceContract(), EvidenceContract(evidence_version)]
+    )
     return MemoryChain(genesis_of(value), catalogue)
 
 

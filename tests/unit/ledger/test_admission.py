@@ -138,7 +138,7 @@ def test_one_bad_signature_refuses_its_transaction_alone(bad: int) -> None:
 
 @settings(max_examples=200)
 @given(st.data())
-def test_any_changed_byte_is_refused(data: st.DataObject) -> None:
+def test_row07_any_changed_byte_is_refused(data: st.DataObject) -> None:
     encoded = bytearray(
         signed(payload_of(request_id="0" * 8 + "-0000-0000-0000-" + "0" * 12)).encode()
     )

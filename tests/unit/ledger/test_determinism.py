@@ -41,7 +41,7 @@ print(chain.header.hash().hex())
 
 
 @pytest.mark.req("G2-07-3", "G2-08-1")
-def test_hash_seed_time_zone_and_locale_do_not_show_in_a_header() -> None:
+def test_p20_hash_seed_time_zone_and_locale_do_not_show_in_a_header() -> None:
     root = Path(__file__).parents[3]
     outputs = set()
     for seed, zone, locale in (("0", "UTC", "C"), ("1", "Asia/Shanghai", "C.UTF-8")):

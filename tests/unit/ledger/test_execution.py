@@ -172,7 +172,7 @@ def test_unknown_contracts_and_methods_are_refused() -> None:
 # --- Replay, expiry, predecessors -------------------------------------------------------------
 
 
-def test_an_executed_id_has_no_second_effect() -> None:
+def test_p17_an_executed_id_has_no_second_effect() -> None:
     chain = MemoryChain()
     payload = payload_of("count")
     result = chain.execute(payload, payload)
@@ -181,7 +181,7 @@ def test_an_executed_id_has_no_second_effect() -> None:
     assert chain.value("counter") == 1
 
 
-def test_an_id_stays_known_until_it_has_expired() -> None:
+def test_p17_an_id_stays_known_until_it_has_expired() -> None:
     chain = MemoryChain()
     payload = payload_of("count", expires_height=1_000)
     chain.receipt(payload)
@@ -260,7 +260,7 @@ def test_a_refused_request_stays_refused_even_when_it_would_now_succeed() -> Non
     assert receipt.replay_of == id_of(first)
 
 
-def test_another_body_under_a_used_request_id_is_refused_and_changes_no_binding() -> None:
+def test_p17_another_body_under_a_used_request_id_is_refused_and_changes_no_binding() -> None:
     chain = MemoryChain()
     first = payload_of("count", request_id=REQUEST)
     chain.receipt(first)

@@ -44,7 +44,7 @@ def test_what_was_admitted_in_the_same_bytes_is_not_verified_again() -> None:
     assert judged == 0
 
 
-def test_what_is_not_known_is_judged_whole_in_its_place() -> None:
+def test_row31_what_is_not_known_is_judged_whole_in_its_place() -> None:
     verdicts, judged = judge([transaction("a"), None])
     assert judged == 1
     assert verdicts[0] == transaction("a")

@@ -14,7 +14,7 @@ PUTS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 50)), max_size=60)
 
 
 @pytest.mark.req("G2-07-1")
-async def test_a_flood_of_one_peer_neither_delays_nor_drops_another_peers_message() -> None:
+async def test_p23_a_flood_of_one_peer_neither_delays_nor_drops_another_peers_message() -> None:
     queue: FairQueue[str] = FairQueue(count_max=100, bytes_max=10_000)
     for number in range(1_000):
         queue.put(3, f"flood {number}", 10)

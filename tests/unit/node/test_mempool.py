@@ -108,7 +108,7 @@ def test_waiting_ends_after_a_bounded_time() -> None:
     assert take_all(pool) == [orphan.id]
 
 
-def test_what_a_view_change_drops_comes_back_at_its_old_place() -> None:
+def test_row25_what_a_view_change_drops_comes_back_at_its_old_place() -> None:
     pool = mempool()
     entries = [transaction(str(number)) for number in range(6)]
     for entry in entries:

@@ -127,7 +127,7 @@ def without_a_certificate(message: ledger_pb2.Block) -> None:
         without_a_certificate,
     ],
 )
-def test_a_block_that_is_spoiled_in_one_way_is_refused(spoil: object) -> None:
+def test_p22_row09_a_block_that_is_spoiled_in_one_way_is_refused(spoil: object) -> None:
     message = block()
     assert callable(spoil)
     spoil(message)

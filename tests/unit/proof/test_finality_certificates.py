@@ -89,7 +89,9 @@ def test_the_signature_that_does_not_hold_is_named(at: int) -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(BlockHeader)])
-def test_a_header_with_one_field_spoiled_is_certified_by_nothing_of_the_old(name: str) -> None:
+def test_row07_a_header_with_one_field_spoiled_is_certified_by_nothing_of_the_old(
+    name: str,
+) -> None:
     """Neither the old certificate nor the old signatures under the new hash hold."""
     value = getattr(HEADER, name)
     others: dict[type, Any] = {str: "qingdao", int: 99, bytes: bytes(31) + b"\x01"}
@@ -112,7 +114,7 @@ def test_a_vote_of_another_phase_is_no_checkpoint_vote() -> None:
             assert "does not hold" in refusal(HEADER, certificate).detail
 
 
-def test_every_field_of_a_vote_is_in_its_sign_bytes() -> None:
+def test_p12_row03_every_field_of_a_vote_is_in_its_sign_bytes() -> None:
     base = ("shandong", 0, VoteType.PREPARE, 1, 2, b"d" * 32)
     others = [
         ("beijing", 0, VoteType.PREPARE, 1, 2, b"d" * 32),

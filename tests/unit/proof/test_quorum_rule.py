@@ -25,7 +25,7 @@ KEYS = FakeKeys()
 
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("size", range(REPLICAS_MIN, REPLICAS_MAX + 1))
-def test_any_two_quorums_share_an_honest_replica_and_the_honest_can_form_one(size: int) -> None:
+def test_p01_any_two_quorums_share_an_honest_replica_and_the_honest_can_form_one(size: int) -> None:
     q, f = quorum(size), faulty_max(size)
     assert 3 * f + 1 <= size < 3 * (f + 1) + 1
     assert 2 * q - size > f

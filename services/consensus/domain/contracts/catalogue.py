@@ -40,7 +40,8 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
-            EvidenceContract(),
+            EvidenceContract(1),
+            EvidenceContract(2),
             GovernanceContract(),
             IdentityContract(),
             REGISTER_V1,

@@ -39,6 +39,11 @@ class SetInForce:
     cause: Cause
     replica_set: ReplicaSet
 
+    @property
+    def base(self) -> int:
+        """The height that the epoch of the set starts above: genesis, or the last one before it."""
+        return max(self.from_height - 1, 0)
+
     def to_json(self) -> dict[str, Json]:
         """The record as the state keeps it: the set as its canonical bytes in hex."""
         return {
@@ -99,6 +104,11 @@ def set_at(state: SetsReader, height: int) -> SetInForce | None:
     while found is not None and found.from_height > height:
         found = set_of_epoch(state, found.replica_set.epoch - 1)
     return found
+
+
+def window_of(state: SetsReader) -> int:
+    """How far above the certified height is voted: a number of genesis."""
+    return _present(state)[1]
 
 
 def schedule(state: SetsWriter, wanted: ReplicaSet, *, height: int, not_before: int) -> SetInForce:

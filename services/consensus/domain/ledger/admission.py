@@ -89,6 +89,14 @@ def check_stateless_many(
     ]
 
 
+def refused_transaction(
+    encoded: Sequence[bytes], verdicts: Sequence[AdmittedTransaction | Refused]
+) -> tuple[int, Refused] | None:
+    """The shortest transaction that is refused, by its place: it makes the smallest proof."""
+    refused = [(n, each) for n, each in enumerate(verdicts) if isinstance(each, Refused)]
+    return min(refused, key=lambda each: len(encoded[each[0]]), default=None)
+
+
 def read_transaction(encoded: bytes) -> AdmittedTransaction:
     """Read a transaction of a batch whose digest a quorum vouches for; raises `MalformedError`.
 
