@@ -21,7 +21,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.light_client import SET_CHANGES_MAX, SetChange
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.errors import UnavailableError
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
@@ -32,7 +32,6 @@ from services.consensus.domain.ledger.execution import (
     BlockResult,
     GovernanceState,
     execute_block,
-    is_final,
     replica_set_at,
 )
 from services.consensus.domain.ledger.genesis import Genesis
@@ -48,7 +47,12 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
-from services.consensus.store import ChainStore, DamagedRecordError, StoredBlock
+from services.consensus.store import (
+    ChainStore,
+    DamagedRecordError,
+    SegmentArchivedError,
+    StoredBlock,
+)
 
 T = TypeVar("T")
 
@@ -192,7 +196,8 @@ class Ledger:
     async def read(self, question: Callable[[], T]) -> T:
         """Ask something that may take a while (many blocks, proofs) off the event loop.
 
-        `UnavailableError` where a block is damaged here: others have it, and it is fetched.
+        `UnavailableError` where a block is damaged here: others have it, and it is fetched; and
+        where it lies in an archive that is away.
         """
         with self._noting_damage():
             return await asyncio.get_running_loop().run_in_executor(None, question)
@@ -360,6 +365,10 @@ class Ledger:
         except DamagedRecordError as error:
             self.damaged_heights.add(error.height)
             raise UnavailableError("STORAGE_RECORD_DAMAGED", height=error.height) from error
+        except SegmentArchivedError as error:
+            raise UnavailableError(
+                "SEGMENT_ARCHIVED", segment=error.segment, archive=error.archive
+            ) from error
 
     @property
     def _promised_epoch(self) -> int:

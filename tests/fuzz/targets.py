@@ -10,11 +10,13 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.archive.manifest import parse_manifest
+from guqiao_sdk.archive.records import ArchivedBlock, RecordType, records_of
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.client.transactions import parse_detail
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.bundle import Bundle, NotABundleError
-from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
@@ -111,6 +113,14 @@ def _proofs() -> list[Target]:
             "trust file", lambda data: parse_trust(data, _any_signature), (ProofError,),
             [corpus.trust()], mutations.of_json,
         ),
+        Target(
+            "archive manifest", parse_manifest, (ProofError,), corpus.manifests(),
+            mutations.of_json, lambda v: v.encode(),
+        ),
+        Target(
+            "archived segment", _segment, MALFORMED, [corpus.segment()], mutations.of_bytes,
+            lambda v: b"".join(data for data, _ in v),
+        ),
     ]  # fmt: skip
 
 
@@ -140,6 +150,17 @@ def _json() -> list[Target]:
             [corpus.journey().bundle.packets[0].payload], mutations.of_json,
         ),
     ]  # fmt: skip
+
+
+def _segment(data: bytes) -> list[tuple[bytes, ArchivedBlock | None]]:
+    """Every record, and the block that it holds."""
+    return [
+        (
+            data[record.offset : record.end],
+            ArchivedBlock.read(Reader(record.payload)) if record.type is RecordType.BLOCK else None,
+        )
+        for record in records_of(data)
+    ]
 
 
 def _any_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:

@@ -15,6 +15,7 @@ from services.consensus.store.errors import (
     IdentityDamagedError,
     IndexDamagedError,
     OtherNetworkError,
+    SegmentArchivedError,
     StateDivergenceError,
     StorageError,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "IndexDamagedError",
     "OtherNetworkError",
     "Promise",
+    "SegmentArchivedError",
     "StateDivergenceError",
     "StateSnapshot",
     "StorageError",

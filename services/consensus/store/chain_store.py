@@ -15,6 +15,7 @@ from typing import Final
 
 import lmdb
 
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.canonical import MalformedError, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.receipt import Receipt
@@ -27,6 +28,7 @@ from services.consensus.store.errors import (
     DamagedRecordError,
     FatalStorageError,
     IndexDamagedError,
+    SegmentArchivedError,
     StateDivergenceError,
 )
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
@@ -34,14 +36,7 @@ from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index
 from services.consensus.store.promise import SEQUENCES_A_PROMISE, Promise, Promises
 from services.consensus.store.recovery import recover, take_block
-from services.consensus.store.segment import (
-    SEGMENT_BYTES_MAX,
-    Damage,
-    Position,
-    Record,
-    RecordType,
-    Segments,
-)
+from services.consensus.store.segment import SEGMENT_BYTES_MAX, Damage, Position, Record, Segments
 from services.consensus.store.snapshot import StateSnapshot
 from services.consensus.store.tables import Transaction
 
@@ -267,7 +262,9 @@ class ChainStore:
             return self._index.certificate(transaction, height)
 
     def get_block(self, height: int) -> StoredBlock | None:
-        """Return the block of `height`, or None; raises `DamagedRecordError`."""
+        """Return the block of `height`, or None; raises `DamagedRecordError`, and
+        `SegmentArchivedError` where it lies in an archive that is away.
+        """
         with self._index.begin() as transaction:
             position = self._index.position(transaction, height)
         if position is None:
@@ -324,22 +321,28 @@ class ChainStore:
     # --- Damage -------------------------------------------------------------------------------
 
     def scrub(self, first: int, last: int) -> list[int]:
-        """Read the blocks `first` to `last` again; return the heights that are damaged."""
+        """Read the blocks `first` to `last` again; return the heights that are damaged here."""
         damaged = []
         for height in range(first, last + 1):
             try:
                 block = self.get_block(height)
                 if block is not None:
                     block.check_roots()
+            except SegmentArchivedError:
+                continue
             except (DamagedRecordError, MalformedError):
                 damaged.append(height)
         return damaged
 
     def is_whole(self, height: int) -> bool:
-        """Whether the record of a block that is here reads back as written."""
+        """Whether the record of a block that is here reads back as written; what was moved to an
+        archive is not read: `guqiao archive verify` does that.
+        """
         with self._index.begin() as transaction:
             position = self._index.position(transaction, height)
         assert position is not None, f"block {height} is stored"
+        if self._segments.is_archived(position.segment):
+            return True
         try:
             record = self._segments.read(position)
         except OSError:

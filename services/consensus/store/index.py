@@ -16,9 +16,8 @@ from typing import Final
 
 from guqiao_sdk.proof.canonical import Reader, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
-from guqiao_sdk.proof.receipt import Event
+from guqiao_sdk.proof.receipt import Event, is_final
 from guqiao_sdk.proof.state_proof import EMPTY, StateProof, key_hash, value_hash
-from services.consensus.domain.ledger.execution import is_final
 from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
 from services.consensus.domain.ledger.state_tree import (
     PageReader,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.header import FinalityCertificate
@@ -19,7 +20,7 @@ from services.consensus.store.errors import DamagedRecordError
 from services.consensus.store.folder import LastSession
 from services.consensus.store.index import Index
 from services.consensus.store.promise import Promises
-from services.consensus.store.segment import START, Damage, Position, Record, RecordType, Segments
+from services.consensus.store.segment import START, Damage, Position, Record, Segments
 from services.consensus.store.tables import Transaction
 
 _NOWHERE: Final = Position(0, 0)

@@ -31,6 +31,7 @@ from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
+from services.consensus.store.segment import SEGMENT_BYTES_MAX
 from services.consensus.submission import Submissions
 
 WAIT_SECONDS_MAX = 60.0
@@ -85,6 +86,7 @@ class MemoryChain:
     vote_keys: list[PrivateKey]
     founding: bool = True
     files: FileOperations = SYSTEM_FILES
+    segment_bytes_max: int = SEGMENT_BYTES_MAX
     places: int = 0
     """Where members to come have a place, too: more than the first set has."""
     reporters: dict[int, Identity] = field(default_factory=dict)
@@ -126,7 +128,10 @@ class MemoryChain:
         genesis = self.genesis
         folder = self.folder_of(number)
         options = StoreOptions(
-            reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE, files=self.files
+            reserve_bytes=0,
+            segment_bytes_max=self.segment_bytes_max,
+            sequences_a_promise=SEQUENCES_A_PROMISE,
+            files=self.files,
         )
         store = ChainStore.open(folder, genesis, replica=number, options=options)
         if self.founding and store.promise.forgotten and store.promise.sequence is None:
