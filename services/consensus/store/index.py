@@ -19,6 +19,7 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.receipt import Event, is_final
 from guqiao_sdk.proof.state_proof import EMPTY, StateProof, key_hash, value_hash
 from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
+from services.consensus.domain.ledger.state_parts import Prefix, StatePart, read_part
 from services.consensus.domain.ledger.state_tree import (
     PageReader,
     TreeUpdate,
@@ -41,6 +42,7 @@ TABLES: Final = (
     "transactions",
     "objects",
     "state",
+    "keys",
     "pages",
     "versions",
     "stale",
@@ -166,6 +168,21 @@ class Index:
         if value is None or value_hash(value) != proof.terminal[1]:
             raise self._tables.damage("the state differs from its tree")
         return value, proof
+
+    def part(self, transaction: Transaction, height: int, prefix: Prefix) -> StatePart | None:
+        """Return the part of the state after block `height` under `prefix`; None when pruned."""
+        version = self.version(transaction, height)
+        if version is None:
+            return None
+
+        def entry_of(place: bytes) -> tuple[bytes, bytes]:
+            key = self.get(transaction, "keys", place)
+            value = None if key is None else self._value_at(transaction, height, key)
+            if key is None or value is None:
+                raise self._tables.damage("the state differs from its tree")
+            return key, value
+
+        return read_part(self._page_reader(transaction), version[0], prefix, entry_of)
 
     # --- Writing -----------------------------------------------------------------------------
 
@@ -312,6 +329,8 @@ class Index:
             old = self.get(transaction, "state", key)
             if key.startswith(EXECUTED_PREFIX):
                 self._put_executed(transaction, height, old, value)
+            if old is None and value is not None:
+                self._put(transaction, "keys", key_hash(key), key)
             if old is not None:
                 old_key = _old_key(key) + height
                 self._put(transaction, "old_values", old_key, old)
@@ -353,8 +372,17 @@ class Index:
         if replaced is not None:
             for old_key in Reader(replaced).blobs():
                 self._tables.delete(transaction, "old_values", old_key)
+                self._drop_key(transaction, old_key)
             self._tables.delete(transaction, "old_keys", key)
         self._tables.delete(transaction, "versions", _u64(oldest - 1))
+
+    def _drop_key(self, transaction: Transaction, old_key: bytes) -> None:
+        """Forget a key whose last value was just dropped: no height that is kept has it."""
+        prefix = old_key[:-8]
+        later = next(self._tables.scan(transaction, "old_values", prefix), (b"", b""))[0]
+        key = prefix[2:]
+        if not later.startswith(prefix) and self.get(transaction, "state", key) is None:
+            self._tables.delete(transaction, "keys", key_hash(key))
 
 
 def _object_id(event: Event) -> bytes | None:

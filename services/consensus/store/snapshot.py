@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.consensus.domain.ledger.state_parts import Prefix, StatePart
 from services.consensus.store.index import Index
 from services.consensus.store.tables import Transaction
 
@@ -41,3 +42,9 @@ class StateSnapshot:
     def executed(self, transaction_id: bytes) -> bool:
         """Return whether the id was executed within the expiry span."""
         return self._index.get(self._transaction, "executed", transaction_id) is not None
+
+    def part(self, height: int, prefix: Prefix) -> StatePart | None:
+        """Return what lay under `prefix` after an earlier block, proven against its state root;
+        None where that height is no longer provable.
+        """
+        return self._index.part(self._transaction, height, prefix)
