@@ -37,6 +37,8 @@ class RecordType(IntEnum):
     BLOCK = 4
     CERTIFICATE = 5
     REPAIRED_BLOCK = 6  # stands for a damaged BLOCK of the same height; without its write set
+    STATE_PART = 7  # entries of a state that is being taken from peers; void without a SNAPSHOT
+    SNAPSHOT = 8  # the certified header of a state that was taken, and where its parts stand
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,16 @@ class StoredBlock:
         ArchivedBlock(self.header, self.batch, self.receipts).check_roots()
 
 
+@dataclass(frozen=True, slots=True)
+class TransactionPlace:
+    """Where a transaction stands, as sent, and what came of it."""
+
+    height: int
+    index: int
+    encoded: bytes
+    receipt: Receipt
+
+
 def _value(reader: Reader) -> bytes | None:
     is_there = reader.u8()
     if is_there > 1:

@@ -52,6 +52,19 @@ TABLES: Final = (
     "core",
     "found",
 )
+_OF_STATE: Final = (
+    "state",
+    "keys",
+    "pages",
+    "versions",
+    "stale",
+    "old_values",
+    "old_keys",
+    "executed",
+    "found",
+)
+"""What follows from the state alone, and what waits for a block before it."""
+
 _PAGES_KEPT_MAX: Final = 8_192
 """Pages of the tree kept in memory, some 10 MB: the upper levels are read in every block."""
 
@@ -214,6 +227,37 @@ class Index:
         if update.stale:
             self._put(transaction, "stale", key, bytes(Writer().blobs(update.stale)))
         self._advance(transaction)
+
+    def adopt(
+        self,
+        transaction: Transaction,
+        header: BlockHeader,
+        entries: Mapping[bytes, bytes],
+        update: TreeUpdate,
+    ) -> None:
+        """Hold the state after `header` instead of the present one, with nothing of its past;
+        `put_head` follows.
+        """
+        for table in _OF_STATE:
+            self._tables.clear(transaction, table)
+        height = _u64(header.height)
+        for key, value in entries.items():
+            self._put(transaction, "state", key, value)
+            self._put(transaction, "keys", key_hash(key), key)
+            if key.startswith(EXECUTED_PREFIX):
+                self._put_executed(transaction, height, None, value)
+        self._tables.append(transaction, "pages", sorted(update.pages.items()))
+        self._pages_kept.clear()
+        self._put(transaction, "versions", height, _u64(update.version or 0) + update.root)
+        self._put(transaction, "meta", b"last_height", height)
+        self._put(transaction, "meta", b"last_certified", height)
+
+    def put_head(
+        self, transaction: Transaction, header: BlockHeader, certificate: FinalityCertificate
+    ) -> None:
+        """Keep a certified header whose block is not here."""
+        self._put(transaction, "headers", _u64(header.height), header.encode())
+        self.put_certificate(transaction, header.height, certificate)
 
     def put_certificate(
         self, transaction: Transaction, height: int, certificate: FinalityCertificate
