@@ -186,6 +186,8 @@ class Intake:
                 self._block_requests.put(sender, frame, len(data))
             case peer_pb2.BlockResponse():
                 self._block_responses.put(sender, frame, len(data))
+            case peer_pb2.StateRequest() | peer_pb2.StateResponse():
+                self._repairs.state.on_frame(sender, frame, len(data))
             case peer_pb2.BatchRequest():
                 self._answer_batch(sender, frame)
             case _:

@@ -35,6 +35,7 @@ from services.consensus.domain.ledger.execution import (
     replica_set_at,
 )
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.state_parts import Entry
 from services.consensus.domain.messages import (
     CertifiedHead,
     Checkpoint,
@@ -53,6 +54,8 @@ from services.consensus.store import (
     SegmentArchivedError,
     StoredBlock,
 )
+from services.consensus.store.segment import Position
+from services.consensus.store.state_intake import Snapshot
 
 T = TypeVar("T")
 
@@ -189,6 +192,21 @@ class Ledger:
         await self.compact([EpochStarted(self._promised_epoch, floor)])
         await self._write(self.store.end_silence)
 
+    async def keep_state_part(self, entries: Sequence[Entry]) -> Position:
+        """Keep a part of a state that is being taken from peers."""
+        return await self._write(lambda: self.store.keep_state_part(entries))
+
+    async def adopt_state(self, snapshot: Snapshot) -> bool:
+        """Go on from a state that was taken; False where blocks came as far meanwhile.
+
+        Its header is certified, and its root is computed again before anything changes.
+        """
+        async with self._in_order:
+            if snapshot.header.height <= self.store.last_height:
+                return False
+            await self._write(lambda: self.store.adopt_state(snapshot))
+            return True
+
     async def certify(self, height: int, certificate: FinalityCertificate) -> None:
         """Store the certificate of a block."""
         await self._write(lambda: self.store.put_certificate(height, certificate))
@@ -309,7 +327,8 @@ class Ledger:
             return recent
         with self._noting_damage():
             receipts = self.store.get_receipts(height)
-        assert receipts is not None, f"block {height} is stored"
+        if receipts is None:
+            raise self.history_not_here(height)
         return receipts
 
     def results(
@@ -332,8 +351,9 @@ class Ledger:
             return None
         with self._noting_damage():
             block = self.store.get_block(height)
+        if block is None:
+            raise self.history_not_here(height)
         certificate = self.store.get_certificate(height)
-        assert block is not None, "a certified block is stored"
         assert certificate is not None, "and so is its certificate"
         return ledger_pb2.Block(
             certified_header=ledger_pb2.CertifiedHeader(
@@ -353,10 +373,23 @@ class Ledger:
         if not 0 <= height <= self.store.last_certified:
             return None
         certificate = self.store.get_certificate(height) if height else None
+        header = self.store.get_header(height)
+        if header is None:
+            raise self.history_not_here(height)
         return ledger_pb2.CertifiedHeader(
-            header=self.header(height).encode(),
+            header=header.encode(),
             certificate=b"" if certificate is None else certificate.encode(),
         )
+
+    @property
+    def history_from(self) -> int:
+        """Above this height every block is here; below are gaps where it is not 0."""
+        with self.store.state_reader() as state:
+            return state.history_from
+
+    def history_not_here(self, height: int) -> UnavailableError:
+        """This replica took the state of a later height: others have the blocks before it."""
+        return UnavailableError("HISTORY_NOT_HERE", height=height, since=self.history_from)
 
     @contextmanager
     def _noting_damage(self) -> Iterator[None]:

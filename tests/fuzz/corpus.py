@@ -13,12 +13,15 @@ from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.trust import encode_trust
 from services.consensus import wire
+from services.consensus.domain.ledger.state_parts import Prefix, StatePart
 from services.consensus.domain.messages import ReplicaId
 from services.consensus.store.blocks import StoredBlock
-from services.consensus.store.segment import encode_record
+from services.consensus.store.segment import Position, encode_record
+from services.consensus.store.state_intake import Snapshot
 from tests.simulation.cluster import Cluster
 from tests.simulation.machine import Machine
 from tests.simulation.scenario import Scenario, of_seed
@@ -67,8 +70,21 @@ def frames() -> tuple[bytes, ...]:
                 found[kind].append(data)
         if found.keys() >= KINDS:
             sent = [data for kind in sorted(found) for data in found[kind]]
-            return (*sent, wire.gossip_frame(transactions()))
+            return (*sent, wire.gossip_frame(transactions()), *_state_frames())
     raise AssertionError(f"no run sent {KINDS - found.keys()}")
+
+
+def _state_frames() -> tuple[bytes, ...]:
+    """A simulated cluster keeps no state to give."""
+    header = ledger_pb2.CertifiedHeader(header=b"header", certificate=b"certificate")
+    head = peer_pb2.StateResponse(height=256, certified_header=header, set_changes=[b"change"])
+    part = peer_pb2.StateResponse(height=256, prefix=b"\x0a", part=state_parts()[0])
+    return (
+        wire.state_request_frame(0, from_epoch=1),
+        wire.state_request_frame(256, prefix=b"\x0a\x01"),
+        wire.state_response_frame(head),
+        wire.state_response_frame(part),
+    )
 
 
 def messages() -> tuple[bytes, ...]:
@@ -133,6 +149,26 @@ def segment() -> bytes:
             (RecordType.CERTIFICATE, 7, certificate.encode()),
         )
     )
+
+
+def state_parts() -> list[bytes]:
+    """With entries, beside another leaf, and too large."""
+    prefix, siblings = Prefix(b"\x0a\x01"), (b"s" * 32, b"t" * 32)
+    parts = (
+        StatePart(prefix, siblings, ((b"k", b"v"), (b"key", b""))),
+        StatePart(prefix, siblings, (), (b"p" * 32, b"v" * 32)),
+        StatePart(prefix, (), None),
+    )
+    return [part.encode() for part in parts]
+
+
+def snapshot() -> bytes:
+    """A record of a state that was taken, over a set change."""
+    replicas = Replicas(FakeKeys())
+    header = replicas.header(7)
+    change = SetChange(header, replicas.certify(header), replicas.next_epoch().set)
+    positions = (Position(1, 40), Position(2, 0))
+    return Snapshot(header, replicas.certify(header), (change,), positions).encode()
 
 
 def transactions() -> tuple[bytes, ...]:

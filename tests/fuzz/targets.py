@@ -39,8 +39,10 @@ from services.consensus.domain.ledger.admission import (
 )
 from services.consensus.domain.ledger.genesis import GenesisError
 from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.domain.ledger.state_parts import StatePart
 from services.consensus.domain.messages import Hello
 from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.state_intake import Snapshot
 from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
 from tests.unit.ledger.chain_builder import CHAIN, GENESIS_TIME_MS
@@ -98,6 +100,14 @@ def _consensus() -> list[Target]:
         ),
         Target(
             "stored block", StoredBlock.decode, MALFORMED, [stored.encode()], mutations.of_fields,
+            lambda v: v.encode(),
+        ),
+        Target(
+            "state part", StatePart.decode, MALFORMED, corpus.state_parts(), mutations.of_fields,
+            lambda v: v.encode(),
+        ),
+        Target(
+            "snapshot record", Snapshot.decode, MALFORMED, [corpus.snapshot()], mutations.of_fields,
             lambda v: v.encode(),
         ),
     ]  # fmt: skip

@@ -268,6 +268,9 @@ def _take_segment(
             elif record.type is RecordType.CERTIFICATE:
                 certificate = FinalityCertificate.decode(record.payload)
                 walk.take_certificate(record.height, certificate)
+            elif record.type is RecordType.SNAPSHOT:
+                why = "this replica took the state of a later height, archive one with every block"
+                raise ArchiveConflictError(source.path(number), why)
         return SegmentEntry(number, len(data), sm3(data[:]), blocks_since(walk, before))
 
 

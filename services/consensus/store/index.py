@@ -121,6 +121,10 @@ class Index:
         """Return the greatest height whose certificate is here, with or without its block."""
         return self._number(transaction, b"known_certified") or 0
 
+    def adopted_height(self, transaction: Transaction) -> int:
+        """Return the last height whose state came from others, without the blocks before it."""
+        return self._number(transaction, b"adopted") or 0
+
     def compacted(self, transaction: Transaction) -> Position:
         """Return where the core's records were last compacted: earlier ones are void."""
         value = self.get(transaction, "meta", b"compacted")
@@ -182,7 +186,9 @@ class Index:
             raise self._tables.damage("the state differs from its tree")
         return value, proof
 
-    def part(self, transaction: Transaction, height: int, prefix: Prefix) -> StatePart | None:
+    def part(
+        self, transaction: Transaction, height: int, prefix: Prefix, bytes_max: int
+    ) -> StatePart | None:
         """Return the part of the state after block `height` under `prefix`; None when pruned."""
         version = self.version(transaction, height)
         if version is None:
@@ -195,7 +201,8 @@ class Index:
                 raise self._tables.damage("the state differs from its tree")
             return key, value
 
-        return read_part(self._page_reader(transaction), version[0], prefix, entry_of)
+        read = self._page_reader(transaction)
+        return read_part(read, version[0], prefix, entry_of, bytes_max=bytes_max)
 
     # --- Writing -----------------------------------------------------------------------------
 
@@ -251,6 +258,7 @@ class Index:
         self._put(transaction, "versions", height, _u64(update.version or 0) + update.root)
         self._put(transaction, "meta", b"last_height", height)
         self._put(transaction, "meta", b"last_certified", height)
+        self._put(transaction, "meta", b"adopted", height)
 
     def put_head(
         self, transaction: Transaction, header: BlockHeader, certificate: FinalityCertificate

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from guqiao_sdk.archive.records import RecordType
+from guqiao_sdk.proof.light_client import SetChange
 from services.consensus.domain.ledger.state_parts import StateBuild
-from services.consensus.store import ChainStore, StateDivergenceError
+from services.consensus.store import ChainStore, FileOperations, StateDivergenceError
+from services.consensus.store.errors import ArchiveConflictError
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
-from tests.integration.ledger.archive_builder import certify, grow, reopen
+from tests.crash.sweep import FAULTS, FaultyFiles
+from tests.crash.writer import fork
+from tests.integration.ledger.archive_builder import archive, certify, grow, options, reopen
 from tests.integration.ledger.store_builder import (
+    GENESIS,
     commit,
     edit_file,
     flip,
+    open_store,
     payloads_of,
     position_of,
     segment_files,
@@ -156,3 +166,73 @@ def test_a_damaged_part_is_noticed_when_the_index_is_built_again(
     assert store.damages
     assert (store.last_height, store.restore_to) == (0, LAST), "all above comes from peers"
     store.close()
+
+
+@pytest.mark.req("G2-07-3")
+def test_the_set_changes_that_came_with_a_state_are_kept_for_others(
+    tmp_path: Path, ahead: ChainStore
+) -> None:
+    store = reopen(tmp_path)
+    snapshot = take(store, ahead)
+    header, certificate = ahead.get_header(9), ahead.get_certificate(9)
+    assert header is not None
+    assert certificate is not None
+    change = SetChange(header, certificate, GENESIS.replica_set)
+    store.adopt_state(replace(snapshot, set_changes=(change,)))
+    for _ in range(2):
+        assert (store.get_header(9), store.get_certificate(9)) == (header, certificate)
+        assert store.get_block(9) is None
+        assert store.last_certified == HEIGHT
+        store.close()
+        shutil.rmtree(tmp_path / "index")
+        store = reopen(tmp_path)
+    store.close()
+
+
+def test_a_replica_without_all_blocks_is_not_archived(tmp_path: Path, ahead: ChainStore) -> None:
+    store = reopen(tmp_path / "data")
+    store.adopt_state(take(store, ahead))
+    grow(store, LAST + 10)
+    store.close()
+    with pytest.raises(ArchiveConflictError, match="took the state of a later height"):
+        archive(tmp_path / "data", tmp_path / "archive")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.req("G2-13-2", "G2-07-3")
+def test_a_failure_at_any_operation_leaves_the_old_state_or_the_new(
+    tmp_path: Path, ahead: ChainStore
+) -> None:
+    """In the manner of T-12; pbft.md, T6."""
+    begin, place = tmp_path / "begin", tmp_path / "place"
+    store = reopen(begin)
+    grow(store, 3)
+    store.close()
+
+    def run(files: FileOperations) -> None:
+        store = open_store(place, options=options(files))
+        store.adopt_state(take(store, ahead))
+        store.close()
+
+    def run_quietly(files: FileOperations, _: Callable[[str], None]) -> None:
+        run(files)
+
+    counted = FaultyFiles()
+    shutil.copytree(begin, place)
+    run(counted.operations())
+    found = set()
+    for fault in FAULTS:
+        for at in range(1, len(counted.kinds) + 1):
+            shutil.rmtree(place)
+            shutil.copytree(begin, place)
+            files = FaultyFiles(fault, at).operations()
+            child = fork(partial(run_quietly, files))
+            child.wait()
+            os.close(child.lines)
+            store = reopen(place)
+            found.add(store.last_height)
+            if store.last_height == 3:
+                store.adopt_state(take(store, ahead))
+            check_goes_on(store, ahead)
+            store.close()
+    assert found == {3, HEIGHT}

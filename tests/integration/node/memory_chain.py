@@ -29,6 +29,7 @@ from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator, signer
+from services.consensus.state_transfer import STATE_INTERVAL, WITHOUT_BLOCKS_STEPS
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.store.segment import SEGMENT_BYTES_MAX
@@ -73,6 +74,7 @@ class Member:
     submissions: Submissions
     finality: FinalityBoard
     metrics: Metrics
+    repairs: Repairs
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     tasks: list[asyncio.Future[None]] = field(default_factory=list)
 
@@ -87,6 +89,8 @@ class MemoryChain:
     founding: bool = True
     files: FileOperations = SYSTEM_FILES
     segment_bytes_max: int = SEGMENT_BYTES_MAX
+    state_interval: int = STATE_INTERVAL
+    without_blocks_steps: int = WITHOUT_BLOCKS_STEPS
     places: int = 0
     """Where members to come have a place, too: more than the first set has."""
     reporters: dict[int, Identity] = field(default_factory=dict)
@@ -167,6 +171,8 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             verify=self.provider.verify,
             step_seconds=REPAIR_STEP_SECONDS,
+            state_interval=self.state_interval,
+            without_blocks_steps=self.without_blocks_steps,
         )
         intake = Intake(
             driver=driver,
@@ -180,7 +186,7 @@ class MemoryChain:
             repairs=repairs,
         )
         submissions = Submissions(driver, intake, ledger, finality)
-        member = Member(driver, intake, ledger, submissions, finality, metrics)
+        member = Member(driver, intake, ledger, submissions, finality, metrics, repairs)
         self.members[number] = member
         member.stack.callback(ledger.close)
         runs = [driver.run(), intake.run(), repairs.run()]

@@ -81,6 +81,13 @@ class Prefix:
         return "".join(f"{each:x}" for each in self.nibbles) or "all"
 
 
+def read_prefix(nibbles: bytes) -> Prefix:
+    """The prefix of these nibbles; raises `MalformedError`."""
+    if len(nibbles) > PREFIX_NIBBLES_MAX or any(each >= SLOTS for each in nibbles):
+        raise MalformedError("a prefix that is no list of at most eight nibbles")
+    return Prefix(nibbles)
+
+
 @dataclass(frozen=True, slots=True)
 class StatePart:
     """All entries under a prefix, by place, and the siblings from the root down to where the walk
@@ -113,9 +120,7 @@ class StatePart:
     def decode(data: bytes) -> StatePart:
         """Read `encode`'s bytes; raises `MalformedError`."""
         reader = Reader(data)
-        nibbles = reader.blob(PREFIX_NIBBLES_MAX)
-        if any(each >= SLOTS for each in nibbles):
-            raise MalformedError("a prefix whose nibbles are none")
+        prefix = read_prefix(reader.blob(PREFIX_NIBBLES_MAX))
         siblings = tuple(reader.raw(32) for _ in range(reader.count(LEVELS * PREFIX_NIBBLES_MAX)))
         kind, entries, terminal = reader.u8(), None, None
         if kind > _TOO_LARGE:
@@ -126,7 +131,7 @@ class StatePart:
             count = reader.count(PART_ENTRIES_MAX)
             entries = tuple((reader.blob(), reader.blob()) for _ in range(count))
         reader.end()
-        return StatePart(Prefix(nibbles), siblings, entries, terminal)
+        return StatePart(prefix, siblings, entries, terminal)
 
 
 _WHOLE: Final = 0
@@ -365,7 +370,7 @@ class StateBuild:
         try:
             entries = verify_part(part, part.prefix, self._root)
         except ProofError as error:
-            self._convict(source, part.prefix, error.detail)
+            self.convict(source, part.prefix, error.detail)
             return ()
         del self._asked[part.prefix]
         if entries is None:
@@ -388,9 +393,10 @@ class StateBuild:
             del self._splits[prefix]
             entries, size = split.entries, split.size
             if not is_too_large(entries, size, self._bytes_max):
-                self._convict(split.source, prefix, "it was not too large")
+                self.convict(split.source, prefix, "it was not too large")
 
-    def _convict(self, source: int, prefix: Prefix, why: str) -> None:
+    def convict(self, source: int, prefix: Prefix, why: str) -> None:
+        """This source lied: it is named and left."""
         self.lies.append(Lie(source, prefix, why))
         self.leave(source)
 
