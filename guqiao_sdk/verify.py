@@ -35,7 +35,7 @@ from guqiao_sdk.proof.transaction import (
     parse_payload,
     transaction_sign_bytes,
 )
-from guqiao_sdk.proof.trust import ChainTrust, Checkpoint, Trust
+from guqiao_sdk.proof.trust import Checkpoint, Trust
 
 EXIT_NOT_A_BUNDLE: Final = 2
 EXIT_VERIFICATION_FAILED: Final = 7
@@ -162,7 +162,7 @@ def _verify_certified(trust: Trust, certified: CertifiedHeader, verify: Verify) 
     headers = [*(change.header for change in changes), header]
     for replica_set, certificate, judged in zip(sets, certificates, headers, strict=True):
         _check_exact_quorum(judged, certificate, replica_set)
-        _check_against_trust(chain, judged, replica_set)
+        chain.check_header(judged, replica_set)
     members = after.replica_set.members
     return CertifiedBlock(
         chain_id=header.chain_id,
@@ -184,21 +184,6 @@ def _check_exact_quorum(
             f"finality certificate of {header.chain_id} height {header.height}",
             f"{count} signatures, a bundle carries exactly the quorum of {replica_set.quorum}",
         )
-
-
-def _check_against_trust(chain: ChainTrust, header: BlockHeader, replica_set: ReplicaSet) -> None:
-    """A certified header must agree with every checkpoint, not only with the one it starts from."""
-    piece = f"header of {chain.chain_id} height {header.height}"
-    for point in chain.checkpoints:
-        if point.height == header.height and point.header_hash != header.hash():
-            raise ProofError(piece, "the trust file has another header at this height")
-        if point.epoch == header.epoch and point.replica_set != replica_set:
-            raise ProofError(piece, "the trust file has another replica set for its epoch")
-        below, above = point.height <= header.height, point.height >= header.height
-        if (below and point.epoch > header.epoch) or (above and point.epoch < header.epoch):
-            raise ProofError(
-                piece, f"epoch {header.epoch} contradicts the checkpoint at height {point.height}"
-            )
 
 
 def _verify_transaction(bundle: Bundle, block: CertifiedBlock, verify: Verify) -> Payload:

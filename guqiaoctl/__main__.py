@@ -33,11 +33,13 @@ node = typer.Typer(help="One replica or service of the network 单个进程", no
 register = typer.Typer(help="The securities register 登记簿", no_args_is_help=True)
 tx = typer.Typer(help="Transactions and their proofs 交易与证明", no_args_is_help=True)
 governance = typer.Typer(help="Who votes on a chain 副本集治理", no_args_is_help=True)
+archive = typer.Typer(help="Archives of old segments 归档", no_args_is_help=True)
 app.add_typer(dev, name="dev")
 dev.add_typer(node, name="node")
 app.add_typer(register, name="register")
 app.add_typer(tx, name="tx")
 app.add_typer(governance, name="governance")
+app.add_typer(archive, name="archive")
 
 
 class Format(StrEnum):
@@ -68,6 +70,9 @@ Chain = Annotated[str, typer.Option("--chain", help="csrc or shandong 链")]
 Governor = Annotated[
     int, typer.Option("--governor", help="In whose name: the entity of replica N 治理人编号")
 ]
+Archive = Annotated[Path, typer.Argument(help="The archive's folder 归档目录")]
+Replica = Annotated[Path, typer.Option("--config", help="The replica's settings file 副本配置")]
+Trusted = Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")]
 Rows = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
 
 
@@ -269,6 +274,60 @@ def governance_approve(
     from guqiaoctl.commands.governance import approve
 
     approve(data, chain, governor, proposal)
+
+
+@archive.command("create")
+def archive_create(
+    folder: Archive, config: Replica, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """Add a replica's sealed segments; it may run 归档已封存的段文件."""
+    from guqiaoctl.commands.archiving import create
+
+    create(config, folder, as_json=output is Shown.JSON)
+
+
+@archive.command("verify")
+def archive_verify(
+    folder: Archive, trust: Trusted, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """Verify an archive offline 离线验证. Exit code 7: it does not hold; 2: no archive."""
+    from guqiaoctl.commands.archiving import verify
+
+    verify(folder, trust, as_json=output is Shown.JSON)
+
+
+@archive.command("proof")
+def archive_proof(
+    folder: Archive,
+    transaction: str,
+    trust: Trusted,
+    to: Annotated[Path, typer.Option("--to", help="Write the proof bundle here 证明文件")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Export the proof bundle of an archived transaction 从归档导出证明."""
+    from guqiaoctl.commands.archiving import proof
+
+    proof(folder, transaction, trust, to)
+
+
+@archive.command("prune")
+def archive_prune(
+    folder: Archive, config: Replica, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """Let a stopped replica read archived segments there 移出已归档的段文件."""
+    from guqiaoctl.commands.archiving import prune
+
+    prune(config, folder, as_json=output is Shown.JSON)
+
+
+@archive.command("restore")
+def archive_restore(
+    folder: Archive, config: Replica, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """Bring archived segments back into a stopped replica 恢复段文件."""
+    from guqiaoctl.commands.archiving import restore
+
+    restore(config, folder, as_json=output is Shown.JSON)
 
 
 @app.command("verify")

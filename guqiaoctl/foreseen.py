@@ -8,6 +8,7 @@ command has failed, so that help stays instant.
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -23,6 +24,7 @@ from guqiaoctl.failures import (
     EXIT_DENIED,
     EXIT_NOT_FOUND,
     EXIT_UNAVAILABLE,
+    EXIT_UNVERIFIED,
     EXIT_USAGE,
     CliError,
 )
@@ -34,7 +36,9 @@ from services.chassis.postgres.errors import (
     PortInUseError,
     PostgresError,
 )
+from services.chassis.settings import SettingsError
 from services.consensus.domain.ledger.genesis import GenesisError
+from services.consensus.store.errors import StorageError
 
 _POSTGRES: Final[tuple[tuple[type[PostgresError], str, int], ...]] = (
     (DataFolderInUseError, "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
@@ -42,6 +46,13 @@ _POSTGRES: Final[tuple[tuple[type[PostgresError], str, int], ...]] = (
     (DiskFullError, "DISK_FULL", EXIT_UNAVAILABLE),
     (PostgresError, "START_FAILED", EXIT_UNAVAILABLE),
 )
+_STORAGE: Final = {
+    "STORAGE_RECORD_DAMAGED": EXIT_UNVERIFIED,
+    "STORAGE_FAILED": EXIT_UNAVAILABLE,
+    "SEGMENT_ARCHIVED": EXIT_UNAVAILABLE,
+    "DISK_FULL": EXIT_UNAVAILABLE,
+}
+"""Of a replica's data folder; the others are conflicts."""
 _OF_SYSTEM: Final = {
     errno.EADDRINUSE: ("PORT_IN_USE", EXIT_UNAVAILABLE),
     errno.ENOSPC: ("DISK_FULL", EXIT_UNAVAILABLE),
@@ -82,6 +93,10 @@ def _failure(cause: BaseException) -> CliError | None:
 
 def _failure_of_system(cause: BaseException) -> CliError | None:
     match cause:
+        case SettingsError():
+            return _with_remedy("SETTINGS_INVALID", str(cause), str(cause), EXIT_USAGE)
+        case StorageError():
+            return _storage_failure(cause)
         case GmError():
             return _with_remedy(cause.code, cause.en, cause.zh, EXIT_USAGE)
         case PostgresError():
@@ -95,6 +110,15 @@ def _failure_of_system(cause: BaseException) -> CliError | None:
             text = f"{cause.filename or ''} {cause.strerror or cause}".strip()
             return _with_remedy(code, text, text, exit_code)
     return None
+
+
+def _storage_failure(error: StorageError) -> CliError:
+    """One of a replica's data folder or archive; its own text is in English."""
+    text = str(error).removeprefix(f"{error.code}: ").partition(";")[0]
+    subject = error.subject
+    texts = messages(error.code, path=subject, segment=Path(subject).name, archive=subject)
+    zh = texts.zh if subject in texts.zh else f"{texts.zh.rstrip('。')}：{subject}"
+    return _with_remedy(error.code, text, zh, _STORAGE.get(error.code, EXIT_CONFLICT))
 
 
 def _start_failure(error: StartError) -> CliError:

@@ -14,6 +14,11 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 
 EVENTS_MAX: Final = 4_096
 
+NOT_EXECUTED_CODES: Final = frozenset(
+    ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")
+)
+"""Refusals after which the same transaction may still be executed, or was executed before."""
+
 
 class Outcome(IntEnum):
     """What a transaction did."""
@@ -78,3 +83,8 @@ class Receipt:
         events = tuple(Event(reader.text(128), reader.blob()) for _ in range(count))
         reader.end()
         return Receipt(transaction_id, outcome, code, detail, replay_of, events)
+
+
+def is_final(receipt: Receipt) -> bool:
+    """Whether this receipt is the transaction's own for ever, not merely that of an attempt."""
+    return receipt.outcome is not Outcome.REFUSED or receipt.code not in NOT_EXECUTED_CODES

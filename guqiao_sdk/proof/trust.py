@@ -14,7 +14,7 @@ from typing import Final
 
 from guqiao_sdk.proof.canonical import tagged
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, Verify
+from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.quorum import (
     PUBLIC_KEY_BYTES,
@@ -69,6 +69,23 @@ class ChainTrust:
             )
         below = [point for point in found if point.height <= height]
         return below[-1] if below else found[0]
+
+    def check_header(self, header: BlockHeader, replica_set: ReplicaSet) -> None:
+        """A certified header, and the set that did, must agree with every checkpoint, not only with
+        the one that it was judged from; raises `ProofError`.
+        """
+        piece = f"header of {self.chain_id} height {header.height}"
+        for point in self.checkpoints:
+            if point.height == header.height and point.header_hash != header.hash():
+                raise ProofError(piece, "the trust file has another header at this height")
+            if point.epoch == header.epoch and point.replica_set != replica_set:
+                raise ProofError(piece, "the trust file has another replica set for its epoch")
+            below, above = point.height <= header.height, point.height >= header.height
+            if (below and point.epoch > header.epoch) or (above and point.epoch < header.epoch):
+                raise ProofError(
+                    piece,
+                    f"epoch {header.epoch} contradicts the checkpoint at height {point.height}",
+                )
 
 
 @dataclass(frozen=True, slots=True)

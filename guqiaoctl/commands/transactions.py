@@ -60,7 +60,7 @@ def find(data: Path, request_id: str, *, as_json: bool) -> None:
 def get(data: Path, transaction: str, *, as_json: bool) -> None:
     """Show a transaction of the market's chain; everything shown was verified."""
     network = load_network(data)
-    found = guarded(asyncio.run, _fetch(network, _id(transaction)))
+    found = guarded(asyncio.run, _fetch(network, transaction_id(transaction)))
     summary: dict[str, Any] = {
         "transaction": found.result.transaction_id.hex(),
         "chain": found.header.chain_id,
@@ -78,7 +78,7 @@ def get(data: Path, transaction: str, *, as_json: bool) -> None:
 def proof(data: Path, transaction: str, to: Path) -> None:
     """Write the proof bundle of a transaction, with its regulatory anchor."""
     network = load_network(data)
-    bundle = guarded(asyncio.run, fetch_bundle(network, _id(transaction)))
+    bundle = guarded(asyncio.run, fetch_bundle(network, transaction_id(transaction)))
     to.write_bytes(bundle.encode())
     say(f"{to}: {len(bundle.encode())} bytes")
 
@@ -187,7 +187,8 @@ def _path(message: ledger_pb2.ListProof) -> MerklePath:
     return MerklePath(message.index, message.count, tuple(message.path))
 
 
-def _id(text: str) -> bytes:
+def transaction_id(text: str) -> bytes:
+    """The id that was printed as this text."""
     try:
         identifier = bytes.fromhex(text)
     except ValueError:

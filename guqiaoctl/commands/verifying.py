@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX, NotABundleError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.trust import NotATrustFileError, parse_trust
+from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
 from guqiao_sdk.verify import Verdict, verify_bundle
 from guqiaoctl.commands.calls import unverified
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
@@ -24,19 +24,7 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
     Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
     provider = open_provider()
-    try:
-        trusted = parse_trust(_read(trust), provider.verify)
-    except NotATrustFileError as error:
-        raise CliError(
-            error.code,
-            f"{trust.name} is no trust file: {error.detail}",
-            f"{trust.name} 不是信任文件：{error.detail}",
-            "name the trust file of whom you believe with --trust; get it from its issuer",
-            "请用 --trust 指定您所信任的签发方的信任文件，可向签发方索取",
-            exit_code=EXIT_USAGE,
-        ) from error
-    except ProofError as error:
-        raise unverified(error) from error
+    trusted = read_trust(trust, provider)
     try:
         verdict = verify_bundle(
             _read(bundle), trusted, provider.verify, now_ms=time.time_ns() // 1_000_000
@@ -52,22 +40,43 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
         ) from error
     except ProofError as error:
         raise unverified(error) from error
-    summary = {
-        "trust_issuer": trusted.issuer_did,
-        "trust_issuer_key": sm3(trusted.issuer_key).hex(),
-        **_summary(verdict),
-    }
+    summary = {**issuer_of(trusted), **_summary(verdict)}
     if as_json:
         print_json(summary)
     else:
         print_table(("VERIFIED", ""), list(summary.items()))
 
 
+def read_trust(trust: Path, provider: GmProvider) -> Trust:
+    """The trust file that an offline verification starts from."""
+    try:
+        return parse_trust(_read(trust), provider.verify)
+    except NotATrustFileError as error:
+        raise CliError(
+            error.code,
+            f"{trust.name} is no trust file: {error.detail}",
+            f"{trust.name} 不是信任文件：{error.detail}",
+            "name the trust file of whom you believe with --trust; get it from its issuer",
+            "请用 --trust 指定您所信任的签发方的信任文件，可向签发方索取",
+            exit_code=EXIT_USAGE,
+        ) from error
+    except ProofError as error:
+        raise unverified(error) from error
+
+
+def issuer_of(trusted: Trust) -> dict[str, Any]:
+    """Whom the verification believes."""
+    return {
+        "trust_issuer": trusted.issuer_did,
+        "trust_issuer_key": sm3(trusted.issuer_key).hex(),
+    }
+
+
 def _summary(verdict: Verdict) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "chain": verdict.block.chain_id,
         "height": verdict.block.height,
-        "block_time": _time(verdict.block.block_time_ms),
+        "block_time": time_text(verdict.block.block_time_ms),
         "signed_by": ", ".join(verdict.block.signers),
         "transaction": verdict.transaction_id.hex(),
         "operation": f"{verdict.contract}.{verdict.method}",
@@ -82,13 +91,14 @@ def _summary(verdict: Verdict) -> dict[str, Any]:
     anchor = verdict.anchor
     return facts | {
         "anchor": f"{anchor.block.chain_id} height {anchor.block.height}",
-        "anchor_time": _time(anchor.block.block_time_ms),
+        "anchor_time": time_text(anchor.block.block_time_ms),
         "anchor_age_seconds": anchor.age_ms // 1000,
         "anchor_signed_by": ", ".join(anchor.block.signers),
     }
 
 
-def _time(milliseconds: int) -> str:
+def time_text(milliseconds: int) -> str:
+    """A block time for a person."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 

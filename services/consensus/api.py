@@ -226,6 +226,8 @@ class NodeApi(NodeServiceServicer):
         found = await self.ledger.read(
             lambda: find_object(self.ledger.store, request.object_id, request.version)
         )
+        if found is None and self.ledger.history_from:
+            raise self.ledger.history_not_here(0)
         if found is None:
             raise NotFoundError(
                 "OBJECT_UNKNOWN", object_id=request.object_id, version=request.version
@@ -312,6 +314,8 @@ class NodeApi(NodeServiceServicer):
 
     def _transaction_response(self, transaction_id: bytes) -> node.GetTransactionResponse:
         place = self.ledger.store.get_transaction(transaction_id)
+        if place is None and self.ledger.history_from:
+            raise self.ledger.history_not_here(0)
         if place is None or place.height > self.ledger.store.last_certified:
             raise NotFoundError("TRANSACTION_UNKNOWN", transaction_id=transaction_id.hex())
         block = self.ledger.store.get_block(place.height)

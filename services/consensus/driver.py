@@ -65,6 +65,7 @@ from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
 from services.consensus.peers import Links
 from services.consensus.proposer import Proposer, is_owed
+from services.consensus.store.state_intake import Snapshot
 from services.consensus.timers import RequestTimers
 
 INBOX_MAX: Final = 20_000
@@ -192,9 +193,19 @@ class Driver:
         """Verified blocks from a peer, in order. False when enough of them wait already."""
         return self._ledger_work.offer_blocks(blocks)
 
+    def adopt_state(self, snapshot: Snapshot) -> None:
+        """Go on from a state that was taken, before the replica takes part."""
+        assert self.pause is Pause.RESTORING, "a core that votes goes on from its own head"
+        self._ledger_work.adopt(snapshot)
+
     def note_restored(self, height: int, batch: Batch) -> None:
         """The block came back from the replica's own segments."""
         self._ledger_work.note_restored(height, batch)
+
+    def stop_to_restore(self) -> None:
+        """Nobody gives the blocks that are missed: take no part until what is missing is here."""
+        if self.pause is Pause.NONE:
+            self.pause = Pause.RESTORING
 
     def resume(self) -> None:
         """What was missing is back: take part, from what is stored now."""

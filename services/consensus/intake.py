@@ -187,6 +187,8 @@ class Intake:
                 self._block_requests.put(sender, frame, len(data))
             case peer_pb2.BlockResponse():
                 self._block_responses.put(sender, frame, len(data))
+            case peer_pb2.StateRequest() | peer_pb2.StateResponse():
+                self._repairs.state.on_frame(sender, frame, len(data))
             case peer_pb2.BatchRequest():
                 self._answer_batch(sender, frame)
             case _:
@@ -215,6 +217,10 @@ class Intake:
             return  # It is certified: one more vote changes nothing and need not be verified.
         self._count_dropped(self._votes.put(sender, message, size))
 
+    def _reject(self, sender: int, reason: str) -> None:
+        _log.warning("message.unauthentic", sender=sender, reason=reason)
+        self._metrics.rejects.labels(replica=str(sender)).inc()
+
     def _count_dropped(self, count: int) -> None:
         self._metrics.dropped_messages.inc(count)
 
@@ -232,8 +238,7 @@ class Intake:
                 if verdict is None:
                     self._driver.put(ReplicaId(sender), message)
                 else:
-                    _log.warning("message.unauthentic", sender=sender, reason=verdict.reason)
-                    self._metrics.rejects.labels(replica=str(sender)).inc()
+                    self._reject(sender, verdict.reason)
 
     async def _proposal_loop(self) -> None:
         """Pre-prepares: view, window and signature first, so that only the primary of this view can
@@ -252,8 +257,7 @@ class Intake:
             self._vote_thread, self._authenticator.judge, core, [(sender, message)]
         )
         if verdicts[0] is not None:
-            _log.warning("message.unauthentic", sender=sender, reason=verdicts[0].reason)
-            self._metrics.rejects.labels(replica=str(sender)).inc()
+            self._reject(sender, verdicts[0].reason)
             return
         judged = await self._judge_batch(message)
         if core is not self._driver.replica:

@@ -9,6 +9,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.messages import SequenceNumber
+from services.consensus.store.state_intake import Snapshot
 
 
 class Pause(StrEnum):
@@ -41,3 +42,10 @@ class CatchUpJob:
     """Take blocks that others certified."""
 
     blocks: tuple[VerifiedBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptJob:
+    """Go on from a state that was taken from peers, every part of it proven."""
+
+    snapshot: Snapshot

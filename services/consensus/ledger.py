@@ -21,7 +21,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.light_client import SET_CHANGES_MAX, SetChange
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.errors import UnavailableError
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
@@ -32,10 +32,10 @@ from services.consensus.domain.ledger.execution import (
     BlockResult,
     GovernanceState,
     execute_block,
-    is_final,
     replica_set_at,
 )
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.state_parts import Entry
 from services.consensus.domain.messages import (
     CertifiedHead,
     Checkpoint,
@@ -48,7 +48,14 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
-from services.consensus.store import ChainStore, DamagedRecordError, StoredBlock
+from services.consensus.store import (
+    ChainStore,
+    DamagedRecordError,
+    SegmentArchivedError,
+    StoredBlock,
+)
+from services.consensus.store.segment import Position
+from services.consensus.store.state_intake import Snapshot
 
 T = TypeVar("T")
 
@@ -185,6 +192,21 @@ class Ledger:
         await self.compact([EpochStarted(self._promised_epoch, floor)])
         await self._write(self.store.end_silence)
 
+    async def keep_state_part(self, entries: Sequence[Entry]) -> Position:
+        """Keep a part of a state that is being taken from peers."""
+        return await self._write(lambda: self.store.keep_state_part(entries))
+
+    async def adopt_state(self, snapshot: Snapshot) -> bool:
+        """Go on from a state that was taken; False where blocks came as far meanwhile.
+
+        Its header is certified, and its root is computed again before anything changes.
+        """
+        async with self._in_order:
+            if snapshot.header.height <= self.store.last_height:
+                return False
+            await self._write(lambda: self.store.adopt_state(snapshot))
+            return True
+
     async def certify(self, height: int, certificate: FinalityCertificate) -> None:
         """Store the certificate of a block."""
         await self._write(lambda: self.store.put_certificate(height, certificate))
@@ -192,7 +214,8 @@ class Ledger:
     async def read(self, question: Callable[[], T]) -> T:
         """Ask something that may take a while (many blocks, proofs) off the event loop.
 
-        `UnavailableError` where a block is damaged here: others have it, and it is fetched.
+        `UnavailableError` where a block is damaged here: others have it, and it is fetched; and
+        where it lies in an archive that is away.
         """
         with self._noting_damage():
             return await asyncio.get_running_loop().run_in_executor(None, question)
@@ -304,7 +327,8 @@ class Ledger:
             return recent
         with self._noting_damage():
             receipts = self.store.get_receipts(height)
-        assert receipts is not None, f"block {height} is stored"
+        if receipts is None:
+            raise self.history_not_here(height)
         return receipts
 
     def results(
@@ -327,8 +351,9 @@ class Ledger:
             return None
         with self._noting_damage():
             block = self.store.get_block(height)
+        if block is None:
+            raise self.history_not_here(height)
         certificate = self.store.get_certificate(height)
-        assert block is not None, "a certified block is stored"
         assert certificate is not None, "and so is its certificate"
         return ledger_pb2.Block(
             certified_header=ledger_pb2.CertifiedHeader(
@@ -348,10 +373,23 @@ class Ledger:
         if not 0 <= height <= self.store.last_certified:
             return None
         certificate = self.store.get_certificate(height) if height else None
+        header = self.store.get_header(height)
+        if header is None:
+            raise self.history_not_here(height)
         return ledger_pb2.CertifiedHeader(
-            header=self.header(height).encode(),
+            header=header.encode(),
             certificate=b"" if certificate is None else certificate.encode(),
         )
+
+    @property
+    def history_from(self) -> int:
+        """Above this height every block is here; below are gaps where it is not 0."""
+        with self.store.state_reader() as state:
+            return state.history_from
+
+    def history_not_here(self, height: int) -> UnavailableError:
+        """This replica took the state of a later height: others have the blocks before it."""
+        return UnavailableError("HISTORY_NOT_HERE", height=height, since=self.history_from)
 
     @contextmanager
     def _noting_damage(self) -> Iterator[None]:
@@ -360,6 +398,10 @@ class Ledger:
         except DamagedRecordError as error:
             self.damaged_heights.add(error.height)
             raise UnavailableError("STORAGE_RECORD_DAMAGED", height=error.height) from error
+        except SegmentArchivedError as error:
+            raise UnavailableError(
+                "SEGMENT_ARCHIVED", segment=error.segment, archive=error.archive
+            ) from error
 
     @property
     def _promised_epoch(self) -> int:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
+
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
@@ -24,11 +26,14 @@ from services.consensus.domain.messages import (
     SequenceNumber,
 )
 from services.consensus.finality import FinalityBoard
-from services.consensus.jobs import CatchUpJob, CertifyJob, ExecuteJob
+from services.consensus.jobs import AdoptJob, CatchUpJob, CertifyJob, ExecuteJob
 from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.store.state_intake import Snapshot
 from services.consensus.timers import RequestTimers
+
+_log = structlog.get_logger(__name__)
 
 CATCH_UP_JOBS_MAX: Final = 2
 
@@ -60,7 +65,7 @@ class LedgerWork:
         self._tell = tell
         self._on_executed = on_executed
         self._on_halt = on_halt
-        self._jobs: asyncio.Queue[ExecuteJob | CertifyJob | CatchUpJob] = asyncio.Queue()
+        self._jobs: asyncio.Queue[ExecuteJob | CertifyJob | CatchUpJob | AdoptJob] = asyncio.Queue()
         self._catch_up_jobs = 0
 
     def execute(self, sequence: SequenceNumber, batch: Batch) -> None:
@@ -78,6 +83,10 @@ class LedgerWork:
         self._catch_up_jobs += 1
         self._jobs.put_nowait(CatchUpJob(tuple(blocks)))
         return True
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """A state whose parts are all kept; it comes after the blocks that were offered."""
+        self._jobs.put_nowait(AdoptJob(snapshot))
 
     def note_restored(self, height: int, batch: Batch) -> None:
         """The block came back from the replica's own segments."""
@@ -98,6 +107,8 @@ class LedgerWork:
                     case CatchUpJob():
                         self._catch_up_jobs -= 1
                         await self._catch_up(job.blocks)
+                    case AdoptJob():
+                        await self._adopt(job.snapshot)
             except HeaderMismatchError as error:
                 self._on_halt(str(error))
             finally:
@@ -147,6 +158,13 @@ class LedgerWork:
                     self._ledger.epoch_end(block.header.epoch),
                 )
             )
+
+    async def _adopt(self, snapshot: Snapshot) -> None:
+        if await self._ledger.adopt_state(snapshot):
+            height = snapshot.header.height
+            _log.warning("state.adopted", height=height, parts=len(snapshot.parts))
+            self._metrics.height.set(height)
+            self._finality.advance(height)
 
     def _announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""

@@ -27,11 +27,18 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.state_transfer import (
+    STATE_INTERVAL,
+    WITHOUT_BLOCKS_STEPS,
+    StateTransfer,
+)
 from services.consensus.store import ChainStore
 
 STEP_SECONDS: Final = 0.1
 ASK_AGAIN_STEPS: Final = 5
 ASKED_AT_ONCE_MAX: Final = 64
+STRANDED_FACTOR: Final = 3
+"""Half a minute behind without any block, and a replica that votes stops to restore."""
 SCRUBBED_A_STEP: Final = 5
 SCRUB_REST_STEPS: Final = 36_000
 """An hour between two rounds over all records."""
@@ -118,7 +125,18 @@ class Repairs:
         metrics: ReplicaMetrics,
         verify: Verify,
         step_seconds: float = STEP_SECONDS,
+        state_interval: int = STATE_INTERVAL,
+        without_blocks_steps: int = WITHOUT_BLOCKS_STEPS,
     ) -> None:
+        self.state = StateTransfer(
+            driver=driver,
+            ledger=ledger,
+            links=links,
+            metrics=metrics,
+            verify=verify,
+            interval=state_interval,
+            without_blocks_steps=without_blocks_steps,
+        )
         self._driver = driver
         self._ledger = ledger
         self._links = links
@@ -126,10 +144,17 @@ class Repairs:
         self._verify = verify
         self._step_seconds = step_seconds
         self._turn = 0
+        self._stranded_steps = STRANDED_FACTOR * without_blocks_steps
+        self._certified = self._stands = 0
         self._silence = Silence(ledger.genesis.parameters.window)
 
     async def run(self) -> None:
-        """Restore what is missing, then keep what is stored whole."""
+        """Restore what is missing, then keep what is stored whole; answer who restores."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.state.run())
+            tasks.create_task(self._repair())
+
+    async def _repair(self) -> None:
         if self._driver.pause is Pause.RESTORING:
             await self._restore()
         await self._keep_whole()
@@ -144,12 +169,16 @@ class Repairs:
             await self._take_found()
             due = self._due_height()
             self._metrics.missing_blocks.set(max((due or 0) - store.last_certified, 0))
-            if due is not None and store.last_certified >= due:
+            is_level = not (self._stands and self._others_are_far_ahead())
+            if due is not None and store.last_certified >= due and is_level:
+                self._stands = 0
                 await self._resume()
                 return
             if steps % ASK_AGAIN_STEPS == 0:
                 self._say_where_it_stands()
                 self._ask_for_missing()
+            ahead = max(self._driver.peer_heights.values(), default=0)
+            self.state.step(wanted=ahead > store.last_certified)
             steps += 1
             await asyncio.sleep(self._step_seconds)
 
@@ -208,8 +237,30 @@ class Repairs:
                 height = await self._scrub(height)
             if steps % ASK_AGAIN_STEPS == 0:
                 self._ask_for_damaged()
+            if self._is_stranded():
+                _log.critical("replica.stranded", here=self._certified)
+                self._driver.stop_to_restore()
+                await self._restore()
             steps += 1
             await asyncio.sleep(self._step_seconds)
+
+    def _is_stranded(self) -> bool:
+        """Whether the others are far ahead, and for long no block of theirs has come."""
+        certified = self._ledger.store.last_certified
+        still = certified == self._certified and self._driver.votes
+        still = still and self._others_are_far_ahead()
+        self._certified, self._stands = certified, self._stands + 1 if still else 0
+        return self._stands > self._stranded_steps
+
+    def _others_are_far_ahead(self) -> bool:
+        """Whether f + 1 others, so one honest one at least, say that they are beyond our window."""
+        present = self._driver.replica.replica_set
+        beyond = self._ledger.store.last_certified + self._ledger.genesis.parameters.window
+        ahead = sum(
+            height > beyond and peer < present.size and peer not in present.jailed
+            for peer, height in self._driver.peer_heights.items()
+        )
+        return ahead > present.faulty_max
 
     async def _scrub(self, first: int) -> int:
         """Read some blocks again; return where to go on."""

@@ -14,7 +14,9 @@ from google.protobuf.message import DecodeError
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.light_client import SET_CHANGES_MAX
 from services.consensus.domain.codec import Kind, decode_message, encode_message
+from services.consensus.domain.ledger.state_parts import read_prefix
 from services.consensus.domain.messages import BatchFetched, PeerMessage, SequenceNumber
 
 GOSSIP_TRANSACTIONS_MAX: Final = 4_000
@@ -29,6 +31,8 @@ Frame: TypeAlias = (
     | peer_pb2.BlockResponse
     | peer_pb2.BatchRequest
     | BatchFetched
+    | peer_pb2.StateRequest
+    | peer_pb2.StateResponse
 )
 
 
@@ -73,6 +77,17 @@ def batch_response_frame(sequence: int, batch: Batch) -> bytes:
     return peer_pb2.PeerFrame(batch_response=response).SerializeToString()
 
 
+def state_request_frame(height: int, *, from_epoch: int = 0, prefix: bytes = b"") -> bytes:
+    """A request for the head of a state (height 0) or for a part of one."""
+    request = peer_pb2.StateRequest(height=height, from_epoch=from_epoch, prefix=prefix)
+    return peer_pb2.PeerFrame(state_request=request).SerializeToString()
+
+
+def state_response_frame(response: peer_pb2.StateResponse) -> bytes:
+    """The head of a state, or a part of it."""
+    return peer_pb2.PeerFrame(state_response=response).SerializeToString()
+
+
 def read_frame(data: bytes, epoch: int = 0) -> Frame:
     """What a peer sent, or `MalformedError`; `OtherEpochError` for a vote not of `epoch`."""
     try:
@@ -110,6 +125,18 @@ def _batch_response(frame: peer_pb2.PeerFrame) -> BatchFetched:
     return BatchFetched(SequenceNumber(response.sequence), Batch.decode(response.batch))
 
 
+def _state_request(frame: peer_pb2.PeerFrame) -> peer_pb2.StateRequest:
+    read_prefix(frame.state_request.prefix)
+    return frame.state_request
+
+
+def _state_response(frame: peer_pb2.PeerFrame) -> peer_pb2.StateResponse:
+    read_prefix(frame.state_response.prefix)
+    if len(frame.state_response.set_changes) > SET_CHANGES_MAX:
+        raise MalformedError(f"more than {SET_CHANGES_MAX} set changes in one frame")
+    return frame.state_response
+
+
 _READERS: Final[Mapping[str, Callable[[peer_pb2.PeerFrame], Frame]]] = {
     "message": lambda frame: decode_message(frame.message),
     "transactions": _gossip,
@@ -117,4 +144,6 @@ _READERS: Final[Mapping[str, Callable[[peer_pb2.PeerFrame], Frame]]] = {
     "block_response": _block_response,
     "batch_request": _batch_request,
     "batch_response": _batch_response,
+    "state_request": _state_request,
+    "state_response": _state_response,
 }

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.archive.manifest import Blocks, Manifest, SegmentEntry
+from guqiao_sdk.archive.records import RecordType
+from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.trust import encode_trust
 from services.consensus import wire
+from services.consensus.domain.ledger.state_parts import Prefix, StatePart
 from services.consensus.domain.messages import ReplicaId
+from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.segment import Position, encode_record
+from services.consensus.store.state_intake import Snapshot
 from tests.simulation.cluster import Cluster
 from tests.simulation.machine import Machine
 from tests.simulation.scenario import Scenario, of_seed
 from tests.unit.ledger.chain_builder import ADMIN, genesis_json, genesis_of, payload_of, signed
 from tests.unit.proof.bundle_case import ISSUER, Case, make_case
-from tests.unit.proof.proof_keys import FakeKeys
+from tests.unit.proof.proof_keys import FakeKeys, Replicas
 
 SAMPLES_A_KIND: Final = 6
 SEEDS_MAX: Final = 40
@@ -61,8 +70,21 @@ def frames() -> tuple[bytes, ...]:
                 found[kind].append(data)
         if found.keys() >= KINDS:
             sent = [data for kind in sorted(found) for data in found[kind]]
-            return (*sent, wire.gossip_frame(transactions()))
+            return (*sent, wire.gossip_frame(transactions()), *_state_frames())
     raise AssertionError(f"no run sent {KINDS - found.keys()}")
+
+
+def _state_frames() -> tuple[bytes, ...]:
+    """A simulated cluster keeps no state to give."""
+    header = ledger_pb2.CertifiedHeader(header=b"header", certificate=b"certificate")
+    head = peer_pb2.StateResponse(height=256, certified_header=header, set_changes=[b"change"])
+    part = peer_pb2.StateResponse(height=256, prefix=b"\x0a", part=state_parts()[0])
+    return (
+        wire.state_request_frame(0, from_epoch=1),
+        wire.state_request_frame(256, prefix=b"\x0a\x01"),
+        wire.state_response_frame(head),
+        wire.state_response_frame(part),
+    )
 
 
 def messages() -> tuple[bytes, ...]:
@@ -90,6 +112,63 @@ def trust() -> bytes:
     """A TRUST file of that journey."""
     keys = FakeKeys()
     return encode_trust(journey().trust, lambda message: keys.sign(ISSUER, message))
+
+
+def manifests() -> list[bytes]:
+    """Of an archive's first and second step."""
+    replicas = Replicas(FakeKeys())
+    header = replicas.header(7)
+    first = Manifest(
+        number=1,
+        previous=None,
+        chain_id="shandong",
+        genesis_hash=b"g" * 32,
+        replica=0,
+        segments=(
+            SegmentEntry(1, 5_000, b"d" * 32, Blocks(0, 7, header.hash())),
+            SegmentEntry(2, 4_000, b"e" * 32, None),
+        ),
+        replica_sets=(replicas.next_epoch().set,),
+        certificates=((7, replicas.certify(header)),),
+    )
+    second = replace(first, number=2, previous=first.digest(), replica=None, replica_sets=())
+    return [first.encode(), second.encode()]
+
+
+def segment() -> bytes:
+    """A segment file with a barrier, votes, a block and its certificate."""
+    header = Replicas(FakeKeys()).header(7)
+    block = StoredBlock(header, Batch(5, (b"one",)), (b"receipt",), {b"k": b"v"})
+    certificate = Replicas(FakeKeys()).certify(header)
+    return b"".join(
+        encode_record(kind, height, payload, 0)
+        for kind, height, payload in (
+            (RecordType.BARRIER, 0, b""),
+            (RecordType.CORE, 0, b"vote"),
+            (RecordType.BLOCK, 7, block.encode()),
+            (RecordType.CERTIFICATE, 7, certificate.encode()),
+        )
+    )
+
+
+def state_parts() -> list[bytes]:
+    """With entries, beside another leaf, and too large."""
+    prefix, siblings = Prefix(b"\x0a\x01"), (b"s" * 32, b"t" * 32)
+    parts = (
+        StatePart(prefix, siblings, ((b"k", b"v"), (b"key", b""))),
+        StatePart(prefix, siblings, (), (b"p" * 32, b"v" * 32)),
+        StatePart(prefix, (), None),
+    )
+    return [part.encode() for part in parts]
+
+
+def snapshot() -> bytes:
+    """A record of a state that was taken, over a set change."""
+    replicas = Replicas(FakeKeys())
+    header = replicas.header(7)
+    change = SetChange(header, replicas.certify(header), replicas.next_epoch().set)
+    positions = (Position(1, 40), Position(2, 0))
+    return Snapshot(header, replicas.certify(header), (change,), positions).encode()
 
 
 def transactions() -> tuple[bytes, ...]:

@@ -10,11 +10,13 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.archive.manifest import parse_manifest
+from guqiao_sdk.archive.records import ArchivedBlock, RecordType, records_of
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.client.transactions import parse_detail
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.bundle import Bundle, NotABundleError
-from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
@@ -39,6 +41,7 @@ from services.consensus.domain.ledger.admission import (
 )
 from services.consensus.domain.ledger.genesis import GenesisError
 from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.domain.ledger.state_parts import StatePart
 from services.consensus.domain.messages import (
     Digest,
     Hello,
@@ -48,6 +51,7 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.state_intake import Snapshot
 from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
 from tests.unit.ledger.chain_builder import CHAIN, GENESIS_TIME_MS
@@ -111,6 +115,14 @@ def _consensus() -> list[Target]:
             "stored block", StoredBlock.decode, MALFORMED, [stored.encode()], mutations.of_fields,
             lambda v: v.encode(),
         ),
+        Target(
+            "state part", StatePart.decode, MALFORMED, corpus.state_parts(), mutations.of_fields,
+            lambda v: v.encode(),
+        ),
+        Target(
+            "snapshot record", Snapshot.decode, MALFORMED, [corpus.snapshot()], mutations.of_fields,
+            lambda v: v.encode(),
+        ),
     ]  # fmt: skip
 
 
@@ -141,6 +153,14 @@ def _proofs() -> list[Target]:
             "trust file", lambda data: parse_trust(data, _any_signature), (ProofError,),
             [corpus.trust()], mutations.of_json,
         ),
+        Target(
+            "archive manifest", parse_manifest, (ProofError,), corpus.manifests(),
+            mutations.of_json, lambda v: v.encode(),
+        ),
+        Target(
+            "archived segment", _segment, MALFORMED, [corpus.segment()], mutations.of_bytes,
+            lambda v: b"".join(data for data, _ in v),
+        ),
     ]  # fmt: skip
 
 
@@ -170,6 +190,17 @@ def _json() -> list[Target]:
             [corpus.journey().bundle.packets[0].payload], mutations.of_json,
         ),
     ]  # fmt: skip
+
+
+def _segment(data: bytes) -> list[tuple[bytes, ArchivedBlock | None]]:
+    """Every record, and the block that it holds."""
+    return [
+        (
+            data[record.offset : record.end],
+            ArchivedBlock.read(Reader(record.payload)) if record.type is RecordType.BLOCK else None,
+        )
+        for record in records_of(data)
+    ]
 
 
 def _any_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:

@@ -5,10 +5,10 @@ import pytest
 from tests.integration.bus.contract import (
     EffectContract,
     OrderContract,
-    OutageContract,
     PoisonContract,
     TopicContract,
 )
+from tests.integration.bus.outage import OutageContract
 
 pytestmark = pytest.mark.kafka
 

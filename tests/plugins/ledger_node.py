@@ -25,12 +25,11 @@ from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.errors import STATUS_METADATA_KEY
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.bundle import MerklePath
-from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.grpc_server import error_of_code, to_rpc_status
 from services.chassis.grpc_server.grpc_errors import grpc_code
 from services.consensus.domain.ledger.admission import Refused, check_stateless
 from services.consensus.domain.ledger.authorisation import Identities
-from services.consensus.domain.ledger.execution import is_final
 from tests.unit.proof.proof_keys import Sm2Keys
 from tests.unit.xchain.ledger_chain import LedgerChain
 

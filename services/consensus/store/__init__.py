@@ -1,12 +1,7 @@
 """A replica's durable store: segment files as the truth, an LMDB index that follows from them."""
 
-from services.consensus.store.blocks import StoredBlock
-from services.consensus.store.chain_store import (
-    ChainStore,
-    FoundBlock,
-    StoreOptions,
-    TransactionPlace,
-)
+from services.consensus.store.blocks import StoredBlock, TransactionPlace
+from services.consensus.store.chain_store import ChainStore, StoreOptions
 from services.consensus.store.errors import (
     DamagedRecordError,
     DataFolderInUseError,
@@ -15,11 +10,13 @@ from services.consensus.store.errors import (
     IdentityDamagedError,
     IndexDamagedError,
     OtherNetworkError,
+    SegmentArchivedError,
     StateDivergenceError,
     StorageError,
 )
 from services.consensus.store.files import FileOperations
 from services.consensus.store.promise import Promise
+from services.consensus.store.recovery import FoundBlock
 from services.consensus.store.snapshot import StateSnapshot
 
 __all__ = [
@@ -34,6 +31,7 @@ __all__ = [
     "IndexDamagedError",
     "OtherNetworkError",
     "Promise",
+    "SegmentArchivedError",
     "StateDivergenceError",
     "StateSnapshot",
     "StorageError",

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from guqiao_sdk.proof.batch import BATCH_TRANSACTIONS_MAX, Batch, batch_digest
+from guqiao_sdk.archive.records import ArchivedBlock
+from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from guqiao_sdk.proof.header import BlockHeader
-from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.ledger.execution import BlockResult
 
@@ -60,8 +60,7 @@ class StoredBlock:
     def decode(data: bytes) -> StoredBlock:
         """Read `encode`'s bytes; raises `MalformedError`."""
         reader = Reader(data)
-        header, batch = BlockHeader.decode(reader.blob()), Batch.decode(reader.blob())
-        receipts = reader.blobs(BATCH_TRANSACTIONS_MAX)
+        block = ArchivedBlock.read(reader)
         writes: dict[bytes, bytes | None] = {}
         for _ in range(reader.count(_WRITES_MAX)):
             key = reader.blob()
@@ -69,20 +68,24 @@ class StoredBlock:
                 raise MalformedError("a key is written twice")
             writes[key] = _value(reader)
         reader.end()
-        return StoredBlock(header, batch, receipts, writes)
+        return StoredBlock(block.header, block.batch, block.receipts, writes)
 
     def check_roots(self) -> None:
         """Raise `MalformedError` unless batch and receipts are those of the header.
 
         The write set is checked by the state root, when it is applied.
         """
-        header, root = self.header, self.batch.transactions_root()
-        if batch_digest(self.batch.block_time_ms, root) != header.batch_digest:
-            raise MalformedError("the batch is not the header's")
-        if root != header.transactions_root or self.batch.block_time_ms != header.block_time_ms:
-            raise MalformedError("the transactions are not the header's")
-        if merkle_root(self.receipts) != header.receipts_root:
-            raise MalformedError("the receipts are not the header's")
+        ArchivedBlock(self.header, self.batch, self.receipts).check_roots()
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionPlace:
+    """Where a transaction stands, as sent, and what came of it."""
+
+    height: int
+    index: int
+    encoded: bytes
+    receipt: Receipt
 
 
 def _value(reader: Reader) -> bytes | None:

@@ -15,34 +15,31 @@ from typing import Final
 
 import lmdb
 
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.canonical import MalformedError, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.state_proof import StateProof
 from services.consensus.domain.ledger.execution import BlockResult
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.state_parts import Entry
 from services.consensus.domain.ledger.state_tree import apply, changes_of
-from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.blocks import StoredBlock, TransactionPlace
 from services.consensus.store.errors import (
     DamagedRecordError,
     FatalStorageError,
     IndexDamagedError,
+    SegmentArchivedError,
     StateDivergenceError,
 )
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
 from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index
 from services.consensus.store.promise import SEQUENCES_A_PROMISE, Promise, Promises
-from services.consensus.store.recovery import recover, take_block
-from services.consensus.store.segment import (
-    SEGMENT_BYTES_MAX,
-    Damage,
-    Position,
-    Record,
-    RecordType,
-    Segments,
-)
+from services.consensus.store.recovery import FoundBlock, recover, take_block
+from services.consensus.store.segment import SEGMENT_BYTES_MAX, Damage, Position, Record, Segments
 from services.consensus.store.snapshot import StateSnapshot
+from services.consensus.store.state_intake import Snapshot, adopt, encode_entries
 from services.consensus.store.tables import Transaction
 
 _MAY_BE_VOTES: Final = {None, RecordType.CORE, RecordType.CORE_COMPACTED}
@@ -59,31 +56,6 @@ class StoreOptions:
     segment_bytes_max: int = SEGMENT_BYTES_MAX
     files: FileOperations = SYSTEM_FILES
     sequences_a_promise: int = SEQUENCES_A_PROMISE
-
-
-@dataclass(frozen=True, slots=True)
-class FoundBlock:
-    """A block that stands in the segments and could not be taken in while an earlier one missed.
-    One that was repaired has no write set and must be executed again.
-    """
-
-    record: Record
-    block: StoredBlock
-
-    @property
-    def must_execute(self) -> bool:
-        """Whether its write set is missing."""
-        return self.record.type is RecordType.REPAIRED_BLOCK
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionPlace:
-    """Where a transaction stands, as sent, and what came of it."""
-
-    height: int
-    index: int
-    encoded: bytes
-    receipt: Receipt
 
 
 class ChainStore:
@@ -267,7 +239,9 @@ class ChainStore:
             return self._index.certificate(transaction, height)
 
     def get_block(self, height: int) -> StoredBlock | None:
-        """Return the block of `height`, or None; raises `DamagedRecordError`."""
+        """Return the block of `height`, or None; raises `DamagedRecordError`, and
+        `SegmentArchivedError` where it lies in an archive that is away.
+        """
         with self._index.begin() as transaction:
             position = self._index.position(transaction, height)
         if position is None:
@@ -321,25 +295,51 @@ class ChainStore:
         if header is None or update.root != header.state_root:
             raise StateDivergenceError(height)
 
+    def keep_state_part(self, entries: Sequence[Entry]) -> Position:
+        """Keep a part of a state that is being taken; durable, and of use, with `adopt_state`."""
+        self._folder.check_reserve(self._options.reserve_bytes)
+        return self._segments.append(RecordType.STATE_PART, 0, encode_entries(entries))
+
+    def adopt_state(self, snapshot: Snapshot) -> None:
+        """Let the state whose parts were kept be the one after the snapshot's header, and go on
+        from there; raises `StateDivergenceError`, and nothing is changed, unless it gives its root.
+
+        Whoever calls has verified the header's certificate. Blocks between the last one here and
+        that height are not here afterwards.
+        """
+        assert snapshot.header.height > self.last_height, "a state is taken to get ahead"
+        self._segments.sync()
+        with self._write() as transaction:
+            adopt(self._index, self._segments, transaction, snapshot)
+            height = snapshot.header.height
+            self._segments.append(RecordType.SNAPSHOT, height, snapshot.encode())
+            self._segments.sync()
+            self._flush(transaction)
+
     # --- Damage -------------------------------------------------------------------------------
 
     def scrub(self, first: int, last: int) -> list[int]:
-        """Read the blocks `first` to `last` again; return the heights that are damaged."""
+        """Read the blocks `first` to `last` again; return the heights that are damaged here."""
         damaged = []
         for height in range(first, last + 1):
             try:
                 block = self.get_block(height)
                 if block is not None:
                     block.check_roots()
+            except SegmentArchivedError:
+                continue
             except (DamagedRecordError, MalformedError):
                 damaged.append(height)
         return damaged
 
     def is_whole(self, height: int) -> bool:
-        """Whether the record of a block that is here reads back as written."""
+        """Whether the record of a block that is here reads back as written; what was moved to an
+        archive is not read: `guqiao archive verify` does that.
+        """
         with self._index.begin() as transaction:
             position = self._index.position(transaction, height)
-        assert position is not None, f"block {height} is stored"
+        if position is None or self._segments.is_archived(position.segment):
+            return True
         try:
             record = self._segments.read(position)
         except OSError:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 class StorageError(Exception):
-    """`code` is a symbol of the rule catalogue."""
+    """`code` is a symbol of the rule catalogue; `subject` is what it is about, in no language."""
 
     code = "STORAGE"
+    subject = ""
 
 
 class FatalStorageError(StorageError):
@@ -45,6 +46,7 @@ class DataFolderInUseError(StorageError):
     code = "DATA_FOLDER_IN_USE"
 
     def __init__(self, folder: Path) -> None:
+        self.subject = str(folder)
         super().__init__(f"{self.code}: another process has {folder} open; stop it first")
 
 
@@ -54,6 +56,7 @@ class OtherNetworkError(StorageError):
     code = "DATA_FOLDER_OTHER_NETWORK"
 
     def __init__(self, folder: Path, *, found: str, expected: str) -> None:
+        self.subject = f"{folder}: {found}"
         super().__init__(
             f"{self.code}: {folder} belongs to {found}, not to {expected}; choose another folder"
         )
@@ -75,12 +78,61 @@ class DamagedRecordError(StorageError):
         self.height = height
 
 
+class DamagedSegmentError(StorageError):
+    """A sealed segment does not read back as written, or is gone: it is not archived."""
+
+    code = "STORAGE_RECORD_DAMAGED"
+
+    def __init__(self, segment: str, offset: int) -> None:
+        self.subject = segment
+        super().__init__(
+            f"{self.code}: {segment} is damaged or missing at offset {offset} and is not archived;"
+            " archive another replica, or let this one fetch its data folder anew from the others"
+        )
+
+
+class SegmentArchivedError(StorageError):
+    """A segment was removed from the data folder, and its archive cannot be read from here."""
+
+    code = "SEGMENT_ARCHIVED"
+
+    def __init__(self, link: Path) -> None:
+        self.segment = link.name
+        self.archive = str(link.readlink())
+        self.subject = self.archive
+        super().__init__(
+            f"{self.code}: {self.segment} is archived as {self.archive}, which cannot be read;"
+            " make the archive readable there, or bring it back with `guqiao archive restore`"
+        )
+
+
+class ArchiveConflictError(StorageError):
+    """Two files that must be the same are not. Nothing was overwritten."""
+
+    code = "ARCHIVE_CONFLICT"
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.subject = str(path)
+        super().__init__(f"{self.code}: {path}: {why}; move one of the two away")
+
+
+class ArchiveInUseError(StorageError):
+    """Another command writes to the archive."""
+
+    code = "ARCHIVE_IN_USE"
+
+    def __init__(self, archive: Path) -> None:
+        self.subject = str(archive)
+        super().__init__(f"{self.code}: another command writes to {archive}; wait for its end")
+
+
 class IdentityDamagedError(StorageError):
     """Both copies of the folder's identity are damaged: its records cannot be told from rubbish."""
 
     code = "STORAGE_RECORD_DAMAGED"
 
     def __init__(self, folder: Path) -> None:
+        self.subject = str(folder)
         super().__init__(
             f"{self.code}: both copies of identity.json in {folder} are damaged; move the folder"
             " away and start again: the replica fetches everything from the others"

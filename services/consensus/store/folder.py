@@ -7,6 +7,7 @@ one that was being read through when the process fell: a damaged index can take 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -33,6 +34,32 @@ _CLEAN: Final = "closed cleanly"
 _CHECKING: Final = "checking the index in boot "
 _DISTRUSTED: Final = "the index is damaged"
 _IDENTITIES: Final = ("identity.json", "identity.copy.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose folder it is."""
+
+    chain_id: str
+    genesis_hash: bytes
+    replica: int | None
+
+    def __str__(self) -> str:
+        genesis = self.genesis_hash.hex()[:16]
+        return f"chain {self.chain_id}, genesis {genesis}, replica {self.replica}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a folder says of itself: whose it is, and the salt of its checksums."""
+
+    owner: Owner
+    salt: int
+
+    @property
+    def replica(self) -> int | None:
+        """The replica's number; None for an observer."""
+        return self.owner.replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +156,17 @@ class DataFolder:
     def _identify(self, genesis: Genesis, replica: int | None) -> int:
         """Check whose folder this is, or take it; return the salt of its checksums."""
         paths = [self.path / name for name in _IDENTITIES]
-        expected: dict[str, object] = {
-            "chain_id": genesis.chain_id,
-            "genesis_hash": genesis.hash().hex(),
-            "replica": replica,
-        }
+        expected = Owner(genesis.chain_id, genesis.hash(), replica)
         read = [_read_identity(path) for path in paths]
         whole = [identity for identity in read if identity is not None]
         if not whole and (any(path.exists() for path in paths) or self.segments.exists()):
             raise IdentityDamagedError(self.path)
-        identity = whole[0] if whole else {**expected, "salt": secrets.randbits(32)}
-        found = {name: value for name, value in identity.items() if name != "salt"}
-        if found != expected:
-            raise OtherNetworkError(self.path, found=_shown(found), expected=_shown(expected))
+        identity = whole[0] if whole else Identity(expected, secrets.randbits(32))
+        _check_owner(self.path, identity.owner, expected)
         for path, kept in zip(paths, read, strict=True):
             if kept is None:
                 self._files.replace_durably(path, _identity_bytes(identity))
-        return int(str(identity["salt"]))
+        return identity.salt
 
     @property
     def _session(self) -> Path:
@@ -163,13 +184,40 @@ def _clean_end(session: str) -> Position | None:
     return Position(int(words[0]), int(words[1]))
 
 
-def _identity_bytes(identity: dict[str, object]) -> bytes:
-    body = json.dumps(identity, sort_keys=True)
-    return json.dumps({**identity, "checksum": zlib.crc32(body.encode())}).encode()
+def read_identity(path: Path, genesis: Genesis) -> Identity:
+    """What a folder of this chain says of itself, without opening it.
+
+    Raises `OtherNetworkError`, and `IdentityDamagedError` where it says nothing.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    whole = [each for name in _IDENTITIES if (each := _read_identity(path / name)) is not None]
+    if not whole:
+        raise IdentityDamagedError(path)
+    owner = whole[0].owner
+    _check_owner(path, owner, Owner(genesis.chain_id, genesis.hash(), owner.replica))
+    return whole[0]
 
 
-def _read_identity(path: Path) -> dict[str, object] | None:
-    """The identity without its checksum; None where it is missing or damaged."""
+def _check_owner(path: Path, found: Owner, expected: Owner) -> None:
+    if found != expected:
+        raise OtherNetworkError(path, found=str(found), expected=str(expected))
+
+
+def _identity_bytes(identity: Identity) -> bytes:
+    owner = identity.owner
+    members: dict[str, object] = {
+        "chain_id": owner.chain_id,
+        "genesis_hash": owner.genesis_hash.hex(),
+        "replica": owner.replica,
+        "salt": identity.salt,
+    }
+    body = json.dumps(members, sort_keys=True)
+    return json.dumps({**members, "checksum": zlib.crc32(body.encode())}).encode()
+
+
+def _read_identity(path: Path) -> Identity | None:
+    """The identity; None where it is missing or damaged."""
     if not path.exists():
         return None
     try:
@@ -179,17 +227,14 @@ def _read_identity(path: Path) -> dict[str, object] | None:
     if not isinstance(value, dict):
         return None
     checksum = value.pop("checksum", None)
-    whole = zlib.crc32(json.dumps(value, sort_keys=True).encode()) == checksum
-    return value if whole and isinstance(value.get("salt"), int) else None
+    if zlib.crc32(json.dumps(value, sort_keys=True).encode()) != checksum:
+        return None
+    match value:
+        case {"chain_id": str(chain), "genesis_hash": str(genesis), "salt": int(salt)}:
+            return Identity(Owner(chain, bytes.fromhex(genesis), value.get("replica")), salt)
+    return None
 
 
 def _boot_id() -> str:
     """This boot of the machine; empty, and so never trusted, where the system does not tell."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-
-
-def _shown(identity: dict[str, object]) -> str:
-    return (
-        f"chain {identity['chain_id']}, genesis {str(identity['genesis_hash'])[:16]},"
-        f" replica {identity['replica']}"
-    )

@@ -16,10 +16,10 @@ from typing import Final
 
 from guqiao_sdk.proof.canonical import Reader, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
-from guqiao_sdk.proof.receipt import Event
+from guqiao_sdk.proof.receipt import Event, is_final
 from guqiao_sdk.proof.state_proof import EMPTY, StateProof, key_hash, value_hash
-from services.consensus.domain.ledger.execution import is_final
 from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
+from services.consensus.domain.ledger.state_parts import Prefix, StatePart, read_part
 from services.consensus.domain.ledger.state_tree import (
     PageReader,
     TreeUpdate,
@@ -42,6 +42,7 @@ TABLES: Final = (
     "transactions",
     "objects",
     "state",
+    "keys",
     "pages",
     "versions",
     "stale",
@@ -51,6 +52,19 @@ TABLES: Final = (
     "core",
     "found",
 )
+_OF_STATE: Final = (
+    "state",
+    "keys",
+    "pages",
+    "versions",
+    "stale",
+    "old_values",
+    "old_keys",
+    "executed",
+    "found",
+)
+"""What follows from the state alone, and what waits for a block before it."""
+
 _PAGES_KEPT_MAX: Final = 8_192
 """Pages of the tree kept in memory, some 10 MB: the upper levels are read in every block."""
 
@@ -106,6 +120,10 @@ class Index:
     def known_certified(self, transaction: Transaction) -> int:
         """Return the greatest height whose certificate is here, with or without its block."""
         return self._number(transaction, b"known_certified") or 0
+
+    def adopted_height(self, transaction: Transaction) -> int:
+        """Return the last height whose state came from others, without the blocks before it."""
+        return self._number(transaction, b"adopted") or 0
 
     def compacted(self, transaction: Transaction) -> Position:
         """Return where the core's records were last compacted: earlier ones are void."""
@@ -168,6 +186,24 @@ class Index:
             raise self._tables.damage("the state differs from its tree")
         return value, proof
 
+    def part(
+        self, transaction: Transaction, height: int, prefix: Prefix, bytes_max: int
+    ) -> StatePart | None:
+        """Return the part of the state after block `height` under `prefix`; None when pruned."""
+        version = self.version(transaction, height)
+        if version is None:
+            return None
+
+        def entry_of(place: bytes) -> tuple[bytes, bytes]:
+            key = self.get(transaction, "keys", place)
+            value = None if key is None else self._value_at(transaction, height, key)
+            if key is None or value is None:
+                raise self._tables.damage("the state differs from its tree")
+            return key, value
+
+        read = self._page_reader(transaction)
+        return read_part(read, version[0], prefix, entry_of, bytes_max=bytes_max)
+
     # --- Writing -----------------------------------------------------------------------------
 
     def update_tree(
@@ -198,6 +234,38 @@ class Index:
         if update.stale:
             self._put(transaction, "stale", key, bytes(Writer().blobs(update.stale)))
         self._advance(transaction)
+
+    def adopt(
+        self,
+        transaction: Transaction,
+        header: BlockHeader,
+        entries: Mapping[bytes, bytes],
+        update: TreeUpdate,
+    ) -> None:
+        """Hold the state after `header` instead of the present one, with nothing of its past;
+        `put_head` follows.
+        """
+        for table in _OF_STATE:
+            self._tables.clear(transaction, table)
+        height = _u64(header.height)
+        for key, value in entries.items():
+            self._put(transaction, "state", key, value)
+            self._put(transaction, "keys", key_hash(key), key)
+            if key.startswith(EXECUTED_PREFIX):
+                self._put_executed(transaction, height, None, value)
+        self._tables.append(transaction, "pages", sorted(update.pages.items()))
+        self._pages_kept.clear()
+        self._put(transaction, "versions", height, _u64(update.version or 0) + update.root)
+        self._put(transaction, "meta", b"last_height", height)
+        self._put(transaction, "meta", b"last_certified", height)
+        self._put(transaction, "meta", b"adopted", height)
+
+    def put_head(
+        self, transaction: Transaction, header: BlockHeader, certificate: FinalityCertificate
+    ) -> None:
+        """Keep a certified header whose block is not here."""
+        self._put(transaction, "headers", _u64(header.height), header.encode())
+        self.put_certificate(transaction, header.height, certificate)
 
     def put_certificate(
         self, transaction: Transaction, height: int, certificate: FinalityCertificate
@@ -313,6 +381,8 @@ class Index:
             old = self.get(transaction, "state", key)
             if key.startswith(EXECUTED_PREFIX):
                 self._put_executed(transaction, height, old, value)
+            if old is None and value is not None:
+                self._put(transaction, "keys", key_hash(key), key)
             if old is not None:
                 old_key = _old_key(key) + height
                 self._put(transaction, "old_values", old_key, old)
@@ -354,8 +424,17 @@ class Index:
         if replaced is not None:
             for old_key in Reader(replaced).blobs():
                 self._tables.delete(transaction, "old_values", old_key)
+                self._drop_key(transaction, old_key)
             self._tables.delete(transaction, "old_keys", key)
         self._tables.delete(transaction, "versions", _u64(oldest - 1))
+
+    def _drop_key(self, transaction: Transaction, old_key: bytes) -> None:
+        """Forget a key whose last value was just dropped: no height that is kept has it."""
+        prefix = old_key[:-8]
+        later = next(self._tables.scan(transaction, "old_values", prefix), (b"", b""))[0]
+        key = prefix[2:]
+        if not later.startswith(prefix) and self.get(transaction, "state", key) is None:
+            self._tables.delete(transaction, "keys", key_hash(key))
 
 
 def _object_id(event: Event) -> bytes | None:

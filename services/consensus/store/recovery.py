@@ -10,16 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
 from services.consensus.store.blocks import StoredBlock
-from services.consensus.store.errors import DamagedRecordError
+from services.consensus.store.errors import DamagedRecordError, StateDivergenceError
 from services.consensus.store.folder import LastSession
 from services.consensus.store.index import Index
 from services.consensus.store.promise import Promises
-from services.consensus.store.segment import START, Damage, Position, Record, RecordType, Segments
+from services.consensus.store.segment import START, Damage, Position, Record, Segments
+from services.consensus.store.state_intake import Snapshot, adopt
 from services.consensus.store.tables import Transaction
 
 _NOWHERE: Final = Position(0, 0)
@@ -28,7 +30,24 @@ _NO_VOTES: Final = {
     RecordType.BLOCK,
     RecordType.REPAIRED_BLOCK,
     RecordType.CERTIFICATE,
+    RecordType.STATE_PART,
+    RecordType.SNAPSHOT,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBlock:
+    """A block that stands in the segments and could not be taken in while an earlier one missed.
+    One that was repaired has no write set and must be executed again.
+    """
+
+    record: Record
+    block: StoredBlock
+
+    @property
+    def must_execute(self) -> bool:
+        """Whether its write set is missing."""
+        return self.record.type is RecordType.REPAIRED_BLOCK
 
 
 @dataclass(slots=True)
@@ -146,15 +165,31 @@ class _Intake:
             case RecordType.BLOCK:
                 self._take_block(transaction, record)
             case RecordType.REPAIRED_BLOCK:
-                if self._index.position(transaction, record.height) is not None:
-                    self._index.move(transaction, record.height, record.position)
-                else:
-                    self._index.put_found(transaction, record.height, record.position)
+                self._take_repaired(transaction, record)
             case RecordType.CERTIFICATE:
                 certificate = FinalityCertificate.decode(record.payload)
                 self._index.put_certificate(transaction, record.height, certificate)
-            case RecordType.BARRIER:
+            case RecordType.SNAPSHOT:
+                self._take_snapshot(transaction, record)
+            case RecordType.BARRIER | RecordType.STATE_PART:
                 pass
+
+    def _take_repaired(self, transaction: Transaction, record: Record) -> None:
+        if self._index.position(transaction, record.height) is not None:
+            self._index.move(transaction, record.height, record.position)
+        else:
+            self._index.put_found(transaction, record.height, record.position)
+
+    def _take_snapshot(self, transaction: Transaction, record: Record) -> None:
+        """One whose parts do not give its root is missing, like a block that does not hold."""
+        last = self._index.last_height(transaction)
+        if last is None or record.height <= last:
+            return
+        try:
+            snapshot = Snapshot.decode(record.payload)
+            adopt(self._index, self._segments, transaction, snapshot)
+        except (MalformedError, StateDivergenceError) as error:
+            raise DamagedRecordError(record.height, str(error)) from error
 
     def _take_block(self, transaction: Transaction, record: Record) -> None:
         """Blocks behind a missing one wait until that one is restored."""

@@ -10,36 +10,20 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from guqiao_sdk.archive.records import HEAD, HEAD_BYTES, MAGIC, RECORD_BYTES_MAX, RecordType
 from guqiao_sdk.files import make_folder
-from services.consensus.store.errors import FatalStorageError
+from services.consensus.store.errors import FatalStorageError, SegmentArchivedError
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
 
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
-RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
 
-_MAGIC: Final = b"GQR1"
-_HEAD: Final = struct.Struct(">4sBxxxQII")
-_HEAD_BYTES: Final = _HEAD.size + 4
 _APPENDING: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-
-
-class RecordType(IntEnum):
-    """What a record holds. A number is never used twice."""
-
-    BARRIER = 1  # everything before it is durable; its height: the size of the segment before
-    CORE = 2  # one record of the PBFT core
-    CORE_COMPACTED = 3  # the core's records that still matter; earlier ones are void
-    BLOCK = 4
-    CERTIFICATE = 5
-    REPAIRED_BLOCK = 6  # stands for a damaged BLOCK of the same height; without its write set
 
 
 class Position(NamedTuple):
@@ -174,13 +158,25 @@ class Segments:
             self._rotate()
 
     def read(self, position: Position) -> Record | Damage:
-        """Read the record at `position`."""
-        with self._path(position.segment).open("rb") as file:
-            file.seek(position.offset)
-            head = file.read(_HEAD_BYTES)
-            fields = _read_head(head, self._salt)
-            data = head + file.read(0 if fields is None else fields[2])
-        return _parse(data, 0, position, self._salt)
+        """Read the record at `position`; raises `SegmentArchivedError` where the archive with it is
+        away.
+        """
+        path = self._path(position.segment)
+        try:
+            with path.open("rb") as file:
+                file.seek(position.offset)
+                head = file.read(HEAD_BYTES)
+                fields = _read_head(head, self._salt)
+                data = head + file.read(0 if fields is None else fields[2])
+        except OSError as error:
+            if path.is_symlink():
+                raise SegmentArchivedError(path) from error
+            raise
+        return parse_record(data, 0, position, self._salt)
+
+    def is_archived(self, number: int) -> bool:
+        """Whether a link to an archive stands in the segment's place."""
+        return self._path(number).is_symlink()
 
     def scan(self, start: Position) -> Iterator[Record | Damage]:
         """Yield all records from `start` on, and the damage between them; the missing end of a
@@ -189,6 +185,8 @@ class Segments:
         for number in range(start.segment, self._number + 1):
             offset = start.offset if number == start.segment else 0
             path = self._path(number)
+            if path.is_symlink() and not path.exists():
+                raise SegmentArchivedError(path)
             size = path.stat().st_size if path.exists() else 0
             if size < max(offset, int(number < self._number)):
                 yield Damage(Position(number, min(offset, size)), Position(number + 1, 0), None, 0)
@@ -201,7 +199,7 @@ class Segments:
 
     def _scan_file(self, data: mmap.mmap, position: Position) -> Iterator[Record | Damage]:
         while position.offset < len(data):
-            item = _parse(data, position.offset, position, self._salt)
+            item = parse_record(data, position.offset, position, self._salt)
             if isinstance(item, Damage):
                 end = self._resynchronise(data, item)
                 if end != item.end:  # It takes more along than the record that began here.
@@ -225,14 +223,14 @@ class Segments:
         if damage.type is not None and self._is_record(data, offset):
             return damage.end
         offset = damage.position.offset + 1
-        while (offset := data.find(_MAGIC, offset)) >= 0:
+        while (offset := data.find(MAGIC, offset)) >= 0:
             if self._is_record(data, offset):
                 return Position(number, offset)
             offset += 1
         return Position(number, len(data))
 
     def _is_record(self, data: mmap.mmap, offset: int) -> bool:
-        return isinstance(_parse(data, offset, START, self._salt), Record)
+        return isinstance(parse_record(data, offset, START, self._salt), Record)
 
     def _barrier(self) -> bytes:
         """The first one of a segment says how long the segment before it is."""
@@ -279,31 +277,34 @@ class Segments:
 
 def encode_record(kind: RecordType, height: int, payload: bytes, salt: int) -> bytes:
     """The bytes of a record: a head with its own checksum, then the payload."""
-    head = _HEAD.pack(_MAGIC, kind, height, len(payload), zlib.crc32(payload, salt))
+    head = HEAD.pack(MAGIC, kind, height, len(payload), zlib.crc32(payload, salt))
     return b"".join((head, zlib.crc32(head, salt).to_bytes(4, "big"), payload))
 
 
 def _read_head(head: bytes, salt: int) -> tuple[RecordType, int, int, int] | None:
     """Type, height, payload length and checksum, or None where the bytes are no record's head."""
-    if len(head) < _HEAD_BYTES:
+    if len(head) < HEAD_BYTES:
         return None
-    checksum = int.from_bytes(head[_HEAD.size : _HEAD_BYTES], "big")
-    if zlib.crc32(head[: _HEAD.size], salt) != checksum:
+    checksum = int.from_bytes(head[HEAD.size : HEAD_BYTES], "big")
+    if zlib.crc32(head[: HEAD.size], salt) != checksum:
         return None
-    magic, kind, height, length, payload_checksum = _HEAD.unpack(head[: _HEAD.size])
-    if magic != _MAGIC or kind not in list(RecordType) or length > RECORD_BYTES_MAX:
+    magic, kind, height, length, payload_checksum = HEAD.unpack(head[: HEAD.size])
+    if magic != MAGIC or kind not in list(RecordType) or length > RECORD_BYTES_MAX:
         return None
     return RecordType(kind), height, length, payload_checksum
 
 
-def _parse(data: bytes | mmap.mmap, offset: int, position: Position, salt: int) -> Record | Damage:
-    fields = _read_head(data[offset : offset + _HEAD_BYTES], salt)
+def parse_record(
+    data: bytes | mmap.mmap, offset: int, position: Position, salt: int
+) -> Record | Damage:
+    """The record at `offset`, or what is wrong with it."""
+    fields = _read_head(data[offset : offset + HEAD_BYTES], salt)
     if fields is None:
-        return Damage(position, position, None, 0, len(data) - offset < _HEAD_BYTES)
+        return Damage(position, position, None, 0, len(data) - offset < HEAD_BYTES)
     kind, height, length, checksum = fields
-    begin = offset + _HEAD_BYTES
+    begin = offset + HEAD_BYTES
     payload = data[begin : begin + length]
-    end = Position(position.segment, position.offset + _HEAD_BYTES + length)
+    end = Position(position.segment, position.offset + HEAD_BYTES + length)
     if len(payload) != length or zlib.crc32(payload, salt) != checksum:
         return Damage(position, end, kind, height, len(payload) != length)
     return Record(kind, height, payload, position, end)

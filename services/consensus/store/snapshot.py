@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.consensus.domain.ledger.state_parts import PART_BYTES_MAX, Prefix, StatePart
 from services.consensus.store.index import Index
 from services.consensus.store.tables import Transaction
 
@@ -41,3 +42,16 @@ class StateSnapshot:
     def executed(self, transaction_id: bytes) -> bool:
         """Return whether the id was executed within the expiry span."""
         return self._index.get(self._transaction, "executed", transaction_id) is not None
+
+    def part(
+        self, height: int, prefix: Prefix, bytes_max: int = PART_BYTES_MAX
+    ) -> StatePart | None:
+        """Return what lay under `prefix` after an earlier block, proven against its state root;
+        None where that height is no longer provable.
+        """
+        return self._index.part(self._transaction, height, prefix, bytes_max)
+
+    @property
+    def history_from(self) -> int:
+        """The height whose state was taken from others; 0 where every block is here."""
+        return self._index.adopted_height(self._transaction)

@@ -3,10 +3,10 @@
 from tests.integration.bus.contract import (
     EffectContract,
     OrderContract,
-    OutageContract,
     PoisonContract,
     TopicContract,
 )
+from tests.integration.bus.outage import OutageContract
 
 
 class TestOrder(OrderContract):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.transaction import Payload
@@ -13,7 +14,7 @@ from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import execute_block
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
-from services.consensus.store.segment import Position, RecordType, Segments
+from services.consensus.store.segment import Position, Segments
 from tests.unit.ledger.chain_builder import (
     CATALOGUE,
     genesis_json,

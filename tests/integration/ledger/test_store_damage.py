@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from guqiao_sdk.archive.records import RecordType
 from services.consensus.store import IdentityDamagedError, StoreOptions
 from services.consensus.store.promise import SEQUENCES_A_PROMISE
-from services.consensus.store.segment import Position, RecordType, Segments
+from services.consensus.store.segment import Position, Segments
 from tests.integration.ledger.store_builder import (
     NO_FSYNC,
     commit,

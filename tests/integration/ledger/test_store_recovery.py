@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus.store import (
     DamagedRecordError,
     StoredBlock,
     StoreOptions,
 )
-from services.consensus.store.segment import Damage, Position, RecordType, Segments
+from services.consensus.store.segment import Damage, Position, Segments
 from tests.integration.ledger.store_builder import (
     GENESIS,
     NO_FSYNC,

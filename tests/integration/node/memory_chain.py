@@ -29,8 +29,10 @@ from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator, signer
+from services.consensus.state_transfer import STATE_INTERVAL, WITHOUT_BLOCKS_STEPS
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
+from services.consensus.store.segment import SEGMENT_BYTES_MAX
 from services.consensus.submission import Submissions
 
 WAIT_SECONDS_MAX = 60.0
@@ -72,6 +74,7 @@ class Member:
     submissions: Submissions
     finality: FinalityBoard
     metrics: Metrics
+    repairs: Repairs
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     tasks: list[asyncio.Future[None]] = field(default_factory=list)
 
@@ -85,6 +88,9 @@ class MemoryChain:
     vote_keys: list[PrivateKey]
     founding: bool = True
     files: FileOperations = SYSTEM_FILES
+    segment_bytes_max: int = SEGMENT_BYTES_MAX
+    state_interval: int = STATE_INTERVAL
+    without_blocks_steps: int = WITHOUT_BLOCKS_STEPS
     places: int = 0
     """Where members to come have a place, too: more than the first set has."""
     reporters: dict[int, Identity] = field(default_factory=dict)
@@ -126,7 +132,10 @@ class MemoryChain:
         genesis = self.genesis
         folder = self.folder_of(number)
         options = StoreOptions(
-            reserve_bytes=0, sequences_a_promise=SEQUENCES_A_PROMISE, files=self.files
+            reserve_bytes=0,
+            segment_bytes_max=self.segment_bytes_max,
+            sequences_a_promise=SEQUENCES_A_PROMISE,
+            files=self.files,
         )
         store = ChainStore.open(folder, genesis, replica=number, options=options)
         if self.founding and store.promise.forgotten and store.promise.sequence is None:
@@ -162,6 +171,8 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             verify=self.provider.verify,
             step_seconds=REPAIR_STEP_SECONDS,
+            state_interval=self.state_interval,
+            without_blocks_steps=self.without_blocks_steps,
         )
         intake = Intake(
             driver=driver,
@@ -175,7 +186,7 @@ class MemoryChain:
             repairs=repairs,
         )
         submissions = Submissions(driver, intake, ledger, finality)
-        member = Member(driver, intake, ledger, submissions, finality, metrics)
+        member = Member(driver, intake, ledger, submissions, finality, metrics, repairs)
         self.members[number] = member
         member.stack.callback(ledger.close)
         runs = [driver.run(), intake.run(), repairs.run()]

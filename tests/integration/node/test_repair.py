@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ServiceError, UnavailableError
@@ -23,7 +24,6 @@ from services.consensus.domain.messages import Hello
 from services.consensus.jobs import Pause
 from services.consensus.store import FatalStorageError, FileOperations
 from services.consensus.store.files import SYSTEM_FILES
-from services.consensus.store.segment import RecordType
 from tests.integration.ledger.store_builder import edit_file, flip, position_of, segment_files
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
 from tests.integration.node.test_driver_in_memory import transaction

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 
+from guqiao_sdk.proof.receipt import NOT_EXECUTED_CODES
 from services.consensus.domain.ledger import authorisation
-from services.consensus.domain.ledger.execution import NOT_EXECUTED_CODES
 from services.registry.consumers import UNBOUND_CODES
 
 

@@ -11,6 +11,8 @@ and counts its epoch up.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,6 +23,7 @@ from guqiao_sdk.proof.quorum import ReplicaSet
 
 GOVERNANCE: Final = "governance"
 LATEST_KEY: Final = "sets/latest"
+_SET_KEY: Final = re.compile(rb"governance/sets/[0-9]{20}")
 
 
 class Cause(StrEnum):
@@ -79,6 +82,12 @@ def first_records(replica_set: ReplicaSet, window: int) -> Mapping[str, Json]:
 def set_key(epoch: int) -> str:
     """The key of an epoch's set."""
     return f"sets/{epoch:020d}"
+
+
+def written_sets(writes: Mapping[bytes, bytes | None]) -> list[ReplicaSet]:
+    """The sets that a block's write set schedules."""
+    values = [value for key, value in writes.items() if _SET_KEY.fullmatch(key) and value]
+    return [ReplicaSet.decode(bytes.fromhex(json.loads(each)["replica_set"])) for each in values]
 
 
 def set_of_epoch(state: SetsReader, epoch: int) -> SetInForce | None:

@@ -17,7 +17,7 @@ from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
@@ -41,11 +41,6 @@ BLOCK_OUTPUT_BYTES_MAX: Final = OUTPUT_BYTES_MAX
 """What a block's transactions may write and announce together: a whole block goes through one
 frame, one call and one event of the bus. What does not fit any more must come again; any one call
 has room in an empty block."""
-
-NOT_EXECUTED_CODES: Final = frozenset(
-    ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")
-)
-"""Refusals after which the same transaction may still be executed, or was executed before."""
 
 _NO_DETAIL: Final = b"{}"
 
@@ -126,11 +121,6 @@ class GovernanceState:
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, or None."""
         return read_json(self._state, contract_key(GOVERNANCE, key))
-
-
-def is_final(receipt: Receipt) -> bool:
-    """Whether this receipt is the transaction's own for ever, not merely that of an attempt."""
-    return receipt.outcome is not Outcome.REFUSED or receipt.code not in NOT_EXECUTED_CODES
 
 
 class _NoEffect(Exception):  # noqa: N818 - an ordinary outcome, not an error

@@ -1,0 +1,275 @@
+"""A state from the peers, for a replica whose missing blocks nobody gives any more.
+
+Only while the replica restores, and only when blocks have not come for a while: whoever has a block
+gives it, and a replica that replayed all of them has all of the history. The head of the state is
+believed by its finality certificate, through the set changes since the set known here; f + 1 peers
+must offer the same one, so an honest one has it. Every part is proven by itself against its state
+root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md, steps T1 to T7.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import structlog
+
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance
+from services.chassis.errors import UnavailableError
+from services.consensus import wire
+from services.consensus.domain.ledger.state_parts import (
+    PART_BYTES_MAX,
+    Entry,
+    Prefix,
+    StateBuild,
+    StatePart,
+    read_prefix,
+)
+from services.consensus.driver import Driver
+from services.consensus.fair_queue import FairQueue
+from services.consensus.jobs import Pause
+from services.consensus.ledger import Ledger
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.peers import Links
+from services.consensus.store.segment import Position
+from services.consensus.store.state_intake import Snapshot
+
+STATE_INTERVAL: Final = 256
+"""Heights whose state is given are multiples of it: peers offer the same one, and it stays provable
+for three times as long.
+"""
+
+WITHOUT_BLOCKS_STEPS: Final = 100
+"""Steps of restoring in which no block came, before a state is asked for: ten seconds."""
+
+SILENT_STEPS: Final = 50
+"""Steps after which what a source did not answer is asked of another."""
+
+REQUESTS_MAX: Final = 32
+RESPONSES_MAX: Final = 16
+PEER_BYTES_MAX: Final = 32 * 1024 * 1024
+
+StateFrame: TypeAlias = peer_pb2.StateRequest | peer_pb2.StateResponse
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A certified header whose state peers offer, and the set changes that lead to it."""
+
+    header: BlockHeader
+    certificate: FinalityCertificate
+    set_changes: tuple[SetChange, ...]
+
+
+@dataclass(slots=True)
+class _Taking:
+    """A state that is being taken."""
+
+    head: Head
+    build: StateBuild
+    parts: list[Position] = field(default_factory=list)
+    answered_at: int = 0
+    lies: int = 0
+
+
+class StateTransfer:
+    """Gives the state to peers, always; takes it from them while `step` is called."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        ledger: Ledger,
+        links: Links,
+        metrics: ReplicaMetrics,
+        verify: Verify,
+        interval: int = STATE_INTERVAL,
+        without_blocks_steps: int = WITHOUT_BLOCKS_STEPS,
+    ) -> None:
+        self.part_bytes_max = PART_BYTES_MAX
+        self._driver = driver
+        self._ledger = ledger
+        self._links = links
+        self._metrics = metrics
+        self._verify = verify
+        self._interval = interval
+        self._without_blocks_steps = without_blocks_steps
+        self._frames: FairQueue[StateFrame] = FairQueue(
+            count_max=REQUESTS_MAX + RESPONSES_MAX, bytes_max=PEER_BYTES_MAX
+        )
+        self._heads: dict[int, Head] = {}
+        self._taking: _Taking | None = None
+        self._is_adopting = False
+        self._certified = -1
+        self._steps = self._moved_at = 0
+
+    def on_frame(self, sender: int, frame: StateFrame, size: int) -> None:
+        """A peer asks or answers. Must not block."""
+        self._frames.put(sender, frame, size)
+
+    async def run(self) -> None:
+        """Answer and take answers until cancelled."""
+        while True:
+            for sender, frame in await self._frames.take(1):
+                if isinstance(frame, peer_pb2.StateRequest):
+                    await self._answer(sender, frame)
+                else:
+                    await self._take(sender, frame)
+
+    # --- Giving ------------------------------------------------------------------------------
+
+    async def _answer(self, sender: int, request: peer_pb2.StateRequest) -> None:
+        try:
+            response = await self._ledger.read(lambda: self._response(request))
+        except UnavailableError:
+            return
+        if response is not None:
+            self._links.send(sender, wire.state_response_frame(response), droppable=True)
+
+    def _response(self, request: peer_pb2.StateRequest) -> peer_pb2.StateResponse | None:
+        if request.height == 0:
+            return self._head_response(request.from_epoch)
+        with self._ledger.store.state_reader() as state:
+            prefix = read_prefix(request.prefix)
+            part = state.part(request.height, prefix, self.part_bytes_max)
+        encoded = b"" if part is None else part.encode()
+        return peer_pb2.StateResponse(height=request.height, prefix=request.prefix, part=encoded)
+
+    def _head_response(self, from_epoch: int) -> peer_pb2.StateResponse | None:
+        certified = self._ledger.store.last_certified
+        height = certified - certified % self._interval
+        header = self._ledger.certified_header_message(height) if height else None
+        if header is None:
+            return None
+        epoch = self._ledger.header(height).epoch
+        changes = [
+            change.encode()
+            for change in self._ledger.set_changes(from_epoch)
+            if change.replica_set.epoch <= epoch
+        ]
+        return peer_pb2.StateResponse(height=height, certified_header=header, set_changes=changes)
+
+    # --- Taking ------------------------------------------------------------------------------
+
+    def step(self, *, wanted: bool) -> None:
+        """Called again and again while the replica restores; `wanted`: peers are ahead."""
+        self._steps += 1
+        certified = self._ledger.store.last_certified
+        if certified != self._certified or not wanted:
+            self._certified, self._moved_at = certified, self._steps
+            self._heads, self._taking, self._is_adopting = {}, None, False
+        stands = self._steps - self._moved_at
+        if stands < self._without_blocks_steps or self._is_adopting:
+            return
+        if self._taking is None:
+            self._look_for_a_head(ask=(stands - self._without_blocks_steps) % SILENT_STEPS == 0)
+        else:
+            self._go_on(self._taking)
+
+    def _look_for_a_head(self, *, ask: bool) -> None:
+        if ask:
+            self._heads = {}
+            epoch = self._ledger.set_at(self._certified + 1).epoch
+            self._links.broadcast(wire.state_request_frame(0, from_epoch=epoch))
+        offered = Counter(head.header.hash() for head in self._heads.values())
+        for digest, count in offered.most_common(1):
+            head = next(each for each in self._heads.values() if each.header.hash() == digest)
+            present = self._ledger.set_at(self._certified + 1)
+            if count > present.faulty_max:
+                sources = [
+                    sender for sender, each in self._heads.items() if each.header.hash() == digest
+                ]
+                _log.warning("state.wanted", height=head.header.height, sources=sources)
+                build = StateBuild(head.header.state_root, sources, bytes_max=self.part_bytes_max)
+                self._taking = _Taking(head, build, answered_at=self._steps)
+                self._go_on(self._taking)
+
+    def _go_on(self, taking: _Taking) -> None:
+        if self._steps - taking.answered_at >= SILENT_STEPS:
+            taking.answered_at = self._steps
+            for source in taking.build.sources:
+                taking.build.ask_again(source)
+        if taking.build.is_stuck:
+            _log.warning("state.no_source", height=taking.head.header.height)
+            self._heads, self._taking, self._moved_at = {}, None, self._steps
+            return
+        height = taking.head.header.height
+        for source, prefix in taking.build.ask():
+            frame = wire.state_request_frame(height, prefix=prefix.nibbles)
+            self._links.send(source, frame)
+
+    async def _take(self, sender: int, response: peer_pb2.StateResponse) -> None:
+        if response.HasField("certified_header"):
+            await self._take_head(sender, response)
+        elif self._taking is not None and response.height == self._taking.head.header.height:
+            await self._take_part(sender, response, self._taking)
+
+    async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
+        if self._taking is not None or self._driver.pause is not Pause.RESTORING:
+            return  # Nobody asked.
+        try:
+            head = await self._ledger.read(lambda: self._judged(response))
+        except (ProofError, MalformedError) as error:
+            self._reject(sender, str(error))
+            return
+        if head.header.height > self._ledger.store.last_height:
+            self._heads[sender] = head
+
+    def _judged(self, response: peer_pb2.StateResponse) -> Head:
+        """The head, if its certificate holds; raises `ProofError` or `MalformedError`."""
+        message: ledger_pb2.CertifiedHeader = response.certified_header
+        header = BlockHeader.decode(message.header)
+        certificate = FinalityCertificate.decode(message.certificate)
+        changes = tuple(map(SetChange.decode, response.set_changes))
+        known = self._ledger.set_at(self._ledger.store.last_certified + 1)
+        trusted = TrustedChain.from_genesis(self._ledger.genesis.hash(), known)
+        advance(trusted, header, certificate, self._verify, changes)
+        return Head(header, certificate, changes)
+
+    async def _take_part(
+        self, sender: int, response: peer_pb2.StateResponse, taking: _Taking
+    ) -> None:
+        if sender not in taking.build.sources:
+            return
+        if entries := self._judge_part(sender, response, taking.build):
+            taking.parts.append(await self._ledger.keep_state_part(entries))
+        taking.answered_at = self._steps
+        for lie in taking.build.lies[taking.lies :]:
+            self._reject(lie.source, f"part {lie.prefix}: {lie.why}")
+        taking.lies = len(taking.build.lies)
+        if self._taking is not taking:
+            return  # A block came.
+        if taking.build.finished:
+            self._adopt(taking)
+        else:
+            self._go_on(taking)
+
+    def _judge_part(
+        self, sender: int, response: peer_pb2.StateResponse, build: StateBuild
+    ) -> tuple[Entry, ...]:
+        """The entries of a part; none where it is not here, is too large, or is a lie."""
+        if not response.part:
+            build.leave(sender)
+            return ()
+        try:
+            return build.take(sender, StatePart.decode(response.part))
+        except MalformedError as error:
+            build.convict(sender, Prefix(response.prefix), str(error))
+            return ()
+
+    def _adopt(self, taking: _Taking) -> None:
+        self._taking, self._is_adopting = None, True
+        head, parts = taking.head, tuple(taking.parts)
+        snapshot = Snapshot(head.header, head.certificate, head.set_changes, parts)
+        self._driver.adopt_state(snapshot)
+
+    def _reject(self, sender: int, why: str) -> None:
+        _log.warning("state.lie", source=sender, why=why)
+        self._metrics.rejects.labels(replica=str(sender)).inc()
