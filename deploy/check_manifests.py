@@ -22,6 +22,7 @@ from deploy.checker.loader import KUSTOMIZATION, LoadError, Manifest, Renderer
 from deploy.checker.production import production_violations
 from deploy.checker.report import Violation
 from deploy.checker.schema import schema_violations
+from deploy.checker.tunnel import tunnel_lookups
 from deploy.checker.zones import ZoneTable, read_zone_table, table_violations, zone_violations
 
 DEPLOY: Final = Path(__file__).resolve().parent
@@ -64,6 +65,7 @@ def _of_overlay(
     if malformed:
         return malformed  # The other rules read objects of a known shape.
     found = [each for rule in RULES for each in rule(manifests)]
+    found += tunnel_lookups(manifests)
     found += zone_violations(manifests, table, overlay / KUSTOMIZATION)
     if "production" in overlay.parts:
         found += production_violations(manifests, release=release)

@@ -38,6 +38,7 @@ from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_t
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
+from services.chassis.grpc_server.tunnel_peers import open_peers
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
 from services.chassis.outbox import migrate_outbox
@@ -103,7 +104,9 @@ class ChainServiceSettings(ServiceSettings):
 
 @dataclass(slots=True)
 class Runtime:
-    """Everything open. `checks` are asked by /readyz; a service adds its own."""
+    """Everything open. `checks` are asked by /readyz; a service adds its own. `peers` knows who is
+    behind the connections that the tunnel's sidecar brings.
+    """
 
     service: str
     settings: ChainServiceSettings
@@ -113,12 +116,15 @@ class Runtime:
     pool: Pool
     bus: Bus
     telemetry: Telemetry
+    peers: PeerLookup | None = None
     checks: dict[str, Callable[[], Awaitable[str | None]]] = field(default_factory=dict)
 
     def build_server(
         self, policies: Mapping[str, Policy], peers: PeerLookup | None = None
     ) -> GrpcServer:
-        """A server for (domain, service) whose callers are the identities of the chain."""
+        """A server for (domain, service) whose callers are the identities of the chain. `peers`:
+        who is behind its connections, unless they come from the sidecar.
+        """
         grpc_settings = self.settings.grpc
         return build_server(
             domain=self.settings.domain,
@@ -128,7 +134,7 @@ class Runtime:
             nonces=PostgresNonceStore(self.pool),
             verifier=self.provider,
             telemetry=self.telemetry,
-            peers=peers,
+            peers=self.peers if peers is None else peers,
             limits=ServerLimits(
                 message_bytes_max=grpc_settings.message_bytes_max,
                 concurrent_rpcs_max=grpc_settings.concurrent_rpcs_max,
@@ -227,7 +233,8 @@ async def open_runtime(
             interceptors=span_interceptors(telemetry.tracer),
         )
         await stack.enter_async_context(client)
-        yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry)
+        peers = await stack.enter_async_context(open_peers(settings.grpc))
+        yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry, peers)
 
 
 async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None:

@@ -12,9 +12,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -48,6 +56,10 @@ class TelemetrySettings(Group):
 class GrpcSettings(Group):
     """The plain gRPC port. It is on loopback or a Unix socket: other machines come in through the
     GM tunnel.
+
+    `lookup_socket` is where the tunnel's sidecar says whose certificate is behind a connection, and
+    `organisations` says for which organisation each of these certificates speaks. With them, nobody
+    comes in beside the tunnel, and nobody speaks for another organisation.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +68,16 @@ class GrpcSettings(Group):
     concurrent_rpcs_max: int = Field(default=256, ge=1, le=10_000)
     rate_per_second: float = Field(default=2_000.0, gt=0)
     rate_burst: int = Field(default=4_000, ge=1)
+    lookup_socket: Path | None = None
+    organisations: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.lookup_socket is None) != (not self.organisations):
+            raise ValueError("lookup_socket and organisations are set together")
+        if self.lookup_socket is not None and self.host.startswith("unix:"):
+            raise ValueError("lookup_socket needs a port: no tunnel leads to a Unix socket")
+        return self
 
     @property
     def address(self) -> str:
@@ -112,9 +134,17 @@ class ServiceSettings(BaseSettings):
     domain: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")
     development: bool = False
     telemetry: TelemetrySettings = TelemetrySettings()
-    grpc: GrpcSettings = GrpcSettings()
+    grpc: GrpcSettings = Field(default=GrpcSettings(), validate_default=True)
     admin: AdminSettings = AdminSettings()
     gm: GmSettings = GmSettings()
+
+    @field_validator("grpc")
+    @classmethod
+    def _callers_are_known(cls, grpc: GrpcSettings, info: ValidationInfo) -> GrpcSettings:
+        """Production believes no connection that the tunnel does not vouch for."""
+        if grpc.lookup_socket is None and info.data.get("development") is False:
+            raise ValueError("without development, lookup_socket and organisations must be set")
+        return grpc
 
     @classmethod
     def settings_customise_sources(

@@ -27,6 +27,8 @@ from services.chassis.errors import NotFoundError
 from services.chassis.gm_tls import GmTlsIdentity, certificate_check, open_identity
 from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
+from services.chassis.grpc_server.ports import PeerLookup
+from services.chassis.grpc_server.tunnel_peers import open_peers
 from services.chassis.settings import SettingsError
 from services.chassis.telemetry import Telemetry, open_telemetry
 from services.consensus.api import POLICIES, NodeApi
@@ -89,7 +91,8 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
     async with AsyncExitStack() as stack:
         parts = _put_together(settings, catalogue or standard_catalogue(), stack)
         nonces = stack.enter_context(FileNonceStore(settings.data_folder / "nonces"))
-        server = _server(parts, nonces)
+        peers = await stack.enter_async_context(open_peers(settings.grpc))
+        server = _server(parts, nonces, peers)
         _bind(server, settings)
         await parts.links.listen(settings.peers.host, settings.peers.port)
         admin = AdminServer(
@@ -254,7 +257,7 @@ def _links(settings: Settings, identity: GmTlsIdentity, board: _Wiring) -> PeerL
     )
 
 
-def _server(parts: Parts, nonces: FileNonceStore) -> GrpcServer:
+def _server(parts: Parts, nonces: FileNonceStore, peers: PeerLookup | None) -> GrpcServer:
     settings = parts.settings
     server = build_server(
         domain=settings.chain_id,
@@ -264,6 +267,7 @@ def _server(parts: Parts, nonces: FileNonceStore) -> GrpcServer:
         nonces=nonces,
         verifier=parts.provider,
         telemetry=parts.telemetry,
+        peers=peers,
         limits=ServerLimits(
             message_bytes_max=MESSAGE_BYTES_MAX,
             concurrent_rpcs_max=settings.grpc.concurrent_rpcs_max,

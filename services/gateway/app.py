@@ -1,8 +1,8 @@
 """The gateway's composition root: the one place that knows all its parts.
 
-Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, and a second
-one behind the GM tunnel for other gateways, whose signatures must match the certificate of their
-connection.
+Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, behind a
+sidecar in production, and a second one behind the GM tunnel of this process for other gateways.
+Through either tunnel, signatures must match the certificate of their connection.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from guqiao_sdk.signing import RequestSigner
 from services.chassis.block_feed import follow_blocks, publish_blocks
 from services.chassis.bus.consumer import subscribe
 from services.chassis.gm_tls import certificate_check, open_identity
+from services.chassis.gm_tunnel import IdentityMap
+from services.chassis.grpc_server.tunnel_peers import TunnelPeers
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
 from services.gateway.handlers import Handlers
-from services.gateway.links import TunnelPeers, open_links
+from services.gateway.links import open_links
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.relay import Relay
 from services.gateway.settings import RemoteSettings, Settings
@@ -47,11 +49,10 @@ async def serve(settings: Settings) -> None:
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
         handlers = Handlers(runtime.pool, runtime.client, frozenset(relays))
         servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
-        peers = TunnelPeers(
-            {remote.expected_peer: remote.organisation for remote in settings.remotes}
-        )
+        gateways = {remote.expected_peer: remote.organisation for remote in settings.remotes}
+        identities = IdentityMap()
         staff_server = runtime.build_server(POLICIES)
-        peer_server = runtime.build_server(POLICIES, peers)
+        peer_server = runtime.build_server(POLICIES, TunnelPeers(identities, gateways.get))
         for server in (staff_server, peer_server):
             add_GatewayServiceServicer_to_server(servicer, server)
         runtime.checks["certificate"] = certificate_check(identity)
@@ -63,7 +64,9 @@ async def serve(settings: Settings) -> None:
         if settings.role == "market":
             tasks += [relay.run() for relay in relays.values()]
         try:
-            async with open_links(identity, settings.tunnel, settings.remotes, peers, target_port):
+            async with open_links(
+                identity, settings.tunnel, settings.remotes, identities, target_port
+            ):
                 await runtime.run(staff_server, tasks)
         finally:
             await peer_server.stop(STOP_GRACE_SECONDS)

@@ -8,26 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from services.chassis.gm_tls import GmTlsIdentity
 from services.chassis.gm_tunnel import IdentityMap, TunnelClient, TunnelRoute, TunnelServer
 from services.gateway.settings import RemoteSettings, TunnelSettings
-
-
-@dataclass(slots=True)
-class TunnelPeers:
-    """Which organisation stands behind a connection; unknown connections have none."""
-
-    organisations: dict[str, str]
-    identities: IdentityMap | None = None
-
-    async def organisation_of(self, source_port: int) -> str | None:
-        """The organisation whose certificate opened the connection from this loopback port."""
-        if self.identities is None:
-            return None
-        identity = await self.identities.identity_of(source_port)
-        return None if identity is None else self.organisations.get(identity)
 
 
 @asynccontextmanager
@@ -35,16 +19,22 @@ async def open_links(
     identity: GmTlsIdentity,
     tunnel: TunnelSettings,
     remotes: Sequence[RemoteSettings],
-    peers: TunnelPeers,
+    identities: IdentityMap,
     target_port: int,
 ) -> AsyncIterator[None]:
-    """Listen for the other gateways, and open the routes to them."""
+    """Listen for the other gateways, noting who they are in `identities`, and open the routes to
+    them.
+    """
     accepted = frozenset(remote.expected_peer for remote in remotes)
     server = TunnelServer(
-        identity, host=tunnel.host, port=tunnel.port, target_port=target_port, accept=accepted
+        identity,
+        host=tunnel.host,
+        port=tunnel.port,
+        target_port=target_port,
+        accept=accepted,
+        identities=identities,
     )
     client = TunnelClient(identity, [_route(remote) for remote in remotes])
-    peers.identities = server.identities
     await server.start()
     try:
         await client.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 DEPLOYMENT = "k8s/base/registry/deployment.yaml"
 STATEFUL_SET = "k8s/base/consensus/statefulset.yaml"
 POLICIES = "k8s/components/network-policies/market/"
+SETTINGS = "k8s/zones/market/apps/registry-settings.yaml"
 PRODUCTION = "k8s/overlays/production/market/kustomization.yaml"
 
 # (what is spoilt, file, old text, new text, the rule that says so, the object it names)
@@ -305,7 +306,7 @@ MUTATIONS = [
     ),
     (
         "production in development mode",
-        "k8s/zones/market/apps/registry-settings.yaml",
+        SETTINGS,
         '    domain = "shandong"\n',
         '    domain = "shandong"\n    development = true\n',
         "production",
@@ -313,7 +314,7 @@ MUTATIONS = [
     ),
     (
         "production on the embedded bus",
-        "k8s/zones/market/apps/registry-settings.yaml",
+        SETTINGS,
         'kind = "kafka"',
         'kind = "postgres"',
         "production",
@@ -321,11 +322,92 @@ MUTATIONS = [
     ),
     (
         "settings that are no TOML",
-        "k8s/zones/market/apps/registry-settings.yaml",
+        SETTINGS,
         'kind = "kafka"',
         "kind = kafka",
         "settings",
         "registry",
+    ),
+    (
+        "a server that asks nobody who is calling",
+        SETTINGS,
+        '    port = 7000\n    lookup_socket = "/run/guqiao/lookup/socket"\n',
+        "    port = 7000\n",
+        "tunnel-lookup",
+        "lc-apps/registry",
+    ),
+    (
+        "a sidecar that tells nobody",
+        "k8s/zones/regulator/consensus/consensus-settings.yaml",
+        '    ]\n    lookup_socket = "/run/guqiao/lookup/socket"\n',
+        "    ]\n",
+        "tunnel-lookup",
+        "rc-consensus/consensus",
+    ),
+    (
+        "two lookup sockets",
+        SETTINGS,
+        '    port = 7000\n    lookup_socket = "/run/guqiao/lookup/socket"',
+        '    port = 7000\n    lookup_socket = "/run/guqiao/lookup/sockets"',
+        "tunnel-lookup",
+        "lc-apps/registry",
+    ),
+    (
+        "a certificate that speaks for nobody",
+        SETTINGS,
+        '    "guqiao:service:shandong/gov-adapter" = "did:rem:shandong:91370199MA9900200L"\n',
+        "",
+        "tunnel-lookup",
+        "lc-apps/registry",
+    ),
+    (
+        "no tunnel settings",
+        "k8s/zones/market/gateway/gateway-settings.yaml",
+        "  tunnel.toml: |",
+        "  tunnels.toml: |",
+        "tunnel-lookup",
+        "lc-gateway/gateway",
+    ),
+    (
+        "a server that cannot see the socket",
+        DEPLOYMENT,
+        "            - {name: lookup, mountPath: /run/guqiao/lookup, readOnly: true}\n",
+        "",
+        "tunnel-lookup",
+        "registry",
+    ),
+    (
+        "a sidecar without a place for its socket",
+        STATEFUL_SET,
+        "            - {name: lookup, mountPath: /run/guqiao/lookup}\n",
+        "",
+        "tunnel-lookup",
+        "consensus",
+    ),
+    (
+        "a server that may write beside the socket",
+        DEPLOYMENT,
+        "mountPath: /run/guqiao/lookup, readOnly: true}",
+        "mountPath: /run/guqiao/lookup}",
+        "tunnel-lookup",
+        "registry",
+    ),
+    (
+        "a third container that sees the socket",
+        DEPLOYMENT,
+        "            - {name: keys, mountPath: /run/guqiao/keys}\n",
+        "            - {name: keys, mountPath: /run/guqiao/keys}\n"
+        "            - {name: lookup, mountPath: /elsewhere}\n",
+        "tunnel-lookup",
+        "registry",
+    ),
+    (
+        "a socket on disk that outlives the pod",
+        STATEFUL_SET,
+        "        - name: lookup\n          emptyDir: {medium: Memory, sizeLimit: 1Mi}",
+        "        - name: lookup\n          persistentVolumeClaim: {claimName: lookup}",
+        "tunnel-lookup",
+        "consensus",
     ),
     (
         "key twice",

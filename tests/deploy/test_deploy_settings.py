@@ -156,6 +156,39 @@ def test_each_authority_speaks_for_its_own_domain_and_only_gateways_know_another
         }
 
 
+@pytest.mark.req("G2-16-1", "G2-17-3")
+@pytest.mark.parametrize("each", deployed(), ids=title)
+def test_the_server_asks_its_sidecar_for_whom_a_connection_speaks(
+    each: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loaded(each, tmp_path, monkeypatch)
+    tunnel = TunnelConfig.model_validate(tomllib.loads(each.tunnel))
+    assert tunnel.server is not None
+    assert settings.grpc.lookup_socket == tunnel.server.lookup_socket
+    assert set(settings.grpc.organisations) == tunnel.server.accept
+    for certificate, organisation in settings.grpc.organisations.items():
+        assert certificate.startswith(f"guqiao:service:{each.chain}/")
+        assert organisation.startswith(f"did:rem:{each.chain}:")
+
+
+@pytest.mark.req("G2-16-1")
+def test_a_service_signs_for_the_organisation_that_the_replicas_know_its_certificate_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the replicas would refuse their own domain's services."""
+    known = {
+        (each.overlay, each.chain): tomllib.loads(each.settings)["grpc"]["organisations"]
+        for each in deployed()
+        if each.manifest.name == "consensus"
+    }
+    callers = [each for each in deployed() if each.manifest.name != "consensus"]
+    assert len(callers) == sum(len(organisations) for organisations in known.values())
+    for each in callers:
+        organisation = loaded(each, tmp_path, monkeypatch).identity.organisation
+        certificate = f"guqiao:service:{each.chain}/{each.manifest.name}"
+        assert known[each.overlay, each.chain][certificate] == organisation
+
+
 @pytest.mark.req("G2-03-1")
 @pytest.mark.parametrize(
     "each", [each for each in deployed() if each.manifest.name == "consensus"], ids=title

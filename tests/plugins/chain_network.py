@@ -372,6 +372,7 @@ def _settings(
     grpc = f'host = "{replica.grpc}"' if replica.place.prefix else f"port = {replica.grpc_port}"
     return f"""\
 domain = "{chain_id}"
+development = true
 chain_id = "{chain_id}"
 replica = {number}
 genesis_file = "{folder}/genesis.json"

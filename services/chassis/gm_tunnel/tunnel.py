@@ -51,16 +51,19 @@ class TunnelServer:
         port: int,
         target_port: int,
         accept: Accept,
+        identities: IdentityMap | None = None,
         settings: GmTlsSettings = _DEFAULTS,
     ) -> None:
-        """`accept` names the peers that may connect; `target_port` is the gRPC server's."""
+        """`accept` names the peers that may connect; `target_port` is the gRPC server's, which asks
+        `identities` where it was made before this.
+        """
         self._identity: Final = identity
         self._address: Final = (host, port)
         self._target_port: Final = target_port
         self._accept: Final = accept
         self._settings: Final = settings
         self._server: GmServer
-        self.identities: Final = IdentityMap()
+        self.identities: Final = IdentityMap() if identities is None else identities
 
     @property
     def port(self) -> int:

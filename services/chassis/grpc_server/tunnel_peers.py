@@ -4,11 +4,13 @@ peer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from services.chassis.errors import UnavailableError
 from services.chassis.gm_tls.errors import GmTlsError
-from services.chassis.gm_tunnel.lookup import IdentityLookup
+from services.chassis.gm_tunnel.lookup import IdentityLookup, SocketIdentityLookup
+from services.chassis.settings import GrpcSettings
 
 
 class TunnelPeers:
@@ -34,3 +36,19 @@ class TunnelPeers:
         except GmTlsError as error:
             raise UnavailableError("GM_TLS_LINK_BROKEN") from error
         return None if identity is None else self._organisation_of_identity(identity)
+
+
+@asynccontextmanager
+async def open_peers(settings: GrpcSettings) -> AsyncIterator[TunnelPeers | None]:
+    """Who is behind the connections that the sidecar brings; None where the settings name none.
+
+    The sidecar need not be there yet: until it answers, calls are refused.
+    """
+    if settings.lookup_socket is None:
+        yield None
+        return
+    lookup = SocketIdentityLookup(settings.lookup_socket)
+    try:
+        yield TunnelPeers(lookup, settings.organisations.get)
+    finally:
+        await lookup.close()

@@ -12,7 +12,6 @@ import pytest
 from guqiao_sdk.gm.provider import open_provider
 from services.chassis.gm_tls import LinkBrokenError
 from services.chassis.gm_tunnel import (
-    IdentityLookup,
     IdentityMap,
     TunnelClient,
     TunnelRoute,
@@ -41,30 +40,20 @@ async def refusal(world: World, target: str | None = None) -> str:
     return code_of(caught.value)
 
 
-class LateLookup:
-    """The tunnel's map exists only once the server behind it listens."""
-
-    def __init__(self) -> None:
-        self.map: IdentityLookup = IdentityMap()
-
-    async def identity_of(self, port: int) -> str | None:
-        return await self.map.identity_of(port)
-
-
 @asynccontextmanager
 async def tunnelled(network: Network, holder: str) -> AsyncIterator[tuple[World, str]]:
     """The guarded server behind a real tunnel; yields it and the client's end of the tunnel."""
-    lookup = LateLookup()
-    async with serving(peers=TunnelPeers(lookup, ORGANISATIONS.get)) as world:
+    identities = IdentityMap()
+    async with serving(peers=TunnelPeers(identities, ORGANISATIONS.get)) as world:
         inward = TunnelServer(
             network.holder(SERVER_CERTIFICATE).identity(),
             host="127.0.0.1",
             port=0,
             target_port=int(world.target.rpartition(":")[2]),
             accept=set(ORGANISATIONS),
+            identities=identities,
         )
         await inward.start()
-        lookup.map = inward.identities
         route = TunnelRoute(0, "127.0.0.1", inward.port, SERVER_CERTIFICATE)
         outward = TunnelClient(network.holder(holder).identity(), [route])
         await outward.start()

@@ -16,8 +16,9 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     add_GatewayServiceServicer_to_server,
 )
 from guqiao_sdk.proof.header import BlockHeader
+from services.chassis.gm_tunnel import IdentityMap
+from services.chassis.grpc_server.tunnel_peers import TunnelPeers
 from services.gateway.api import POLICIES, GatewayServicer
-from services.gateway.links import TunnelPeers
 from tests.plugins.ledger_node import identity_of
 from tests.plugins.link_lab import KEYS, PEER, STRANGER, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
@@ -184,7 +185,7 @@ class Certificates:
 
     name: str | None
 
-    async def identity_of(self, source_port: int) -> str | None:
+    async def identity_of(self, port: int) -> str | None:
         return self.name
 
 
@@ -201,13 +202,11 @@ async def test_behind_the_tunnel_a_gateway_speaks_only_for_its_own_organisation(
     link: LinkLab, certificate: str | None, refused: bool
 ) -> None:
     """Reliability G35: the signature must belong to the organisation of the certificate."""
-    peers = TunnelPeers(
-        {
-            "guqiao:service:shandong/gateway": PEER,
-            "guqiao:service:beijing/gateway": "did:rem:beijing:91110000MA0000000X",
-        },
-        Certificates(certificate),  # type: ignore[arg-type]
-    )
+    gateways = {
+        "guqiao:service:shandong/gateway": PEER,
+        "guqiao:service:beijing/gateway": "did:rem:beijing:91110000MA0000000X",
+    }
+    peers = TunnelPeers(Certificates(certificate), gateways.get)
     link.report()
     request = await delivery(link)
     servicer = GatewayServicer(link.regulator_handlers, lambda chain: "")
@@ -227,7 +226,8 @@ async def test_behind_the_tunnel_a_gateway_speaks_only_for_its_own_organisation(
 
 
 async def test_before_the_tunnel_is_up_no_connection_has_an_organisation() -> None:
-    assert await TunnelPeers({"guqiao:service:shandong/gateway": PEER}).organisation_of(1) is None
+    gateways = {"guqiao:service:shandong/gateway": PEER}
+    assert await TunnelPeers(IdentityMap(), gateways.get).organisation_of(1) is None
 
 
 async def test_queries_name_what_is_not_there(link: LinkLab) -> None:

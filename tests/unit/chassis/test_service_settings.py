@@ -23,7 +23,8 @@ class Settings(ServiceSettings, env_prefix="GUQIAO_TRIAL_"):
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "trial.toml"
     path.write_text(
-        'domain = "shandong"\n[database]\nurl = "postgresql:///a"\nconnections_max = 7\n'
+        'domain = "shandong"\ndevelopment = true\n'
+        '[database]\nurl = "postgresql:///a"\nconnections_max = 7\n'
     )
     return path
 
@@ -34,7 +35,7 @@ def test_the_file_sets_and_defaults_fill(config: Path) -> None:
     assert settings.database.connections_max == 7
     assert settings.grpc.host == "127.0.0.1"
     assert settings.admin.host == "127.0.0.1"
-    assert settings.development is False
+    assert settings.grpc.lookup_socket is None
 
 
 def test_the_environment_wins_over_the_file_field_by_field(
@@ -49,11 +50,13 @@ def test_the_environment_wins_over_the_file_field_by_field(
 
 
 def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUQIAO_TRIAL_DEVELOPMENT", "true")
     monkeypatch.setenv("GUQIAO_TRIAL_DOMAIN", "csrc")
     assert load_settings(Settings).domain == "csrc"
 
 
 def test_what_another_service_sets_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUQIAO_TRIAL_DEVELOPMENT", "true")
     monkeypatch.setenv("GUQIAO_TRIAL_DOMAIN", "csrc")
     monkeypatch.setenv("GUQIAO_OTHER_DOMAIN", "shandong")
     assert load_settings(Settings).domain == "csrc"
@@ -137,5 +140,40 @@ def test_values_out_of_range_are_refused(config: Path, text: str) -> None:
 
 
 def test_a_unix_socket_is_an_address(config: Path) -> None:
-    config.write_text('domain = "a"\n[grpc]\nhost = "unix:/run/guqiao/registry.sock"\n')
+    config.write_text(
+        'domain = "a"\ndevelopment = true\n[grpc]\nhost = "unix:/run/guqiao/registry.sock"\n'
+    )
     assert load_settings(Settings, config).grpc.address == "unix:/run/guqiao/registry.sock"
+
+
+LOOKUP = 'lookup_socket = "/run/guqiao/lookup/socket"\n'
+ORGANISATIONS = '[grpc.organisations]\n"guqiao:service:a/systems" = "did:rem:a:1"\n'
+
+
+@pytest.mark.req("G2-16-1", "G2-17-2")
+def test_production_asks_the_tunnel_who_is_calling(config: Path) -> None:
+    config.write_text(f'domain = "a"\n[grpc]\n{LOOKUP}{ORGANISATIONS}')
+    settings = load_settings(Settings, config)
+    assert settings.development is False
+    assert settings.grpc.lookup_socket == Path("/run/guqiao/lookup/socket")
+    assert settings.grpc.organisations == {"guqiao:service:a/systems": "did:rem:a:1"}
+
+
+@pytest.mark.req("G2-16-1", "G2-17-2")
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "lookup_socket and organisations must be set"),
+        ("development = false\n[grpc]\nport = 7000\n", "must be set"),
+        (f"[grpc]\n{LOOKUP}", "set together"),
+        (ORGANISATIONS, "set together"),
+        (f"development = true\n[grpc]\n{LOOKUP}", "set together"),
+        (f'[grpc]\nhost = "unix:/run/x.sock"\n{LOOKUP}{ORGANISATIONS}', "needs a port"),
+    ],
+)
+def test_production_does_not_start_where_it_would_not_know_who_is_calling(
+    config: Path, text: str, why: str
+) -> None:
+    config.write_text(f'domain = "a"\n{text}')
+    with pytest.raises(SettingsError, match=rf"grpc: .*{why}"):
+        load_settings(Settings, config)
