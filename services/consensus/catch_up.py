@@ -1,15 +1,47 @@
-"""What a peer answers to a request for blocks: believed block by block, each by its certificate."""
+"""Requests for blocks: what is answered, and what of a peer's answer is believed: block by block,
+each by its certificate.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from guqiao.consensus.v1 import peer_pb2
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.quorum import ReplicaSet
+from services.chassis.errors import UnavailableError
+from services.consensus import wire
+
+BLOCKS_ANSWERED_MAX: Final = 100
+BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
+
+
+def blocks_answer(
+    request: peer_pb2.BlockRequest,
+    block_message: Callable[[int], ledger_pb2.Block | None],
+    certified: int,
+) -> bytes | None:
+    """The frame with the blocks that are asked for, as many as are here in a row and one frame
+    holds; None where the first of them is not here.
+    """
+    blocks: list[ledger_pb2.Block] = []
+    size, first = 0, request.from_height
+    for height in range(first, min(request.to_height, first + BLOCKS_ANSWERED_MAX - 1) + 1):
+        try:
+            block = block_message(height)
+        except UnavailableError:
+            break  # It is damaged here; the others have it.
+        if block is None:
+            break
+        size += block.ByteSize()
+        if blocks and size > BLOCK_BYTES_ANSWERED_MAX:
+            break
+        blocks.append(block)
+    return wire.block_response_frame(blocks, certified) if blocks else None
 
 
 def verified_blocks(

@@ -17,13 +17,12 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
-from services.chassis.errors import UnavailableError
 from services.consensus import wire
-from services.consensus.catch_up import verified_blocks
+from services.consensus.catch_up import blocks_answer, verified_blocks
 from services.consensus.domain.ledger.admission import (
     TRANSACTION_BYTES_MAX,
     AdmittedTransaction,
@@ -69,8 +68,6 @@ JUDGED_AT_ONCE_MAX: Final = 64
 GATHER_SECONDS: Final = 0.005
 """Between two pieces of transactions under load: many small ones cost more than they verify."""
 GOSSIP_BYTES_MAX: Final = 2 * 1024 * 1024
-BLOCKS_ANSWERED_MAX: Final = 100
-BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
 GOSSIP_AGAIN_SECONDS: Final = 1.0
 GOSSIP_AGAIN_MAX: Final = 500
 
@@ -457,29 +454,12 @@ class Intake:
 
     async def _answer_blocks(self, sender: int, request: peer_pb2.BlockRequest) -> None:
         def answer() -> bytes | None:
-            return self._blocks_frame(request.from_height, request.to_height)
+            certified = self._ledger.store.last_certified
+            return blocks_answer(request, self._ledger.block_message, certified)
 
         frame = await self._ledger.read(answer)
         if frame is not None:
             self._links.send(sender, frame, droppable=True)
-
-    def _blocks_frame(self, first: int, last: int) -> bytes | None:
-        blocks: list[ledger_pb2.Block] = []
-        size = 0
-        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX - 1) + 1):
-            try:
-                block = self._ledger.block_message(height)
-            except UnavailableError:
-                break  # It is damaged here; the others have it.
-            if block is None:
-                break
-            size += block.ByteSize()
-            if blocks and size > BLOCK_BYTES_ANSWERED_MAX:
-                break
-            blocks.append(block)
-        if not blocks:
-            return None
-        return wire.block_response_frame(blocks, self._ledger.store.last_certified)
 
     async def _block_taking_loop(self) -> None:
         while True:
