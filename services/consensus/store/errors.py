@@ -45,7 +45,7 @@ class DataFolderInUseError(StorageError):
     code = "DATA_FOLDER_IN_USE"
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"{self.code}: another process has {folder} open; stop it first")
+        super().__init__(f"{self.code}: another process has {folder} open")
 
 
 class OtherNetworkError(StorageError):
@@ -54,9 +54,7 @@ class OtherNetworkError(StorageError):
     code = "DATA_FOLDER_OTHER_NETWORK"
 
     def __init__(self, folder: Path, *, found: str, expected: str) -> None:
-        super().__init__(
-            f"{self.code}: {folder} belongs to {found}, not to {expected}; choose another folder"
-        )
+        super().__init__(f"{self.code}: {folder} belongs to {found}, not to {expected}")
 
 
 class DamagedRecordError(StorageError):
