@@ -126,18 +126,16 @@ def _start_failure(error: StartError) -> CliError:
     if not error.code:
         return _with_remedy("START_FAILED", error.text_en, error.text_zh, EXIT_UNAVAILABLE)
     exit_code = error.exit_code if error.exit_code in _EXIT_CODES else EXIT_UNAVAILABLE
-    return _with_remedy(error.code, error.text_en, error.text_zh, exit_code)
+    remedy = f". {_texts(error.code).remedy_en}"  # It said that as well: once is enough.
+    text_en, text_zh = (text.removesuffix(remedy) for text in (error.text_en, error.text_zh))
+    return _with_remedy(error.code, text_en, text_zh, exit_code)
 
 
 _EXIT_CODES: Final = frozenset({EXIT_USAGE, EXIT_CONFLICT, EXIT_UNAVAILABLE})
 
 
 def _with_remedy(code: str, text_en: str, text_zh: str, exit_code: int) -> CliError:
-    try:
-        texts = messages(code)
-    except UnknownCodeError:
-        see = Messages("", "", f"请执行 `guqiao explain {code}`", f"see `guqiao explain {code}`")
-        texts = see
+    texts = _texts(code)
     return CliError(
         code,
         " ".join(text_en.split()),
@@ -146,3 +144,10 @@ def _with_remedy(code: str, text_en: str, text_zh: str, exit_code: int) -> CliEr
         texts.remedy_zh,
         exit_code=exit_code,
     )
+
+
+def _texts(code: str) -> Messages:
+    try:
+        return messages(code)
+    except UnknownCodeError:
+        return Messages("", "", f"请执行 `guqiao explain {code}`", f"see `guqiao explain {code}`")

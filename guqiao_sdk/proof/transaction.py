@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CHAIN = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _DID = re.compile(r"did:rem:[a-z]{2,20}:[A-Za-z0-9._-]{1,64}")
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -145,7 +145,7 @@ def parse_payload(data: bytes) -> Payload:
         maker=_signer_from_json(members["maker"], "maker"),
         checker=None if checker is None else _signer_from_json(checker, "checker"),
         organisation=_match(_DID, members["organisation"], "organisation"),
-        request_id=_match(_REQUEST_ID, members["request_id"], "request_id"),
+        request_id=_match(REQUEST_ID, members["request_id"], "request_id"),
         expires_height=_natural(expires["height"], "expires.height"),
         expires_time_ms=_natural(expires["time_ms"], "expires.time_ms"),
         after=None if after is None else bytes.fromhex(_match(_HASH, after, "after")),

@@ -110,20 +110,23 @@ def status(data: Path, *, as_json: bool) -> None:
 
 
 def reset(data: Path, *, confirmed: bool) -> None:
-    """Delete the folder of a network that does not run."""
+    """Delete the folder of a network that does not run, and the link that led to it."""
     load_network(data)
     lock_folder(data).close()
+    folder = data.resolve()
     if not confirmed:
         raise CliError(
             "CONFIRMATION_MISSING",
-            f"this deletes {data} with both chains, all keys and the database",
-            f"此操作将删除 {data} 及其中的两条链、全部密钥和数据库",
+            f"this deletes {folder} with both chains, all keys and the database",
+            f"此操作将删除 {folder} 及其中的两条链、全部密钥和数据库",
             "repeat it with --yes if that is meant",
             "确认无误请加 --yes 重新执行",
             exit_code=EXIT_USAGE,
         )
-    shutil.rmtree(data)
-    say(choose(f"{data} deleted", f"{data} 已删除"))
+    shutil.rmtree(folder)
+    if data.is_symlink():
+        data.unlink()
+    say(choose(f"{folder} deleted", f"{folder} 已删除"))
 
 
 def logs(data: Path, process: str, lines: int) -> None:

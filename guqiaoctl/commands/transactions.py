@@ -25,6 +25,7 @@ from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.transaction import REQUEST_ID
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.register import say_if_behind
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 def find(data: Path, request_id: str, *, as_json: bool) -> None:
     """Show which transaction a request of the market's operator led to, as the registry says."""
     network = load_network(data)
-    found = guarded(asyncio.run, _find(network, request_id.strip().lower()))
+    found = guarded(asyncio.run, _find(network, _request_id(request_id)))
     result = result_from_message(found.result)
     _print(
         {
@@ -200,6 +201,20 @@ def transaction_id(text: str) -> bytes:
             f"{text!r} 不是交易编号",
             "give 64 hex digits, as `guqiao tx find` prints them",
             "请给出 `guqiao tx find` 显示的 64 位十六进制数",
+            exit_code=EXIT_USAGE,
+        )
+    return identifier
+
+
+def _request_id(text: str) -> str:
+    identifier = text.strip().lower()
+    if REQUEST_ID.fullmatch(identifier) is None:
+        raise CliError(
+            "REQUEST_MALFORMED",
+            f"{text!r} is no request id",
+            f"{text!r} 不是请求号",
+            "give the UUID of the request, as in 6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+            "请给出请求的 UUID，形如 6f9619ff-8b86-d011-b42d-00cf4fc964ff",
             exit_code=EXIT_USAGE,
         )
     return identifier

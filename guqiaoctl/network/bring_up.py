@@ -30,12 +30,15 @@ from guqiaoctl.network.settings_files import (
 from guqiaoctl.network.trust_file import ensure_trust
 from guqiaoctl.output import choose
 from guqiaoctl.supervisor.supervisor import NetworkPlan
-from services.chassis.postgres.errors import PostgresError
+from services.chassis.postgres.errors import PostgresError, StartFailedError
 from services.chassis.postgres.launcher import EmbeddedPostgres
 
 CRL_RENEWAL_SECONDS: Final = 86_400.0
 DATABASE_POLL_SECONDS: Final = 0.2
 DATABASE_RETRY_SECONDS: Final = 2.0
+DATABASE_STARTS_TRIED: Final = 3
+"""Starts without a reason of its own that fail in a row before the log is shown."""
+
 PREDECESSOR_SECONDS_MAX: Final = 20.0
 PORT_POLL_SECONDS: Final = 0.1
 NO_KAFKA: Final[Mapping[str, str]] = MappingProxyType({})
@@ -110,30 +113,37 @@ class _Database:
 
     async def keep(self) -> None:
         """Watch it until cancelled. What keeps it from starting is said once, and tried again."""
-        said = ""
+        said, failures = "", 0
         while True:
             await asyncio.sleep(DATABASE_POLL_SECONDS)
             if self._postgres.running:
-                said = ""
                 continue
-            if not said:
+            if not failures:
                 self._report(
                     choose("postgres ended, starting it again", "postgres 已退出，重新启动")
                 )
             try:
                 await asyncio.to_thread(self._restart)
             except PostgresError as error:
+                failures += 1
                 text = choose(error.text_en, error.text_zh)
-                if text != said:
+                if text != said and not _may_pass(error, failures):
                     self._report(f"postgres: {text}")
-                said = text
+                    said = text
                 await asyncio.sleep(DATABASE_RETRY_SECONDS)
+            else:
+                said, failures = "", 0
 
     def _restart(self) -> None:
         with self._turn:
             if self._wanted:
                 self._postgres.stop()
                 self._postgres.start()
+
+
+def _may_pass(error: PostgresError, failures: int) -> bool:
+    """Whether it may only have been struck again while it started: then its log is not shown."""
+    return isinstance(error, StartFailedError) and failures < DATABASE_STARTS_TRIED
 
 
 def check_ports(network: Network, report: Report) -> None:

@@ -28,6 +28,9 @@ RESTART_DELAY_SECONDS: Final = 0.5
 TELL_SECONDS: Final = 2.0
 """How often something is said while the network starts."""
 
+LINE_CHARACTERS_MAX: Final = 1_000
+"""More than a refusal has, remedy included."""
+
 _REFUSAL: Final = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+): (.+)")
 
 Report = Callable[[str], None]
@@ -258,7 +261,7 @@ class Supervisor:
 
 
 def _why_not_ready(managed: ManagedProcess) -> StartError:
-    tail = [line[:400] for line in managed.log_tail()]
+    tail = [line[:LINE_CHARACTERS_MAX] for line in managed.log_tail()]
     if managed.pid is None:
         exit_code = managed.process.returncode if managed.process is not None else None
         cause = (f"ended at start (exit {exit_code})", f"启动时退出（{exit_code}）")

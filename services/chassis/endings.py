@@ -87,7 +87,8 @@ def _ending_of(cause: BaseException, endings: Sequence[Ending]) -> tuple[str, in
 
 
 def _end(cause: BaseException, code: str, exit_code: int, component: str) -> NoReturn:
-    text = " ".join(str(cause).removeprefix(f"{code}: ").split())[:TEXT_CHARACTERS_MAX]
+    said = getattr(cause, "text_en", str(cause)).removeprefix(f"{code}: ")
+    text = " ".join(said.split())[:TEXT_CHARACTERS_MAX]
     structlog.get_logger(component).critical("process.refused", code=code, why=text)
     sys.stderr.write(f"{code}: {text or type(cause).__name__}. {_remedy(code)}\n")
     sys.exit(exit_code)

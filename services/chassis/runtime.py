@@ -34,7 +34,13 @@ from services.chassis.bus.port import Bus, Topic
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
 from services.chassis.bus.transient import Backoff, is_transient
-from services.chassis.endings import EXIT_UNAVAILABLE, Ending, end_for, run_to_the_end
+from services.chassis.endings import (
+    EXIT_CONFLICT,
+    EXIT_UNAVAILABLE,
+    Ending,
+    end_for,
+    run_to_the_end,
+)
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
@@ -42,7 +48,16 @@ from services.chassis.grpc_server.tunnel_peers import open_peers
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.logging import configure_logging
 from services.chassis.outbox import migrate_outbox
-from services.chassis.postgres import Pool, PostgresSettings, entered, migrate, open_pool
+from services.chassis.postgres import (
+    DatabaseOwner,
+    Pool,
+    PostgresSettings,
+    claim_database,
+    entered,
+    migrate,
+    open_pool,
+)
+from services.chassis.postgres.errors import OtherOwnerError
 from services.chassis.settings import (
     Group,
     IdentitySettings,
@@ -68,6 +83,7 @@ DATABASE_AWAY: Final = (
     ConnectionError,
 )
 DATABASE_ENDINGS: Final = (
+    Ending((OtherOwnerError,), OtherOwnerError.code, EXIT_CONFLICT),
     Ending((asyncpg.DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
     Ending(
         (
@@ -211,7 +227,7 @@ class Runtime:
 async def open_runtime(
     settings: ChainServiceSettings, service: str, migrations: Path | None
 ) -> AsyncIterator[Runtime]:
-    """Open everything a service needs; its tables are brought up to date first."""
+    """Open everything a service needs; its database is judged and brought up to date first."""
     provider = open_provider(settings.gm.backend)
     own = settings.identity
     key = load_private_key(own.key_file, provider)
@@ -222,7 +238,8 @@ async def open_runtime(
         telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service=service)
         stack.callback(telemetry.shutdown)
         pool = await stack.enter_async_context(_open_pool(settings.postgres))
-        await migrate_all(pool, service, migrations)
+        owner = DatabaseOwner(service, trust.chain_id, trust.genesis_hash)
+        await prepare_database(pool, owner, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
         client = ChainClient(
             chain.chain_id,
@@ -237,15 +254,16 @@ async def open_runtime(
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry, peers)
 
 
-async def migrate_all(pool: Pool, service: str, migrations: Path | None) -> None:
-    """Bring the tables of the chassis and of the service up to date."""
+async def prepare_database(pool: Pool, owner: DatabaseOwner, migrations: Path | None) -> None:
+    """Bring the tables of the chassis and the service up to date, in the owner's database only."""
     async with pool.acquire() as connection:
+        await claim_database(connection, owner)
         await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
         await migrate_consumer(connection)
         await migrate_follower(connection)
         await migrate_outbox(connection)
         if migrations is not None:
-            await migrate(connection, service, migrations)
+            await migrate(connection, owner.service, migrations)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from services.registry import store
 from services.registry.domain.errors import (
     HeightNotProjectedError,
     HeightUnknownError,
+    ProductUnknownError,
     ReferenceConflictError,
     RequestUnknownError,
     UnsupportedOperationError,
@@ -125,6 +126,8 @@ class Handlers:
                 limit=page_size,
                 name_bytes_max=PAGE_NAME_BYTES_MAX,
             )
+            if product_code and not page:
+                await _require_registered(connection, product_code, at)
         return Roster(page, at, page[-1].key if has_more else None)
 
     async def get_status(self) -> Status:
@@ -196,3 +199,8 @@ class Handlers:
             "guqiao/investor-body-digest/1", kept.salt, body
         ):
             raise ReferenceConflictError(investor.investor_ref)
+
+
+async def _require_registered(connection: Connection, product_code: str, height: int) -> None:
+    if not await store.is_registered(connection, product_code, height):
+        raise ProductUnknownError(product_code)

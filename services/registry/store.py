@@ -173,6 +173,16 @@ async def list_positions(
     return [PositionRow(**row) for row in values], found > len(values)
 
 
+async def is_registered(connection: Connection, product_code: str, height: int) -> bool:
+    """Whether the product was registered by then: registration gives it its first holders."""
+    found = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM positions WHERE product_code = $1 AND from_height <= $2)",
+        product_code,
+        height,
+    )
+    return bool(found)
+
+
 async def insert_operation(connection: Connection, row: OperationRow) -> None:
     """Add an operation;
 

@@ -12,8 +12,8 @@ from guqiao.consensus.v1 import consensus_events_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.proof.errors import ProofError
 from services.chassis.bus.port import BusEvent
-from services.chassis.postgres import Connection, open_pool
-from services.chassis.runtime import migrate_all
+from services.chassis.postgres import Connection, DatabaseOwner, open_pool
+from services.chassis.runtime import prepare_database
 from services.enablement import app as enablement
 from services.enablement.consumers import apply_block as apply_to_enablement
 from services.gateway import app as gateway
@@ -49,12 +49,17 @@ def blocks(name: str) -> Iterator[VerifiedBlock]:
         yield block
 
 
+def owner(service: str, chain_id: str) -> DatabaseOwner:
+    """Whose database it is; the recordings have no genesis."""
+    return DatabaseOwner(service, chain_id, bytes(32))
+
+
 async def rows_after(
     new_database: NewDatabase, service: str, migrations: Path, apply: Apply, name: str, table: str
 ) -> int:
     """How many rows a consumer makes of a recording."""
     async with open_pool(await new_database()) as pool:
-        await migrate_all(pool, service, migrations)
+        await prepare_database(pool, owner(service, CHAINS[name]), migrations)
         for block in blocks(name):
             async with pool.acquire() as connection, connection.transaction():
                 await apply(connection, block)
@@ -95,7 +100,7 @@ async def test_the_recorded_operation_is_read_by_the_gateway(new_database: NewDa
     headers = {"event-id": facts["event_id"], "traceparent": traceparent}
     event = BusEvent(facts["topic"], facts["key"], payload, headers)
     async with open_pool(await new_database()) as pool:
-        await migrate_all(pool, "gateway", gateway.MIGRATIONS)
+        await prepare_database(pool, owner("gateway", CHAINS["market"]), gateway.MIGRATIONS)
         async with pool.acquire() as connection:
             await note_trace(connection, event)
             await note_trace(connection, event)

@@ -19,7 +19,7 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.network import pki
-from guqiaoctl.network.layout import Layout
+from guqiaoctl.network.layout import Layout, create_network
 from services.consensus.domain.contracts.register.contract import BUILT, REGISTER_V1
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
 from tests.unit.contracts.register_market import (
@@ -195,7 +195,9 @@ def test_data_of_another_replica_is_refused_and_nothing_is_harmed(stopped: OneMa
     swap(first, second)
     answer = stopped.run("dev", "up", "--detach")
     assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK"), answer.err
-    assert "shandong-" in answer.err.strip().splitlines()[-1]
+    last = answer.err.strip().splitlines()[-1]
+    assert "shandong-" in last
+    assert last.lower().count("choose another") == 1, "its remedy once"
     stopped.wait_nothing_left()
     swap(first, second)
 
@@ -274,6 +276,29 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path)
         (other.folder / "network.json").write_text(content)
         answer = other.run("dev", "status")
         assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
+
+
+@pytest.mark.req("G2-13-2")
+def test_the_databases_of_another_network_are_refused_and_nothing_is_harmed(
+    stopped: OneMachine, tmp_path: Path
+) -> None:
+    """Another network is given this one's database folder, and gives it back."""
+    other = OneMachine(tmp_path / "other")
+    create_network(other.folder)
+    own, foreign = stopped.folder / "postgres", other.folder / "postgres"
+    own.rename(foreign)
+    try:
+        answer = other.run("dev", "up", "--detach")
+        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK"), answer.err
+        last = answer.err.strip().splitlines()[-1]
+        assert "the database csrc_gateway belongs to gateway of csrc" in last
+        assert last.count("Put its own data back") == 1, "its remedy once"
+        other.wait_nothing_left()
+    finally:
+        foreign.rename(own)
+        other.close()
+    stopped.up()
+    assert roster_is_right(stopped)
 
 
 @pytest.mark.req("G2-13-1")

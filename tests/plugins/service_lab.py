@@ -24,12 +24,12 @@ from guqiao_sdk.errors import error_from_status
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.signing import RequestSigner
 from services.chassis.bus.settings import PostgresBusSettings, open_bus
-from services.chassis.postgres import Connection, Pool, PostgresSettings, open_pool
+from services.chassis.postgres import Connection, DatabaseOwner, Pool, PostgresSettings, open_pool
 from services.chassis.runtime import (
     ChainServiceSettings,
     ChainSettings,
     Runtime,
-    migrate_all,
+    prepare_database,
 )
 from services.chassis.settings import IdentitySettings, TelemetrySettings
 from services.chassis.telemetry import open_telemetry
@@ -160,7 +160,8 @@ async def open_lab(
         open_bus(bus_settings) as bus,
         node.client(provider, signer) as client,
     ):
-        await migrate_all(pool, service, migrations)
+        owner = DatabaseOwner(service, chain_id, node.trust.genesis_hash)
+        await prepare_database(pool, owner, migrations)
         runtime = Runtime(service, settings, provider, signer, client, pool, bus, telemetry)
         lab = Lab(runtime, node, spans)
         try:

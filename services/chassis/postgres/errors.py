@@ -114,3 +114,17 @@ class StartFailedError(PostgresError):
 
 class MigrationError(PostgresError):
     """The database and the migration files disagree; nothing was changed."""
+
+
+class OtherOwnerError(PostgresError):
+    """The database holds the rows of another network, chain or service; nothing was changed."""
+
+    code = "DATA_FOLDER_OTHER_NETWORK"
+
+    def __init__(self, database: str, *, found: str, expected: str) -> None:
+        super().__init__(
+            f"the database {database} belongs to {found}, not to {expected}",
+            f"数据库 {database} 属于 {found}，而不属于 {expected}",
+        )
+        self.found = found
+        self.expected = expected

@@ -47,7 +47,7 @@ class DataFolderInUseError(StorageError):
 
     def __init__(self, folder: Path) -> None:
         self.subject = str(folder)
-        super().__init__(f"{self.code}: another process has {folder} open; stop it first")
+        super().__init__(f"{self.code}: another process has {folder} open")
 
 
 class OtherNetworkError(StorageError):
@@ -57,9 +57,7 @@ class OtherNetworkError(StorageError):
 
     def __init__(self, folder: Path, *, found: str, expected: str) -> None:
         self.subject = f"{folder}: {found}"
-        super().__init__(
-            f"{self.code}: {folder} belongs to {found}, not to {expected}; choose another folder"
-        )
+        super().__init__(f"{self.code}: {folder} belongs to {found}, not to {expected}")
 
 
 class DamagedRecordError(StorageError):

@@ -31,6 +31,13 @@ class HeightNotProjectedError(NotFoundError):
         super().__init__("HEIGHT_NOT_PROJECTED", height=height, latest=projected)
 
 
+class ProductUnknownError(NotFoundError):
+    """A product that was not registered at the height that was asked for."""
+
+    def __init__(self, product_code: str) -> None:
+        super().__init__("PRODUCT_UNKNOWN", product_code=product_code)
+
+
 class RequestUnknownError(NotFoundError):
     """A request id that the read model does not know."""
 

@@ -22,6 +22,7 @@ from tests.end_to_end.market.conftest import Market
 
 pytestmark = pytest.mark.end_to_end
 NO_TRANSACTION = "00" * 32
+NO_REQUEST = "00000000-0000-0000-0000-000000000000"
 
 
 def test_json_outputs_parse_and_say_the_same_as_the_tables(market: Market, transfer: str) -> None:
@@ -58,11 +59,15 @@ REFUSALS = [
     (("register", "roster", "--height", "-1"), 2, ""),
     (("import", BASIC, "--on-malformed", "perhaps"), 2, ""),
     (("tx", "get", "xyz"), 2, "REQUEST_MALFORMED"),
+    (("tx", "find", "xyz"), 2, "REQUEST_MALFORMED"),
+    (("tx", "find", NO_REQUEST[:-1]), 2, "REQUEST_MALFORMED"),
     (("dev", "reset"), 5, "DATA_FOLDER_IN_USE"),
     (("import", "no-such-folder"), 3, "FILE_UNREADABLE"),
     (("tx", "get", NO_TRANSACTION), 3, "TRANSACTION_UNKNOWN"),
+    (("tx", "find", NO_REQUEST), 3, "TRANSACTION_UNKNOWN"),
     (("tx", "proof", NO_TRANSACTION, "--to", "proof.gqb"), 3, "TRANSACTION_UNKNOWN"),
     (("register", "roster", "--height", "1000000"), 3, "HEIGHT_UNKNOWN"),
+    (("register", "roster", "--product", "NOPE"), 3, "PRODUCT_UNKNOWN"),
     (("dev", "node", "kill", "shandong/9"), 3, "PROCESS_UNKNOWN"),
     (("dev", "logs", "nobody"), 3, "PROCESS_UNKNOWN"),
     (("explain", "NO_SUCH_CODE"), 3, "CODE_UNKNOWN"),

@@ -17,7 +17,6 @@ from guqiao_sdk.proof.header import Verify
 from services.chassis.block_feed import follow_blocks, projected_height, publish_blocks, publisher
 from services.chassis.bus.port import BusEvent, Progress, Topic, new_event
 from services.chassis.postgres import Connection, Pool
-from services.chassis.runtime import migrate_all
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.link_lab import KEYS, link_chains
 from tests.plugins.postgres import NewDatabase
@@ -117,7 +116,6 @@ async def feed(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> As
             service="test",
             migrations=None,
         ) as lab:
-            await migrate_all(lab.pool, "test", None)
             await lab.pool.execute(
                 "CREATE TABLE seen (place bigint GENERATED ALWAYS AS IDENTITY, height bigint)"
             )

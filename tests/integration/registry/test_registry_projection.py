@@ -16,7 +16,7 @@ from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.registry import store
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
-from services.registry.handlers import Handlers
+from services.registry.handlers import Handlers, Roster
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.market_ledger import MarketLedger, market_ledger
 from tests.plugins.postgres import NewDatabase
@@ -107,6 +107,31 @@ async def test_a_height_that_is_not_projected_yet_is_refused(lab: Lab, basic: Ma
         await roster_at(lab, 9)
     assert refused.value.code == "HEIGHT_NOT_PROJECTED"
     assert await roster_at(lab, 8)
+
+
+@pytest.mark.req("N0-19")
+async def test_a_product_that_is_not_registered_is_said_and_one_without_holders_has_no_rows(
+    lab: Lab,
+) -> None:
+    await lab.project(apply_block)
+    registered, height = await lab.pool.fetchrow(  # type: ignore[misc]
+        "SELECT product_code, min(from_height) FROM positions GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
+    )
+
+    async def of(product_code: str, height: int) -> Roster:
+        return await handlers(lab).list_positions(
+            height=height, product_code=product_code, after=("", "", ""), page_size=7
+        )
+
+    assert {row.product_code for row in (await of(registered, height)).positions} == {registered}
+    for unknown, at in (("NOPE", 0), (registered[:-1], 0), (registered, height - 1)):
+        with pytest.raises(NotFoundError) as refused:
+            await of(unknown, at)
+        assert refused.value.code == "PRODUCT_UNKNOWN"
+    await lab.pool.execute(
+        "UPDATE positions SET to_height = from_height + 1 WHERE product_code = $1", registered
+    )
+    assert (await of(registered, 0)).positions == []
 
 
 async def test_rebuilding_from_the_first_block_gives_the_same_tables(lab: Lab) -> None:

@@ -11,6 +11,7 @@ from guqiao_sdk.errors import (
     ServerFailedError,
     UnavailableError,
 )
+from guqiao_sdk.rules import messages
 from guqiaoctl.commands.calls import code_of, failure_of
 from guqiaoctl.commands.importing import (
     _import_failed,
@@ -18,6 +19,8 @@ from guqiaoctl.commands.importing import (
     refuse_other_chain,
 )
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE, CliError
+from guqiaoctl.foreseen import foreseen
+from guqiaoctl.supervisor.supervisor import StartError
 
 
 @pytest.mark.parametrize(
@@ -74,3 +77,13 @@ def test_a_dataset_of_another_chain_is_refused_and_names_both() -> None:
     with pytest.raises(CliError, match=r"CHAIN_MISMATCH.*'qingdao'.*'shandong'") as refused:
         refuse_other_chain("qingdao", "shandong")
     assert refused.value.exit_code == EXIT_CONFLICT
+
+
+def test_a_process_that_refused_to_start_and_said_its_remedy_has_it_once() -> None:
+    remedy = messages("DATA_FOLDER_OTHER_NETWORK").remedy_en
+    line = f"DATA_FOLDER_OTHER_NETWORK: a belongs to b. {remedy}"
+    failure = foreseen(StartError("csrc-0", ("ended", "退出"), ["{}", line], EXIT_CONFLICT))
+    assert failure is not None
+    assert (failure.code, failure.exit_code) == ("DATA_FOLDER_OTHER_NETWORK", EXIT_CONFLICT)
+    assert failure.texts["en"] == ("csrc-0 ended: a belongs to b", remedy)
+    assert failure.texts["zh"][0] == "csrc-0 退出：a belongs to b"
