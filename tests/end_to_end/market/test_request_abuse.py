@@ -1,4 +1,4 @@
-"""Requests that must not pass, sent as raw bytes to the registry and to a replica.
+"""Requests that must not pass, sent as raw bytes to every kind of service and to replicas.
 
 Each is refused with its own code and changes nothing: the state root of the market's chain and the
 registry's counts are compared before and after.
@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from guqiao.consensus.v1 import node_service_pb2 as node
+from guqiao.gateway.v1 import gateway_service_pb2 as gateway
 from guqiao.registry.v1 import registry_service_pb2 as registry
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import (
@@ -30,7 +31,7 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from guqiao_sdk.signing import RequestSigner, system_time_ms
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network
-from guqiaoctl.network.parties import MARKET
+from guqiaoctl.network.parties import CSRC, MARKET
 from tests.end_to_end.market.conftest import Market
 
 pytestmark = pytest.mark.end_to_end
@@ -40,18 +41,25 @@ LARGE_BYTES = 17 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One service and one of its methods that anybody with a key may call."""
+    """One service, a question that its domain's staff may ask, and another of its methods."""
 
     name: str
     address: str
     service: str
     method: str
     submit: str
+    domain: str = MARKET
+    question: bytes = b""
 
     def signer(self, identity: Identity, provider: GmProvider) -> RequestSigner:
         return RequestSigner(
-            identity.did, identity.key_id, identity.private_key, provider, MARKET, self.service
+            identity.did, identity.key_id, identity.private_key, provider, self.domain, self.service
         )
+
+    async def ask(self, signer: RequestSigner) -> bytes:
+        """Ask the question as this signer."""
+        metadata = signer.metadata(self.method, self.question, signer.stamp())
+        return await self.call(self.method, self.question, metadata)
 
     async def call(
         self, method: str, message: bytes, metadata: Sequence[tuple[str, str | bytes]]
@@ -74,7 +82,39 @@ class Caller:
     network: Network
     provider: GmProvider
     maker: Identity
+    supervisor: Identity
     client: ChainClient
+
+    def staff(self, door: Door) -> Identity:
+        """Who may ask there."""
+        return self.maker if door.domain == MARKET else self.supervisor
+
+    def all_doors(self) -> list[Door]:
+        """Every kind of service of both domains, and a replica of each chain."""
+        others = []
+        for domain, remote in ((MARKET, CSRC), (CSRC, MARKET)):
+            link = gateway.GetLinkRequest(remote_chain_id=remote).SerializeToString()
+            rows = [("gateway", "GetLink", "GetPacket", link)]
+            rows += [("reporting", "GetStatus", "GetDataObject", b"")]
+            if domain == CSRC:
+                rows += [("enablement", "ListServices", "RegisterService", b"")]
+            for service, method, submit, question in rows:
+                prefix = f"/guqiao.{service}.v1.{service.capitalize()}Service/"
+                others.append(
+                    Door(
+                        f"{domain}/{service}",
+                        self.network.address(f"{domain}-{service}.grpc"),
+                        service,
+                        prefix + method,
+                        prefix + submit,
+                        domain,
+                        question,
+                    )
+                )
+        replica = self.doors()[1]
+        address = self.network.address(f"{CSRC}-0.grpc")
+        regulatory = replace(replica, name="csrc/replica", address=address, domain=CSRC)
+        return [*self.doors(), regulatory, *others]
 
     def doors(self) -> list[Door]:
         consensus, market = (
@@ -103,8 +143,9 @@ class Caller:
 async def caller(market: Market) -> AsyncIterator[Caller]:
     network, provider = market.machine.network, open_provider()
     maker = open_identity(network, provider, MARKET, "maker")
+    supervisor = open_identity(network, provider, CSRC, "supervisor")
     async with open_chain(network, provider, MARKET, maker) as client:
-        yield Caller(network, provider, maker, client)
+        yield Caller(network, provider, maker, supervisor, client)
 
 
 async def state(caller: Caller) -> tuple[bytes, int, int]:
@@ -128,83 +169,100 @@ Wrong = Callable[[Caller, Door], Any]
 
 
 async def unsigned(caller: Caller, door: Door) -> None:
-    await door.call(door.method, b"", ())
+    await door.call(door.method, door.question, ())
 
 
 async def half_signed(caller: Caller, door: Door) -> None:
-    signer = door.signer(caller.maker, caller.provider)
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp())[:-1])
+    signer = door.signer(caller.staff(door), caller.provider)
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())[:-1]
+    )
 
 
 async def altered(caller: Caller, door: Door) -> None:
     """Signed as one message, sent as another (an unknown field, which parsers would pass over)."""
-    signer = door.signer(caller.maker, caller.provider)
-    metadata = signer.metadata(door.method, b"", signer.stamp())
-    await door.call(door.method, b"\xf8\x07\x01", metadata)
+    signer = door.signer(caller.staff(door), caller.provider)
+    metadata = signer.metadata(door.method, door.question, signer.stamp())
+    await door.call(door.method, door.question + b"\xf8\x07\x01", metadata)
 
 
 async def meant_for_another(caller: Caller, door: Door) -> None:
-    signer = replace(door.signer(caller.maker, caller.provider), service="reporting")
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp()))
+    signer = replace(door.signer(caller.staff(door), caller.provider), service="another")
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())
+    )
 
 
 async def meant_for_another_domain(caller: Caller, door: Door) -> None:
-    signer = replace(door.signer(caller.maker, caller.provider), domain="csrc")
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp()))
+    signer = replace(door.signer(caller.staff(door), caller.provider), domain="another")
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())
+    )
 
 
 async def meant_for_another_method(caller: Caller, door: Door) -> None:
-    signer = door.signer(caller.maker, caller.provider)
-    await door.call(door.method, b"", signer.metadata(door.submit, b"", signer.stamp()))
+    signer = door.signer(caller.staff(door), caller.provider)
+    await door.call(
+        door.method, door.question, signer.metadata(door.submit, door.question, signer.stamp())
+    )
 
 
 async def replayed(caller: Caller, door: Door) -> None:
-    signer = door.signer(caller.maker, caller.provider)
-    metadata = signer.metadata(door.method, b"", signer.stamp())
-    await door.call(door.method, b"", metadata)
-    await door.call(door.method, b"", metadata)
+    signer = door.signer(caller.staff(door), caller.provider)
+    metadata = signer.metadata(door.method, door.question, signer.stamp())
+    await door.call(door.method, door.question, metadata)
+    await door.call(door.method, door.question, metadata)
 
 
 async def stale(caller: Caller, door: Door) -> None:
     old = lambda: system_time_ms() - 400_000  # noqa: E731
-    signer = replace(door.signer(caller.maker, caller.provider), now_ms=old)
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp()))
+    signer = replace(door.signer(caller.staff(door), caller.provider), now_ms=old)
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())
+    )
 
 
 async def ahead_of_time(caller: Caller, door: Door) -> None:
     soon = lambda: system_time_ms() + 400_000  # noqa: E731
-    signer = replace(door.signer(caller.maker, caller.provider), now_ms=soon)
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp()))
+    signer = replace(door.signer(caller.staff(door), caller.provider), now_ms=soon)
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())
+    )
 
 
 async def from_nobody(caller: Caller, door: Door) -> None:
-    stranger = replace(caller.maker, did=f"{caller.maker.organisation}.nobody")
+    staff = caller.staff(door)
+    stranger = replace(staff, did=f"{staff.organisation}.nobody")
     signer = door.signer(stranger, caller.provider)
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp()))
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())
+    )
 
 
 async def forged(caller: Caller, door: Door) -> None:
-    thief = replace(caller.maker, private_key=caller.provider.keygen())
+    thief = replace(caller.staff(door), private_key=caller.provider.keygen())
     signer = door.signer(thief, caller.provider)
-    await door.call(door.method, b"", signer.metadata(door.method, b"", signer.stamp()))
+    await door.call(
+        door.method, door.question, signer.metadata(door.method, door.question, signer.stamp())
+    )
 
 
 async def too_large(caller: Caller, door: Door) -> None:
     message = bytes(LARGE_BYTES)
-    signer = door.signer(caller.maker, caller.provider)
+    signer = door.signer(caller.staff(door), caller.provider)
     await door.call(door.submit, message, signer.metadata(door.submit, message, signer.stamp()))
 
 
 async def no_message(caller: Caller, door: Door) -> None:
     """Signed well, but the bytes are no protobuf message."""
     message = b"\xff\xff\xff"
-    signer = door.signer(caller.maker, caller.provider)
+    signer = door.signer(caller.staff(door), caller.provider)
     await door.call(door.submit, message, signer.metadata(door.submit, message, signer.stamp()))
 
 
 async def to_no_method(caller: Caller, door: Door) -> None:
     method = door.method + "s"
-    signer = door.signer(caller.maker, caller.provider)
+    signer = door.signer(caller.staff(door), caller.provider)
     await door.call(method, b"", signer.metadata(method, b"", signer.stamp()))
 
 
@@ -234,11 +292,12 @@ async def test_every_wrong_request_is_refused_with_its_code_and_changes_nothing(
     found = {
         (wrong.__name__, door.name): await refusal(wrong(caller, door))
         for wrong, _ in REQUESTS
-        for door in caller.doors()
+        for door in caller.all_doors()
     }
     assert found == {
-        (wrong.__name__, door.name): code for wrong, code in REQUESTS for door in caller.doors()
+        (wrong.__name__, door.name): code for wrong, code in REQUESTS for door in caller.all_doors()
     }
+    assert len(found) == len(REQUESTS) * 8
     assert await state(caller) == before
 
 

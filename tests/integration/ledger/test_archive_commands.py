@@ -34,6 +34,7 @@ def place(chain: SetChain, tmp_path: Path) -> Path:
     trust = encode_trust(chain.trust(), lambda message: chain.keys.sign(ISSUER, message))
     (tmp_path / "trust.json").write_bytes(trust)
     settings = {
+        "development": True,
         "domain": "testing",
         "chain_id": chain.genesis.chain_id,
         "replica": 0,
