@@ -30,11 +30,6 @@ class Bug:
     test: str = ""
 
 
-ABSENT: Final[dict[str, str]] = {
-    "P22-snapshots": "state transfer by snapshot is not part of the core yet; blocks are planted",
-}
-"""Rows without a bug to plant, and why."""
-
 QUORUMS: Final = (
     Bug(
         "P1",
@@ -248,6 +243,14 @@ SERVICE: Final = (
         "    if len(replicas) < 1:",
         ("B22",),
         first=3,
+    ),
+    Bug(
+        "P22",
+        "a part of a state is taken on its source's word",
+        f"{CORE}/ledger/state_parts.py",
+        "    if node != root or root == EMPTY:",
+        "    if root == EMPTY:",
+        test="tests/unit/ledger/test_state_parts.py::test_p22",
     ),
     Bug(
         "P23",
