@@ -29,7 +29,7 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from tests.partitions.clocks import RIGHT, Clocks, why_not
 from tests.partitions.hosts import Host
 from tests.partitions.shapes import SHAPES, N, Shape
-from tests.partitions.switch import Switch, address
+from tests.partitions.switch import Switch, Wires, address
 from tests.plugins.chain_network import (
     ADMIN,
     OBSERVER,
@@ -97,10 +97,8 @@ class Campaign:
         async with asyncio.TaskGroup() as tasks:
             for number in range(CLIENTS):
                 tasks.create_task(self._load(number, is_over))
-            await self._fault(shape)
+            await self._fault(shape, before)
             met = self.switch.set({}) - before
-            if shape.fired and not met[shape.fired]:
-                raise ViolationError("the fault met no packet")
             is_over.set()
         height = max(result.height for result in self.record.told.values())
         await asyncio.gather(*(self._level(number, height) for number in range(N)))
@@ -110,7 +108,7 @@ class Campaign:
     async def _primary(self) -> int:
         return int((await self.network.client(ADMIN).get_status()).primary)
 
-    async def _fault(self, shape: Shape) -> None:
+    async def _fault(self, shape: Shape, before: Counter[str]) -> None:
         for step in shape.steps:
             self.switch.set(step.wires)
             self._signal(step.paused, signal.SIGSTOP)
@@ -119,9 +117,19 @@ class Campaign:
                 await asyncio.sleep(step.seconds)
                 if shape.deciding:
                     await self._decide(shape.deciding)
+                if step is shape.steps[-1] and shape.fired:
+                    await self._fires(step.wires, shape.fired, before)
             finally:
                 self._signal(step.paused, signal.SIGCONT)
                 self._set_clocks(step.astray, RIGHT)
+
+    async def _fires(self, wires: Wires, fault: str, before: Counter[str]) -> None:
+        """A fault that met no packet yet lasts until it has: else the episode shows nothing."""
+        deadline = time.monotonic() + DECIDE_SECONDS_MAX
+        while not (self.switch.set(wires) - before)[fault]:
+            if time.monotonic() > deadline:
+                raise ViolationError(f"no packet met the fault {fault!r}")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _decide(self, deciding: Collection[int]) -> None:
         """A quorum that is connected goes on, with as many changes of view as it takes: the fault
