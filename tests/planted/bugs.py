@@ -245,12 +245,12 @@ SERVICE: Final = (
         first=3,
     ),
     Bug(
-        "P22",
+        "T4",
         "a part of a state is taken on its source's word",
         f"{CORE}/ledger/state_parts.py",
         "    if node != root or root == EMPTY:",
         "    if root == EMPTY:",
-        test="tests/unit/ledger/test_state_parts.py::test_p22",
+        test="tests/unit/ledger/test_state_parts.py::test_t4",
     ),
     Bug(
         "P23",

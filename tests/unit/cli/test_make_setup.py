@@ -50,6 +50,7 @@ def half_a_pip(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+@pytest.mark.first_steps
 @pytest.mark.parametrize("damage", [without_pip, without_programs, half_a_pip])
 def test_an_environment_whose_making_was_cut_off_is_made_anew(
     folder: Path, damage: Callable[[Path], None]

@@ -78,7 +78,7 @@ def test_a_part_is_proven_to_be_all_under_its_prefix(
 
 @settings(max_examples=100, deadline=None)
 @given(STATES, PREFIXES, st.data())
-def test_p22_no_part_with_another_content_is_proven(
+def test_t4_no_part_with_another_content_is_proven(
     state: dict[bytes, bytes], prefix: Prefix, data: st.DataObject
 ) -> None:
     """Whatever is left out, added, changed, or taken from another state."""
