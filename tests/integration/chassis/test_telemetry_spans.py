@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,19 @@ def traced_channel(world: World, **options: Any) -> Any:
     return open_channel(world.target, world.signer(), interceptors=interceptors, **options)
 
 
-def spans_by_kind(exporter: InMemorySpanExporter) -> dict[SpanKind, ReadableSpan]:
-    return {span.kind: span for span in exporter.get_finished_spans()}
+BOTH = frozenset({SpanKind.SERVER, SpanKind.CLIENT})
+
+
+async def spans_by_kind(
+    exporter: InMemorySpanExporter, kinds: frozenset[SpanKind] = BOTH
+) -> dict[SpanKind, ReadableSpan]:
+    """The finished spans: either end may still close its own when the caller has the answer."""
+    async with asyncio.timeout(10):
+        while True:
+            spans = {span.kind: span for span in exporter.get_finished_spans()}
+            if kinds <= spans.keys():
+                return spans
+            await asyncio.sleep(0.01)
 
 
 def ids(span: ReadableSpan) -> tuple[int, int]:
@@ -50,7 +62,7 @@ async def test_client_and_server_spans_form_one_trace() -> None:
     async with serving() as world, traced_channel(world) as channel:
         with world.telemetry.tracer.start_as_current_span("journey") as journey:
             await channel.unary_unary(path("Echo"))(b"body")
-        spans = spans_by_kind(world.spans)
+        spans = await spans_by_kind(world.spans)
         server, client = spans[SpanKind.SERVER], spans[SpanKind.CLIENT]
         assert ids(server)[0] == ids(client)[0] == journey.get_span_context().trace_id
         assert server.parent is not None
@@ -73,7 +85,7 @@ async def test_streams_are_traced_on_both_sides(method: str, kind: str) -> None:
                 await call
             else:
                 assert len([item async for item in call]) == 2
-        spans = spans_by_kind(world.spans)
+        spans = await spans_by_kind(world.spans)
         assert ids(spans[SpanKind.SERVER])[0] == ids(spans[SpanKind.CLIENT])[0]
 
 
@@ -82,7 +94,7 @@ async def test_a_failed_call_marks_both_spans_and_keeps_its_rich_status() -> Non
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary(path("Fail"))(b"x")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        spans = spans_by_kind(world.spans)
+        spans = await spans_by_kind(world.spans)
         assert spans[SpanKind.SERVER].status.status_code is StatusCode.ERROR
         assert spans[SpanKind.CLIENT].status.status_code is StatusCode.ERROR
         assert dict(spans[SpanKind.SERVER].attributes or {})["guqiao.code"] == "TRANSACTION_UNKNOWN"
@@ -103,7 +115,8 @@ async def test_a_malformed_traceparent_starts_a_new_trace(traceparent: str) -> N
     async with serving() as world:
         metadata = (*signed(world, path("Echo"), b"x"), ("traceparent", traceparent))
         await send(world.target, path("Echo"), b"x", metadata)
-        assert spans_by_kind(world.spans)[SpanKind.SERVER].parent is None
+        spans = await spans_by_kind(world.spans, frozenset({SpanKind.SERVER}))
+        assert spans[SpanKind.SERVER].parent is None
 
 
 def test_headers_carry_the_context_to_where_it_is_extracted() -> None:
