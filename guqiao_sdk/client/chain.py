@@ -298,7 +298,8 @@ class ChainClient:
             except TimeoutError:
                 pass  # The next replica may have more to say.
             except grpc.aio.AioRpcError as error:
-                if (refusal := refusals.judge(index, error)) is not None:
+                refusal = refusals.judge(index, error.code(), error_from_rpc(error))
+                if refusal is not None:
                     raise refusal from None
             except ProofError:
                 self._endpoints.move_on(index)  # Whoever asks again should not ask the same one.

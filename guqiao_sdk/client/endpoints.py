@@ -49,23 +49,28 @@ _RETRYABLE: Final = frozenset(
 
 @dataclass(slots=True)
 class Refusals:
-    """What replicas answered to a stream, one after the other: what says that all would refuse?"""
+    """What replicas answered, one after the other: what says that all would refuse?"""
 
     fatal: frozenset[grpc.StatusCode]
     endpoints: int
-    _clocks: set[int] = field(default_factory=set)
+    _failed: set[int] = field(default_factory=set)
+    _clock: GuqiaoError | None = None
 
-    def judge(self, index: int, rpc_error: grpc.aio.AioRpcError) -> GuqiaoError | None:
-        """The error where every replica would refuse so; None where the next one is to be asked."""
-        error = error_from_rpc(rpc_error)
-        if error.code not in CLOCK_CODES:
-            return error if rpc_error.code() in self.fatal else None
-        self._clocks.add(index)
-        return error if len(self._clocks) == self.endpoints else None
+    def judge(self, index: int, code: grpc.StatusCode, error: GuqiaoError) -> GuqiaoError | None:
+        """The error where asking on is useless; None where the next one is to be asked. A refusal
+        for the clock is that once nobody has served: one that is away does not hide it.
+        """
+        if error.code in CLOCK_CODES:
+            self._clock = error
+        elif code in self.fatal:
+            return error
+        self._failed.add(index)
+        return self._clock if len(self._failed) == self.endpoints else None
 
     def forget(self) -> None:
         """A replica listened."""
-        self._clocks.clear()
+        self._failed.clear()
+        self._clock = None
 
 
 @dataclass(slots=True)
@@ -139,6 +144,7 @@ class Endpoints:
         deadline = loop.time() + timeout_seconds
         backoff = BACKOFF_SECONDS_FIRST
         tried = 0
+        refusals = Refusals(frozenset(grpc.StatusCode) - _RETRYABLE, len(self._endpoints))
         error: GuqiaoError = failure(UnavailableError, "CHAIN_UNAVAILABLE", chain=self._chain_id)
         while (left := deadline - loop.time()) > 0:
             index = self._preferred
@@ -146,11 +152,10 @@ class Endpoints:
                 return await attempt(self.stub(index), min(left, ATTEMPT_SECONDS_MAX))
             except grpc.aio.AioRpcError as rpc_error:
                 error = error_from_rpc(rpc_error)
+                refusal = refusals.judge(index, rpc_error.code(), error)
                 # A limit that passes says when to come again; a size limit does not.
-                passes = error.retry_after_seconds is not None
-                is_its_own = error.code in CLOCK_CODES and tried + 1 < len(self._endpoints)
-                if rpc_error.code() not in _RETRYABLE and not passes and not is_its_own:
-                    raise error from None
+                if refusal is not None and refusal.retry_after_seconds is None:
+                    raise refusal from None
             self.move_on(index)
             tried += 1
             if tried % len(self._endpoints) == 0:

@@ -23,7 +23,7 @@ from guqiao_sdk.client.transactions import (
     result_from_message,
     transaction_to_message,
 )
-from guqiao_sdk.errors import GuqiaoError, error_from_status
+from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
 from guqiao_sdk.proof.transaction import SignedTransaction
 
 RECONNECT_SECONDS: Final = 0.1
@@ -139,7 +139,8 @@ class StreamSubmitter:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _FATAL:
                     self._doubt_all()
-                elif (refusal := refusals.judge(index, error)) is not None:
+                refusal = refusals.judge(index, error.code(), error_from_rpc(error))
+                if refusal is not None:
                     self._fail_all(refusal)
             self._endpoints.move_on(index)
             await asyncio.sleep(RECONNECT_SECONDS)

@@ -120,6 +120,19 @@ async def test_a_caller_whose_clock_is_wrong_hears_it_after_each_was_asked(
     assert [one.refused for one in wrong if isinstance(one, WrongClock)] == [1, 1, 1]
 
 
+@every_question
+@pytest.mark.req("G2-16-1")
+async def test_a_replica_that_is_away_does_not_hide_that_the_callers_clock_is_wrong(
+    replicas: Replicas, ask: Ask
+) -> None:
+    away, *wrong = wrong_clocks(replicas, 3)
+    client = await replicas.client(away, *wrong)
+    await away.stop()
+    with pytest.raises(DeniedError) as denied:
+        await ask(client)
+    assert denied.value.code == "REQUEST_EXPIRED"
+
+
 @pytest.mark.parametrize("submit", [alone, in_a_stream])
 @pytest.mark.req("G2-13-2", "G2-16-1")
 async def test_a_submission_is_passed_on_too_and_a_caller_with_a_wrong_clock_is_refused(
