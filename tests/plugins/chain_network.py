@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,14 @@ DEFAULT_ROLES: Final[Mapping[str, Sequence[str]]] = {
     ADMIN: ("identity_admin",),
     OBSERVER: ("observer",),
 }
+
+
+@cache
+def one_provider() -> GmProvider:
+    """The provider of every chain in this process: a key of another one is loaded anew for each
+    signature, which costs more than the signature itself.
+    """
+    return open_provider()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ class ChainNetwork:
         `roles` names identities: `name -> roles`; each gets the DID
         `did:rem:<chain>:91370000DEMO000000.<name>` and one key `k1`.
         """
-        provider = open_provider()
+        provider = one_provider()
         folder.mkdir(parents=True, exist_ok=True)
         vote_keys = [provider.keygen() for _ in range(size)]
         identities = {name: _identity(chain_id, name, provider) for name in roles}

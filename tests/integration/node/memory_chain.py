@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guqiao_sdk.client.transactions import Identity
-from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
+from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from services.chassis.telemetry import Metrics
 from services.consensus.domain.contracts.catalogue import Catalogue, standard_catalogue
 from services.consensus.domain.ledger.genesis import Genesis
@@ -33,6 +33,7 @@ from services.consensus.state_transfer import STATE_INTERVAL, WITHOUT_BLOCKS_STE
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.store.segment import SEGMENT_BYTES_MAX
+from tests.plugins.chain_network import one_provider
 from services.consensus.submission import Submissions
 
 WAIT_SECONDS_MAX = 60.0
@@ -94,7 +95,7 @@ class MemoryChain:
     places: int = 0
     """Where members to come have a place, too: more than the first set has."""
     reporters: dict[int, Identity] = field(default_factory=dict)
-    provider: GmProvider = field(default_factory=open_provider)
+    provider: GmProvider = field(default_factory=one_provider)
     catalogue: Catalogue = field(default_factory=standard_catalogue)
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)

@@ -23,7 +23,8 @@ from tests.integration.node.test_driver_in_memory import transaction
 from tests.integration.node.test_repair import FAST, content, submit
 from tests.plugins.chain_network import ChainNetwork
 
-SEGMENT_BYTES_MAX = 10_000
+SEGMENT_BYTES_MAX = 4_000
+BLOCKS_ENOUGH = 10
 
 
 @pytest.fixture
@@ -50,10 +51,10 @@ async def archived(chain: MemoryChain, network: ChainNetwork, numbers: Sequence[
     members = [await chain.start(number) for number in range(3)]
     height = await submit(members[0], transaction(network, "early"))
     certified = members[0].ledger.store
-    await chain.wait_for(lambda: certified.last_certified > height + 20)
+    await chain.wait_for(lambda: certified.last_certified > height + BLOCKS_ENOUGH)
     for member in members:
         member.driver.compact_soon()
-    reached = certified.last_certified + 20
+    reached = certified.last_certified + BLOCKS_ENOUGH
     await chain.wait_for(lambda: all(m.ledger.store.last_certified > reached for m in members))
     for number in numbers:
         await chain.stop(number)
