@@ -33,8 +33,8 @@ from services.consensus.state_transfer import STATE_INTERVAL, WITHOUT_BLOCKS_STE
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.store.segment import SEGMENT_BYTES_MAX
-from tests.plugins.chain_network import one_provider
 from services.consensus.submission import Submissions
+from tests.plugins.chain_network import one_provider
 
 WAIT_SECONDS_MAX = 60.0
 RESERVE_BYTES = 1024

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -62,6 +63,50 @@ def readable_repository() -> Iterator[Path]:
     place.rmdir()
 
 
+@pytest.fixture(scope="module")
+def existing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose cluster was created and stopped: to create one costs a second. Whoever spoils
+    a file of it puts it back.
+    """
+    folder = tmp_path_factory.mktemp("existing") / "data"
+    with EmbeddedPostgres(folder):
+        pass
+    return folder
+
+
+@contextmanager
+def put_back(file: Path) -> Iterator[None]:
+    """Whatever is done to the file inside, afterwards it is as it was, owner and mode too."""
+    data, before = file.read_bytes(), file.stat()
+    try:
+        yield
+    finally:
+        file.write_bytes(data)
+        os.chown(file, before.st_uid, before.st_gid)
+        file.chmod(stat.S_IMODE(before.st_mode))
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Path]:
+    """A Python that every user may run: this one, or a copy where it lies in a closed home, with
+    what was compiled already.
+    """
+    real = Path(sys.executable).resolve()
+    if all(parent.stat().st_mode & 0o001 for parent in real.parents):
+        yield real
+        return
+    home, folder = Path(sys.base_prefix), Path(tempfile.mkdtemp(prefix="guqiao-python-"))
+    folder.chmod(0o755)
+    leave_out = shutil.ignore_patterns("test", "site-packages", "idlelib", "*.a")
+    library = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copytree(home / library, folder / library, ignore=leave_out)
+    for shared in (home / "lib").glob("libpython*.so*"):
+        shutil.copy(shared, folder / "lib")
+    (folder / "bin").mkdir()
+    yield Path(shutil.copy(real, folder / "bin"))
+    shutil.rmtree(folder)
+
+
 async def count_rows(url: str) -> int:
     connection = await asyncpg.connect(url)
     try:
@@ -87,21 +132,6 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def interpreter_for_all(folder: Path) -> str:
-    """A Python that every user may run: this one, or a copy where it lies in a closed home."""
-    real = Path(sys.executable).resolve()
-    if all(parent.stat().st_mode & 0o001 for parent in real.parents):
-        return str(real)
-    home = Path(sys.base_prefix)
-    leave_out = shutil.ignore_patterns("test", "__pycache__", "site-packages", "idlelib", "*.a")
-    library = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
-    shutil.copytree(home / library, folder / library, ignore=leave_out)
-    for shared in (home / "lib").glob("libpython*.so*"):
-        shutil.copy(shared, folder / "lib")
-    (folder / "bin").mkdir()
-    return str(shutil.copy(real, folder / "bin"))
-
-
 def is_gone(process_id: int) -> bool:
     try:
         state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
@@ -121,9 +151,9 @@ async def test_a_cluster_is_created_and_found_again_under_every_identity(
         assert await count_rows(await server.create_database("guqiao")) == 1
 
 
-async def test_only_the_password_opens_it_and_only_on_loopback(tmp_path: Path) -> None:
-    async with EmbeddedPostgres(tmp_path / "data") as server:
-        password = tmp_path / "data" / "password"
+async def test_only_the_password_opens_it_and_only_on_loopback(existing: Path) -> None:
+    async with EmbeddedPostgres(existing) as server:
+        password = existing / "password"
         assert stat.S_IMODE(password.stat().st_mode) == 0o600
         wrong = server.url("postgres").replace(password.read_text(), "wrong")
         with pytest.raises(asyncpg.InvalidPasswordError):
@@ -145,24 +175,23 @@ async def test_only_the_password_opens_it_and_only_on_loopback(tmp_path: Path) -
     assert {row["auth_method"] for row in methods} == {"scram-sha-256"}
 
 
-def test_a_folder_in_use_is_refused_and_its_server_stays(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path) as server:
+def test_a_folder_in_use_is_refused_and_its_server_stays(existing: Path) -> None:
+    with EmbeddedPostgres(existing) as server:
         with pytest.raises(DataFolderInUseError) as refused:
-            EmbeddedPostgres(tmp_path).start()
+            EmbeddedPostgres(existing).start()
         assert refused.value.holder == os.getpid()
         assert not is_gone(server.server_pid)
 
 
-def test_a_folder_whose_server_was_started_by_hand_is_refused(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path)
-    with server:
-        pass
-    programs = find_programs(tmp_path, possible_identities())
+def test_a_folder_whose_server_was_started_by_hand_is_refused(
+    existing: Path, tmp_path: Path
+) -> None:
+    programs = find_programs(existing, possible_identities())
     reader, writer = os.pipe()
     by_hand = subprocess.Popen(
         programs.command(
             "postgres",
-            f"-D{tmp_path / 'cluster'}",
+            f"-D{existing / 'cluster'}",
             "-p1",
             "-clisten_addresses=",
             f"-cunix_socket_directories={tmp_path}",
@@ -172,54 +201,53 @@ def test_a_folder_whose_server_was_started_by_hand_is_refused(tmp_path: Path) ->
     )
     os.close(reader)
     try:
-        pid_file = tmp_path / "cluster" / "postmaster.pid"
+        pid_file = existing / "cluster" / "postmaster.pid"
         wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text(), "the server")
         with pytest.raises(DataFolderInUseError) as refused:
-            server.start()
+            EmbeddedPostgres(existing).start()
         assert refused.value.holder == int(pid_file.read_text().splitlines()[0])
     finally:
         os.close(writer)
         by_hand.wait(WAIT_SECONDS_MAX)
 
 
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named(existing: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(PortInUseError) as refused:
-            EmbeddedPostgres(tmp_path, port).start()
+            EmbeddedPostgres(existing, port).start()
     assert refused.value.port == port
     assert str(port) in refused.value.text_zh
-    with EmbeddedPostgres(tmp_path, port) as server:
+    with EmbeddedPostgres(existing, port) as server:
         assert server.port == port
 
 
-def test_a_cluster_of_another_major_version_is_refused_untouched(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path):
-        pass
-    (tmp_path / "cluster" / "PG_VERSION").write_text("17\n")
-    with pytest.raises(OtherMajorVersionError) as refused:
-        EmbeddedPostgres(tmp_path).start()
-    assert refused.value.found == "17"
-    assert (tmp_path / "cluster" / "PG_VERSION").read_text() == "17\n"
+def test_a_cluster_of_another_major_version_is_refused_untouched(existing: Path) -> None:
+    version = existing / "cluster" / "PG_VERSION"
+    with put_back(version):
+        version.write_text("17\n")
+        with pytest.raises(OtherMajorVersionError) as refused:
+            EmbeddedPostgres(existing).start()
+        assert refused.value.found == "17"
+        assert version.read_text() == "17\n"
 
 
 @pytest.mark.parametrize("missing", ["password", "cluster/PG_VERSION"])
-def test_a_cluster_without_one_of_its_files_is_refused(tmp_path: Path, missing: str) -> None:
-    with EmbeddedPostgres(tmp_path):
-        pass
-    (tmp_path / missing).unlink()
-    with pytest.raises(NotAClusterError):
-        EmbeddedPostgres(tmp_path).start()
+def test_a_cluster_without_one_of_its_files_is_refused(existing: Path, missing: str) -> None:
+    with put_back(existing / missing):
+        (existing / missing).unlink()
+        with pytest.raises(NotAClusterError):
+            EmbeddedPostgres(existing).start()
 
 
-def test_a_broken_cluster_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path):
-        pass
-    (tmp_path / "cluster" / "global" / "pg_control").write_bytes(b"")
-    with pytest.raises(StartFailedError, match="pg_control"):
-        EmbeddedPostgres(tmp_path).start()
+def test_a_broken_cluster_is_reported_with_the_end_of_its_log(existing: Path) -> None:
+    control = existing / "cluster" / "global" / "pg_control"
+    with put_back(control):
+        control.write_bytes(b"")
+        with pytest.raises(StartFailedError, match="pg_control"):
+            EmbeddedPostgres(existing).start()
 
 
 def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
@@ -231,21 +259,21 @@ def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_the_start(
-    tmp_path: Path,
+    existing: Path,
 ) -> None:
     """As after a power cut, when the number belongs to another process by now."""
-    server = EmbeddedPostgres(tmp_path)
+    server = EmbeddedPostgres(existing)
     with server:
-        pid_file = (tmp_path / "cluster" / "postmaster.pid").read_text()
+        pid_file = (existing / "cluster" / "postmaster.pid").read_text()
     lines = pid_file.splitlines()
     lines[0] = str(os.getpid())
-    (tmp_path / "cluster" / "postmaster.pid").write_text("\n".join(lines) + "\n")
+    (existing / "cluster" / "postmaster.pid").write_text("\n".join(lines) + "\n")
     with server:
         assert server.server_pid != os.getpid()
 
 
-async def test_after_a_kill_of_the_server_what_was_committed_is_there(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path)
+async def test_after_a_kill_of_the_server_what_was_committed_is_there(existing: Path) -> None:
+    server = EmbeddedPostgres(existing)
     async with server:
         await add_row(await server.create_database("guqiao"))
         os.kill(server.server_pid, signal.SIGKILL)
@@ -253,7 +281,7 @@ async def test_after_a_kill_of_the_server_what_was_committed_is_there(tmp_path: 
         assert await count_rows(server.url("guqiao")) == 1
 
 
-async def test_a_killed_launcher_leaves_no_server_and_the_next_one_starts(tmp_path: Path) -> None:
+async def test_a_killed_launcher_leaves_no_server_and_the_next_one_starts(existing: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
         "from services.chassis.postgres import EmbeddedPostgres\n"
@@ -261,19 +289,19 @@ async def test_a_killed_launcher_leaves_no_server_and_the_next_one_starts(tmp_pa
         "print(server.server_pid, flush=True); time.sleep(600)\n"
     )
     launcher = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY
+        sys.executable, "-c", program, str(existing), stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY
     )
     assert launcher.stdout is not None
     server_pid = int(await launcher.stdout.readline())
     launcher.kill()
     await launcher.wait()
-    async with EmbeddedPostgres(tmp_path) as server:
+    async with EmbeddedPostgres(existing) as server:
         assert is_gone(server_pid)
         assert server.server_pid != server_pid
 
 
-def test_a_killed_supervisor_takes_the_server_with_it(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path)
+def test_a_killed_supervisor_takes_the_server_with_it(existing: Path) -> None:
+    server = EmbeddedPostgres(existing)
     with server:
         server_pid = server.server_pid
         status = Path(f"/proc/{server_pid}/status").read_text()
@@ -282,9 +310,9 @@ def test_a_killed_supervisor_takes_the_server_with_it(tmp_path: Path) -> None:
         wait_for(lambda: is_gone(server_pid), "the server to end")
 
 
-def test_a_process_that_outlives_its_server_is_ended(open_folder: Path) -> None:
+def test_a_process_that_outlives_its_server_is_ended(existing: Path) -> None:
     """As one that fails on a full disk again and again; a stopped one notices nothing either."""
-    server = EmbeddedPostgres(open_folder / "data")
+    server = EmbeddedPostgres(existing)
     server.start()
     server_pid = server.server_pid
     helper = int(subprocess.check_output(["pgrep", "-P", str(server_pid)], text=True).split()[0])
@@ -292,7 +320,7 @@ def test_a_process_that_outlives_its_server_is_ended(open_folder: Path) -> None:
     os.kill(server_pid, signal.SIGKILL)
     wait_for(lambda: is_gone(helper), "the stopped helper to be ended")
     server.stop()
-    with EmbeddedPostgres(open_folder / "data") as again:
+    with EmbeddedPostgres(existing) as again:
         assert again.port > 0
 
 
@@ -323,7 +351,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ROOT, reason="only root can become another user")
 @pytest.mark.parametrize("user", [pwd.getpwnam("daemon").pw_uid, 54321])
 def test_an_ordinary_user_and_one_without_passwd_entry_can_run_it(
-    open_folder: Path, readable_repository: Path, user: int
+    open_folder: Path, readable_repository: Path, interpreter: Path, user: int
 ) -> None:
     """The second is what containers with random user ids have."""
     data = open_folder / "data"
@@ -338,7 +366,7 @@ def test_an_ordinary_user_and_one_without_passwd_entry_can_run_it(
         "asyncio.run(main())\n"
     )
     result = subprocess.run(
-        [interpreter_for_all(open_folder), "-B", "-c", program, str(data)],
+        [interpreter, "-B", "-c", program, str(data)],
         user=user,
         group=user,
         extra_groups=[],
@@ -348,7 +376,7 @@ def test_an_ordinary_user_and_one_without_passwd_entry_can_run_it(
             "PYTHONPATH": os.pathsep.join(
                 path.replace(str(REPOSITORY), str(readable_repository)) for path in sys.path if path
             ),
-            "LD_LIBRARY_PATH": str(open_folder / "lib"),
+            "LD_LIBRARY_PATH": str(interpreter.parents[1] / "lib"),
         },
         capture_output=True,
         text=True,
