@@ -48,12 +48,14 @@ class MemoryHost:
     writes: int = 0
     events: list[tuple[str, Json]] = field(default_factory=list)
     packets: list[tuple[str, Json]] = field(default_factory=list)
+    _before: dict[str, bytes | None] = field(default_factory=dict)
+    """What the call has overwritten; a copy of the whole store would cost more than most calls."""
 
     def run(
         self, contract: Contract, method: str, body: Mapping[str, Json], *, time: str | None = None
     ) -> Outcome:
         """Execute one call in a transaction of its own."""
-        before = dict(self.store)
+        self._before.clear()
         self.calls += 1
         self.transaction = f"{self.calls:064x}"
         self.time = time or self.time
@@ -62,7 +64,7 @@ class MemoryHost:
         try:
             call(contract, method, self, body)
         except Refusal as refusal:
-            self.store = before
+            self._roll_back()
             return Outcome(refusal.code, refusal.fields)
         return Outcome(None, {}, self.events, self.packets)
 
@@ -77,11 +79,20 @@ class MemoryHost:
     def put(self, key: str, value: Json) -> None:
         assert value is not None, key
         self.writes += 1
+        self._before.setdefault(key, self.store.get(key))
         self.store[key] = canonical_json(value)
 
     def delete(self, key: str) -> None:
         self.writes += 1
+        self._before.setdefault(key, self.store.get(key))
         self.store.pop(key, None)
+
+    def _roll_back(self) -> None:
+        for key, value in self._before.items():
+            if value is None:
+                self.store.pop(key, None)
+            else:
+                self.store[key] = value
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         keys = sorted((key for key in self.store if key.startswith(prefix)), key=str.encode)
