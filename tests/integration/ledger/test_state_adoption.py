@@ -222,7 +222,9 @@ def test_a_failure_at_any_operation_leaves_the_old_state_or_the_new(
     run(counted.operations())
     found = set()
     for fault in FAULTS:
-        for at in range(1, len(counted.kinds) + 1):
+        for at, kind in enumerate(counted.kinds, 1):
+            if fault == "short write" and kind != "write":
+                continue
             shutil.rmtree(place)
             shutil.copytree(begin, place)
             files = FaultyFiles(fault, at).operations()

@@ -6,9 +6,9 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from services.consensus.store import (
     StoreOptions,
 )
 from services.consensus.store.segment import Damage, Position, Segments
+from tests.crash.writer import fork
 from tests.integration.ledger.store_builder import (
     GENESIS,
     NO_FSYNC,
@@ -38,7 +39,6 @@ from tests.integration.ledger.store_builder import (
 from tests.unit.ledger.chain_builder import MemoryChain
 
 KILLS = 20
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.timeout(300)
@@ -79,21 +79,32 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
 
 
 def _run_and_kill(folder: Path, *, lines: int, spin: int) -> list[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.ledger.crash_writer", str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout is not None
-    seen = [process.stdout.readline() for _ in range(lines)]
-    for _ in range(spin):  # A busy wait of a seeded length: the kill falls anywhere in a commit.
-        pass
-    process.send_signal(signal.SIGKILL)
-    rest = process.stdout.read()
-    process.wait(timeout=30)
+    """What it said; a fork, because a new interpreter would take far longer than the writing."""
+    child = fork(partial(_write_on, folder))
+    with os.fdopen(child.lines) as said:
+        seen = [said.readline() for _ in range(lines)]
+        for _ in range(
+            spin
+        ):  # A busy wait of a seeded length: the kill falls anywhere in a commit.
+            pass
+        os.kill(child.pid, signal.SIGKILL)
+        rest = said.read()
+    status = child.wait()
+    assert os.WIFSIGNALED(status), (seen, rest)
     return [*seen, *(line + "\n" for line in rest.split("\n")[:-1])]
+
+
+def _write_on(folder: Path, say: Callable[[str], None]) -> None:
+    """Commit blocks until killed, and say what is durable."""
+    store = open_store(folder, options=StoreOptions(reserve_bytes=0, segment_bytes_max=100_000))
+    say(f"ready {store.last_height}")
+    while True:
+        height = store.last_height + 1
+        store.append_records([b"vote %d" % height])
+        say(f"vote {height}")
+        header = commit(store, *payloads_of(height))
+        say(f"block {height} {header.hash().hex()}")
+        store.put_certificate(height, certificate_of(header))
 
 
 def test_a_lost_index_is_built_again_with_the_same_root(tmp_path: Path) -> None:
