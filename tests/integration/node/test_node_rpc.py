@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,16 +36,24 @@ SERVICE = "/guqiao.consensus.v1.NodeService/"
 pytestmark = pytest.mark.end_to_end
 
 
-@pytest.fixture
-async def network(tmp_path: Path) -> AsyncIterator[ChainNetwork]:
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChainNetwork]:
     roles = {ADMIN: ("identity_admin",), OBSERVER: ("observer",), OUTSIDER: ("visitor",)}
-    network = ChainNetwork.create(tmp_path, roles=roles)
+    network = ChainNetwork.create(tmp_path_factory.mktemp("chain"), roles=roles)
     network.start()
     try:
-        await network.wait_ready()
+        asyncio.run(network.wait_ready())
         yield network
     finally:
-        await network.close()
+        asyncio.run(network.close())
+
+
+@pytest.fixture
+async def network(processes: ChainNetwork) -> AsyncIterator[ChainNetwork]:
+    """The chain at work, whose clients end with the loop of the test that opened them."""
+    yield processes
+    while processes.clients:
+        await processes.clients.pop().close()
 
 
 @pytest.mark.req("G2-09-3", "G2-09-4", "G2-07-3")
