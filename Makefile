@@ -74,6 +74,8 @@ imports: gen/.stamp $(VENV)/.development
 proto-lint: $(VENV)/.development
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
 
+# Bytecode is kept even where the environment says not to: hundreds of processes would compile anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: gen/.stamp-types ## Unit, simulation, golden, contract, integration and end-to-end tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -n 2 -m "not first_steps" tests/unit tests/simulation tests/golden tests/contract
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka and not crash" tests/integration
