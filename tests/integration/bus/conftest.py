@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -35,25 +35,31 @@ async def lab(new_database: NewDatabase) -> AsyncIterator[Lab]:
         yield Lab(bus, settings, unbreakable, unbreakable)
 
 
-@pytest.fixture
-async def breakable(tmp_path: Path) -> AsyncIterator[Lab]:
-    """A bus on a server of its own, which the test kills (SIGKILL) and starts on the same port."""
-    with EmbeddedPostgres(tmp_path / "first") as probe:
+@pytest.fixture(scope="session")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedPostgres:
+    """A server for one test at a time to start, kill and stop; its port stays the same."""
+    folder = tmp_path_factory.mktemp("own") / "data"
+    with EmbeddedPostgres(folder) as probe:
         port = probe.port
-    server = EmbeddedPostgres(tmp_path / "first", port)
-    server.start()
+    return EmbeddedPostgres(folder, port)
+
+
+@pytest.fixture
+async def breakable(own_server: EmbeddedPostgres) -> AsyncIterator[Lab]:
+    """A bus on a server of its own, which the test kills (SIGKILL) and starts on the same port."""
+    await asyncio.to_thread(own_server.start)
 
     async def kill() -> None:
-        os.kill(server.server_pid, signal.SIGKILL)
-        await asyncio.to_thread(server.stop)
+        os.kill(own_server.server_pid, signal.SIGKILL)
+        await asyncio.to_thread(own_server.stop)
 
     async def start() -> None:
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(own_server.start)
 
     try:
-        url = await server.create_database("bus")
+        url = await own_server.create_database(f"bus_{uuid4().hex}")
         settings = PostgresBusSettings(database=PostgresSettings(url=SecretStr(url)))
         async with open_bus(settings) as bus:
             yield Lab(bus, settings, kill, start)
     finally:
-        server.stop()
+        await asyncio.to_thread(own_server.stop)

@@ -7,7 +7,6 @@ import os
 import signal
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -179,12 +178,10 @@ async def test_two_members_at_one_partition_never_handle_an_event_together(
 
 
 async def test_a_consumer_whose_database_is_killed_under_load_loses_and_doubles_nothing(
-    lab: Lab, tmp_path: Path
+    lab: Lab, own_server: EmbeddedPostgres
 ) -> None:
     topic = await lab.topic(partitions=2)
-    with EmbeddedPostgres(tmp_path / "desk") as probe:
-        port = probe.port
-    server = EmbeddedPostgres(tmp_path / "desk", port)
+    server = own_server
     server.start()
     total = 400
     try:
