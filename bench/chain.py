@@ -13,8 +13,9 @@ from typing import Final
 
 from bench.load import Load, Tally
 from bench.machine import cpu_seconds
-from bench.signing import Call, Signed, sign_all, signer_of
+from bench.signing import Signed, sign_all, signer_of
 from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.transactions import Call
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from services.consensus.domain.contracts.register.roles import OPERATION_ROLES
@@ -48,21 +49,32 @@ class Chain:
         """CPU time of all replicas so far."""
         return sum(cpu_seconds(pid) for pid in self.pids)
 
-    async def sign(self, calls: Sequence[Call]) -> list[Signed]:
+    async def sign(self, calls: Sequence[Call], *, in_envelopes: bool = False) -> list[Signed]:
         """Transactions of the operator that live as long as they may from now on."""
         position = await self.client.latest()
         identity = self.network.identities[OBSERVER]
         signer = signer_of(identity, self.network.chain_id, position.height, position.block_time_ms)
-        return await asyncio.to_thread(sign_all, self.pool, signer, calls)
+        return await asyncio.to_thread(
+            sign_all, self.pool, signer, calls, in_envelopes=in_envelopes
+        )
 
-    def load(self, items: Sequence[Signed], replicas: Sequence[int] = ()) -> Load:
-        """A run against these replicas, or all."""
+    def load(
+        self, items: Sequence[Signed], replicas: Sequence[int] = (), *, in_a_row: int = 1
+    ) -> Load:
+        """A run against these replicas, or all; each gets so many items before the next."""
         numbers = replicas or range(len(self.network.replicas))
         targets = [
             (number, f"127.0.0.1:{self.network.replicas[number].grpc_port}") for number in numbers
         ]
         identity = self.network.identities[OBSERVER]
-        return Load(self.network.chain_id, targets, identity, self.network.provider, items)
+        return Load(
+            self.network.chain_id,
+            targets,
+            identity,
+            self.network.provider,
+            items,
+            in_a_row=in_a_row,
+        )
 
     async def submit_all(self, calls: Sequence[Call], window: int) -> Tally:
         """Submit and wait until each is final and applied."""

@@ -25,10 +25,10 @@ from typing import Final
 import uvloop
 
 from bench.machine import MESSAGE, open_pool
-from bench.signing import Call, overwrite_rows, sign_all, signer_of
+from bench.signing import overwrite_rows, sign_all, signer_of
 from bench.table_contract import Table
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.client.transactions import transaction_from_message
+from guqiao_sdk.client.transactions import Call, transaction_from_message
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.consensus.domain.contracts.catalogue import Catalogue

@@ -96,6 +96,8 @@ class Load:
         identity: Identity,
         provider: GmProvider,
         items: Sequence[Signed],
+        *,
+        in_a_row: int = 1,
     ) -> None:
         self.tally = Tally()
         self.first_sent: dict[bytes, float] = {}
@@ -104,6 +106,7 @@ class Load:
         self._identity = identity
         self._provider = provider
         self._items = deque(items)
+        self._in_a_row = in_a_row
         self._channels: list[grpc.aio.Channel] = []
         self._streams: list[Stream] = []
         self._readers: list[asyncio.Task[None]] = []
@@ -211,9 +214,10 @@ class Load:
             open_streams = [stream for stream in self._streams if stream.is_open]
             if not self._items or not open_streams:
                 return
+            stream = open_streams[turn // self._in_a_row % len(open_streams)]
             turn += 1
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                await open_streams[turn % len(open_streams)].send(self._items.popleft())
+                await stream.send(self._items.popleft())
 
     async def _send_paced(self, stream: Stream, rate: float) -> None:
         loop = asyncio.get_running_loop()

@@ -15,11 +15,17 @@ from typing import Final
 from bench.chain import Chain
 from bench.load import FinalTransaction, Tally
 from bench.machine import CORES, VerifyRate, cpu_seconds, memory_mb, verify_rate
-from bench.signing import Call, overwrite_rows
+from bench.signing import overwrite_rows
+from guqiao_sdk.client.transactions import Call
 from guqiao_sdk.errors import GuqiaoError
+from guqiao_sdk.proof.transaction import ENVELOPE_TRANSACTIONS_MAX
 
 WINDOW: Final = 400
 """Transactions in flight: by Little's law 0.4 s at 1,000 a second."""
+
+BATCH_WINDOW: Final = 4_000
+BATCH_OPS_MAX: Final = 6_000
+"""So many a second are signed in advance."""
 
 WARM_SECONDS: Final = 3.0
 SAMPLE_SECONDS: Final = 0.25
@@ -99,6 +105,28 @@ async def sustained(
         **limits(finals, meter, (before, after), len(chain.network.replicas)),
         "replica_memory_mb_max": round(meter.anonymous_mb, 1),
         "replica_file_mapped_mb_max": round(meter.file_mb, 1),
+        "ran_dry": load.left == 0,
+    }
+
+
+async def batch(chain: Chain, make_calls: MakeCalls, seconds: float) -> Figures:
+    """The same for transactions of which a thousand share one signature, in order."""
+    before = await _verify_rate(chain)
+    count = int(BATCH_OPS_MAX * (WARM_SECONDS + seconds))
+    items = await chain.sign(make_calls(count), in_envelopes=True)
+    meter = Meter(chain, seconds)
+    load = chain.load(items, in_a_row=ENVELOPE_TRANSACTIONS_MAX)
+    tally = await load.closed_loop(BATCH_WINDOW, WARM_SECONDS + seconds, meter.run)
+    after = await _verify_rate(chain)
+    finals = [each for each in tally.finals if meter.begun <= each.answered < meter.ended]
+    figures = throughput(finals, meter, tally)
+    spent = limits(finals, meter, (before, after), len(chain.network.replicas))
+    kept = ("sm2_verify_cpu_us", "cpu_us_per_tx", "driver_cores", "replica_cores")
+    return {
+        "batch_ops_per_s": figures["tps"],
+        **figures,
+        **{name: spent[name] for name in kept},
+        "replica_memory_mb_max": round(meter.anonymous_mb, 1),
         "ran_dry": load.left == 0,
     }
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.client.transactions import Identity, sign_payload, transaction_to_message
-from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX, Payload
+from guqiao_sdk.client.transactions import (
+    Call,
+    Identity,
+    sign_envelope,
+    sign_payload,
+    transaction_to_message,
+)
+from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.proof.transaction import (
+    ENVELOPE_TRANSACTIONS_MAX,
+    EXPIRY_HEIGHTS_MAX,
+    EXPIRY_MS_MAX,
+    Payload,
+    SignedTransaction,
+    transaction_id,
+)
 
 CHUNK: Final = 500
 EXPIRY_MARGIN_HEIGHTS: Final = 20
@@ -26,16 +38,6 @@ class Signed:
 
     id: bytes
     request: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a transaction asks for."""
-
-    contract: str
-    method: str
-    body: Mapping[str, Json]
-    business_time: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,13 @@ def signer_of(identity: Identity, chain_id: str, height: int, time_ms: int) -> S
     )
 
 
-def sign_all(pool: ProcessPoolExecutor, signer: Signer, calls: Sequence[Call]) -> list[Signed]:
-    """Sign them all, in order."""
-    chunks = [calls[start : start + CHUNK] for start in range(0, len(calls), CHUNK)]
-    signed = pool.map(_sign, [signer] * len(chunks), chunks)
+def sign_all(
+    pool: ProcessPoolExecutor, signer: Signer, calls: Sequence[Call], *, in_envelopes: bool = False
+) -> list[Signed]:
+    """Sign them all, in order: each by itself, or as many as an envelope takes at once."""
+    sign, size = (_sign_together, ENVELOPE_TRANSACTIONS_MAX) if in_envelopes else (_sign, CHUNK)
+    chunks = [calls[start : start + size] for start in range(0, len(calls), size)]
+    signed = pool.map(sign, [signer] * len(chunks), chunks)
     return [Signed(*each) for chunk in signed for each in chunk]
 
 
@@ -81,25 +86,45 @@ def overwrite_rows(count: int, keys: int, seed: int) -> Iterator[Call]:
 
 def _sign(signer: Signer, calls: Sequence[Call]) -> list[tuple[bytes, bytes]]:
     provider = open_provider()
-    key = provider.load_private_key(signer.scalar)
-    identity = Identity(signer.did, signer.key_id, signer.organisation, key)
-    signed = []
+    identity = _identity(provider, signer)
+    return [
+        _request(sign_payload(provider, _payload(signer, call, None).to_bytes(), [identity]))
+        for call in calls
+    ]
+
+
+def _sign_together(signer: Signer, calls: Sequence[Call]) -> list[tuple[bytes, bytes]]:
+    provider = open_provider()
+    payloads: list[bytes] = []
     for call in calls:
-        payload = Payload(
-            chain=signer.chain_id,
-            maker=(signer.did, signer.key_id),
-            checker=None,
-            organisation=signer.organisation,
-            request_id=str(uuid.uuid4()),
-            expires_height=signer.height,
-            expires_time_ms=signer.time_ms,
-            after=None,
-            contract=call.contract,
-            method=call.method,
-            business_time=call.business_time,
-            body=call.body,
-        )
-        transaction = sign_payload(provider, payload.to_bytes(), [identity])
-        message = node.SubmitTransactionsRequest(transaction=transaction_to_message(transaction))
-        signed.append((transaction.id(), message.SerializeToString()))
-    return signed
+        after = transaction_id(payloads[-1]) if payloads else None
+        payloads.append(_payload(signer, call, after).to_bytes())
+    identity = _identity(provider, signer)
+    return [_request(each) for each in sign_envelope(provider, payloads, [identity])]
+
+
+def _identity(provider: GmProvider, signer: Signer) -> Identity:
+    key = provider.load_private_key(signer.scalar)
+    return Identity(signer.did, signer.key_id, signer.organisation, key)
+
+
+def _payload(signer: Signer, call: Call, after: bytes | None) -> Payload:
+    return Payload(
+        chain=signer.chain_id,
+        maker=(signer.did, signer.key_id),
+        checker=None,
+        organisation=signer.organisation,
+        request_id=str(uuid.uuid4()),
+        expires_height=signer.height,
+        expires_time_ms=signer.time_ms,
+        after=after,
+        contract=call.contract,
+        method=call.method,
+        business_time=call.business_time,
+        body=call.body,
+    )
+
+
+def _request(transaction: SignedTransaction) -> tuple[bytes, bytes]:
+    message = node.SubmitTransactionsRequest(transaction=transaction_to_message(transaction))
+    return transaction.id(), message.SerializeToString()

@@ -15,7 +15,6 @@ from guqiao_sdk.proof.bundle import (
     Anchor,
     Bundle,
     CertifiedHeader,
-    MerklePath,
     NotABundleError,
     check_checksum,
 )
@@ -24,7 +23,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.light_client import TrustedChain, advance
-from guqiao_sdk.proof.merkle import verify_merkle_path
+from guqiao_sdk.proof.merkle import MerklePath, verify_merkle_path
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome, Receipt
@@ -33,7 +32,6 @@ from guqiao_sdk.proof.transaction import (
     SignedTransaction,
     Signer,
     parse_payload,
-    transaction_sign_bytes,
 )
 from guqiao_sdk.proof.trust import Checkpoint, Trust
 
@@ -203,7 +201,7 @@ def _verify_transaction(bundle: Bundle, block: CertifiedBlock, verify: Verify) -
 
 
 def _verify_signers(piece: str, transaction: SignedTransaction, verify: Verify) -> None:
-    message = transaction_sign_bytes(transaction.payload)
+    message = transaction.sign_bytes()
     for name, (key, signature) in zip(("maker", "checker"), transaction.signatures, strict=False):
         if not verify(key, message, signature):
             raise ProofError(piece, f"the {name}'s signature does not hold")

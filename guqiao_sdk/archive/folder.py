@@ -29,11 +29,12 @@ from guqiao_sdk.archive.manifest import (
 )
 from guqiao_sdk.archive.records import ArchivedBlock, ArchivedRecord, Data, RecordType, records_of
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.bundle import Bundle, CertifiedHeader, MerklePath
+from guqiao_sdk.proof.bundle import Bundle, CertifiedHeader
 from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from guqiao_sdk.proof.transaction import SignedTransaction

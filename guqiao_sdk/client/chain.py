@@ -36,9 +36,11 @@ from guqiao_sdk.client.reads import ChainReads
 from guqiao_sdk.client.results import ResultChecker
 from guqiao_sdk.client.submission import RETRY_CODES, StreamSubmitter, Submission
 from guqiao_sdk.client.transactions import (
+    Call,
     ChainPosition,
     Identity,
     TransactionResult,
+    build_envelope,
     build_transaction,
     result_from_message,
     transaction_to_message,
@@ -151,6 +153,26 @@ class ChainClient:
             checker=checker,
             request_id=request_id,
             business_time=business_time,
+            after=after,
+        )
+
+    async def build_many(
+        self,
+        calls: Sequence[Call],
+        *,
+        maker: Identity | None = None,
+        checker: Identity | None = None,
+        after: bytes | None = None,
+    ) -> list[SignedTransaction]:
+        """The same for 1 to 1,000 calls under one signature of each signer, to be executed in this
+        order; `submit_many` takes them like any others.
+        """
+        return build_envelope(
+            self.provider,
+            self.signer if maker is None else maker,
+            await self._recent_position(),
+            calls,
+            checker=checker,
             after=after,
         )
 

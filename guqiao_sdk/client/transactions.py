@@ -16,8 +16,17 @@ from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.merkle import MerklePath, merkle_paths, merkle_root
 from guqiao_sdk.proof.receipt import Outcome
-from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
+from guqiao_sdk.proof.transaction import (
+    ENVELOPE_TRANSACTIONS_MAX,
+    SIGNATURES_MAX,
+    Payload,
+    SignedTransaction,
+    envelope_sign_bytes,
+    transaction_id,
+    transaction_sign_bytes,
+)
 
 EXPIRES_AFTER_HEIGHTS: Final = 500
 EXPIRES_AFTER_MS: Final = 300_000
@@ -64,6 +73,17 @@ class TransactionResult:
         return self.code == ""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a transaction asks for; a request id of its own is made where none is given."""
+
+    contract: str
+    method: str
+    body: Mapping[str, Json]
+    business_time: str | None = None
+    request_id: str | None = None
+
+
 def build_transaction(
     provider: GmProvider,
     maker: Identity,
@@ -80,45 +100,115 @@ def build_transaction(
     expires_after_ms: int = EXPIRES_AFTER_MS,
 ) -> SignedTransaction:
     """Make and sign a transaction that expires relative to `position` (`ChainClient.latest`)."""
-    payload = Payload(
-        chain=position.chain_id,
+    expiring = _expiry(position, expires_after_heights, expires_after_ms)
+    operation = Call(contract, method, body, business_time, request_id)
+    payload = _payload(operation, maker, checker, position.chain_id, expiring, after)
+    signers = [maker] if checker is None else [maker, checker]
+    return sign_payload(provider, payload.to_bytes(), signers)
+
+
+def build_envelope(
+    provider: GmProvider,
+    maker: Identity,
+    position: ChainPosition,
+    operations: Sequence[Call],
+    *,
+    checker: Identity | None = None,
+    after: bytes | None = None,
+    expires_after_heights: int = EXPIRES_AFTER_HEIGHTS,
+    expires_after_ms: int = EXPIRES_AFTER_MS,
+) -> list[SignedTransaction]:
+    """Make 1 to 1,000 transactions of one sender under one signature of each signer.
+
+    Each names the one before it, so that they execute in this order; the first follows `after`.
+    """
+    expiring = _expiry(position, expires_after_heights, expires_after_ms)
+    payloads: list[bytes] = []
+    for operation in operations:
+        payload = _payload(operation, maker, checker, position.chain_id, expiring, after)
+        payloads.append(payload.to_bytes())
+        after = transaction_id(payloads[-1])
+    return sign_envelope(provider, payloads, [maker] if checker is None else [maker, checker])
+
+
+def _expiry(position: ChainPosition, heights: int, milliseconds: int) -> tuple[int, int]:
+    return position.height + heights, position.block_time_ms + milliseconds
+
+
+def _payload(
+    operation: Call,
+    maker: Identity,
+    checker: Identity | None,
+    chain_id: str,
+    expiring: tuple[int, int],
+    after: bytes | None,
+) -> Payload:
+    own_id = operation.request_id
+    return Payload(
+        chain=chain_id,
         maker=(maker.did, maker.key_id),
         checker=None if checker is None else (checker.did, checker.key_id),
         organisation=maker.organisation,
-        request_id=str(uuid.uuid4()) if request_id is None else request_id,
-        expires_height=position.height + expires_after_heights,
-        expires_time_ms=position.block_time_ms + expires_after_ms,
+        request_id=str(uuid.uuid4()) if own_id is None else own_id,
+        expires_height=expiring[0],
+        expires_time_ms=expiring[1],
         after=after,
-        contract=contract,
-        method=method,
-        business_time=business_time,
-        body=body,
+        contract=operation.contract,
+        method=operation.method,
+        business_time=operation.business_time,
+        body=operation.body,
     )
-    signers = [maker] if checker is None else [maker, checker]
-    return sign_payload(provider, payload.to_bytes(), signers)
 
 
 def sign_payload(
     provider: GmProvider, payload: bytes, signers: Sequence[Identity]
 ) -> SignedTransaction:
     """Sign payload bytes with the maker's key and, where there is one, the checker's."""
-    message = transaction_sign_bytes(payload)
-    signatures = tuple(
+    return SignedTransaction(payload, _sign(provider, transaction_sign_bytes(payload), signers))
+
+
+def sign_envelope(
+    provider: GmProvider, payloads: Sequence[bytes], signers: Sequence[Identity]
+) -> list[SignedTransaction]:
+    """Sign 1 to 1,000 payloads at once with the maker's key and, where there is one, the checker's;
+    raises `ValueError` for any other number.
+    """
+    if not 1 <= len(payloads) <= ENVELOPE_TRANSACTIONS_MAX:
+        raise ValueError(
+            f"an envelope of {len(payloads)} transactions, 1 to {ENVELOPE_TRANSACTIONS_MAX} allowed"
+        )
+    ids = [transaction_id(payload) for payload in payloads]
+    signatures = _sign(provider, envelope_sign_bytes(merkle_root(ids)), signers)
+    return [
+        SignedTransaction(payload, signatures, path)
+        for payload, path in zip(payloads, merkle_paths(ids), strict=True)
+    ]
+
+
+def _sign(
+    provider: GmProvider, message: bytes, signers: Sequence[Identity]
+) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(
         (signer.private_key.public_key, provider.sign(signer.private_key, message))
         for signer in signers
     )
-    return SignedTransaction(payload, signatures)
 
 
 def transaction_to_message(transaction: SignedTransaction) -> ledger_pb2.Transaction:
     """The transaction as it travels over gRPC."""
+    path = transaction.envelope
     return ledger_pb2.Transaction(
         payload=transaction.payload,
         signatures=[
             ledger_pb2.TransactionSignature(public_key=public_key, signature=signature)
             for public_key, signature in transaction.signatures
         ],
+        envelope=None if path is None else _path_to_message(path),
     )
+
+
+def _path_to_message(path: MerklePath) -> ledger_pb2.EnvelopePath:
+    return ledger_pb2.EnvelopePath(index=path.index, count=path.count, siblings=path.siblings)
 
 
 def result_from_message(message: ledger_pb2.TransactionResult) -> TransactionResult:
@@ -157,9 +247,15 @@ def parse_detail(data: bytes) -> Mapping[str, Json]:
 def transaction_from_message(message: ledger_pb2.Transaction) -> SignedTransaction:
     """The transaction as it came over gRPC, or `MalformedError`; what it says is not judged."""
     signatures = tuple((row.public_key, row.signature) for row in message.signatures)
-    transaction = SignedTransaction(message.payload, signatures)
-    if SignedTransaction.decode(transaction.encode()) != transaction:
-        raise MalformedError("a signature or key of another length than 64 or 65 bytes")
+    envelope = None
+    if message.HasField("envelope"):
+        path = message.envelope
+        envelope = MerklePath(path.index, path.count, tuple(path.siblings))
+    transaction = SignedTransaction(message.payload, signatures, envelope)
+    if len(signatures) > SIGNATURES_MAX or SignedTransaction.decode(transaction.encode()) != (
+        transaction
+    ):
+        raise MalformedError("a key, a signature, or a path of another length than it must have")
     return transaction
 
 

@@ -18,7 +18,7 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.light_client import SetChange, decode_set_changes, encode_set_changes
-from guqiao_sdk.proof.merkle import merkle_path
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.object_parts import PARTS_MAX
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.quorum import ReplicaSet
@@ -29,7 +29,6 @@ START_MAGIC: Final = b"GUQIAOB1"
 END_MAGIC: Final = b"1BOAIQUG"
 CHECKSUM_BYTES: Final = 32
 BUNDLE_BYTES_MAX: Final = 32 * 1024 * 1024
-PATH_LENGTH_MAX: Final = 32
 
 BUSINESS_SECTIONS: Final = (
     "transaction",
@@ -57,34 +56,6 @@ _Value = TypeVar("_Value")
 
 class NotABundleError(ValueError):
     """The file begins and ends like something else: the wrong file, not a broken proof."""
-
-
-@dataclass(frozen=True, slots=True)
-class MerklePath:
-    """Where a leaf stands among its block's leaves, and its siblings upwards."""
-
-    index: int
-    count: int
-    siblings: tuple[bytes, ...]
-
-    @staticmethod
-    def of(leaves: Sequence[bytes], index: int) -> MerklePath:
-        """The path of leaf `index`."""
-        return MerklePath(index, len(leaves), merkle_path(leaves, index))
-
-    def encode(self) -> bytes:
-        """The canonical encoding."""
-        writer = Writer().u32(self.index).u32(self.count).u32(len(self.siblings))
-        return bytes(writer.raw(b"".join(self.siblings)))
-
-    @staticmethod
-    def decode(data: bytes) -> MerklePath:
-        """Read `encode`'s bytes; raises `MalformedError`."""
-        reader = Reader(data)
-        index, count = reader.u32(), reader.u32()
-        siblings = tuple(reader.raw(32) for _ in range(reader.count(PATH_LENGTH_MAX)))
-        reader.end()
-        return MerklePath(index, count, siblings)
 
 
 @dataclass(frozen=True, slots=True)

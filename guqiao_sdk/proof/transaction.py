@@ -4,6 +4,11 @@ A transaction is raw payload bytes and one or two signatures. The payload is str
 exactly the members below, so that what was signed can be read by a person and reaches the chain
 unchanged. Each signature covers the raw bytes as sent; the id is SM3 of the tagged payload, without
 signatures (design section 5).
+
+Up to 1,000 transactions of one sender may be signed at once, in an envelope: each signature then
+covers the Merkle root over their ids, and each transaction carries its own path to that root. It is
+a transaction like any other, with its own id, receipt and proof, and needs no other one to be
+verified.
 """
 
 from __future__ import annotations
@@ -16,13 +21,18 @@ from typing import Final, TypeAlias
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest, tagged
 from guqiao_sdk.proof.header import SIGNATURE_BYTES
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.merkle import DIGEST_BYTES, MerklePath, merkle_path_root, path_length
 from guqiao_sdk.proof.quorum import PUBLIC_KEY_BYTES
 
 PAYLOAD_BYTES_MAX: Final = 1_048_576
 PAYLOAD_DEPTH_MAX: Final = 16
 SIGNATURES_MAX: Final = 2
+ENVELOPE_TRANSACTIONS_MAX: Final = 1_000
 EXPIRY_HEIGHTS_MAX: Final = 1_000
 EXPIRY_MS_MAX: Final = 600_000
+
+_IN_ENVELOPE: Final = 0x80
+"""Beside the number of signatures: they cover the root of an envelope, and the path follows."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CHAIN = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -88,40 +98,85 @@ class Payload:
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
     """Payload bytes as sent, and (public key, signature) of the maker and, where one signs, the
-    checker.
+    checker; `envelope` is the path to the root that they signed, where they signed many at once.
     """
 
     payload: bytes
     signatures: tuple[tuple[bytes, bytes], ...]
+    envelope: MerklePath | None = None
 
     def encode(self) -> bytes:
         """The canonical encoding: the leaf under the transactions root, and the form in batches."""
-        writer = Writer().blob(self.payload).u8(len(self.signatures))
+        path, count = self.envelope, len(self.signatures)
+        writer = Writer().blob(self.payload).u8(count if path is None else count | _IN_ENVELOPE)
         for public_key, signature in self.signatures:
             writer.raw(public_key).raw(signature)
+        if path is not None:
+            writer.u32(path.index).u32(path.count)
+            for sibling in path.siblings:
+                writer.raw(sibling)
         return bytes(writer)
 
     @staticmethod
     def decode(data: bytes) -> SignedTransaction:
         """Read `encode`'s bytes; raises `MalformedError`. The payload itself is not looked into."""
         reader = Reader(data)
-        payload, count = reader.blob(PAYLOAD_BYTES_MAX), reader.u8()
+        payload, form = reader.blob(PAYLOAD_BYTES_MAX), reader.u8()
+        count = form & ~_IN_ENVELOPE
         if not 1 <= count <= SIGNATURES_MAX:
             raise MalformedError(f"{count} signatures, 1 or {SIGNATURES_MAX} allowed")
         signatures = tuple(
             (reader.raw(PUBLIC_KEY_BYTES), reader.raw(SIGNATURE_BYTES)) for _ in range(count)
         )
+        envelope = _read_path(reader) if form & _IN_ENVELOPE else None
         reader.end()
-        return SignedTransaction(payload, signatures)
+        return SignedTransaction(payload, signatures, envelope)
 
     def id(self) -> bytes:
         """The transaction's id, 32 bytes: its signatures are no part of it (reliability P18)."""
-        return digest("guqiao/transaction-id/1", self.payload)
+        return transaction_id(self.payload)
+
+    def sign_bytes(self, known: dict[bytes, bytes] | None = None) -> bytes:
+        """What its signatures cover. For `known` see `merkle_path_root`."""
+        path = self.envelope
+        if path is None:
+            return transaction_sign_bytes(self.payload)
+        root = merkle_path_root(
+            piece="envelope",
+            leaf=self.id(),
+            index=path.index,
+            count=path.count,
+            path=path.siblings,
+            known=known,
+        )
+        return envelope_sign_bytes(root)
+
+
+def transaction_id(payload: bytes) -> bytes:
+    """The id of the transaction with these payload bytes, 32 bytes."""
+    return digest("guqiao/transaction-id/1", payload)
 
 
 def transaction_sign_bytes(payload: bytes) -> bytes:
     """What maker and checker sign."""
     return tagged("guqiao/transaction/1", payload)
+
+
+def envelope_sign_bytes(root: bytes) -> bytes:
+    """What maker and checker sign for all transactions of an envelope: `root` is `merkle_root` of
+    their ids.
+    """
+    return tagged("guqiao/envelope/1", root)
+
+
+def _read_path(reader: Reader) -> MerklePath:
+    index, count = reader.u32(), reader.u32()
+    if not index < count <= ENVELOPE_TRANSACTIONS_MAX:
+        raise MalformedError(
+            f"transaction {index} of {count} in an envelope, at most {ENVELOPE_TRANSACTIONS_MAX}"
+        )
+    length = path_length(index, count)
+    return MerklePath(index, count, tuple(reader.raw(DIGEST_BYTES) for _ in range(length)))
 
 
 def parse_payload(data: bytes) -> Payload:

@@ -21,8 +21,9 @@ from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.transactions import result_from_message
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import GmProvider, open_provider
-from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath
+from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader
 from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.transaction import REQUEST_ID

@@ -16,6 +16,7 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao.consensus.v1.node_service_pb2_grpc import NodeServiceServicer
 from guqiao_sdk import roles
+from guqiao_sdk.client.transactions import transaction_from_message
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.merkle import merkle_path
 from guqiao_sdk.proof.receipt import Outcome
@@ -336,10 +337,9 @@ def _transaction(message: ledger_pb2.Transaction) -> SignedTransaction:
         raise TooLargeError(
             "TRANSACTION_TOO_LARGE", bytes=message.ByteSize(), maximum=TRANSACTION_BYTES_MAX
         )
-    signatures = tuple((entry.public_key, entry.signature) for entry in message.signatures)
     try:
-        return SignedTransaction.decode(SignedTransaction(message.payload, signatures).encode())
-    except (MalformedError, OverflowError) as error:
+        return transaction_from_message(message)
+    except MalformedError as error:
         raise InvalidError("TRANSACTION_MALFORMED", detail=str(error)) from error
 
 

@@ -14,6 +14,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.light_client import SetChange
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.trust import encode_trust
 from services.consensus import wire
@@ -172,13 +173,13 @@ def snapshot() -> bytes:
 
 
 def transactions() -> tuple[bytes, ...]:
-    """Of one signer, and of maker and checker."""
-    return tuple(
-        signed(payload).encode()
-        for payload in (
-            payload_of(body={"put": {"a": [1, "二", None, True]}}),
-            payload_of(checker=(ADMIN, "k1")),
-        )
+    """Of one signer, of maker and checker, and of an envelope."""
+    single = signed(payload_of(body={"put": {"a": [1, "二", None, True]}}))
+    together = replace(single, envelope=MerklePath(5, 7, (bytes(32),) * 3))
+    return (
+        single.encode(),
+        signed(payload_of(checker=(ADMIN, "k1"))).encode(),
+        together.encode(),
     )
 
 

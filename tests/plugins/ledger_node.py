@@ -24,7 +24,7 @@ from guqiao_sdk.client.transactions import Identity, transaction_from_message
 from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.errors import STATUS_METADATA_KEY
 from guqiao_sdk.gm.provider import GmProvider
-from guqiao_sdk.proof.bundle import MerklePath
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.grpc_server import error_of_code, to_rpc_status
 from services.chassis.grpc_server.grpc_errors import grpc_code

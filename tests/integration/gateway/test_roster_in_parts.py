@@ -15,8 +15,9 @@ import pytest
 
 from guqiao.gateway.v1 import packet_pb2
 from guqiao_sdk.client.blocks import verify_header
-from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader, MerklePath
+from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.object_parts import join_parts
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.receipt import Receipt

@@ -7,14 +7,21 @@ played by the test where it has to be Byzantine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from guqiao.consensus.v1 import ledger_pb2
-from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transaction
+from guqiao_sdk.client.transactions import (
+    Call,
+    ChainPosition,
+    Identity,
+    build_envelope,
+    build_transaction,
+)
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import SignedTransaction
@@ -46,16 +53,7 @@ def position(chain_id: str = "shandong", *, height: int = 0, time_ms: int = 0) -
     return ChainPosition(chain_id, height, bytes(32), time_ms or now_ms())
 
 
-def transaction(
-    network: ChainNetwork,
-    name: str,
-    *,
-    maker: Identity | None = None,
-    at: ChainPosition | None = None,
-    after: bytes | None = None,
-    request_id: str | None = None,
-) -> SignedTransaction:
-    maker = maker if maker is not None else network.identities[ADMIN]
+def registration(network: ChainNetwork, maker: Identity, name: str) -> Call:
     key: dict[str, Json] = {
         "id": "k1",
         "public_key": network.identities[OBSERVER].private_key.public_key.hex(),
@@ -68,14 +66,27 @@ def transaction(
         "roles": ["observer"],
         "keys": [key],
     }
-    body: Mapping[str, Json] = {"identity": identity}
+    return Call("identity", "register_identity", {"identity": identity})
+
+
+def transaction(
+    network: ChainNetwork,
+    name: str,
+    *,
+    maker: Identity | None = None,
+    at: ChainPosition | None = None,
+    after: bytes | None = None,
+    request_id: str | None = None,
+) -> SignedTransaction:
+    maker = maker if maker is not None else network.identities[ADMIN]
+    call = registration(network, maker, name)
     return build_transaction(
         network.provider,
         maker,
         at if at is not None else position(),
-        contract="identity",
-        method="register_identity",
-        body=body,
+        contract=call.contract,
+        method=call.method,
+        body=call.body,
         after=after,
         request_id=request_id,
     )
@@ -122,6 +133,29 @@ async def test_a_chain_of_successors_sent_backwards_takes_effect_in_order(
     assert {result.outcome for result in results} == {APPLIED}
     places = [(result.height, result.index) for result in results]
     assert places == sorted(places)
+
+
+async def test_an_envelope_shuffled_over_the_replicas_takes_effect_in_order(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in range(4)]
+    maker = network.identities[ADMIN]
+    calls = [registration(network, maker, f"e{number}") for number in range(60)]
+    entries = build_envelope(network.provider, maker, position(), calls)
+    submitting = {
+        entry.id(): asyncio.ensure_future(submit(members[number % 4], entry))
+        for number, entry in random.Random(1).sample(list(enumerate(entries)), len(entries))
+    }
+    results = [await submitting[entry.id()] for entry in entries]
+    assert {result.outcome for result in results} == {APPLIED}
+    places = [(result.height, result.index) for result in results]
+    assert places == sorted(places)
+    await chain.wait_for(lambda: all(m.finality.certified_height >= places[-1][0] for m in members))
+    for height in {height for height, _ in places}:
+        assert len({m.ledger.header(height).hash() for m in members}) == 1
+    block = members[3].ledger.store.get_block(places[7][0])
+    assert block is not None
+    assert SignedTransaction.decode(block.batch.transactions[places[7][1]]) == entries[7]
 
 
 async def test_an_orphan_is_told_that_its_predecessor_is_missing_and_may_come_again(

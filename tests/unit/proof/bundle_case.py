@@ -39,7 +39,7 @@ def chain_trust(chain: LedgerChain, first_set: ReplicaSet) -> ChainTrust:
     return ChainTrust(chain.header.chain_id, chain.genesis.hash(), (checkpoint,))
 
 
-def make_case(keys: Keys, *, set_changes: bool) -> Case:
+def make_case(keys: Keys, *, set_changes: bool, in_envelope: bool = False) -> Case:
     """Report one object on `shandong`, record it on `csrc`, and bundle the proof of it."""
     shandong, csrc = make_pair(keys)
     first_sets = {chain: chain.replicas.set for chain in (shandong, csrc)}
@@ -47,6 +47,8 @@ def make_case(keys: Keys, *, set_changes: bool) -> Case:
         chain.execute(next_replicas=chain.replicas.next_epoch() if set_changes else None)
     operation = shandong.transaction("reports", "report", {"count": 1, "broken": False})
     beside = shandong.transaction("reports", "report", {"count": 2, "broken": False})
+    if in_envelope:
+        beside, operation = shandong.signed_together(beside, operation)
     sent_block = shandong.execute(beside, operation)
     sent = sent_block.receipts[1]
     changes = tuple(shandong.set_changes)

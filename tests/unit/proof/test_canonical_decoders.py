@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.bundle import Bundle, MerklePath, NotABundleError
+from guqiao_sdk.proof.bundle import Bundle, NotABundleError
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest, tagged
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.light_client import SetChange, decode_set_changes, encode_set_changes
+from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Event, Outcome, Receipt
@@ -37,6 +38,10 @@ SAMPLES: dict[str, tuple[Any, Callable[[bytes], Any]]] = {
     "batch": (Batch(5, (b"one", b"two")), Batch.decode),
     "transaction": (
         SignedTransaction(b"{}", ((b"k" * 65, b"s" * 64),)),
+        SignedTransaction.decode,
+    ),
+    "transaction in an envelope": (
+        SignedTransaction(b"{}", ((b"k" * 65, b"s" * 64),) * 2, MerklePath(4, 5, (bytes(32),))),
         SignedTransaction.decode,
     ),
     "receipt": (RECEIPT, Receipt.decode),

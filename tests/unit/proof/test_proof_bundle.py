@@ -19,14 +19,13 @@ from guqiao_sdk.proof.bundle import (
     Anchor,
     Bundle,
     CertifiedHeader,
-    MerklePath,
     NotABundleError,
     frame,
 )
 from guqiao_sdk.proof.canonical import Reader
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import FinalityCertificate
-from guqiao_sdk.proof.merkle import merkle_root
+from guqiao_sdk.proof.merkle import MerklePath, merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome, Receipt
 from guqiao_sdk.proof.transaction import SignedTransaction
@@ -322,6 +321,20 @@ def test_a_transaction_signed_by_another_key_than_it_carries_is_refused(case: Ca
         transaction = replace(case.bundle.transaction, signatures=(pair,))
         message = refusal(replace(case.bundle, transaction=transaction).encode(), case.trust)
         assert "the maker's signature does not hold" in message
+
+
+def test_a_transaction_of_an_envelope_is_proven_without_the_others(case: Case) -> None:
+    together = make_case(KEYS, set_changes=False, in_envelope=True)
+    verdict = verify(together.bundle.encode(), together.trust)
+    assert verdict.accepted
+    assert verdict.maker[0] == verify(case.bundle.encode(), case.trust).maker[0]
+    transaction = together.bundle.transaction
+    path = transaction.envelope
+    assert path is not None
+    foreign = replace(path, siblings=(bytes(32), *path.siblings[1:]))
+    for wrong in (foreign, None):
+        spoilt = replace(together.bundle, transaction=replace(transaction, envelope=wrong))
+        assert "the maker's signature" in refusal(spoilt.encode(), together.trust)
 
 
 def test_the_receipt_of_another_transaction_proves_nothing_of_this_one(case: Case) -> None:

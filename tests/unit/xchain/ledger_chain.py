@@ -12,14 +12,20 @@ from dataclasses import dataclass, field, replace
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.bundle import MerklePath
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json, canonical_json, parse_json_strict
 from guqiao_sdk.proof.light_client import SetChange
+from guqiao_sdk.proof.merkle import MerklePath, merkle_paths, merkle_root
 from guqiao_sdk.proof.packet import Packet, commitment_key
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.state_proof import StateProof
-from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
+from guqiao_sdk.proof.transaction import (
+    Payload,
+    SignedTransaction,
+    envelope_sign_bytes,
+    transaction_id,
+    transaction_sign_bytes,
+)
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.host import Contract, Host, Method
 from services.consensus.domain.contracts.identity import IdentityContract
@@ -216,6 +222,17 @@ class LedgerChain:
         ).to_bytes()
         signature = self.keys.sign(self.did, transaction_sign_bytes(payload))
         return SignedTransaction(payload, ((self.keys.public_key(self.did), signature),)).encode()
+
+    def signed_together(self, *transactions: bytes) -> list[bytes]:
+        """The same transactions under one signature."""
+        payloads = [SignedTransaction.decode(each).payload for each in transactions]
+        ids = [transaction_id(payload) for payload in payloads]
+        signature = self.keys.sign(self.did, envelope_sign_bytes(merkle_root(ids)))
+        signatures = ((self.keys.public_key(self.did), signature),)
+        return [
+            SignedTransaction(payload, signatures, path).encode()
+            for payload, path in zip(payloads, merkle_paths(ids), strict=True)
+        ]
 
     def execute(self, *transactions: bytes, next_replicas: Replicas | None = None) -> Block:
         """Make the next block; with `next_replicas` it is the last of its epoch."""

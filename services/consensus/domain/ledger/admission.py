@@ -19,11 +19,10 @@ from guqiao_sdk.proof.transaction import (
     Payload,
     SignedTransaction,
     parse_payload,
-    transaction_sign_bytes,
 )
 
-TRANSACTION_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 512
-"""A payload, its length and two signatures with their keys."""
+TRANSACTION_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 1_024
+"""A payload, its length, two signatures with their keys and the path of an envelope."""
 
 VerifyMany = Callable[[Sequence[tuple[bytes, bytes, bytes]]], Sequence[bool]]
 """[(public key, message, signature)] -> whether each SM2 signature holds, in order."""
@@ -68,25 +67,35 @@ def check_stateless_many(
     block_time_ms: int,
     verify_many: VerifyMany,
 ) -> list[AdmittedTransaction | Refused]:
-    """Judge transactions, their signatures together in one call of `verify_many`.
+    """Judge transactions, their signatures together in one call of `verify_many`, which is asked
+    once about a signature that several of them share.
 
     For a batch proposed at sequence number s, `now_height` is s - 1 and `block_time_ms` the batch's
     own, so that every replica judges alike. At submission they are the last executed height and the
     present time, or the last block time where that is later.
     """
     verdicts = [_check_form(data, chain_id, now_height, block_time_ms) for data in encoded]
-    triples: list[tuple[bytes, bytes, bytes]] = []
-    for verdict in verdicts:
-        if isinstance(verdict, AdmittedTransaction):
-            message = transaction_sign_bytes(verdict.signed.payload)
-            triples.extend((key, message, sign) for key, sign in verdict.signed.signatures)
-    held = iter(verify_many(triples) if triples else ())
-    return [
-        _check_signatures(verdict, [next(held) for _ in verdict.signed.signatures])
-        if isinstance(verdict, AdmittedTransaction)
-        else verdict
+    nodes: dict[bytes, bytes] = {}
+    asked = [
+        _signed_triples(verdict.signed, nodes) if isinstance(verdict, AdmittedTransaction) else ()
         for verdict in verdicts
     ]
+    distinct = list(dict.fromkeys(triple for triples in asked for triple in triples))
+    held = dict(zip(distinct, verify_many(distinct) if distinct else (), strict=True))
+    return [
+        _check_signatures(verdict, [held[triple] for triple in triples])
+        if isinstance(verdict, AdmittedTransaction)
+        else verdict
+        for verdict, triples in zip(verdicts, asked, strict=True)
+    ]
+
+
+def _signed_triples(
+    signed: SignedTransaction, nodes: dict[bytes, bytes]
+) -> Sequence[tuple[bytes, bytes, bytes]]:
+    """[(public key, message, signature)] of one transaction."""
+    message = signed.sign_bytes(nodes)
+    return [(public_key, message, signature) for public_key, signature in signed.signatures]
 
 
 def refused_transaction(
