@@ -18,18 +18,21 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.bundle import Bundle, NotABundleError
 from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.json_values import JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 from guqiao_sdk.proof.trust import parse_trust
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus import wire
 from services.consensus.domain.codec import (
+    decode_log_record,
     decode_message,
     decode_record,
+    encode_log_record,
     encode_message,
     encode_record,
 )
+from services.consensus.domain.contracts.governance_form import Proposal, parse_proposal
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 from services.consensus.domain.faults import BatchProof
@@ -44,6 +47,7 @@ from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.ledger.state_parts import StatePart
 from services.consensus.domain.messages import (
     Digest,
+    EpochStarted,
     Hello,
     ReplicaId,
     SequenceNumber,
@@ -51,9 +55,12 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.promise import Promise
+from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
 from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
+from tests.unit.contracts.governed_chain import governor_json, members_json
 from tests.unit.ledger.chain_builder import CHAIN, GENESIS_TIME_MS
 from tests.unit.proof.test_canonical_decoders import CHANGE, PAYLOAD, SAMPLES
 
@@ -95,7 +102,16 @@ def _consensus() -> list[Target]:
     stored = StoredBlock(
         header, Batch(5, (b"one",)), (receipt.encode(),), {b"k": b"v", b"gone": None}
     )
+    between = encode_log_record(EpochStarted(3, View(4)))
     return [
+        Target(
+            "log record", decode_log_record, MALFORMED, [between, *records[:3]],
+            mutations.of_fields, encode_log_record,
+        ),
+        Target(
+            "promise", _promise, MALFORMED, [_PROMISE.encode()], mutations.of_bytes,
+            lambda v: v.encode(),
+        ),
         Target(
             "consensus message", decode_message, MALFORMED, messages, mutations.of_fields,
             encode_message,
@@ -189,7 +205,31 @@ def _json() -> list[Target]:
             "data object", _data_object, (Refusal, JsonError),
             [corpus.journey().bundle.packets[0].payload], mutations.of_json,
         ),
+        Target(
+            "governance proposal", _proposal, (Refusal, JsonError),
+            [canonical_json(_PROPOSAL)], mutations.of_json,
+        ),
     ]  # fmt: skip
+
+
+_PROPOSAL: Final[dict[str, Json]] = {
+    "members": members_json("A", "B", "C", "E"),
+    "governors": [governor_json("E")],
+    "not_before": 0,
+}
+_PROMISE: Final = Promise(view=3, sequence=70, reached=Position(2, 4_096), epoch=1)
+
+
+def _proposal(data: bytes) -> Proposal:
+    value = _json_value(data)
+    return parse_proposal(value if isinstance(value, dict) else {"value": value}, CHAIN)
+
+
+def _promise(data: bytes) -> Promise:
+    promise = Promise.decode(data)
+    if promise is None:
+        raise MalformedError("a damaged promise")
+    return promise
 
 
 def _segment(data: bytes) -> list[tuple[bytes, ArchivedBlock | None]]:

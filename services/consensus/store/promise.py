@@ -60,12 +60,16 @@ class Promise:
 
     @staticmethod
     def decode(data: bytes) -> Promise | None:
-        """Read `encode`'s bytes; None where they are damaged."""
+        """Read `encode`'s bytes; None where they are damaged, or other software wrote them."""
         body, _, checksum = data.partition(b"\n")
         if checksum != b"%08x\n" % zlib.crc32(body):
             return None
-        value = json.loads(body)
-        return Promise(**{**value, "reached": Position(*value["reached"])})
+        try:
+            value = json.loads(body)
+            promise = Promise(**{**value, "reached": Position(*value["reached"])})
+        except (ValueError, TypeError, KeyError):
+            return None
+        return promise if promise.encode() == data else None
 
 
 class Promises:
