@@ -28,6 +28,7 @@ from guqiaoctl.failures import (
     EXIT_USAGE,
     CliError,
 )
+from guqiaoctl.proof_problems import in_chinese
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,10 +89,11 @@ def failure_of(error: GuqiaoError) -> CliError:
 
 def unverified(error: ProofError) -> CliError:
     """The failure for a proof that does not hold: it names the piece."""
+    piece_zh, reason_zh = in_chinese(error)
     return CliError(
         error.code,
         f"{error.piece}: {error.detail}",
-        f"{error.piece}：{error.detail}",
+        f"{piece_zh}：{reason_zh}",
         "do not rely on it; ask its sender for the original",
         "请勿采信；请向提供者索取原件",
         exit_code=EXIT_UNVERIFIED,

@@ -1,0 +1,229 @@
+"""What failed in a proof, and why, in Chinese: the proof package states both in English.
+
+One line a kind of piece or reason; a test holds that none that the package can state is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from guqiao_sdk.proof.errors import ProofError
+
+_Sentences = Sequence[tuple[str, str]]
+
+_PIECES: Final[_Sentences] = (
+    (r"framing", "文件封装"),
+    (r"section (.*)", "分段 {}"),
+    (r"trust file", "信任文件"),
+    (r"trust in (.*)", "对 {} 的信任"),
+    (r"envelope", "批量签名"),
+    (r"certified header", "已认证的区块头"),
+    (r"genesis header of (.*)", "{} 的创世区块头"),
+    (r"header of (.*) height (.*)", "{} 高度 {} 的区块头"),
+    (r"finality certificate of (.*) height (.*)", "{} 高度 {} 的终局证书"),
+    (r"misbehaviour evidence of (.*) height (.*)", "{} 高度 {} 的作恶证据"),
+    (r"next set of block (.*)/(.*)", "{} 区块 {} 之后的副本集"),
+    (r"set changes? of (.*) to epoch (.*)", "{} 进入第 {} 纪元的副本集变更"),
+    (r"set change of (.*) at height (.*)", "{} 高度 {} 的副本集变更"),
+    (r"set changes of (.*)", "{} 的副本集变更"),
+    (r"packet (.*) of (.*) port (.*)", "第 {} 号数据包（{}，端口 {}）"),
+    (r"receipt in (.*) height (.*)", "{} 高度 {} 的回执"),
+    (r"regulatory anchor in (.*) height (.*)", "{} 高度 {} 的监管锚定"),
+    (r"transaction in (.*) height (.*)", "{} 高度 {} 的交易"),
+    (r"transaction (.*) at height (.*)", "交易 {}（高度 {}）"),
+    (r"result of transaction (.*)", "交易 {} 的结果"),
+    (r"transaction (.*)", "交易 {}"),
+    (r"state of (.*)", "{} 的状态"),
+    (r"block (.*)/(.*)", "{} 区块 {}"),
+    (r"block (.*)", "区块 {}"),
+    (r"certificates", "终局证书"),
+)
+
+_REASONS: Final[_Sentences] = (
+    # Framing and files.
+    (r"(.*) bytes, at most (.*) allowed", "共 {} 字节，最多允许 {} 字节"),
+    (r"its sections are (.*)", "其分段为 {}"),
+    (r"the checksum is not that of the content", "校验和与内容不符"),
+    (
+        r"the end magic is damaged or missing: the file is cut off or changed",
+        "结尾标记损坏或缺失：文件被截断或改动",
+    ),
+    (r"the start magic is damaged or missing", "开头标记损坏或缺失"),
+    (r"it cannot be read \((.*)\)", "无法读取（{}）"),
+    (r"it is missing", "文件缺失"),
+    (r"it is malformed: (.*)", "格式不正确：{}"),
+    (r"it has (.*) bytes, its manifest says (.*)", "文件有 {} 字节，清单所记为 {}"),
+    (r"its digest is not the one in its manifest", "摘要与清单所记不符"),
+    (r"it holds other heights than its manifest says", "所含高度与清单所记不符"),
+    (r"that of height (.*) is missing", "缺少高度 {} 的终局证书"),
+    (r"it does not follow the manifest before it", "与前一份清单不衔接"),
+    (r"it is not written as a manifest is", "不是清单的规范写法"),
+    (
+        r"it is of another chain or replica than the one before it",
+        "与前一份清单的链或副本不同",
+    ),
+    (r"it lists (.*), (.*) is due", "列出的是 {}，应为 {}"),
+    (r"it says that it is number (.*), number (.*) is due", "自称第 {} 号，应为第 {} 号"),
+    (r"a segment's file is not named by its number", "段文件未按编号命名"),
+    (r"its number is out of range", "编号超出范围"),
+    (r"its format is not (.*)", "格式版本不是 {}"),
+    (r"replica is not below (.*)", "副本编号不小于 {}"),
+    (r"there are two of it", "有重复的两份"),
+    # Values of trust files and manifests.
+    (r"not strict JSON: (.*)", "不是严格的 JSON：{}"),
+    (r"(.*) has not exactly the members (.*)", "{} 的成员应恰为 {}"),
+    (r"(.*) is not (.*) bytes in hex", "{} 不是 {} 字节的十六进制"),
+    (r"(.*) is not hex", "{} 不是十六进制"),
+    (r"(.*) is not a text of (.*) to (.*) bytes", "{} 不是 {} 至 {} 字节的文本"),
+    (r"(.*) is not an array of (.*) to (.*) entries", "{} 不是 {} 至 {} 项的数组"),
+    (r"(.*) is not an integer from 0 to 2\^53 - 1", "{} 不是 0 至 2^53 - 1 的整数"),
+    (r"(.*) is not of the form (.*)", "{} 不符合格式 {}"),
+    (r"(.*) has an empty header hash", "{} 的区块头哈希为空"),
+    (r"(.*) has another set than its epoch had before", "{} 与其纪元此前的副本集不同"),
+    (r"(.*) has the set of another chain or epoch", "{} 的副本集属于其他链或纪元"),
+    (r"(.*) is not above the one before it", "{} 不高于前一项"),
+    (r"the genesis hash of (.*) is empty", "{} 的创世哈希为空"),
+    (r"it names a chain twice", "重复列出同一条链"),
+    (r"it is signed with another key than the issuer's", "所用签名密钥不是签发方的密钥"),
+    (r"the issuer's signature does not hold", "签发方的签名不成立"),
+    # Trust, epochs and sets.
+    (r"it does not name the chain (.*)", "其中没有链 {}"),
+    (
+        r"it has no checkpoint of (.*) epoch (.*) \(it has epochs (.*)\): "
+        r"get a trust file that has one, or export the bundle from one of these",
+        "其中没有 {} 第 {} 纪元的检查点（有第 {} 纪元的）：请取得含有该纪元的信任文件，"
+        "或从上述纪元之一导出证明文件",
+    ),
+    (r"the trust file has another header at this height", "信任文件在该高度是另一个区块头"),
+    (
+        r"the trust file has another replica set for its epoch",
+        "信任文件在该纪元是另一个副本集",
+    ),
+    (r"its genesis is not the one in the trust file", "创世哈希与信任文件不符"),
+    (r"it names another set than the trust file", "其副本集与信任文件不符"),
+    (r"epoch (.*) contradicts the checkpoint at height (.*)", "第 {} 纪元与高度 {} 的检查点矛盾"),
+    (r"epoch (.*) follows no trusted set change here", "第 {} 纪元没有可信的副本集变更相衔接"),
+    (r"epoch (.*) ended below it", "第 {} 纪元在其之前已经结束"),
+    (r"epoch (.*) is before the trusted one", "第 {} 纪元早于所信任的纪元"),
+    (r"how epoch (.*) began is not known", "不知第 {} 纪元如何开始"),
+    (r"epoch (.*) of (.*) is followed by the next one", "{1} 第 {0} 纪元之后只能是下一个纪元"),
+    (r"none is known after epoch (.*)", "第 {} 纪元之后没有已知的变更"),
+    (r"the epoch ended below it: a set change is missing", "该纪元在其之前已结束：缺少副本集变更"),
+    (
+        r"the set is of another chain or of no following epoch",
+        "副本集属于其他链，或不是下一个纪元",
+    ),
+    (r"no manifest holds the set that it names", "没有任何清单含有它所指的副本集"),
+    (r"no manifest holds the set that the header names", "没有任何清单含有区块头所指的副本集"),
+    (r"the replica set is of chain (.*)", "副本集属于链 {}"),
+    (r"the certified header names another set", "已认证的区块头指向另一个副本集"),
+    (r"(.*) of them, at most (.*) in one step", "共 {} 次，一步最多 {} 次"),
+    (r"the header names another", "区块头指向另一个"),
+    # Headers and certificates.
+    (r"it is not of chain (.*)", "不属于链 {}"),
+    (
+        r"it is of another chain or set, or of a later block",
+        "属于其他链或其他副本集，或为后来的区块",
+    ),
+    (r"it certifies another header", "认证的是另一个区块头"),
+    (r"its signers are not distinct and ascending", "签名者有重复或未按编号排列"),
+    (
+        r"(.*) signatures, a bundle carries exactly the quorum of (.*)",
+        "有 {} 个签名，证明文件应恰含法定数量 {} 个",
+    ),
+    (r"(.*) signatures, the quorum is (.*)", "有 {} 个签名，法定数量为 {}"),
+    (r"replica (.*) is jailed, its vote does not count", "副本 {} 已被停权，其投票不计"),
+    (r"replica (.*) is not in the set", "副本 {} 不在副本集中"),
+    (r"the signature of replica (.*) does not hold", "副本 {} 的签名不成立"),
+    (r"the header is of epoch (.*), the set of (.*)", "区块头属于第 {} 纪元，副本集属于第 {} 纪元"),
+    (r"the batch digest is not that of its time and transactions", "批次摘要与时间和交易不符"),
+    (r"height (.*) is trusted already", "高度 {} 已经可信"),
+    (r"height (.*) was asked for, (.*) came", "所求高度为 {}，得到的是 {}"),
+    (r"height (.*) was due", "应为高度 {}"),
+    (r"block (.*) is due", "应为区块 {}"),
+    (r"no header below height 1 is ever certified", "高度 1 以下的区块头不会被认证"),
+    (r"its block time is before that of (?:a lower height|its parent)", "区块时间早于更低的高度"),
+    (r"its block time lies in the future", "区块时间在未来"),
+    (r"its parent is another block(?: than the one before it)?", "其父区块不是前一个区块"),
+    (r"its block does not come before it", "其区块不在它之前"),
+    (r"(.*) blocks before it have no certificate", "其前有 {} 个区块没有终局证书"),
+    (r"the two headers are of different heights", "两个区块头的高度不同"),
+    (r"the two headers are one and the same", "两个区块头相同"),
+    (r"an empty hash as (.*) proves nothing", "{} 的哈希为空，不能证明任何内容"),
+    (r"a (?:genesis|header) hash that is empty proves nothing", "空的哈希不能证明任何内容"),
+    (r"an empty state root proves nothing", "空的状态根不能证明任何内容"),
+    # Transactions, receipts, packets.
+    (r"it was signed for the chain (.*)", "它是为链 {} 签署的"),
+    (r"the maker's signature does not hold", "经办人的签名不成立"),
+    (r"the checker's signature does not hold", "复核人的签名不成立"),
+    (r"its signatures are not those of the signers it names", "签名与其所列签署人不符"),
+    (r"it is of another transaction", "属于另一笔交易"),
+    (r"another one was answered", "返回的是另一笔交易"),
+    (r"its source is not (.*)", "来源不是 {}"),
+    (
+        r"the transaction sent (.*) packets, not all are here",
+        "该交易发出 {} 个数据包，此处不全",
+    ),
+    (r"the packet was sent to (.*)", "数据包是发往 {} 的"),
+    (r"the receipt does not say that the packet arrived", "回执未载明数据包已到达"),
+    (r"the receipt does not say that the transaction sent it", "回执未载明由该交易发出"),
+    (r"the receipt has no acknowledgement of the packet", "回执中没有该数据包的确认"),
+    (r"an event that is not an object", "事件不是 JSON 对象"),
+    (r"an event that is not strict JSON: (.*)", "事件不是严格的 JSON：{}"),
+    (r"the certified receipt says something else", "已认证的回执内容不同"),
+    (
+        r"its proofs are for another place than the result names",
+        "证明所在位置与结果所称不同",
+    ),
+    (
+        r"it names a place that the certified block does not have",
+        "所称位置在已认证的区块中不存在",
+    ),
+    (r"(.*) receipts for (.*) transactions", "{} 份回执对应 {} 笔交易"),
+    (r"its batch is not the one that the header names", "批次不是区块头所指的批次"),
+    (r"its transactions are not those under the header's root", "交易与区块头的根不符"),
+    (r"its receipts are not those under the header's root", "回执与区块头的根不符"),
+    # Trees.
+    (
+        r"a Merkle path of (.*) siblings for leaf (.*) of (.*)",
+        "默克尔路径有 {} 个兄弟节点，与第 {} 个叶子（共 {} 个）不符",
+    ),
+    (r"a sibling that is no SM3 digest", "兄弟节点不是 SM3 摘要"),
+    (r"index (.*) of (.*) leaves, at most (.*) allowed", "序号 {}，共 {} 个叶子，最多允许 {} 个"),
+    (r"the (?:Merkle path|state proof) leads to another root", "路径得出的根不同"),
+    (r"more siblings than the tree is deep", "兄弟节点多于树的深度"),
+    (r"the key is present", "该键存在"),
+    (r"the leaf found does not stand on the key's path", "所示叶子不在该键的路径上"),
+    (r"the leaf found is not this key with this value", "所示叶子不是该键与该值"),
+)
+
+
+def in_chinese(error: ProofError) -> tuple[str, str]:
+    """Return the piece that failed and why. What a decoder says of bytes stays as it is, behind
+    what it means; a file's name stays as it is.
+    """
+    reason = reason_in_chinese(error.detail)
+    return (
+        piece_in_chinese(error.piece) or error.piece,
+        f"编码不合规范（{error.detail}）" if reason is None else reason,
+    )
+
+
+def piece_in_chinese(piece: str) -> str | None:
+    """Return the name of a piece in Chinese, or None where it has none here."""
+    return _translated(_PIECES, piece)
+
+
+def reason_in_chinese(detail: str) -> str | None:
+    """Return a reason in Chinese, or None where it has no sentence here."""
+    return _translated(_REASONS, detail)
+
+
+def _translated(sentences: _Sentences, text: str) -> str | None:
+    for pattern, sentence in sentences:
+        found = re.fullmatch(pattern, text, re.DOTALL)
+        if found is not None:
+            return sentence.format(*found.groups())
+    return None
