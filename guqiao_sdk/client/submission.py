@@ -24,12 +24,13 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
-from guqiao_sdk.proof.transaction import SignedTransaction
+from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 
 RECONNECT_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 0.2
 EXPIRY_CHECK_SECONDS: Final = 0.5
 SILENCE_SECONDS_MAX: Final = 5.0
+PREDECESSORS_KEPT_MAX: Final = 10_000
 RETRY_CODES: Final = frozenset(
     {
         "QUEUE_FULL",
@@ -81,6 +82,7 @@ class StreamSubmitter:
         self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         self._heard_at = 0.0
         self._fed = False
+        self._executed: dict[bytes, None] = {}
         self._all_answered = asyncio.Event()
 
     async def run(
@@ -182,7 +184,7 @@ class StreamSubmitter:
         if item is None:
             return
         if response.WhichOneof("answer") == "result":
-            self._answer(item, result_from_message(response.result), None)
+            self._take_result(item, result_from_message(response.result))
             return
         error = error_from_status(status_pb2.Status.FromString(response.error))
         if error.code in RETRY_CODES:
@@ -194,6 +196,20 @@ class StreamSubmitter:
             self._answer(item, None, unknown_outcome(item.transaction))
         else:
             self._answer(item, None, error)
+
+    def _take_result(self, item: _Item, result: TransactionResult) -> None:
+        if result.code == "PREDECESSOR_MISSING" and self._follows_one_of_ours(item.transaction):
+            # It was tried before its predecessor, which a replica had asked to come again.
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again, item.transaction)
+        else:
+            self._executed[result.transaction_id] = None
+            if len(self._executed) > PREDECESSORS_KEPT_MAX:
+                del self._executed[next(iter(self._executed))]
+            self._answer(item, result, None)
+
+    def _follows_one_of_ours(self, transaction: SignedTransaction) -> bool:
+        after = parse_payload(transaction.payload).after
+        return after in self._unanswered or after in self._executed
 
     def _again(self, transaction: SignedTransaction) -> None:
         if transaction.id() in self._unanswered:

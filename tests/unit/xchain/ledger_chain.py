@@ -17,7 +17,7 @@ from guqiao_sdk.proof.json_values import Json, canonical_json, parse_json_strict
 from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.merkle import MerklePath, merkle_paths, merkle_root
 from guqiao_sdk.proof.packet import Packet, commitment_key
-from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.receipt import Receipt, is_final
 from guqiao_sdk.proof.state_proof import StateProof
 from guqiao_sdk.proof.transaction import (
     Payload,
@@ -259,7 +259,8 @@ class LedgerChain:
                 self.state.values.pop(key, None)
             else:
                 self.state.values[key] = value
-        self.state.ids |= {receipt.transaction_id for receipt in result.receipts}
+        final = [receipt for receipt in result.receipts if is_final(receipt)]
+        self.state.ids |= {receipt.transaction_id for receipt in final}
         self.header = replace(
             result.header(update.root),
             epoch=self.replicas.epoch,
