@@ -40,13 +40,13 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger, result_message
 from services.consensus.objects import find_object, objects_of_block
 from services.consensus.peers import Links
+from services.consensus.store.index import PROVABLE_HEIGHTS
 from services.consensus.submission import Submissions
 
 SERVICE: Final = "/guqiao.consensus.v1.NodeService/"
 CRYPTO_SUITE: Final = "SM2-SM3-SM4"
 STREAM_IN_FLIGHT_MAX: Final = 2_000
 SUBMIT_SECONDS_MAX: Final = 120.0
-PROVABLE_HEIGHTS: Final = 1_024
 
 _SUBMIT = Policy(ANY_ROLE, deadline_seconds=SUBMIT_SECONDS_MAX)
 _READ = Policy(roles.CHAIN_READERS)

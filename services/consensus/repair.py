@@ -28,7 +28,6 @@ from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
 from services.consensus.state_transfer import (
-    STATE_INTERVAL,
     WITHOUT_BLOCKS_STEPS,
     StateTransfer,
 )
@@ -125,7 +124,6 @@ class Repairs:
         metrics: ReplicaMetrics,
         verify: Verify,
         step_seconds: float = STEP_SECONDS,
-        state_interval: int = STATE_INTERVAL,
         without_blocks_steps: int = WITHOUT_BLOCKS_STEPS,
     ) -> None:
         self.state = StateTransfer(
@@ -134,7 +132,6 @@ class Repairs:
             links=links,
             metrics=metrics,
             verify=verify,
-            interval=state_interval,
             without_blocks_steps=without_blocks_steps,
         )
         self._driver = driver

@@ -36,13 +36,12 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.store.index import PROVABLE_HEIGHTS
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
 
-STATE_INTERVAL: Final = 256
-"""Heights whose state is given are multiples of it: peers offer the same one, and it stays provable
-for three times as long.
-"""
+STATE_INTERVAL_MAX: Final = PROVABLE_HEIGHTS // 4
+"""So that the state of a multiple of it stays provable for three times as long."""
 
 WITHOUT_BLOCKS_STEPS: Final = 100
 """Steps of restoring in which no block came, before a state is asked for: ten seconds."""
@@ -79,6 +78,11 @@ class _Taking:
     lies: int = 0
 
 
+def state_interval(snapshot_interval: int) -> int:
+    """The heights whose state is given are multiples of this."""
+    return min(snapshot_interval, STATE_INTERVAL_MAX)
+
+
 class StateTransfer:
     """Gives the state to peers, always; takes it from them while `step` is called."""
 
@@ -90,7 +94,6 @@ class StateTransfer:
         links: Links,
         metrics: ReplicaMetrics,
         verify: Verify,
-        interval: int = STATE_INTERVAL,
         without_blocks_steps: int = WITHOUT_BLOCKS_STEPS,
     ) -> None:
         self.part_bytes_max = PART_BYTES_MAX
@@ -99,7 +102,7 @@ class StateTransfer:
         self._links = links
         self._metrics = metrics
         self._verify = verify
-        self._interval = interval
+        self._interval = state_interval(ledger.genesis.parameters.snapshot_interval)
         self._without_blocks_steps = without_blocks_steps
         self._frames: FairQueue[StateFrame] = FairQueue(
             count_max=REQUESTS_MAX + RESPONSES_MAX, bytes_max=PEER_BYTES_MAX

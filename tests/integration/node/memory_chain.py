@@ -29,7 +29,7 @@ from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator, signer
-from services.consensus.state_transfer import STATE_INTERVAL, WITHOUT_BLOCKS_STEPS
+from services.consensus.state_transfer import WITHOUT_BLOCKS_STEPS
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.store.segment import SEGMENT_BYTES_MAX
@@ -90,7 +90,6 @@ class MemoryChain:
     founding: bool = True
     files: FileOperations = SYSTEM_FILES
     segment_bytes_max: int = SEGMENT_BYTES_MAX
-    state_interval: int = STATE_INTERVAL
     without_blocks_steps: int = WITHOUT_BLOCKS_STEPS
     places: int = 0
     """Where members to come have a place, too: more than the first set has."""
@@ -172,7 +171,6 @@ class MemoryChain:
             metrics=ReplicaMetrics(metrics),
             verify=self.provider.verify,
             step_seconds=REPAIR_STEP_SECONDS,
-            state_interval=self.state_interval,
             without_blocks_steps=self.without_blocks_steps,
         )
         intake = Intake(

@@ -24,15 +24,15 @@ Spoil = Callable[[peer_pb2.StateResponse], peer_pb2.StateResponse]
 
 @pytest.fixture
 def network(tmp_path: Path) -> ChainNetwork:
-    """A chain that makes an empty block every 100 ms."""
-    return ChainNetwork.create(tmp_path / "network", parameters=FAST)
+    """A chain that makes an empty block every 100 ms and gives the state of every eighth."""
+    parameters = {**FAST, "snapshot_interval": INTERVAL}
+    return ChainNetwork.create(tmp_path / "network", parameters=parameters)
 
 
 @pytest.fixture
 async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
     async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
         chain.segment_bytes_max = SEGMENT_BYTES_MAX
-        chain.state_interval = INTERVAL
         chain.without_blocks_steps = 20
         yield chain
 
