@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao.consensus.v1 import peer_pb2
+from guqiao_sdk.roles import OBSERVER
 from services.chassis.errors import UnavailableError
+from services.chassis.grpc_server.identity import Caller, calling_as
+from services.consensus.api import NodeApi
 from services.consensus.domain.ledger.state_parts import StatePart
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
 from tests.integration.node.test_archived_blocks import SEGMENT_BYTES_MAX, archive_of, archived
@@ -77,6 +81,26 @@ async def check_joined(chain: MemoryChain, network: ChainNetwork, late: Member, 
         with pytest.raises(UnavailableError) as caught:
             refused(old)
         assert caught.value.code == "HISTORY_NOT_HERE"
+    await check_node_rpc(late, late.ledger.receipts(height)[0].transaction_id)
+
+
+async def check_node_rpc(late: Member, known: bytes) -> None:
+    """It gives what it knows. What it does not know may be in the blocks that it never had, so it
+    says where to ask instead of that there is no such thing.
+    """
+    links = late.repairs._links
+    api = NodeApi(late.submissions, late.ledger, late.driver, late.finality, links, (), "1")
+    observer = Caller("did:rem:test:observer", "k1", "did:rem:test:csrc", frozenset({OBSERVER}))
+    with calling_as(observer):
+        request = node.GetTransactionRequest(transaction_id=known)
+        assert (await api.GetTransaction(request, None)).result.transaction_id == known
+        for question in (
+            api.GetTransaction(node.GetTransactionRequest(transaction_id=bytes(32)), None),
+            api.GetObject(node.GetObjectRequest(object_id="early", version=1), None),
+        ):
+            with pytest.raises(UnavailableError) as caught:
+                await question
+            assert caught.value.code == "HISTORY_NOT_HERE"
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")
