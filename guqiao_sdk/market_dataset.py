@@ -109,16 +109,23 @@ class MarketDataset:
         yield from self.market_calls()
         yield from self.investor_calls(identity_digest)
 
+    @property
+    def identities_as_of(self) -> str:
+        """The date from which the dataset's identities are looked at: none of its events is
+        earlier, whatever its period says, which only identifies the dataset.
+        """
+        days = (event.time[:10] for event in self.events)
+        return min(days, default=str(self.market["period_start"]))
+
     def _on_chain(self, investor: Row, identity_digest: IdentityDigest) -> Row:
         """Return the investor as the chain may know it: no name and no number."""
         id_type, id_number = investor["id_type"], investor["id_number"]
-        period_start = self.market["period_start"]
         hidden = ("name", "id_number")
         return {
             **{name: value for name, value in investor.items() if name not in hidden},
             "identity_digest": identity_digest(id_type, id_number),
             "identity_valid_from": identity_valid_from(
-                id_type, id_number, period_start=period_start
+                id_type, id_number, as_of=self.identities_as_of
             ),
         }
 

@@ -44,17 +44,17 @@ def resident_birth_date(number: str) -> str | None:
         return None
 
 
-def identity_valid_from(id_type: str, id_number: str, *, period_start: str) -> str | None:
+def identity_valid_from(id_type: str, id_number: str, *, as_of: str) -> str | None:
     """Return the date from which the identity holds, or None if it never does.
 
     This is the registration institution's statement: it tells the chain nothing about a birth
-    date before `period_start`, and nothing else of the number.
+    date before `as_of`, and nothing else of the number.
     """
     match id_type:
         case "resident_id":
             birth_date = resident_birth_date(id_number)
-            return None if birth_date is None else max(birth_date, period_start)
+            return None if birth_date is None else max(birth_date, as_of)
         case "uscc":
-            return period_start if is_uscc(id_number) else None
+            return as_of if is_uscc(id_number) else None
         case _:
-            return period_start
+            return as_of

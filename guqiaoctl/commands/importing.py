@@ -291,7 +291,7 @@ class _Importer:
         what = choose("investors' records", "投资者档案")
         with Progress(what, len(dataset.investors)) as progress:
             for chunk in chunks:
-                request = pb.PutInvestorsRequest(as_of=str(dataset.market["period_start"]))
+                request = pb.PutInvestorsRequest(as_of=dataset.identities_as_of)
                 for row in chunk:
                     request.investors.add(
                         **{name: row[name] for name in pb.Investor.DESCRIPTOR.fields_by_name}

@@ -8,7 +8,7 @@ week and are issued anew at every start and daily while the network runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ from cryptography import x509
 
 from guqiao_sdk.gm.certificates import (
     CertificateAuthority,
+    CertificateInfo,
+    CertificateMalformedError,
     parse_certificate,
     replica_identity,
     service_identity,
@@ -96,7 +98,8 @@ def ensure_certificates(layout: Layout, provider: GmProvider, report: Report) ->
         has_key = (folder / "tls.key").exists()
         key = ensure_key(folder / "tls.key", provider)
         missing = not (has_key and (folder / "tls.pem").exists())
-        if missing or leaf.domain in new_authorities or _is_due(folder / "tls.pem", now):
+        new = missing or leaf.domain in new_authorities
+        if new or _is_void(folder / "tls.pem", leaf, key, now):
             renewed, made = renewed + (not missing), made + missing
             certificate = authorities[leaf.domain].issue(
                 leaf.identity,
@@ -108,6 +111,8 @@ def ensure_certificates(layout: Layout, provider: GmProvider, report: Report) ->
             )
             write_file(folder / "tls.pem", certificate)
     _report_certificates(layout, now, report, renewed=renewed, made=0 if is_new else made)
+    if not is_new:
+        _report_lists(layout, new_authorities, now, report)
     renew_crls(layout, provider)
 
 
@@ -162,8 +167,8 @@ def _report_certificates(
     if renewed:
         report(
             choose(
-                f"{renewed} certificates were due and have been renewed",
-                f"{renewed} 张证书已到期或临近到期，现已更新",
+                f"{renewed} certificates were due or of no use, and have been renewed",
+                f"{renewed} 张证书已到期、临近到期或不可用，现已更新",
             )
         )
     if made:
@@ -173,9 +178,22 @@ def _report_certificates(
                 f"{made} 张证书缺失，现已重新签发",
             )
         )
+
+
+def _report_lists(
+    layout: Layout, new_authorities: Sequence[str], now: datetime, report: Report
+) -> None:
     for domain in CHAINS:
         path = layout.authority(domain) / "crl.pem"
-        if path.exists() and next_update(path) <= now:
+        if not path.exists() and domain not in new_authorities:
+            report(
+                choose(
+                    f"the revocation list of {domain} was missing and a new one revokes nobody: "
+                    "restore it from a backup if anything had been revoked",
+                    f"{domain} 的证书吊销列表缺失，新列表不含任何吊销：如曾有吊销，请从备份恢复",
+                )
+            )
+        elif path.exists() and next_update(path) <= now:
             report(
                 choose(
                     f"the revocation list of {domain} was stale and has been issued anew",
@@ -207,4 +225,30 @@ def next_update(path: Path) -> datetime:
 
 
 def _is_due(path: Path, now: datetime, margin: timedelta = LEAF_RENEWAL) -> bool:
-    return not path.exists() or parse_certificate(path.read_bytes()).not_after - now < margin
+    """Whether it is missing, ends soon, or is not valid yet: a clock was ahead when it was made."""
+    if not path.exists():
+        return True
+    certificate = _read_certificate(path)
+    return certificate.not_after - now < margin or certificate.not_before > now
+
+
+def _is_void(path: Path, leaf: Leaf, key: PrivateKey, now: datetime) -> bool:
+    """Whether a process cannot use its certificate: it is due, or of another process or key."""
+    if _is_due(path, now):
+        return True
+    certificate = _read_certificate(path)
+    return (certificate.identity, certificate.public_key) != (leaf.identity, key.public_key)
+
+
+def _read_certificate(path: Path) -> CertificateInfo:
+    try:
+        return parse_certificate(path.read_bytes())
+    except CertificateMalformedError as error:
+        raise CliError(
+            error.code,
+            f"{path}: {error.en}",
+            f"{path}：{error.zh}",
+            "move the file away: `guqiao dev up` makes it anew with the key beside it",
+            "请移走该文件：`guqiao dev up` 会用同一文件夹中的密钥重新签发",
+            exit_code=EXIT_USAGE,
+        ) from error

@@ -52,5 +52,5 @@ class Statement:
 def state(investor: Investor, *, key: bytes, as_of: str) -> Statement:
     """Judge the number as of a business date (YYYY-MM-DD) and digest it under the market's key."""
     parts = tagged("guqiao/identity/1", investor.id_type.encode(), investor.id_number.encode())
-    valid_from = identity_valid_from(investor.id_type, investor.id_number, period_start=as_of)
+    valid_from = identity_valid_from(investor.id_type, investor.id_number, as_of=as_of)
     return Statement(investor.investor_ref, hmac_sm3(key, parts), valid_from)

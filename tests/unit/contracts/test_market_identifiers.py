@@ -77,7 +77,7 @@ def test_the_day_must_be_in_the_calendar_even_if_the_check_character_fits() -> N
 @pytest.mark.req("N0-14")
 def test_the_statement_tells_a_birth_date_only_if_it_lies_within_the_period() -> None:
     def stated(id_type: str, number: str, start: str = "2025-09-01") -> str | None:
-        return identity_valid_from(id_type, number, period_start=start)
+        return identity_valid_from(id_type, number, as_of=start)
 
     assert stated("resident_id", "11010519491231002X") == "2025-09-01"
     assert stated("resident_id", "11010519491231002X", "1900-01-01") == "1949-12-31"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,20 @@ def test_the_basic_dataset_gives_the_published_results_and_register() -> None:
     assert as_csv("seq,status,code", rows) == (expected / "results.csv").read_bytes()
     assert roster_csv(host) == (expected / "roster.csv").read_bytes()
     assert len(rows) == len(market.events) == 206
+
+
+@pytest.mark.parametrize("start", ["1990-01-01", "2025-10-15", "2099-12-31"])
+def test_the_period_identifies_a_dataset_and_decides_nothing(start: str) -> None:
+    """docs/market-dataset.md, section 1."""
+    basic = dataset("market-basic")
+    market = replace(basic, market={**basic.market, "period_start": start})
+    host, identity = loaded_host(market), RequestIdentity()
+    rows: list[tuple[int, str, str]] = []
+    for event in market.events:
+        code = identity.process(host, REGISTER_V1, event)
+        rows.append((event.seq, "rejected" if code else "accepted", code))
+    expected = DATA / "market-basic" / "expected" / "results.csv"
+    assert as_csv("seq,status,code", rows) == expected.read_bytes()
 
 
 ALL_OPERATIONS = RegisterContract(version=99, operations=tuple(OPERATIONS))
