@@ -198,7 +198,7 @@ MARKET: Final = members(
 
 COMPANY: Final[Mapping[str, Converter]] = {
     "company_ref": text,
-    "company_code": matching(re.compile(r"[A-Z]{2,3}[0-9]{6}[FGPT]?"), "a company code"),
+    "company_code": matching(re.compile(r"[A-Z]{2,3}[0-9]{6}[A-Z]?"), "a company code"),
     "name": text,
     "uscc": text,
     "region": matching(re.compile(r"[0-9]{6}"), "a region code of six digits"),
