@@ -18,7 +18,9 @@ class SetHistory:
     def __init__(self, trust: ChainTrust, verify: Verify) -> None:
         self._verify = verify
         self._first = trust.replica_set.epoch
-        self._trusted = TrustedChain.from_genesis(trust.genesis_hash, trust.replica_set)
+        self._trusted = TrustedChain.from_genesis(
+            trust.genesis_hash, trust.replica_set, trust.authorities
+        )
         self._changes: list[SetChange] = []
         self._sets = [trust.replica_set]
 

@@ -1,7 +1,8 @@
 """Reads what a client starts from: the trust in one chain, as the operator was given it.
 
 The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{entity_id, entity_name,
-vote_key}]}`, the form in which a genesis names another chain. It comes from the network's own
+vote_key}]}`, and `restart_authorities` where there are some: the form in which a genesis names
+another chain. It comes from the network's own
 folder or from a signed TRUST file, never from a replica.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.client.trust import ChainTrust, authorities_in
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
@@ -26,7 +27,9 @@ def load_chain_trust(path: Path) -> ChainTrust:
         value = parse_json_strict(path.read_bytes(), depth_max=DEPTH_MAX, size_max=SIZE_MAX)
     except JsonError as error:
         raise MalformedError(f"{path.name} is not strict JSON: {error}") from error
-    members = _members(value, {"chain_id", "genesis_hash", "epoch", "replicas"})
+    names = {"chain_id", "genesis_hash", "epoch", "replicas"}
+    optional = {"restart_authorities"} & (value.keys() if isinstance(value, dict) else set())
+    members = _members(value, names | optional)
     rows = members["replicas"]
     if not isinstance(rows, list):
         raise MalformedError("replicas is not a list")
@@ -36,7 +39,12 @@ def load_chain_trust(path: Path) -> ChainTrust:
         tuple(_member(number, row) for number, row in enumerate(rows)),
     )
     replica_set.check()
-    return ChainTrust(replica_set.chain_id, _hex(members["genesis_hash"]), replica_set)
+    try:
+        authorities = authorities_in(members)
+    except ValueError as error:
+        raise MalformedError(str(error)) from error
+    genesis_hash = _hex(members["genesis_hash"])
+    return ChainTrust(replica_set.chain_id, genesis_hash, replica_set, authorities)
 
 
 def _member(number: int, value: Json) -> Member:

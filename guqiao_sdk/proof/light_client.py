@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from guqiao_sdk.proof.batch import batch_digest
-from guqiao_sdk.proof.canonical import Reader, Writer
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import (
     HASH_BYTES,
@@ -24,6 +24,8 @@ from guqiao_sdk.proof.header import (
     verify_certificate,
 )
 from guqiao_sdk.proof.quorum import ReplicaSet, ReplicaSetError
+from guqiao_sdk.proof.restart import RESTART_BYTES_MAX, TOO_LOW, Restart, RestartAuthorities
+from guqiao_sdk.proof.restart_rules import verify_restart
 
 SET_CHANGES_MAX: Final = 64
 """Set changes in one step; whoever is further behind takes several steps."""
@@ -38,6 +40,8 @@ class TrustedChain:
     `replica_set` certifies the heights above `height`, except where `header` (the latest certified
     one, None at the start) names another next set: then a set change must come first.
     `header_hash` is known at the start where a checkpoint gave it, and None after a bare genesis.
+    `authorities` may approve a restart, none can be followed without; `restarted_at` is the height
+    of the last one that was: the header there names the set that could not go on.
     """
 
     chain_id: str
@@ -47,15 +51,25 @@ class TrustedChain:
     header_hash: bytes | None
     block_time_ms: int
     header: BlockHeader | None
+    authorities: RestartAuthorities | None = None
+    restarted_at: int | None = None
 
     @staticmethod
-    def from_genesis(genesis_hash: bytes, replica_set: ReplicaSet) -> TrustedChain:
+    def from_genesis(
+        genesis_hash: bytes,
+        replica_set: ReplicaSet,
+        authorities: RestartAuthorities | None = None,
+    ) -> TrustedChain:
         """Start from a chain's genesis: its hash and its first replica set."""
-        return TrustedChain.from_checkpoint(genesis_hash, replica_set, 0, None)
+        return TrustedChain.from_checkpoint(genesis_hash, replica_set, 0, None, authorities)
 
     @staticmethod
     def from_checkpoint(
-        genesis_hash: bytes, replica_set: ReplicaSet, height: int, header_hash: bytes | None
+        genesis_hash: bytes,
+        replica_set: ReplicaSet,
+        height: int,
+        header_hash: bytes | None,
+        authorities: RestartAuthorities | None = None,
     ) -> TrustedChain:
         """Start from a height of an epoch whose set is known; raises `ProofError` where any part
         is empty or breaks the rules.
@@ -67,22 +81,41 @@ class TrustedChain:
         if header_hash is not None and (len(header_hash) != HASH_BYTES or header_hash == ZERO_HASH):
             raise ProofError(piece, "a header hash that is empty proves nothing", _UNVERIFIED)
         return TrustedChain(
-            replica_set.chain_id, genesis_hash, replica_set, height, header_hash, 0, None
+            replica_set.chain_id,
+            genesis_hash,
+            replica_set,
+            height,
+            header_hash,
+            0,
+            None,
+            authorities,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SetChange:
-    """The last header of an epoch, certified by that epoch's set, and the set that it names."""
+    """The last header of an epoch, certified by that epoch's set, and the set that it names; or the
+    restart of the chain behind that header, whose set the header does not name.
+    """
 
     header: BlockHeader
     certificate: FinalityCertificate
     replica_set: ReplicaSet
+    restart: Restart | None = None
+
+    @staticmethod
+    def of_restart(restart: Restart) -> SetChange:
+        """The change that a restart makes."""
+        statement = restart.statement
+        return SetChange(statement.header, statement.certificate, statement.new_set, restart)
 
     def encode(self) -> bytes:
         """The canonical encoding."""
         writer = Writer().blob(self.header.encode()).blob(self.certificate.encode())
-        return bytes(writer.blob(self.replica_set.encode()))
+        writer.blob(self.replica_set.encode())
+        if self.restart is not None:
+            writer.blob(self.restart.encode())
+        return bytes(writer)
 
     @staticmethod
     def decode(data: bytes) -> SetChange:
@@ -92,8 +125,11 @@ class SetChange:
             BlockHeader.decode(reader.blob()),
             FinalityCertificate.decode(reader.blob()),
             ReplicaSet.decode(reader.blob()),
+            Restart.decode(reader.blob(RESTART_BYTES_MAX)) if reader.has_more else None,
         )
         reader.end()
+        if change.restart is not None and change != SetChange.of_restart(change.restart):
+            raise MalformedError("the change is not the one of the restart in it")
         return change
 
 
@@ -238,6 +274,8 @@ def _check_set(piece: str, replica_set: ReplicaSet) -> None:
 
 
 def _follow(trusted: TrustedChain, change: SetChange, verify: Verify) -> TrustedChain:
+    if change.restart is not None:
+        return _follow_restart(trusted, change.restart, verify)
     after, new = _step(trusted, change.header, change.certificate, verify), change.replica_set
     piece = f"set change of {trusted.chain_id} to epoch {new.epoch}"
     if new.chain_id != trusted.chain_id or new.epoch != trusted.replica_set.epoch + 1:
@@ -250,6 +288,30 @@ def _follow(trusted: TrustedChain, change: SetChange, verify: Verify) -> Trusted
     if change.header.next_set_hash != new.hash():
         raise ProofError(piece, "the certified header names another set", _UNVERIFIED)
     return replace(after, replica_set=new)
+
+
+def _follow_restart(trusted: TrustedChain, restart: Restart, verify: Verify) -> TrustedChain:
+    """Whoever knows of a final height above the restart's keeps to what is final."""
+    statement = restart.statement
+    if trusted.height > statement.height:
+        raise ProofError(
+            f"restart of {trusted.chain_id} in epoch {statement.epoch}",
+            f"it goes on from height {statement.height}, height {trusted.height} is final here",
+            TOO_LOW,
+        )
+    known = trusted.header_hash if trusted.height == statement.height else None
+    verify_restart(
+        restart,
+        genesis_hash=trusted.genesis_hash,
+        authorities=trusted.authorities,
+        old_set=trusted.replica_set,
+        known_header_hash=known,
+        restarted_here=trusted.restarted_at == statement.height,
+        verify=verify,
+    )
+    if statement.header.hash() != known:
+        trusted = _step(trusted, statement.header, statement.certificate, verify)
+    return replace(trusted, replica_set=statement.new_set, restarted_at=statement.height)
 
 
 def _step(
@@ -282,7 +344,8 @@ def _step(
 def _check_continues(
     piece: str, trusted: TrustedChain, known: BlockHeader, header: BlockHeader
 ) -> None:
-    if known.next_set_hash != trusted.replica_set.hash():
+    restarted = known.height == trusted.restarted_at
+    if not restarted and known.next_set_hash != trusted.replica_set.hash():
         raise ProofError(piece, "the epoch ended below it: a set change is missing", _UNVERIFIED)
     if header.block_time_ms < known.block_time_ms:
         raise ProofError(piece, "its block time is before that of a lower height", _UNVERIFIED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,20 +19,16 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
-from guqiao_sdk.proof.light_client import SET_CHANGES_MAX, SetChange
-from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.errors import UnavailableError
+from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
-from services.consensus.domain.contracts.replica_sets import latest_set, set_of_epoch
 from services.consensus.domain.epochs import last_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.execution import (
     BlockResult,
-    GovernanceState,
     execute_block,
-    replica_set_at,
 )
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.state_parts import Entry
@@ -75,7 +71,7 @@ class HeaderMismatchError(Exception):
         self.certified = certified
 
 
-class Ledger:
+class Ledger(ChainSets):
     """See the module. `close` waits for what was begun."""
 
     def __init__(
@@ -88,8 +84,7 @@ class Ledger:
         folder: Path,
         reserve_bytes: int,
     ) -> None:
-        self.store = store
-        self.genesis = genesis
+        super().__init__(store, genesis)
         self.damaged_heights: set[int] = set()
         self._folder = folder
         self._reserve_bytes = reserve_bytes
@@ -240,56 +235,6 @@ class Ledger:
         """Whether certified blocks or votes are missing: the replica may not take part yet."""
         return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
 
-    def set_at(self, height: int) -> ReplicaSet:
-        """The set that certifies `height`, as far as the executed blocks tell."""
-        with self.store.state_reader() as state:
-            return replica_set_at(state, self.genesis, height)
-
-    def sets(self) -> list[ReplicaSet]:
-        """The sets of all epochs up to the last that is scheduled."""
-        with self.store.state_reader() as state:
-            governance = GovernanceState(state)
-            latest = latest_set(governance)
-            if latest is None:
-                return [self.genesis.replica_set]
-            epochs = range(self.genesis.epoch, latest.replica_set.epoch + 1)
-            found = [set_of_epoch(governance, epoch) for epoch in epochs]
-        return [each.replica_set for each in found if each is not None]
-
-    def was_ever_member(self, replica: int, keys: Container[bytes]) -> bool:
-        """Whether any set so far, or one that is scheduled, has one of these keys as `replica`."""
-        return any(
-            member.public_key in keys
-            for each in self.sets()
-            for member in each.members
-            if member.replica == replica
-        )
-
-    def set_changes(self, epoch: int) -> list[SetChange]:
-        """The certified changes after `epoch`, at most as many as a light client takes at once."""
-        found: list[SetChange] = []
-        for following in self.sets():
-            if following.epoch <= epoch or len(found) >= SET_CHANGES_MAX:
-                continue
-            last = self.epoch_base(following.epoch)
-            certificate = self.store.get_certificate(last)
-            if certificate is None:
-                break
-            found.append(SetChange(self.header(last), certificate, following))
-        return found
-
-    def epoch_base(self, epoch: int) -> SequenceNumber:
-        """The height that `epoch` starts above: genesis, or the last one of the epoch before."""
-        with self.store.state_reader() as state:
-            found = set_of_epoch(GovernanceState(state), epoch)
-        return SequenceNumber(0 if found is None else found.base)
-
-    def epoch_end(self, epoch: int) -> SequenceNumber | None:
-        """The last height of `epoch`, once the set that follows it is scheduled."""
-        with self.store.state_reader() as state:
-            following = set_of_epoch(GovernanceState(state), epoch + 1)
-        return None if following is None else SequenceNumber(following.from_height - 1)
-
     def records(self) -> list[LogRecord]:
         """The core's records in the order in which they were written."""
         return [decode_log_record(record) for record in self.store.records()]
@@ -355,18 +300,15 @@ class Ledger:
             raise self.history_not_here(height)
         certificate = self.store.get_certificate(height)
         assert certificate is not None, "and so is its certificate"
+        following = self.next_set_of(block.header)
         return ledger_pb2.Block(
             certified_header=ledger_pb2.CertifiedHeader(
                 header=block.header.encode(), certificate=certificate.encode()
             ),
             batch=block.batch.encode(),
             receipts=block.receipts,
-            next_replica_set=self._next_set(block.header),
+            next_replica_set=b"" if following is None else following.encode(),
         )
-
-    def _next_set(self, header: BlockHeader) -> bytes:
-        following = self.set_at(header.height + 1)
-        return following.encode() if following.epoch != header.epoch else b""
 
     def certified_header_message(self, height: int) -> ledger_pb2.CertifiedHeader | None:
         """A certified header as it travels, or None; height 0 has no certificate."""
@@ -443,15 +385,17 @@ class Ledger:
         if transactions is None:
             # Bound by its digest: neither signatures nor expiry are asked again.
             transactions = [read_transaction(encoded) for encoded in batch.transactions]
+        parent = self.store.last_header
         with self.store.state_reader() as state:
             return execute_block(
                 state,
                 genesis=self.genesis,
                 catalogue=self._catalogue,
-                parent=self.store.last_header,
+                parent=parent,
                 batch=batch,
                 transactions=transactions,
                 verify=self._verify,
+                restarts=self.restarts_behind(parent),
             )
 
     async def _write(self, write: Callable[[], T]) -> T:

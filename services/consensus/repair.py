@@ -45,24 +45,27 @@ SCRUB_REST_STEPS: Final = 36_000
 _log = structlog.get_logger(__name__)
 
 
-def due_height(store: ChainStore, silent_to: int | None) -> int | None:
+def due_height(store: ChainStore, silent_to: int | None, *, restarted: int = 0) -> int | None:
     """Up to where the chain must be here before the replica votes; None: not known yet.
 
-    `silent_to` is what `Silence` says; it counts for an empty folder only.
+    `silent_to` is what `Silence` says; it counts for an empty folder only. `restarted` is the epoch
+    in force, where a restart began it: what was signed in an earlier one is of no use any more.
     """
     promise, restore_to = store.promise, store.restore_to
     if not promise.forgotten:
+        return restore_to
+    if promise.sequence is not None and promise.epoch < restarted:
         return restore_to
     through = silent_to if promise.sequence is None else promise.sequence
     return None if through is None else max(restore_to, through)
 
 
 def beyond_what_anybody_says(
-    present: ReplicaSet, window: int, heights: Mapping[ReplicaId, int]
+    present: ReplicaSet, window: int, heights: Mapping[ReplicaId, int], *, base: int = 0
 ) -> int | None:
     """A folder without any memory: wait for what f + 1 others have certified, so at least one
-    honest one, and two windows more. A chain younger than that is still being founded. None: too
-    few have said where they stand.
+    honest one, and two windows more. A chain younger than that is still being founded, and so is
+    one that was restarted behind `base`. None: too few have said where they stand.
 
     Of 2f + 1 others, f liars move the (f + 1)-th height neither above all honest ones nor below.
     Fewer are believed where all say the same: without this replica they have no quorum, so honest
@@ -82,7 +85,7 @@ def beyond_what_anybody_says(
     if len(falling) <= 2 * faulty_max and len(set(falling)) > 1:
         return None
     known = falling[faulty_max]
-    return known if known <= margin else known + margin
+    return known if known <= base + margin else known + margin
 
 
 class Silence:
@@ -95,11 +98,13 @@ class Silence:
         self._epoch = -1
         self._through: int | None = None
 
-    def through(self, present: ReplicaSet, heights: Mapping[ReplicaId, int]) -> int | None:
+    def through(
+        self, present: ReplicaSet, heights: Mapping[ReplicaId, int], *, base: int = 0
+    ) -> int | None:
         """What `beyond_what_anybody_says` said first in the epoch of `present`."""
         if self._through is None or present.epoch != self._epoch:
             self._epoch = present.epoch
-            self._through = beyond_what_anybody_says(present, self._window, heights)
+            self._through = beyond_what_anybody_says(present, self._window, heights, base=base)
         return self._through
 
 
@@ -198,7 +203,10 @@ class Repairs:
     def _due_height(self) -> int | None:
         store = self._ledger.store
         present = self._ledger.set_at(store.last_certified + 1)
-        return due_height(store, self._silence.through(present, self._driver.peer_heights))
+        base = self._ledger.restart_base(present.epoch)
+        heights = self._driver.peer_heights
+        silent_to = self._silence.through(present, heights, base=base or 0)
+        return due_height(store, silent_to, restarted=0 if base is None else present.epoch)
 
     async def _resume(self) -> None:
         ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten

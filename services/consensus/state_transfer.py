@@ -232,7 +232,9 @@ class StateTransfer:
         certificate = FinalityCertificate.decode(message.certificate)
         changes = tuple(map(SetChange.decode, response.set_changes))
         known = self._ledger.set_at(self._ledger.store.last_certified + 1)
-        trusted = TrustedChain.from_genesis(self._ledger.genesis.hash(), known)
+        genesis = self._ledger.genesis
+        authorities = genesis.restart_authorities
+        trusted = TrustedChain.from_genesis(genesis.hash(), known, authorities)
         advance(trusted, header, certificate, self._verify, changes)
         return Head(header, certificate, changes)
 

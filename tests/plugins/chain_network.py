@@ -124,11 +124,13 @@ class ChainNetwork:
         historic_import: bool = True,
         remote_chains: Sequence[Json] = (),
         places: Sequence[Place] = (),
+        genesis_members: Mapping[str, Json] | None = None,
     ) -> ChainNetwork:
         """Keys, certificates, genesis and settings of `size` replicas of as many legal entities,
         which run on this machine's loopback or at these places.
 
-        `roles` names identities: `name -> roles`; each gets the DID
+        `genesis_members` are further members of the genesis. `roles` names identities: `name ->
+        roles`; each gets the DID
         `did:rem:<chain>:91370000DEMO000000.<name>` and one key `k1`.
         """
         provider = one_provider()
@@ -144,6 +146,7 @@ class ChainNetwork:
             destination,
             historic_import,
             remote_chains,
+            genesis_members or {},
         )
         (folder / "genesis.json").write_bytes(genesis)
         authority = _authority(folder, provider)
@@ -289,6 +292,7 @@ def _genesis(
     destination: str | None,
     historic_import: bool,
     remote_chains: Sequence[Json],
+    further: Mapping[str, Json],
 ) -> bytes:
     now_ms = time.time_ns() // 1_000_000
     members: dict[str, Json] = {
@@ -313,6 +317,7 @@ def _genesis(
         ],
         "identities": [_identity_json(identity, roles, now_ms) for identity, roles in identities],
         "remote_chains": list(remote_chains),
+        **further,
     }
     return parse_genesis(json.dumps(members).encode()).to_bytes()
 

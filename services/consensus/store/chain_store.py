@@ -19,6 +19,7 @@ from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.canonical import MalformedError, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.state_proof import StateProof
 from services.consensus.domain.ledger.execution import BlockResult
 from services.consensus.domain.ledger.genesis import Genesis
@@ -35,8 +36,10 @@ from services.consensus.store.errors import (
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
 from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index
+from services.consensus.store.opening import open_index
 from services.consensus.store.promise import SEQUENCES_A_PROMISE, Promise, Promises
 from services.consensus.store.recovery import FoundBlock, recover, take_block
+from services.consensus.store.restarts import Restarts
 from services.consensus.store.segment import SEGMENT_BYTES_MAX, Damage, Position, Record, Segments
 from services.consensus.store.snapshot import StateSnapshot
 from services.consensus.store.state_intake import Snapshot, adopt, encode_entries
@@ -68,12 +71,14 @@ class ChainStore:
         index: Index,
         options: StoreOptions,
         promises: Promises,
+        restarts: Restarts,
     ) -> None:
         self._folder = folder
         self._segments = segments
         self._index = index
         self._options = options
         self._promises = promises
+        self._restarts = restarts
         self._pending: list[tuple[Position, bytes]] = []
         self.index_rebuilt = False
         self.damages: Sequence[Damage] = ()
@@ -269,6 +274,17 @@ class ChainStore:
         key = object_id.encode()
         return self._place("objects", key) if 0 < len(key) <= 511 else None
 
+    @property
+    def restarts(self) -> Sequence[Restart]:
+        """The restarts that this folder goes by, in the order of their epochs."""
+        return self._restarts.known
+
+    def keep_restart(self, restart: Restart) -> None:
+        """Put a restart in force, durably. What it makes void goes when the folder is opened next:
+        whoever calls has judged the restart, and closes.
+        """
+        self._restarts.keep(restart)
+
     # --- State --------------------------------------------------------------------------------
 
     def state_reader(self) -> StateSnapshot:
@@ -431,7 +447,8 @@ class ChainStore:
         if place is None:
             return None
         block = self.get_block(place[0])
-        assert block is not None
+        if block is None:
+            return None  # It was never certified here, and a state from others took its place.
         height, number = place
         receipt = Receipt.decode(block.receipts[number])
         return TransactionPlace(height, number, block.batch.transactions[number], receipt)
@@ -459,7 +476,8 @@ class ChainStore:
 def _open(folder: DataFolder, genesis: Genesis, options: StoreOptions) -> ChainStore:
     created = not folder.segments.exists()
     last = folder.begin_session()
-    index, trusted = _open_index(folder, last.index_trusted)
+    restarts = Restarts(folder.path, options.files)
+    index, trusted = open_index(folder, last.index_trusted, restarts)
     with ExitStack() as undo:
         undo.callback(index.close)
         segments = Segments(
@@ -470,26 +488,10 @@ def _open(folder: DataFolder, genesis: Genesis, options: StoreOptions) -> ChainS
         )
         undo.callback(segments.close)
         promises = Promises(folder.path, options.files, options.sequences_a_promise)
-        damages = recover(index, segments, promises, genesis, last)
+        damages = recover(index, segments, promises, genesis, last, restarts)
         undo.pop_all()
-    store = ChainStore(folder, segments, index, options, promises)
+    store = ChainStore(folder, segments, index, options, promises, restarts)
     store.index_rebuilt = not trusted and not created
     store.damages = damages
     store.take_all_found()
     return store
-
-
-def _open_index(folder: DataFolder, trusted: bool) -> tuple[Index, bool]:
-    """The index, read through; or an empty one where it is damaged."""
-    try:
-        index = Index(folder.index, folder.salt, folder.distrust_index)
-        try:
-            index.check()
-        except IndexDamagedError:
-            index.close()
-            raise
-    except (lmdb.Error, IndexDamagedError):
-        folder.remove_index()
-        index, trusted = Index(folder.index, folder.salt, folder.distrust_index), False
-    folder.accept_index()
-    return index, trusted

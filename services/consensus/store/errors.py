@@ -137,6 +137,32 @@ class IdentityDamagedError(StorageError):
         )
 
 
+class RestartDamagedError(StorageError):
+    """The file of a restart does not read back: which epoch is in force is not known."""
+
+    code = "STORAGE_RECORD_DAMAGED"
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.subject = str(path)
+        super().__init__(
+            f"{self.code}: {path} is damaged ({why}); remove it and apply the restart again with"
+            " `guqiao restart apply`"
+        )
+
+
+class RestartMissingError(StorageError):
+    """The index was made with a restart whose file is gone."""
+
+    code = "STORAGE_RECORD_DAMAGED"
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        self.subject = str(folder)
+        super().__init__(
+            f"{self.code}: {folder} went by a restart that began epoch {epoch}, and its file is"
+            " gone; put it back into the folder restarts before the replica starts"
+        )
+
+
 class IndexDamagedError(StorageError):
     """The index does not read back as written. It is built again from the segments."""
 

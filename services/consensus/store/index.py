@@ -125,6 +125,10 @@ class Index:
         """Return the last height whose state came from others, without the blocks before it."""
         return self._number(transaction, b"adopted") or 0
 
+    def restarted(self, transaction: Transaction) -> int:
+        """Return the epoch of the last restart that the index was made with; 0: none."""
+        return self._number(transaction, b"restarted") or 0
+
     def compacted(self, transaction: Transaction) -> Position:
         """Return where the core's records were last compacted: earlier ones are void."""
         value = self.get(transaction, "meta", b"compacted")
@@ -245,6 +249,11 @@ class Index:
         """Hold the state after `header` instead of the present one, with nothing of its past;
         `put_head` follows.
         """
+        certified = self.last_certified(transaction)
+        for void in range(certified + 1, (self.last_height(transaction) or 0) + 1):
+            # Executed here, and never certified here: the chain may have gone on without it.
+            self._tables.delete(transaction, "headers", _u64(void))
+            self._tables.delete(transaction, "positions", _u64(void))
         for table in _OF_STATE:
             self._tables.clear(transaction, table)
         height = _u64(header.height)
@@ -321,6 +330,11 @@ class Index:
     def move(self, transaction: Transaction, height: int, position: Position) -> None:
         """Let a block that is in the index be read from elsewhere."""
         self._put(transaction, "positions", _u64(height), _position_bytes(position))
+
+    def set_restarted(self, transaction: Transaction, epoch: int) -> None:
+        """Say with which restart the index was made."""
+        if epoch != self.restarted(transaction):
+            self._put(transaction, "meta", b"restarted", _u64(epoch))
 
     def set_marker(self, transaction: Transaction, position: Position) -> None:
         """Say up to where the segments are in the index."""

@@ -106,6 +106,7 @@ class Promises:
         made = self.made
         assert not made.forgotten, "a replica that forgot its votes is silent"
         assert made.sequence is not None, "a promise that is gone was made again"
+        assert epoch > made.epoch, "nobody votes in an epoch that is over"
         sequence = max(made.sequence, base)
         self._write(Promise(sequence=sequence, reached=reached, epoch=epoch))
 

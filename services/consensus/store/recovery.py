@@ -13,13 +13,14 @@ from typing import Final
 from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError, Reader
-from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.errors import DamagedRecordError, StateDivergenceError
 from services.consensus.store.folder import LastSession
 from services.consensus.store.index import Index
 from services.consensus.store.promise import Promises
+from services.consensus.store.restarts import Restarts
 from services.consensus.store.segment import START, Damage, Position, Record, Segments
 from services.consensus.store.state_intake import Snapshot, adopt
 from services.consensus.store.tables import Transaction
@@ -61,9 +62,15 @@ class _Survey:
 
 
 def recover(
-    index: Index, segments: Segments, promises: Promises, genesis: Genesis, last: LastSession
+    index: Index,
+    segments: Segments,
+    promises: Promises,
+    genesis: Genesis,
+    last: LastSession,
+    restarts: Restarts,
 ) -> list[Damage]:
     """Take into the index what the segments hold beyond its marker; return the damage that stays.
+    What a restart makes void is passed over.
 
     Where the machine did not go down, a torn tail is a record cut short and nothing else.
     """
@@ -84,7 +91,7 @@ def recover(
     segments.settle(cut, beyond=reached.segment if is_short or is_last else None)
     if is_empty and not survey.has_genesis:
         _put_genesis(index, segments, genesis)
-    _Intake(index, segments).run(marker)
+    _Intake(index, segments, restarts).run(marker)
     return durable
 
 
@@ -134,9 +141,10 @@ def _put_genesis(index: Index, segments: Segments, genesis: Genesis) -> None:
 class _Intake:
     """The second pass."""
 
-    def __init__(self, index: Index, segments: Segments) -> None:
+    def __init__(self, index: Index, segments: Segments, restarts: Restarts) -> None:
         self._index = index
         self._segments = segments
+        self._restarts = restarts
 
     def run(self, marker: Position) -> None:
         """Take in every record from `marker` on, in one transaction each."""
@@ -145,6 +153,7 @@ class _Intake:
                 self._take_durably(item)
         with self._index.begin(write=True) as transaction:
             self._drop_uncertified(transaction)
+            self._index.set_restarted(transaction, self._restarts.last_epoch)
             self._index.set_marker(transaction, self._segments.end)
 
     def _take_durably(self, record: Record) -> None:
@@ -193,6 +202,8 @@ class _Intake:
 
     def _take_block(self, transaction: Transaction, record: Record) -> None:
         """Blocks behind a missing one wait until that one is restored."""
+        if self._restarts.known and self._restarts.makes_void(_header_of(record)):
+            return
         last = self._index.last_height(transaction)
         due = 0 if last is None else last + 1
         if record.height > due:
@@ -205,6 +216,13 @@ class _Intake:
         above = self._index.known_certified(transaction) + 1
         while (found := self._index.found(transaction, above)) is not None:
             self._index.drop_found(transaction, found[0])
+
+
+def _header_of(record: Record) -> BlockHeader:
+    try:
+        return BlockHeader.decode(Reader(record.payload).blob())
+    except MalformedError as error:
+        raise DamagedRecordError(record.height, str(error)) from error
 
 
 def take_block(index: Index, transaction: Transaction, record: Record) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from guqiao_sdk.proof.header import BlockHeader
 from services.consensus.domain.ledger.state_parts import PART_BYTES_MAX, Prefix, StatePart
 from services.consensus.store.index import Index
 from services.consensus.store.tables import Transaction
@@ -50,6 +51,14 @@ class StateSnapshot:
         None where that height is no longer provable.
         """
         return self._index.part(self._transaction, height, prefix, bytes_max)
+
+    @property
+    def last_header(self) -> BlockHeader:
+        """The header of the block that this is the state after."""
+        height = self._index.last_height(self._transaction)
+        header = None if height is None else self._index.header(self._transaction, height)
+        assert header is not None, "genesis is in the index"
+        return header
 
     @property
     def history_from(self) -> int:

@@ -99,11 +99,15 @@ class MemoryChain:
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
     watch: Callable[[int, bytes], None] | None = None
+    loses: Callable[[bytes], bool] | None = None
+    """Which frames get lost on the way."""
 
     def deliver(self, sender: int, to: int, frame: bytes) -> None:
         """A frame arrives; those for a place that the test plays are kept for it."""
         if self.watch is not None:
             self.watch(sender, frame)
+        if self.loses is not None and self.loses(frame):
+            return
         member = self.members.get(to)
         if member is None:
             self.heard.append((sender, to, frame))

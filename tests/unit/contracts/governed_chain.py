@@ -13,7 +13,7 @@ from services.consensus.domain.contracts.evidence import EvidenceContract
 from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.replica_sets import SetInForce, latest_set, set_at
-from services.consensus.domain.ledger.execution import GovernanceState
+from services.consensus.domain.ledger.restarting import GovernanceState
 from services.consensus.domain.messages import (
     Digest,
     ReplicaId,

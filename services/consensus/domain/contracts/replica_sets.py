@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import Restart
 
 GOVERNANCE: Final = "governance"
 LATEST_KEY: Final = "sets/latest"
@@ -32,6 +33,7 @@ class Cause(StrEnum):
     GENESIS = "GENESIS"
     GOVERNANCE = "GOVERNANCE"
     JAILING = "JAILING"
+    RESTART = "RESTART"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,35 @@ def first_records(replica_set: ReplicaSet, window: int) -> Mapping[str, Json]:
 def set_key(epoch: int) -> str:
     """The key of an epoch's set."""
     return f"sets/{epoch:020d}"
+
+
+def restart_key(epoch: int) -> str:
+    """The key of the restart that an epoch began with, if one did."""
+    return f"restarts/{epoch:020d}"
+
+
+def restart_of_epoch(state: SetsReader, epoch: int) -> Restart | None:
+    """The restart that an epoch began with; None where it began otherwise."""
+    value = state.get(restart_key(epoch))
+    if value is None:
+        return None
+    assert isinstance(value, str), "a restart of another shape"
+    return Restart.decode(bytes.fromhex(value))
+
+
+def restart_records(state: SetsReader, restart: Restart) -> Mapping[str, Json | None]:
+    """What a restart writes: its set from the next height on, and itself. What was scheduled for
+    later is void, for it was to follow a set that decides no more.
+    """
+    statement = restart.statement
+    new = SetInForce(statement.height + 1, Cause.RESTART, statement.new_set)
+    later = range(statement.epoch + 1, _epoch(_present(state)[0]) + 1)
+    return {
+        **{set_key(epoch): None for epoch in later},
+        set_key(statement.epoch): new.to_json(),
+        LATEST_KEY: {"epoch": statement.epoch, "window": window_of(state)},
+        restart_key(statement.epoch): restart.encode().hex(),
+    }
 
 
 def written_sets(writes: Mapping[bytes, bytes | None]) -> list[ReplicaSet]:

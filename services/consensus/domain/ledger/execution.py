@@ -18,10 +18,11 @@ from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
+from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
-from services.consensus.domain.contracts.replica_sets import GOVERNANCE, set_at
+from services.consensus.domain.contracts.replica_sets import set_at
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.authorisation import Identities, authorise
 from services.consensus.domain.ledger.genesis import Genesis
@@ -29,9 +30,9 @@ from services.consensus.domain.ledger.host import (
     OUTPUT_BYTES_MAX,
     CallContext,
     LedgerHost,
-    read_json,
 )
-from services.consensus.domain.ledger.keys import contract_key, executed_key, request_key
+from services.consensus.domain.ledger.keys import executed_key, request_key
+from services.consensus.domain.ledger.restarting import GovernanceState, write_restart
 from services.consensus.domain.ledger.state import Layer, Readable, StateReader
 
 DETAIL_BYTES_MAX: Final = 4_096
@@ -84,11 +85,17 @@ def execute_block(
     batch: Batch,
     transactions: Sequence[AdmittedTransaction],
     verify: Verify,
+    restarts: Sequence[Restart] = (),
 ) -> BlockResult:
-    """Execute `batch` on the state after `parent`. `transactions` are the batch's own, read."""
+    """Execute `batch` on the state after `parent`. `transactions` are the batch's own, read;
+    `restarts` are those behind `parent`: the block is the first one of the epoch that they begin.
+    """
+    assert all(each.statement.header == parent for each in restarts)
     assert parent.block_time_ms <= batch.block_time_ms, "block time never decreases"
     assert [transaction.encoded for transaction in transactions] == list(batch.transactions)
     block = _Block(state, genesis, catalogue, parent.height + 1, batch.block_time_ms, verify)
+    for each in restarts:
+        write_restart(block.state, each)
     receipts = tuple(block.execute(transaction) for transaction in transactions)
     block.keep_executed()
     height = parent.height + 1
@@ -108,19 +115,6 @@ def replica_set_at(state: Readable, genesis: Genesis, height: int) -> ReplicaSet
     """The set that certifies `height`: at most one above the last height of `state`, or below."""
     known = set_at(GovernanceState(state), height)
     return genesis.replica_set if known is None else known.replica_set
-
-
-class GovernanceState:
-    """The governance contract's keys of a state, for reading."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: Readable) -> None:
-        self._state = state
-
-    def get(self, key: str) -> Json | None:
-        """Return the value of `key`, or None."""
-        return read_json(self._state, contract_key(GOVERNANCE, key))
 
 
 class _NoEffect(Exception):  # noqa: N818 - an ordinary outcome, not an error

@@ -18,6 +18,7 @@ from guqiao_sdk.proof.header import ZERO_HASH, BlockHeader
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import RestartAuthorities
 from services.consensus.domain.contracts.identity_record import IdentityRecord, identity_key
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE, first_records
 from services.consensus.domain.ledger.keys import GENESIS_KEY, PARAMETERS, contract_key
@@ -96,10 +97,12 @@ class RemoteChain:
     chain_id: str
     genesis_hash: bytes
     replica_set: ReplicaSet
+    restart_authorities: RestartAuthorities | None = None
 
     def to_json(self) -> dict[str, Json]:
         """An entry of the member `remote_chains`."""
         return {
+            **_authorities_to_json(self.restart_authorities),
             "chain_id": self.chain_id,
             "genesis_hash": self.genesis_hash.hex(),
             "epoch": self.replica_set.epoch,
@@ -119,6 +122,9 @@ class Genesis:
     contracts: tuple[ContractActivation, ...]
     identities: tuple[IdentityRecord, ...]
     remote_chains: tuple[RemoteChain, ...]
+    restart_authorities: RestartAuthorities | None = None
+    """Who, with the entities that stay, may restart the chain when its quorum is lost; None: nobody
+    ever can."""
 
     @property
     def chain_id(self) -> str:
@@ -133,6 +139,7 @@ class Genesis:
     def to_json(self) -> dict[str, Json]:
         """The genesis file's members."""
         return {
+            **_authorities_to_json(self.restart_authorities),
             "format": FORMAT,
             "chain_id": self.chain_id,
             "epoch": self.epoch,
@@ -218,6 +225,11 @@ def common_parameters(genesis: Genesis) -> dict[str, Json]:
 
 COMMON_PARAMETERS: Final = ("chain_id", "historic_import", "destination", "remote_chains")
 """Names that a contract's own parameters may not use."""
+
+
+def _authorities_to_json(authorities: RestartAuthorities | None) -> dict[str, Json]:
+    """Left out where nobody is named, so that a genesis has one spelling."""
+    return {} if authorities is None else {"restart_authorities": authorities.to_json()}
 
 
 def _replicas_to_json(replica_set: ReplicaSet) -> list[Json]:

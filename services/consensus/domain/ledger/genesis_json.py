@@ -6,13 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
+from guqiao_sdk.proof.restart import RestartAuthorities
 from services.consensus.domain.contracts.identity_record import (
     IdentityRecord,
     RecordError,
     parse_identity,
 )
+from services.consensus.domain.contracts.replica_sets import GOVERNANCE
 from services.consensus.domain.ledger.genesis import (
     COMMON_PARAMETERS,
     FORMAT,
@@ -49,15 +52,16 @@ def parse_genesis(data: bytes) -> Genesis:
         value = parse_json_strict(data, depth_max=GENESIS_DEPTH_MAX, size_max=GENESIS_BYTES_MAX)
     except JsonError as error:
         raise _invalid("file", f"not strict JSON: {error}") from error
-    members = _members(value, "genesis", _MEMBERS)
+    members = _members(value, "genesis", _with_authorities(value, _MEMBERS))
     if members["format"] != FORMAT:
         raise _invalid("format", f"not {FORMAT}")
     if not isinstance(members["historic_import"], bool):
         raise _invalid("historic_import", "neither true nor false")
     chain_id = _match(_CHAIN, members["chain_id"], "chain_id")
     epoch = _natural(members["epoch"], "epoch")
+    replica_set = _replica_set(chain_id, epoch, members["replicas"], "replicas")
     return Genesis(
-        replica_set=_replica_set(chain_id, epoch, members["replicas"], "replicas"),
+        replica_set=replica_set,
         parameters=_parameters(members["parameters"]),
         genesis_time_ms=_natural(members["genesis_time_ms"], "genesis_time_ms"),
         historic_import=members["historic_import"],
@@ -65,7 +69,39 @@ def parse_genesis(data: bytes) -> Genesis:
         contracts=_contracts(members["contracts"]),
         identities=_identities(members["identities"]),
         remote_chains=_remote_chains(members["remote_chains"], chain_id),
+        restart_authorities=_own_authorities(members, replica_set),
     )
+
+
+def _with_authorities(value: Json, wanted: str) -> str:
+    """The members of an object that may name restart authorities."""
+    named = isinstance(value, dict) and "restart_authorities" in value
+    return f"{wanted} restart_authorities" if named else wanted
+
+
+def _own_authorities(
+    members: Mapping[str, Json], replica_set: ReplicaSet
+) -> RestartAuthorities | None:
+    """A restart is written where governance keeps the sets."""
+    found = _authorities(members, replica_set, "restart_authorities")
+    governed = any(each.name == GOVERNANCE for each in _contracts(members["contracts"]))
+    if found is not None and not governed:
+        raise _invalid("restart_authorities", "the chain has no governance contract")
+    return found
+
+
+def _authorities(
+    members: Mapping[str, Json], replica_set: ReplicaSet, field: str
+) -> RestartAuthorities | None:
+    if "restart_authorities" not in members:
+        return None
+    try:
+        found = RestartAuthorities.from_json(members["restart_authorities"])
+    except ProofError as error:
+        raise _invalid(field, error.detail) from error
+    if {found.csrc, found.province} & {member.public_key for member in replica_set.members}:
+        raise _invalid(field, "a vote key")
+    return found
 
 
 def _replica_set(chain_id: str, epoch: int, value: Json, field: str) -> ReplicaSet:
@@ -172,7 +208,8 @@ def _remote_chains(value: Json, chain_id: str) -> tuple[RemoteChain, ...]:
     remotes: dict[str, RemoteChain] = {}
     for index, entry in enumerate(_list(value, "remote_chains", REMOTE_CHAINS_MAX)):
         field = f"remote_chains[{index}]"
-        members = _members(entry, field, "chain_id genesis_hash epoch replicas")
+        wanted = _with_authorities(entry, "chain_id genesis_hash epoch replicas")
+        members = _members(entry, field, wanted)
         remote_id = _match(_CHAIN, members["chain_id"], f"{field}.chain_id")
         if remote_id == chain_id or remote_id in remotes:
             raise _invalid(f"{field}.chain_id", "the chain itself, or named twice")
@@ -183,7 +220,8 @@ def _remote_chains(value: Json, chain_id: str) -> tuple[RemoteChain, ...]:
             raise _invalid(f"{field}.genesis_hash", "a zero hash is no trust")
         epoch = _natural(members["epoch"], f"{field}.epoch")
         replica_set = _replica_set(remote_id, epoch, members["replicas"], f"{field}.replicas")
-        remotes[remote_id] = RemoteChain(remote_id, genesis_hash, replica_set)
+        authorities = _authorities(members, replica_set, f"{field}.restart_authorities")
+        remotes[remote_id] = RemoteChain(remote_id, genesis_hash, replica_set, authorities)
     return tuple(remotes.values())
 
 
