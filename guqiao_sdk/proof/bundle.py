@@ -79,8 +79,10 @@ class CertifiedHeader:
         """Cut each certificate to its quorum; `checkpoint_set` is the set before all changes."""
         current, cut = checkpoint_set, []
         for change in set_changes:
-            trimmed = _trim(change.certificate, current)
-            cut.append(SetChange(change.header, trimmed, change.replica_set))
+            if change.restart is None:
+                trimmed = _trim(change.certificate, current)
+                change = SetChange(change.header, trimmed, change.replica_set)
+            cut.append(change)  # That of a restart is exact, and signed as it is.
             current = change.replica_set
         return CertifiedHeader(header, _trim(certificate, current), tuple(cut))
 

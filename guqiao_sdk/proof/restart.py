@@ -142,6 +142,12 @@ class RestartStatement:
     time_ms: int
 
     @property
+    def certificate_is_exact(self) -> bool:
+        """Whether none of its signatures can be left away: it has as many as its set's quorum."""
+        is_of_old = self.header.epoch == self.old_set.epoch
+        return not is_of_old or len(self.certificate.signatures) == self.old_set.quorum
+
+    @property
     def chain_id(self) -> str:
         """The chain that is restarted."""
         return self.header.chain_id

@@ -87,6 +87,8 @@ def check_statement(statement: RestartStatement) -> None:
         raise ProofError(piece, "the old set is not the one after the header", INVALID)
     if new.chain_id != old.chain_id or new.epoch != old.epoch + 1:
         raise ProofError(piece, f"epoch {old.epoch} is followed by the next one", INVALID)
+    if not statement.certificate_is_exact:
+        raise ProofError(piece, "its certificate does not have exactly a quorum", INVALID)
     if not statement.reason.strip() or len(statement.reason.encode()) > REASON_BYTES_MAX:
         raise ProofError(piece, "it gives no reason, or too long a one", INVALID)
     if statement.time_ms < header.block_time_ms:

@@ -23,6 +23,7 @@ from guqiao_sdk.proof.quorum import (
     ReplicaSet,
     ReplicaSetError,
 )
+from guqiao_sdk.proof.restart import RestartAuthorities
 
 FORMAT: Final = "guqiao-trust/1"
 TRUST_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -50,11 +51,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ChainTrust:
-    """One chain: its genesis, and checkpoints in ascending order of height."""
+    """One chain: its genesis, and checkpoints in ascending order of height; `authorities` where a
+    restart of it that they approved is to be believed without a checkpoint of its epoch.
+    """
 
     chain_id: str
     genesis_hash: bytes
     checkpoints: tuple[Checkpoint, ...]
+    authorities: RestartAuthorities | None = None
 
     def checkpoint_of_epoch(self, epoch: int, height: int) -> Checkpoint:
         """The checkpoint of `epoch` nearest below `height`, else its first; raises `ProofError`."""
@@ -201,14 +205,19 @@ def _to_json(trust: Trust) -> dict[str, Json]:
         "format": FORMAT,
         "issuer": {"did": trust.issuer_did, "public_key": trust.issuer_key.hex()},
         "issued_at": trust.issued_at,
-        "chains": [
-            {
-                "chain_id": chain.chain_id,
-                "genesis_hash": chain.genesis_hash.hex(),
-                "checkpoints": [_checkpoint_to_json(point) for point in chain.checkpoints],
-            }
-            for chain in trust.chains
-        ],
+        "chains": [_chain_to_json(chain) for chain in trust.chains],
+    }
+
+
+def _chain_to_json(chain: ChainTrust) -> Json:
+    named: dict[str, Json] = {}
+    if chain.authorities is not None:
+        named["restart_authorities"] = chain.authorities.to_json()
+    return {
+        **named,
+        "chain_id": chain.chain_id,
+        "genesis_hash": chain.genesis_hash.hex(),
+        "checkpoints": [_checkpoint_to_json(point) for point in chain.checkpoints],
     }
 
 
@@ -234,7 +243,9 @@ def _checkpoint_to_json(point: Checkpoint) -> Json:
 
 
 def _read_chain(value: Json, path: str) -> ChainTrust:
-    members = _members(value, path, "chain_id genesis_hash checkpoints")
+    is_named = isinstance(value, dict) and "restart_authorities" in value
+    wanted = "chain_id genesis_hash checkpoints" + (" restart_authorities" if is_named else "")
+    members = _members(value, path, wanted)
     chain_id = _text(members["chain_id"], f"{path}.chain_id", 64)
     points = _array(members["checkpoints"], f"{path}.checkpoints", CHECKPOINTS_MAX)
     return ChainTrust(
@@ -244,7 +255,15 @@ def _read_chain(value: Json, path: str) -> ChainTrust:
             _read_checkpoint(chain_id, point, f"{path}.checkpoints[{index}]")
             for index, point in enumerate(points)
         ),
+        authorities=_read_authorities(members["restart_authorities"], path) if is_named else None,
     )
+
+
+def _read_authorities(value: Json, path: str) -> RestartAuthorities:
+    try:
+        return RestartAuthorities.from_json(value)
+    except ProofError as error:
+        raise _refusal(f"{path}.restart_authorities: {error.detail}") from error
 
 
 def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import ZERO_HASH, BlockHeader, Verify
+from guqiao_sdk.proof.header import ZERO_HASH, BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from guqiao_sdk.proof.restart import (
     INVALID,
@@ -86,7 +86,7 @@ def compose(
     statement = RestartStatement(
         genesis_hash=genesis.hash(),
         header=header,
-        certificate=certificate,
+        certificate=_cut(certificate, highest.sets.set_at(header.height).quorum),
         old_set=old,
         new_set=ReplicaSet(old.chain_id, old.epoch + 1, members),
         remaining=(),
@@ -177,6 +177,11 @@ def _is_in_force(folder: Survivor, restart: Restart) -> bool:
             )
         return True
     return False
+
+
+def _cut(certificate: FinalityCertificate, quorum: int) -> FinalityCertificate:
+    """With exactly a quorum of signatures, as proofs carry it."""
+    return FinalityCertificate(certificate.header_hash, certificate.signatures[:quorum])
 
 
 def _remaining(

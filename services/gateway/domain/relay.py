@@ -125,14 +125,17 @@ def _update_body(
         "chain": chain_id,
         "header": header.hex(),
         "certificate": certificate.hex(),
-        "set_changes": [
-            {
-                "header": change.header.encode().hex(),
-                "certificate": change.certificate.encode().hex(),
-                "replica_set": change.replica_set.encode().hex(),
-            }
-            for change in changes
-        ],
+        "set_changes": [_change_row(change) for change in changes],
+    }
+
+
+def _change_row(change: SetChange) -> Json:
+    if change.restart is not None:
+        return {"restart": change.restart.encode().hex()}
+    return {
+        "header": change.header.encode().hex(),
+        "certificate": change.certificate.encode().hex(),
+        "replica_set": change.replica_set.encode().hex(),
     }
 
 

@@ -185,7 +185,8 @@ class LedgerChain:
         self.catalogue = Catalogue(
             [
                 IdentityContract(),
-                LightClientContract(),
+                LightClientContract(1),
+                LightClientContract(2),
                 ObjectsContract(),
                 PacketsContract(),
                 ReportsContract(),

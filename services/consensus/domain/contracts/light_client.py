@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from guqiao_sdk.proof.canonical import MalformedError
@@ -24,6 +25,7 @@ from guqiao_sdk.proof.light_client import (
     judge_misbehaviour,
 )
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
+from guqiao_sdk.proof.restart import RESTART_BYTES_MAX, Restart, RestartAuthorities
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client_registration import (
     find_trust,
@@ -70,18 +72,21 @@ class ConsensusState:
 
 @dataclass(frozen=True, slots=True)
 class LightClientContract:
-    """`light_client` v1."""
+    """`light_client`; v2 also follows the restart of a chain that lost its quorum, approved by the
+    authorities that genesis or the registration named.
+    """
 
-    name: str = NAME
     version: int = 1
+    name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """`register_chain` for the chain's administrator; `update` and `submit_misbehaviour` for
         relayers, who are trusted with nothing.
         """
+        restarts = self.version > 1
         return {
-            "register_chain": register_chain,
-            "update": update,
+            "register_chain": partial(register_chain, restarts=restarts),
+            "update": partial(update, restarts=restarts),
             "submit_misbehaviour": submit_misbehaviour,
         }
 
@@ -107,16 +112,18 @@ def consensus_state(host: SystemHost, chain: str, height: int) -> ConsensusState
     )
 
 
-def update(host: Host, body: Mapping[str, Json]) -> None:
-    """Move the client of `chain` to a newer header; freeze it where a quorum contradicts itself."""
+def update(host: Host, body: Mapping[str, Json], *, restarts: bool = False) -> None:
+    """Move the client of `chain` to a newer header; freeze it where a quorum contradicts itself.
+    With `restarts` a restart may stand among the set changes.
+    """
     require_role(host, RELAYER)
     require_members(body, "", "chain header certificate set_changes")
     system, chain = system_host(host), text(body["chain"], "chain")
     header, certificate = _certified(body, "")
-    set_changes = _set_changes(body["set_changes"])
+    set_changes = _set_changes(body["set_changes"], restarts=restarts)
     record = _client(host, chain)
     _refuse_frozen(chain, record)
-    trusted = _trusted(record)
+    trusted = _trusted(record, _authorities(host, chain) if restarts else None)
     if header.chain_id == chain and _is_known(host, trusted, header):
         return
     known = host.get(_state_key(chain, header.height))
@@ -237,7 +244,9 @@ def _store(
     for change in set_changes:
         new = change.replica_set
         host.put(_set_key(chain, new.epoch), new.encode().hex())
-        host.put(_end_key(chain, change.header.epoch), change.header.height)
+        host.put(_end_key(chain, new.epoch - 1), change.header.height)
+        if change.restart is not None:
+            _announce_restart(host, change.restart)
     facts: dict[str, Json] = {
         "header_hash": header.hash().hex(),
         "block_time_ms": header.block_time_ms,
@@ -256,6 +265,26 @@ def _store(
         states -= 1
     host.put(_client_key(chain), _record(after, states=states))
     host.emit("light_client.updated", {"chain": chain, "height": header.height, **facts})
+
+
+def _announce_restart(host: Host, restart: Restart) -> None:
+    """The regulator must see that a chain went on without its quorum."""
+    statement = restart.statement
+    facts: dict[str, Json] = {
+        "chain": statement.chain_id,
+        "epoch": statement.epoch,
+        "height": statement.height,
+        "statement": statement.digest().hex(),
+        "reason": statement.reason,
+    }
+    host.emit("light_client.restarted", facts)
+
+
+def _authorities(host: Host, chain: str) -> RestartAuthorities | None:
+    """Who may approve a restart of the chain: as genesis or the registration names them."""
+    trust = find_trust(host, chain) or {}
+    named = trust.get("restart_authorities")
+    return None if named is None else RestartAuthorities.from_json(named)
 
 
 def _freeze(
@@ -278,6 +307,8 @@ def _refuse_frozen(chain: str, record: Mapping[str, Json]) -> None:
 
 
 def _unverified(error: ProofError) -> Refusal:
+    if error.code.startswith("RESTART_"):
+        return Refusal(error.code, piece=error.piece, detail=error.detail)
     return Refusal("HEADER_UNVERIFIED", piece=error.piece, detail=error.detail)
 
 
@@ -304,11 +335,17 @@ def _certified(body: Mapping[str, Json], path: str) -> tuple[BlockHeader, Finali
     return header, certificate
 
 
-def _set_changes(value: Json) -> tuple[SetChange, ...]:
+def _set_changes(value: Json, *, restarts: bool) -> tuple[SetChange, ...]:
     changes: list[SetChange] = []
     wanted = "header certificate replica_set"
+    if restarts and isinstance(value, list):
+        value = [_restart_row(row) for row in value]
+        wanted += " restart"
     for index, row in enumerate(rows(value, "set_changes", wanted, SET_CHANGES_MAX)):
         path = f"set_changes[{index}]."
+        if row.get("restart"):
+            changes.append(_restart(row["restart"], f"{path}restart"))
+            continue
         header, certificate = _certified(row, path)
         encoded = hex_bytes(row["replica_set"], f"{path}replica_set", _SET_BYTES_MAX)
         try:
@@ -317,6 +354,22 @@ def _set_changes(value: Json) -> tuple[SetChange, ...]:
             raise Refusal("BODY_MALFORMED", field=f"{path}replica_set", fault=str(error)) from error
         changes.append(SetChange(header, certificate, replica_set))
     return tuple(changes)
+
+
+def _restart_row(row: Json) -> Json:
+    """A row with a restart has no other member; the others have an empty one from here on."""
+    if not isinstance(row, dict):
+        return row
+    if set(row) == {"restart"}:
+        return {"header": "", "certificate": "", "replica_set": "", **row}
+    return row if "restart" in row else {**row, "restart": ""}
+
+
+def _restart(value: Json, field: str) -> SetChange:
+    try:
+        return SetChange.of_restart(Restart.decode(hex_bytes(value, field, RESTART_BYTES_MAX)))
+    except MalformedError as error:
+        raise Refusal("BODY_MALFORMED", field=field, fault=str(error)) from error
 
 
 def _shown_json(shown: Misbehaviour) -> dict[str, Json]:
@@ -334,7 +387,11 @@ def _shown_json(shown: Misbehaviour) -> dict[str, Json]:
 
 def _record(trusted: TrustedChain, *, states: int) -> dict[str, Json]:
     header = trusted.header
+    restarted: dict[str, Json] = {}
+    if trusted.restarted_at is not None:
+        restarted["restarted_at"] = trusted.restarted_at
     return {
+        **restarted,
         "status": ACTIVE,
         "genesis_hash": trusted.genesis_hash.hex(),
         "epoch": trusted.replica_set.epoch,
@@ -346,7 +403,8 @@ def _record(trusted: TrustedChain, *, states: int) -> dict[str, Json]:
     }
 
 
-def _trusted(record: Mapping[str, Json]) -> TrustedChain:
+def _trusted(record: Mapping[str, Json], authorities: RestartAuthorities | None) -> TrustedChain:
+    restarted_at = record.get("restarted_at")
     replica_set = ReplicaSet.decode(_bytes(record["replica_set"]))
     encoded = record["header"]
     header = None if encoded is None else BlockHeader.decode(_bytes(encoded))
@@ -358,6 +416,8 @@ def _trusted(record: Mapping[str, Json]) -> TrustedChain:
         header_hash=None if header is None else header.hash(),
         block_time_ms=_int(record["block_time_ms"]),
         header=header,
+        authorities=authorities,
+        restarted_at=None if restarted_at is None else _int(restarted_at),
     )
 
 

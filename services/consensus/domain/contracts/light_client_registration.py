@@ -11,8 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
+from guqiao_sdk.proof.restart import RestartAuthorities
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.packets_host import (
     hex_bytes,
@@ -29,10 +31,16 @@ HASH_BYTES: Final = 32
 _CHAIN = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
-def register_chain(host: Host, body: Mapping[str, Json]) -> None:
-    """Keep the trust in another chain. The same again changes nothing; another one is refused."""
+def register_chain(host: Host, body: Mapping[str, Json], *, restarts: bool = False) -> None:
+    """Keep the trust in another chain. The same again changes nothing; another one is refused.
+    With `restarts` it may name who approves a restart of the chain.
+    """
     require_role(host, CHAIN_ADMIN)
-    require_members(body, "", "chain_id genesis_hash epoch replicas")
+    names_authorities = restarts and "restart_authorities" in body
+    further = " restart_authorities" if names_authorities else ""
+    require_members(body, "", f"chain_id genesis_hash epoch replicas{further}")
+    if names_authorities:
+        _check_authorities(body["restart_authorities"])
     chain = text(body["chain_id"], "chain_id")
     if _CHAIN.fullmatch(chain) is None or chain == this_chain(host):
         raise Refusal("BODY_MALFORMED", field="chain_id", fault="not the id of another chain")
@@ -60,6 +68,13 @@ def find_trust(host: Host, chain: str) -> dict[str, Json] | None:
         if trust["chain_id"] == chain:
             return trust
     return None
+
+
+def _check_authorities(value: Json) -> None:
+    try:
+        RestartAuthorities.from_json(value)
+    except ProofError as error:
+        raise Refusal("BODY_MALFORMED", field="restart_authorities", fault=error.detail) from error
 
 
 def _check_hash(value: Json) -> None:
