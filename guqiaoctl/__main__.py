@@ -33,12 +33,16 @@ node = typer.Typer(help="One replica or service of the network 单个进程", no
 register = typer.Typer(help="The securities register 登记簿", no_args_is_help=True)
 tx = typer.Typer(help="Transactions and their proofs 交易与证明", no_args_is_help=True)
 governance = typer.Typer(help="Who votes on a chain 副本集治理", no_args_is_help=True)
+restart = typer.Typer(
+    help="Restart a chain that lost its quorum 失去法定数后的重启", no_args_is_help=True
+)
 archive = typer.Typer(help="Archives of old segments 归档", no_args_is_help=True)
 app.add_typer(dev, name="dev")
 dev.add_typer(node, name="node")
 app.add_typer(register, name="register")
 app.add_typer(tx, name="tx")
 app.add_typer(governance, name="governance")
+app.add_typer(restart, name="restart")
 app.add_typer(archive, name="archive")
 
 
@@ -72,6 +76,7 @@ Governor = Annotated[
 ]
 Archive = Annotated[Path, typer.Argument(help="The archive's folder 归档目录")]
 Replica = Annotated[Path, typer.Option("--config", help="The replica's settings file 副本配置")]
+Statement = Annotated[Path, typer.Argument(help="The restart's file 重启文件")]
 Trusted = Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")]
 Rows = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
 
@@ -274,6 +279,69 @@ def governance_approve(
     from guqiaoctl.commands.governance import approve
 
     approve(data, chain, governor, proposal)
+
+
+@restart.command("propose")
+def restart_propose(
+    config: Annotated[
+        list[Path], typer.Option("--config", help="A survivor's settings; all of them 存留副本配置")
+    ],
+    reason: Annotated[str, typer.Option("--reason", help="Why the quorum is lost 事由")],
+    to: Annotated[Path, typer.Option("--to", help="Write the statement here 重启文件")],
+    file: Annotated[
+        Path | None, typer.Option("--file", help="members, governors 新副本集文件")
+    ] = None,
+    replace: Annotated[
+        list[str], typer.Option("--replace", help="N=HEX, another vote key of N 更换投票密钥")
+    ] = [],  # noqa: B006 - Typer's form of an option that may be repeated
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Make the statement from the stopped survivors; prints its digest 制作重启声明."""
+    from guqiaoctl.commands.restarting import propose
+
+    propose(data, config, file=file, replace_keys=replace, reason=reason, to=to)
+
+
+@restart.command("approve")
+def restart_approve(
+    file: Statement,
+    signer: Annotated[str, typer.Option("--as", help="csrc, province or an entity's code 签署方")],
+    key: Annotated[Path, typer.Option("--key", help="The governance key 治理密钥文件")],
+    genesis: Annotated[
+        Path | None, typer.Option("--genesis", help="The chain's genesis, for authorities 创世文件")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The entity's own replica 本机构副本配置")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Add one approval to the file; a key never approves two restarts of an epoch 批准重启."""
+    from guqiaoctl.commands.restarting import approve
+
+    approve(file, signer, key, genesis_file=genesis, config=config)
+
+
+@restart.command("show")
+def restart_show(
+    file: Statement,
+    other: Annotated[
+        Path | None, typer.Option("--against", help="Another one: who signed both? 另一份重启文件")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Show from where, with whom, who approved and who has not 查看重启声明."""
+    from guqiaoctl.commands.restarting import show
+
+    show(file, other=other, as_json=output is Shown.JSON)
+
+
+@restart.command("apply")
+def restart_apply(file: Statement, config: Replica, data: Data = DEFAULT_DATA) -> None:
+    """Let a stopped replica go by the restart; prints the file's digest 使副本采用重启."""
+    from guqiaoctl.commands.restarting import apply
+
+    apply(file, config)
 
 
 @archive.command("create")

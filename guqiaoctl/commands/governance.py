@@ -116,9 +116,9 @@ async def _propose(
 ) -> None:
     if file is None:
         present = (await _read(network, chain)).present
-        body = _with_keys(present, [_replacement(text, present.size) for text in replace])
+        body = _with_keys(present, [replacement(text, present.size) for text in replace])
     else:
-        body = _body_of(file)
+        body = body_of(file)
     result = await _submit(network, chain, governor, "propose", body)
     print(result.transaction_id.hex())
 
@@ -233,7 +233,8 @@ def _with_keys(present: ReplicaSet, keys: Sequence[tuple[int, str]]) -> dict[str
     return {"members": members, "governors": [], "not_before": 0}
 
 
-def _replacement(text: str, size: int) -> tuple[int, str]:
+def replacement(text: str, size: int) -> tuple[int, str]:
+    """A replica's number and its next vote key, from N=HEX."""
     number, _, key = text.partition("=")
     if not number.isdecimal() or int(number) >= size or not key:
         raise _malformed(
@@ -243,7 +244,8 @@ def _replacement(text: str, size: int) -> tuple[int, str]:
     return int(number), key.strip().lower()
 
 
-def _body_of(file: Path) -> dict[str, Json]:
+def body_of(file: Path) -> dict[str, Json]:
+    """The JSON object in a file."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

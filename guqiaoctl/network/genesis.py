@@ -35,8 +35,9 @@ PARAMETERS: Final = {
     "snapshot_interval": 1_000,
 }
 COMMON_CONTRACTS: Final = ("identity", "governance", "evidence", "light_client", "packets")
-VERSIONS: Final = {"evidence": 2}
+VERSIONS: Final = {"evidence": 2, "light_client": 2}
 """What a new chain begins with, where that is not version 1."""
+RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
     CSRC: (*COMMON_CONTRACTS, "objects", "services"),
     MARKET: (*COMMON_CONTRACTS, "register"),
@@ -75,7 +76,9 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def remote_chain(layout: Layout, chain: str) -> dict[str, Any]:
     """What another chain's light client starts from: genesis hash, epoch and replica set."""
     genesis = parse_genesis(layout.genesis(chain).read_bytes())
-    trust: dict[str, Any] = RemoteChain(chain, genesis.hash(), genesis.replica_set).to_json()
+    trust: dict[str, Any] = RemoteChain(
+        chain, genesis.hash(), genesis.replica_set, genesis.restart_authorities
+    ).to_json()
     return trust
 
 
@@ -94,6 +97,10 @@ def _genesis(
         "historic_import": chain == MARKET,
         "destination": CSRC if chain == MARKET else None,
         "replicas": replicas[chain],
+        "restart_authorities": {
+            name: ensure_key(layout.restart_authority(name), provider).public_key.hex()
+            for name in RESTART_AUTHORITIES
+        },
         "parameters": PARAMETERS,
         "contracts": [
             {"name": name, "version": VERSIONS.get(name, 1), "from_height": 0}

@@ -60,6 +60,10 @@ class Layout:
         """Key file of an account."""
         return self.folder / "identities" / f"{domain}-{name}.pem"
 
+    def restart_authority(self, name: str) -> Path:
+        """Key file of CSRC or of the province, for the restart of a chain without a quorum."""
+        return self.folder / "identities" / f"restart-{name}.pem"
+
     def genesis(self, chain: str) -> Path:
         """Genesis file of a chain."""
         return self.folder / "genesis" / f"{chain}.json"

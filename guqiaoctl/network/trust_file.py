@@ -39,4 +39,4 @@ def _chain_trust(layout: Layout, chain: str) -> ChainTrust:
     genesis = parse_genesis(layout.genesis(chain).read_bytes())
     header = genesis_header(genesis)
     checkpoint = Checkpoint(genesis.epoch, 0, header.hash(), genesis.replica_set)
-    return ChainTrust(chain, genesis.hash(), (checkpoint,))
+    return ChainTrust(chain, genesis.hash(), (checkpoint,), genesis.restart_authorities)

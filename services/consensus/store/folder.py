@@ -184,6 +184,21 @@ def _clean_end(session: str) -> Position | None:
     return Position(int(words[0]), int(words[1]))
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether a process has the folder open."""
+    lock = path / "lock"
+    if not lock.exists():
+        return False
+    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def read_identity(path: Path, genesis: Genesis) -> Identity:
     """What a folder of this chain says of itself, without opening it.
 
