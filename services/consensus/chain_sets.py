@@ -101,6 +101,18 @@ class ChainSets:
             return None
         return following.replica_set
 
+    def restarts_before(self, header: BlockHeader) -> list[Restart]:
+        """The restarts that this header's block is the first one after: none but once an epoch."""
+        found: list[Restart] = []
+        with self._governance() as governance:
+            for epoch in range(header.epoch, self.genesis.epoch, -1):
+                began = set_of_epoch(governance, epoch)
+                restart = restart_of_epoch(governance, epoch)
+                if began is None or began.from_height != header.height or restart is None:
+                    break
+                found.insert(0, restart)
+        return found
+
     def restarts_behind(self, header: BlockHeader) -> list[Restart]:
         """The restarts of this folder that go on from `header`."""
         return [each for each in self.store.restarts if each.statement.header == header]

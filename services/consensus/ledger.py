@@ -308,6 +308,7 @@ class Ledger(ChainSets):
             batch=block.batch.encode(),
             receipts=block.receipts,
             next_replica_set=b"" if following is None else following.encode(),
+            restarts=[each.encode() for each in self.restarts_before(block.header)],
         )
 
     def certified_header_message(self, height: int) -> ledger_pb2.CertifiedHeader | None:

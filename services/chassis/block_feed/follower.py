@@ -24,6 +24,8 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import TOO_LOW, Restart
+from guqiao_sdk.proof.restart_rules import verify_restart
 from services.chassis.bus.consumer import NO_SPANS, subscribe
 from services.chassis.bus.port import Bus, BusEvent, PoisonError, TransientError
 from services.chassis.postgres import Connection, Pool, migrate
@@ -83,6 +85,8 @@ async def _verified(
         return None
     try:
         header = BlockHeader.decode(message.block.certified_header.header)
+        for encoded in message.block.restarts:
+            await _follow_restart(connection, trust, Restart.decode(encoded), verify)
         replica_set = await _set_of(connection, trust, header)
         return verify_block(message.block, replica_set, verify)
     except (ProofError, MalformedError) as error:
@@ -109,6 +113,45 @@ async def _set_of(connection: Connection, trust: ChainTrust, header: BlockHeader
     if header.height > height + 1:
         raise TransientError(f"block {header.height} came, {height + 1} was due")
     raise ProofError(f"block {header.height}", f"no block before it names a set of epoch {epoch}")
+
+
+async def _follow_restart(
+    connection: Connection, trust: ChainTrust, restart: Restart, verify: Verify
+) -> None:
+    """Take the set of a restart that holds, once; raises `ProofError` where it does not.
+
+    Whoever starts from a trust in a later epoch need not judge how that one began.
+    """
+    statement, chain_id = restart.statement, trust.chain_id
+    latest = await connection.fetchrow(
+        "SELECT epoch, replica_set FROM followed_sets WHERE chain_id = $1"
+        " ORDER BY epoch DESC LIMIT 1",
+        chain_id,
+    )
+    present = trust.replica_set if latest is None else ReplicaSet.decode(latest["replica_set"])
+    if statement.epoch <= max(present.epoch, trust.replica_set.epoch):
+        return
+    row = await connection.fetchrow(
+        "SELECT height, header_hash FROM projected_blocks WHERE chain_id = $1", chain_id
+    )
+    height = int(row["height"]) if row is not None else 0
+    if height < statement.height:
+        raise TransientError(f"block {statement.height + 1} came, {height + 1} was due")
+    verify_restart(
+        restart,
+        genesis_hash=trust.genesis_hash,
+        authorities=trust.authorities,
+        old_set=present,
+        known_header_hash=row["header_hash"] if row and height == statement.height else None,
+        # The newest set that is known here is named by the last block, or began behind it.
+        restarted_here=statement.header.next_set_hash != present.hash(),
+        verify=verify,
+    )
+    if height > statement.height:
+        raise ProofError(
+            f"restart in epoch {statement.epoch}", f"block {height} is final above it", TOO_LOW
+        )
+    await _keep_set(connection, statement.new_set)
 
 
 async def _is_next(connection: Connection, block: VerifiedBlock) -> bool:
@@ -138,11 +181,13 @@ async def _advance(connection: Connection, block: VerifiedBlock) -> None:
         block.header.hash(),
     )
     if block.next_set is not None:
-        await connection.execute(
-            """
-            INSERT INTO followed_sets (chain_id, epoch, replica_set) VALUES ($1, $2, $3)
-            """,
-            block.header.chain_id,
-            block.next_set.epoch,
-            block.next_set.encode(),
-        )
+        await _keep_set(connection, block.next_set)
+
+
+async def _keep_set(connection: Connection, replica_set: ReplicaSet) -> None:
+    await connection.execute(
+        "INSERT INTO followed_sets (chain_id, epoch, replica_set) VALUES ($1, $2, $3)",
+        replica_set.chain_id,
+        replica_set.epoch,
+        replica_set.encode(),
+    )

@@ -104,16 +104,21 @@ class Lab:
             folder.rename(folder.with_name(f"{folder.name}.lost"))
 
 
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    authorities = Authorities.create(open_provider())
-    network = ChainNetwork.create(
-        tmp_path / "network",
+def network_of(folder: Path, authorities: Authorities) -> ChainNetwork:
+    """Keys and genesis, which names these authorities."""
+    return ChainNetwork.create(
+        folder / "network",
         roles=ROLES,
         contracts=(("identity", 1), ("governance", 1), ("evidence", 1)),
         parameters={**PARAMETERS, "heartbeat_ms": 60_000},
         genesis_members=authorities.genesis_members,
     )
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    authorities = Authorities.create(open_provider())
+    network = network_of(tmp_path, authorities)
     async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
         yield Lab(chain, network, authorities)
 
