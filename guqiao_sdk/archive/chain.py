@@ -8,7 +8,7 @@ of the trust file says otherwise. What a replica stored of its votes proves noth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from guqiao_sdk.archive.errors import invalid
@@ -24,6 +24,8 @@ from guqiao_sdk.proof.header import (
 )
 from guqiao_sdk.proof.light_client import SetChange, check_header
 from guqiao_sdk.proof.quorum import ReplicaSet, ReplicaSetError
+from guqiao_sdk.proof.restart import Restart
+from guqiao_sdk.proof.restart_rules import verify_restart
 from guqiao_sdk.proof.trust import ChainTrust
 
 UNCERTIFIED_MAX: Final = 4_096
@@ -43,6 +45,8 @@ class ChainWalk:
         self._waiting: deque[BlockHeader] = deque()
         self._certificates: dict[int, FinalityCertificate] = {}
         self._named: dict[int, FinalityCertificate] = {}
+        self._final: BlockHeader | None = None
+        self._first_taken: int | None = None
         self.last: BlockHeader | None = None
         self.certified = -1
         self.changes: list[SetChange] = []
@@ -70,7 +74,7 @@ class ChainWalk:
         walk = ChainWalk(trust, verify)
         walk.learn([point.replica_set for point in trust.checkpoints])
         walk.learn(sets)
-        walk.last, walk.certified = last, last.height
+        walk.last, walk._final, walk.certified = last, last, last.height
         walk._set = walk._sets.get(last.next_set_hash)
         walk._named = dict(named)
         if walk._set is None:
@@ -82,10 +86,34 @@ class ChainWalk:
         for each in sets:
             self._sets[each.hash()] = each
 
-    def uncertified(self) -> list[int]:
-        """The heights whose certificates have not come yet."""
-        heights = [header.height for header in self._waiting]
-        return [height for height in heights if height not in self._certificates]
+    def uncertified(self) -> dict[int, bytes]:
+        """The heights whose certificates have not come yet, with the hashes of their headers."""
+        return {
+            header.height: header.hash()
+            for header in self._waiting
+            if header.height not in self._certificates
+        }
+
+    def mark(self) -> None:
+        """What is taken from here on is one segment's."""
+        self._first_taken = None
+
+    def taken(self) -> tuple[int, BlockHeader] | None:
+        """Since `mark`: the lowest height, and the last block's header."""
+        if self._first_taken is None or self.last is None:
+            return None
+        return self._first_taken, self.last
+
+    def is_of_later_epoch(self, header: BlockHeader) -> bool:
+        """Whether this block may be the first one behind a restart: its write set tells."""
+        return self.last is not None and header.epoch > self.replica_set.epoch
+
+    def take_restarts(self, restarts: Sequence[Restart]) -> None:
+        """The next block goes on from the last certified one, by these restarts: what stands
+        between was never certified and is void. Raises `ProofError` where they do not hold.
+        """
+        for restart in restarts:
+            self._go_on_from(restart)
 
     def take_block(self, block: ArchivedBlock) -> None:
         """The next block; raises `ProofError` unless it follows the last one."""
@@ -112,6 +140,8 @@ class ChainWalk:
         if len(self._waiting) > UNCERTIFIED_MAX:
             raise invalid(piece, f"{UNCERTIFIED_MAX} blocks before it have no certificate")
         self.last = header
+        first = self._first_taken
+        self._first_taken = header.height if first is None else min(first, header.height)
         self._settle()
 
     def take_certificate(self, height: int, certificate: FinalityCertificate) -> None:
@@ -141,7 +171,35 @@ class ChainWalk:
             raise invalid("block 0", "it names another set than the trust file")
         self._trust.check_header(header, point.replica_set)
         self.learn([point.replica_set])
-        self._set, self.certified = point.replica_set, 0
+        self._set, self._final, self.certified = point.replica_set, header, 0
+
+    def _go_on_from(self, restart: Restart) -> None:
+        """Another set goes on from the last certified block: the authorities of the trust file have
+        approved that, or it has a checkpoint of that epoch with the same set.
+        """
+        statement, final = restart.statement, self._final
+        piece = f"restart of {statement.chain_id} in epoch {statement.epoch}"
+        if final is None or statement.header != final:
+            raise invalid(piece, "it does not go on from the last certified block")
+        vouched = any(
+            point.epoch == statement.epoch and point.replica_set == statement.new_set
+            for point in self._trust.checkpoints
+        )
+        if self._trust.authorities is not None or not vouched:
+            verify_restart(
+                restart,
+                genesis_hash=self._trust.genesis_hash,
+                authorities=self._trust.authorities,
+                old_set=self.replica_set,
+                known_header_hash=final.hash(),
+                restarted_here=final.next_set_hash != self.replica_set.hash(),
+                verify=self._verify,
+            )
+        self._waiting.clear()
+        self._certificates.clear()
+        self.learn([statement.new_set])
+        self.last, self._set = final, statement.new_set
+        self.changes.append(SetChange.of_restart(restart))
 
     def _settle(self) -> None:
         """Judge what has both block and certificate, in order of height."""
@@ -150,7 +208,7 @@ class ChainWalk:
             certificate = self._certificates.pop(header.height)
             verify_certificate(header, certificate, present, self._verify)
             self._trust.check_header(header, present)
-            self.certified = header.height
+            self._final, self.certified = header, header.height
             if header.next_set_hash != present.hash():
                 self._change(header, certificate)
 

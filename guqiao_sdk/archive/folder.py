@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from guqiao_sdk.archive.chain import ChainWalk
+from guqiao_sdk.archive.chain import UNCERTIFIED_MAX, ChainWalk
 from guqiao_sdk.archive.errors import NotAnArchiveError, invalid
 from guqiao_sdk.archive.manifest import (
     MANIFEST_BYTES_MAX,
@@ -27,7 +28,14 @@ from guqiao_sdk.archive.manifest import (
     manifest_number,
     parse_manifest,
 )
-from guqiao_sdk.archive.records import ArchivedBlock, ArchivedRecord, Data, RecordType, records_of
+from guqiao_sdk.archive.records import (
+    ArchivedBlock,
+    ArchivedRecord,
+    Data,
+    RecordType,
+    read_restarts,
+    records_of,
+)
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import Bundle, CertifiedHeader
 from guqiao_sdk.proof.canonical import MalformedError, Reader
@@ -94,7 +102,7 @@ def verify_archive(folder: Path, trust: Trust, verify: Verify) -> ArchiveVerdict
     `NotAnArchiveError` for another folder.
     """
     counted = _Counted()
-    manifests, walk = _walk(folder, trust, verify, counted.take)
+    manifests, walk = _walk(folder, trust, verify, counted.take, counted.forget)
     last, header = manifests[-1], walk.last
     assert header is not None, "an archive holds genesis"
     entries = [entry for manifest in manifests for entry in manifest.segments]
@@ -123,7 +131,7 @@ def prove_transaction(folder: Path, trust: Trust, transaction_id: bytes) -> Bund
     Signatures are not judged here: `verify_bundle` judges what is handed out.
     """
     search = _Search(transaction_id)
-    _, walk = _walk(folder, trust, _unasked, search.take, search.take_certificate)
+    _, walk = _walk(folder, trust, _unasked, search.take, search.forget, search.take_certificate)
     if search.found is None:
         return None
     block, index = search.found
@@ -178,9 +186,17 @@ def chain_of(manifests: Sequence[Manifest], trust: Trust) -> ChainTrust:
 @dataclass(slots=True)
 class _Counted:
     transactions: int = 0
+    _latest: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=UNCERTIFIED_MAX))
 
     def take(self, block: ArchivedBlock) -> None:
-        self.transactions += len(block.batch.transactions)
+        count = len(block.batch.transactions)
+        self.transactions += count
+        self._latest.append((block.header.height, count))
+
+    def forget(self, height: int) -> None:
+        """What stands above was never certified."""
+        while self._latest and self._latest[-1][0] > height:
+            self.transactions -= self._latest.pop()[1]
 
 
 class _Search:
@@ -201,6 +217,12 @@ class _Search:
             self._is_final = is_final(Receipt.decode(encoded))
             self.found = block, index
 
+    def forget(self, height: int) -> None:
+        """What stands above was never certified."""
+        if self.found is not None and self.found[0].header.height > height:
+            self.found, self._is_final = None, False
+        self.certificates = {at: each for at, each in self.certificates.items() if at <= height}
+
     def take_certificate(self, height: int, certificate: FinalityCertificate) -> None:
         if self.found is None or height >= self.found[0].header.height:
             self.certificates[height] = certificate
@@ -211,6 +233,7 @@ def _walk(
     trust: Trust,
     verify: Verify,
     on_block: Found,
+    on_restart: Callable[[int], None],
     on_certificate: Callable[[int, FinalityCertificate], None] = lambda _, __: None,
 ) -> tuple[list[Manifest], ChainWalk]:
     manifests = read_manifests(folder)
@@ -218,9 +241,7 @@ def _walk(
 
     def take(record: ArchivedRecord) -> None:
         if record.type is RecordType.BLOCK:
-            block = ArchivedBlock.read(Reader(record.payload))
-            walk.take_block(block)
-            on_block(block)
+            on_block(_take_block(walk, record, on_restart))
         elif record.type is RecordType.CERTIFICATE:
             certificate = FinalityCertificate.decode(record.payload)
             walk.take_certificate(record.height, certificate)
@@ -240,15 +261,29 @@ def _walk(
     return manifests, walk
 
 
+def _take_block(
+    walk: ChainWalk, record: ArchivedRecord, on_restart: Callable[[int], None]
+) -> ArchivedBlock:
+    reader = Reader(record.payload)
+    block = ArchivedBlock.read(reader)
+    if walk.is_of_later_epoch(block.header):
+        restarts = read_restarts(reader)
+        walk.take_restarts(restarts)
+        for restart in restarts:
+            on_restart(restart.statement.height)
+    walk.take_block(block)
+    return block
+
+
 def _walk_segment(
     path: Path, entry: SegmentEntry, walk: ChainWalk, take: Callable[[ArchivedRecord], None]
 ) -> None:
-    before = walk.height
+    walk.mark()
     with opened(path) as data:
         check_digest(entry, data)
         for record in records_of(data):
             take(record)
-    if blocks_since(walk, before) != entry.blocks:
+    if blocks_taken(walk) != entry.blocks:
         raise invalid(entry.file, "it holds other heights than its manifest says")
 
 
@@ -264,11 +299,13 @@ def _naming(files: str) -> Iterator[None]:
         raise ProofError(files + inner, error.detail, error.code) from error
 
 
-def blocks_since(walk: ChainWalk, before: int) -> Blocks | None:
-    """What a segment brought, where `before` was the height before it."""
-    if walk.last is None or walk.height == before:
+def blocks_taken(walk: ChainWalk) -> Blocks | None:
+    """What a segment brought, where the walk was marked before it."""
+    taken = walk.taken()
+    if taken is None:
         return None
-    return Blocks(before + 1, walk.height, walk.last.hash())
+    first, last = taken
+    return Blocks(first, last.height, last.hash())
 
 
 def _certified(

@@ -7,6 +7,7 @@ covers the file, and certificates what it proves. The replica's own reader is th
 
 from __future__ import annotations
 
+import json
 import mmap
 import struct
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ from guqiao_sdk.proof.batch import BATCH_TRANSACTIONS_MAX, Batch, batch_digest
 from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.merkle import merkle_root
+from guqiao_sdk.proof.restart import Restart
 
 RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
 MAGIC: Final = b"GQR1"
 HEAD: Final = struct.Struct(">4sBxxxQII")
 """Magic, type, height, length and checksum of the payload; the head's own checksum follows."""
 HEAD_BYTES: Final = HEAD.size + 4
+RESTARTS: Final = b"governance/restarts/"
+"""Where the state keeps the restart that an epoch began with."""
 
 Data: TypeAlias = bytes | mmap.mmap
 
@@ -80,6 +84,23 @@ class ArchivedBlock:
             raise MalformedError("the transactions are not the header's")
         if merkle_root(self.receipts) != header.receipts_root:
             raise MalformedError("the receipts are not the header's")
+
+
+def read_restarts(reader: Reader) -> list[Restart]:
+    """The restarts in a block's write set, which stands behind what `ArchivedBlock.read` reads.
+    They prove themselves. Raises `MalformedError`.
+    """
+    found: list[Restart] = []
+    for _ in range(reader.count()):
+        key = reader.blob()
+        value = reader.blob() if reader.u8() else b""
+        if not key.startswith(RESTARTS) or not value:
+            continue
+        try:
+            found.append(Restart.decode(bytes.fromhex(json.loads(value))))
+        except (ValueError, TypeError) as error:
+            raise MalformedError(f"{key!r} holds no restart") from error
+    return sorted(found, key=lambda each: each.statement.epoch)
 
 
 def records_of(data: Data) -> Iterator[ArchivedRecord]:

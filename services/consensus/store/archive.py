@@ -22,7 +22,7 @@ from typing import Final
 
 from guqiao_sdk.archive.chain import ChainWalk
 from guqiao_sdk.archive.errors import NotAnArchiveError, invalid
-from guqiao_sdk.archive.folder import blocks_since, check_digest, opened, read_manifests
+from guqiao_sdk.archive.folder import blocks_taken, check_digest, opened, read_manifests
 from guqiao_sdk.archive.manifest import (
     SEGMENTS_MAX,
     Manifest,
@@ -36,7 +36,7 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.trust import ChainTrust, Checkpoint
-from services.consensus.domain.contracts.replica_sets import written_sets
+from services.consensus.domain.contracts.replica_sets import written_restarts, written_sets
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.errors import (
@@ -256,7 +256,7 @@ def _next_manifest(
 def _take_segment(
     source: _Source, number: int, walk: ChainWalk, sets: dict[bytes, ReplicaSet]
 ) -> SegmentEntry:
-    before = walk.height
+    walk.mark()
     with _sealed(source, number) as data:
         for record in source.records(number, data):
             if record.type is RecordType.BLOCK:
@@ -264,14 +264,17 @@ def _take_segment(
                 new = written_sets(block.write_set)
                 sets.update((each.hash(), each) for each in new)
                 walk.learn(new)
-                walk.take_block(ArchivedBlock(block.header, block.batch, block.receipts))
+                archived = ArchivedBlock(block.header, block.batch, block.receipts)
+                if walk.is_of_later_epoch(block.header):
+                    walk.take_restarts(written_restarts(block.write_set))
+                walk.take_block(archived)
             elif record.type is RecordType.CERTIFICATE:
                 certificate = FinalityCertificate.decode(record.payload)
                 walk.take_certificate(record.height, certificate)
             elif record.type is RecordType.SNAPSHOT:
                 why = "this replica took the state of a later height, archive one with every block"
                 raise ArchiveConflictError(source.path(number), why)
-        return SegmentEntry(number, len(data), sm3(data[:]), blocks_since(walk, before))
+        return SegmentEntry(number, len(data), sm3(data[:]), blocks_taken(walk))
 
 
 def _certificates_ahead(
@@ -280,7 +283,7 @@ def _certificates_ahead(
     """The certificates that blocks up to here lack, from the segments behind; None where they are
     not there yet.
     """
-    wanted = set(walk.uncertified())
+    wanted = walk.uncertified()
     found: dict[int, FinalityCertificate] = {}
     for each in range(number, min(source.open_number, number + AHEAD_SEGMENTS_MAX - 1) + 1):
         if len(found) == len(wanted):
@@ -288,7 +291,9 @@ def _certificates_ahead(
         with _sealed(source, each) as data:
             for record in source.records(each, data, torn=each == source.open_number):
                 if record.type is RecordType.CERTIFICATE and record.height in wanted:
-                    found[record.height] = FinalityCertificate.decode(record.payload)
+                    certificate = FinalityCertificate.decode(record.payload)
+                    if certificate.header_hash == wanted[record.height]:
+                        found[record.height] = certificate
     if len(found) < len(wanted):
         return None
     certificates = tuple(sorted(found.items()))
@@ -317,7 +322,8 @@ def _resume(
 ) -> ChainWalk:
     """Go on behind what is in the archive."""
     point = Checkpoint(genesis.epoch, 0, genesis_header(genesis).hash(), genesis.replica_set)
-    trust = ChainTrust(genesis.chain_id, genesis.hash(), (point,))
+    authorities = genesis.restart_authorities
+    trust = ChainTrust(genesis.chain_id, genesis.hash(), (point,), authorities)
     if not manifests:
         return ChainWalk(trust, verify)
     return ChainWalk.resume(

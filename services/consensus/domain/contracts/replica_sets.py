@@ -25,6 +25,7 @@ from guqiao_sdk.proof.restart import Restart
 GOVERNANCE: Final = "governance"
 LATEST_KEY: Final = "sets/latest"
 _SET_KEY: Final = re.compile(rb"governance/sets/[0-9]{20}")
+_RESTART_KEY: Final = re.compile(rb"governance/restarts/[0-9]{20}")
 
 
 class Cause(StrEnum):
@@ -119,6 +120,16 @@ def written_sets(writes: Mapping[bytes, bytes | None]) -> list[ReplicaSet]:
     """The sets that a block's write set schedules."""
     values = [value for key, value in writes.items() if _SET_KEY.fullmatch(key) and value]
     return [ReplicaSet.decode(bytes.fromhex(json.loads(each)["replica_set"])) for each in values]
+
+
+def written_restarts(writes: Mapping[bytes, bytes | None]) -> list[Restart]:
+    """The restarts that a block's write set records, in the order of their epochs."""
+    found = [
+        Restart.decode(bytes.fromhex(json.loads(value)))
+        for key, value in writes.items()
+        if _RESTART_KEY.fullmatch(key) and value
+    ]
+    return sorted(found, key=lambda each: each.statement.epoch)
 
 
 def set_of_epoch(state: SetsReader, epoch: int) -> SetInForce | None:
