@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guqiao_sdk.client.trust import trust_from_genesis
 from guqiao_sdk.proof.header import ZERO_HASH
 from services.consensus.domain.ledger.genesis import GenesisError, genesis_header, genesis_state
 from services.consensus.domain.ledger.genesis_json import parse_genesis
@@ -60,6 +61,58 @@ def test_a_replica_set_against_the_rules_is_refused(entities: str, code: str) ->
     with pytest.raises(GenesisError) as caught:
         genesis_of(value)
     assert (caught.value.code, caught.value.field) == (code, "replicas")
+
+
+AUTHORITIES = {
+    "csrc": key_json("csrc-restart")["public_key"],
+    "province": key_json("province-restart")["public_key"],
+}
+
+
+def governed() -> dict[str, Any]:
+    value = genesis_json()
+    value["contracts"].append({"name": "governance", "version": 1, "from_height": 0})
+    return value
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_genesis_may_name_who_restarts_the_chain_and_is_the_same_without() -> None:
+    """pbft.md, Q1."""
+    without = genesis_of(governed())
+    assert without.restart_authorities is None
+    assert b"restart_authorities" not in without.to_bytes()
+    named = genesis_of(governed() | {"restart_authorities": AUTHORITIES})
+    assert named.hash() != without.hash()
+    assert parse_genesis(named.to_bytes()) == named
+    assert named.restart_authorities is not None
+    assert trust_from_genesis(named.to_bytes()).authorities == named.restart_authorities
+    assert trust_from_genesis(without.to_bytes()).authorities is None
+    other = remote(restart_authorities=AUTHORITIES)
+    knows = genesis_of(genesis_json() | {"remote_chains": [other]})
+    assert knows.remote_chains[0].restart_authorities == named.restart_authorities
+    assert parse_genesis(knows.to_bytes()) == knows
+
+
+@pytest.mark.req("G2-13-2", "G2-16-3")
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        {},
+        {"csrc": AUTHORITIES["csrc"]},
+        {**AUTHORITIES, "market": AUTHORITIES["csrc"]},
+        {**AUTHORITIES, "province": AUTHORITIES["csrc"]},
+        {**AUTHORITIES, "province": replicas_json("A")[0]["vote_key"]},
+    ],
+)
+def test_authorities_are_two_keys_and_no_vote_keys(value: Any) -> None:
+    with pytest.raises(GenesisError, match="restart_authorities"):
+        genesis_of(governed() | {"restart_authorities": value})
+
+
+def test_only_a_chain_with_governance_can_be_restarted() -> None:
+    with pytest.raises(GenesisError, match="no governance contract"):
+        genesis_of(genesis_json() | {"restart_authorities": AUTHORITIES})
 
 
 @pytest.mark.req("G2-07-2", "G2-16-3")

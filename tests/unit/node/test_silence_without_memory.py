@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consensus.domain.messages import ReplicaId
-from services.consensus.repair import Silence, beyond_what_anybody_says
+from services.consensus.repair import Silence, beyond_what_anybody_says, due_height
+from services.consensus.store import Promise
 from tests.simulation.keys import replica_set
 
 WINDOW = 8
@@ -36,6 +37,39 @@ def test_a_chain_that_is_being_founded_does_not_wait_for_heights_that_need_its_v
 
 def test_it_waits_until_more_than_f_have_said_where_they_stand() -> None:
     assert beyond([]) is beyond([OLD]) is beyond([0]) is beyond([0, 0], size=7) is None
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_chain_that_was_restarted_is_being_founded_behind_that_height() -> None:
+    """pbft.md Q6: it does not wait for heights that need its vote."""
+    said = {ReplicaId(0): OLD, ReplicaId(1): OLD}
+    present = replace(replica_set(4), epoch=1)
+    for base, due in ((OLD, OLD), (OLD - 2 * WINDOW, OLD), (OLD - 2 * WINDOW - 1, OLD + 16)):
+        assert beyond_what_anybody_says(present, WINDOW, said, base=base) == due
+        assert Silence(WINDOW).through(present, said, base=base) == due
+
+
+@dataclass
+class Remembering:
+    """As much of a store as `due_height` asks."""
+
+    promise: Promise
+    restore_to: int = 7
+
+
+@pytest.mark.req("G2-13-2")
+def test_votes_of_an_epoch_before_a_restart_are_waited_for_no_more() -> None:
+    """pbft.md Q6; those of the restarted epoch itself are, and so is what nobody remembers."""
+
+    def due(promise: Promise, restarted: int) -> int | None:
+        return due_height(Remembering(promise), 99, restarted=restarted)  # type: ignore[arg-type]
+
+    forgot = Promise(view=1, sequence=64, forgotten=True, epoch=2)
+    assert due(forgot, 0) == 64
+    assert due(forgot, 3) == 7
+    assert due(forgot, 2) == 64
+    assert due(replace(forgot, sequence=None), 3) == 99
+    assert due(replace(forgot, forgotten=False), 0) == 7
 
 
 @pytest.mark.req("G2-07-1", "G2-13-2")

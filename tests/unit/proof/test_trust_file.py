@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.restart import RestartAuthorities
 from guqiao_sdk.proof.trust import (
     ChainTrust,
     Checkpoint,
@@ -193,3 +197,48 @@ def test_the_checkpoint_nearest_below_is_chosen_else_the_first_of_the_epoch() ->
     assert chain.checkpoint_of_epoch(1, 30).height == 20
     with pytest.raises(ProofError, match="it has epochs 0, 1"):
         chain.checkpoint_of_epoch(2, 30)
+
+
+@pytest.mark.req("G2-19-3", "G2-13-2")
+def test_a_chain_may_name_who_restarts_it() -> None:
+    """pbft.md, Q1 and Q9."""
+    named = RestartAuthorities(KEYS.public_key("csrc"), KEYS.public_key("province"))
+    trust = trust_of(point(7))
+    trust = replace(trust, chains=(replace(trust.chains[0], authorities=named),))
+    read = parse_trust(signed(trust), KEYS.verify)
+    assert read.chain("shandong").authorities == named
+    plain = parse_trust(signed(trust_of(point(7))), KEYS.verify)
+    assert plain.chain("shandong").authorities is None
+
+
+@pytest.mark.parametrize("value", [None, {}, {"csrc": "04", "province": "05"}])
+def test_authorities_that_are_none_are_refused(value: Any) -> None:
+    def name(members: dict[str, Any]) -> None:
+        members["chains"][0]["restart_authorities"] = value
+
+    assert "restart_authorities" in refusal(resigned(name))
+
+
+def test_what_a_client_starts_from_may_name_them_too(tmp_path: Path) -> None:
+    named = RestartAuthorities(KEYS.public_key("csrc"), KEYS.public_key("province"))
+    members: dict[str, Any] = {
+        "chain_id": "shandong",
+        "genesis_hash": "ab" * 32,
+        "epoch": 0,
+        "replicas": [
+            {
+                "entity_id": member.entity_id,
+                "entity_name": member.entity_name,
+                "vote_key": member.public_key.hex(),
+            }
+            for member in Replicas(KEYS).set.members
+        ],
+    }
+    file = tmp_path / "trust.json"
+    file.write_text(json.dumps(members))
+    assert load_chain_trust(file).authorities is None
+    file.write_text(json.dumps(members | {"restart_authorities": named.to_json()}))
+    assert load_chain_trust(file).authorities == named
+    file.write_text(json.dumps(members | {"restart_authorities": {}}))
+    with pytest.raises(MalformedError, match="restart authorities"):
+        load_chain_trust(file)
