@@ -6,6 +6,7 @@ Drivers, stores and signatures are real, joined in memory.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from guqiao_sdk.proof.light_client import TrustedChain, advance
 from guqiao_sdk.proof.quorum import Member
 from guqiao_sdk.proof.restart import Restart, RestartStatement
 from guqiao_sdk.proof.state_proof import verify_state_proof
+from services.chassis.errors import UnavailableError
 from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.codec import Kind
 from services.consensus.domain.contracts.replica_sets import Cause, restart_key, set_key
@@ -37,6 +39,7 @@ from tests.integration.node.memory_chain import Member as Running
 from tests.integration.node.memory_chain import MemoryChain, memory_chain
 from tests.integration.node.test_set_changes_in_memory import (
     APPLIED,
+    WINDOW,
     Asked,
     register,
     same_blocks,
@@ -280,6 +283,42 @@ async def test_members_that_come_back_vote_in_an_epoch_that_is_over_and_change_n
     assert follows.ledger.header(height + 1) == members[0].ledger.header(height + 1)
     with pytest.raises(ProofError, match="ended below it"):
         await old_epoch_header(lab, members[0].ledger, height)
+
+
+@pytest.mark.req("G2-13-2", "G2-07-3")
+async def test_who_comes_back_without_the_restart_takes_a_state_that_it_leads_to(lab: Lab) -> None:
+    """Q7, T3: the head of the state comes with the restart, which is judged by its approvals; what
+    was executed here and never certified is gone.
+    """
+    chain = lab.chain
+    chain.state_interval, chain.without_blocks_steps = 8, 20
+    height, lost = await lose_quorum(lab)
+    lab.put_in_force(lab.ceremony.approve(lab.statement(0, 1)), 0, 1, *NEW)
+    members = await lab.start_restarted()
+    for number in range(2 * WINDOW):
+        last = await register(members[0], lab.network, f"after{number}")
+    await chain.wait_for(lambda: all(m.finality.certified_height >= last for m in members))
+    await chain.stop(3)
+    folder = chain.folder_of(3)
+    folder.rename(folder.with_name("aside"))
+    folder.with_name(f"{folder.name}.lost").rename(folder)
+    back = await chain.start(3)
+    assert back.ledger.header(height + 1).hash() == lost
+    await chain.wait_for(lambda: back.ledger.history_from > height)
+    await chain.wait_for(lambda: back.finality.certified_height >= last)
+    assert isinstance(back.driver.replica, Learner)
+    assert back.driver.replica.epoch == 1
+    back.ledger.store.verify_state()
+    assert back.ledger.store.get_header(height + 1) is None
+    with pytest.raises(UnavailableError) as away:
+        back.ledger.block_message(height + 1)
+    assert away.value.code == "HISTORY_NOT_HERE"
+    assert [change.replica_set.epoch for change in back.ledger.set_changes(0)] == [1]
+    await chain.stop(3)
+    shutil.rmtree(folder / "index")
+    again = await chain.start(3)
+    assert again.ledger.store.get_header(height + 1) is None
+    again.ledger.store.verify_state()
 
 
 async def old_epoch_header(lab: Lab, ledger: Ledger, height: int) -> None:
