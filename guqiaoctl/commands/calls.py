@@ -90,11 +90,18 @@ def failure_of(error: GuqiaoError) -> CliError:
 def unverified(error: ProofError) -> CliError:
     """The failure for a proof that does not hold: it names the piece."""
     piece_zh, reason_zh = in_chinese(error)
+    if error.code.startswith("RESTART_"):
+        texts = messages(error.code)
+        remedies = (texts.remedy_en, texts.remedy_zh)
+    else:
+        remedies = (
+            "do not rely on it; ask its sender for the original",
+            "请勿采信；请向提供者索取原件",
+        )
     return CliError(
         error.code,
         f"{error.piece}: {error.detail}",
         f"{piece_zh}：{reason_zh}",
-        "do not rely on it; ask its sender for the original",
-        "请勿采信；请向提供者索取原件",
+        *remedies,
         exit_code=EXIT_UNVERIFIED,
     )

@@ -1,0 +1,101 @@
+"""Restarts right behind a set change, and behind another restart: pbft.md, Q2 and Q9."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from guqiao_sdk.client.set_history import SetHistory
+from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, checkpoint_sign_bytes
+from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance, follow_set_changes
+from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import Restart
+from tests.unit.proof.proof_keys import Replicas
+from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
+
+CASE = RestartCase()
+TRUSTED = TrustedChain.from_genesis(GENESIS_HASH, CASE.old.set, CASE.authorities)
+
+
+def set_of(epoch: int, **seats: str) -> ReplicaSet:
+    """The first set's members, but for some seats, which the keys of these epochs take."""
+    members = list(CASE.old.set.members)
+    for seat, key in seats.items():
+        at = int(seat[1:])
+        name = f"shandong/{key}/{at}"
+        members[at] = replace(
+            members[at], public_key=CASE.keys.public_key(name), entity_id=f"{key}-{at}"
+        )
+    return ReplicaSet("shandong", epoch, tuple(members))
+
+
+def signed(header: BlockHeader, *names: str) -> FinalityCertificate:
+    message = checkpoint_sign_bytes(header)
+    signatures = tuple(
+        (int(name[-1]), CASE.keys.sign(name, message))
+        for name in sorted(names, key=lambda n: n[-1])
+    )
+    return FinalityCertificate(header.hash(), signatures)
+
+
+def header_of(epoch: int, height: int, following: ReplicaSet) -> BlockHeader:
+    header = Replicas(CASE.keys, epoch=epoch).header(height)
+    return replace(header, next_set_hash=following.hash())
+
+
+def restart_behind(header: BlockHeader, old: ReplicaSet, new: ReplicaSet) -> Restart:
+    statement = CASE.statement()
+    certificate = CASE.old.certify(header)
+    statement = replace(statement, header=header, certificate=certificate, old_set=old, new_set=new)
+    remaining = tuple(CASE.remaining(each, header) for each in statement.entities_staying())
+    return CASE.approve(replace(statement, remaining=remaining))
+
+
+@pytest.mark.req("G2-10-3", "G2-13-2")
+def test_a_set_that_is_lost_before_its_first_block_is_followed_by_a_restart() -> None:
+    """The last header of epoch 0 names the set of epoch 1, which certifies nothing."""
+    second, third = set_of(1, s3="later"), set_of(2, s2="new", s3="new")
+    end = replace(CASE.header(), next_set_hash=second.hash())
+    change = SetChange(end, CASE.old.certify(end), second)
+    again = SetChange.of_restart(restart_behind(end, second, third))
+    after = header_of(2, HEIGHT + 5, third)
+    certificate = signed(after, "shandong/0/0", "shandong/0/1", "shandong/new/2")
+    moved = advance(TRUSTED, after, certificate, CASE.verify, [change, again])
+    assert (moved.height, moved.replica_set) == (HEIGHT + 5, third)
+    with pytest.raises(ProofError, match="set in force is that of epoch 0"):
+        follow_set_changes(TRUSTED, [again], CASE.verify)
+    history = SetHistory(
+        ChainTrust("shandong", GENESIS_HASH, CASE.old.set, CASE.authorities), CASE.verify
+    )
+    history.learn([change.encode(), again.encode()])
+    assert history.set_of(after) == third
+    with pytest.raises(ProofError, match="epoch 1 ended below it"):
+        history.set_of(header_of(1, HEIGHT + 1, second))
+
+
+@pytest.mark.req("G2-10-3", "G2-13-2")
+def test_a_restart_that_fails_before_its_first_block_is_followed_by_another() -> None:
+    """Those who came with it have no governor in the state under the header: they leave again."""
+    second, third = set_of(1, s2="new", s3="new"), set_of(2, s2="more", s3="more")
+    header = CASE.header()
+    one = SetChange.of_restart(restart_behind(header, CASE.old.set, second))
+    two = SetChange.of_restart(restart_behind(header, second, third))
+    moved = follow_set_changes(TRUSTED, [one, two], CASE.verify)
+    assert (moved.height, moved.replica_set) == (HEIGHT, third)
+    with pytest.raises(ProofError, match="set in force is that of epoch 0"):
+        follow_set_changes(TRUSTED, [two], CASE.verify)
+
+
+@pytest.mark.req("G2-16-4")
+def test_a_restart_does_not_pass_over_a_set_change_that_its_header_names() -> None:
+    """The header names the next set; the statement goes on as if the old one were still due."""
+    second = set_of(1, s3="later")
+    end = replace(CASE.header(), next_set_hash=second.hash())
+    skipping = restart_behind(end, CASE.old.set, set_of(1, s2="new", s3="new"))
+    known = advance(TRUSTED, end, CASE.old.certify(end), CASE.verify)
+    for trusted in (TRUSTED, known):
+        with pytest.raises(ProofError, match="names another set for the next height"):
+            follow_set_changes(trusted, [SetChange.of_restart(skipping)], CASE.verify)
