@@ -39,6 +39,14 @@ _PIECES: Final[_Sentences] = (
     (r"block (.*)/(.*)", "{} 区块 {}"),
     (r"block (.*)", "区块 {}"),
     (r"certificates", "终局证书"),
+    (r"restart authorities", "有权批准重启的两方"),
+    (r"restart of (.*) in epoch (.*)", "{} 第 {} 纪元的重启"),
+    (r"restart in epoch (.*)", "第 {} 纪元的重启"),
+    (r"restart", "重启"),
+    (r"governor of (.*)", "{} 的治理人"),
+    (r"approval of (.*)", "{} 的批准"),
+    (r"governors\[(.*)\] of the restart", "重启声明中的第 {} 位治理人"),
+    (r"folder of replica (.*)", "副本 {} 的数据文件夹"),
 )
 
 _REASONS: Final[_Sentences] = (
@@ -185,6 +193,64 @@ _REASONS: Final[_Sentences] = (
     (r"its batch is not the one that the header names", "批次不是区块头所指的批次"),
     (r"its transactions are not those under the header's root", "交易与区块头的根不符"),
     (r"its receipts are not those under the header's root", "回执与区块头的根不符"),
+    # Restarts.
+    (r"(.*) holds another header", "{} 持有的是另一个区块头"),
+    (
+        r"(.*) vote keys stay, a quorum of (.*): it decides",
+        "留下 {} 个投票密钥，已达法定数量 {}：应由链自行决定",
+    ),
+    (r"a key is not an SM2 point of 65 bytes", "密钥不是 65 字节的 SM2 点"),
+    (r"a key of his record has another shape", "其记录中的密钥格式不符"),
+    (r"a vote key keeps its number and its entity", "投票密钥须保持原编号与原机构"),
+    (r"an approval is there twice or not needed", "有重复或不需要的批准"),
+    (r"epoch (.*) is followed by the next one", "第 {} 纪元之后只能是下一个纪元"),
+    (r"he has no key that may govern at the header's time", "在该区块时间没有可用于治理的密钥"),
+    (r"his record is not strict JSON: (.*)", "其记录不是严格的 JSON：{}"),
+    (r"it does not go on from the last certified block", "没有从最后一个已认证的区块继续"),
+    (r"it does not name exactly the entities that stay", "所列机构与留下的机构不一致"),
+    (r"it gives no reason, or too long a one", "没有事由，或事由过长"),
+    (
+        r"it goes on from height (.*), height (.*) is final here",
+        "从高度 {} 继续，而此处高度 {} 已经终局",
+    ),
+    (
+        r"it goes on from height (.*), replica (.*) holds (.*)",
+        "从高度 {} 继续，而副本 {} 已持有高度 {}",
+    ),
+    (r"block (.*) is final above it", "其上的区块 {} 已经终局"),
+    (r"it is of another genesis", "属于另一个创世文件"),
+    (r"it is signed with a key that is not his", "所用签名密钥不属于签署方"),
+    (
+        r"it restarts above height (.*), an entity that stays holds (.*)",
+        "从高度 {} 之后重启，而留下的机构持有高度 {}",
+    ),
+    (r"it starts from no certified header", "没有从已认证的区块头开始"),
+    (r"its certificate does not have exactly a quorum", "其终局证书的签名数不等于法定数量"),
+    (r"its time is before that of its header", "其时间早于区块头的时间"),
+    (r"no entity of the old set stays", "原副本集中没有机构留下"),
+    (r"no entity that stays holds its header", "留下的机构均不持有该区块头"),
+    (r"nobody of the new set is jailed yet", "新副本集不得含有已停权的成员"),
+    (r"not approved by (.*)", "尚未获得以下各方批准：{}"),
+    (
+        r"not exactly csrc and province, each a key in hex",
+        "应恰为 csrc 与 province 两个十六进制密钥",
+    ),
+    (r"not in hex", "不是十六进制"),
+    (r"one key approves twice", "同一密钥批准了两次"),
+    (r"one key for both of them", "两方使用了同一密钥"),
+    (r"the header names another set for the next height", "区块头为下一高度指定了另一个副本集"),
+    (r"the old set is not the one after the header", "原副本集不是该区块头之后的副本集"),
+    (r"the record is not that of an active governor of it", "所示记录不是该机构的有效治理人"),
+    (r"the set in force is that of epoch (.*)", "现行副本集属于第 {} 纪元"),
+    (r"the signature under this statement does not hold", "对此声明的签名不成立"),
+    (r"the vote key of replica (.*) is jailed", "副本 {} 的投票密钥已被停权"),
+    (r"what (.*) holds contradicts itself", "{} 所持内容自相矛盾"),
+    (r"genesis names no restart authorities", "创世文件没有指定有权批准重启的两方"),
+    (
+        r"no restart authorities are known of the chain, so nobody can approve it here: "
+        r"take a new trust file that has a checkpoint of epoch (.*)",
+        "此处不知该链由谁批准重启，无从核验：请取得含有第 {} 纪元检查点的新信任文件",
+    ),
     # Trees.
     (
         r"a Merkle path of (.*) siblings for leaf (.*) of (.*)",
@@ -201,13 +267,13 @@ _REASONS: Final[_Sentences] = (
 
 
 def in_chinese(error: ProofError) -> tuple[str, str]:
-    """Return the piece that failed and why. What a decoder says of bytes stays as it is, behind
-    what it means; a file's name stays as it is.
+    """Return the piece that failed and why. What a decoder says of bytes stays as it is, as a
+    file's name does.
     """
     reason = reason_in_chinese(error.detail)
     return (
         piece_in_chinese(error.piece) or error.piece,
-        f"编码不合规范（{error.detail}）" if reason is None else reason,
+        f"不成立（{error.detail}）" if reason is None else reason,
     )
 
 

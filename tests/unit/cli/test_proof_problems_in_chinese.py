@@ -70,7 +70,7 @@ def _stated() -> tuple[set[str], set[str]]:
 
 
 PIECES, REASONS = _stated()
-OPEN = {"maker: 1"}
+OPEN = {"maker: 1", "1.restart_authorities: 1"}
 """A place and what a decoder says of it."""
 
 
@@ -102,7 +102,7 @@ def test_a_reason_has_a_chinese_sentence(reason: str) -> None:
 
 def test_what_a_decoder_says_is_kept_behind_what_it_means() -> None:
     error = ProofError("section header", "3 bytes follow the end", "BUNDLE_MALFORMED")
-    assert in_chinese(error) == ("分段 header", "编码不合规范（3 bytes follow the end）")
+    assert in_chinese(error) == ("分段 header", "不成立（3 bytes follow the end）")
     assert in_chinese(ProofError("00000001.seg", "it is missing")) == ("00000001.seg", "文件缺失")
     epochs = ProofError("set changes of csrc", "epoch 3 of csrc is followed by the next one")
     assert in_chinese(epochs) == ("csrc 的副本集变更", "csrc 第 3 纪元之后只能是下一个纪元")
