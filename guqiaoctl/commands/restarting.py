@@ -54,11 +54,11 @@ from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.restart import Survivor, compose, put_in_force
 from services.consensus.settings import Settings
 from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.store.folder import is_in_use, read_identity
 
 SIGNED_ANOTHER: Final = "RESTART_SIGNED_ANOTHER"
 _OPTIONS: Final = StoreOptions(reserve_bytes=0)
-_SECRET_MODE: Final = 0o600
 _FILE_MODE: Final = 0o644
 _EXIT_CODES: Final = {
     INVALID: EXIT_USAGE,
@@ -239,7 +239,7 @@ def _signed(
     approval = Approval(*who, key.public_key, signature)
     check_approval(statement, approval, genesis.restart_authorities, provider.verify)
     content = canonical_json({"statement": digest, "signature": signature.hex()})
-    write_beside(note, content, _SECRET_MODE).replace(note)
+    SYSTEM_FILES.replace_durably(note, content)
     return approval
 
 
