@@ -113,7 +113,7 @@ def network_of(folder: Path, authorities: Authorities) -> ChainNetwork:
         folder / "network",
         roles=ROLES,
         contracts=(("identity", 1), ("governance", 1), ("evidence", 1)),
-        parameters={**PARAMETERS, "heartbeat_ms": 60_000},
+        parameters={**PARAMETERS, "heartbeat_ms": 60_000, "snapshot_interval": 8},
         genesis_members=authorities.genesis_members,
     )
 
@@ -291,7 +291,7 @@ async def test_who_comes_back_without_the_restart_takes_a_state_that_it_leads_to
     was executed here and never certified is gone.
     """
     chain = lab.chain
-    chain.state_interval, chain.without_blocks_steps = 8, 20
+    chain.without_blocks_steps = 20
     height, lost = await lose_quorum(lab)
     lab.put_in_force(lab.ceremony.approve(lab.statement(0, 1)), 0, 1, *NEW)
     members = await lab.start_restarted()
