@@ -19,7 +19,12 @@ from guqiaoctl.network.parties import CSRC, ENTITIES, MARKET
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
 from tests.end_to_end.test_governance_commands import REGISTRATION
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.req("G2-13-2", "G2-16-3", "G2-07-2")]
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.crash,
+    pytest.mark.timeout(240),
+    pytest.mark.req("G2-13-2", "G2-16-3", "G2-07-2"),
+]
 
 SURVIVORS, LOST = (0, 1), (2, 3)
 
