@@ -286,7 +286,11 @@ def _bind(server: GrpcServer, settings: Settings) -> None:
 
 def _probes(parts: Parts, nonces: FileNonceStore) -> Probes:
     async def takes_part() -> str | None:
-        return None if parts.driver.votes else f"the replica does not vote: {parts.driver.pause}"
+        if parts.driver.votes:
+            return None
+        here, due = parts.ledger.store.last_certified, parts.repairs.due
+        heights = "" if due is None else f", height {here} of {max(here, due)}"
+        return f"the replica does not vote: {parts.driver.pause}{heights}"
 
     async def has_quorum() -> str | None:
         present = parts.driver.replica.replica_set

@@ -149,6 +149,8 @@ class Repairs:
         self._stranded_steps = STRANDED_FACTOR * without_blocks_steps
         self._certified = self._stands = 0
         self._silence = Silence(ledger.genesis.parameters.window)
+        self.due: int | None = None
+        """Where this replica votes again; None: not known yet, or it does not restore."""
 
     async def run(self) -> None:
         """Restore what is missing, then keep what is stored whole; answer who restores."""
@@ -169,13 +171,13 @@ class Repairs:
         steps = 0
         while self._driver.pause is Pause.RESTORING:
             await self._take_found()
-            due = self._due_height()
+            self.due = due = self._due_height()
             self._metrics.missing_blocks.set(max((due or 0) - store.last_certified, 0))
             is_level = not (self._stands and self._others_are_far_ahead())
             if due is not None and store.last_certified >= due and is_level:
                 self._stands = 0
                 await self._resume()
-                return
+                break
             if steps % ASK_AGAIN_STEPS == 0:
                 self._say_where_it_stands()
                 self._ask_for_missing()
@@ -183,6 +185,7 @@ class Repairs:
             self.state.step(wanted=ahead > store.last_certified)
             steps += 1
             await asyncio.sleep(self._step_seconds)
+        self.due = None
 
     def _say_why(self) -> None:
         store, promise = self._ledger.store, self._ledger.store.promise
