@@ -28,7 +28,7 @@ from guqiaoctl.network.layout import (
 from guqiaoctl.network.parties import CHAINS
 from guqiaoctl.output import choose, print_json, print_table, say
 from guqiaoctl.supervisor.control import NotRunningError, ask
-from guqiaoctl.supervisor.process import is_alive
+from guqiaoctl.supervisor.process import ProcessState, is_alive, restoring_texts
 
 DETACHED_START_SECONDS_MAX: Final = 120.0
 DOWN_SECONDS_MAX: Final = 60.0
@@ -101,7 +101,7 @@ def status(data: Path, *, as_json: bool) -> None:
             p["pid"] or "-",
             p["starts"],
             answer["endpoints"].get(p["name"], ""),
-            p["why"],
+            _why(p["state"], p["why"]),
         )
         for p in answer["processes"]
     ]
@@ -159,7 +159,16 @@ def node_command(data: Path, command: str, target: str) -> None:
             "请查看 `guqiao dev status`",
             exit_code=EXIT_UNAVAILABLE if "code" in answer else EXIT_CONFLICT,
         )
-    say(f"{name}: {answer['state']}")
+    line = f"{name}: {answer['state']}"
+    if answer["state"] == ProcessState.RESTORING:
+        en, zh = restoring_texts(answer["why"])
+        line += choose(f" ({en})", f"（{zh}）")
+    say(line)
+
+
+def _why(state: str, why: str) -> str:
+    """What stands beside a state; of a replica that restores, that nothing needs to be done."""
+    return choose(*restoring_texts(why)) if state == ProcessState.RESTORING else why
 
 
 def endpoints(network: Network) -> dict[str, str]:

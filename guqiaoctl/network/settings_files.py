@@ -22,13 +22,10 @@ OTHER: Final = {CSRC: MARKET, MARKET: CSRC}
 def process_plans(network: Network) -> tuple[tuple[ProcessPlan, ...], ...]:
     """What to start, in groups: the replicas together, then the services together."""
     replicas = [
-        (f"{chain}-{number}", "consensus") for chain in CHAINS for number in range(REPLICAS)
+        (f"{chain}-{number}", "consensus", chain) for chain in CHAINS for number in range(REPLICAS)
     ]
-    services = [(f"{domain}-{service}", service) for domain, service in SERVICES]
-    return tuple(
-        tuple(_plan(network, name, service) for name, service in group)
-        for group in (replicas, services)
-    )
+    services = [(f"{domain}-{service}", service, "") for domain, service in SERVICES]
+    return tuple(tuple(_plan(network, *row) for row in group) for group in (replicas, services))
 
 
 def database_names() -> list[str]:
@@ -64,11 +61,11 @@ def write_service_settings(
         _write(network.layout, f"{domain}-{service}", content)
 
 
-def _plan(network: Network, name: str, service: str) -> ProcessPlan:
+def _plan(network: Network, name: str, service: str, chain: str) -> ProcessPlan:
     config = network.layout.process(name).absolute() / "settings.toml"
     arguments = ("serve", "--supervised", "--config", str(config))
     port, log = network.ports[f"{name}.admin"], network.layout.log(name)
-    return ProcessPlan(name, f"services.{service}", arguments, port, log)
+    return ProcessPlan(name, f"services.{service}", arguments, port, log, chain)
 
 
 def _common(network: Network, name: str, domain: str) -> dict[str, Any]:

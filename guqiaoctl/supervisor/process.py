@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections import deque
@@ -21,26 +22,41 @@ from guqiao_sdk.files import make_folder
 from guqiaoctl.supervisor.forks import Fork, Forks
 
 STOP_GRACE_SECONDS: Final = 8.0
-READY_POLL_SECONDS: Final = 0.05
+READY_POLL_SECONDS: Final = 0.1
 READY_ANSWER_SECONDS_MAX: Final = 3.0
 """More than a check may take before the admin port itself calls it failed."""
 
 READY_ANSWER_BYTES_MAX: Final = 64 * 1024
 RESTARTS_MAX: Final = 5
 RESTART_WINDOW_SECONDS: Final = 60.0
+RESTORING_SECONDS: Final = 10.0
+"""A replica that restores for so long is not waited for: until it votes minutes may go by. One of a
+chain that is being founded is done much sooner.
+"""
+
+_RESTORE_CHECKS: Final = frozenset({"votes", "level"})
+"""What fails in a replica that restores and lacks nothing else."""
+
+_HEIGHTS: Final = re.compile(r"height (\d+) of (\d+)")
 
 
 class ProcessState(StrEnum):
     """Where a process stands. HELD: an operator ended it, so it is not started again by itself.
-    UNREADY: it was ready, runs on, and says now why it cannot serve.
+    UNREADY: it was ready, runs on, and says now why it cannot serve. RESTORING: a replica that runs
+    and fetches what it lost; it votes again by itself.
     """
 
     STOPPED = "stopped"
     STARTING = "starting"
     READY = "ready"
+    RESTORING = "restoring"
     UNREADY = "unready"
     HELD = "held"
     FAILED = "failed"
+
+
+_RUNNING: Final = frozenset({ProcessState.STARTING, ProcessState.READY})
+"""The states that an answer of the process may change; the others are decided without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,8 @@ class ProcessPlan:
     arguments: tuple[str, ...]
     admin_port: int
     log_file: Path
+    chain: str = ""
+    """Whose replica it is; a chain serves with a quorum of them. Empty for a service."""
 
 
 @dataclass(slots=True)
@@ -66,6 +84,9 @@ class ManagedProcess:
     why: str = ""
     """What it last said of why it was not ready."""
 
+    restoring_since: float | None = None
+    """Since when every look at it has found that it restores."""
+
     recent_starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX))
 
     @property
@@ -78,20 +99,27 @@ class ManagedProcess:
         """Start the process; readiness is another matter (`wait_ready`)."""
         make_folder(self.plan.log_file.parent)
         self.process = await forks.start(self.plan.module, self.plan.arguments, self.plan.log_file)
-        self.state = ProcessState.STARTING
+        self.state, self.restoring_since = ProcessState.STARTING, None
         self.starts += 1
         self.recent_starts.append(time.monotonic())
 
-    async def wait_ready(self, timeout_seconds: float) -> bool:
-        """Wait until the admin port says ready; False when the process ends or the time is over."""
+    async def wait_ready(self, timeout_seconds: float) -> ProcessState:
+        """Wait until it is ready, or has restored for a while and goes on so. Any other state: it
+        ended, or the time is over.
+        """
         deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline and self.pid is not None:
-            is_up, self.why = await readiness(self.plan.admin_port)
-            if is_up:
-                self.state = ProcessState.READY
-                return True
+        while True:
+            state, _ = await self.look()
+            if self.is_settled or self.pid is None or time.monotonic() >= deadline:
+                return state
             await asyncio.sleep(READY_POLL_SECONDS)
-        return False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is ready, or restores and will not be ready in a moment."""
+        if self.restoring_since is not None:
+            return time.monotonic() - self.restoring_since >= RESTORING_SECONDS
+        return self.state is ProcessState.READY
 
     def signal(self, number: int) -> None:
         """Send a signal to the process."""
@@ -118,11 +146,25 @@ class ManagedProcess:
         return RESTART_WINDOW_SECONDS - (time.monotonic() - self.recent_starts[0])
 
     async def look(self) -> tuple[ProcessState, str]:
-        """Where it stands now, and what it says if it is not ready any more."""
-        if self.state is not ProcessState.READY:
+        """Where it stands now, and what it says if it is not ready. One that took long to start is
+        ready from the first look that finds it so.
+        """
+        process = self.process
+        if self.state not in _RUNNING:
             return self.state, ""
-        is_up, why = await readiness(self.plan.admin_port)
-        return (self.state if is_up else ProcessState.UNREADY), why
+        found, why = await readiness(self.plan.admin_port)
+        if self.state not in _RUNNING or self.process is not process:  # It was ended meanwhile.
+            return self.state, ""
+        self.why = why
+        if found is not ProcessState.RESTORING:
+            self.restoring_since = None
+        elif self.restoring_since is None:
+            self.restoring_since = time.monotonic()
+        if found is ProcessState.READY:
+            self.state = found
+        elif found is ProcessState.UNREADY and self.state is ProcessState.STARTING:
+            found = self.state
+        return found, why
 
     def log_tail(self, lines: int = 5) -> list[str]:
         """The last lines of its log, for an error that shows its cause."""
@@ -148,9 +190,20 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-async def readiness(admin_port: int) -> tuple[bool, str]:
-    """Whether the admin port answers /readyz with 200, and what it says beside: each check that
-    failed, or what the process does without meanwhile.
+def restoring_texts(why: str) -> tuple[str, str]:
+    """What a replica that restores does, in English and Chinese, from what its /readyz says."""
+    heights = _HEIGHTS.search(why)
+    english = f" (height {heights[1]} of {heights[2]})" if heights else ""
+    chinese = f"（高度 {heights[1]}/{heights[2]}）" if heights else ""
+    return (
+        f"it restores what it lost from the others and votes again by itself{english}",
+        f"正在从其他副本恢复丢失的数据，完成后自动恢复投票{chinese}",
+    )
+
+
+async def readiness(admin_port: int) -> tuple[ProcessState, str]:
+    """READY where the admin port answers /readyz with 200, else RESTORING or UNREADY; and what it
+    says beside: each check that failed, or what the process does without meanwhile.
     """
     try:
         async with asyncio.timeout(READY_ANSWER_SECONDS_MAX):
@@ -166,11 +219,18 @@ async def readiness(admin_port: int) -> tuple[bool, str]:
                 writer.close()
         is_up = b" 200 " in head.partition(b"\r\n")[0]
         said = json.loads(body).get("degraded" if is_up else "failures", {})
-        return is_up, "; ".join(f"{check}: {text}" for check, text in said.items())
+        state = ProcessState.READY if is_up else _state_of(said)
+        return state, "; ".join(f"{check}: {text}" for check, text in said.items())
     except (OSError, EOFError, TimeoutError):
-        return False, "its admin port does not answer"
+        return ProcessState.UNREADY, "its admin port does not answer"
     except (ValueError, TypeError, KeyError, AttributeError):
-        return False, "its admin port answers what makes no sense"
+        return ProcessState.UNREADY, "its admin port answers what makes no sense"
+
+
+def _state_of(failures: dict[str, str]) -> ProcessState:
+    """RESTORING only where nothing else fails: with its certificate expired it restores nothing."""
+    restores = "RESTORING" in failures.get("votes", "") and failures.keys() <= _RESTORE_CHECKS
+    return ProcessState.RESTORING if restores else ProcessState.UNREADY
 
 
 async def _read_rest(reader: asyncio.StreamReader) -> bytes:

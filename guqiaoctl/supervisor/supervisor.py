@@ -12,18 +12,30 @@ import os
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.files import make_folder
+from guqiao_sdk.proof.quorum import quorum
 from guqiaoctl.output import choose
 from guqiaoctl.supervisor.control import ControlServer
 from guqiaoctl.supervisor.forks import Forks, TemplateError
-from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
+from guqiaoctl.supervisor.process import (
+    READY_POLL_SECONDS,
+    ManagedProcess,
+    ProcessPlan,
+    ProcessState,
+    restoring_texts,
+)
 
 START_SECONDS_MAX: Final = 90.0
+"""Of a group, or of a process that fell."""
+
+START_ONE_SECONDS_MAX: Final = 45.0
+"""Of a process that is started by name; below what a command waits for its answer."""
+
 RESTART_DELAY_SECONDS: Final = 0.5
 TELL_SECONDS: Final = 2.0
 """How often something is said while the network starts."""
@@ -143,11 +155,27 @@ class Supervisor:
         for plan in group:
             await self._start(self._processes[plan.name])
             self._watchers[plan.name] = tasks.create_task(self._watch(self._processes[plan.name]))
-        for plan in group:
-            process = self._processes[plan.name]
-            if not await process.wait_ready(START_SECONDS_MAX):
-                raise _why_not_ready(process)
-            self._report_ready(plan.name, began)
+        await self._wait_group([self._processes[plan.name] for plan in group], began)
+
+    async def _wait_group(self, group: Sequence[ManagedProcess], began: float) -> None:
+        """Wait until whatever is started next can be served."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        waiting = list(group)
+        while True:
+            await asyncio.gather(*(process.look() for process in waiting))
+            for process in [each for each in waiting if each.state is ProcessState.READY]:
+                waiting.remove(process)
+                self._report_ready(process.plan.name, began)
+            if any(process.pid is None for process in group):
+                raise _why_not_ready([each for each in group if each.pid is None], 0)
+            if not holding_up(group):
+                break
+            if time.monotonic() >= deadline:
+                raise _why_not_ready(holding_up(group), START_SECONDS_MAX)
+            await asyncio.sleep(READY_POLL_SECONDS)
+        for process in waiting:
+            en, zh = restoring_texts(process.why)
+            self._report(choose(f"{process.plan.name}: {en}", f"{process.plan.name}：{zh}"))
 
     async def _start(self, managed: ManagedProcess) -> None:
         try:
@@ -230,7 +258,8 @@ class Supervisor:
         if command == "start":
             return await self._start_one(managed)
         if managed.pid is None and managed.state is not ProcessState.FAILED:
-            return {"error": f"{name} does not run", "state": managed.state}
+            text, chinese = f"{name} does not run", f"{name} 未在运行"
+            return {"error": text, "zh": chinese, "state": managed.state}
         managed.state = ProcessState.HELD
         if managed.pid is None:  # It fell and waited to be started again: not any more.
             return {"ok": True, "state": managed.state}
@@ -244,29 +273,54 @@ class Supervisor:
 
     async def _start_one(self, managed: ManagedProcess) -> dict[str, Any]:
         if managed.pid is not None:
-            return {"error": f"{managed.plan.name} runs already", "state": managed.state}
+            text, chinese = f"{managed.plan.name} runs already", f"{managed.plan.name} 已在运行"
+            return {"error": text, "zh": chinese, "state": managed.state}
         try:
             await self._start(managed)
         except StartError as error:
             return {"error": error.text_en, "zh": error.text_zh, "code": "START_FAILED"}
-        ready = await managed.wait_ready(START_SECONDS_MAX / 2)
+        state = await managed.wait_ready(START_ONE_SECONDS_MAX)
         old = self._watchers.get(managed.plan.name)
         if old is None or old.done():
             # The group's task group owns only the watchers made at start; this one ends with `run`.
             self._watchers[managed.plan.name] = asyncio.ensure_future(self._watch(managed))
-        if not ready:
-            why = _why_not_ready(managed)
+        if state not in (ProcessState.READY, ProcessState.RESTORING):
+            why = _why_not_ready([managed], START_ONE_SECONDS_MAX)
             return {"error": why.text_en, "zh": why.text_zh, "code": why.code or "START_FAILED"}
-        return {"ok": True, "state": managed.state}
+        return {"ok": True, "state": state, "why": managed.why}
 
 
-def _why_not_ready(managed: ManagedProcess) -> StartError:
-    tail = [line[:LINE_CHARACTERS_MAX] for line in managed.log_tail()]
+def holding_up(group: Iterable[ManagedProcess]) -> list[ManagedProcess]:
+    """Those of a group that what comes after waits for: each that is not ready, except the replicas
+    that restore where a quorum of their chain is ready without them.
+    """
+    by_chain: dict[str, list[ManagedProcess]] = {}
+    for process in group:
+        by_chain.setdefault(process.plan.chain, []).append(process)
+    return [each for chain, members in by_chain.items() for each in _lacking(chain, members)]
+
+
+def _lacking(chain: str, members: list[ManagedProcess]) -> list[ManagedProcess]:
+    lacking = [each for each in members if each.state is not ProcessState.READY]
+    ready = len(members) - len(lacking)
+    if chain and ready >= quorum(len(members)):
+        return [each for each in lacking if not each.is_settled]
+    return lacking
+
+
+def _why_not_ready(late: Sequence[ManagedProcess], seconds: float) -> StartError:
+    """Why none of them is ready. One that ended has said why, so it speaks for the others."""
+    managed = late[0]
     if managed.pid is None:
+        tail = [line[:LINE_CHARACTERS_MAX] for line in managed.log_tail()]
         exit_code = managed.process.returncode if managed.process is not None else None
         cause = (f"ended at start (exit {exit_code})", f"启动时退出（{exit_code}）")
         return StartError(managed.plan.name, cause, tail, exit_code)
-    seconds = f"{START_SECONDS_MAX:.0f}"
-    cause = (f"was not ready within {seconds} s", f"未能在 {seconds} 秒内就绪")
-    lacks = [said.partition(": ")[2] or said for said in managed.why.split("; ")]
-    return StartError(managed.plan.name, cause, [*tail[-1:], *lacks], None)
+    was = "was" if len(late) == 1 else "were"
+    cause = (f"{was} not ready within {seconds:.0f} s", f"未能在 {seconds:.0f} 秒内就绪")
+    lacks = dict.fromkeys(lack for each in late for lack in _lacks(each))
+    return StartError(", ".join(each.plan.name for each in late), cause, list(lacks), None)
+
+
+def _lacks(managed: ManagedProcess) -> list[str]:
+    return [said.partition(": ")[2] or said for said in managed.why.split("; ")]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guqiaoctl.supervisor.process import readiness
+from guqiaoctl.supervisor.process import ProcessState, readiness
 from services.chassis import admin as admin_module
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.telemetry import Metrics
@@ -90,16 +90,39 @@ async def test_what_is_lacking_is_told_and_callers_are_served_all_the_same() -> 
             "failures": {},
             "degraded": {"bus": "no answer from PostgreSQL"},
         }
-        assert await readiness(server.port) == (True, "bus: no answer from PostgreSQL")
+        assert await readiness(server.port) == (
+            ProcessState.READY,
+            "bus: no answer from PostgreSQL",
+        )
 
 
 async def test_whoever_asks_for_readiness_hears_each_failure() -> None:
+    unready = ProcessState.UNREADY
     async with opened(postgres=away, loop=well) as server:
-        assert await readiness(server.port) == (False, "postgres: no answer from PostgreSQL")
+        assert await readiness(server.port) == (unready, "postgres: no answer from PostgreSQL")
     async with opened(postgres=well) as server:
         port = server.port
-        assert await readiness(port) == (True, "")
-    assert await readiness(port) == (False, "its admin port does not answer")
+        assert await readiness(port) == (ProcessState.READY, "")
+    assert await readiness(port) == (unready, "its admin port does not answer")
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_replica_restores_only_where_nothing_fails_that_does_not_heal_by_itself() -> None:
+    async def restores() -> str:
+        return "the replica does not vote: RESTORING, height 3 of 40"
+
+    async def halted() -> str:
+        return "the replica does not vote: HALTED"
+
+    said = f"votes: {await restores()}"
+    async with opened(votes=restores, quorum=well) as server:
+        assert await readiness(server.port) == (ProcessState.RESTORING, said)
+    async with opened(votes=restores, level=away) as server:
+        assert (await readiness(server.port))[0] is ProcessState.RESTORING
+    async with opened(votes=restores, certificate=away) as server:
+        assert (await readiness(server.port))[0] is ProcessState.UNREADY
+    async with opened(votes=halted) as server:
+        assert (await readiness(server.port))[0] is ProcessState.UNREADY
 
 
 @pytest.mark.req("G2-13-2")
