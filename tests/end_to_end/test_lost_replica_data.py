@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.crash, pytest.mark.timeout(400)]
 
 HEIGHT_MIN = 17
 """More than two windows. An older chain gives an empty replica no vote before two windows more."""
