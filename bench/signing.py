@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from typing import Final
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.transactions import (
     Call,
+    ChainPosition,
     Identity,
-    sign_envelope,
-    sign_payload,
+    build_envelope,
+    build_transaction,
     transaction_to_message,
 )
 from guqiao_sdk.gm.provider import GmProvider, open_provider
@@ -22,9 +22,7 @@ from guqiao_sdk.proof.transaction import (
     ENVELOPE_TRANSACTIONS_MAX,
     EXPIRY_HEIGHTS_MAX,
     EXPIRY_MS_MAX,
-    Payload,
     SignedTransaction,
-    transaction_id,
 )
 
 CHUNK: Final = 500
@@ -86,21 +84,36 @@ def overwrite_rows(count: int, keys: int, seed: int) -> Iterator[Call]:
 
 def _sign(signer: Signer, calls: Sequence[Call]) -> list[tuple[bytes, bytes]]:
     provider = open_provider()
-    identity = _identity(provider, signer)
+    identity, until = _identity(provider, signer), _until(signer)
     return [
-        _request(sign_payload(provider, _payload(signer, call, None).to_bytes(), [identity]))
+        _request(
+            build_transaction(
+                provider,
+                identity,
+                until,
+                contract=call.contract,
+                method=call.method,
+                body=call.body,
+                business_time=call.business_time,
+                expires_after_heights=0,
+                expires_after_ms=0,
+            )
+        )
         for call in calls
     ]
 
 
 def _sign_together(signer: Signer, calls: Sequence[Call]) -> list[tuple[bytes, bytes]]:
     provider = open_provider()
-    payloads: list[bytes] = []
-    for call in calls:
-        after = transaction_id(payloads[-1]) if payloads else None
-        payloads.append(_payload(signer, call, after).to_bytes())
-    identity = _identity(provider, signer)
-    return [_request(each) for each in sign_envelope(provider, payloads, [identity])]
+    made = build_envelope(
+        provider,
+        _identity(provider, signer),
+        _until(signer),
+        calls,
+        expires_after_heights=0,
+        expires_after_ms=0,
+    )
+    return [_request(each) for each in made]
 
 
 def _identity(provider: GmProvider, signer: Signer) -> Identity:
@@ -108,21 +121,9 @@ def _identity(provider: GmProvider, signer: Signer) -> Identity:
     return Identity(signer.did, signer.key_id, signer.organisation, key)
 
 
-def _payload(signer: Signer, call: Call, after: bytes | None) -> Payload:
-    return Payload(
-        chain=signer.chain_id,
-        maker=(signer.did, signer.key_id),
-        checker=None,
-        organisation=signer.organisation,
-        request_id=str(uuid.uuid4()),
-        expires_height=signer.height,
-        expires_time_ms=signer.time_ms,
-        after=after,
-        contract=call.contract,
-        method=call.method,
-        business_time=call.business_time,
-        body=call.body,
-    )
+def _until(signer: Signer) -> ChainPosition:
+    """The position at which they expire."""
+    return ChainPosition(signer.chain_id, signer.height, bytes(32), signer.time_ms)
 
 
 def _request(transaction: SignedTransaction) -> tuple[bytes, bytes]:

@@ -101,8 +101,8 @@ def build_transaction(
 ) -> SignedTransaction:
     """Make and sign a transaction that expires relative to `position` (`ChainClient.latest`)."""
     expiring = _expiry(position, expires_after_heights, expires_after_ms)
-    operation = Call(contract, method, body, business_time, request_id)
-    payload = _payload(operation, maker, checker, position.chain_id, expiring, after)
+    call = Call(contract, method, body, business_time, request_id)
+    payload = _payload(call, maker, checker, position.chain_id, expiring, after)
     signers = [maker] if checker is None else [maker, checker]
     return sign_payload(provider, payload.to_bytes(), signers)
 
@@ -111,7 +111,7 @@ def build_envelope(
     provider: GmProvider,
     maker: Identity,
     position: ChainPosition,
-    operations: Sequence[Call],
+    calls: Sequence[Call],
     *,
     checker: Identity | None = None,
     after: bytes | None = None,
@@ -124,8 +124,8 @@ def build_envelope(
     """
     expiring = _expiry(position, expires_after_heights, expires_after_ms)
     payloads: list[bytes] = []
-    for operation in operations:
-        payload = _payload(operation, maker, checker, position.chain_id, expiring, after)
+    for call in calls:
+        payload = _payload(call, maker, checker, position.chain_id, expiring, after)
         payloads.append(payload.to_bytes())
         after = transaction_id(payloads[-1])
     return sign_envelope(provider, payloads, [maker] if checker is None else [maker, checker])
@@ -136,14 +136,14 @@ def _expiry(position: ChainPosition, heights: int, milliseconds: int) -> tuple[i
 
 
 def _payload(
-    operation: Call,
+    call: Call,
     maker: Identity,
     checker: Identity | None,
     chain_id: str,
     expiring: tuple[int, int],
     after: bytes | None,
 ) -> Payload:
-    own_id = operation.request_id
+    own_id = call.request_id
     return Payload(
         chain=chain_id,
         maker=(maker.did, maker.key_id),
@@ -153,10 +153,10 @@ def _payload(
         expires_height=expiring[0],
         expires_time_ms=expiring[1],
         after=after,
-        contract=operation.contract,
-        method=operation.method,
-        business_time=operation.business_time,
-        body=operation.body,
+        contract=call.contract,
+        method=call.method,
+        business_time=call.business_time,
+        body=call.body,
     )
 
 

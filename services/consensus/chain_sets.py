@@ -107,8 +107,10 @@ class ChainSets:
         with self._governance() as governance:
             for epoch in range(header.epoch, self.genesis.epoch, -1):
                 began = set_of_epoch(governance, epoch)
+                if began is None or began.from_height != header.height:
+                    break
                 restart = restart_of_epoch(governance, epoch)
-                if began is None or began.from_height != header.height or restart is None:
+                if restart is None:
                     break
                 found.insert(0, restart)
         return found
@@ -133,7 +135,9 @@ class ChainSets:
     @contextmanager
     def _state(self) -> Iterator[Layer]:
         with self.store.state_reader() as state:
-            yield restarted(state, self.restarts_behind(state.last_header))
+            # Hardly any folder has one, and the sets are asked for with every block.
+            behind = self.restarts_behind(state.last_header) if self.store.restarts else ()
+            yield restarted(state, behind)
 
     @contextmanager
     def _governance(self) -> Iterator[GovernanceState]:

@@ -52,6 +52,26 @@ def judge(encoded: bytes, **changes: Any) -> AdmittedTransaction | Refused:
     return check_stateless(encoded, **{**arguments, **changes})
 
 
+def judge_together(
+    transactions: Sequence[SignedTransaction],
+) -> tuple[list[AdmittedTransaction | Refused], list[int]]:
+    """The verdicts, and how many signatures each call of `verify_many` was asked about."""
+    calls: list[int] = []
+
+    def counting(items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+        calls.append(len(items))
+        return verify_many(items)
+
+    verdicts = check_stateless_many(
+        [transaction.encode() for transaction in transactions],
+        chain_id=CHAIN,
+        now_height=1,
+        block_time_ms=GENESIS_TIME_MS,
+        verify_many=counting,
+    )
+    return verdicts, calls
+
+
 def code(verdict: AdmittedTransaction | Refused) -> str:
     return verdict.code if isinstance(verdict, Refused) else ""
 
@@ -119,19 +139,7 @@ def test_one_bad_signature_refuses_its_transaction_alone(bad: int) -> None:
     key, signature = transactions[bad].signatures[1]
     spoilt = (transactions[bad].signatures[0], (key, bytes([signature[0] ^ 1]) + signature[1:]))
     transactions[bad] = replace(transactions[bad], signatures=spoilt)
-    calls: list[int] = []
-
-    def counting(items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        calls.append(len(items))
-        return verify_many(items)
-
-    verdicts = check_stateless_many(
-        [transaction.encode() for transaction in transactions],
-        chain_id=CHAIN,
-        now_height=1,
-        block_time_ms=GENESIS_TIME_MS,
-        verify_many=counting,
-    )
+    verdicts, calls = judge_together(transactions)
     assert [code(verdict) != "" for verdict in verdicts] == [i == bad for i in range(5)]
     assert calls == [10], "all signatures of a batch are verified together"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -29,7 +28,7 @@ from guqiao_sdk.proof.transaction import (
     transaction_id,
     transaction_sign_bytes,
 )
-from services.consensus.domain.ledger.admission import AdmittedTransaction, check_stateless_many
+from services.consensus.domain.ledger.admission import AdmittedTransaction
 from tests.unit.ledger.chain_builder import (
     ADMIN,
     CHAIN,
@@ -39,9 +38,8 @@ from tests.unit.ledger.chain_builder import (
     payload_of,
     public_key,
     sign,
-    verify_many,
 )
-from tests.unit.ledger.test_admission import code, judge
+from tests.unit.ledger.test_admission import code, judge, judge_together
 
 
 def envelope(count: int, checker: tuple[str, str] | None = None) -> list[SignedTransaction]:
@@ -70,19 +68,7 @@ def test_each_transaction_of_an_envelope_is_admitted_by_itself(count: int) -> No
 
 def test_one_signature_is_verified_once_for_all_that_share_it() -> None:
     transactions = envelope(100, checker=(ADMIN, "k1")) + envelope(3)
-    calls: list[int] = []
-
-    def counting(items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        calls.append(len(items))
-        return verify_many(items)
-
-    verdicts = check_stateless_many(
-        [transaction.encode() for transaction in transactions],
-        chain_id=CHAIN,
-        now_height=1,
-        block_time_ms=GENESIS_TIME_MS,
-        verify_many=counting,
-    )
+    verdicts, calls = judge_together(transactions)
     assert all(isinstance(verdict, AdmittedTransaction) for verdict in verdicts)
     assert calls == [3], "maker and checker of the one, the maker of the other"
 
@@ -91,13 +77,7 @@ def test_a_spoilt_transaction_is_refused_and_its_companions_are_not() -> None:
     transactions = envelope(9)
     other = payload_of().to_bytes()
     transactions[4] = replace(transactions[4], payload=other)
-    verdicts = check_stateless_many(
-        [transaction.encode() for transaction in transactions],
-        chain_id=CHAIN,
-        now_height=1,
-        block_time_ms=GENESIS_TIME_MS,
-        verify_many=verify_many,
-    )
+    verdicts, _ = judge_together(transactions)
     assert [code(verdict) != "" for verdict in verdicts] == [at == 4 for at in range(9)]
 
 
