@@ -273,14 +273,32 @@ def test_p17_another_body_under_a_used_request_id_is_refused_and_changes_no_bind
     assert (again.outcome, again.replay_of) == (Outcome.REPLAYED, id_of(first))
 
 
-def test_a_replayed_request_does_not_ask_for_its_predecessor() -> None:
+def test_a_repeated_request_waits_for_its_predecessor_like_any_other() -> None:
+    """Else what follows it would overtake what it follows."""
+    chain = MemoryChain()
+    chain.receipt(payload_of("count", request_id=REQUEST))
+    head = payload_of("count")
+    again = payload_of("count", request_id=REQUEST, after=id_of(head))
+    follower = payload_of("count", after=id_of(again))
+    for _ in range(2):
+        codes = [receipt.code for receipt in chain.execute(again, follower).receipts]
+        assert codes == ["PREDECESSOR_MISSING", "PREDECESSOR_MISSING"]
+    receipts = chain.execute(head, again, follower).receipts
+    outcomes = [receipt.outcome for receipt in receipts]
+    assert outcomes == [Outcome.APPLIED, Outcome.REPLAYED, Outcome.APPLIED]
+    assert chain.value("counter") == 3
+
+
+def test_a_request_repeated_long_after_is_answered_where_it_follows_nothing() -> None:
     chain = MemoryChain()
     head = payload_of("count")
     first = payload_of("count", request_id=REQUEST, after=id_of(head))
     chain.execute(head, first)
-    chain.skip_to(1_100)
+    chain.skip_to(1_001)
+    chain.execute()
     again = replace(first, expires_height=1_200)
-    assert chain.receipt(again).outcome is Outcome.REPLAYED
+    assert chain.receipt(again).code == "PREDECESSOR_MISSING"
+    assert chain.receipt(replace(again, after=None)).outcome is Outcome.REPLAYED
 
 
 def test_what_never_reached_the_contract_binds_nothing() -> None:

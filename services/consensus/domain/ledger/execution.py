@@ -172,6 +172,7 @@ class _Block:
     def _execute(self, transaction: AdmittedTransaction) -> Receipt:
         payload = transaction.payload
         self._check_replay(transaction)
+        self._check_predecessor(payload)
         try:
             maker, checker = authorise(self._identities, transaction, self._block_time_ms)
         except Refusal as refusal:
@@ -183,7 +184,6 @@ class _Block:
         bound = self.state.get(key)
         if bound is not None:
             return self._answer_again(transaction.id, json.loads(bound), body_digest.hex())
-        self._check_predecessor(payload)
         self._check_room(0)
         receipt = self._call(transaction, maker, checker)
         self.state.put(key, _binding(receipt, body_digest))
@@ -205,6 +205,9 @@ class _Block:
             raise _NoEffect(refusal)
 
     def _check_predecessor(self, payload: Payload) -> None:
+        """Before anything that counts as executed: what follows a request that is only answered
+        again, or refused, must not overtake what that one follows.
+        """
         if payload.after is not None and not self._was_executed(payload.after):
             refusal = Refusal("PREDECESSOR_MISSING", after=payload.after.hex())
             raise _NoEffect(refusal)
