@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
 import cffi
@@ -68,6 +68,14 @@ int EVP_PKEY_verify(void *, const unsigned char *, size_t, const unsigned char *
 """
 
 
+@cache
+def _declared() -> cffi.FFI:
+    """The calls of `_DECLARATIONS`. Parsing them is most of a provider's making."""
+    ffi = cffi.FFI()
+    ffi.cdef(_DECLARATIONS)
+    return ffi
+
+
 class _PublicKey(NamedTuple):
     handle: Any
     za: bytes
@@ -79,8 +87,7 @@ class LibcryptoProvider:
     name: Final = "libcrypto"
 
     def __init__(self, library_names: Sequence[str] = LIBRARY_NAMES) -> None:
-        self._ffi = cffi.FFI()
-        self._ffi.cdef(_DECLARATIONS)
+        self._ffi: Any = _declared()
         self._lib: Any = self._open(library_names)
         self.version: Final = int(self._lib.OpenSSL_version_num())
         self._public = lru_cache(maxsize=PARSED_KEYS_MAX)(self._parse_public)
