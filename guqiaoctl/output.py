@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from guqiaoctl.failures import CliError
@@ -41,6 +42,26 @@ def say(line: str) -> None:
     """Print progress for a person. What cannot be said (a log on a full disk) stops nothing."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path | None) -> Iterator[Callable[[bytes], object]]:
+    """Where a command's result goes, None for nowhere. A place that cannot be written is refused
+    before anything is done; what is there is replaced only by a whole result.
+    """
+    if path is None:
+        yield lambda content: None
+    elif path.exists() and not path.is_file():  # A pipe or a device: nothing to replace.
+        with path.open("wb") as file:
+            yield file.write
+    else:
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(b"")
+        try:
+            yield part.write_bytes
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 class Progress:

@@ -11,7 +11,6 @@ from typing import Any
 
 from guqiao_sdk.archive.errors import NotAnArchiveError
 from guqiao_sdk.archive.folder import ArchiveVerdict, prove_transaction, verify_archive
-from guqiao_sdk.files import write_beside
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.verify import verify_bundle
@@ -19,7 +18,7 @@ from guqiaoctl.commands.calls import unverified
 from guqiaoctl.commands.transactions import transaction_id
 from guqiaoctl.commands.verifying import issuer_of, read_trust, time_text
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
-from guqiaoctl.output import print_json, print_table, say
+from guqiaoctl.output import print_json, print_table, say, whole_file
 from services.chassis.settings import load_settings
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
@@ -30,8 +29,6 @@ from services.consensus.store.archive import (
     remove_archived_segments,
     restore_archived_segments,
 )
-
-_BUNDLE_MODE = 0o600
 
 
 def create(config: Path, archive: Path, *, as_json: bool) -> None:
@@ -75,17 +72,18 @@ def proof(archive: Path, transaction: str, trust: Path, to: Path) -> None:
     provider = open_provider()
     trusted = read_trust(trust, provider)
     wanted = transaction_id(transaction)
-    try:
-        bundle = prove_transaction(archive, trusted, wanted)
-        if bundle is None:
-            raise _not_here(archive, transaction)
-        data = bundle.encode()
-        verify_bundle(data, trusted, provider.verify, now_ms=0)
-    except NotAnArchiveError as error:
-        raise _no_archive(archive) from error
-    except ProofError as error:
-        raise unverified(error) from error
-    write_beside(to, data, _BUNDLE_MODE).replace(to)
+    with whole_file(to) as write:
+        try:
+            bundle = prove_transaction(archive, trusted, wanted)
+            if bundle is None:
+                raise _not_here(archive, transaction)
+            data = bundle.encode()
+            verify_bundle(data, trusted, provider.verify, now_ms=0)
+        except NotAnArchiveError as error:
+            raise _no_archive(archive) from error
+        except ProofError as error:
+            raise unverified(error) from error
+        write(data)
     say(f"{to}: {len(data)} bytes")
 
 

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from guqiao_sdk.files import make_folder
+from guqiao_sdk.proof.quorum import quorum
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from guqiaoctl.network.layout import (
     DATABASE,
@@ -94,6 +96,7 @@ def status(data: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
+    stuck = _chains_without_quorum(answer["processes"])
     rows = [
         (
             p["name"],
@@ -101,7 +104,7 @@ def status(data: Path, *, as_json: bool) -> None:
             p["pid"] or "-",
             p["starts"],
             answer["endpoints"].get(p["name"], ""),
-            _why(p["state"], p["why"]),
+            _why(p, has_quorum=p["chain"] not in stuck),
         )
         for p in answer["processes"]
     ]
@@ -166,9 +169,18 @@ def node_command(data: Path, command: str, target: str) -> None:
     say(line)
 
 
-def _why(state: str, why: str) -> str:
-    """What stands beside a state; of a replica that restores, that nothing needs to be done."""
-    return choose(*restoring_texts(why)) if state == ProcessState.RESTORING else why
+def _chains_without_quorum(processes: list[dict[str, Any]]) -> set[str]:
+    """The chains of which so many replicas restore that the others are no quorum."""
+    of = Counter(p["chain"] for p in processes)
+    restoring = Counter(p["chain"] for p in processes if p["state"] == ProcessState.RESTORING)
+    return {chain for chain, count in restoring.items() if of[chain] - count < quorum(of[chain])}
+
+
+def _why(process: dict[str, Any], *, has_quorum: bool) -> str:
+    """What stands beside a state; of a replica that restores, whether anybody must act."""
+    if process["state"] != ProcessState.RESTORING:
+        return str(process["why"])
+    return choose(*restoring_texts(process["why"], has_quorum=has_quorum))
 
 
 def endpoints(network: Network) -> dict[str, str]:

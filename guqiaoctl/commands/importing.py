@@ -13,8 +13,8 @@ import hashlib
 import io
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, 
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import MARKET
-from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.output import Progress, choose, print_json, print_table, say, whole_file
 from guqiaoctl.row_problems import show
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def run_import(
         )
     network = load_network(data)
     dataset = _read(folder, skip_malformed=skip_malformed)
-    with results_file(results) as write:
+    with whole_file(results) as write:
         report = asyncio.run(import_dataset(network, dataset))
-        write(report.csv())
+        write(report.csv().encode())
     summary = {status.value: report.counts[status] for status in OperationStatus}
     if dataset.left_out or dataset.gaps:
         summary["gaps"] = len(dataset.gaps)
@@ -115,26 +115,6 @@ def run_import(
         print_json(summary | {"seconds": round(report.seconds, 3)})
     else:
         print_table(("STATUS", "EVENTS"), list(summary.items()))
-
-
-@contextmanager
-def results_file(results: Path | None) -> Iterator[Callable[[str], object]]:
-    """Where the results go. A place that cannot be written is refused before anything is sent; what
-    is there is replaced only by whole results.
-    """
-    if results is None:
-        yield lambda text: None
-    elif results.exists() and not results.is_file():  # A pipe or a device: nothing to replace.
-        with results.open("w", encoding="utf-8") as file:
-            yield file.write
-    else:
-        part = results.with_name(f"{results.name}.part")
-        part.write_text("", encoding="utf-8")
-        try:
-            yield lambda text: part.write_text(text, encoding="utf-8")
-            part.replace(results)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 async def import_demo_data(network: Network) -> None:
@@ -289,6 +269,7 @@ class _Importer:
             dataset.investors, count_max=INVESTORS_IN_CALL, bytes_max=INVESTOR_BYTES_IN_CALL
         )
         what = choose("investors' records", "投资者档案")
+        sent = 0
         with Progress(what, len(dataset.investors)) as progress:
             for chunk in chunks:
                 request = pb.PutInvestorsRequest(as_of=dataset.identities_as_of)
@@ -299,7 +280,8 @@ class _Importer:
                 response = await repeated(partial(self._stub.PutInvestors, request))
                 for row, statement in zip(chunk, response.statements, strict=True):
                     digests[row["id_type"], row["id_number"]] = statement.identity_digest
-                progress.show(len(digests))
+                sent += len(chunk)
+                progress.show(sent)
         return digests
 
 

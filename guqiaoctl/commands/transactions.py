@@ -33,7 +33,7 @@ from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
-from guqiaoctl.output import print_json, print_table, say
+from guqiaoctl.output import print_json, print_table, say, whole_file
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
@@ -80,9 +80,11 @@ def get(data: Path, transaction: str, *, as_json: bool) -> None:
 def proof(data: Path, transaction: str, to: Path) -> None:
     """Write the proof bundle of a transaction, with its regulatory anchor."""
     network = load_network(data)
-    bundle = guarded(asyncio.run, fetch_bundle(network, transaction_id(transaction)))
-    to.write_bytes(bundle.encode())
-    say(f"{to}: {len(bundle.encode())} bytes")
+    with whole_file(to) as write:
+        bundle = guarded(asyncio.run, fetch_bundle(network, transaction_id(transaction)))
+        content = bundle.encode()
+        write(content)
+    say(f"{to}: {len(content)} bytes")
 
 
 async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
