@@ -190,8 +190,17 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-def restoring_texts(why: str) -> tuple[str, str]:
-    """What a replica that restores does, in English and Chinese, from what its /readyz says."""
+def restoring_texts(why: str, *, has_quorum: bool = True) -> tuple[str, str]:
+    """What a replica that restores does, in English and Chinese, from what its /readyz says. It
+    votes again when its chain has gone on without it, for which the others must be a quorum.
+    """
+    if not has_quorum:
+        return (
+            "too many of its chain restore: those left are no quorum. Bring one of them back with"
+            " the data that it had, or see `guqiao restart --help`",
+            "该链正在恢复的副本过多，其余副本不足法定数；请用原有数据恢复其中一个，"
+            "或参阅 `guqiao restart --help`",
+        )
     heights = _HEIGHTS.search(why)
     english = f" (height {heights[1]} of {heights[2]})" if heights else ""
     chinese = f"（高度 {heights[1]}/{heights[2]}）" if heights else ""

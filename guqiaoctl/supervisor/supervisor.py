@@ -87,6 +87,11 @@ class Supervisor:
         self._processes = {
             process.name: ManagedProcess(process) for group in plan.groups for process in group
         }
+        self._group_started = {
+            process.name: started
+            for group, started in ((group, asyncio.Event()) for group in plan.groups)
+            for process in group
+        }
         self._ended = asyncio.Event()
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._control = ControlServer(plan.folder / "run", self._answer)
@@ -173,6 +178,7 @@ class Supervisor:
             if time.monotonic() >= deadline:
                 raise _why_not_ready(holding_up(group), START_SECONDS_MAX)
             await asyncio.sleep(READY_POLL_SECONDS)
+        self._group_started[group[0].plan.name].set()
         for process in waiting:
             en, zh = restoring_texts(process.why)
             self._report(choose(f"{process.plan.name}: {en}", f"{process.plan.name}：{zh}"))
@@ -191,14 +197,15 @@ class Supervisor:
         )
 
     async def _watch(self, managed: ManagedProcess) -> None:
-        """Start a process again when it ends by itself."""
+        """Start a process again when it ends by itself, once what came up with it is there: until
+        then its end is why the network does not start.
+        """
         while managed.process is not None:
             managed.last_exit = await managed.process.wait()
             if managed.state is ProcessState.HELD or self._ended.is_set():
                 return
             managed.state = ProcessState.FAILED
-            if not self._ready:
-                return
+            await self._group_started[managed.plan.name].wait()
             name, code = managed.plan.name, managed.last_exit
             self._report(
                 choose(
@@ -239,6 +246,7 @@ class Supervisor:
             "processes": [
                 {
                     "name": name,
+                    "chain": process.plan.chain,
                     "state": state,
                     "why": why,
                     "pid": process.pid,

@@ -4,6 +4,7 @@ for them, and what it says.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from guqiaoctl.commands import dev
 from guqiaoctl.supervisor import process as process_module
 from guqiaoctl.supervisor import supervisor as supervisor_module
 from guqiaoctl.supervisor.forks import Fork
@@ -58,6 +60,7 @@ class Network:
             for port, name in ports.items()
         )
         self.lines: list[str] = []
+        self.plans = plans
         plan = NetworkPlan(folder, (plans,), nothing, nothing, nothing, nothing, lambda: True)
         self.supervisor = Supervisor(plan, self.lines.append)
         self.processes = self.supervisor._processes
@@ -215,6 +218,32 @@ async def test_a_replica_that_ended_at_start_is_a_failure_at_once_though_a_quoru
 
 
 @pytest.mark.req("G2-13-2")
+async def test_a_replica_that_falls_while_what_comes_next_starts_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(self: ManagedProcess, forks: object) -> None:
+        self.process, self.state = Fork(1_000_000), ProcessState.STARTING
+        self.starts += 1
+        begun.set()
+
+    begun = asyncio.Event()
+    monkeypatch.setattr(ManagedProcess, "start", start)
+    monkeypatch.setattr(supervisor_module, "RESTART_DELAY_SECONDS", 0.0)
+    network = Network(tmp_path, monkeypatch, **{f"shandong_{n}": READY for n in range(4)})
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        await network.supervisor._start_group(tasks, network.plans, time.monotonic())
+        fallen = network["shandong-2"]
+        for _ in range(2):
+            begun.clear()
+            assert fallen.process is not None
+            fallen.process.ended.set_result(-9)
+            await begun.wait()
+        assert [process.starts for process in network.processes.values()] == [1, 1, 3, 1]
+        for watcher in network.supervisor._watchers.values():
+            watcher.cancel()
+
+
+@pytest.mark.req("G2-13-2")
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("said", [READY, RESTORES])
 async def test_a_replica_that_restores_is_started_as_one_that_is_ready(
@@ -266,6 +295,21 @@ async def test_a_state_that_does_not_allow_a_command_is_told_in_both_languages(
             "shandong-0 does not run",
             "shandong-0 未在运行",
         )
+
+
+async def test_status_says_whether_a_replica_that_restores_can_vote_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for restoring, says in ((1, "votes again by itself"), (2, "no quorum")):
+        said = {f"shandong_{n}": RESTORES if n < restoring else READY for n in range(4)}
+        answer = await Network(tmp_path, monkeypatch, csrc_0=READY, **said).supervisor._status()
+        monkeypatch.setattr(dev, "load_network", lambda data: None)
+        monkeypatch.setattr(dev, "endpoints", lambda network: {})
+        monkeypatch.setattr(dev, "_command", lambda data, request, answer=answer: answer)
+        dev.status(tmp_path, as_json=False)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "restor" in line]
+        assert len(lines) == restoring
+        assert all(says in line for line in lines)
 
 
 def test_heights_are_told_where_they_are_known() -> None:
