@@ -78,13 +78,13 @@ proto-lint: $(VENV)/.development
 test: export PYTHONDONTWRITEBYTECODE =
 test: gen/.stamp-types ## Unit, simulation, golden, contract, integration and end-to-end tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -n 2 -m "not first_steps" tests/unit tests/simulation tests/golden tests/contract
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka and not crash" tests/integration
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not kafka and not crash" tests/integration
 	$(BIN)/python -m pytest -m "not kafka and not crash and not first_steps" tests/end_to_end
 
 test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
 	$(BIN)/python -m pytest -m kafka tests/kafka
 
-first-steps: gen/.stamp $(VENV)/.development ## Set-up cut off and made good; docs/first-steps.md as it is written, on a network of its own
+first-steps: gen/.stamp $(VENV)/.development ## Set-up cut off and made good; a folder of two years ago; docs/first-steps.md as it is written
 	$(BIN)/python -m pytest -m first_steps tests/unit/cli tests/end_to_end
 
 simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import cffi
@@ -67,13 +67,9 @@ int EVP_PKEY_verify_init(void *);
 int EVP_PKEY_verify(void *, const unsigned char *, size_t, const unsigned char *, size_t);
 """
 
-
-@cache
-def _declared() -> cffi.FFI:
-    """The calls of `_DECLARATIONS`. Parsing them is most of a provider's making."""
-    ffi = cffi.FFI()
-    ffi.cdef(_DECLARATIONS)
-    return ffi
+# Parsed once, at import: it takes longer than all else in a provider's making.
+_FFI: Final = cffi.FFI()
+_FFI.cdef(_DECLARATIONS)
 
 
 class _PublicKey(NamedTuple):
@@ -87,7 +83,7 @@ class LibcryptoProvider:
     name: Final = "libcrypto"
 
     def __init__(self, library_names: Sequence[str] = LIBRARY_NAMES) -> None:
-        self._ffi: Any = _declared()
+        self._ffi: Any = _FFI
         self._lib: Any = self._open(library_names)
         self.version: Final = int(self._lib.OpenSSL_version_num())
         self._public = lru_cache(maxsize=PARSED_KEYS_MAX)(self._parse_public)

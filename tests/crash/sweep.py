@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,17 @@ from tests.crash.writer import EXIT_STORAGE, Acknowledged, fork, write_chain
 
 BLOCKS: Final = 50
 FAULTS: Final = ("EIO", "ENOSPC", "short write", "kill")
+
+
+def faults_of(kinds: Sequence[str]) -> list[tuple[str, int]]:
+    """What to try where a whole sweep takes too long: each operation, by its number, with a kill
+    and with one of the errors that it can have, in turn.
+    """
+    cases = []
+    for at, kind in enumerate(kinds, 1):
+        errors = FAULTS[:-1] if kind == "write" else FAULTS[:2]
+        cases += [(errors[at % len(errors)], at), ("kill", at)]
+    return cases
 
 
 class FaultyFiles:

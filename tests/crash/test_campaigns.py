@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.consensus.store.files import SYSTEM_FILES
-from tests.crash.__main__ import Report, main
+from tests.crash.__main__ import CAMPAIGNS, Campaign, main
 from tests.crash.checking import check_folder, truth
 from tests.crash.writer import Acknowledged, write_chain
 
@@ -31,15 +31,29 @@ def test_what_the_machine_does_not_allow_is_said_and_is_no_pass(
     assert all(count > 0 for each in report["campaigns"].values() for count in each.values())
 
 
-def test_a_fault_that_never_fired_and_a_finding_fail_the_campaign(tmp_path: Path) -> None:
-    def finds(_: Path) -> dict[str, int]:
-        raise AssertionError("an acknowledged block is lost")
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"EIO": 3, "kill": 1}, {"unfired": [], "found": []}),
+        ({"EIO": 3, "kill": 0}, {"unfired": ["kills: kill"], "found": []}),
+        (None, {"unfired": [], "found": ["kills"]}),
+    ],
+)
+def test_a_fault_that_never_fired_and_a_finding_fail_the_campaign(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    counts: dict[str, int] | None,
+    says: dict[str, list[str]],
+) -> None:
+    def plays(_: Path, asked: object) -> dict[str, int]:
+        assert counts is not None, "an acknowledged block is lost"
+        return counts
 
-    unfired, found = Report(), Report()
-    unfired.run("some", lambda _: {"EIO": 3, "kill": 0}, in_memory=False)
-    found.run("other", finds, in_memory=False)
-    assert (unfired.is_good, unfired.unfired) == (False, ["some: kill"])
-    assert (found.is_good, found.found) == (False, ["other"])
+    monkeypatch.setitem(CAMPAIGNS, "kills", Campaign(plays))
+    is_good = main(["--only", "kills"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {name: report[name] for name in says} == says
+    assert is_good is not any(says.values())
 
 
 @pytest.mark.parametrize("lie", ["a block that was lost", "another block", "a vote that was lost"])

@@ -18,7 +18,7 @@ from services.consensus.store import ChainStore, FileOperations, StateDivergence
 from services.consensus.store.errors import ArchiveConflictError
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
-from tests.crash.sweep import FAULTS, FaultyFiles
+from tests.crash.sweep import FaultyFiles, faults_of
 from tests.crash.writer import fork
 from tests.integration.ledger.archive_builder import archive, certify, grow, options, reopen
 from tests.integration.ledger.store_builder import (
@@ -221,20 +221,17 @@ def test_a_failure_at_any_operation_leaves_the_old_state_or_the_new(
     shutil.copytree(begin, place)
     run(counted.operations())
     found = set()
-    for fault in FAULTS:
-        for at, kind in enumerate(counted.kinds, 1):
-            if fault == "short write" and kind != "write":
-                continue
-            shutil.rmtree(place)
-            shutil.copytree(begin, place)
-            files = FaultyFiles(fault, at).operations()
-            child = fork(partial(run_quietly, files))
-            child.wait()
-            os.close(child.lines)
-            store = reopen(place)
-            found.add(store.last_height)
-            if store.last_height == 3:
-                store.adopt_state(take(store, ahead))
-            check_goes_on(store, ahead)
-            store.close()
+    for fault, at in faults_of(counted.kinds):
+        shutil.rmtree(place)
+        shutil.copytree(begin, place)
+        files = FaultyFiles(fault, at).operations()
+        child = fork(partial(run_quietly, files))
+        child.wait()
+        os.close(child.lines)
+        store = reopen(place)
+        found.add(store.last_height)
+        if store.last_height == 3:
+            store.adopt_state(take(store, ahead))
+        check_goes_on(store, ahead)
+        store.close()
     assert found == {3, HEIGHT}

@@ -20,13 +20,14 @@ from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.restart import put_in_force
 from services.consensus.store import ChainStore, DataFolderInUseError, FileOperations, StorageError
-from tests.crash.sweep import FAULTS, FaultyFiles
+from tests.crash.sweep import FaultyFiles, faults_of
 from tests.crash.writer import fork
 from tests.integration.node.memory_chain import memory_chain
 from tests.integration.node.test_restart_in_memory import Lab, lose_quorum, network_of
 from tests.plugins.ceremony import OPTIONS, Authorities
 
 NUMBER = 1
+PROVIDER = open_provider()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,8 @@ class Prepared:
         self, place: Path, files: FileOperations | None = None, restart: Restart | None = None
     ) -> bool:
         options = OPTIONS if files is None else replace(OPTIONS, files=files)
-        verify = open_provider().verify
         chosen = restart or self.restart
-        return put_in_force(place, self.genesis, NUMBER, chosen, verify, options)
+        return put_in_force(place, self.genesis, NUMBER, chosen, PROVIDER.verify, options)
 
     @contextmanager
     def opened(self, place: Path) -> Iterator[ChainStore]:
@@ -59,7 +59,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("chain")
 
     async def prepare() -> Prepared:
-        authorities = Authorities.create(open_provider())
+        authorities = Authorities.create(PROVIDER)
         network = network_of(folder, authorities)
         async with memory_chain(folder / "data", network.genesis, network.vote_keys) as chain:
             lab = Lab(chain, network, authorities)
@@ -100,20 +100,19 @@ def test_a_failure_at_any_operation_leaves_the_old_or_the_new(
     assert prepared.put_in_force(place, counted.operations())
     check_goes_by_it(prepared, place)
     found = set()
-    for fault in FAULTS:
-        for at in range(1, len(counted.kinds) + 1):
-            shutil.rmtree(place)
-            shutil.copytree(prepared.folder, place)
-            child = fork(partial(run_quietly, FaultyFiles(fault, at).operations()))
-            child.wait()
-            os.close(child.lines)
-            with prepared.opened(place) as store:
-                goes_by_it = bool(store.restarts)
-                kept = (store.last_height, goes_by_it)
-                assert kept in {(prepared.height + 1, False), (prepared.height, True)}
-            found.add(goes_by_it)
-            assert prepared.put_in_force(place) is not goes_by_it
-            check_goes_by_it(prepared, place)
+    for fault, at in faults_of(counted.kinds):
+        shutil.rmtree(place)
+        shutil.copytree(prepared.folder, place)
+        child = fork(partial(run_quietly, FaultyFiles(fault, at).operations()))
+        child.wait()
+        os.close(child.lines)
+        with prepared.opened(place) as store:
+            goes_by_it = bool(store.restarts)
+            kept = (store.last_height, goes_by_it)
+            assert kept in {(prepared.height + 1, False), (prepared.height, True)}
+        found.add(goes_by_it)
+        assert prepared.put_in_force(place) is not goes_by_it
+        check_goes_by_it(prepared, place)
     assert found == {False, True}
 
 
