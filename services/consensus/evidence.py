@@ -13,6 +13,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -153,10 +154,9 @@ class EvidenceReporter:
             for name, body in self.folder.pending().items():
                 await self._report(name, body)
             timeout = RETRY_SECONDS if self.folder.pending() else None
-            try:
-                await asyncio.wait_for(self.folder.added.wait(), timeout)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self.folder.added.wait()
 
     async def _report(self, name: str, body: Mapping[str, Json]) -> None:
         epoch, replica = body["epoch"], body["replica"]

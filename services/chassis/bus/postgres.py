@@ -159,7 +159,8 @@ class PostgresSource:
             if moved or remaining <= 0:
                 return moved
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.news.wait(), min(remaining, HEAD_POLL_SECONDS_MAX))
+                async with asyncio.timeout(min(remaining, HEAD_POLL_SECONDS_MAX)):
+                    await self.news.wait()
 
     async def fetch(self, partition: Partition, after: Progress | None) -> Sequence[Record]:
         async with self.pool.acquire() as connection:

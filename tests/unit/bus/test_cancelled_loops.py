@@ -14,7 +14,7 @@ from guqiao_sdk.client.chain import ChainClient
 from services.chassis import outbox
 from services.chassis.block_feed.publisher import publish_blocks
 from services.chassis.bus.consumer import subscribe
-from services.chassis.bus.postgres import PostgresBus
+from services.chassis.bus.postgres import PostgresBus, PostgresSource
 from services.chassis.bus.transient import is_transient
 from services.chassis.postgres.pool import Pool
 
@@ -72,6 +72,34 @@ def test_a_loop_cancelled_while_its_connection_is_lost_ends(name: str) -> None:
         done, _ = await asyncio.wait([task], timeout=END_SECONDS_MAX)
         if not done:
             task.cancel()
+        return task in done and task.cancelled()
+
+    assert asyncio.run(scenario())
+
+
+class QuietPool:
+    """A pool to a log in which nothing happens."""
+
+    async def fetch(self, *_: object) -> list[dict[str, Any]]:
+        return [{"topic": "t", "partition": 0, "generation": 1, "head": 0}]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_source_cancelled_in_the_moment_that_news_comes_ends(turns: int) -> None:
+    """A process that is asked to stop while blocks come must not wait for its time-out."""
+
+    async def scenario() -> bool:
+        news = asyncio.Event()
+        source = PostgresSource(cast(Pool, QuietPool()), ("t",), news)
+        for partition in await source.wait_for_news(0.0):
+            source._seen[partition] = source._latest[partition]
+        task = asyncio.ensure_future(source.wait_for_news(END_SECONDS_MAX))
+        await asyncio.sleep(0.05)
+        news.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=END_SECONDS_MAX / 2)
         return task in done and task.cancelled()
 
     assert asyncio.run(scenario())
