@@ -144,19 +144,27 @@ class Page:
 
     def rehash(self, slots: set[int]) -> None:
         """Compute the nodes above the slots that changed."""
-        nodes, single, dirty = self._nodes, self._single, {SLOTS + slot for slot in slots}
+        if len(slots) == 1:
+            index = SLOTS + next(iter(slots))
+            for _ in range(LEVELS):
+                index >>= 1
+                self._rehash_node(index)
+            return
+        dirty = {SLOTS + slot for slot in slots}
         for _ in range(LEVELS):
             dirty = {index >> 1 for index in dirty}
             for index in dirty:
-                begin = 64 * index
-                children = bytes(nodes[begin : begin + 64])
-                if children.startswith(EMPTY) or children.endswith(EMPTY):
-                    node, is_single = _combine(children, single >> 2 * index & 3)
-                else:
-                    node, is_single = sm3(_NODE + children), False
-                nodes[32 * index : 32 * index + 32] = node
-                single = single | 1 << index if is_single else single & ~(1 << index)
-        self._single = single
+                self._rehash_node(index)
+
+    def _rehash_node(self, index: int) -> None:
+        begin = 64 * index
+        children = self._nodes[begin : begin + 64]
+        if children.startswith(EMPTY) or children.endswith(EMPTY):
+            node, single = _combine(bytes(children), self._single >> 2 * index & 3)
+            self._set_node(index, node, single)
+            return
+        self._nodes[32 * index : 32 * index + 32] = sm3(_NODE + children)
+        self._single &= ~(1 << index)
 
     def _set_node(self, index: int, node: bytes, single: bool) -> None:
         self._nodes[32 * index : 32 * index + 32] = node
