@@ -54,16 +54,19 @@ async def open_connection(
     stream: GmStream | None = None
     try:
         async with asyncio.timeout(settings.handshake_timeout_seconds):
-            _, stream = await loop.create_connection(
-                lambda: GmStream(identity, settings, identity.engine(is_server=False)), host, port
-            )
+            async with asyncio.timeout(settings.connect_timeout_seconds):
+                _, stream = await loop.create_connection(
+                    lambda: GmStream(identity, settings, identity.engine(is_server=False)),
+                    host,
+                    port,
+                )
             await stream.established
             _check_peer(stream, [expected_peer], LinkRefusal.WRONG_IDENTITY)
             await _wait_for_admission(stream)
     except TimeoutError:
         error = PeerRefusedError(
             LinkRefusal.HANDSHAKE_TIMEOUT,
-            f"no link to {host}:{port} within {settings.handshake_timeout_seconds} s",
+            f"no link to {host}:{port} within {_seconds(settings, stream)} s",
         )
         _give_up(stream, identity, error, f"{host}:{port}", expected_peer)
         raise error from None
@@ -75,6 +78,13 @@ async def open_connection(
             stream.abort()
         raise
     return stream
+
+
+def _seconds(settings: GmTlsSettings, stream: GmStream | None) -> float:
+    """What was waited: for an answer at all, or for the whole handshake."""
+    if stream is None:
+        return min(settings.connect_timeout_seconds, settings.handshake_timeout_seconds)
+    return settings.handshake_timeout_seconds
 
 
 async def start_server(

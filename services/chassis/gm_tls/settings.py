@@ -9,7 +9,13 @@ from dataclasses import dataclass
 class GmTlsSettings:
     """Time and memory that a link may take. None means no bound on that time."""
 
+    # Until the other end answers at all; the handshake's time includes it.
+    connect_timeout_seconds: float = 10.0
     handshake_timeout_seconds: float = 10.0
+    # How long sent data may stay unacknowledged by the peer's system before the link counts as
+    # broken (TCP_USER_TIMEOUT, where the system has it). None leaves it to the system, which waits
+    # longer the longer a network was cut.
+    unacknowledged_timeout_seconds: float | None = None
     # How long a read may wait for the first byte.
     idle_read_timeout_seconds: float | None = None
     # How long a peer may leave our data unread before the link counts as broken.

@@ -7,6 +7,7 @@ reading pauses at a full buffer, and `drain` waits for a slow peer, but not for 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -164,6 +165,7 @@ class GmStream(asyncio.Protocol):
         """Begin the handshake."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass.
         self._transport.set_write_buffer_limits(high=self._settings.write_buffer_size_max)
+        _bound_unacknowledged(transport, self._settings.unacknowledged_timeout_seconds)
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         self._set_timer(self._settings.handshake_timeout_seconds, self._refuse_slow_handshake)
@@ -337,3 +339,11 @@ class GmStream(asyncio.Protocol):
     def _send_output(self) -> None:
         if not self._transport.is_closing():
             self._transport.writelines(self._engine.take_output())
+
+
+def _bound_unacknowledged(transport: asyncio.BaseTransport, seconds: float | None) -> None:
+    """See `GmTlsSettings.unacknowledged_timeout_seconds`."""
+    connection = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if seconds is not None and option is not None and connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, option, round(1_000 * seconds))

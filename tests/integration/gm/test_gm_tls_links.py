@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from services.chassis.gm_tls import (
     GmTlsSettings,
     IdleTimeoutError,
     LinkBrokenError,
+    PeerRefusedError,
     open_connection,
     read_frame,
     start_server,
@@ -337,3 +339,42 @@ def test_an_identity_is_used_for_both_roles(network: Network) -> None:
     identity: GmTlsIdentity = network.holder(SERVER).identity()
     client, server = shake(identity.engine(is_server=False), identity.engine(is_server=True))
     assert client.peer().identity == server.peer().identity == identity.name == SERVER
+
+
+async def test_a_link_is_given_up_once_the_peers_system_is_silent_for_its_time(
+    network: Network,
+) -> None:
+    """What a cut network swallows is not waited for ever longer: the link breaks and is dialled
+    again. `make partitions` cuts real ones.
+    """
+    bounded = GmTlsSettings(unacknowledged_timeout_seconds=1.5)
+    for client_settings, expected_ms in ((bounded, 1_500), (GmTlsSettings(), 0)):
+        async with linked(network, client_settings=client_settings) as stream:
+            connection = stream._transport.get_extra_info("socket")
+            limit_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert limit_ms == expected_ms
+            stream.write(CANARY)
+            assert await stream.read(len(CANARY)) == CANARY
+
+
+async def test_who_does_not_answer_at_all_is_waited_for_as_long_as_a_connection_may_take(
+    network: Network,
+) -> None:
+    """A full backlog answers nothing, as a cut network does."""
+    settings = GmTlsSettings(connect_timeout_seconds=0.2, handshake_timeout_seconds=60.0)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        host, port = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex((host, port))
+        with pytest.raises(PeerRefusedError, match=r"within 0\.2 s"):
+            await open_connection(
+                host,
+                port,
+                network.holder(CLIENT).identity(),
+                expected_peer=SERVER,
+                settings=settings,
+            )
+        for each in waiting:
+            each.close()
