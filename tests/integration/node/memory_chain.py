@@ -123,7 +123,9 @@ class MemoryChain:
         member, folder = self.members.pop(number), self.folder_of(number)
         kept = folder.with_name(f"{folder.name}.kept")
         if not clean:
-            shutil.copytree(folder, kept)
+            # By the thread that writes, so that nothing changes meanwhile: a kill has one moment.
+            writer, loop = member.ledger._writer, asyncio.get_running_loop()
+            await loop.run_in_executor(writer, shutil.copytree, folder, kept)
         await member.stack.aclose()
         if not clean:
             shutil.rmtree(folder)

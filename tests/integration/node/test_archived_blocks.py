@@ -5,12 +5,14 @@ archive is at hand, and where all are away it is said and nothing else stops (ar
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from guqiao_sdk.archive.folder import prove_transaction, verify_archive
+from guqiao_sdk.gm.provider import PrivateKey
 from guqiao_sdk.proof.trust import ChainTrust, Checkpoint, Trust
 from guqiao_sdk.verify import verify_bundle
 from services.chassis.errors import UnavailableError
@@ -50,6 +52,18 @@ async def archived(chain: MemoryChain, network: ChainNetwork, numbers: Sequence[
     """
     members = [await chain.start(number) for number in range(3)]
     height = await submit(members[0], transaction(network, "early"))
+    await remove_old_blocks(chain, height, numbers)
+    return height
+
+
+async def remove_old_blocks(
+    chain: MemoryChain,
+    height: int,
+    numbers: Sequence[int],
+    vote_keys: Mapping[int, Sequence[PrivateKey]] = MappingProxyType({}),
+) -> None:
+    """Let those who are at work go on past `height` and move what comes before to archives."""
+    members = list(chain.members.values())
     certified = members[0].ledger.store
     await chain.wait_for(lambda: certified.last_certified > height + BLOCKS_ENOUGH)
     for member in members:
@@ -62,8 +76,7 @@ async def archived(chain: MemoryChain, network: ChainNetwork, numbers: Sequence[
         add_sealed_segments(folder, archive, chain.genesis, chain.provider.verify)
         step = remove_archived_segments(folder, archive, chain.genesis)
         assert "00000001.seg" in step.segments
-        await chain.start(number)
-    return height
+        await chain.start(number, vote_keys.get(number, ()))
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")
