@@ -123,12 +123,15 @@ class Relay:
             self._at_once = max(self._at_once // 2, 1)
         self._errors[step] = text
         self.metrics.failures.labels(self.remote_sets.chain_id, step).inc()
-        facts = {"remote": self.remote_sets.chain_id, "step": step, "code": code, "error": text}
-        if code in ALARMS:
-            self.metrics.alarms.labels(self.remote_sets.chain_id, code).inc()
-            log.error("relay.alarm_raised", **facts)
-        else:
-            log.warning("relay.failed", **facts)
+        remote = self.remote_sets.chain_id
+        log.warning("relay.failed", remote=remote, step=step, code=code, error=text)
+        if code in ALARMS and remedy_for(code, 0) is not Remedy.PARK:
+            self._raise_alarm(code, text)
+
+    def _raise_alarm(self, code: str, text: str) -> None:
+        remote = self.remote_sets.chain_id
+        self.metrics.alarms.labels(remote, code).inc()
+        log.error("relay.alarm_raised", remote=remote, code=code, error=text)
 
     async def deliver_some(self) -> int:
         """Deliver the next packets with their proofs; returns how many."""
@@ -282,6 +285,8 @@ class Relay:
                 self._unproven += 1
             match remedy_for(error.code, self._unproven):
                 case Remedy.PARK:
+                    # First: what is parked is not tried again, so nothing would raise it later.
+                    self._raise_alarm(error.code, str(error)[:500])
                     await self._park(packets, error)
                 case Remedy.DELIVER_AGAIN:
                     self._unproven = 0

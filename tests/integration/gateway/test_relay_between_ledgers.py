@@ -244,7 +244,7 @@ async def test_a_conflict_parks_the_packet_raises_an_alarm_and_stops_only_there(
             await asyncio.gather(running, return_exceptions=True)
 
     alarms = link.market.runtime.telemetry.metrics.render().decode()
-    assert 'guqiao_gateway_alarms_total{code="PACKET_CONFLICT",remote="csrc"} ' in alarms
+    assert 'guqiao_gateway_alarms_total{code="PACKET_CONFLICT",remote="csrc"} 1.0' in alarms
     status = await link.market_handlers.get_link("csrc")
     assert (status.counts.sent, status.counts.parked) == (4, 1)
     rows = await link.market.rows("packets_sent", "sequence")
