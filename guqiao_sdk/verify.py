@@ -26,7 +26,7 @@ from guqiao_sdk.proof.light_client import TrustedChain, advance
 from guqiao_sdk.proof.merkle import MerklePath, verify_merkle_path
 from guqiao_sdk.proof.packet import Packet
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.receipt import Outcome, Receipt
+from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
 from guqiao_sdk.proof.transaction import (
     Payload,
     SignedTransaction,
@@ -116,6 +116,8 @@ def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> 
     _verify_receipt(bundle.receipt, bundle.receipt_path, bundle.certified.header)
     if bundle.receipt.transaction_id != bundle.transaction.id():
         raise ProofError(f"receipt in {_place(block)}", "it is of another transaction")
+    if not is_final(bundle.receipt):
+        raise ProofError(f"receipt in {_place(block)}", "it is of an attempt, not of the outcome")
     if bundle.packets:
         _verify_packets(bundle.packets, bundle.receipt, block)
     anchors = tuple(

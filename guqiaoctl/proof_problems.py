@@ -168,6 +168,7 @@ _REASONS: Final[_Sentences] = (
     (r"the checker's signature does not hold", "复核人的签名不成立"),
     (r"its signatures are not those of the signers it names", "签名与其所列签署人不符"),
     (r"it is of another transaction", "属于另一笔交易"),
+    (r"it is of an attempt, not of the outcome", "只是一次未执行的尝试，并非最终结果"),
     (r"another one was answered", "返回的是另一笔交易"),
     (r"its source is not (.*)", "来源不是 {}"),
     (

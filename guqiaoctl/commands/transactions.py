@@ -25,7 +25,7 @@ from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.packet import Packet
-from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.receipt import Receipt, is_final
 from guqiao_sdk.proof.transaction import REQUEST_ID
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.register import say_if_behind
@@ -93,6 +93,8 @@ async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
     maker = open_identity(network, provider, MARKET, "maker")
     async with open_chain(network, provider, MARKET, maker) as client:
         found = await client.get_transaction(transaction_id)
+        if not is_final(found.receipt):
+            raise _undecided(found.receipt.code)
         packets, anchors = await _fetch_anchors(network, provider, client, found)
     message = found.message
     return Bundle(
@@ -156,6 +158,17 @@ async def _fetch_anchors(
                 Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
             )
     return packets, anchors
+
+
+def _undecided(code: str) -> CliError:
+    return CliError(
+        code,
+        "it was not executed, so there is no outcome to prove",
+        "交易尚未执行，没有可证明的结果",
+        f"see `guqiao explain {code}`; prove it once it was executed",
+        f"请查看 `guqiao explain {code}`；执行后再导出证明",
+        exit_code=EXIT_CONFLICT,
+    )
 
 
 def _required(response: gateway_service_pb2.GetPacketResponse) -> packet_pb2.Anchor:

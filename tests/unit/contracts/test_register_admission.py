@@ -338,6 +338,44 @@ def test_fewer_event_keys_are_another_configuration() -> None:
     assert conflict == "REFERENCE_CONFLICT"
 
 
+@pytest.mark.parametrize("period", [{"period_start": "2026-01-01"}, {"period_end": "2026-12-31"}])
+def test_another_period_is_the_same_market(period: dict[str, str]) -> None:
+    """docs/market-dataset.md, section 1: it identifies a dataset only."""
+    market = Market()
+    before = dict(market.host.store)
+    market.do("configure_market", {**market_body(), **period})
+    assert market.host.store == before
+    for name in period:
+        assert market.code("configure_market", {**market_body(), name: "x"}) != ""
+
+
+@pytest.mark.parametrize("dates", [("2025-03-01", "2025-01-01"), ("2025-01-01", "2025-03-01")])
+def test_of_two_statements_on_one_number_the_one_that_reaches_further_back_holds(
+    dates: tuple[str, str],
+) -> None:
+    """Each dataset asks as of its own first event, and the rest of the row is the same."""
+    market = Market()
+    for date in dates:
+        row = investor_row(1, identity_valid_from=date)
+        market.do("put_investors", {"investors": [row]})
+    kept = market.host.get("investor_row/I1")
+    assert isinstance(kept, dict)
+    assert kept["identity_valid_from"] == "2025-01-01"
+    other = investor_row(1, identity_valid_from="2024-01-01", suitability="EXEMPT")
+    assert market.code("put_investors", {"investors": [other]}) == "REFERENCE_CONFLICT"
+
+
+@pytest.mark.parametrize("dates", [("2025-03-01", None), (None, "2025-03-01")])
+def test_a_number_that_holds_and_one_that_never_does_are_two(
+    dates: tuple[str | None, str | None],
+) -> None:
+    market = Market()
+    first, second = (investor_row(1, identity_valid_from=date) for date in dates)
+    market.do("put_investors", {"investors": [first]})
+    assert market.code("put_investors", {"investors": [second]}) == "REFERENCE_CONFLICT"
+    market.do("put_investors", {"investors": [first]})
+
+
 def test_one_conflicting_row_refuses_the_whole_chunk() -> None:
     market = Market()
     rows = [company_row(3), company_row(1, name="x")]

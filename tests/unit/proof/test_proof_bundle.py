@@ -93,6 +93,31 @@ def test_a_bundle_proves_the_operation_its_outcome_and_its_regulatory_anchor(cas
     assert anchor.block.checkpoint.replica_set == Replicas(KEYS, "csrc").set
 
 
+@pytest.mark.req("G2-08-5")
+def test_an_attempt_that_had_no_effect_is_no_outcome(case: Case) -> None:
+    """An accepted operation that is sent again gets a certified receipt, too: of a duplicate."""
+    again = make_case(KEYS, set_changes=False)
+    block = again.shandong.execute(again.bundle.transaction.encode())
+    (receipt,) = block.receipts
+    assert receipt.code == "TRANSACTION_DUPLICATE"
+    attempt = replace(
+        again.bundle,
+        transaction_path=block.transaction_path(0),
+        receipt=receipt,
+        receipt_path=block.receipt_path(0),
+        certified=CertifiedHeader.build(
+            again.trust.chain("shandong").checkpoints[0].replica_set,
+            block.header,
+            block.certificate,
+            (),
+        ),
+        packets=(),
+        anchors=(),
+    )
+    message = refusal(attempt.encode(), again.trust)
+    assert "it is of an attempt, not of the outcome" in message
+
+
 def test_a_bundle_is_read_back_as_it_was_written(case: Case) -> None:
     data = case.bundle.encode()
     assert Bundle.decode(data) == case.bundle

@@ -90,7 +90,7 @@ def put_investors(host: Host, body: Mapping[str, Json]) -> None:
         code, reference = row["investor_code"], row["investor_ref"]
         assert isinstance(code, str)
         _put_once(host, state.key("investor_code", code), reference)
-        _put_row(host, "investor", "investor_row", reference, row)
+        _put_investor(host, reference, row)
 
 
 def close_historic_import(host: Host, body: Mapping[str, Json]) -> None:
@@ -120,6 +120,30 @@ def _put_row(host: Host, noun: str, catalogue: str, reference: Json, row: dict[s
         host.emit(f"register.{noun}_row_added", row)
 
 
+def _put_investor(host: Host, reference: Json, row: dict[str, Json]) -> None:
+    """A statement says from which date on a number holds, as far back as it was asked about: of two
+    on the same number both are true, and the one that reaches further back says more.
+    """
+    key = state.key("investor_row", str(reference))
+    known = host.get(key)
+    if isinstance(known, dict):
+        date = _earlier(key, known["identity_valid_from"], row["identity_valid_from"])
+        row = {**row, "identity_valid_from": date}
+        if known != row == {**known, "identity_valid_from": date}:
+            host.put(key, row)
+            return
+    _put_row(host, "investor", "investor_row", reference, row)
+
+
+def _earlier(key: str, known: Json, stated: Json) -> Json:
+    """A number that holds from some date on and one that never does are two."""
+    if isinstance(known, str) and isinstance(stated, str):
+        return min(known, stated)
+    if known != stated:
+        raise Refusal("REFERENCE_CONFLICT", key=key)
+    return known
+
+
 def _read_rows(
     body: Mapping[str, Json], name: str, read: Callable[[Members], dict[str, Json]]
 ) -> tuple[dict[str, Json], ...]:
@@ -138,9 +162,9 @@ def _read_market(members: Members) -> dict[str, Json]:
         "chain_name": chain_name,
         "operator": members.text("operator"),
         "currency": members.text("currency"),
-        "period_start": members.date("period_start"),
-        "period_end": members.date("period_end"),
     }
+    for identification in ("period_start", "period_end"):  # Of a dataset, not of the market.
+        members.date(identification)
     rules = members.members("rules")
     market["rules"] = {
         "region_prefix": rules.text("region_prefix"),
