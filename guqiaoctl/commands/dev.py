@@ -29,7 +29,7 @@ from guqiaoctl.network.layout import (
 )
 from guqiaoctl.network.parties import CHAINS
 from guqiaoctl.output import choose, print_json, print_table, say
-from guqiaoctl.supervisor.control import NotRunningError, ask
+from guqiaoctl.supervisor.control import NoAnswerError, NotRunningError, ask
 from guqiaoctl.supervisor.process import ProcessState, is_alive, restoring_texts
 
 DETACHED_START_SECONDS_MAX: Final = 120.0
@@ -317,6 +317,15 @@ def _command(data: Path, request: dict[str, Any]) -> dict[str, Any]:
             f"{data} 中的网络未在运行",
             "start it with `guqiao dev up`",
             "请用 `guqiao dev up` 启动",
+            exit_code=EXIT_UNAVAILABLE,
+        ) from None
+    except NoAnswerError as error:
+        raise CliError(
+            "SERVICE_UNAVAILABLE",
+            f"the supervisor of {data} (pid {error}) does not answer",
+            f"{data} 的监管进程（pid {error}）没有应答",
+            f"see whether it is stopped; if it hangs, `kill -9 {error}` and `guqiao dev up` again",
+            f"请检查该进程是否被暂停；若已挂起，请 `kill -9 {error}` 后重新执行 `guqiao dev up`",
             exit_code=EXIT_UNAVAILABLE,
         ) from None
 

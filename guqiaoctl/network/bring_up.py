@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ from services.chassis.postgres.errors import PostgresError, StartFailedError
 from services.chassis.postgres.launcher import EmbeddedPostgres
 
 CRL_RENEWAL_SECONDS: Final = 86_400.0
+CRL_RETRY_SECONDS: Final = 600.0
 DATABASE_POLL_SECONDS: Final = 0.2
 DATABASE_RETRY_SECONDS: Final = 2.0
 DATABASE_STARTS_TRIED: Final = 3
@@ -77,7 +79,7 @@ def plan_network(
         await asyncio.to_thread(database.stop)
 
     async def maintain() -> None:
-        await _renew_daily(layout, provider)
+        await renew_daily(layout, provider, report)
 
     groups = process_plans(network)
     return NetworkPlan(
@@ -124,9 +126,9 @@ class _Database:
                 )
             try:
                 await asyncio.to_thread(self._restart)
-            except PostgresError as error:
+            except (PostgresError, OSError, subprocess.TimeoutExpired) as error:
                 failures += 1
-                text = choose(error.text_en, error.text_zh)
+                text = _text_of(error)
                 if text != said and not _may_pass(error, failures):
                     self._report(f"postgres: {text}")
                     said = text
@@ -141,7 +143,13 @@ class _Database:
                 self._postgres.start()
 
 
-def _may_pass(error: PostgresError, failures: int) -> bool:
+def _text_of(error: Exception) -> str:
+    if isinstance(error, PostgresError):
+        return choose(error.text_en, error.text_zh)
+    return str(error)
+
+
+def _may_pass(error: Exception, failures: int) -> bool:
     """Whether it may only have been struck again while it started: then its log is not shown."""
     return isinstance(error, StartFailedError) and failures < DATABASE_STARTS_TRIED
 
@@ -179,10 +187,26 @@ def _port_in_use(name: str, port: int) -> CliError:
     )
 
 
-async def _renew_daily(layout: Layout, provider: GmProvider) -> None:
+async def renew_daily(layout: Layout, provider: GmProvider, report: Report) -> None:
+    """Issue the revocation lists anew until cancelled. What keeps one from being written (a full
+    disk) is said, and stops nothing: the list at hand is good for days.
+    """
+    wait = CRL_RENEWAL_SECONDS
     while True:
-        await asyncio.sleep(CRL_RENEWAL_SECONDS)
-        await asyncio.to_thread(renew_crls, layout, provider)
+        await asyncio.sleep(wait)
+        try:
+            await asyncio.to_thread(renew_crls, layout, provider)
+        except OSError as error:
+            wait = CRL_RETRY_SECONDS
+            report(
+                choose(
+                    f"the revocation lists could not be renewed: {error.strerror};"
+                    f" trying again in {wait:.0f} s",
+                    f"证书吊销列表未能更新：{error.strerror}；{wait:.0f} 秒后重试",
+                )
+            )
+        else:
+            wait = CRL_RENEWAL_SECONDS
 
 
 def _ensure_secrets(layout: Layout) -> None:

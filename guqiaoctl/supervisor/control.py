@@ -16,12 +16,22 @@ from typing import Any, Final
 
 LINE_BYTES_MAX: Final = 1024 * 1024
 ANSWER_SECONDS_MAX: Final = 60.0
+"""Of a process that is started or stopped."""
+
+QUICK_ANSWER_SECONDS_MAX: Final = 10.0
+"""Of everything else."""
+
+_SLOW: Final = frozenset({"start", "stop", "kill"})
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class NotRunningError(Exception):
     """No supervisor answers for this data folder."""
+
+
+class NoAnswerError(Exception):
+    """The supervisor took the question and says nothing: it is stopped, or hangs."""
 
 
 class ControlServer:
@@ -66,22 +76,27 @@ class ControlServer:
 
 
 async def ask(run_folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Send one command and return the answer; raises `NotRunningError`."""
+    """Send one command and return the answer; raises `NotRunningError` and `NoAnswerError`."""
     try:
         address = json.loads((run_folder / "control.json").read_text())
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", address["port"], limit=LINE_BYTES_MAX
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise NotRunningError(str(run_folder.parent)) from error
+    is_slow = request.get("command") in _SLOW
     try:
-        writer.write(json.dumps(request | {"token": address["token"]}).encode() + b"\n")
-        await writer.drain()
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            line = await reader.readline()
-        if not line:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX if is_slow else QUICK_ANSWER_SECONDS_MAX):
+            writer.write(json.dumps(request | {"token": address["token"]}).encode() + b"\n")
+            await writer.drain()
+            answer = json.loads(await reader.readline())
+        if not isinstance(answer, dict):
             raise NotRunningError(str(run_folder.parent))
-        answer: dict[str, Any] = json.loads(line)
+    except TimeoutError as error:
+        raise NoAnswerError(str(address.get("pid", "?"))) from error
+    except (OSError, ValueError) as error:  # Another program has the port of one that was killed.
+        raise NotRunningError(str(run_folder.parent)) from error
+    else:
         return answer
     finally:
         writer.close()

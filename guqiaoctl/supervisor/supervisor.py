@@ -37,6 +37,9 @@ START_ONE_SECONDS_MAX: Final = 45.0
 """Of a process that is started by name; below what a command waits for its answer."""
 
 RESTART_DELAY_SECONDS: Final = 0.5
+START_AGAIN_SECONDS: Final = 5.0
+"""After a start that failed before there was a process."""
+
 TELL_SECONDS: Final = 2.0
 """How often something is said while the network starts."""
 
@@ -215,8 +218,13 @@ class Supervisor:
             )
             await asyncio.sleep(max(RESTART_DELAY_SECONDS, managed.seconds_to_restart()))
             if managed.state is ProcessState.FAILED:  # Nobody held or started it meanwhile.
-                await self._start(managed)
-                await managed.wait_ready(START_SECONDS_MAX)
+                try:
+                    await self._start(managed)
+                except StartError as error:
+                    self._report(choose(error.text_en, error.text_zh))
+                    await asyncio.sleep(START_AGAIN_SECONDS)
+                else:
+                    await managed.wait_ready(START_SECONDS_MAX)
 
     async def _stop_all(self) -> None:
         self._report(choose("stopping everything", "正在停止全部进程"))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from guqiaoctl.network import bring_up
 from guqiaoctl.network.bring_up import DATABASE_STARTS_TRIED, _Database
-from services.chassis.postgres.errors import DiskFullError, PostgresError, StartFailedError
+from services.chassis.postgres.errors import DiskFullError, StartFailedError
 
 LOG = StartFailedError("postgres", Path("postgres.log"), "FATAL: line\nFATAL: line")
 FULL = DiskFullError(Path("data"))
@@ -19,8 +19,8 @@ FULL = DiskFullError(Path("data"))
 class Falling:
     """A server that does not run, and whose starts end as told; then it is up."""
 
-    def __init__(self, ends: list[PostgresError]) -> None:
-        self._ends: Iterator[PostgresError] = iter(ends)
+    def __init__(self, ends: Sequence[Exception]) -> None:
+        self._ends: Iterator[Exception] = iter(ends)
         self.running = False
 
     def stop(self) -> None:
@@ -33,7 +33,7 @@ class Falling:
         self.running = True
 
 
-async def said(monkeypatch: pytest.MonkeyPatch, ends: list[PostgresError]) -> list[str]:
+async def said(monkeypatch: pytest.MonkeyPatch, ends: Sequence[Exception]) -> list[str]:
     """Everything that is said until it runs again."""
     monkeypatch.setattr(bring_up, "DATABASE_POLL_SECONDS", 0.0)
     monkeypatch.setattr(bring_up, "DATABASE_RETRY_SECONDS", 0.0)
