@@ -14,8 +14,19 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 
 EVENTS_MAX: Final = 4_096
 
+SIGNED_BY_ANOTHER: Final = "KEY_MISMATCH"
+"""The payload of somebody else under another key: an id does not cover the signatures, so what is
+refused is this copy, and never the transaction that its maker signed.
+"""
+
 NOT_EXECUTED_CODES: Final = frozenset(
-    ("TRANSACTION_DUPLICATE", "TRANSACTION_EXPIRED", "PREDECESSOR_MISSING", "BLOCK_FULL")
+    (
+        "TRANSACTION_DUPLICATE",
+        "TRANSACTION_EXPIRED",
+        "PREDECESSOR_MISSING",
+        "BLOCK_FULL",
+        SIGNED_BY_ANOTHER,
+    )
 )
 """Refusals after which the same transaction may still be executed, or was executed before."""
 

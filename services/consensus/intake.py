@@ -21,6 +21,7 @@ from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.consensus import wire
 from services.consensus.catch_up import blocks_answer, verified_blocks
 from services.consensus.domain.ledger.admission import (
@@ -29,7 +30,11 @@ from services.consensus.domain.ledger.admission import (
     Refused,
     refused_transaction,
 )
-from services.consensus.domain.ledger.authorisation import Identities, check_stateful
+from services.consensus.domain.ledger.authorisation import (
+    Identities,
+    check_stateful,
+    is_under_another_key,
+)
 from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
     BatchFetched,
@@ -369,15 +374,19 @@ class Intake:
         block_time_ms: int,
     ) -> AdmittedTransaction | Refused:
         """What can never be proposed is refused to everybody. The rest is a courtesy to clients:
-        what a peer passes on is not asked, this replica may be behind it, and execution decides.
+        of what a peer passes on only the key is asked, which would keep the maker's own out; this
+        replica may be behind in all else, and execution decides.
         """
         if isinstance(verdict, Refused):
             return verdict
         never = refused_for_good(
             verdict, self._ledger.genesis.parameters, self._driver.replica.low_watermark
         )
-        if never is not None or entry.answer is None:
-            return never or verdict
+        if never is not None:
+            return never
+        if entry.answer is None:
+            copied = is_under_another_key(identities, verdict)
+            return Refused(SIGNED_BY_ANOTHER, {}) if copied else verdict
         refused = check_stateful(state, verdict, block_time_ms=block_time_ms, identities=identities)
         if refused is None or refused.code in ORDERED_ALL_THE_SAME:
             return verdict

@@ -15,6 +15,7 @@ import structlog
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.chassis.errors import FailedPreconditionError
 from services.consensus.batches import BatchTracker
 from services.consensus.domain.ledger.admission import read_transaction
@@ -171,7 +172,9 @@ class LedgerWork:
         header = self._ledger.header(height)
         if self._finality.is_awaited:
             for result in self._ledger.results(height, self._finality.wanted):
-                self._finality.resolve(result)
+                # Whoever waits was admitted with the right key: a copy under another is not theirs.
+                if result.code != SIGNED_BY_ANOTHER:
+                    self._finality.resolve(result)
         for expired in self._mempool.drop_expired(height, header.block_time_ms):
             error = FailedPreconditionError(
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height

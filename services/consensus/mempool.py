@@ -158,6 +158,11 @@ class Mempool:
         entries = sorted([*back, *self._ready.values()], key=lambda entry: entry.place)
         self._ready = {entry.transaction.id: entry for entry in entries}
 
+    def give_back(self, transaction_ids: Iterable[bytes]) -> None:
+        """These were in a batch and not executed: they may be offered again, as they came."""
+        wanted = set(transaction_ids)
+        self.return_proposed(keep=[key for key in self._proposed if key not in wanted])
+
     def remove(self, transaction_ids: Iterable[bytes]) -> list[bytes]:
         """These were executed: forget them and let their successors go. Returns which were here."""
         removed = []

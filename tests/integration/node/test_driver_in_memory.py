@@ -24,7 +24,7 @@ from guqiao_sdk.client.transactions import (
 )
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.transaction import SignedTransaction
+from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
 from services.chassis.errors import ServiceError
 from services.consensus import wire
 from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
@@ -234,6 +234,48 @@ async def test_a_primary_that_proposes_what_admission_refuses_is_replaced(
         block = member.ledger.store.get_block(1)
         assert block is not None
         assert bad not in block.batch.transactions
+
+
+def under_another_key(network: ChainNetwork, entry: SignedTransaction) -> SignedTransaction:
+    """The payload as anybody may sign it who has seen it: the same id."""
+    thief = network.provider.keygen()
+    signature = network.provider.sign(thief, transaction_sign_bytes(entry.payload))
+    return SignedTransaction(entry.payload, ((thief.public_key, signature),))
+
+
+@pytest.mark.req("G2-16-4")
+async def test_a_copy_under_another_key_that_a_liar_passes_on_keeps_nobody_out(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """Replica 3 is played by the test."""
+    members = [await chain.start(number) for number in range(3)]
+    genuine = transaction(network, "victim")
+    copy = under_another_key(network, genuine)
+    assert copy.id() == genuine.id()
+    for other in range(3):
+        chain.deliver(3, other, wire.gossip_frame([copy.encode()]))
+    await submit(members[0], transaction(network, "beside"))
+    assert not any(genuine.id() in member.driver.mempool for member in members)
+    assert (await submit(members[0], genuine)).outcome == APPLIED
+
+
+@pytest.mark.req("G2-16-4")
+async def test_a_copy_under_another_key_that_a_primary_proposes_is_not_the_outcome(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """Replica 0, the first primary, is played by the test and proposes nothing else."""
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    genuine = transaction(network, "victim")
+    follower = transaction(network, "follower", after=genuine.id())
+    submitted = [asyncio.ensure_future(submit(members[0], each)) for each in (genuine, follower)]
+    await chain.wait_for(lambda: genuine.id() in members[0].driver.mempool)
+    copy = under_another_key(network, genuine)
+    send_pre_prepare(chain, network, Batch(now_ms(), (copy.encode(),)))
+    results = await asyncio.gather(*submitted)
+    assert [result.outcome for result in results] == [APPLIED, APPLIED]
+    first = members[0].ledger.receipts(1)
+    assert [receipt.code for receipt in first] == ["KEY_MISMATCH"]
+    assert results[0].height > 1
 
 
 def send_pre_prepare(chain: MemoryChain, network: ChainNetwork, batch: Batch) -> None:

@@ -270,9 +270,12 @@ class MemoryChain:
         self.header: BlockHeader = genesis_header(self.genesis)
 
     def execute(self, *payloads: Payload, time_ms: int = 0) -> BlockResult:
+        return self.execute_signed(*map(signed, payloads), time_ms=time_ms)
+
+    def execute_signed(self, *transactions: SignedTransaction, time_ms: int = 0) -> BlockResult:
         batch = Batch(
             max(time_ms, self.header.block_time_ms),
-            tuple(signed(payload).encode() for payload in payloads),
+            tuple(transaction.encode() for transaction in transactions),
         )
         result = execute_block(
             self.state,

@@ -10,6 +10,7 @@ import pytest
 
 from guqiao_sdk.proof.packet import Packet, commitment_key
 from guqiao_sdk.proof.receipt import EVENTS_MAX, Outcome, Receipt
+from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
 from services.consensus.domain.ledger.admission import Refused, read_transaction
 from services.consensus.domain.ledger.authorisation import check_stateful
 from services.consensus.domain.ledger.execution import BLOCK_OUTPUT_BYTES_MAX
@@ -27,6 +28,8 @@ from tests.unit.ledger.chain_builder import (
     identity_json,
     key_json,
     payload_of,
+    public_key,
+    sign,
     signed,
 )
 
@@ -350,6 +353,27 @@ def test_the_key_under_the_signature_is_the_one_that_the_chain_knows() -> None:
     value["identities"][1]["keys"] = [{**key_json(CLERK, "k7"), "id": "k1"}]
     chain = MemoryChain(genesis_of(value))
     assert chain.receipt(payload_of("count")).code == "KEY_MISMATCH"
+
+
+def test_a_copy_under_another_key_takes_nothing_from_the_one_that_its_maker_signed() -> None:
+    """The id does not cover the signatures: anybody can sign the payload of somebody else."""
+    chain = MemoryChain()
+    payload = payload_of("count")
+    genuine, key = signed(payload), public_key(CLERK, "k9")
+    signature = sign(key, transaction_sign_bytes(payload.to_bytes()))
+    copy = SignedTransaction(genuine.payload, ((key, signature),))
+    assert copy.id() == genuine.id()
+    follower = payload_of("count", after=id_of(payload))
+    codes = [receipt.code for receipt in chain.execute_signed(copy, signed(follower)).receipts]
+    assert codes == ["KEY_MISMATCH", "PREDECESSOR_MISSING"]
+    receipts = chain.execute_signed(copy, genuine, copy, signed(follower)).receipts
+    assert [receipt.code for receipt in receipts] == [
+        "KEY_MISMATCH",
+        "",
+        "TRANSACTION_DUPLICATE",
+        "",
+    ]
+    assert chain.value("counter") == 2
 
 
 @pytest.mark.parametrize(

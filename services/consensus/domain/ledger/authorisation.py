@@ -55,6 +55,20 @@ def authorise(
     return maker, _party(identities, payload.checker, keys[1][0], block_time_ms)
 
 
+def is_under_another_key(identities: Identities, transaction: AdmittedTransaction) -> bool:
+    """Whether the state knows the key that a signer names, and it is not the one that signed. A key
+    id stands for one key for ever, so no later state says otherwise.
+    """
+    payload = transaction.payload
+    signers = [payload.maker, *([payload.checker] if payload.checker is not None else [])]
+    for (did, key_id), (public_key, _) in zip(signers, transaction.signed.signatures, strict=True):
+        record = identities.find(did)
+        key = None if record is None else record.keys.get(key_id)
+        if key is not None and key.public_key != public_key:
+            return True
+    return False
+
+
 def check_stateful(
     state: StateReader,
     transaction: AdmittedTransaction,
