@@ -430,8 +430,9 @@ class Driver:
         """The transactions of this block need no ordering any more."""
         self._tracker.forget_executed(SequenceNumber(sequence))
         self._proposer.note_executed(sequence)
-        copies = self._copies_under_another_key(sequence)
-        self.mempool.give_back(copies)
+        copies = self._copies_under_another_key(sequence) if len(self.mempool) else set[bytes]()
+        if copies:
+            self.mempool.give_back(copies)
         self._timers.stop(self.mempool.remove([each for each in ids if each not in copies]))
         backlog, now = self.mempool.ready_count > 0, asyncio.get_running_loop().time()
         self.admission_limit.note_executed(len(ids), backlog=backlog, now=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import asyncpg
 import pytest
@@ -84,17 +84,29 @@ class QuietPool:
         return [{"topic": "t", "partition": 0, "generation": 1, "head": 0}]
 
 
+class News(asyncio.Event):
+    """Tells when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        self.awaited.set()
+        return await super().wait()
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_a_source_cancelled_in_the_moment_that_news_comes_ends(turns: int) -> None:
     """A process that is asked to stop while blocks come must not wait for its time-out."""
 
     async def scenario() -> bool:
-        news = asyncio.Event()
+        news = News()
         source = PostgresSource(cast(Pool, QuietPool()), ("t",), news)
         for partition in await source.wait_for_news(0.0):
             source._seen[partition] = source._latest[partition]
         task = asyncio.ensure_future(source.wait_for_news(END_SECONDS_MAX))
-        await asyncio.sleep(0.05)
+        await news.awaited.wait()
         news.set()
         for _ in range(turns):
             await asyncio.sleep(0)
