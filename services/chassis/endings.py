@@ -2,8 +2,8 @@
 
 Every service and replica uses this. A failure that is foreseen is said in one line on standard
 error and once in the log, with its code and the catalogue's remedy; anything else is a bug and
-keeps its traceback. Exit codes: 2 settings, keys, genesis; 5 a folder in use or of another network;
-6 something needed is away (a port, the disk, the database); 1 the storage failed.
+keeps its traceback. Exit codes: 2 settings, keys, genesis; 3 no such thing; 5 a folder in use or of
+another network; 6 something needed is away (a port, the disk, the database); 1 the storage failed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from services.chassis.settings import SettingsError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_NOT_FOUND: Final = 3
 EXIT_CONFLICT: Final = 5
 EXIT_UNAVAILABLE: Final = 6
 TEXT_CHARACTERS_MAX: Final = 600

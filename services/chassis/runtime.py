@@ -14,11 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import asyncpg
 import structlog
-import typer
 from pydantic import Field
 
 from guqiao_sdk.client.chain import ChainClient
@@ -28,25 +27,18 @@ from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
-from services.chassis.block_feed.follower import migrate_follower
-from services.chassis.bus.check import BusCheck
+from services.chassis.block_feed.follower import Apply, FeedState, follow_blocks, migrate_follower
+from services.chassis.bus.check import BusCheck, ParkedCheck
 from services.chassis.bus.port import Bus, Topic
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
 from services.chassis.bus.transient import Backoff, is_transient
-from services.chassis.endings import (
-    EXIT_CONFLICT,
-    EXIT_UNAVAILABLE,
-    Ending,
-    end_for,
-    run_to_the_end,
-)
+from services.chassis.endings import EXIT_CONFLICT, EXIT_UNAVAILABLE, Ending
 from services.chassis.grpc_server import GrpcServer, Policy, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_postgres import PRUNE_INTERVAL_SECONDS, PostgresNonceStore
 from services.chassis.grpc_server.ports import KeyRecord, PeerLookup
 from services.chassis.grpc_server.tunnel_peers import open_peers
 from services.chassis.grpc_tracing import span_interceptors
-from services.chassis.logging import configure_logging
 from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import (
     DatabaseOwner,
@@ -58,14 +50,8 @@ from services.chassis.postgres import (
     open_pool,
 )
 from services.chassis.postgres.errors import OtherOwnerError
-from services.chassis.settings import (
-    Group,
-    IdentitySettings,
-    ServiceSettings,
-    SettingsError,
-    load_settings,
-)
-from services.chassis.supervised import die_with_parent, end_within
+from services.chassis.settings import Group, IdentitySettings, ServiceSettings
+from services.chassis.supervised import end_within
 from services.chassis.telemetry import Telemetry, open_telemetry
 
 STOP_GRACE_SECONDS: Final = 3.0
@@ -75,7 +61,6 @@ DATABASE_POLL_SECONDS: Final = 0.2
 BUS_BACKOFF_FIRST_SECONDS: Final = 0.1
 BUS_BACKOFF_MAX_SECONDS: Final = 5.0
 NONCE_MIGRATIONS: Final = Path(__file__).parent / "grpc_server" / "migrations"
-SUPERVISED_HELP: Final = "End when the parent process is gone"
 DATABASE_AWAY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -98,7 +83,6 @@ DATABASE_ENDINGS: Final = (
 )
 
 log = structlog.get_logger(__name__)
-S = TypeVar("S", bound=ServiceSettings)
 
 
 class ChainSettings(Group):
@@ -134,6 +118,7 @@ class Runtime:
     telemetry: Telemetry
     peers: PeerLookup | None = None
     checks: dict[str, Callable[[], Awaitable[str | None]]] = field(default_factory=dict)
+    feed: FeedState = field(default_factory=FeedState)
 
     def build_server(
         self, policies: Mapping[str, Policy], peers: PeerLookup | None = None
@@ -178,7 +163,11 @@ class Runtime:
             live={},
             started={},
             ready={"database": self._database, "bus": bus.never_reached, **self.checks},
-            degraded={"bus": bus.away},
+            degraded={
+                "bus": bus.away,
+                "projection": self.feed.check,
+                "events": ParkedCheck(self.pool).check,
+            },
         )
         admin = self.settings.admin
         try:
@@ -190,6 +179,19 @@ class Runtime:
         finally:
             await server.stop(STOP_GRACE_SECONDS)
             log.info("service.stopped")
+
+    async def follow_blocks(self, group: str, apply: Apply) -> None:
+        """The service's projection of its chain's certified blocks, kept up until cancelled."""
+        await follow_blocks(
+            self.bus,
+            self.pool,
+            group=group,
+            trust=self.client.trust,
+            verify=self.provider.verify,
+            apply=apply,
+            state=self.feed,
+            tracer=self.telemetry.tracer,
+        )
 
     async def ensure_topic(self, name: str) -> None:
         """Wait until the bus has the topic: a bus that is away is waited for."""
@@ -237,7 +239,7 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service=service)
         stack.callback(telemetry.shutdown)
-        pool = await stack.enter_async_context(_open_pool(settings.postgres))
+        pool = await stack.enter_async_context(open_database(settings.postgres))
         owner = DatabaseOwner(service, trust.chain_id, trust.genesis_hash)
         await prepare_database(pool, owner, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
@@ -267,7 +269,7 @@ async def prepare_database(pool: Pool, owner: DatabaseOwner, migrations: Path | 
 
 
 @asynccontextmanager
-async def _open_pool(settings: PostgresSettings) -> AsyncIterator[Pool]:
+async def open_database(settings: PostgresSettings) -> AsyncIterator[Pool]:
     """Open the pool; a database that is just starting is waited for, for a bounded time."""
     deadline = time.monotonic() + DATABASE_WAIT_SECONDS
     async with AsyncExitStack() as stack:
@@ -293,33 +295,3 @@ async def _until(ended: asyncio.Event, tasks: Sequence[Awaitable[None]]) -> None
 
 async def _as_coroutine(task: Awaitable[None]) -> None:
     await task
-
-
-def service_cli(
-    settings_class: type[S], service: str, serve: Callable[[S], Awaitable[None]]
-) -> typer.Typer:
-    """The command line of a service: `serve --config FILE`."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-    @app.callback()
-    def _root() -> None:
-        """Run this service of guqiao."""
-
-    @app.command("serve")
-    def _serve(
-        config: Annotated[Path, typer.Option("--config", help="TOML file")],
-        supervised: Annotated[bool, typer.Option("--supervised", help=SUPERVISED_HELP)] = False,
-    ) -> None:
-        """Serve until SIGTERM."""
-        if supervised:
-            die_with_parent()
-        try:
-            settings = load_settings(settings_class, config)
-        except SettingsError as error:
-            end_for(error, service)
-        configure_logging(
-            domain=settings.domain, service=service, level=settings.telemetry.log_level
-        )
-        run_to_the_end(lambda: serve(settings), service, DATABASE_ENDINGS)
-
-    return app

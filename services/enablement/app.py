@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from guqiao.enablement.v1.enablement_service_pb2_grpc import add_EnablementServiceServicer_to_server
-from services.chassis.block_feed import follow_blocks
 from services.chassis.runtime import open_runtime
 from services.enablement.api import POLICIES, EnablementServicer
 from services.enablement.consumers import apply_block
@@ -23,13 +22,5 @@ async def serve(settings: Settings) -> None:
         handlers = Handlers(runtime.pool, runtime.client)
         server = runtime.build_server(POLICIES)
         add_EnablementServiceServicer_to_server(EnablementServicer(handlers), server)
-        follow = follow_blocks(
-            runtime.bus,
-            runtime.pool,
-            group="enablement.services",
-            trust=runtime.client.trust,
-            verify=runtime.provider.verify,
-            apply=apply_block,
-            tracer=runtime.telemetry.tracer,
-        )
+        follow = runtime.follow_blocks("enablement.services", apply_block)
         await runtime.run(server, [follow])

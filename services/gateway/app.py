@@ -19,7 +19,7 @@ from guqiao_sdk.channel import open_channel
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.signing import RequestSigner
-from services.chassis.block_feed import follow_blocks, publish_blocks
+from services.chassis.block_feed import publish_blocks
 from services.chassis.bus.consumer import subscribe
 from services.chassis.gm_tls import certificate_check, open_identity
 from services.chassis.gm_tunnel import IdentityMap
@@ -58,7 +58,12 @@ async def serve(settings: Settings) -> None:
         runtime.checks["certificate"] = certificate_check(identity)
         target_port = peer_server.add_insecure_port("127.0.0.1:0")
         await peer_server.start()
-        tasks = [_follow(runtime), _trace(runtime), _prune_traces(runtime), identity.watch()]
+        tasks = [
+            runtime.follow_blocks("gateway.packets", apply_block),
+            _trace(runtime),
+            _prune_traces(runtime),
+            identity.watch(),
+        ]
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
         if settings.role == "market":
@@ -92,18 +97,6 @@ def _relay(runtime: Runtime, remote: RemoteSettings) -> Relay:
         runtime.provider.verify,
         runtime.telemetry.tracer,
         GatewayMetrics(runtime.telemetry.metrics),
-    )
-
-
-async def _follow(runtime: Runtime) -> None:
-    await follow_blocks(
-        runtime.bus,
-        runtime.pool,
-        group="gateway.packets",
-        trust=runtime.client.trust,
-        verify=runtime.provider.verify,
-        apply=apply_block,
-        tracer=runtime.telemetry.tracer,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.chassis.runtime import service_cli
+from services.chassis.service_cli import service_cli
 from services.registry.app import SERVICE, serve
 from services.registry.settings import Settings
 

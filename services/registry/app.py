@@ -8,7 +8,6 @@ from typing import Final
 from guqiao.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from guqiao_sdk.gm.keyfile import read_guarded
 from services.chassis import outbox
-from services.chassis.block_feed import follow_blocks
 from services.chassis.runtime import Runtime, open_runtime
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.consumers import apply_block
@@ -32,15 +31,7 @@ async def serve(settings: Settings) -> None:
         )
         server = runtime.build_server(POLICIES)
         add_RegistryServiceServicer_to_server(RegistryServicer(handlers), server)
-        follow = follow_blocks(
-            runtime.bus,
-            runtime.pool,
-            group="registry.read_model",
-            trust=runtime.client.trust,
-            verify=runtime.provider.verify,
-            apply=apply_block,
-            tracer=runtime.telemetry.tracer,
-        )
+        follow = runtime.follow_blocks("registry.read_model", apply_block)
         await runtime.run(server, [follow, _announce(runtime, handlers)])
 
 

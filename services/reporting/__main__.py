@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.chassis.runtime import service_cli
+from services.chassis.service_cli import service_cli
 from services.reporting.app import SERVICE, serve
 from services.reporting.settings import Settings
 

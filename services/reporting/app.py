@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from guqiao.reporting.v1.reporting_service_pb2_grpc import add_ReportingServiceServicer_to_server
-from services.chassis.block_feed import follow_blocks
 from services.chassis.runtime import open_runtime
 from services.reporting.api import POLICIES, ReportingServicer
 from services.reporting.consumers import apply_block
@@ -23,13 +22,5 @@ async def serve(settings: Settings) -> None:
         handlers = Handlers(runtime.pool, runtime.client.chain_id)
         server = runtime.build_server(POLICIES)
         add_ReportingServiceServicer_to_server(ReportingServicer(handlers), server)
-        follow = follow_blocks(
-            runtime.bus,
-            runtime.pool,
-            group="reporting.data_objects",
-            trust=runtime.client.trust,
-            verify=runtime.provider.verify,
-            apply=apply_block,
-            tracer=runtime.telemetry.tracer,
-        )
+        follow = runtime.follow_blocks("reporting.data_objects", apply_block)
         await runtime.run(server, [follow])

@@ -52,7 +52,7 @@ async def test_a_strangers_record_is_parked_and_does_not_stall_the_topic(
     async with running(consumer(lab, desk, topic, handler=handler)):
         assert await desk.wait_effects(1) == ["ours"]
     async with desk.pool.acquire() as connection:
-        parked = await list_parked(connection, "group")
+        parked = await list_parked(connection)
     assert [item.record.event.payload for item in parked] == [b"\xff\x00", b"", b"\x00"]
     assert [item.record.event.event_id for item in parked] == [f"{topic}/0/{n}" for n in range(3)]
 

@@ -18,7 +18,7 @@ from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.receipt import Receipt
-from services.chassis.block_feed import follow_blocks, publish_blocks
+from services.chassis.block_feed import publish_blocks
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.app import MIGRATIONS
@@ -121,16 +121,7 @@ class LinkLab:
         for lab in (self.market, self.regulator):
             runtime = lab.runtime
             jobs.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
-            jobs.append(
-                follow_blocks(
-                    runtime.bus,
-                    runtime.pool,
-                    group="gateway.packets",
-                    trust=runtime.client.trust,
-                    verify=KEYS.provider.verify,
-                    apply=apply_block,
-                )
-            )
+            jobs.append(runtime.follow_blocks("gateway.packets", apply_block))
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             yield

@@ -5,7 +5,7 @@ given, so neither the bus nor a replica is trusted. A projection's rows and its 
 PostgreSQL transaction.
 """
 
-from services.chassis.block_feed.follower import follow_blocks, projected_height
+from services.chassis.block_feed.follower import FeedState, follow_blocks, projected_height
 from services.chassis.block_feed.publisher import publish_blocks
 
-__all__ = ["follow_blocks", "projected_height", "publish_blocks"]
+__all__ = ["FeedState", "follow_blocks", "projected_height", "publish_blocks"]

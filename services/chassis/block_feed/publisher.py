@@ -1,8 +1,8 @@
 """Feeds the certified blocks of one chain into the domain's bus. One publisher at a time a domain.
 
 Any number of processes may offer to publish; a PostgreSQL advisory lock elects one. Its position is
-kept beside the lock; a block published twice after a crash has the same event id, so no consumer
-handles it twice.
+kept beside the lock and held against the feed's own end: a bus that was deleted, or lost its last
+events, is filled again from there. A block published twice has one effect.
 """
 
 from __future__ import annotations
@@ -12,24 +12,28 @@ import zlib
 from typing import Final
 
 import structlog
+from google.protobuf.message import DecodeError
 
+from guqiao.consensus.v1 import consensus_events_pb2
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
-from services.chassis.bus.port import Bus, Topic, new_event
+from services.chassis.bus.port import Bus, Topic, TransientError, new_event
 from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.postgres import Connection, Pool
 
 ELECTION_POLL_SECONDS: Final = 1.0
 BACKOFF_FIRST_SECONDS: Final = 0.1
 BACKOFF_MAX_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 30.0
+"""How often the end of the feed is compared while blocks are published."""
 
 log = structlog.get_logger(__name__)
 
 
 async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
-    """Publish every certified block from where the last publisher stopped, until cancelled."""
+    """Publish every certified block from where the feed ends, until cancelled."""
     backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
     while True:
         try:
@@ -58,10 +62,13 @@ async def _wait_elected(connection: Connection, chain_id: str) -> None:
 async def _publish_from(
     connection: Connection, bus: Bus, client: ChainClient, backoff: Backoff
 ) -> None:
-    height = await connection.fetchval(
-        "SELECT height FROM published_blocks WHERE chain_id = $1", client.chain_id
-    )
-    async for block in client.watch_blocks(int(height or 0) + 1):
+    clock, height = asyncio.get_running_loop().time, await _place(connection, bus, client.chain_id)
+    look_at = clock() + LOOK_SECONDS
+    async for block in client.watch_blocks(height + 1):
+        if clock() >= look_at:
+            if (end := await _end_of_feed(bus, client.chain_id)) != height:
+                raise TransientError(f"the feed ends with block {end}, {height} was published")
+            look_at = clock() + LOOK_SECONDS
         event = block_certified(client.chain_id, block.height, block.message)
         await bus.publish(
             [new_event(event.topic, event.key, event.payload, event_id=event.event_id)]
@@ -74,4 +81,30 @@ async def _publish_from(
             client.chain_id,
             block.height,
         )
+        height = block.height
         backoff.reset()
+
+
+async def _place(connection: Connection, bus: Bus, chain_id: str) -> int:
+    """The height after which to go on: what was noted, if the feed still goes so far."""
+    noted = await connection.fetchval(
+        "SELECT height FROM published_blocks WHERE chain_id = $1", chain_id
+    )
+    if noted is None:
+        return 0
+    end = await _end_of_feed(bus, chain_id)
+    if end < noted:
+        log.warning("publisher.feed_shorter", chain=chain_id, published=noted, end=end)
+    return min(int(noted), end)
+
+
+async def _end_of_feed(bus: Bus, chain_id: str) -> int:
+    """The height of the chain's last event on the bus; 0 where there is none that can be read."""
+    event = await bus.last_event(BLOCK_TOPIC, chain_id)
+    if event is None:
+        return 0
+    try:
+        message = consensus_events_pb2.BlockCertified.FromString(event.payload)
+    except DecodeError:
+        return 0
+    return int(message.height)

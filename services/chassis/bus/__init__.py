@@ -19,12 +19,7 @@ from services.chassis.bus.port import (
     TransientError,
     new_event,
 )
-from services.chassis.bus.positions import (
-    list_parked,
-    migrate_consumer,
-    reset_group,
-    retry_parked,
-)
+from services.chassis.bus.positions import discard_parked, list_parked, migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
 
 __all__ = [
@@ -42,11 +37,10 @@ __all__ = [
     "TopicMismatchError",
     "TopicMissingError",
     "TransientError",
+    "discard_parked",
     "list_parked",
     "migrate_consumer",
     "new_event",
     "open_bus",
-    "reset_group",
-    "retry_parked",
     "subscribe",
 ]

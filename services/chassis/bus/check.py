@@ -12,9 +12,12 @@ from typing import Final
 
 from guqiao_sdk.rules import messages
 from services.chassis.bus.port import Bus
+from services.chassis.bus.positions import count_parked
 from services.chassis.bus.transient import is_transient
+from services.chassis.postgres.pool import Pool
 
 CODE: Final = "BUS_UNAVAILABLE"
+PARKED: Final = "EVENTS_PARKED"
 REACH_SECONDS_MAX: Final = 1.5
 ASK_AGAIN_SECONDS: Final = 1.0
 
@@ -58,3 +61,21 @@ class BusCheck:
                 raise
             return f"{CODE}: {messages(CODE).en} ({type(error).__name__})"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedCheck:
+    """Tells how many events the service has set aside. Their causes are for `parked` to list."""
+
+    pool: Pool
+
+    async def check(self) -> str | None:
+        """None where there are none, or the database, which has a check of its own, is away."""
+        try:
+            async with asyncio.timeout(REACH_SECONDS_MAX), self.pool.acquire() as connection:
+                count = await count_parked(connection)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return None
+        return f"{PARKED}: {messages(PARKED).en} ({count})" if count else None

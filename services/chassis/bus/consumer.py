@@ -56,17 +56,20 @@ async def subscribe(
     handler: Handler,
     limits: ConsumerLimits = ConsumerLimits(),
     tracer: trace.Tracer = NO_SPANS,
+    remembers_ids: bool = True,
 ) -> None:
     """Handle the topics' events as one member of the group, until cancelled.
 
-    `pool` leads to the database of the consumer's own rows, prepared by `migrate_consumer`. Raises
-    `EventsExpiredError` alone: going on after lost events is for an operator to decide.
+    `pool` leads to the database of the consumer's own rows, prepared by `migrate_consumer`. Without
+    `remembers_ids` the handler itself knows a repetition, and an event's id, which is anybody's
+    word, decides nothing. Raises `EventsExpiredError` alone: going on after lost events is for an
+    operator to decide.
     """
     backoff = Backoff(limits.backoff_first_seconds, limits.backoff_max_seconds)
     while True:
         try:
             async with bus.open_source(group, topics) as source:
-                consumer = _Consumer(source, group, pool, handler, limits, tracer)
+                consumer = _Consumer(source, group, pool, handler, limits, tracer, remembers_ids)
                 while True:
                     await consumer.run_once()
                     backoff.reset()
@@ -84,7 +87,7 @@ class _Trouble:
     backoff: Backoff
     not_before: float = 0.0
     single_until: int = -1
-    culprit: str | None = None
+    culprit: int | None = None
     attempts: int = 0
     cause: str = ""
     hopeless: bool = False
@@ -98,6 +101,7 @@ class _Consumer:
     handler: Handler
     limits: ConsumerLimits
     tracer: trace.Tracer
+    remembers_ids: bool
     troubles: dict[Partition, _Trouble] = field(default_factory=dict)
 
     async def run_once(self) -> None:
@@ -149,10 +153,12 @@ class _Consumer:
         return records[: 1 if single else BATCH_EVENTS_MAX]
 
     async def _handle(self, connection: Connection, record: Record) -> None:
-        if not await positions.mark_handled(connection, self.group, record.event):
+        if self.remembers_ids and not await positions.mark_handled(
+            connection, self.group, record.event
+        ):
             return  # It came before: published twice, or the topic was rebuilt.
         trouble = self.troubles.get(record.partition)
-        if trouble is not None and trouble.hopeless and trouble.culprit == record.event.event_id:
+        if trouble is not None and trouble.hopeless and trouble.culprit == record.position:
             await positions.park(
                 connection, self.group, record, cause=trouble.cause, attempts=trouble.attempts
             )
@@ -175,15 +181,18 @@ class _Consumer:
             self.troubles[partition] = trouble
         trouble.not_before = asyncio.get_running_loop().time() + trouble.backoff.next_seconds()
         log.warning("bus.batch_failed", group=self.group, topic=partition.topic, error=repr(error))
-        if is_transient(error) or not batch:
+        if not batch:
             return
+        # What comes before the event that cannot be handled now is handled meanwhile.
         trouble.single_until = max(trouble.single_until, batch[-1].position)
+        if is_transient(error):
+            return
         if len(batch) > 1:
             trouble.not_before = 0.0  # Find the culprit at once.
             return
-        event_id = batch[0].event.event_id
-        trouble.attempts = trouble.attempts + 1 if trouble.culprit == event_id else 1
-        trouble.culprit = event_id
+        position = batch[0].position
+        trouble.attempts = trouble.attempts + 1 if trouble.culprit == position else 1
+        trouble.culprit = position
         trouble.cause = f"{type(error).__name__}: {error}"
         trouble.hopeless = (
             isinstance(error, PoisonError) or trouble.attempts >= self.limits.attempts_max
@@ -197,6 +206,7 @@ class _Consumer:
             return
         trouble.backoff.reset()
         trouble.not_before = 0.0
+        trouble.culprit, trouble.hopeless = None, False
         if not batch or batch[-1].position >= trouble.single_until:
             del self.troubles[partition]
 

@@ -20,12 +20,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.helpers import create_ssl_context
+from aiokafka.structs import TopicPartition
 
 from services.chassis.bus.kafka_failures import translated
-from services.chassis.bus.kafka_source import KafkaSource
+from services.chassis.bus.kafka_source import KafkaSource, read_last
 from services.chassis.bus.port import (
     EVENT_BYTES_MAX,
     FETCH_BYTES_MAX,
+    LAST_EVENTS_MAX,
     PUBLISH_EVENTS_MAX,
     BusEvent,
     Partition,
@@ -98,6 +100,21 @@ class KafkaBus:
                 # Stopping flushes or expires what it still holds, before the events are sent again.
                 await self._discard_producer()
                 raise
+
+    async def last_event(self, topic: str, key: str) -> BusEvent | None:
+        async with self._admin() as admin:
+            count = await _describe(admin, topic)
+        if count is None:
+            raise TopicMissingError(topic)
+        at = TopicPartition(topic, partition_of(key, count))
+        consumer = AIOKafkaConsumer(**self._connection(), max_partition_fetch_bytes=FETCH_BYTES_MAX)
+        try:
+            with translated():
+                await consumer.start()
+                events = await read_last(consumer, at, LAST_EVENTS_MAX)
+        finally:
+            await consumer.stop()
+        return next((event for event in reversed(events) if event.key == key), None)
 
     @asynccontextmanager
     async def open_source(self, group: str, topics: Sequence[str]) -> AsyncIterator[KafkaSource]:

@@ -188,6 +188,23 @@ class KafkaSource:
         return records
 
 
+async def read_last(consumer: AIOKafkaConsumer, at: TopicPartition, number: int) -> list[BusEvent]:
+    """The last events of a partition, in order, read by a consumer of its own."""
+    consumer.assign([at])
+    begin = (await consumer.beginning_offsets([at]))[at]
+    end = (await consumer.end_offsets([at]))[at]
+    place = max(begin, end - number)
+    events: list[BusEvent] = []
+    consumer.seek(at, place)
+    while place < end:
+        messages = (await consumer.getmany(at, timeout_ms=SEEK_FETCH_MS)).get(at, [])
+        if not messages:
+            raise TransientError(f"{at} did not answer up to {end}")
+        events += [_record(message).event for message in messages]
+        place = messages[-1].offset + 1
+    return events
+
+
 def _move_to(window: _Window, after: Progress | None) -> bool:
     """Drop what is handled. False when `after` is not a place in the window."""
     if window.anchor == after:

@@ -27,6 +27,7 @@ FETCH_EVENTS_MAX: Final = 200
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024  # A single larger event is still fetched, alone.
 PUBLISH_EVENTS_MAX: Final = 1000
 PARTITIONS_MAX: Final = 64
+LAST_EVENTS_MAX: Final = 16
 
 Position = NewType("Position", int)
 
@@ -162,6 +163,12 @@ class Bus(Publisher, Protocol):
         """Delete the topic and its events; what is not there is fine."""
         ...
 
+    async def last_event(self, topic: str, key: str) -> BusEvent | None:
+        """The last event of the key, if it is among the last `LAST_EVENTS_MAX` of its partition;
+        None where it is not, or the topic is empty. Raises `TopicMissingError`.
+        """
+        ...
+
     def open_source(self, group: str, topics: Sequence[str]) -> AbstractAsyncContextManager[Source]:
         """Join the group as one more member, for `consumer.subscribe`."""
         ...
@@ -225,15 +232,16 @@ class TopicMismatchError(BusError):
 class EventsExpiredError(BusError):
     """Retention removed events that the group had not handled: it must not simply go on.
 
-    Remedy: wipe what the group keeps, `reset_group`, and let the publisher rebuild the topic.
+    Remedy: delete the topic, so that it is published again from the start; what was handled is
+    passed over (the block feed: `python -m services.gateway rebuild-feed`).
     """
 
     def __init__(self, partition: Partition, *, handled: int | None, first: int) -> None:
         super().__init__(
             f"events after {handled} of {partition.topic!r}/{partition.number} are gone, the first "
-            f"left is {first}: rebuild the topic and reset the group / {partition.topic!r}/"
+            f"left is {first}: delete the topic, it is published again / {partition.topic!r}/"
             f"{partition.number} 中 {handled} 之后的事件已过期，现存最早为 {first}："
-            "请重建主题并重置消费组"
+            "请删除该主题，系统会从头重新发布"
         )
         self.partition = partition
         self.handled = handled

@@ -16,7 +16,6 @@ import asyncpg
 
 from services.chassis.bus.port import (
     BusEvent,
-    Handler,
     ParkedEvent,
     Partition,
     Position,
@@ -24,7 +23,7 @@ from services.chassis.bus.port import (
     Record,
 )
 from services.chassis.postgres.migrations import migrate
-from services.chassis.postgres.pool import Connection, Pool
+from services.chassis.postgres.pool import Connection
 
 COMPONENT: Final = "chassis.bus.consumer"
 MIGRATIONS: Final = Path(__file__).parent / "migrations" / "consumer"
@@ -128,58 +127,29 @@ async def park(
     )
 
 
+async def count_parked(connection: Connection) -> int:
+    """How many events the service's groups have set aside."""
+    return int(await connection.fetchval("SELECT count(*) FROM bus_parked"))
+
+
 async def list_parked(
-    connection: Connection, group: str, *, after_id: int = 0, limit: int = PARKED_LISTED_MAX
+    connection: Connection, *, after_id: int = 0, limit: int = PARKED_LISTED_MAX
 ) -> list[ParkedEvent]:
-    """The group's parked events, oldest first, a page at a time."""
+    """The parked events of the service's groups, oldest first, a page at a time."""
     rows = await connection.fetch(
-        """
-        SELECT * FROM bus_parked WHERE group_name = $1 AND parked_id > $2
-        ORDER BY parked_id LIMIT $3
-        """,
-        group,
+        "SELECT * FROM bus_parked WHERE parked_id > $1 ORDER BY parked_id LIMIT $2",
         after_id,
         min(limit, PARKED_LISTED_MAX),
     )
     return [_parked(row) for row in rows]
 
 
-async def retry_parked(pool: Pool, parked_id: int, handler: Handler) -> ParkedEvent:
-    """Handle a parked event now: its effects and its removal commit together, or it stays parked.
-
-    Raises `LookupError` when there is no such event, or another retry is at it.
-    """
-    async with pool.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(
-            "SELECT * FROM bus_parked WHERE parked_id = $1 FOR UPDATE SKIP LOCKED", parked_id
-        )
-        if row is None:
-            raise LookupError(f"no parked event {parked_id}")
-        parked = _parked(row)
-        await handler(connection, parked.record.event)
-        await connection.execute("DELETE FROM bus_parked WHERE parked_id = $1", parked_id)
-        return parked
-
-
-async def reset_group(connection: Connection, group: str, topics: list[str]) -> None:
-    """Forget what the group has handled of the topics: it replays them from the start.
-
-    Call it in the transaction that wipes what the group had built from them.
-    """
-    await connection.execute(
-        """
-        UPDATE bus_positions SET position = NULL, event_id = NULL
-        WHERE group_name = $1 AND topic = ANY($2)
-        """,
-        group,
-        topics,
+async def discard_parked(connection: Connection, parked_id: int) -> bool:
+    """Forget a parked event; whether there was one."""
+    found = await connection.fetchval(
+        "DELETE FROM bus_parked WHERE parked_id = $1 RETURNING true", parked_id
     )
-    for table in ("bus_handled", "bus_parked"):
-        await connection.execute(
-            f"DELETE FROM {table} WHERE group_name = $1 AND topic = ANY($2)",  # noqa: S608
-            group,
-            topics,
-        )
+    return found is True
 
 
 def _parked(row: asyncpg.Record) -> ParkedEvent:

@@ -23,6 +23,7 @@ import structlog
 from services.chassis.bus.port import (
     FETCH_BYTES_MAX,
     FETCH_EVENTS_MAX,
+    LAST_EVENTS_MAX,
     PUBLISH_EVENTS_MAX,
     BusEvent,
     EventsExpiredError,
@@ -79,6 +80,25 @@ class PostgresBus:
             if now >= self._next_prune:
                 self._next_prune = now + PRUNE_SECONDS
                 await prune(connection)
+
+    async def last_event(self, topic: str, key: str) -> BusEvent | None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            count = (await _partition_counts(connection, {topic}))[topic]
+            partition = Partition(topic, partition_of(key, count))
+            row = await connection.fetchrow(
+                """
+                SELECT position, key, payload, headers FROM (
+                    SELECT position, key, payload, headers FROM bus_events
+                    WHERE topic = $1 AND partition = $2 ORDER BY position DESC LIMIT $4
+                ) AS last
+                WHERE key = $3 ORDER BY position DESC LIMIT 1
+                """,
+                partition.topic,
+                partition.number,
+                key,
+                LAST_EVENTS_MAX,
+            )
+        return None if row is None else _record(partition, row).event
 
     @asynccontextmanager
     async def open_source(self, group: str, topics: Sequence[str]) -> AsyncIterator[PostgresSource]:

@@ -25,7 +25,10 @@ _CLOSED_MESSAGES = (
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying the same again later can help: something is away, full, or in the way.
+    """Whether trying the same again later can help: something is away, full, ill or in the way.
+
+    An ill database (58030 and its class, XX000, XX001) is to be mended by people; no event is to
+    blame for it, and none may be given up.
 
     In a task that is being cancelled it raises `CancelledError`: when a connection is lost in the
     same moment, the clean-up's failure takes the place of the cancellation, and a loop that goes on
@@ -41,6 +44,8 @@ def is_transient(error: BaseException) -> bool:
         | asyncpg.PostgresConnectionError
         | asyncpg.OperatorInterventionError
         | asyncpg.InsufficientResourcesError
+        | asyncpg.PostgresSystemError
+        | asyncpg.InternalServerError
         | asyncpg.TransactionRollbackError
         | asyncpg.LockNotAvailableError,
     ):

@@ -73,6 +73,7 @@ async def following(feed: Feed, trust: ChainTrust) -> AsyncIterator[None]:
         trust=trust,
         verify=CASE.verify,
         apply=note_height,
+        state=feed.state,
     )
     async with running(job):
         yield
