@@ -40,6 +40,7 @@ from tests.integration.bus.lab import (
     Lab,
     numbered,
     running,
+    unmasked,
     wait_until,
     write_effect,
 )
@@ -491,14 +492,3 @@ async def is_claimed(connection: Connection, partition: Partition) -> bool:
 async def has_parked(desk: Desk, count: int) -> bool:
     found: int = await desk.pool.fetchval("SELECT count(*) FROM bus_parked")
     return found >= count
-
-
-def unmasked(settings: object) -> object:
-    """Settings as JSON with their secrets, for a child process of the test."""
-    from pydantic import BaseModel, SecretStr
-
-    if isinstance(settings, SecretStr):
-        return settings.get_secret_value()
-    if isinstance(settings, BaseModel):
-        return {name: unmasked(value) for name, value in settings}
-    return settings

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from pydantic import BaseModel, SecretStr
+
 from services.chassis.bus import Bus, BusEvent, Topic, migrate_consumer, new_event
 from services.chassis.bus.settings import KafkaBusSettings, PostgresBusSettings
 from services.chassis.outbox import migrate_outbox
@@ -138,3 +140,12 @@ async def wait_until(
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"waited {seconds} s in vain for {what}") from None
+
+
+def unmasked(settings: object) -> object:
+    """Settings as JSON with their secrets, for a child process of the test."""
+    if isinstance(settings, SecretStr):
+        return settings.get_secret_value()
+    if isinstance(settings, BaseModel):
+        return {name: unmasked(value) for name, value in settings}
+    return settings
