@@ -52,6 +52,9 @@ POLL_INTERVAL_MS_MAX: Final = 24 * 3600 * 1000
 METADATA_AGE_MS_MAX: Final = 10_000
 FETCH_WAIT_MS: Final = 100  # Other requests wait behind a fetch on the same connection.
 METADATA_SECONDS_MAX: Final = 20.0
+PUBLISH_SECONDS_MAX: Final = 60.0
+READ_SECONDS_MAX: Final = 60.0
+STOP_SECONDS_MAX: Final = 30.0
 POLL_SECONDS: Final = 0.05
 
 log = structlog.get_logger(__name__)
@@ -95,7 +98,8 @@ class KafkaBus:
         async with self._publishing:
             try:
                 with translated():
-                    await self._publish(events)
+                    async with asyncio.timeout(PUBLISH_SECONDS_MAX):
+                        await self._publish(events)
             except BaseException:
                 # Stopping flushes or expires what it still holds, before the events are sent again.
                 await self._discard_producer()
@@ -110,10 +114,11 @@ class KafkaBus:
         consumer = AIOKafkaConsumer(**self._connection(), max_partition_fetch_bytes=FETCH_BYTES_MAX)
         try:
             with translated():
-                await consumer.start()
-                events = await read_last(consumer, at, LAST_EVENTS_MAX)
+                async with asyncio.timeout(READ_SECONDS_MAX):
+                    await consumer.start()
+                    events = await read_last(consumer, at, LAST_EVENTS_MAX)
         finally:
-            await consumer.stop()
+            await _stop(consumer)
         return next((event for event in reversed(events) if event.key == key), None)
 
     @asynccontextmanager
@@ -134,10 +139,11 @@ class KafkaBus:
         )
         try:
             with translated():
-                await consumer.start()
+                async with asyncio.timeout(READ_SECONDS_MAX):
+                    await consumer.start()
             yield KafkaSource(consumer)
         finally:
-            await consumer.stop()
+            await _stop(consumer)
 
     async def close(self) -> None:
         """Stop the producer; events whose `publish` has returned are stored already."""
@@ -179,7 +185,7 @@ class KafkaBus:
             try:
                 await producer.start()
             except BaseException:
-                await producer.stop()
+                await _stop(producer)
                 raise
             self._producer = producer
         return self._producer
@@ -190,7 +196,7 @@ class KafkaBus:
         if producer is None:
             return
         try:
-            await producer.stop()
+            await _stop(producer)
         except kafka_errors.KafkaError as error:
             log.warning("bus.producer_stop_failed", error=repr(error))
 
@@ -251,6 +257,15 @@ async def open_kafka_bus(settings: KafkaBusSettings) -> AsyncIterator[KafkaBus]:
         yield bus
     finally:
         await bus.close()
+
+
+async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stop a client, or leave one that does not end to itself."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            await client.stop()
+    except TimeoutError:
+        log.warning("bus.client_left", client=type(client).__name__)
 
 
 async def _send_in_order(

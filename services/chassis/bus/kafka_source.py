@@ -3,6 +3,10 @@
 A partition's `_Window` holds fetched records whose predecessor is known, so that what `fetch`
 returns always follows the place it was asked about. When that is in doubt (a new assignment, a roll
 back, a rebuilt topic), it seeks to the last handled event and compares its name first.
+
+aiokafka's consumer can stop answering for ever after a broker came back (its task that keeps the
+metadata ends, and everything waits for it). So every wait is bounded, a partition that gives
+nothing of what it holds is noticed, and the source fails: `subscribe` opens another one.
 """
 
 # mypy: allow-untyped-calls
@@ -36,6 +40,8 @@ from services.chassis.bus.port import (
 RECHECK_SECONDS: Final = 2.0
 UNASSIGNED_SECONDS: Final = 0.05
 SEEK_FETCH_MS: Final = 5_000
+ANSWER_SECONDS_MAX: Final = 30.0
+SILENT_SECONDS_MAX: Final = 15.0
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +57,8 @@ class _Window:
     anchor: Progress | None
     next_position: int
     records: list[Record] = field(default_factory=list)
+    silent_since: float | None = None
+    """Since when the partition holds more than it gives."""
 
 
 class KafkaSource:
@@ -62,8 +70,15 @@ class KafkaSource:
         self._doubted: set[TopicPartition] = set()
         self._next_recheck = 0.0
         self._turn = 0
+        self._failure = ""
 
     async def wait_for_news(self, seconds: float) -> Sequence[Partition]:
+        if self._failure:
+            raise TransientError(self._failure)
+        async with asyncio.timeout(seconds + ANSWER_SECONDS_MAX):
+            return await self._wait_for_news(seconds)
+
+    async def _wait_for_news(self, seconds: float) -> Sequence[Partition]:
         assigned = self._forget_revoked()
         now = asyncio.get_running_loop().time()
         if now >= self._next_recheck:
@@ -84,7 +99,11 @@ class KafkaSource:
         if window is None or at in self._doubted or not _move_to(window, after):
             try:
                 with translated():
-                    window = await self._seek(at, after)
+                    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                        window = await self._seek(at, after)
+            except TimeoutError:
+                self._failure = f"{at} did not answer within {ANSWER_SECONDS_MAX:.0f} s"
+                raise
             except TransientError as error:
                 if isinstance(error.__cause__, IllegalStateError):
                     return []  # The partition was revoked while we looked.
@@ -118,6 +137,7 @@ class KafkaSource:
         window = self._windows.get(at)
         if window is not None and records[0].position == window.next_position:
             window.records.extend(records)
+            window.silent_since = None
             window.next_position = records[-1].position + 1
         else:
             self._doubted.add(at)  # `fetch` will seek to where the database says we are.
@@ -131,8 +151,14 @@ class KafkaSource:
         bounds = await self._read_bounds(assigned)
         for at, (begin, end) in bounds.items():
             window = self._windows.get(at)
-            if window is not None and not begin <= window.next_position <= end:
+            if window is None:
+                continue
+            if not begin <= window.next_position <= end:
                 self._doubted.add(at)
+            elif window.next_position == end or window.records:
+                window.silent_since = None
+            else:
+                _require_voice(at, window)
         if assigned:
             self._turn += 1
             at = assigned[self._turn % len(assigned)]
@@ -162,7 +188,8 @@ class KafkaSource:
         if after.position < end:
             records = await self._read_at(at, after.position)
             if not records:
-                return None  # The broker did not answer in time; asked again at the next recheck.
+                self._failure = f"{at} gave nothing from {after.position}, it ends at {end}"
+                return None
             if records[0].event.event_id == after.event_id:
                 self._doubted.discard(at)
                 self._windows[at] = _Window(after, records[-1].position + 1, records[1:])
@@ -203,6 +230,15 @@ async def read_last(consumer: AIOKafkaConsumer, at: TopicPartition, number: int)
         events += [_record(message).event for message in messages]
         place = messages[-1].offset + 1
     return events
+
+
+def _require_voice(at: TopicPartition, window: _Window) -> None:
+    """Raise `TransientError` where the partition has held back for too long what it holds."""
+    now = asyncio.get_running_loop().time()
+    if window.silent_since is None:
+        window.silent_since = now
+    elif now - window.silent_since > SILENT_SECONDS_MAX:
+        raise TransientError(f"{at} gives nothing from {window.next_position} on")
 
 
 def _move_to(window: _Window, after: Progress | None) -> bool:
