@@ -99,7 +99,7 @@ fuzz: gen/.stamp $(VENV)/.development ## Structure-aware fuzzing of every decode
 
 crash: gen/.stamp $(VENV)/.development ## Kills under load, failing system calls, damage, power cuts: CRASH="--kills 10000" asks for more
 	$(BIN)/python -m pytest -n 2 tests/crash
-	$(BIN)/python -m pytest -m crash tests/integration tests/end_to_end
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m crash tests/integration tests/end_to_end
 	@$(BIN)/python -m tests.crash $(CRASH)
 
 partitions: gen/.stamp $(VENV)/.development ## Cuts, delay and loss between replicas in network namespaces: PARTITIONS="--episodes 240" asks for more
