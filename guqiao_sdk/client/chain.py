@@ -329,14 +329,23 @@ class ChainClient:
             self._endpoints.move_on(index)
             await asyncio.sleep(WATCH_BACKOFF_SECONDS)
 
-    async def get_identity(self, did: str) -> node.GetIdentityResponse:
-        """The keys, roles and organisation of a DID at the latest height of the replica asked."""
+    async def get_identity(self, did: str) -> node.GetIdentityResponse | None:
+        """The keys, roles and organisation of a DID, or that there is none such, as f + 1 replicas
+        say alike. Raises `UnavailableError`: one replica's word opens no door and closes none.
+        """
         request = node.GetIdentityRequest(did=did)
 
-        async def attempt(stub: Stub, seconds: float) -> node.GetIdentityResponse:
-            return await stub.GetIdentity(request, timeout=seconds)
+        async def attempt(stub: Stub, seconds: float) -> node.GetIdentityResponse | None:
+            try:
+                response = await stub.GetIdentity(request, timeout=seconds)
+            except grpc.aio.AioRpcError as error:
+                if error_from_rpc(error).code != "IDENTITY_UNKNOWN":
+                    raise
+                return None
+            response.ClearField("height")  # They need not stand at one height to say the same.
+            return response
 
-        return await self._endpoints.call(attempt, CALL_SECONDS)
+        return await self._agreed(attempt)
 
     async def get_status(self, endpoint: int | None = None) -> node.GetNetworkStatusResponse:
         """Where a replica stands (the one at this place of the list, or any). Not proven."""
@@ -351,13 +360,28 @@ class ChainClient:
         return await self._endpoints.call(attempt, CALL_SECONDS)
 
     async def get_operations(self) -> tuple[str, ...]:
-        """`contract.method` of every active contract, as the replica asked says. Not proven."""
+        """`contract.method` of every active contract, as f + 1 replicas say alike. Raises
+        `UnavailableError`.
+        """
         request = node.GetNetworkOptionsRequest()
 
-        async def attempt(stub: Stub, seconds: float) -> node.GetNetworkOptionsResponse:
-            return await stub.GetNetworkOptions(request, timeout=seconds)
+        async def attempt(stub: Stub, seconds: float) -> tuple[str, ...]:
+            return tuple((await stub.GetNetworkOptions(request, timeout=seconds)).operations)
 
-        return tuple((await self._endpoints.call(attempt, CALL_SECONDS)).operations)
+        return await self._agreed(attempt)
+
+    @property
+    def replicas(self) -> int:
+        """How many different replicas the endpoints name."""
+        return self._endpoints.replicas
+
+    @property
+    def needed(self) -> int:
+        """f + 1: of so many replicas one is honest."""
+        return self._trust.replica_set.faulty_max + 1
+
+    async def _agreed(self, attempt: Callable[[Stub, float], Awaitable[T]]) -> T:
+        return await self._endpoints.agreed(attempt, self.needed, CALL_SECONDS)
 
     async def _anywhere(self, read: Callable[[], Awaitable[T]]) -> T:
         """What one replica does not have yet, or lies about, another one has: none of them speaks

@@ -189,12 +189,66 @@ class Endpoints:
                 raise behind
             await asyncio.sleep(BEHIND_SECONDS)
 
+    @property
+    def replicas(self) -> int:
+        """How many different replicas there are among the endpoints."""
+        return len({endpoint.replica for endpoint in self._endpoints})
+
+    async def agreed(
+        self, attempt: Callable[[Stub, float], Awaitable[T]], needed: int, timeout_seconds: float
+    ) -> T:
+        """What `needed` replicas answer alike (by `==`): with f + 1 of them, an honest one does
+        (Castro and Liskov, OSDI 1999, section 4.1). All are asked at once, so one that is slow,
+        away or lies holds nobody up. Raises REPLICAS_DISAGREE where too few answer alike, and
+        what a replica refused with where too few answer at all.
+        """
+        seconds = min(timeout_seconds, ATTEMPT_SECONDS_MAX)
+        waiting = {
+            asyncio.ensure_future(attempt(self.stub(index), seconds)): endpoint.replica
+            for index, endpoint in enumerate(self._endpoints)
+        }
+        votes: list[tuple[T, set[int]]] = []
+        answered: set[int] = set()
+        refusal: grpc.aio.AioRpcError | None = None
+        try:
+            while waiting:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    replica = waiting.pop(each)
+                    try:
+                        answer = each.result()
+                    except grpc.aio.AioRpcError as error:
+                        refusal = error
+                        continue
+                    answered.add(replica)
+                    if _count_vote(votes, answer, replica) >= needed:
+                        return answer
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if refusal is not None and len(answered) < needed:
+            raise error_from_rpc(refusal) from None
+        raise failure(
+            UnavailableError, "REPLICAS_DISAGREE", chain=self._chain_id, needed=str(needed)
+        )
+
     async def close(self) -> None:
         """Close the channels."""
         for endpoint in self._endpoints:
             if endpoint.channel is not None:
                 await endpoint.channel.close()
                 endpoint.channel = None
+
+
+def _count_vote(votes: list[tuple[T, set[int]]], answer: T, replica: int) -> int:
+    """How many replicas have answered this, `replica` among them."""
+    for known, voters in votes:
+        if known == answer:
+            voters.add(replica)
+            return len(voters)
+    votes.append((answer, {replica}))
+    return 1
 
 
 def _parse(target: str, index: int) -> _Endpoint:

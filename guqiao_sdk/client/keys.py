@@ -1,4 +1,4 @@
-"""Callers' keys for a service: read from its chain, kept for a few seconds.
+"""Callers' keys for a service: what f + 1 replicas of its chain say alike, kept for a few seconds.
 
 A revocation on the chain therefore takes effect at every service within `KEPT_SECONDS`.
 """
@@ -12,7 +12,6 @@ from typing import Final, Generic, TypeVar
 
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.chain import ChainClient
-from guqiao_sdk.errors import GuqiaoError
 
 KEPT_SECONDS: Final = 5.0
 KEPT_MAX: Final = 10_000
@@ -59,12 +58,7 @@ class ChainKeyDirectory(Generic[R]):
         kept = self._kept.get(did)
         if kept is not None and now - kept[0] < self._kept_seconds:
             return kept[1]
-        try:
-            identity: node.GetIdentityResponse | None = await self._client.get_identity(did)
-        except GuqiaoError as error:
-            if error.code != "IDENTITY_UNKNOWN":
-                raise
-            identity = None
+        identity = await self._client.get_identity(did)
         self._kept[did] = (now, identity)
         self._kept.move_to_end(did)
         if len(self._kept) > KEPT_MAX:

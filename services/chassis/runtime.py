@@ -50,7 +50,7 @@ from services.chassis.postgres import (
     open_pool,
 )
 from services.chassis.postgres.errors import OtherOwnerError
-from services.chassis.settings import Group, IdentitySettings, ServiceSettings
+from services.chassis.settings import Group, IdentitySettings, ServiceSettings, SettingsError
 from services.chassis.supervised import end_within
 from services.chassis.telemetry import Telemetry, open_telemetry
 
@@ -252,6 +252,12 @@ async def open_runtime(
             interceptors=span_interceptors(telemetry.tracer),
         )
         await stack.enter_async_context(client)
+        if client.replicas < client.needed:
+            raise SettingsError(
+                f"chain.endpoints: {client.replicas} replicas are named, {client.needed} must say"
+                f" the same: name more / 列出了 {client.replicas} 个副本，须有 {client.needed} 个"
+                "回答一致：请补充"
+            )
         peers = await stack.enter_async_context(open_peers(settings.grpc))
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry, peers)
 

@@ -61,10 +61,9 @@ class LedgerNode:
             self.server = None
 
     def client(self, provider: GmProvider, signer: Identity) -> ChainClient:
-        """A real client of this endpoint."""
-        return ChainClient(
-            self.chain.header.chain_id, [f"127.0.0.1:{self.port}"], signer, self.trust, provider
-        )
+        """A real client of this endpoint, which speaks for two replicas: so many must agree."""
+        endpoints = [f"{replica}@127.0.0.1:{self.port}" for replica in range(2)]
+        return ChainClient(self.chain.header.chain_id, endpoints, signer, self.trust, provider)
 
     @property
     def trust(self) -> ChainTrust:

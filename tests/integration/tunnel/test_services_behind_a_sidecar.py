@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ from services.chassis.bus.settings import PostgresBusSettings
 from services.chassis.gm_tunnel import TunnelClient, TunnelRoute
 from services.chassis.gm_tunnel.__main__ import TunnelConfig
 from services.chassis.gm_tunnel.__main__ import run as run_sidecar
-from services.chassis.settings import ServiceSettings, load_settings
+from services.chassis.settings import ServiceSettings, SettingsError, load_settings
 from services.consensus import app as consensus
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.settings import Settings as ConsensusSettings
@@ -217,9 +217,14 @@ async def route(network: Network, ports: Ports) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def chain_service(
-    name: str, folder: Path, network: Network, ports: Ports, new_database: NewDatabase
+    name: str,
+    folder: Path,
+    network: Network,
+    ports: Ports,
+    new_database: NewDatabase,
+    replicas: Sequence[int] = (0, 1),
 ) -> AsyncIterator[Served]:
-    """A service beside a chain that knows both callers."""
+    """A service beside a chain that knows both callers; its one node answers for `replicas`."""
     record = IdentityRecord(
         OTHER,
         OTHER,
@@ -253,7 +258,7 @@ async def chain_service(
         "chain": {
             "chain_id": CHAIN,
             "trust_file": folder / "trust.json",
-            "endpoints": [f"127.0.0.1:{node.port}"],
+            "endpoints": [f"{replica}@127.0.0.1:{node.port}" for replica in replicas],
         },
         "postgres": await new_database(),
         "bus": PostgresBusSettings(database=await new_database()),
@@ -377,3 +382,14 @@ async def test_behind_its_sidecar_a_service_hears_each_organisation_by_its_own_c
 
         async with calling(served, served.own, ports.server) as late:
             assert await refusal(ask(late)) == (UNAVAILABLE, "GM_TLS_LINK_BROKEN")
+
+
+@pytest.mark.req("G2-16-1")
+async def test_a_service_that_could_only_believe_one_replica_does_not_start(
+    network: Network, tmp_path: Path, ports: Ports, new_database: NewDatabase
+) -> None:
+    """Two addresses of one replica are one voice."""
+    async with contextlib.AsyncExitStack() as stack:
+        service = chain_service("reporting", tmp_path, network, ports, new_database, (3, 3))
+        with pytest.raises(SettingsError, match="1 replicas are named, 2 must say the same"):
+            await stack.enter_async_context(service)
