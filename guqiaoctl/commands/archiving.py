@@ -18,7 +18,8 @@ from guqiaoctl.commands.calls import unverified
 from guqiaoctl.commands.transactions import transaction_id
 from guqiaoctl.commands.verifying import issuer_of, read_trust, time_text
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
-from guqiaoctl.output import print_json, print_table, say, whole_file
+from guqiaoctl.output import print_json, print_table, say
+from guqiaoctl.result_files import whole_file
 from services.chassis.settings import load_settings
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis

@@ -33,7 +33,8 @@ from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
-from guqiaoctl.output import print_json, print_table, say, whole_file
+from guqiaoctl.output import print_json, print_table, say
+from guqiaoctl.result_files import whole_file
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
