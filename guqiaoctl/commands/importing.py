@@ -226,17 +226,8 @@ class _Importer:
         await self._put(choose("investors", "投资者"), investors)
 
     async def _put(self, what: str, calls: Iterable[tuple[str, Any]]) -> None:
-        operations = [
-            Operation(
-                request_id=_reference_request_id(method, body),
-                method=method,
-                body=body,
-                business_time=None,
-                maker=self._institution,
-            )
-            for method, body in calls
-        ]
-        progress = Progress(what, len(operations))
+        operations: list[Operation] = []
+        progress = Progress(what)
 
         def on_answer(index: int, answer: Answer) -> None:
             if answer.status is not OperationStatus.ACCEPTED:
@@ -245,6 +236,10 @@ class _Importer:
             progress.show(index + 1)
 
         with progress:
+            for method, body in calls:
+                request_id = _reference_request_id(method, body)
+                operations.append(Operation(request_id, method, body, None, self._institution))
+            progress.show(0, len(operations))
             await self._pipeline.run(operations, on_answer)
 
     async def put_events(self, dataset: MarketDataset, on_event: Any) -> list[tuple[int, str, str]]:

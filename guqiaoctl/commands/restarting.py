@@ -44,7 +44,7 @@ from guqiaoctl.commands.verifying import time_text
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import CHAINS, REPLICAS
-from guqiaoctl.output import choose, print_json, print_table, say
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
 from guqiaoctl.result_files import beside, whole_file
 from services.chassis.settings import load_settings
 from services.consensus.domain.contracts.governance_form import parse_proposal
@@ -79,7 +79,7 @@ def propose(
     """Write the statement that goes on from the highest block which these replicas hold."""
     if (file is None) == (not replace_keys):
         raise _malformed("give either a file or --replace", "请给出文件或 --replace，二者择一")
-    with whole_file(to) as write, ExitStack() as stack, _refusing():
+    with whole_file(to) as write, _reading(), ExitStack() as stack, _refusing():
         survivors = [stack.enter_context(_survivor(config)) for config in configs]
         highest = max(survivors, key=lambda each: each.held().height)
         present = highest.sets.set_at(highest.held().height + 1)
@@ -100,7 +100,7 @@ def approve(
     restart, key = read_restart(path), load_private_key(key_file, provider)
     role = _AUTHORITIES.get(signer, Role.ENTITY)
     who = (role, signer if role is Role.ENTITY else "")
-    with whole_file(path) as write, _refusing():
+    with whole_file(path) as write, _reading(), _refusing():
         genesis = _check_own(restart.statement, who, genesis_file, config)
         approval = _signed(restart.statement, who, key, key_file, provider, genesis)
         write(restart.with_approval(approval).encode())
@@ -142,7 +142,7 @@ def apply(path: Path, config: Path) -> None:
     restart = read_restart(path)
     settings, genesis = _replica(config)
     verify = open_provider().verify
-    with _refusing():
+    with _reading(), _refusing():
         is_new = put_in_force(
             settings.data_folder, genesis, settings.replica, restart, verify, _OPTIONS
         )
@@ -353,6 +353,11 @@ def _facts(restart: Restart) -> dict[str, Any]:
 def _file_digest(restart: Restart) -> str:
     """What all replicas must have alike: the approvals are part of the state."""
     return sm3(restart.encode()).hex()
+
+
+def _reading() -> Progress:
+    """A folder that was not closed cleanly takes its time to open."""
+    return Progress(choose("reading the replica's folder", "读取副本目录"))
 
 
 def _names(signers: Sequence[tuple[Role, str]]) -> str:

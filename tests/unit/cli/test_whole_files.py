@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from guqiaoctl import result_files
 from guqiaoctl.failures import EXIT_DENIED, EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from guqiaoctl.foreseen import foreseen
 from guqiaoctl.result_files import beside, whole_file
@@ -156,7 +155,7 @@ def test_a_folder_that_may_not_be_written_is_refused(
     def denied(path: Path, *_: int) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(result_files.os, "open", denied)
+    monkeypatch.setattr(os, "open", denied)
     said = f"writing it in {os.path.realpath(tmp_path)} is not permitted"
     with pytest.raises(CliError, match=said) as refused, whole_file(tmp_path / "r.csv"):
         never()
@@ -170,7 +169,7 @@ def test_a_full_disk_is_told_by_the_name_that_the_user_gave(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(result_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     there = tmp_path / "r.csv"
     with pytest.raises(OSError, match="No space left") as failed, whole_file(there) as write:
         write(b"whole")
