@@ -173,7 +173,10 @@ def import_dataset(
     dataset: Annotated[Path, typer.Argument(help="Folder of a market dataset 数据集目录")],
     data: Data = DEFAULT_DATA,
     results: Annotated[
-        Path | None, typer.Option("--results", help="Write seq,status,code rows here")
+        Path | None,
+        typer.Option(
+            "--results", help="Write seq,status,code rows here; - is standard output 结果文件"
+        ),
     ] = None,
     on_malformed: Annotated[
         OnMalformed,
@@ -231,7 +234,10 @@ def tx_get(transaction: str, data: Data = DEFAULT_DATA, output: Output = Shown.T
 @tx.command("proof")
 def tx_proof(
     transaction: str,
-    to: Annotated[Path, typer.Option("--to", help="Write the proof bundle here 证明文件")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="Write the proof bundle here; - is standard output 证明文件"),
+    ],
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Export the proof bundle of a transaction 导出证明."""
@@ -287,7 +293,9 @@ def restart_propose(
         list[Path], typer.Option("--config", help="A survivor's settings; all of them 存留副本配置")
     ],
     reason: Annotated[str, typer.Option("--reason", help="Why the quorum is lost 事由")],
-    to: Annotated[Path, typer.Option("--to", help="Write the statement here 重启文件")],
+    to: Annotated[
+        Path, typer.Option("--to", help="Write the statement here; - is standard output 重启文件")
+    ],
     file: Annotated[
         Path | None, typer.Option("--file", help="members, governors 新副本集文件")
     ] = None,
@@ -369,7 +377,10 @@ def archive_proof(
     folder: Archive,
     transaction: str,
     trust: Trusted,
-    to: Annotated[Path, typer.Option("--to", help="Write the proof bundle here 证明文件")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="Write the proof bundle here; - is standard output 证明文件"),
+    ],
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Export the proof bundle of an archived transaction 从归档导出证明."""

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, Final, Self, TextIO
 
 from guqiaoctl.failures import CliError
+
+FIRST_TOLD_SECONDS: Final = 1.0
+"""What is quicker than that says nothing of its progress."""
 
 
 def language() -> str:
@@ -44,33 +46,13 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def whole_file(path: Path | None) -> Iterator[Callable[[bytes], object]]:
-    """Where a command's result goes, None for nowhere. A place that cannot be written is refused
-    before anything is done; what is there is replaced only by a whole result.
-    """
-    if path is None:
-        yield lambda content: None
-    elif path.exists() and not path.is_file():  # A pipe or a device: nothing to replace.
-        with path.open("wb") as file:
-            yield file.write
-    else:
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(b"")
-        try:
-            yield part.write_bytes
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
-
 class Progress:
     """A counter, shown while something takes longer than a second: at most twice a second on a
     terminal, every two seconds elsewhere, also while nothing gets done.
     """
 
     def __init__(self, what: str, total: int = 0) -> None:
-        """Without a total only the time is told."""
+        """Without a total only what is done is told, and while nothing is, the time alone."""
         self._what, self._total, self._done = what, total, 0
         self._every_seconds = 0.5 if sys.stderr.isatty() else 2.0
         self._began = time.monotonic()
@@ -85,26 +67,34 @@ class Progress:
         self._ended.set()
         self._teller.join()
 
-    def show(self, done: int) -> None:
-        """Take down how many are done."""
+    def show(self, done: int, total: int | None = None) -> None:
+        """Take down how many are done, and of how many where that shows only now."""
         self._done = done
+        if total is not None:
+            self._total = total
 
     def _tell(self) -> None:
-        wait = 1.0
+        wait = FIRST_TOLD_SECONDS
         while not self._ended.wait(wait):
             seconds = f"({time.monotonic() - self._began:.0f} {choose('s', '秒')})"
-            of = f": {self._done}/{self._total}" if self._total else ""
-            say(f"  {self._what}{of} {seconds}")
+            say(f"  {self._what}{self._count()} {seconds}")
             wait = self._every_seconds
 
+    def _count(self) -> str:
+        if self._total:
+            return f": {self._done}/{self._total}"
+        return f": {self._done}" if self._done else ""
 
-def print_json(value: Any) -> None:
+
+def print_json(value: Any, file: TextIO | None = None) -> None:
     """Print one JSON value on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=False, indent=2), file=file)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; a Chinese character takes two places."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], file: TextIO | None = None
+) -> None:
+    """Print aligned columns on standard output; a Chinese character takes two places."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [
         max([_width(name), *(_width(row[column]) for row in cells)])
@@ -114,7 +104,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         padded = [
             cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        print("  ".join(padded).rstrip(), file=file)
 
 
 def _width(text: str) -> int:

@@ -50,6 +50,8 @@ from guqiao_sdk.proof.trust import ChainTrust, Trust
 from guqiao_sdk.verify import PACKET_SENT
 
 Found = Callable[[ArchivedBlock], None]
+OnProgress = Callable[[int, int], object]
+"""Told how many are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,18 @@ def read_manifests(folder: Path) -> list[Manifest]:
     return found
 
 
-def verify_archive(folder: Path, trust: Trust, verify: Verify) -> ArchiveVerdict:
+def untold(done: int, total: int) -> None:
+    """An `OnProgress` where nobody wants to know."""
+
+
+def verify_archive(
+    folder: Path, trust: Trust, verify: Verify, *, on_block: OnProgress = untold
+) -> ArchiveVerdict:
     """Judge the whole archive; raises `ProofError` that names what does not hold, and
     `NotAnArchiveError` for another folder.
     """
     counted = _Counted()
-    manifests, walk = _walk(folder, trust, verify, counted.take, counted.forget)
+    manifests, walk = _walk(folder, trust, verify, counted, on_block)
     last, header = manifests[-1], walk.last
     assert header is not None, "an archive holds genesis"
     entries = [entry for manifest in manifests for entry in manifest.segments]
@@ -125,13 +133,15 @@ def verify_archive(folder: Path, trust: Trust, verify: Verify) -> ArchiveVerdict
     )
 
 
-def prove_transaction(folder: Path, trust: Trust, transaction_id: bytes) -> Bundle | None:
+def prove_transaction(
+    folder: Path, trust: Trust, transaction_id: bytes, *, on_block: OnProgress = untold
+) -> Bundle | None:
     """The proof bundle of a transaction with the packets that it sent; None where it is not here.
 
     Signatures are not judged here: `verify_bundle` judges what is handed out.
     """
     search = _Search(transaction_id)
-    _, walk = _walk(folder, trust, _unasked, search.take, search.forget, search.take_certificate)
+    _, walk = _walk(folder, trust, _unasked, search, on_block)
     if search.found is None:
         return None
     block, index = search.found
@@ -198,6 +208,9 @@ class _Counted:
         while self._latest and self._latest[-1][0] > height:
             self.transactions -= self._latest.pop()[1]
 
+    def take_certificate(self, height: int, certificate: FinalityCertificate) -> None:
+        """Nothing is counted of it."""
+
 
 class _Search:
     """The block that holds a transaction's own receipt; that of a mere attempt while there is no
@@ -229,23 +242,21 @@ class _Search:
 
 
 def _walk(
-    folder: Path,
-    trust: Trust,
-    verify: Verify,
-    on_block: Found,
-    on_restart: Callable[[int], None],
-    on_certificate: Callable[[int, FinalityCertificate], None] = lambda _, __: None,
+    folder: Path, trust: Trust, verify: Verify, reader: _Counted | _Search, on_block: OnProgress
 ) -> tuple[list[Manifest], ChainWalk]:
     manifests = read_manifests(folder)
     walk = ChainWalk(chain_of(manifests, trust), verify)
+    entries = (entry for manifest in manifests for entry in manifest.segments)
+    total = 1 + max((entry.blocks.last for entry in entries if entry.blocks is not None), default=0)
 
     def take(record: ArchivedRecord) -> None:
         if record.type is RecordType.BLOCK:
-            on_block(_take_block(walk, record, on_restart))
+            reader.take(_take_block(walk, record, reader.forget))
+            on_block(walk.height + 1, total)
         elif record.type is RecordType.CERTIFICATE:
             certificate = FinalityCertificate.decode(record.payload)
             walk.take_certificate(record.height, certificate)
-            on_certificate(record.height, certificate)
+            reader.take_certificate(record.height, certificate)
 
     for manifest in manifests:
         walk.learn(manifest.replica_sets)
@@ -255,7 +266,7 @@ def _walk(
         with _naming(manifest.file):
             for height, certificate in manifest.certificates:
                 walk.take_named(height, certificate)
-                on_certificate(height, certificate)
+                reader.take_certificate(height, certificate)
             if walk.certified != walk.height:
                 raise invalid("certificates", f"that of height {walk.certified + 1} is missing")
     return manifests, walk

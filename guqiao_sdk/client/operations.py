@@ -1,9 +1,10 @@
 """Many operations through the registry: in flight together, in effect one after the other.
 
 Each operation names the one before it (`after`), so results come out in order whatever the network
-does. When the stream breaks, or an operation was not executed (expired, predecessor missing),
-everything without a final outcome is signed anew and sent again; the chain binds the request id to
-its first outcome, so nothing is done twice.
+does; after a pause so long that the chain has forgotten the last one, the next one names nothing.
+When the stream breaks, or an operation was not executed (expired, predecessor missing), everything
+without a final outcome is signed anew and sent again; the chain binds the request id to its first
+outcome, so nothing is done twice.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from guqiao_sdk.client.transactions import (
 from guqiao_sdk.errors import said_by_a_service
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.json_values import Json, canonical_json
-from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX, SignedTransaction
+from guqiao_sdk.proof.transaction import (
+    EXPIRY_HEIGHTS_MAX,
+    PAYLOAD_BYTES_MAX,
+    SignedTransaction,
+)
 
 if TYPE_CHECKING:
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
@@ -114,7 +119,7 @@ class OperationPipeline:
         self._provider = provider
         self._position = position
         self._methods = methods
-        self._previous: bytes | None = None
+        self._previous: TransactionResult | None = None
 
     async def run(
         self, operations: Sequence[Operation], on_answer: Callable[[int, Answer], None]
@@ -161,7 +166,7 @@ class OperationPipeline:
     async def _requests(
         self, session: _Session, position: ChainPosition
     ) -> AsyncIterator[pb.SubmitOperationsRequest]:
-        after = self._previous
+        after = _nameable(self._previous, position)
         for index in range(session.answered, len(session.operations)):
             for _ in range(session.slots_of[index]):
                 await session.slots.acquire()
@@ -204,13 +209,13 @@ class _Session:
         self.operations = operations
         self.slots_of = [_slots_of(operation, at) for at, operation in enumerate(operations)]
         self.answered = 0
-        self.last_executed: bytes | None = None
+        self.last_executed: TransactionResult | None = None
         self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self.failure: Exception | None = None
         self._on_answer = on_answer
         self._waiting: dict[int, Answer] = {}
 
-    def begin(self, previous: bytes | None) -> None:
+    def begin(self, previous: TransactionResult | None) -> None:
         """Forget what a broken session answered out of order: it will be answered again."""
         self.last_executed = previous
         self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -221,11 +226,20 @@ class _Session:
         self._waiting[response.item] = _answer(response)
         while (answer := self._waiting.pop(self.answered, None)) is not None:
             if answer.result is not None:
-                self.last_executed = answer.result.transaction_id
+                self.last_executed = answer.result
             self._on_answer(self.answered, answer)
             for _ in range(self.slots_of[self.answered]):
                 self.slots.release()
             self.answered += 1
+
+
+def _nameable(previous: TransactionResult | None, position: ChainPosition) -> bytes | None:
+    """What the first operation of a session follows. An id that the chain has forgotten would never
+    be found; what was executed so long ago comes before anything new all the same.
+    """
+    if previous is None or position.height - previous.height >= EXPIRY_HEIGHTS_MAX:
+        return None
+    return previous.transaction_id
 
 
 def _slots_of(operation: Operation, index: int) -> int:

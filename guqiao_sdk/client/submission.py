@@ -24,6 +24,7 @@ from guqiao_sdk.client.transactions import (
     transaction_to_message,
 )
 from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
+from guqiao_sdk.proof.receipt import NOT_EXECUTED_CODES
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 
 RECONNECT_SECONDS: Final = 0.1
@@ -82,7 +83,7 @@ class StreamSubmitter:
         self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
         self._heard_at = 0.0
         self._fed = False
-        self._executed: dict[bytes, None] = {}
+        self._executed: dict[bytes, int] = {}
         self._all_answered = asyncio.Event()
 
     async def run(
@@ -198,18 +199,23 @@ class StreamSubmitter:
             self._answer(item, None, error)
 
     def _take_result(self, item: _Item, result: TransactionResult) -> None:
-        if result.code == "PREDECESSOR_MISSING" and self._follows_one_of_ours(item.transaction):
-            # It was tried before its predecessor, which a replica had asked to come again.
+        if result.code == "PREDECESSOR_MISSING" and self._came_too_early(item.transaction, result):
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again, item.transaction)
-        else:
-            self._executed[result.transaction_id] = None
-            if len(self._executed) > PREDECESSORS_KEPT_MAX:
-                del self._executed[next(iter(self._executed))]
-            self._answer(item, result, None)
+            return
+        if result.code not in NOT_EXECUTED_CODES:
+            self._executed[result.transaction_id] = result.height
+        if len(self._executed) > PREDECESSORS_KEPT_MAX:
+            del self._executed[next(iter(self._executed))]
+        self._answer(item, result, None)
 
-    def _follows_one_of_ours(self, transaction: SignedTransaction) -> bool:
+    def _came_too_early(self, transaction: SignedTransaction, result: TransactionResult) -> bool:
+        """Whether it was tried before its predecessor, which a replica had asked to come again. A
+        predecessor that was executed before that height is one that the chain has forgotten.
+        """
         after = parse_payload(transaction.payload).after
-        return after in self._unanswered or after in self._executed
+        if after is None or after in self._unanswered:
+            return after is not None
+        return self._executed.get(after, -1) >= result.height
 
     def _again(self, transaction: SignedTransaction) -> None:
         if transaction.id() in self._unanswered:

@@ -18,7 +18,8 @@ from guqiaoctl.commands.calls import unverified
 from guqiaoctl.commands.transactions import transaction_id
 from guqiaoctl.commands.verifying import issuer_of, read_trust, time_text
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
-from guqiaoctl.output import print_json, print_table, say, whole_file
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.result_files import whole_file
 from services.chassis.settings import load_settings
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
@@ -34,7 +35,11 @@ from services.consensus.store.archive import (
 def create(config: Path, archive: Path, *, as_json: bool) -> None:
     """Add every segment that is sealed, whole and certified. The replica may run."""
     settings, genesis = _replica(config)
-    step = add_sealed_segments(settings.data_folder, archive, genesis, open_provider().verify)
+    verify_one = open_provider().verify
+    with _segments() as progress:
+        step = add_sealed_segments(
+            settings.data_folder, archive, genesis, verify_one, on_segment=progress.show
+        )
     _print_step("added", step, as_json=as_json)
 
 
@@ -42,7 +47,10 @@ def prune(config: Path, archive: Path, *, as_json: bool) -> None:
     """Replace archived segments by links to the archive. The replica must be stopped."""
     settings, genesis = _replica(config)
     _check_is_archive(archive)
-    step = remove_archived_segments(settings.data_folder, archive, genesis)
+    with _segments() as progress:
+        step = remove_archived_segments(
+            settings.data_folder, archive, genesis, on_segment=progress.show
+        )
     _print_step("removed", step, as_json=as_json)
 
 
@@ -50,7 +58,10 @@ def restore(config: Path, archive: Path, *, as_json: bool) -> None:
     """Bring archived segments back. The replica must be stopped."""
     settings, genesis = _replica(config)
     _check_is_archive(archive)
-    step = restore_archived_segments(settings.data_folder, archive, genesis)
+    with _segments() as progress:
+        step = restore_archived_segments(
+            settings.data_folder, archive, genesis, on_segment=progress.show
+        )
     _print_step("restored", step, as_json=as_json)
 
 
@@ -59,7 +70,8 @@ def verify(archive: Path, trust: Path, *, as_json: bool) -> None:
     provider = open_provider()
     trusted = read_trust(trust, provider)
     try:
-        verdict = verify_archive(archive, trusted, provider.verify)
+        with _blocks() as progress:
+            verdict = verify_archive(archive, trusted, provider.verify, on_block=progress.show)
     except NotAnArchiveError as error:
         raise _no_archive(archive) from error
     except ProofError as error:
@@ -72,9 +84,9 @@ def proof(archive: Path, transaction: str, trust: Path, to: Path) -> None:
     provider = open_provider()
     trusted = read_trust(trust, provider)
     wanted = transaction_id(transaction)
-    with whole_file(to) as write:
+    with whole_file(to) as write, _blocks() as progress:
         try:
-            bundle = prove_transaction(archive, trusted, wanted)
+            bundle = prove_transaction(archive, trusted, wanted, on_block=progress.show)
             if bundle is None:
                 raise _not_here(archive, transaction)
             data = bundle.encode()
@@ -85,6 +97,14 @@ def proof(archive: Path, transaction: str, trust: Path, to: Path) -> None:
             raise unverified(error) from error
         write(data)
     say(f"{to}: {len(data)} bytes")
+
+
+def _segments() -> Progress:
+    return Progress(choose("segments", "段文件"))
+
+
+def _blocks() -> Progress:
+    return Progress(choose("blocks", "区块"))
 
 
 def _replica(config: Path) -> tuple[Settings, Genesis]:

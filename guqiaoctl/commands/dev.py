@@ -28,7 +28,7 @@ from guqiaoctl.network.layout import (
     save_network,
 )
 from guqiaoctl.network.parties import CHAINS
-from guqiaoctl.output import choose, print_json, print_table, say
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
 from guqiaoctl.supervisor.control import NoAnswerError, NotRunningError, ask
 from guqiaoctl.supervisor.process import ProcessState, is_alive, restoring_texts
 
@@ -36,6 +36,11 @@ DETACHED_START_SECONDS_MAX: Final = 120.0
 DOWN_SECONDS_MAX: Final = 60.0
 END_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.1
+_DOING: Final = {
+    "kill": ("ending", "正在终止"),
+    "stop": ("stopping", "正在停止"),
+    "start": ("starting", "正在启动"),
+}
 
 
 def up(
@@ -60,7 +65,14 @@ def up(
 def down(data: Path) -> None:
     """Stop a running network and wait until it is gone."""
     load_network(data)
-    supervisor = int(_command(data, {"command": "down"})["pid"])
+    with Progress(choose("stopping the network", "正在停止网络")):
+        supervisor = int(_command(data, {"command": "down"})["pid"])
+        _wait_let_go(data)
+        _wait_ended(supervisor)
+    say(choose("stopped", "已停止"))
+
+
+def _wait_let_go(data: Path) -> None:
     deadline = time.monotonic() + DOWN_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
@@ -68,8 +80,6 @@ def down(data: Path) -> None:
         except CliError:
             time.sleep(POLL_SECONDS)
         else:
-            _wait_ended(supervisor)
-            say(choose("stopped", "已停止"))
             return
     raise CliError(
         "STOP_TIMEOUT",
@@ -91,7 +101,8 @@ def _wait_ended(pid: int) -> None:
 def status(data: Path, *, as_json: bool) -> None:
     """Show processes and endpoints."""
     network = load_network(data)
-    answer = _command(data, {"command": "status"})
+    with Progress(choose("asking the supervisor", "查询监管进程")):
+        answer = _command(data, {"command": "status"})
     answer["endpoints"] = endpoints(network)
     if as_json:
         print_json(answer)
@@ -126,7 +137,8 @@ def reset(data: Path, *, confirmed: bool) -> None:
             "确认无误请加 --yes 重新执行",
             exit_code=EXIT_USAGE,
         )
-    shutil.rmtree(folder)
+    with Progress(choose(f"deleting {folder}", f"正在删除 {folder}")):
+        shutil.rmtree(folder)
     if data.is_symlink():
         data.unlink()
     say(choose(f"{folder} deleted", f"{folder} 已删除"))
@@ -137,13 +149,17 @@ def logs(data: Path, process: str, lines: int) -> None:
     network = load_network(data)
     known = [*process_names(), DATABASE]
     names = [process.replace("/", "-")] if process else known
-    for name in names:
-        if name not in known:
-            raise _unknown_process(name)
-        path = network.layout.log(name)
-        content = path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
+    if names[0] not in known:
+        raise _unknown_process(names[0])
+    with Progress(choose("reading the logs", "读取日志")):
+        last = {name: _last_lines(network.layout.log(name), lines) for name in names}
+    for name, content in last.items():
         for line in content:
             print(line if process else f"{name}: {line}")
+
+
+def _last_lines(path: Path, lines: int) -> list[str]:
+    return path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
 
 
 def node_command(data: Path, command: str, target: str) -> None:
@@ -152,7 +168,8 @@ def node_command(data: Path, command: str, target: str) -> None:
     name = target.replace("/", "-")
     if name not in process_names():
         raise _unknown_process(target)
-    answer = _command(data, {"command": command, "process": name})
+    with Progress(f"{name}: {choose(*_DOING[command])}"):
+        answer = _command(data, {"command": command, "process": name})
     if "error" in answer:
         raise CliError(
             answer.get("code", "PROCESS_STATE"),
@@ -203,14 +220,16 @@ async def _run(network: Network, kafka: dict[str, str], *, demo_data: bool) -> N
     from guqiaoctl.network.bring_up import plan_network
     from guqiaoctl.supervisor.supervisor import Supervisor
 
-    plan = await asyncio.to_thread(plan_network, network, say, kafka)
+    with Progress(choose("preparing the network", "准备网络")):
+        plan = await asyncio.to_thread(plan_network, network, say, kafka)
     supervisor = Supervisor(plan, say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.end)
 
     async def on_ready() -> None:
-        await bootstrap(network, say)
+        with Progress(choose("registering the market's chain", "登记市场链")):
+            await bootstrap(network, say)
         if demo_data:
             from guqiaoctl.commands.importing import import_demo_data
 
@@ -273,6 +292,7 @@ def _up_detached(data: Path, *, demo_data: bool, new_ports: bool, kafka: Sequenc
 
 def _follow(process: subprocess.Popen[bytes], ready: Path, log: IO[str]) -> None:
     deadline = time.monotonic() + DETACHED_START_SECONDS_MAX
+    _follow_first(process, log, deadline)
     while time.monotonic() < deadline:
         for line in log:
             say(line.rstrip())
@@ -294,6 +314,17 @@ def _follow(process: subprocess.Popen[bytes], ready: Path, log: IO[str]) -> None
         "请查看 `guqiao dev logs`",
         exit_code=EXIT_UNAVAILABLE,
     )
+
+
+def _follow_first(process: subprocess.Popen[bytes], log: IO[str], deadline: float) -> None:
+    """From its first word on the supervisor itself tells what it does."""
+    first = ""
+    with Progress(choose("starting the supervisor", "正在启动监管进程")):
+        while not first and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            first = log.readline()
+    if first:
+        say(first.rstrip())
 
 
 def _ended_at_start() -> CliError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from guqiaoctl.failures import EXIT_UNAVAILABLE
-from guqiaoctl.output import print_json, print_table
+from guqiaoctl.output import Progress, choose, print_json, print_table
 
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 OPEN_FILES_MIN: Final = 512
@@ -35,7 +35,11 @@ class Finding:
 
 def check(data: Path, *, as_json: bool) -> None:
     """Run every check; exit code 6 when one failed."""
-    findings = [probe(data) for probe in PROBES]
+    findings: list[Finding] = []
+    with Progress(choose("checks", "检查"), len(PROBES)) as progress:
+        for probe in PROBES:
+            findings.append(probe(data))
+            progress.show(len(findings))
     if as_json:
         print_json(
             [

@@ -32,7 +32,7 @@ from guqiaoctl.failures import (
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CHAINS, CSRC, MARKET, REPLICAS
-from guqiaoctl.output import print_json, print_table, say
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
 
 READERS: Final = {CSRC: "reporting", MARKET: "maker"}
 """The account that reads each chain's state."""
@@ -74,7 +74,8 @@ class Governed:
 def status(data: Path, chain: str, *, as_json: bool) -> None:
     """Show the set in force, those that are scheduled, and the open proposals."""
     network = load_network(data)
-    found = guarded(asyncio.run, _read(network, _known_chain(chain)))
+    with Progress(choose("asking the chain", "查询链")):
+        found = guarded(asyncio.run, _read(network, _known_chain(chain)))
     if as_json:
         print_json(found.to_json())
         return
@@ -100,27 +101,31 @@ def propose(
     network = load_network(data)
     if (file is None) == (not replace):
         raise _malformed("give either a file or --replace", "请给出提案文件或 --replace，二者择一")
-    guarded(asyncio.run, _propose(network, _known_chain(chain), governor, file, replace))
+    proposing = _propose(network, _known_chain(chain), governor, file, replace)
+    with Progress(choose("waiting for the chain", "等待链的结果")):
+        result = guarded(asyncio.run, proposing)
+    print(result.transaction_id.hex())
 
 
 def approve(data: Path, chain: str, governor: int, proposal: str) -> None:
     """Approve a proposal in the name of an entity."""
     network = load_network(data)
     body: dict[str, Json] = {"proposal": proposal.strip().lower()}
-    result = guarded(asyncio.run, _submit(network, _known_chain(chain), governor, "approve", body))
+    approving = _submit(network, _known_chain(chain), governor, "approve", body)
+    with Progress(choose("waiting for the chain", "等待链的结果")):
+        result = guarded(asyncio.run, approving)
     say(f"{chain}: {body['proposal']} +1 ({result.height})")
 
 
 async def _propose(
     network: Network, chain: str, governor: int, file: Path | None, replace: Sequence[str]
-) -> None:
+) -> TransactionResult:
     if file is None:
         present = (await _read(network, chain)).present
         body = _with_keys(present, [replacement(text, present.size) for text in replace])
     else:
         body = body_of(file)
-    result = await _submit(network, chain, governor, "propose", body)
-    print(result.transaction_id.hex())
+    return await _submit(network, chain, governor, "propose", body)
 
 
 async def _submit(

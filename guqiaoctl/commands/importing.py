@@ -11,6 +11,7 @@ import asyncio
 import csv
 import hashlib
 import io
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,8 @@ from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, 
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import MARKET
-from guqiaoctl.output import Progress, choose, print_json, print_table, say, whole_file
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.result_files import beside, whole_file
 from guqiaoctl.row_problems import show
 
 if TYPE_CHECKING:
@@ -89,9 +91,11 @@ class ImportReport:
 def run_import(
     data: Path, folder: Path, *, results: Path | None, skip_malformed: bool, as_json: bool
 ) -> None:
-    """Import a dataset, print a summary, and write the results where asked."""
-    if results is not None and results.resolve() in {
-        (folder / name).resolve() for name in DATASET_FILES
+    """Import a dataset, print a summary, and write the results where asked. Where they go to
+    standard output, the summary goes to standard error.
+    """
+    if results is not None and os.path.realpath(results) in {
+        os.path.realpath(folder / name) for name in DATASET_FILES
     }:
         raise CliError(
             "REQUEST_MALFORMED",
@@ -112,9 +116,9 @@ def run_import(
         summary["left_out"] = _count(dataset.left_out)
         summary["left_out_as_consequence"] = _count([row for row in dataset.left_out if row.cause])
     if as_json:
-        print_json(summary | {"seconds": round(report.seconds, 3)})
+        print_json(summary | {"seconds": round(report.seconds, 3)}, beside(results))
     else:
-        print_table(("STATUS", "EVENTS"), list(summary.items()))
+        print_table(("STATUS", "EVENTS"), list(summary.items()), beside(results))
 
 
 async def import_demo_data(network: Network) -> None:
@@ -222,17 +226,8 @@ class _Importer:
         await self._put(choose("investors", "投资者"), investors)
 
     async def _put(self, what: str, calls: Iterable[tuple[str, Any]]) -> None:
-        operations = [
-            Operation(
-                request_id=_reference_request_id(method, body),
-                method=method,
-                body=body,
-                business_time=None,
-                maker=self._institution,
-            )
-            for method, body in calls
-        ]
-        progress = Progress(what, len(operations))
+        operations: list[Operation] = []
+        progress = Progress(what)
 
         def on_answer(index: int, answer: Answer) -> None:
             if answer.status is not OperationStatus.ACCEPTED:
@@ -241,6 +236,10 @@ class _Importer:
             progress.show(index + 1)
 
         with progress:
+            for method, body in calls:
+                request_id = _reference_request_id(method, body)
+                operations.append(Operation(request_id, method, body, None, self._institution))
+            progress.show(0, len(operations))
             await self._pipeline.run(operations, on_answer)
 
     async def put_events(self, dataset: MarketDataset, on_event: Any) -> list[tuple[int, str, str]]:

@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from guqiao_sdk.files import write_beside
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from guqiao_sdk.gm.sm3 import sm3
@@ -45,7 +44,8 @@ from guqiaoctl.commands.verifying import time_text
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import CHAINS, REPLICAS
-from guqiaoctl.output import choose, print_json, print_table, say
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.result_files import beside, whole_file
 from services.chassis.settings import load_settings
 from services.consensus.domain.contracts.governance_form import parse_proposal
 from services.consensus.domain.contracts.host import Refusal
@@ -59,7 +59,6 @@ from services.consensus.store.folder import is_in_use, read_identity
 
 SIGNED_ANOTHER: Final = "RESTART_SIGNED_ANOTHER"
 _OPTIONS: Final = StoreOptions(reserve_bytes=0)
-_FILE_MODE: Final = 0o644
 _EXIT_CODES: Final = {
     INVALID: EXIT_USAGE,
     "PROOF_INVALID": EXIT_UNVERIFIED,
@@ -80,7 +79,7 @@ def propose(
     """Write the statement that goes on from the highest block which these replicas hold."""
     if (file is None) == (not replace_keys):
         raise _malformed("give either a file or --replace", "请给出文件或 --replace，二者择一")
-    with ExitStack() as stack, _refusing():
+    with whole_file(to) as write, _reading(), ExitStack() as stack, _refusing():
         survivors = [stack.enter_context(_survivor(config)) for config in configs]
         highest = max(survivors, key=lambda each: each.held().height)
         present = highest.sets.set_at(highest.held().height + 1)
@@ -88,9 +87,9 @@ def propose(
         members, governors = _next_members(present, file, replace_keys)
         now_ms = time.time_ns() // 1_000_000
         statement = compose(survivors, members, governors, reason=reason, time_ms=now_ms)
-    write_beside(to, Restart(statement).encode(), _FILE_MODE).replace(to)
+        write(Restart(statement).encode())
     say(f"{to}: {choose('approvals needed', '需要批准')}: {_names(signers_of(statement))}")
-    print(statement.digest().hex())
+    print(statement.digest().hex(), file=beside(to))
 
 
 def approve(
@@ -101,10 +100,10 @@ def approve(
     restart, key = read_restart(path), load_private_key(key_file, provider)
     role = _AUTHORITIES.get(signer, Role.ENTITY)
     who = (role, signer if role is Role.ENTITY else "")
-    with _refusing():
+    with whole_file(path) as write, _reading(), _refusing():
         genesis = _check_own(restart.statement, who, genesis_file, config)
         approval = _signed(restart.statement, who, key, key_file, provider, genesis)
-    write_beside(path, restart.with_approval(approval).encode(), _FILE_MODE).replace(path)
+        write(restart.with_approval(approval).encode())
     missing = restart.with_approval(approval).missing()
     say(f"{signer}: {restart.statement.digest().hex()}")
     say(f"{choose('still missing', '尚缺')}: {_names(missing) or choose('nobody', '无')}")
@@ -143,7 +142,7 @@ def apply(path: Path, config: Path) -> None:
     restart = read_restart(path)
     settings, genesis = _replica(config)
     verify = open_provider().verify
-    with _refusing():
+    with _reading(), _refusing():
         is_new = put_in_force(
             settings.data_folder, genesis, settings.replica, restart, verify, _OPTIONS
         )
@@ -354,6 +353,11 @@ def _facts(restart: Restart) -> dict[str, Any]:
 def _file_digest(restart: Restart) -> str:
     """What all replicas must have alike: the approvals are part of the state."""
     return sm3(restart.encode()).hex()
+
+
+def _reading() -> Progress:
+    """A folder that was not closed cleanly takes its time to open."""
+    return Progress(choose("reading the replica's folder", "读取副本目录"))
 
 
 def _names(signers: Sequence[tuple[Role, str]]) -> str:

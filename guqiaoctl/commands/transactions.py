@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc.aio
 
@@ -33,17 +34,22 @@ from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
-from guqiaoctl.output import print_json, print_table, say, whole_file
+from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.result_files import whole_file
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 
+OnAnchor: TypeAlias = Callable[[int, int], object]
+
+
 def find(data: Path, request_id: str, *, as_json: bool) -> None:
     """Show which transaction a request of the market's operator led to, as the registry says."""
     network = load_network(data)
-    found = guarded(asyncio.run, _find(network, _request_id(request_id)))
+    with Progress(choose("asking the registry", "查询登记服务")):
+        found = guarded(asyncio.run, _find(network, _request_id(request_id)))
     result = result_from_message(found.result)
     _print(
         {
@@ -62,7 +68,8 @@ def find(data: Path, request_id: str, *, as_json: bool) -> None:
 def get(data: Path, transaction: str, *, as_json: bool) -> None:
     """Show a transaction of the market's chain; everything shown was verified."""
     network = load_network(data)
-    found = guarded(asyncio.run, _fetch(network, transaction_id(transaction)))
+    with Progress(choose("asking the chain", "查询链")):
+        found = guarded(asyncio.run, _fetch(network, transaction_id(transaction)))
     summary: dict[str, Any] = {
         "transaction": found.result.transaction_id.hex(),
         "chain": found.header.chain_id,
@@ -80,22 +87,26 @@ def get(data: Path, transaction: str, *, as_json: bool) -> None:
 def proof(data: Path, transaction: str, to: Path) -> None:
     """Write the proof bundle of a transaction, with its regulatory anchor."""
     network = load_network(data)
-    with whole_file(to) as write:
-        bundle = guarded(asyncio.run, fetch_bundle(network, transaction_id(transaction)))
-        content = bundle.encode()
+    with whole_file(to) as write, Progress(choose("anchors", "存证")) as progress:
+        fetched = fetch_bundle(network, transaction_id(transaction), progress.show)
+        content = guarded(asyncio.run, fetched).encode()
         write(content)
     say(f"{to}: {len(content)} bytes")
 
 
-async def fetch_bundle(network: Network, transaction_id: bytes) -> Bundle:
-    """The bundle of a transaction; refuses while its data object is not anchored yet."""
+async def fetch_bundle(
+    network: Network, transaction_id: bytes, on_anchor: OnAnchor = lambda done, total: None
+) -> Bundle:
+    """The bundle of a transaction; refuses while its data object is not anchored yet. `on_anchor`
+    is told how many anchors have come, of how many.
+    """
     provider = open_provider()
     maker = open_identity(network, provider, MARKET, "maker")
     async with open_chain(network, provider, MARKET, maker) as client:
         found = await client.get_transaction(transaction_id)
         if not is_final(found.receipt):
             raise _undecided(found.receipt.code)
-        packets, anchors = await _fetch_anchors(network, provider, client, found)
+        packets, anchors = await _fetch_anchors(network, provider, client, found, on_anchor)
     message = found.message
     return Bundle(
         transaction=found.transaction,
@@ -138,7 +149,11 @@ async def _fetch(network: Network, transaction_id: bytes) -> ProvenTransaction:
 
 
 async def _fetch_anchors(
-    network: Network, provider: GmProvider, client: ChainClient, found: ProvenTransaction
+    network: Network,
+    provider: GmProvider,
+    client: ChainClient,
+    found: ProvenTransaction,
+    on_anchor: OnAnchor,
 ) -> tuple[list[Packet], list[Anchor]]:
     """The packets that the transaction sent and what proves each on the regulatory chain, from the
     gateway.
@@ -148,6 +163,7 @@ async def _fetch_anchors(
     async with open_service(network, provider, client.signer, MARKET, "gateway") as channel:
         stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
         for index in range(count):
+            on_anchor(index, count)
             request = gateway_service_pb2.GetPacketRequest(
                 transaction_id=found.result.transaction_id, index=index
             )

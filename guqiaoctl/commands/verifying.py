@@ -11,11 +11,12 @@ from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX, NotABundleError
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
 from guqiao_sdk.verify import Verdict, verify_bundle
 from guqiaoctl.commands.calls import unverified
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
-from guqiaoctl.output import print_json, print_table
+from guqiaoctl.output import Progress, choose, print_json, print_table
 
 
 def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
@@ -24,11 +25,12 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
     Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
     provider = open_provider()
-    trusted = read_trust(trust, provider)
     try:
-        verdict = verify_bundle(
-            _read(bundle), trusted, provider.verify, now_ms=time.time_ns() // 1_000_000
-        )
+        with Progress(choose("signatures verified", "已验证签名")) as progress:
+            verify_one = _counting(provider.verify, progress)
+            trusted = read_trust(trust, provider)
+            now_ms = time.time_ns() // 1_000_000
+            verdict = verify_bundle(_read(bundle), trusted, verify_one, now_ms=now_ms)
     except NotABundleError as error:
         raise CliError(
             "BUNDLE_MALFORMED",
@@ -45,6 +47,20 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
         print_json(summary)
     else:
         print_table(("VERIFIED", ""), list(summary.items()))
+
+
+def _counting(verify: Verify, progress: Progress) -> Verify:
+    """The same, taking down how many signatures were judged."""
+    count = 0
+
+    def judge(public_key: bytes, message: bytes, signature: bytes) -> bool:
+        nonlocal count
+        holds = verify(public_key, message, signature)
+        count += 1
+        progress.show(count)
+        return holds
+
+    return judge
 
 
 def read_trust(trust: Path, provider: GmProvider) -> Trust:

@@ -227,7 +227,7 @@ def _check_tampered(bundle: Path, trust: Path, folder: Path) -> None:
     tampered.write_bytes(original[: len(original) // 2])
     answer, _ = run_without_network(_verify_command(tampered, trust))
     _expect(answer.returncode, EXIT_UNVERIFIED, "cut in half")
-    say(f"  for example: {answer.stderr.strip()[:160]}")
+    say(f"  for example: {answer.stderr.strip().splitlines()[-1][:160]}")
     tampered.write_text("no bundle at all\n")
     answer, _ = run_without_network(_verify_command(tampered, trust))
     _expect(answer.returncode, EXIT_USAGE, "no bundle at all")

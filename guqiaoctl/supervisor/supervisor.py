@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from guqiao_sdk.files import make_folder
 from guqiao_sdk.proof.quorum import quorum
-from guqiaoctl.output import choose
+from guqiaoctl.output import FIRST_TOLD_SECONDS, Progress, choose
 from guqiaoctl.supervisor.control import ControlServer
 from guqiaoctl.supervisor.forks import Forks, TemplateError
 from guqiaoctl.supervisor.process import (
@@ -41,7 +41,7 @@ START_AGAIN_SECONDS: Final = 5.0
 """After a start that failed before there was a process."""
 
 TELL_SECONDS: Final = 2.0
-"""How often something is said while the network starts."""
+"""How often something is said while the network starts, once it takes longer than a second."""
 
 LINE_CHARACTERS_MAX: Final = 1_000
 """More than a refusal has, remedy included."""
@@ -141,8 +141,10 @@ class Supervisor:
 
     async def _tell_starting(self, began: float) -> None:
         """Say that something goes on while processes that take their time are waited for."""
+        wait = FIRST_TOLD_SECONDS
         while True:
-            await asyncio.sleep(TELL_SECONDS)
+            await asyncio.sleep(wait)
+            wait = TELL_SECONDS
             count = sum(each.state is ProcessState.READY for each in self._processes.values())
             seconds, of = time.monotonic() - began, len(self._processes)
             self._report(
@@ -228,11 +230,13 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         self._report(choose("stopping everything", "正在停止全部进程"))
-        for group in reversed(self._plan.groups):
-            await asyncio.gather(*(self._processes[plan.name].stop() for plan in group))
-        await self._forks.close()
-        await self._plan.stop_database()
-        await self._control.close()
+        with Progress(choose("ended", "已结束"), len(self._processes)) as progress:
+            for group in reversed(self._plan.groups):
+                await asyncio.gather(*(self._processes[plan.name].stop() for plan in group))
+                progress.show(sum(each.pid is None for each in self._processes.values()))
+            await self._forks.close()
+            await self._plan.stop_database()
+            await self._control.close()
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("command"):

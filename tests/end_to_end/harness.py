@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -27,6 +28,7 @@ TINY: Final = ROOT / "data" / "market-tiny"
 COMMAND_SECONDS_MAX: Final = 110.0
 WAIT_SECONDS_MAX: Final = 60.0
 POLL_SECONDS: Final = 0.1
+PROGRESS: Final = re.compile(r"  .+ \(\d+ (?:s|秒)\)")
 
 
 def environment(language: str = "en") -> dict[str, str]:
@@ -42,6 +44,12 @@ class Answer:
     code: int
     out: str
     err: str
+
+    @property
+    def said(self) -> str:
+        """Standard error without the progress, of which a slow machine brings about more."""
+        lines = self.err.splitlines()
+        return "\n".join(line for line in lines if not PROGRESS.fullmatch(line))
 
     @property
     def error(self) -> str:

@@ -69,7 +69,7 @@ def test_a_replica_without_data_is_started_restores_and_becomes_ready(
 ) -> None:
     network.must("dev", "node", "stop", "shandong/2")
     lose_data(network, "shandong-2")
-    said = network.must("dev", "node", "start", "shandong/2").err.strip().splitlines()
+    said = network.must("dev", "node", "start", "shandong/2").said.splitlines()
     assert len(said) == 1
     assert said[0].startswith("shandong-2: restoring (it restores what it lost from the others")
     english, chinese = (row(network, "shandong-2", language) for language in ("en", "zh"))

@@ -94,11 +94,11 @@ def test_events_that_are_not_built_are_reported_as_unsupported_and_the_others_do
 def test_a_replica_and_a_service_are_killed_stopped_and_started(running: OneMachine) -> None:
     for target, name in (("shandong/2", "shandong-2"), ("shandong/registry", "shandong-registry")):
         for verb in ("kill", "stop"):
-            assert running.must("dev", "node", verb, target).err.strip() == f"{name}: held"
+            assert running.must("dev", "node", verb, target).said == f"{name}: held"
             assert running.states()[name] == "held"
             again = running.run("dev", "node", verb, target)
             assert (again.code, again.error) == (5, "PROCESS_STATE")
-            assert running.must("dev", "node", "start", target).err.strip() == f"{name}: ready"
+            assert running.must("dev", "node", "start", target).said == f"{name}: ready"
     running.wait_ready()
     wait_until("roster", lambda: roster_is_right(running))
 
@@ -117,7 +117,7 @@ def test_a_service_that_is_away_is_an_unavailable_answer(running: OneMachine) ->
     for arguments in (("register", "roster"), ("import", TINY)):
         answer = running.run(*arguments)
         assert answer.code == 6, answer.err
-        assert len(answer.err.strip().splitlines()) == 1
+        assert len(answer.said.splitlines()) == 1
     running.must("dev", "node", "start", "shandong/registry")
 
 
@@ -130,9 +130,9 @@ def test_what_follows_the_chain_says_so_while_it_is_behind(running: OneMachine) 
     assert running.must("register", "roster").out == roster
     unknown = running.run("tx", "find", str(uuid.uuid4()), language="zh")
     assert (unknown.code, unknown.error) == (3, "TRANSACTION_UNKNOWN")
-    assert unknown.err.startswith("截至高度")
+    assert unknown.said.startswith("截至高度")
     running.must("dev", "node", "start", "shandong/gateway")
-    wait_until("the register", lambda: running.must("register", "roster").err == "")
+    wait_until("the register", lambda: running.must("register", "roster").said == "")
 
 
 @pytest.mark.req("G2-13-2", "N0-15")

@@ -21,7 +21,7 @@ import pytest
 import typer.main
 
 from guqiaoctl.__main__ import app
-from tests.tidy.source import ROOT, tracked_files
+from tests.tidy.source import ROOT, sources, tracked_files
 
 # What is asked for and what is planned: their links are checked; what they name may come later.
 REFERENCE: Final = (
@@ -261,6 +261,17 @@ def test_every_decision_has_a_number_of_its_own_four_sections_and_a_place_in_the
         assert sections == ADR_SECTIONS, decision.path
         assert decision.headings[0][1].startswith(PurePosixPath(decision.path).name[:4])
         assert "Status:" in decision.text, decision.path
+
+
+def test_the_decision_about_the_outbox_names_every_service_that_announces_through_it() -> None:
+    users = {
+        "/".join(PurePosixPath(source.path).parts[:2])
+        for source in sources("services")
+        if "outbox.append(" in source.text and not source.path.startswith("services/chassis/")
+    }
+    assert users
+    (decision,) = [d for d in documents() if d.path.startswith("docs/adr/0006-")]
+    assert sorted(users - set(decision.code_spans)) == []
 
 
 def test_every_document_can_be_reached_from_the_readme() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,14 @@ from typing import Final
 
 from guqiao_sdk.archive.chain import ChainWalk
 from guqiao_sdk.archive.errors import NotAnArchiveError, invalid
-from guqiao_sdk.archive.folder import blocks_taken, check_digest, opened, read_manifests
+from guqiao_sdk.archive.folder import (
+    OnProgress,
+    blocks_taken,
+    check_digest,
+    opened,
+    read_manifests,
+    untold,
+)
 from guqiao_sdk.archive.manifest import (
     SEGMENTS_MAX,
     Manifest,
@@ -79,6 +86,7 @@ def add_sealed_segments(
     genesis: Genesis,
     verify: Verify,
     *,
+    on_segment: OnProgress = untold,
     files: FileOperations = SYSTEM_FILES,
 ) -> Step:
     """Copy every segment that is sealed, whole and certified into the archive. The replica may run.
@@ -94,10 +102,15 @@ def add_sealed_segments(
         manifests = _manifests(archive, genesis, identity.replica)
         source = _Source(data / "segments", identity.salt)
         added: list[str] = []
+        before = _last_number(manifests)
+
+        def judged(number: int) -> None:
+            on_segment(number - before, source.open_number - 1 - before)
+
         while True:
             last = manifests[-1] if manifests else None
             walk = _resume(archive, manifests, genesis, verify)
-            manifest = _next_manifest(source, walk, last, genesis, identity.replica)
+            manifest = _next_manifest(source, walk, last, genesis, identity.replica, judged)
             if manifest is None:
                 break
             for entry in manifest.segments:
@@ -110,7 +123,12 @@ def add_sealed_segments(
 
 
 def remove_archived_segments(
-    data: Path, archive: Path, genesis: Genesis, *, files: FileOperations = SYSTEM_FILES
+    data: Path,
+    archive: Path,
+    genesis: Genesis,
+    *,
+    on_segment: OnProgress = untold,
+    files: FileOperations = SYSTEM_FILES,
 ) -> Step:
     """Put a link to the archive in the place of every archived segment whose votes are void.
 
@@ -124,7 +142,7 @@ def remove_archived_segments(
         below = source.last_compaction()
         removed: list[str] = []
         kept = 0
-        for entry in _entries(manifests):
+        for entry in _telling(_entries(manifests), on_segment):
             path = source.path(entry.number)
             if path.is_symlink() and path.resolve() == (archive / entry.file).resolve():
                 continue
@@ -141,7 +159,12 @@ def remove_archived_segments(
 
 
 def restore_archived_segments(
-    data: Path, archive: Path, genesis: Genesis, *, files: FileOperations = SYSTEM_FILES
+    data: Path,
+    archive: Path,
+    genesis: Genesis,
+    *,
+    on_segment: OnProgress = untold,
+    files: FileOperations = SYSTEM_FILES,
 ) -> Step:
     """Bring every archived segment back that is a link or missing. The replica must be stopped.
 
@@ -152,7 +175,7 @@ def restore_archived_segments(
         manifests = _manifests(archive, genesis, identity.replica)
         source = _Source(folder.segments, folder.salt)
         restored: list[str] = []
-        for entry in _entries(manifests):
+        for entry in _telling(_entries(manifests), on_segment):
             path = source.path(entry.number)
             if path.exists() and not path.is_symlink():
                 _check_same(path, entry)
@@ -229,12 +252,14 @@ def _next_manifest(
     last: Manifest | None,
     genesis: Genesis,
     replica: int | None,
+    judged: Callable[[int], None],
 ) -> Manifest | None:
     """The manifest of the segments that can be added now; None where there is nothing to add."""
     first = 1 if last is None else last.segments[-1].number + 1
     draft = _Draft()
     for number in range(first, min(source.open_number, first + SEGMENTS_MAX)):
         draft.entries.append(_take_segment(source, number, walk, draft.sets))
+        judged(number)
         ahead = _certificates_ahead(source, number + 1, walk)
         if ahead is not None:
             draft.complete = len(draft.entries), len(draft.sets), ahead
@@ -353,6 +378,16 @@ def _last_header(archive: Path, entries: Sequence[SegmentEntry]) -> BlockHeader:
 
 def _entries(manifests: Sequence[Manifest]) -> list[SegmentEntry]:
     return [entry for manifest in manifests for entry in manifest.segments]
+
+
+def _last_number(manifests: Sequence[Manifest]) -> int:
+    return manifests[-1].segments[-1].number if manifests else 0
+
+
+def _telling(entries: list[SegmentEntry], on_segment: OnProgress) -> Iterator[SegmentEntry]:
+    for done, entry in enumerate(entries):
+        on_segment(done, len(entries))
+        yield entry
 
 
 def _manifests(archive: Path, genesis: Genesis, replica: int | None) -> list[Manifest]:

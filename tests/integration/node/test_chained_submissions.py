@@ -4,6 +4,8 @@ chain of them.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -66,3 +68,26 @@ async def test_an_unrelated_transaction_does_not_make_a_lost_predecessor_ours(
     _, second = await client.build_many([REPORT] * 2)
     other = await client.build("reports", "report", {"count": 1, "broken": False})
     assert await codes(client, [other, second]) == ["", "PREDECESSOR_MISSING"]
+
+
+async def test_the_successor_of_one_that_the_chain_has_forgotten_is_told_so(
+    replicas: Replicas,
+) -> None:
+    client = await replicas.client(replicas.replica())
+    first, second, third = await client.build_many([REPORT] * 3)
+    is_forgotten = asyncio.Event()
+
+    async def one_after_a_long_time() -> AsyncIterator[SignedTransaction]:
+        yield first
+        await is_forgotten.wait()
+        yield second
+        yield third
+
+    told = []
+    async for one in client.submit_many(one_after_a_long_time()):
+        assert one.error is None
+        assert one.result is not None
+        told.append(one.result.code)
+        replicas.chain.state.ids.discard(first.id())
+        is_forgotten.set()
+    assert told == ["", "PREDECESSOR_MISSING", "PREDECESSOR_MISSING"]

@@ -38,3 +38,47 @@ def test_what_is_quick_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress:
         progress.show(9)
     assert told == []
+
+
+def test_progress_stands_on_standard_error_and_leaves_standard_output_to_the_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GUQIAO_LANG", "en")
+    monkeypatch.setattr(output, "FIRST_TOLD_SECONDS", 0.0)
+    is_told = threading.Event()
+
+    def say(line: str) -> None:
+        output_say(line)
+        is_told.set()
+
+    output_say = output.say
+    monkeypatch.setattr(output, "say", say)
+    with Progress("blocks", 5_000):
+        assert is_told.wait(TOLD_SECONDS_MAX)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("  blocks: 0/5000 (")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "says"),
+    [(0, None, "blocks"), (7, None, "blocks: 7"), (0, 9, "blocks: 0/9"), (7, 9, "blocks: 7/9")],
+)
+def test_a_count_is_told_where_one_is_known(
+    monkeypatch: pytest.MonkeyPatch, done: int, total: int | None, says: str
+) -> None:
+    monkeypatch.setenv("GUQIAO_LANG", "en")
+    monkeypatch.setattr(output, "FIRST_TOLD_SECONDS", 0.0)
+    told: list[str] = []
+    is_told = threading.Event()
+
+    def say(line: str) -> None:
+        told.append(line)
+        is_told.set()
+
+    monkeypatch.setattr(output, "say", say)
+    progress = Progress("blocks")
+    progress.show(done, total)
+    with progress:
+        assert is_told.wait(TOLD_SECONDS_MAX)
+    assert told[0].startswith(f"  {says} (")
