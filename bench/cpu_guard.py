@@ -1,6 +1,6 @@
 """A guard for CI: CPU time a transaction, over four replicas in one process, in units of SM2
-verifications measured beside it. Never wall time, and the best of three rounds, so neighbours on the
-machine matter little.
+verifications measured beside it. Never wall time, and the best of three rounds, so neighbours on
+the machine matter little.
 
     python -m bench.cpu_guard            # fails when more than 20 % above bench/cpu_guard.json
     python -m bench.cpu_guard --record   # after a change that is meant to cost, or that saves
