@@ -21,10 +21,17 @@ from guqiao_sdk.proof.bundle import (
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
-from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import TrustedChain, advance
 from guqiao_sdk.proof.merkle import MerklePath, verify_merkle_path
 from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet_events import (
+    PACKET_SENT,
+    event_body,
+    is_about,
+    verify_arrival,
+    verify_receipt,
+)
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
 from guqiao_sdk.proof.transaction import (
@@ -39,11 +46,6 @@ EXIT_NOT_A_BUNDLE: Final = 2
 EXIT_VERIFICATION_FAILED: Final = 7
 
 DATA_OBJECT_PORT: Final = "data_object"
-PACKET_SENT: Final = "packet.sent"
-PACKET_RECEIVED: Final = "packet.received"
-
-_EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
-_EVENT_DEPTH_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> 
     bundle = Bundle.decode(data)
     block = _verify_certified(trust, bundle.certified, verify)
     payload = _verify_transaction(bundle, block, verify)
-    _verify_receipt(bundle.receipt, bundle.receipt_path, bundle.certified.header)
+    verify_receipt(bundle.receipt, bundle.receipt_path, bundle.certified.header)
     if bundle.receipt.transaction_id != bundle.transaction.id():
         raise ProofError(f"receipt in {_place(block)}", "it is of another transaction")
     if not is_final(bundle.receipt):
@@ -213,11 +215,6 @@ def _verify_signers(piece: str, transaction: SignedTransaction, verify: Verify) 
             raise ProofError(piece, f"the {name}'s signature does not hold")
 
 
-def _verify_receipt(receipt: Receipt, path: MerklePath, header: BlockHeader) -> None:
-    piece = f"receipt in {header.chain_id} height {header.height}"
-    _verify_path(piece, header.receipts_root, receipt.encode(), path)
-
-
 def _verify_path(piece: str, root: bytes, leaf: bytes, path: MerklePath) -> None:
     verify_merkle_path(
         piece=piece, root=root, leaf=leaf, index=path.index, count=path.count, path=path.siblings
@@ -229,16 +226,14 @@ def _verify_packets(packets: Sequence[Packet], receipt: Receipt, block: Certifie
     they are all: an object in parts is shown whole or not at all.
     """
     piece = f"receipt in {_place(block)}"
-    sent = [
-        _event_body(piece, event.body) for event in receipt.events if event.topic == PACKET_SENT
-    ]
+    sent = [event_body(piece, event.body) for event in receipt.events if event.topic == PACKET_SENT]
     for packet, event in zip_longest(packets, sent):
         if packet is None:
             raise ProofError(piece, f"the transaction sent {len(sent)} packets, not all are here")
         piece = f"packet {packet.sequence} of {packet.source} port {packet.port}"
         if packet.source != block.chain_id:
             raise ProofError(piece, f"its source is not {block.chain_id}")
-        if event is None or not _is_about(event, packet):
+        if event is None or not is_about(event, packet):
             raise ProofError(piece, "the receipt does not say that the transaction sent it")
 
 
@@ -246,69 +241,20 @@ def _verify_anchor(
     anchor: Anchor, packet: Packet, trust: Trust, verify: Verify, now_ms: int
 ) -> AnchorVerdict:
     block = _verify_certified(trust, anchor.certified, verify)
-    piece = f"regulatory anchor in {_place(block)}"
-    if packet.destination != block.chain_id:
-        raise ProofError(piece, f"the packet was sent to {packet.destination}")
-    _verify_receipt(anchor.receipt, anchor.receipt_path, anchor.certified.header)
+    header = anchor.certified.header
     return AnchorVerdict(
         block=block,
         transaction_id=anchor.receipt.transaction_id,
-        code=_acknowledged_code(piece, anchor, packet),
+        code=verify_arrival(anchor.receipt, anchor.receipt_path, header, packet),
         age_ms=now_ms - block.block_time_ms,
     )
-
-
-def _acknowledged_code(piece: str, anchor: Anchor, packet: Packet) -> str:
-    event = None
-    if anchor.receipt.outcome is Outcome.APPLIED:
-        event = _find_event(piece, anchor.receipt, PACKET_RECEIVED, packet)
-    if event is None:
-        raise ProofError(piece, "the receipt does not say that the packet arrived")
-    acknowledgement = event.get("acknowledgement")
-    code = acknowledgement.get("code") if isinstance(acknowledgement, dict) else None
-    if not isinstance(code, str):
-        raise ProofError(piece, "the receipt has no acknowledgement of the packet")
-    return code
-
-
-def _find_event(
-    piece: str, receipt: Receipt, topic: str, packet: Packet
-) -> Mapping[str, Json] | None:
-    """The receipt's event of `topic` about this very packet."""
-    for event in receipt.events:
-        if event.topic == topic:
-            body = _event_body(piece, event.body)
-            if _is_about(body, packet):
-                return body
-    return None
-
-
-def _is_about(event: Mapping[str, Json], packet: Packet) -> bool:
-    wanted: dict[str, Json] = {
-        "source": packet.source,
-        "destination": packet.destination,
-        "port": packet.port,
-        "sequence": packet.sequence,
-        "commitment": packet.commitment().hex(),
-    }
-    return all(event.get(name) == value for name, value in wanted.items())
-
-
-def _event_body(piece: str, data: bytes) -> Mapping[str, Json]:
-    try:
-        body = parse_json_strict(data, depth_max=_EVENT_DEPTH_MAX, size_max=_EVENT_BYTES_MAX)
-    except JsonError as error:
-        raise ProofError(piece, f"an event that is not strict JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise ProofError(piece, "an event that is not an object")
-    return body
 
 
 def _object_id(packet: Packet) -> str | None:
     """The data object's id as the source named it, where the packet carries a data object."""
     if packet.port != DATA_OBJECT_PORT:
         return None
-    value: Json = dict(_event_body(f"packet {packet.sequence} of {packet.source}", packet.payload))
+    value: Json = dict(event_body(f"packet {packet.sequence} of {packet.source}", packet.payload))
     for name in ("header", "content", "object_id"):
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None

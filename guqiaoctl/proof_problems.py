@@ -30,6 +30,7 @@ _PIECES: Final[_Sentences] = (
     (r"set changes of (.*)", "{} 的副本集变更"),
     (r"packet (.*) of (.*) port (.*)", "第 {} 号数据包（{}，端口 {}）"),
     (r"receipt in (.*) height (.*)", "{} 高度 {} 的回执"),
+    (r"anchor of packet (.*)", "第 {} 号数据包的锚定"),
     (r"regulatory anchor in (.*) height (.*)", "{} 高度 {} 的监管锚定"),
     (r"transaction in (.*) height (.*)", "{} 高度 {} 的交易"),
     (r"transaction (.*) at height (.*)", "交易 {}（高度 {}）"),

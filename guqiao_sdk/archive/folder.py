@@ -44,10 +44,10 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet_events import PACKET_SENT
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from guqiao_sdk.proof.transaction import SignedTransaction
 from guqiao_sdk.proof.trust import ChainTrust, Trust
-from guqiao_sdk.verify import PACKET_SENT
 
 Found = Callable[[ArchivedBlock], None]
 OnProgress = Callable[[int, int], object]

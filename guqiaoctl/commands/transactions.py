@@ -15,7 +15,7 @@ from guqiao.gateway.v1 import gateway_service_pb2, packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao.registry.v1 import registry_service_pb2
 from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from guqiao_sdk.client.blocks import verify_header
+from guqiao_sdk.client.anchors import verify_anchor
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.proven import ProvenTransaction
 from guqiao_sdk.client.set_history import SetHistory
@@ -23,10 +23,9 @@ from guqiao_sdk.client.transactions import result_from_message
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader
-from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.packet import Packet
-from guqiao_sdk.proof.receipt import Receipt, is_final
+from guqiao_sdk.proof.receipt import is_final
 from guqiao_sdk.proof.transaction import REQUEST_ID
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.register import say_if_behind
@@ -159,6 +158,7 @@ async def _fetch_anchors(
     gateway.
     """
     packets, anchors = [], []
+    sets = SetHistory(load_chain_trust(network.layout.chain_trust(CSRC)), provider.verify)
     count = sum(event.topic == "packet.sent" for event in found.receipt.events)
     async with open_service(network, provider, client.signer, MARKET, "gateway") as channel:
         stub: GatewayServiceAsyncStub = GatewayServiceStub(channel)
@@ -168,10 +168,11 @@ async def _fetch_anchors(
                 transaction_id=found.result.transaction_id, index=index
             )
             response = await stub.GetPacket(request)
-            anchors.append(_anchor(network, provider, _required(response)))
             sent = response.packet
-            packets.append(
-                Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
+            packet = Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
+            packets.append(packet)
+            anchors.append(
+                verify_anchor(_required(response), packet, response.remote_transaction_id, sets)
             )
     return packets, anchors
 
@@ -198,22 +199,6 @@ def _required(response: gateway_service_pb2.GetPacketResponse) -> packet_pb2.Anc
             exit_code=EXIT_CONFLICT,
         )
     return response.anchor
-
-
-def _anchor(network: Network, provider: GmProvider, message: packet_pb2.Anchor) -> Anchor:
-    trust = load_chain_trust(network.layout.chain_trust(CSRC))
-    sets = SetHistory(trust, provider.verify)
-    sets.learn(message.set_changes)
-    encoded = message.certified_header
-    replica_set = sets.set_of(BlockHeader.decode(encoded.header))
-    header, certificate = verify_header(encoded, replica_set, provider.verify)
-    return Anchor(
-        receipt=Receipt.decode(message.receipt_proof.leaf),
-        receipt_path=_path(message.receipt_proof),
-        certified=CertifiedHeader.build(
-            trust.replica_set, header, certificate, sets.changes_to(header.epoch)
-        ),
-    )
 
 
 def _path(message: ledger_pb2.ListProof) -> MerklePath:

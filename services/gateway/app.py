@@ -47,7 +47,8 @@ async def serve(settings: Settings) -> None:
     identity = open_identity(settings.gm)
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
-        handlers = Handlers(runtime.pool, runtime.client, frozenset(relays))
+        sets = {chain: relay.remote_sets for chain, relay in relays.items()}
+        handlers = Handlers(runtime.pool, runtime.client, sets)
         servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
         gateways = {remote.expected_peer: remote.organisation for remote in settings.remotes}
         identities = IdentityMap()

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+import structlog
+from google.protobuf.message import DecodeError
+
+from guqiao.gateway.v1 import packet_pb2
+from guqiao_sdk.client.anchors import verify_anchor
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.proven import ProvenState, ProvenTransaction
+from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
 from services.chassis.block_feed import projected_height
@@ -39,6 +46,8 @@ from services.gateway.domain.relay import (
 READ_MODEL_SECONDS: Final = 3.0
 READ_MODEL_POLL_SECONDS: Final = 0.05
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class PacketReceipt:
@@ -59,11 +68,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """The receiving end, and the queries."""
+    """The receiving end, and the queries; `remotes` are the sets of each chain linked with."""
 
     pool: Pool
     client: ChainClient
-    remotes: frozenset[str]
+    remotes: Mapping[str, SetHistory]
 
     async def deliver(
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
@@ -110,12 +119,37 @@ class Handlers:
             await asyncio.sleep(READ_MODEL_POLL_SECONDS)
 
     async def get_packet(self, transaction_id: bytes, index: int) -> tuple[store.SentPacket, int]:
-        """A packet that a transaction of the own chain sent, and how many it sent."""
+        """A packet that a transaction of the own chain sent, and how many it sent; with its anchor
+        where one is kept that holds.
+        """
         async with self.pool.acquire() as connection:
             found = await store.find_sent(connection, self.client.chain_id, transaction_id, index)
         if found is None:
             raise PacketUnknownError(f"{transaction_id.hex()}/{index}")
-        return found
+        sent, count = found
+        return await self._with_true_anchor(sent) if sent.anchor else sent, count
+
+    async def _with_true_anchor(self, sent: store.SentPacket) -> store.SentPacket:
+        """Earlier versions kept what the other gateway gave: what does not hold is not handed out,
+        and the relay asks for it again.
+        """
+        packet, sets = sent.packet, self.remotes.get(sent.packet.destination)
+        if sets is None:
+            raise LinkUnknownError(packet.destination)
+        try:
+            message = packet_pb2.Anchor.FromString(sent.anchor)
+            verify_anchor(message, packet, sent.remote_transaction_id, sets)
+        except (DecodeError, ProofError) as error:
+            log.warning(
+                "anchor.refused",
+                remote=packet.destination,
+                sequence=packet.sequence,
+                error=str(error),
+            )
+            async with self.pool.acquire() as connection:
+                await store.refuse_anchor(connection, packet, sent.anchor)
+            return replace(sent, remote_transaction_id=b"", anchor=b"")
+        return sent
 
     async def get_link(self, remote_chain_id: str) -> Link:
         """How the link with another chain stands."""

@@ -21,11 +21,13 @@ from opentelemetry.trace import Link
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import packet_pb2
+from guqiao_sdk.client.anchors import anchor_to_message, verify_anchor
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.errors import GuqiaoError, guqiao_errors
+from guqiao_sdk.proof.bundle import Anchor
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
@@ -83,6 +85,7 @@ class Relay:
     metrics: GatewayMetrics
     _unproven: int = 0
     _at_once: int = PACKETS_MAX
+    _anchors_at_once: int = PACKETS_MAX
     _errors: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -174,51 +177,18 @@ class Relay:
         packets = _of_first_port(await self._open(PacketState.RECEIVED))
         if not packets:
             return 0
-        receipts, header = await self._fetch_receipts(packets)
-        update = await update_light_client(self.client, header)
-        body = acknowledge_body(header, receipts)
-        await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
-        async with self.pool.acquire() as connection, connection.transaction():
-            await store.mark_acknowledged(connection, [sent.packet for sent in packets])
-        return len(packets)
-
-    async def anchor_some(self) -> int:
-        """Fetch the proofs of record that acknowledged packets lack here; returns how many."""
-        async with self.pool.acquire() as connection:
-            packets = await store.list_unanchored(
-                connection, self.client.chain_id, self.remote_sets.chain_id, PACKETS_MAX
-            )
-        packets = _of_first_port(packets)
-        if packets:
-            await self._fetch_receipts(packets)
-        return len(packets)
-
-    async def _fetch_receipts(
-        self, packets: Sequence[store.SentPacket]
-    ) -> tuple[list[ProvenReceipt], ProvenHeader]:
-        """The receipts of packets of one port, all proven at one height of the destination,
-        verified here too and kept.
-        """
-        first = packets[0].packet
-        request = pb.GetPacketReceiptsRequest(
-            source=first.source,
-            port=first.port,
-            sequences=[sent.packet.sequence for sent in packets],
-        )
         async with self._remedied(packets):
-            response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
+            response = await self._fetch_receipts(packets)
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
-        if len(response.receipts) != len(packets):
-            detail = f"{len(packets)} were asked for, {len(response.receipts)} came"
-            raise ProofError("receipts", detail)
-        receipts = []
-        async with self.pool.acquire() as connection, connection.transaction():
-            for sent, row in zip(packets, response.receipts, strict=True):
-                receipts.append(_checked_receipt(sent.packet, row, header))
-                anchor = self._anchor(row).SerializeToString()
-                await store.set_anchor(connection, sent.packet, row.transaction_id, anchor)
+        receipts = [
+            _checked_receipt(sent.packet, row, header)
+            for sent, row in zip(packets, response.receipts, strict=True)
+        ]
         self._unproven = 0
+        _, failure = await self._keep_anchors(packets, response.receipts)
+        if failure is not None:  # The receipts are proven by themselves; anchors can come later.
+            self._note_failure("anchor", failure)
         proven = ProvenHeader(
             header.chain_id,
             header.height,
@@ -226,16 +196,85 @@ class Relay:
             certified.certificate,
             tuple(change.encode() for change in self.remote_sets.changes_to(header.epoch)),
         )
-        return receipts, proven
+        update = await update_light_client(self.client, proven)
+        body = acknowledge_body(proven, receipts)
+        await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.mark_acknowledged(connection, [sent.packet for sent in packets])
+        return len(packets)
 
-    def _anchor(self, row: pb.PacketReceipt) -> packet_pb2.Anchor:
-        """The anchor with the set changes that were followed here: they came once for all."""
-        header = _decoded(row.anchor.certified_header)
-        del row.anchor.set_changes[:]
-        row.anchor.set_changes.extend(
-            change.encode() for change in self.remote_sets.changes_to(header.epoch)
+    async def anchor_some(self) -> int:
+        """Fetch the anchors that acknowledged packets lack here; returns how many are kept now, and
+        raises `ProofError` where none of those that came holds.
+
+        What came to nothing is asked for again after all others, and a call that failed is made
+        again for half as many, down to one: no packet holds up the anchors of others.
+        """
+        async with self.pool.acquire() as connection:
+            packets = await store.list_unanchored(
+                connection, self.client.chain_id, self.remote_sets.chain_id, self._anchors_at_once
+            )
+        if not packets:
+            return 0
+        packets = _of_first_port(packets)
+        try:
+            with guqiao_errors():
+                response = await self._fetch_receipts(packets)
+            self.remote_sets.learn(response.set_changes)
+        except _REFUSALS:
+            if len(packets) == 1:
+                async with self.pool.acquire() as connection:
+                    await store.postpone_anchors(connection, [packets[0].packet])
+            self._anchors_at_once = max(len(packets) // 2, 1)
+            raise
+        self._anchors_at_once = min(2 * self._anchors_at_once, PACKETS_MAX)
+        kept, failure = await self._keep_anchors(packets, response.receipts)
+        if failure is not None:
+            if not kept:
+                raise failure
+            self._note_failure("anchor", failure)
+        return kept
+
+    async def _fetch_receipts(
+        self, packets: Sequence[store.SentPacket]
+    ) -> pb.GetPacketReceiptsResponse:
+        """What the other gateway says of packets of one port, one row each; nothing is proven."""
+        first = packets[0].packet
+        request = pb.GetPacketReceiptsRequest(
+            source=first.source,
+            port=first.port,
+            sequences=[sent.packet.sequence for sent in packets],
         )
-        return row.anchor
+        response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
+        if len(response.receipts) != len(packets):
+            detail = f"{len(packets)} were asked for, {len(response.receipts)} came"
+            raise ProofError("receipts", detail)
+        return response
+
+    async def _keep_anchors(
+        self, packets: Sequence[store.SentPacket], rows: Sequence[pb.PacketReceipt]
+    ) -> tuple[int, ProofError | None]:
+        """Keep the anchors that hold; returns how many, and why the first other one does not."""
+        failure: ProofError | None = None
+        false = []
+        true: list[tuple[Packet, Anchor]] = []
+        for sent, row in zip(packets, rows, strict=True):
+            packet = sent.packet
+            try:
+                anchor = verify_anchor(row.anchor, packet, row.transaction_id, self.remote_sets)
+            except ProofError as error:
+                false.append(packet)
+                piece = f"anchor of packet {packet.sequence}"
+                failure = failure or ProofError(piece, str(error), error.code)
+            else:
+                true.append((packet, anchor))
+        async with self.pool.acquire() as connection, connection.transaction():
+            for packet, anchor in true:
+                message = anchor_to_message(anchor).SerializeToString()
+                name = anchor.receipt.transaction_id
+                await store.set_anchor(connection, packet, name, message)
+            await store.postpone_anchors(connection, false)
+        return len(true), failure
 
     def _remote_header(
         self, certified: ledger_pb2.CertifiedHeader, set_changes: Sequence[bytes]

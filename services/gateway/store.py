@@ -104,15 +104,18 @@ async def list_open(
 async def list_unanchored(
     connection: Connection, source: str, destination: str, limit: int
 ) -> list[SentPacket]:
-    """Acknowledged packets whose proof of record is not kept here: another relay carried them, or
-    these rows were rebuilt.
+    """Acknowledged packets whose anchor is not kept here or does not hold: another relay carried
+    them, these rows were rebuilt, or the destination's gateway gave a false one. Those never asked
+    for come first, then those asked for in vain the longest ago.
     """
     rows = await connection.fetch(
         """
         SELECT destination, port, sequence, payload, transaction_id, height, state,
                remote_transaction_id, anchor, acknowledgement_transaction_id
-        FROM packets_sent WHERE destination = $1 AND state = 3 AND anchor IS NULL
-        ORDER BY port, sequence LIMIT $2
+        FROM packets_sent
+        WHERE destination = $1 AND state = 3
+          AND (anchor IS NULL OR anchor_refused_at IS NOT NULL)
+        ORDER BY anchor_refused_at NULLS FIRST, port, sequence LIMIT $2
         """,
         destination,
         limit,
@@ -149,16 +152,47 @@ async def mark_undelivered(connection: Connection, destination: str) -> None:
 async def set_anchor(
     connection: Connection, packet: Packet, remote_transaction_id: bytes, anchor: bytes
 ) -> None:
-    """Keep what proves the destination's record of the packet for ever."""
+    """Keep what proves the destination's record of the packet for ever; the caller judged it."""
     await connection.execute(
         """
-        UPDATE packets_sent SET remote_transaction_id = $4, anchor = $5
+        UPDATE packets_sent
+        SET remote_transaction_id = $4, anchor = $5, anchor_refused_at = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         packet.destination,
         packet.port,
         packet.sequence,
         remote_transaction_id,
+        anchor,
+    )
+
+
+async def postpone_anchors(connection: Connection, packets: Sequence[Packet]) -> None:
+    """Note that there was no true anchor to be had for these packets now, where none is kept: they
+    are asked for again after all others.
+    """
+    await connection.executemany(
+        """
+        UPDATE packets_sent SET anchor_refused_at = now()
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+          AND (anchor IS NULL OR anchor_refused_at IS NOT NULL)
+        """,
+        [(packet.destination, packet.port, packet.sequence) for packet in packets],
+    )
+
+
+async def refuse_anchor(connection: Connection, packet: Packet, anchor: bytes) -> None:
+    """Note that the anchor kept for a packet does not hold, so that it is asked for again. It stays
+    until then: where this gateway's own trust is what is wrong, nothing is lost.
+    """
+    await connection.execute(
+        """
+        UPDATE packets_sent SET anchor_refused_at = coalesce(anchor_refused_at, now())
+        WHERE destination = $1 AND port = $2 AND sequence = $3 AND anchor = $4
+        """,
+        packet.destination,
+        packet.port,
+        packet.sequence,
         anchor,
     )
 

@@ -107,7 +107,7 @@ class LinkLab:
         return Relay(
             market.pool,
             market.runtime.client,
-            SetHistory(self.regulator.node.trust, KEYS.provider.verify),
+            history_of(self.regulator),
             GatewayServiceStub(self.regulator.channel(self.port, identity)),
             KEYS.provider.verify,
             market.runtime.telemetry.tracer,
@@ -139,6 +139,11 @@ class LinkLab:
             return await self.states() == states()
 
         await wait_until("the packets' states", reached)
+
+
+def history_of(lab: Lab) -> SetHistory:
+    """The sets of a chain as one who has just begun to follow it knows them."""
+    return SetHistory(lab.node.trust, KEYS.provider.verify)
 
 
 def link_chains() -> tuple[LedgerChain, LedgerChain]:
@@ -198,8 +203,8 @@ async def open_link(
             labs.append(await stack.enter_async_context(lab))
         sender, regulator = labs
         handlers = [
-            Handlers(lab.pool, lab.runtime.client, frozenset({remote}))
-            for lab, remote in ((sender, "csrc"), (regulator, "shandong"))
+            Handlers(lab.pool, lab.runtime.client, {other.node.trust.chain_id: history_of(other)})
+            for lab, other in ((sender, regulator), (regulator, sender))
         ]
         servicer = GatewayServicer(handlers[1], lambda chain: "")
         serving = regulator.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
