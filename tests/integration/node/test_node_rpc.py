@@ -65,6 +65,7 @@ async def test_a_client_proves_what_it_is_told_and_reads_only_what_it_may(
     outsider = network.client(OUTSIDER)
     result = await admin.submit(await registration(admin, network, "reader"))
     assert result.outcome is Outcome.APPLIED
+    await every_replica_holds(network, result.height)
 
     await the_result_is_proven(observer, result.transaction_id, result.height)
     await state_is_proven_present_and_absent(observer, admin.signer.organisation)
@@ -72,6 +73,15 @@ async def test_a_client_proves_what_it_is_told_and_reads_only_what_it_may(
     await a_false_trust_is_not_satisfied(network, result.height)
     await unsigned_and_misdirected_calls_are_refused(network)
     await the_key_directory_knows_the_new_key(network, observer)
+
+
+async def every_replica_holds(network: ChainNetwork, height: int) -> None:
+    """One that lags would not find what it is asked about below."""
+    for number in range(len(network.replicas)):
+        replica = network.client(OBSERVER, endpoints=[network.endpoint(number)])
+        async with asyncio.timeout(60):
+            while (await replica.latest()).height < height:  # noqa: ASYNC110 - remote state
+                await asyncio.sleep(0.05)
 
 
 async def the_result_is_proven(client: ChainClient, transaction_id: bytes, height: int) -> None:
