@@ -342,6 +342,41 @@ async def test_a_forged_block_under_the_true_name_takes_no_block_away(feed: Feed
     assert await feed.heights() == [1, 2]
 
 
+@pytest.mark.req("G2-06-4", "G2-16-4")
+async def test_a_certified_block_that_does_not_follow_the_one_applied_is_set_aside(
+    feed: Feed,
+) -> None:
+    """A quorum that signs two chains is not followed from one to the other."""
+    chain = feed.lab.node.chain
+    feed.grow(2)
+    forked = replace(chain.blocks[2].header, parent=bytes(32))
+    message = chain.block_message(2)
+    message.certified_header.header = forked.encode()
+    message.certified_header.certificate = chain.replicas.certify(forked).encode()
+    made = block_certified("shandong", 2, message)
+    fork = new_event(made.topic, made.key, made.payload, event_id=made.event_id)
+    await feed.publish(feed.event(1), fork, feed.event(2))
+    async with running(feed.following()):
+        (cause,) = await feed.wait_parked(1)
+        await feed.wait_height(2)
+    assert "it does not follow the block applied before it" in cause
+    assert await feed.heights() == [1, 2]
+
+
+@pytest.mark.req("G2-06-4")
+async def test_a_block_under_another_height_is_set_aside(feed: Feed) -> None:
+    """Block 1, certified and true, in an envelope that calls it the next one."""
+    feed.grow(2)
+    made = block_certified("shandong", 2, feed.lab.node.chain.block_message(1))
+    lie = new_event(made.topic, made.key, made.payload, event_id=made.event_id)
+    await feed.publish(feed.event(1), lie, feed.event(2))
+    async with running(feed.following()):
+        (cause,) = await feed.wait_parked(1)
+        await feed.wait_height(2)
+    assert "its header is that of block 1" in cause
+    assert await feed.heights() == [1, 2]
+
+
 @pytest.mark.req("G2-13-2")
 async def test_a_certified_block_is_never_given_up_however_often_it_cannot_be_applied(
     feed: Feed,

@@ -179,6 +179,21 @@ async def test_a_message_at_the_limit_passes_and_one_byte_more_does_not() -> Non
         assert code_of(error) == "REQUEST_TOO_LARGE"
 
 
+@pytest.mark.req("G2-16-1")
+async def test_no_message_of_a_stream_is_above_the_methods_limit() -> None:
+    """The transport's own limit leaves room for envelopes: the method's is kept beside it."""
+    async with serving(limits=ServerLimits(message_bytes_max=10_000)) as world:
+        method = path("Gather")
+        async with raw_channel(world.target) as channel:
+            gather = channel.stream_unary(method)
+            whole = gather(iter([b"x" * 10_000]), metadata=signed(world, method, b""))
+            assert len(await whole) == 10_000
+            items = iter([b"x", b"x" * 10_001])
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await gather(items, metadata=signed(world, method, b""))
+            assert code_of(caught.value) == "REQUEST_TOO_LARGE"
+
+
 async def test_a_message_far_above_the_limit_is_cut_by_the_transport() -> None:
     async with serving(limits=ServerLimits(message_bytes_max=10_000)) as world:
         error = await refused(world, ECHO, b"x" * 1_000_000)

@@ -214,6 +214,18 @@ def test_a_prepared_certificate_beyond_the_window_is_refused() -> None:
     )
 
 
+@pytest.mark.req("G2-09-3")
+@pytest.mark.parametrize(("view", "is_left"), [(3, True), (4, True), (5, False), (6, False)])
+def test_v6_what_was_prepared_was_prepared_in_a_view_that_is_left(view: int, is_left: bool) -> None:
+    """A quorum that prepared in view 5 cannot speak in a change to view 5, nor in an earlier one:
+    chosen as of the latest view, it would take the place of what was prepared before.
+    """
+    prepared = prepared_certificate(view, 1, b"d" * 32)
+    fault = refusal(view_change(1, 5, prepared=(prepared,)), 1)
+    expected = "a prepared certificate of a view that the view-change does not leave"
+    assert fault == (None if is_left else expected)
+
+
 def test_row02_a_prepared_certificate_counts_the_primary_once() -> None:
     """Its pre-prepare is its prepare: with its own prepare added, a vote is still missing."""
     whole = prepared_certificate(0, 1, b"d" * 32)

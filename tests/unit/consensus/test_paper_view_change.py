@@ -476,3 +476,19 @@ def test_r4_a_compacted_log_recovers_the_same_votes() -> None:
         ("Prepare", 3),
         ("Commit", 3),
     ]
+
+
+def test_r4_a_compacted_log_still_says_that_the_view_was_left() -> None:
+    """Without it the replica would vote again in the view that it had promised to leave."""
+    bench = ticking(2)
+    bench.receive_pre_prepare(1, PAY)
+    leave(bench)
+    own = [each for each in bench.core.records() if isinstance(each, ViewChange)]
+    assert [each.view for each in own] == [1]
+    bench.recover(bench.core.records())
+    assert (bench.core.view, bench.core.active) == (1, False)
+    assert bench.receive_pre_prepare(2, OTHER) == []
+    assert Broadcast(own[0]) in [
+        *bench.step(Tick(START_MS + 300)),
+        *bench.step(Tick(START_MS + 600)),
+    ]
