@@ -24,7 +24,7 @@ import grpc.aio
 
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.blocks import VerifiedBlock, check_link
-from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, CLOCK_CODES, Endpoints, Refusals, Stub
+from guqiao_sdk.client.endpoints import ATTEMPT_SECONDS_MAX, CLOCK_CODES, Endpoints, Stub
 from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.client.proven import (
@@ -34,7 +34,7 @@ from guqiao_sdk.client.proven import (
 )
 from guqiao_sdk.client.reads import ChainReads
 from guqiao_sdk.client.results import ResultChecker
-from guqiao_sdk.client.submission import RETRY_CODES, StreamSubmitter, Submission
+from guqiao_sdk.client.submission import RETRY_CODES, UNCERTAIN_CODES, StreamSubmitter, Submission
 from guqiao_sdk.client.transactions import (
     Call,
     ChainPosition,
@@ -57,12 +57,10 @@ T = TypeVar("T")
 
 CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
-UNCERTAIN_CODES: Final = frozenset({"", "OUTCOME_UNKNOWN", "INTERNAL"})
-"""After these a transaction may have been admitted; no code: the call broke off."""
-
 INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CODES | CLOCK_CODES
 """Refusals of one attempt that say nothing about an earlier one."""
 
+_NOT_ADMITTED_CODES: Final = INCONCLUSIVE_CODES - UNCERTAIN_CODES
 POSITION_SECONDS_MAX: Final = 2.0
 WATCH_BACKOFF_SECONDS: Final = 0.2
 WATCH_SILENCE_SECONDS: Final = 30.0
@@ -96,7 +94,8 @@ class ChainClient:
         self._trust = trust
         self.provider = provider
         self._verify_results = verify_results
-        self._endpoints = Endpoints(chain_id, endpoints, signer, provider, interceptors)
+        needed = trust.replica_set.faulty_max + 1
+        self._endpoints = Endpoints(chain_id, endpoints, signer, provider, needed, interceptors)
         self.sets = FollowedSets(trust, provider, self._endpoints)
         self._reads = ChainReads(trust, self._endpoints, self.sets, provider)
         self._results = ResultChecker(self._reads, self._endpoints)
@@ -218,8 +217,8 @@ class ChainClient:
             try:
                 return await stub.SubmitTransaction(request, timeout=seconds)
             except grpc.aio.AioRpcError as error:
-                # A refusal says that nothing was admitted; a broken call says nothing.
-                is_uncertain = is_uncertain or error_from_rpc(error).code in UNCERTAIN_CODES
+                # A broken call says nothing, and one replica that refuses may have passed it on.
+                is_uncertain = is_uncertain or error_from_rpc(error).code not in _NOT_ADMITTED_CODES
                 raise
 
         try:
@@ -307,7 +306,7 @@ class ChainClient:
         """
         earlier: BlockHeader | None = None
         height = from_height
-        refusals = Refusals(_FATAL, len(self._endpoints))
+        refusals = self._endpoints.refusals(_FATAL)
         while True:
             index = self._endpoints.preferred
             try:
@@ -345,7 +344,7 @@ class ChainClient:
             response.ClearField("height")  # They need not stand at one height to say the same.
             return response
 
-        return await self._agreed(attempt)
+        return await self._endpoints.agreed(attempt, CALL_SECONDS)
 
     async def get_status(self, endpoint: int | None = None) -> node.GetNetworkStatusResponse:
         """Where a replica stands (the one at this place of the list, or any). Not proven."""
@@ -368,7 +367,7 @@ class ChainClient:
         async def attempt(stub: Stub, seconds: float) -> tuple[str, ...]:
             return tuple((await stub.GetNetworkOptions(request, timeout=seconds)).operations)
 
-        return await self._agreed(attempt)
+        return await self._endpoints.agreed(attempt, CALL_SECONDS)
 
     @property
     def replicas(self) -> int:
@@ -378,10 +377,7 @@ class ChainClient:
     @property
     def needed(self) -> int:
         """f + 1: of so many replicas one is honest."""
-        return self._trust.replica_set.faulty_max + 1
-
-    async def _agreed(self, attempt: Callable[[Stub, float], Awaitable[T]]) -> T:
-        return await self._endpoints.agreed(attempt, self.needed, CALL_SECONDS)
+        return self._endpoints.needed
 
     async def _anywhere(self, read: Callable[[], Awaitable[T]]) -> T:
         """What one replica does not have yet, or lies about, another one has: none of them speaks

@@ -49,11 +49,15 @@ _RETRYABLE: Final = frozenset(
 
 @dataclass(slots=True)
 class Refusals:
-    """What replicas answered, one after the other: what says that all would refuse?"""
+    """What replicas answered, one after the other: what says that all would refuse? One alone may
+    lie, so `needed` of them must.
+    """
 
     fatal: frozenset[grpc.StatusCode]
     endpoints: int
+    needed: int
     _failed: set[int] = field(default_factory=set)
+    _refused: set[int] = field(default_factory=set)
     _clock: GuqiaoError | None = None
 
     def judge(self, index: int, code: grpc.StatusCode, error: GuqiaoError) -> GuqiaoError | None:
@@ -63,13 +67,16 @@ class Refusals:
         if error.code in CLOCK_CODES:
             self._clock = error
         elif code in self.fatal:
-            return error
+            self._refused.add(index)
+            if len(self._refused) >= self.needed:
+                return error
         self._failed.add(index)
         return self._clock if len(self._failed) == self.endpoints else None
 
     def forget(self) -> None:
         """A replica listened."""
         self._failed.clear()
+        self._refused.clear()
         self._clock = None
 
 
@@ -89,14 +96,17 @@ class Endpoints:
         targets: Sequence[str],
         identity: Identity,
         provider: GmProvider,
+        needed: int,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
+        """`needed`: how many replicas must say the same to be believed unproven, f + 1."""
         if not targets:
             raise ValueError(f"no node RPC endpoint of {chain_id} is known; name at least one")
         self._chain_id = chain_id
         self._identity = identity
         self._provider = provider
         self._interceptors = interceptors
+        self.needed = needed
         self._endpoints = [_parse(target, index) for index, target in enumerate(targets)]
         # Clients that start together should not all ask replica 0.
         self._preferred = random.randrange(len(targets))  # noqa: S311 - no secret depends on it
@@ -105,9 +115,18 @@ class Endpoints:
         return len(self._endpoints)
 
     @property
+    def believed(self) -> int:
+        """How many must refuse to be believed: `needed`, or all that there are."""
+        return min(self.needed, len(self._endpoints))
+
+    @property
     def preferred(self) -> int:
         """Which endpoint is asked first, by its place in the list."""
         return self._preferred
+
+    def refusals(self, fatal: frozenset[grpc.StatusCode]) -> Refusals:
+        """To judge by what these replicas answer."""
+        return Refusals(fatal, len(self._endpoints), self.believed)
 
     def stub(self, index: int) -> Stub:
         """The node RPC of one endpoint."""
@@ -137,14 +156,15 @@ class Endpoints:
     async def call(
         self, attempt: Callable[[Stub, float], Awaitable[T]], timeout_seconds: float
     ) -> T:
-        """Make `attempt(stub, seconds)` at one replica after the other until one answers, an error
-        says that asking elsewhere is useless, or the time is up.
+        """Make `attempt(stub, seconds)` at one replica after the other until one answers, so many
+        refuse that all would, or the time is up. That one does not have a thing is an answer,
+        which says nothing of the others: `reached` asks them.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         backoff = BACKOFF_SECONDS_FIRST
         tried = 0
-        refusals = Refusals(frozenset(grpc.StatusCode) - _RETRYABLE, len(self._endpoints))
+        refusals = self.refusals(frozenset(grpc.StatusCode) - _RETRYABLE)
         error: GuqiaoError = failure(UnavailableError, "CHAIN_UNAVAILABLE", chain=self._chain_id)
         while (left := deadline - loop.time()) > 0:
             index = self._preferred
@@ -152,11 +172,13 @@ class Endpoints:
                 return await attempt(self.stub(index), min(left, ATTEMPT_SECONDS_MAX))
             except grpc.aio.AioRpcError as rpc_error:
                 error = error_from_rpc(rpc_error)
+                if rpc_error.code() is grpc.StatusCode.NOT_FOUND:
+                    raise error from None
                 refusal = refusals.judge(index, rpc_error.code(), error)
+                self.move_on(index)
                 # A limit that passes says when to come again; a size limit does not.
                 if refusal is not None and refusal.retry_after_seconds is None:
                     raise refusal from None
-            self.move_on(index)
             tried += 1
             if tried % len(self._endpoints) == 0:
                 await asyncio.sleep(min(backoff, max(deadline - loop.time(), 0)))
@@ -195,7 +217,7 @@ class Endpoints:
         return len({endpoint.replica for endpoint in self._endpoints})
 
     async def agreed(
-        self, attempt: Callable[[Stub, float], Awaitable[T]], needed: int, timeout_seconds: float
+        self, attempt: Callable[[Stub, float], Awaitable[T]], timeout_seconds: float
     ) -> T:
         """What `needed` replicas answer alike (by `==`): with f + 1 of them, an honest one does
         (Castro and Liskov, OSDI 1999, section 4.1). All are asked at once, so one that is slow,
@@ -221,16 +243,16 @@ class Endpoints:
                         refusal = error
                         continue
                     answered.add(replica)
-                    if _count_vote(votes, answer, replica) >= needed:
+                    if _count_vote(votes, answer, replica) >= self.needed:
                         return answer
         finally:
             for each in waiting:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        if refusal is not None and len(answered) < needed:
+        if refusal is not None and len(answered) < self.needed:
             raise error_from_rpc(refusal) from None
         raise failure(
-            UnavailableError, "REPLICAS_DISAGREE", chain=self._chain_id, needed=str(needed)
+            UnavailableError, "REPLICAS_DISAGREE", chain=self._chain_id, needed=str(self.needed)
         )
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ import grpc.aio
 from google.rpc import status_pb2
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.client.endpoints import Endpoints, Refusals
+from guqiao_sdk.client.endpoints import CLOCK_CODES, Endpoints, Stub
 from guqiao_sdk.client.failures import unknown_outcome
 from guqiao_sdk.client.transactions import (
     TransactionResult,
@@ -43,6 +43,10 @@ RETRY_CODES: Final = frozenset(
         "STORAGE_RECORD_DAMAGED",
     }
 )
+UNCERTAIN_CODES: Final = frozenset({"", "OUTCOME_UNKNOWN", "INTERNAL"})
+"""After these a transaction may have been admitted; no code: the call broke off."""
+
+_UNSETTLED_CODES: Final = UNCERTAIN_CODES | RETRY_CODES | CLOCK_CODES
 _FATAL: Final = frozenset(
     {
         grpc.StatusCode.UNAUTHENTICATED,
@@ -68,6 +72,8 @@ class _Item:
     deadline: float
     # Sent in a conversation that broke off: a replica may have admitted it.
     is_uncertain: bool = False
+    # One replica refused it, and others are asked.
+    is_refused: bool = False
 
 
 class StreamSubmitter:
@@ -85,6 +91,7 @@ class StreamSubmitter:
         self._fed = False
         self._executed: dict[bytes, int] = {}
         self._all_answered = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
 
     async def run(
         self, transactions: AsyncIterable[SignedTransaction] | Iterable[SignedTransaction]
@@ -105,6 +112,7 @@ class StreamSubmitter:
     ) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 talking = tasks.create_task(self._talk())
                 expiring = tasks.create_task(self._expire())
                 await self._feed(transactions)
@@ -132,7 +140,7 @@ class StreamSubmitter:
         """One conversation after the other until the run ends. A refused one admitted nothing; in
         any other that broke off, what was not answered may have been admitted.
         """
-        refusals = Refusals(_FATAL, len(self._endpoints))
+        refusals = self._endpoints.refusals(_FATAL)
         while True:
             index = self._endpoints.preferred
             try:
@@ -195,8 +203,36 @@ class StreamSubmitter:
         elif item.is_uncertain and error.code == "TRANSACTION_EXPIRED":
             # It cannot be admitted any more, but it may have been before.
             self._answer(item, None, unknown_outcome(item.transaction))
-        else:
+        elif self._endpoints.believed == 1:
             self._answer(item, None, error)
+        elif not item.is_refused:
+            item.is_refused = True
+            assert self._tasks is not None, "answers are taken while the run lasts"
+            self._tasks.create_task(self._confirm(item))
+
+    async def _confirm(self, item: _Item) -> None:
+        """A replica refused it: believed where others do, too. One that lies may have passed it on,
+        and the others give what became of it.
+        """
+        request = node.SubmitTransactionRequest(
+            transaction=transaction_to_message(item.transaction), wait_final=True
+        )
+
+        async def attempt(stub: Stub, seconds: float) -> node.SubmitTransactionResponse:
+            return await stub.SubmitTransaction(request, timeout=seconds)
+
+        left = item.deadline - asyncio.get_running_loop().time()
+        try:
+            response = await self._endpoints.call(attempt, max(left, 0.0))
+        except GuqiaoError as error:
+            if item.transaction.id() in self._unanswered:
+                is_settled = error.code not in _UNSETTLED_CODES
+                told = error if is_settled else unknown_outcome(item.transaction)
+                self._answer(item, None, told)
+            return
+        item.is_refused = False
+        if item.transaction.id() in self._unanswered:
+            self._take_result(item, result_from_message(response.result))
 
     def _take_result(self, item: _Item, result: TransactionResult) -> None:
         if result.code == "PREDECESSOR_MISSING" and self._came_too_early(item.transaction, result):
