@@ -28,4 +28,10 @@ def block_certified(chain_id: str, height: int, block: ledger_pb2.Block) -> Bloc
     """The event for a block that the publisher has verified."""
     assert height >= 1, "the genesis is no event"
     message = consensus_events_pb2.BlockCertified(chain_id=chain_id, height=height, block=block)
-    return BlockEvent(BLOCK_TOPIC, chain_id, f"{chain_id}/{height}", message.SerializeToString())
+    name = block_event_id(chain_id, height)
+    return BlockEvent(BLOCK_TOPIC, chain_id, name, message.SerializeToString())
+
+
+def block_event_id(chain_id: str, height: int) -> str:
+    """What a block's event is called."""
+    return f"{chain_id}/{height}"

@@ -1,25 +1,24 @@
 """Feeds the certified blocks of one chain into the domain's bus. One publisher at a time a domain.
 
-Any number of processes may offer to publish; a PostgreSQL advisory lock elects one. Its position is
-kept beside the lock and held against the feed's own end: a bus that was deleted, or lost its last
-events, is filled again from there. A block published twice has one effect.
+Any number of processes may offer to publish; a PostgreSQL advisory lock elects one. Where it put
+the last block is kept beside the lock and looked up again: a bus that was deleted, or lost its last
+events, is filled again from block 1. A block published twice has one effect.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from google.protobuf.message import DecodeError
 
-from guqiao.consensus.v1 import consensus_events_pb2
 from guqiao_sdk.client.chain import ChainClient
-from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified
+from guqiao_sdk.client.events import BLOCK_TOPIC, block_certified, block_event_id
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
-from services.chassis.bus.port import Bus, Topic, TransientError, new_event
+from services.chassis.bus.port import Bus, Partition, Position, Topic, TransientError, new_event
 from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.postgres import Connection, Pool
 
@@ -27,9 +26,18 @@ ELECTION_POLL_SECONDS: Final = 1.0
 BACKOFF_FIRST_SECONDS: Final = 0.1
 BACKOFF_MAX_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 30.0
-"""How often the end of the feed is compared while blocks are published."""
+"""How often it is looked whether the last block is still there, while others are published."""
 
+_PARTITION: Final = Partition(BLOCK_TOPIC, 0)
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The last block that was published, 0 for none, and where it lies on the bus, if known."""
+
+    height: int
+    position: Position | None
 
 
 async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
@@ -62,49 +70,49 @@ async def _wait_elected(connection: Connection, chain_id: str) -> None:
 async def _publish_from(
     connection: Connection, bus: Bus, client: ChainClient, backoff: Backoff
 ) -> None:
-    clock, height = asyncio.get_running_loop().time, await _place(connection, bus, client.chain_id)
+    clock, place = asyncio.get_running_loop().time, await _place(connection, bus, client.chain_id)
     look_at = clock() + LOOK_SECONDS
-    async for block in client.watch_blocks(height + 1):
+    async for block in client.watch_blocks(place.height + 1):
         if clock() >= look_at:
-            if (end := await _end_of_feed(bus, client.chain_id)) != height:
-                raise TransientError(f"the feed ends with block {end}, {height} was published")
+            if place.position is not None and not await _is_there(bus, client.chain_id, place):
+                raise TransientError(f"the feed lost block {place.height}")
             look_at = clock() + LOOK_SECONDS
         event = block_certified(client.chain_id, block.height, block.message)
-        await bus.publish(
+        places = await bus.publish(
             [new_event(event.topic, event.key, event.payload, event_id=event.event_id)]
         )
+        place = _Place(block.height, places.get(_PARTITION))
         await connection.execute(
             """
-            INSERT INTO published_blocks (chain_id, height) VALUES ($1, $2)
-            ON CONFLICT (chain_id) DO UPDATE SET height = excluded.height
+            INSERT INTO published_blocks (chain_id, height, position) VALUES ($1, $2, $3)
+            ON CONFLICT (chain_id) DO UPDATE
+                SET height = excluded.height, position = excluded.position
             """,
             client.chain_id,
-            block.height,
+            place.height,
+            place.position,
         )
-        height = block.height
         backoff.reset()
 
 
-async def _place(connection: Connection, bus: Bus, chain_id: str) -> int:
-    """The height after which to go on: what was noted, if the feed still goes so far."""
-    noted = await connection.fetchval(
-        "SELECT height FROM published_blocks WHERE chain_id = $1", chain_id
+async def _place(connection: Connection, bus: Bus, chain_id: str) -> _Place:
+    """The block after which to go on: what was noted, if it still lies on the bus where it was put.
+
+    What others wrote since tells nothing: only who may delete can make the feed begin again.
+    """
+    row = await connection.fetchrow(
+        "SELECT height, position FROM published_blocks WHERE chain_id = $1", chain_id
     )
-    if noted is None:
-        return 0
-    end = await _end_of_feed(bus, chain_id)
-    if end < noted:
-        log.warning("publisher.feed_shorter", chain=chain_id, published=noted, end=end)
-    return min(int(noted), end)
+    if row is None:
+        return _Place(0, None)
+    noted = _Place(row["height"], row["position"])
+    if noted.position is not None and await _is_there(bus, chain_id, noted):
+        return noted
+    log.warning("publisher.feed_lost", chain=chain_id, published=noted.height)
+    return _Place(0, None)
 
 
-async def _end_of_feed(bus: Bus, chain_id: str) -> int:
-    """The height of the chain's last event on the bus; 0 where there is none that can be read."""
-    event = await bus.last_event(BLOCK_TOPIC, chain_id)
-    if event is None:
-        return 0
-    try:
-        message = consensus_events_pb2.BlockCertified.FromString(event.payload)
-    except DecodeError:
-        return 0
-    return int(message.height)
+async def _is_there(bus: Bus, chain_id: str, place: _Place) -> bool:
+    assert place.position is not None, "it is known where it was put"
+    event = await bus.event_at(_PARTITION, place.position)
+    return event is not None and event.event_id == block_event_id(chain_id, place.height)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,14 +23,14 @@ from aiokafka.helpers import create_ssl_context
 from aiokafka.structs import TopicPartition
 
 from services.chassis.bus.kafka_failures import translated
-from services.chassis.bus.kafka_source import KafkaSource, read_last
+from services.chassis.bus.kafka_source import KafkaSource, read_one
 from services.chassis.bus.port import (
     EVENT_BYTES_MAX,
     FETCH_BYTES_MAX,
-    LAST_EVENTS_MAX,
     PUBLISH_EVENTS_MAX,
     BusEvent,
     Partition,
+    Position,
     Topic,
     TopicMismatchError,
     TopicMissingError,
@@ -93,33 +93,31 @@ class KafkaBus:
                 while await _describe(admin, name) is not None:  # noqa: ASYNC110 - remote state
                     await asyncio.sleep(POLL_SECONDS)
 
-    async def publish(self, events: Sequence[BusEvent]) -> None:
+    async def publish(self, events: Sequence[BusEvent]) -> Mapping[Partition, Position]:
         assert len(events) <= PUBLISH_EVENTS_MAX, "publish in bounded batches"
         async with self._publishing:
             try:
                 with translated():
                     async with asyncio.timeout(PUBLISH_SECONDS_MAX):
-                        await self._publish(events)
+                        return await self._publish(events)
             except BaseException:
                 # Stopping flushes or expires what it still holds, before the events are sent again.
                 await self._discard_producer()
                 raise
 
-    async def last_event(self, topic: str, key: str) -> BusEvent | None:
+    async def event_at(self, partition: Partition, position: Position) -> BusEvent | None:
         async with self._admin() as admin:
-            count = await _describe(admin, topic)
-        if count is None:
-            raise TopicMissingError(topic)
-        at = TopicPartition(topic, partition_of(key, count))
+            if await _describe(admin, partition.topic) is None:
+                return None
         consumer = AIOKafkaConsumer(**self._connection(), max_partition_fetch_bytes=FETCH_BYTES_MAX)
         try:
             with translated():
                 async with asyncio.timeout(READ_SECONDS_MAX):
                     await consumer.start()
-                    events = await read_last(consumer, at, LAST_EVENTS_MAX)
+                    at = TopicPartition(partition.topic, partition.number)
+                    return await read_one(consumer, at, position)
         finally:
             await _stop(consumer)
-        return next((event for event in reversed(events) if event.key == key), None)
 
     @asynccontextmanager
     async def open_source(self, group: str, topics: Sequence[str]) -> AsyncIterator[KafkaSource]:
@@ -149,7 +147,7 @@ class KafkaBus:
         """Stop the producer; events whose `publish` has returned are stored already."""
         await self._discard_producer()
 
-    async def _publish(self, events: Sequence[BusEvent]) -> None:
+    async def _publish(self, events: Sequence[BusEvent]) -> Mapping[Partition, Position]:
         by_partition: dict[Partition, list[BusEvent]] = defaultdict(list)
         for event in events:
             count = await self._partition_count(event.topic)
@@ -160,9 +158,13 @@ class KafkaBus:
             *(_send_in_order(producer, at, part) for at, part in by_partition.items()),
             return_exceptions=True,
         )
-        for result in results:
+        places: dict[Partition, Position] = {}
+        for at, result in zip(by_partition, results, strict=True):
             if isinstance(result, BaseException):
                 raise result
+            if result >= 0:  # A batch that the broker had already has no offset.
+                places[at] = Position(result)
+        return places
 
     async def _partition_count(self, topic: str) -> int:
         if topic not in self._partition_counts:
@@ -270,9 +272,11 @@ async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
 
 async def _send_in_order(
     producer: AIOKafkaProducer, partition: Partition, events: Sequence[BusEvent]
-) -> None:
-    """One acknowledged batch after the other: a later event never overtakes a failed one."""
-    rest = list(events)
+) -> int:
+    """One acknowledged batch after the other: a later event never overtakes a failed one. Returns
+    the offset of the last event, -1 where the broker does not say.
+    """
+    rest, last = list(events), -1
     while rest:
         batch = producer.create_batch()
         taken = 0
@@ -289,8 +293,10 @@ async def _send_in_order(
         assert taken > 0, "an empty batch takes an event of any size"
         batch.close()
         delivery = await producer.send_batch(batch, partition.topic, partition=partition.number)
-        await delivery
+        stored = await delivery
+        last = stored.offset + taken - 1 if stored.offset >= 0 else -1
         rest = rest[taken:]
+    return last
 
 
 async def _describe(admin: AIOKafkaAdminClient, topic: str) -> int | None:

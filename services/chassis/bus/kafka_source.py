@@ -215,21 +215,18 @@ class KafkaSource:
         return records
 
 
-async def read_last(consumer: AIOKafkaConsumer, at: TopicPartition, number: int) -> list[BusEvent]:
-    """The last events of a partition, in order, read by a consumer of its own."""
+async def read_one(consumer: AIOKafkaConsumer, at: TopicPartition, offset: int) -> BusEvent | None:
+    """The event at an offset, read by a consumer of its own; None where none is."""
     consumer.assign([at])
     begin = (await consumer.beginning_offsets([at]))[at]
     end = (await consumer.end_offsets([at]))[at]
-    place = max(begin, end - number)
-    events: list[BusEvent] = []
-    consumer.seek(at, place)
-    while place < end:
-        messages = (await consumer.getmany(at, timeout_ms=SEEK_FETCH_MS)).get(at, [])
-        if not messages:
-            raise TransientError(f"{at} did not answer up to {end}")
-        events += [_record(message).event for message in messages]
-        place = messages[-1].offset + 1
-    return events
+    if not begin <= offset < end:
+        return None
+    consumer.seek(at, offset)
+    messages = (await consumer.getmany(at, timeout_ms=SEEK_FETCH_MS, max_records=1)).get(at, [])
+    if not messages:
+        raise TransientError(f"{at} gave nothing from {offset}, it ends at {end}")
+    return _record(messages[0]).event if messages[0].offset == offset else None
 
 
 def _require_voice(at: TopicPartition, window: _Window) -> None:

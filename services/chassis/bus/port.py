@@ -27,7 +27,6 @@ FETCH_EVENTS_MAX: Final = 200
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024  # A single larger event is still fetched, alone.
 PUBLISH_EVENTS_MAX: Final = 1000
 PARTITIONS_MAX: Final = 64
-LAST_EVENTS_MAX: Final = 16
 
 Position = NewType("Position", int)
 
@@ -141,7 +140,7 @@ class Source(Protocol):
 class Publisher(Protocol):
     """The half of a bus that the outbox needs."""
 
-    async def publish(self, events: Sequence[BusEvent]) -> None:
+    async def publish(self, events: Sequence[BusEvent]) -> object:
         """Store the events durably, in order within a key. After a failure any part may be there;
         publish the same events again.
         """
@@ -150,6 +149,12 @@ class Publisher(Protocol):
 
 class Bus(Publisher, Protocol):
     """One domain's bus."""
+
+    async def publish(self, events: Sequence[BusEvent]) -> Mapping[Partition, Position]:
+        """The same; returns where the last event of each partition lies, unless the bus does not
+        say.
+        """
+        ...
 
     async def reach(self) -> None:
         """Return when the bus answers; raise what `is_transient` knows when it does not."""
@@ -163,10 +168,8 @@ class Bus(Publisher, Protocol):
         """Delete the topic and its events; what is not there is fine."""
         ...
 
-    async def last_event(self, topic: str, key: str) -> BusEvent | None:
-        """The last event of the key, if it is among the last `LAST_EVENTS_MAX` of its partition;
-        None where it is not, or the topic is empty. Raises `TopicMissingError`.
-        """
+    async def event_at(self, partition: Partition, position: Position) -> BusEvent | None:
+        """The event at a place, or None where none is (any more)."""
         ...
 
     def open_source(self, group: str, topics: Sequence[str]) -> AbstractAsyncContextManager[Source]:

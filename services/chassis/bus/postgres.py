@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,7 +23,6 @@ import structlog
 from services.chassis.bus.port import (
     FETCH_BYTES_MAX,
     FETCH_EVENTS_MAX,
-    LAST_EVENTS_MAX,
     PUBLISH_EVENTS_MAX,
     BusEvent,
     EventsExpiredError,
@@ -71,33 +70,27 @@ class PostgresBus:
         async with self._pool.acquire() as connection:
             await connection.execute("DELETE FROM bus_topics WHERE name = $1", name)
 
-    async def publish(self, events: Sequence[BusEvent]) -> None:
+    async def publish(self, events: Sequence[BusEvent]) -> Mapping[Partition, Position]:
         assert len(events) <= PUBLISH_EVENTS_MAX, "publish in bounded batches"
         async with self._pool.acquire() as connection:
             async with connection.transaction():
-                await append_events(connection, events)
+                places = await append_events(connection, events)
             now = asyncio.get_running_loop().time()
             if now >= self._next_prune:
                 self._next_prune = now + PRUNE_SECONDS
                 await prune(connection)
+        return places
 
-    async def last_event(self, topic: str, key: str) -> BusEvent | None:
-        async with self._pool.acquire() as connection, connection.transaction():
-            count = (await _partition_counts(connection, {topic}))[topic]
-            partition = Partition(topic, partition_of(key, count))
-            row = await connection.fetchrow(
-                """
-                SELECT position, key, payload, headers FROM (
-                    SELECT position, key, payload, headers FROM bus_events
-                    WHERE topic = $1 AND partition = $2 ORDER BY position DESC LIMIT $4
-                ) AS last
-                WHERE key = $3 ORDER BY position DESC LIMIT 1
-                """,
-                partition.topic,
-                partition.number,
-                key,
-                LAST_EVENTS_MAX,
-            )
+    async def event_at(self, partition: Partition, position: Position) -> BusEvent | None:
+        row = await self._pool.fetchrow(
+            """
+            SELECT position, key, payload, headers FROM bus_events
+            WHERE topic = $1 AND partition = $2 AND position = $3
+            """,
+            partition.topic,
+            partition.number,
+            position,
+        )
         return None if row is None else _record(partition, row).event
 
     @asynccontextmanager
@@ -230,16 +223,23 @@ class PostgresSource:
         return await _read(connection, partition, 0)
 
 
-async def append_events(connection: Connection, events: Sequence[BusEvent]) -> None:
-    """Write the events in the caller's transaction, which other writers then wait for."""
+async def append_events(
+    connection: Connection, events: Sequence[BusEvent]
+) -> Mapping[Partition, Position]:
+    """Write the events in the caller's transaction, which other writers then wait for; returns
+    where the last one of each partition lies.
+    """
     counts = await _partition_counts(connection, {event.topic for event in events})
     by_partition: dict[Partition, list[BusEvent]] = defaultdict(list)
     for event in events:
         number = partition_of(event.key, counts[event.topic])
         by_partition[Partition(event.topic, number)].append(checked(event))
+    places: dict[Partition, Position] = {}
     for partition, part in sorted(by_partition.items()):  # One order for all: no deadlock.
-        await _append_to_partition(connection, partition, part)
+        first = await _append_to_partition(connection, partition, part)
+        places[partition] = Position(first + len(part) - 1)
     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+    return places
 
 
 async def prune(connection: Connection) -> None:
@@ -304,7 +304,7 @@ async def _partition_counts(connection: Connection, topics: set[str]) -> dict[st
 
 async def _append_to_partition(
     connection: Connection, partition: Partition, events: Sequence[BusEvent]
-) -> None:
+) -> int:
     # The update's row lock is what puts positions in commit order: the next writer waits here.
     first = await connection.fetchval(
         """
@@ -331,6 +331,7 @@ async def _append_to_partition(
         [event.payload for event in events],
         [json.dumps(dict(event.headers)) for event in events],
     )
+    return int(first)
 
 
 async def _read(connection: Connection, partition: Partition, start: int) -> list[Record]:

@@ -17,11 +17,9 @@ from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.restart import Restart
 from services.chassis.block_feed import follow_blocks
 from services.chassis.bus.port import BusEvent, new_event
-from tests.integration.block_feed.test_block_feed import Feed, feed, note_height, running
+from tests.integration.block_feed.feed_lab import Feed, note_height, running
 from tests.unit.proof.proof_keys import Replicas
 from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
-
-__all__ = ["feed"]
 
 CASE = RestartCase()
 RESTART = CASE.restart()

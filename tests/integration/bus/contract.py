@@ -32,7 +32,7 @@ from services.chassis.bus import (
     new_event,
     subscribe,
 )
-from services.chassis.bus.port import EVENT_BYTES_MAX, Partition, partition_of
+from services.chassis.bus.port import EVENT_BYTES_MAX, Partition, Position, partition_of
 from services.chassis.bus.positions import claim
 from services.chassis.postgres import Connection
 from tests.integration.bus.lab import (
@@ -136,22 +136,22 @@ class TopicContract:
         with pytest.raises(TopicMissingError):
             await lab.bus.publish(numbered("test.nowhere", range(1)))
 
-    async def test_the_last_event_of_a_key_tells_where_a_feed_ends(self, lab: Lab) -> None:
+    async def test_an_event_is_found_where_it_was_put_until_the_topic_is_gone(
+        self, lab: Lab
+    ) -> None:
         topic = await lab.topic(partitions=2)
-        assert await lab.bus.last_event(topic, "key-0") is None
-        sent = numbered(topic, range(40), keys=3)
-        await lab.bus.publish(sent)
-        for key in range(3):
-            last = [event for event in sent if event.key == f"key-{key}"][-1]
-            assert await lab.bus.last_event(topic, last.key) == last
-        assert await lab.bus.last_event(topic, "another") is None
-        await lab.bus.publish([new_event(topic, "key-0", b"new", event_id="new")])
-        found = await lab.bus.last_event(topic, "key-0")
-        assert found is not None
-        assert found.payload == b"new"
+        found: list[Partition] = []
+        for start in (0, 20):
+            sent = numbered(topic, range(start, start + 20), keys=3)
+            places = await lab.bus.publish(sent)
+            for at, position in places.items():
+                last = [event for event in sent if partition_of(event.key, 2) == at.number][-1]
+                assert await lab.bus.event_at(at, position) == last
+                assert await lab.bus.event_at(at, Position(position + 1)) is None
+                found.append(at)
+        assert {at.topic for at in found} == {topic}
         await lab.bus.delete_topic(topic)
-        with pytest.raises(TopicMissingError):
-            await lab.bus.last_event(topic, "key-0")
+        assert await lab.bus.event_at(found[0], Position(0)) is None
 
     async def test_an_event_of_one_mebibyte_arrives_whole(self, lab: Lab, desk: Desk) -> None:
         topic = await lab.topic()
