@@ -5,7 +5,7 @@ A service adds commands of its own to what `service_cli` returns.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -27,10 +27,7 @@ class ParkedUnknownError(NotFoundError):
     """The service has no parked event of this number."""
 
 
-_ENDINGS: Final = (
-    *DATABASE_ENDINGS,
-    Ending((ParkedUnknownError,), "PARKED_EVENT_UNKNOWN", EXIT_NOT_FOUND),
-)
+_ENDINGS: Final = (Ending((ParkedUnknownError,), "PARKED_EVENT_UNKNOWN", EXIT_NOT_FOUND),)
 
 S = TypeVar("S", bound=ChainServiceSettings)
 Config = Annotated[Path, typer.Option("--config", help=CONFIG_HELP)]
@@ -66,21 +63,27 @@ def service_cli(
         async def run(settings: S) -> None:
             await (_list(settings) if discard is None else _discard(settings, discard))
 
-        run_with(settings_class, config, service, run)
+        run_with(settings_class, config, service, run, _ENDINGS)
 
     return app
 
 
 def run_with(
-    settings_class: type[S], config: Path, service: str, run: Callable[[S], Awaitable[None]]
+    settings_class: type[S],
+    config: Path,
+    service: str,
+    run: Callable[[S], Awaitable[None]],
+    endings: Sequence[Ending] = (),
 ) -> None:
-    """Run with the settings of the file; what is wrong with them ends the process with code 2."""
+    """Run with the settings of the file; what is wrong with them ends the process with code 2.
+    `endings` are those of this command.
+    """
     try:
         settings = load_settings(settings_class, config)
     except SettingsError as error:
         end_for(error, service)
     configure_logging(domain=settings.domain, service=service, level=settings.telemetry.log_level)
-    run_to_the_end(lambda: run(settings), service, _ENDINGS)
+    run_to_the_end(lambda: run(settings), service, (*endings, *DATABASE_ENDINGS))
 
 
 async def _list(settings: ChainServiceSettings) -> None:

@@ -345,7 +345,7 @@ class Relay:
                         destination=packet.destination,
                         port=packet.port,
                         sequence=packet.sequence,
-                        cause=str(error)[:500],
+                        cause=f"{error.code}: {error}"[:500],
                     )
 
 

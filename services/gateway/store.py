@@ -26,6 +26,21 @@ class SentPacket:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedPacket:
+    """A packet of the own chain that is set aside, and why."""
+
+    destination: str
+    port: str
+    sequence: int
+    cause: str
+
+    @property
+    def name(self) -> str:
+        """What an operator calls it."""
+        return f"{self.destination}/{self.port}/{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
 class LinkCounts:
     """How many packets are where."""
 
@@ -244,6 +259,33 @@ async def park(
         sequence,
         cause,
     )
+
+
+async def list_parked(connection: Connection) -> list[ParkedPacket]:
+    """The packets that are set aside, in order."""
+    rows = await connection.fetch(
+        "SELECT destination, port, sequence, parked_cause FROM packets_sent"
+        " WHERE parked_cause IS NOT NULL ORDER BY destination, port, sequence"
+    )
+    return [
+        ParkedPacket(row["destination"], row["port"], row["sequence"], row["parked_cause"])
+        for row in rows
+    ]
+
+
+async def resume(connection: Connection, *, destination: str, port: str, sequence: int) -> bool:
+    """Let a packet that is set aside be delivered again; whether there was one."""
+    found = await connection.fetchval(
+        """
+        UPDATE packets_sent SET parked_cause = NULL
+        WHERE destination = $1 AND port = $2 AND sequence = $3 AND parked_cause IS NOT NULL
+        RETURNING true
+        """,
+        destination,
+        port,
+        sequence,
+    )
+    return found is True
 
 
 async def find_sent(

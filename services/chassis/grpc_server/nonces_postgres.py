@@ -54,9 +54,15 @@ class PostgresNonceStore:
         return inserted is not None
 
     async def prune(self, now_ms: int) -> int:
-        """Forget up to `PRUNE_BATCH` nonces that the time window refuses anyway; how many they
-        were.
+        """Forget the nonces that the time window refuses anyway, a batch at a time; how many they
+        were. However fast they came, none that is due stays.
         """
+        total = 0
+        while pruned := await self._prune_batch(now_ms):
+            total += pruned
+        return total
+
+    async def _prune_batch(self, now_ms: int) -> int:
         pruned: int = await self._pool.fetchval(
             """
             WITH expired AS (

@@ -12,6 +12,13 @@ class PacketUnknownError(NotFoundError):
         super().__init__("PACKET_UNKNOWN", packet=packet)
 
 
+class PacketNotParkedError(NotFoundError):
+    """A packet that is to be resumed and is not set aside."""
+
+    def __init__(self, destination: str, port: str, sequence: int) -> None:
+        super().__init__("PACKET_NOT_PARKED", destination=destination, port=port, sequence=sequence)
+
+
 class LinkUnknownError(NotFoundError):
     """A chain that this gateway has no link with."""
 

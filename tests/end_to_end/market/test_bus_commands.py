@@ -84,6 +84,16 @@ def test_a_forged_block_is_told_listed_and_discarded(market: Market) -> None:
     wait_until("all is well", lambda: why(market, "shandong-registry") == "")
 
 
+@pytest.mark.req("G2-16-4")
+def test_packets_that_are_set_aside_are_listed_and_only_they_are_resumed(market: Market) -> None:
+    assert service(market, "gateway", "parked-packets").err.startswith("no parked packets")
+    none = service(market, "gateway", "parked-packets", "--resume", "csrc/data_object/1")
+    assert (none.code, none.error) == (3, "PACKET_NOT_PARKED")
+    for wrong in ("csrc", "csrc/data_object/x", "csrc/data_object/1/2"):
+        refused = service(market, "gateway", "parked-packets", "--resume", wrong)
+        assert (refused.code, refused.error) == (2, "SETTINGS_INVALID")
+
+
 @pytest.mark.req("G2-13-2")
 def test_a_feed_that_is_rebuilt_holds_every_block_and_changes_no_register(market: Market) -> None:
     roster = market.machine.must("register", "roster").out

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from services.chassis.errors import UnavailableError
+from services.chassis.grpc_server import nonces_postgres
 from services.chassis.grpc_server.nonces_postgres import MIGRATIONS, PostgresNonceStore
 from services.chassis.postgres.migrations import migrate
 from services.chassis.postgres.pool import Pool
@@ -79,6 +80,17 @@ async def test_pruning_forgets_what_expired_and_nothing_else(pool: Pool) -> None
     assert await store.prune(now_ms=1_000) == 1
     assert await store.remember(DID, "old", 2_000)
     assert not await store.remember(DID, "edge", 2_000)
+
+
+async def test_however_many_expired_none_stays(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may come faster than one batch a round forgets."""
+    monkeypatch.setattr(nonces_postgres, "PRUNE_BATCH", 3)
+    store = PostgresNonceStore(pool)
+    for number in range(10):
+        await store.remember(DID, f"old-{number}", 999)
+    await store.remember(DID, "new", 1_001)
+    assert await store.prune(now_ms=1_000) == 10
+    assert await pool.fetchval("SELECT count(*) FROM request_nonces") == 1
 
 
 async def test_without_the_database_a_request_is_refused_not_accepted(url: str) -> None:

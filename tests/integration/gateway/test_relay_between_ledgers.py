@@ -13,11 +13,13 @@ from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
 from services.chassis.errors import TooLargeError
+from services.chassis.grpc_server import error_of_code
 from services.gateway import handlers as gateway_handlers
 from services.gateway import store
 from services.gateway.domain.relay import PacketState
 from tests.plugins.link_lab import KEYS, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
+from tests.plugins.service_lab import wait_until
 
 SENT, RECEIVED, ACKNOWLEDGED = 1, 2, 3
 
@@ -251,6 +253,44 @@ async def test_a_conflict_parks_the_packet_raises_an_alarm_and_stops_only_there(
     assert [row["sequence"] for row in rows if row["parked_cause"]] == [2]
     assert await link.relay.deliver_some() == 0, "nothing overtakes a parked packet"
     assert link.recorded() == 2
+
+
+@pytest.mark.req("G2-16-4")
+async def test_a_packet_that_was_parked_for_nothing_is_resumed_once_and_its_port_goes_on(
+    link: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other gateway said that there was a conflict, and there was none."""
+    honest = gateway_handlers.Handlers.deliver
+    lies = 0
+
+    async def deliver(self: Any, *arguments: Any) -> Any:
+        nonlocal lies
+        if not lies:
+            lies += 1
+            raise error_of_code(
+                "PACKET_CONFLICT", source="shandong", port="data_object", sequence=1
+            )
+        return await honest(self, *arguments)
+
+    monkeypatch.setattr(gateway_handlers.Handlers, "deliver", deliver)
+    async with link.at_work():
+        link.report(4)
+
+        async def is_parked() -> bool:
+            return await parked(link) == 1
+
+        await wait_until("the packet is parked", is_parked)
+        async with link.market.pool.acquire() as connection:
+            [packet] = await store.list_parked(connection)
+            assert packet.name == "csrc/data_object/1"
+            assert "PACKET_CONFLICT" in packet.cause
+            for resumed in (True, False):
+                assert resumed == await store.resume(
+                    connection, destination="csrc", port="data_object", sequence=1
+                )
+            assert await store.list_parked(connection) == []
+        await link.wait_states(lambda: [ACKNOWLEDGED] * 4)
+    assert link.recorded() == 4
 
 
 def packet_payload_of(rows: list[dict[str, Any]], sequence: int) -> bytes:
