@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.consensus.domain.effects import Evidence
-from services.consensus.domain.messages import Prepare, View
+from services.consensus.domain.messages import Digest, Prepare, View
 from services.consensus.domain.view_change import chosen_batches
 from tests.unit.consensus.protocol import (
     OTHER,
@@ -30,7 +30,7 @@ def recovered_in_view_1() -> Bench:
     bench.step(signer(1).new_view(View(1), changes, chosen_batches(changes)), 1)
     bench.recover(bench.core.records())
     assert (bench.core.view, bench.core.active) == (1, True)
-    assert bench.core.batch(PAY.digest()) == PAY, "the batch is kept for whoever fetches it"
+    assert bench.core.batch(Digest(PAY.digest())) == PAY, "the batch is kept for whoever fetches it"
     return bench
 
 
