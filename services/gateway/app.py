@@ -11,6 +11,8 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     GatewayServiceStub,
     add_GatewayServiceServicer_to_server,
@@ -21,10 +23,12 @@ from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.signing import RequestSigner
 from services.chassis.block_feed import publish_blocks
 from services.chassis.bus.consumer import subscribe
+from services.chassis.bus.transient import is_transient
 from services.chassis.gm_tls import certificate_check, open_identity
 from services.chassis.gm_tunnel import IdentityMap
 from services.chassis.grpc_server.tunnel_peers import TunnelPeers
 from services.chassis.grpc_tracing import span_interceptors
+from services.chassis.postgres import Pool
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
@@ -40,6 +44,8 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 STOP_GRACE_SECONDS: Final = 2.0
 TRACES_KEPT_HOURS: Final = 24
 PRUNE_SECONDS: Final = 3_600.0
+
+log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings) -> None:
@@ -62,7 +68,7 @@ async def serve(settings: Settings) -> None:
         tasks = [
             runtime.follow_blocks("gateway.packets", apply_block),
             _trace(runtime),
-            _prune_traces(runtime),
+            _prune_traces(runtime.pool),
             identity.watch(),
         ]
         if settings.publisher:
@@ -113,8 +119,13 @@ async def _trace(runtime: Runtime) -> None:
     )
 
 
-async def _prune_traces(runtime: Runtime) -> None:
+async def _prune_traces(pool: Pool) -> None:
     while True:
-        async with runtime.pool.acquire() as connection:
-            await prune_traces(connection, TRACES_KEPT_HOURS)
+        try:
+            async with pool.acquire() as connection:
+                await prune_traces(connection, TRACES_KEPT_HOURS)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("traces.prune_failed", error=type(error).__name__)
         await asyncio.sleep(PRUNE_SECONDS)

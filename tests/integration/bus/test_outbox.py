@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +12,14 @@ import pytest
 from services.chassis import outbox
 from services.chassis.bus import BusEvent, EventRefusedError, TransientError, new_event
 from tests.integration.bus.contract import consumer, texts
-from tests.integration.bus.lab import Desk, Lab, numbered, running, wait_until
+from tests.integration.bus.lab import (
+    WAIT_SECONDS_MAX,
+    Desk,
+    Lab,
+    numbered,
+    running,
+    wait_until,
+)
 
 
 @dataclass
@@ -121,25 +129,54 @@ async def test_events_published_twice_by_a_crash_have_one_effect(lab: Lab, desk:
         assert await desk.wait_effects(11) == texts(range(11))
 
 
+@dataclass
+class HeldBus(RecordingBus):
+    """Takes its time: what it is given is published, or fails, when the test says so."""
+
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def publish(self, events: Sequence[BusEvent]) -> None:
+        self.entered.set()
+        await self.leave.wait()
+        await super().publish(events)
+
+
+@asynccontextmanager
+async def relaying(desk: Desk, bus: HeldBus) -> AsyncIterator[asyncio.Task[int]]:
+    """A relay in the middle of a batch; whatever the test finds, it ends with the block."""
+    relay = asyncio.ensure_future(outbox.relay_batch(desk.pool, bus))
+    try:
+        await asyncio.wait_for(bus.entered.wait(), WAIT_SECONDS_MAX)
+        yield relay
+    finally:
+        bus.leave.set()
+        await asyncio.gather(relay, return_exceptions=True)
+
+
 async def test_only_one_relay_works_at_a_time_and_another_takes_over(desk: Desk) -> None:
-    entered, leave = asyncio.Event(), asyncio.Event()
-
-    @dataclass
-    class Slow:
-        async def publish(self, events: Sequence[BusEvent]) -> None:
-            entered.set()
-            await leave.wait()
-            raise TransientError("gone")
-
     bus = RecordingBus()
     await append_all(desk, numbered("t", range(2)))
-    slow = asyncio.ensure_future(outbox.relay_batch(desk.pool, Slow()))
-    await entered.wait()
-    assert await outbox.relay_batch(desk.pool, bus) == 0
-    leave.set()
+    async with relaying(desk, HeldBus(fails=True)) as held:
+        assert await outbox.relay_batch(desk.pool, bus) == 0
     with pytest.raises(TransientError):
-        await slow
+        held.result()
     assert await outbox.relay_batch(desk.pool, bus) == 2
+
+
+async def test_two_relays_at_once_publish_everything_once_and_in_order(desk: Desk) -> None:
+    """What is appended behind a batch that is on its way does not overtake it."""
+    bus = HeldBus()
+    await append_all(desk, numbered("t", range(2)))
+    async with relaying(desk, bus) as held:
+        await append_all(desk, numbered("t", range(2, 4)))
+        other = RecordingBus(published=bus.published)
+        assert [await outbox.relay_batch(desk.pool, other) for _ in range(2)] == [0, 0]
+        assert bus.published == []
+    assert held.result() == 2
+    assert await outbox.relay_batch(desk.pool, other) == 2
+    assert [event.event_id for event in bus.published] == [f"event-{n}" for n in range(4)]
+    assert await left(desk) == 0
 
 
 async def test_the_relay_waits_for_a_bus_that_is_away_and_then_goes_on(desk: Desk) -> None:

@@ -205,19 +205,44 @@ async def test_a_slow_sender_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
         writer.close()
 
 
-async def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_module, "CONNECTIONS_MAX", 1)
-    async with opened(bus=stuck) as server:
-        _, first = await asyncio.open_connection("127.0.0.1", server.port)
-        first.write(b"GET /readyz HTTP/1.1\r\n\r\n")
-        await first.drain()
-        async with asyncio.timeout(10):
-            while server._connections == 0:  # noqa: ASYNC110 - nothing signals it
-                await asyncio.sleep(0)
-        reader, second = await asyncio.open_connection("127.0.0.1", server.port)
-        assert await asyncio.wait_for(reader.read(), 10) == b""
-        first.close()
-        second.close()
+async def unanswered(server: AdminServer) -> bool:
+    """Whether a proper request gets nothing but an end. A reset is one: it went unread."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(b"GET /livez HTTP/1.1\r\n\r\n")
+        return await asyncio.wait_for(reader.read(), 10) == b""
+    except ConnectionError:
+        return True
+    finally:
+        writer.close()
+
+
+async def test_connections_beyond_the_limit_are_closed_until_others_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bounds in time are out of reach, so that only the bound in number closes anything."""
+    monkeypatch.setattr(admin_module, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(admin_module, "REQUEST_SECONDS_MAX", 600)
+    monkeypatch.setattr(admin_module, "CHECK_SECONDS_MAX", 600)
+    asked: asyncio.Queue[None] = asyncio.Queue()
+    leave = asyncio.Event()
+
+    async def held() -> str | None:
+        asked.put_nowait(None)
+        await leave.wait()
+        return None
+
+    async with opened(bus=held) as server:
+        holders = [asyncio.ensure_future(get(server, "/readyz")) for _ in range(2)]
+        try:
+            for _ in holders:
+                await asyncio.wait_for(asked.get(), 10)
+            assert [await unanswered(server) for _ in range(3)] == [True] * 3
+        finally:
+            leave.set()
+            answers = await asyncio.gather(*holders)
+        assert [status for status, _ in answers] == [200, 200]
+        assert (await get(server, "/livez"))[0] == 200
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

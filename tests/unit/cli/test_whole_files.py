@@ -260,6 +260,11 @@ def test_a_summary_stands_on_standard_output_where_results_go_elsewhere(tmp_path
     assert beside(tmp_path / "results.csv") is sys.stdout
 
 
-def test_where_no_file_is_named_nothing_is_written() -> None:
+def test_where_no_file_is_named_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with whole_file(None) as write:
         write(b"whole")
+    assert os.listdir(tmp_path) == []
+    assert capfd.readouterr() == ("", "")

@@ -156,6 +156,23 @@ def test_p03_row08_view_changes_inside_a_new_view_are_judged_though_it_is_signed
     assert [path for path, other in altered if refusal(other, 1) is None] == []
 
 
+@pytest.mark.req("G2-09-3")
+@pytest.mark.parametrize("other", [4, 6, 9])
+def test_v6_a_new_view_counts_no_view_change_to_another_view(other: int) -> None:
+    """Each is signed by who asked for it, but for a view that this primary was not given."""
+    changes = tuple(view_change(replica, 5) for replica in range(3))
+    honest = signer(1).new_view(View(5), changes, chosen_batches(changes))
+    assert refusal(honest, 1) is None
+    for strangers in (range(3), range(2, 3)):
+        mixed = tuple(
+            view_change(each.replica, other) if each.replica in strangers else each
+            for each in changes
+        )
+        assert [refusal(each, each.replica) for each in mixed] == [None] * 3
+        lie = signer(1).new_view(View(5), mixed, chosen_batches(mixed))
+        assert refusal(lie, 1) == "a new-view with a view-change to another view"
+
+
 @pytest.mark.parametrize("name", [name for name in MESSAGES if name != "new-view"])
 def test_nobody_speaks_for_another_replica(name: str) -> None:
     message, sender = MESSAGES[name]

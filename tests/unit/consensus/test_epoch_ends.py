@@ -318,6 +318,24 @@ def test_e4_nothing_that_a_jailed_replica_signs_counts_alone_or_in_a_certificate
 
 
 @pytest.mark.req("G2-16-4")
+def test_e4_a_new_view_counts_no_view_change_of_a_jailed_replica() -> None:
+    """Its link is not asked there: a jailed replica's word comes inside an honest one's message."""
+    view = View(3)
+    changes = [
+        next_signer(each).view_change(view, SequenceNumber(END), None, ()) for each in range(4)
+    ]
+    assert JAILED.primary(view) == 1
+    assert [judged(each, each.replica, JAILED) is None for each in changes] == [False] + [True] * 3
+    for counted, fault in (
+        (changes[1:], None),
+        (changes[:3], "replica 0 has no vote in the set"),
+        (changes, "replica 0 has no vote in the set"),
+    ):
+        message = next_signer(1).new_view(view, tuple(counted), chosen_batches(tuple(counted)))
+        assert judged(message, 1, JAILED) == fault
+
+
+@pytest.mark.req("G2-16-4")
 def test_e4_views_pass_over_a_jailed_primary() -> None:
     assert [JAILED.primary(view) for view in range(6)] == [1, 2, 3, 1, 2, 3]
     proposer = next_core(1, jailed=(0,))

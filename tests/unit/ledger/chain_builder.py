@@ -170,7 +170,7 @@ def _flood(host: Host, body: Mapping[str, Json]) -> None:
 
 
 def _parts(host: Any, body: Mapping[str, Json]) -> None:
-    """Two attempts: one refuses, one holds."""
+    """Two attempts: one refuses, one holds; then what `send` names."""
 
     def bad() -> None:
         host.put("bad", 1)
@@ -186,6 +186,8 @@ def _parts(host: Any, body: Mapping[str, Json]) -> None:
     assert host.attempt(good) is None
     host.within("other", lambda: host.put("there", 1))
     host.put("here", 1)
+    for port in _texts(body, "send"):
+        host.send_packet(port, 1)
 
 
 def _pairs(body: Mapping[str, Json], name: str) -> Iterator[tuple[str, Json]]:

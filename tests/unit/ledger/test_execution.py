@@ -14,7 +14,12 @@ from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_byt
 from services.consensus.domain.ledger.admission import Refused, read_transaction
 from services.consensus.domain.ledger.authorisation import check_stateful
 from services.consensus.domain.ledger.execution import BLOCK_OUTPUT_BYTES_MAX
-from services.consensus.domain.ledger.host import OUTPUT_BYTES_MAX, VALUE_BYTES_MAX, WRITES_MAX
+from services.consensus.domain.ledger.host import (
+    OUTPUT_BYTES_MAX,
+    PACKETS_MAX,
+    VALUE_BYTES_MAX,
+    WRITES_MAX,
+)
 from tests.unit.ledger.chain_builder import (
     ADMIN,
     CLERK,
@@ -117,8 +122,19 @@ def test_attempts_and_other_namespaces_are_kept_apart() -> None:
     assert chain.value("copied") == 1
 
 
+@pytest.mark.req("G2-08-1")
 @pytest.mark.parametrize(
-    ("kind", "maximum"), [("writes", WRITES_MAX), ("events", EVENTS_MAX), ("packets", 256)]
+    ("amount", "code"), [(PACKETS_MAX, ""), (PACKETS_MAX + 1, "LIMIT_EXCEEDED")]
+)
+def test_packets_of_an_attempt_that_refused_leave_room_for_as_many(amount: int, code: str) -> None:
+    chain = MemoryChain()
+    receipt = chain.receipt(payload_of("parts", {"send": ["data_object"] * amount}))
+    assert receipt.code == code
+    assert len(receipt.events) == (amount if code == "" else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "maximum"), [("writes", WRITES_MAX), ("events", EVENTS_MAX), ("packets", PACKETS_MAX)]
 )
 @pytest.mark.req("G2-08-1")
 def test_a_limit_is_reached_but_not_passed(kind: str, maximum: int) -> None:

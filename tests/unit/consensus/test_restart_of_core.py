@@ -1,0 +1,53 @@
+"""A restart (R of docs/protocol/pbft.md) in a later view than what was written down is of."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.consensus.domain.effects import Evidence
+from services.consensus.domain.messages import Digest, Prepare, View
+from services.consensus.domain.view_change import chosen_batches
+from tests.unit.consensus.protocol import (
+    OTHER,
+    PARAMETERS,
+    PAY,
+    Bench,
+    pass_time,
+    sent,
+    signer,
+    ticking,
+    view_change,
+)
+
+
+def recovered_in_view_1() -> Bench:
+    """Backup 2 took PAY in view 0; view 1 proposes nothing again; then it starts from a compacted
+    log, which names the new-view before the pre-prepares of earlier views.
+    """
+    bench = ticking(2)
+    bench.receive_pre_prepare(1, PAY)
+    changes = tuple(view_change(replica, 1) for replica in (0, 1, 3))
+    bench.step(signer(1).new_view(View(1), changes, chosen_batches(changes)), 1)
+    bench.recover(bench.core.records())
+    assert (bench.core.view, bench.core.active) == (1, True)
+    assert bench.core.batch(Digest(PAY.digest())) == PAY, "the batch is kept for whoever fetches it"
+    return bench
+
+
+@pytest.mark.req("G2-07-1")
+def test_r4_what_an_earlier_view_proposed_gets_no_vote_in_the_view_that_is_recovered() -> None:
+    bench = recovered_in_view_1()
+    votes = sent(pass_time(bench, 2 * PARAMETERS.resend_ms))
+    assert not [each for each in votes if isinstance(each, Prepare)]
+
+
+@pytest.mark.req("G2-07-1")
+def test_r4_what_an_earlier_view_proposed_is_not_held_against_the_present_primary() -> None:
+    """Held to be the present primary's own, it would be evidence against an honest replica."""
+    bench = recovered_in_view_1()
+    pass_time(bench, 100)
+    effects = bench.receive_pre_prepare(1, OTHER, view=1)
+    assert not [each for each in effects if isinstance(each, Evidence)]
+    (vote,) = sent(effects)
+    assert isinstance(vote, Prepare)
+    assert (vote.view, vote.digest) == (1, OTHER.digest())
