@@ -8,6 +8,7 @@ command has failed, so that help stays instant.
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from guqiaoctl.failures import (
     CliError,
 )
 from guqiaoctl.supervisor.supervisor import StartError
+from services.chassis.bus.transient import is_transient
 from services.chassis.errors import causes
 from services.chassis.postgres.errors import (
     DataFolderInUseError,
@@ -53,6 +55,12 @@ _STORAGE: Final = {
     "DISK_FULL": EXIT_UNAVAILABLE,
 }
 """Of a replica's data folder; the others are conflicts."""
+_OF_DATABASE: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_NO_SPACE: Final = os.strerror(errno.ENOSPC)
 _OF_SYSTEM: Final = {
     errno.EADDRINUSE: ("PORT_IN_USE", EXIT_UNAVAILABLE),
     errno.ENOSPC: ("DISK_FULL", EXIT_UNAVAILABLE),
@@ -102,8 +110,11 @@ def _failure_of_system(cause: BaseException) -> CliError | None:
         case PostgresError():
             _, code, exit_code = next(row for row in _POSTGRES if isinstance(cause, row[0]))
             return _with_remedy(code, cause.text_en, cause.text_zh, exit_code)
-        case asyncpg.PostgresConnectionError() | asyncpg.OperatorInterventionError():
-            return _with_remedy("DATABASE_UNAVAILABLE", str(cause), str(cause), EXIT_UNAVAILABLE)
+        case _ if isinstance(cause, _OF_DATABASE) and is_transient(cause):
+            # A server that ran out of space under a connection says so in words alone.
+            is_full = isinstance(cause, asyncpg.DiskFullError) or _NO_SPACE in str(cause)
+            code = "DISK_FULL" if is_full else "DATABASE_UNAVAILABLE"
+            return _with_remedy(code, str(cause), str(cause), EXIT_UNAVAILABLE)
         case OSError():
             default = ("FILE_UNREADABLE", EXIT_UNAVAILABLE)
             code, exit_code = _OF_SYSTEM.get(cause.errno or 0, default)

@@ -145,6 +145,47 @@ def test_the_tree_keeps_the_rule(rule: Rule, folders: tuple[str, ...]) -> None:
     assert [problem for source in sources(*folders) for problem in rule(source)] == []
 
 
+IMPURE: Final = frozenset(
+    {
+        *("now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"),
+        *("read_bytes", "read_text", "write_bytes", "write_text", "urandom", "uuid4"),
+        *("uuid1", "token_bytes", "token_hex", "token_urlsafe", "randbelow", "getenv"),
+    }
+)
+
+
+def impure_calls(source: Source) -> Iterable[str]:
+    """Clock, chance and I/O by name: imports of their modules are held by import-linter."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        is_builtin_open = isinstance(called, ast.Name) and called.id == "open"
+        if is_builtin_open or (isinstance(called, ast.Attribute) and called.attr in IMPURE):
+            yield f"{source.path}:{node.lineno}: {ast.unparse(called)} in a domain"
+
+
+def domain_sources() -> list[Source]:
+    """What decides: the domains of the services, and the proofs."""
+    found = [each for each in sources("services") if "domain" in PurePosixPath(each.path).parts]
+    return [*found, *sources("guqiao_sdk/proof")]
+
+
+def test_domains_know_neither_clock_nor_chance_nor_files() -> None:
+    for planted in (
+        "datetime.now(UTC)",
+        "date.today()",
+        "time.time_ns()",
+        "uuid.uuid4()",
+        "secrets.token_hex(8)",
+        "Path('x').write_text('y')",
+        "open('x')",
+    ):
+        assert list(impure_calls(parse("services/registry/domain/x.py", f"x = {planted}\n")))
+    assert len(domain_sources()) > 50
+    assert [problem for each in domain_sources() for problem in impure_calls(each)] == []
+
+
 def core_sources() -> list[Source]:
     """The PBFT core: the files of the domain itself; contracts and ledger have their own words."""
     return [

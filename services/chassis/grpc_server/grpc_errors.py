@@ -55,12 +55,18 @@ _OF_DATABASE: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     ConnectionError,
+    TimeoutError,  # A server that hangs: asyncpg gives up a command after its time.
 )
 
 # What a chain denies of the transaction that a caller signed, not of our request that carried it.
 _OF_TRANSACTIONS: Final = frozenset(
-    {"ALG_NOT_GM", "KEY_MISMATCH", "SENDER_UNKNOWN", "TRANSACTION_SIGNATURE_INVALID"}
+    {
+        *("ALG_NOT_GM", "IDENTITY_DEACTIVATED", "SENDER_UNKNOWN", "TRANSACTION_SIGNATURE_INVALID"),
+        *("KEY_MISMATCH", "KEY_NOT_VALID"),
+    }
 )
+_SIGNERS_KEY: Final = "key"
+"""The fact that a chain gives of a signer's key, and no guard of a request's."""
 
 _CLASSES: Final[dict[str, type[ServiceError]]] = {
     GRPC_CODES[kind.reason].name: kind
@@ -102,7 +108,7 @@ def _seen(error: BaseException) -> BaseException:
     match error:
         case ServiceError():
             return error
-        case DeniedError() | ServerFailedError() if error.code not in _OF_TRANSACTIONS:
+        case DeniedError() | ServerFailedError() if not _is_of_transaction(error):
             return error  # Our own rights, or nonsense: nothing that this caller could mend.
         case GuqiaoError() if error.code in rules.catalogue():
             return error_of_code(error.code, **error.fields)
@@ -113,6 +119,10 @@ def _seen(error: BaseException) -> BaseException:
         case _ if isinstance(error, _OF_DATABASE) and is_transient(error):
             return errors.UnavailableError("DATABASE_UNAVAILABLE")
     return error
+
+
+def _is_of_transaction(error: GuqiaoError) -> bool:
+    return error.code in _OF_TRANSACTIONS or _SIGNERS_KEY in error.fields
 
 
 def to_rpc_status(error: Exception, trace_id: str = "") -> status_pb2.Status:

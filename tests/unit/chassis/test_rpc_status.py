@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from guqiao_sdk import rules
 from guqiao_sdk.errors import (
     ConflictError,
+    DeniedError,
     ErrorFacts,
     FieldProblem,
     GuqiaoError,
@@ -155,3 +157,39 @@ def test_any_details_give_an_error(raw: bytes, number: int) -> None:
 
 def test_an_error_without_texts_still_says_something() -> None:
     assert str(ServerFailedError(ErrorFacts(code="", message="gone"))) == "gone"
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        ConnectionRefusedError(),
+        asyncpg.ConnectionDoesNotExistError("gone"),
+        asyncpg.DiskFullError("full"),
+        asyncpg.PostgresIOError("unreadable"),
+    ],
+    ids=repr,
+)
+def test_a_database_that_hangs_is_away_or_ill_is_told_as_such(error: Exception) -> None:
+    """asyncpg gives up a command at a server that hangs with a plain `TimeoutError`."""
+    status = to_rpc_status(error)
+    assert grpc_code(status) is grpc.StatusCode.UNAVAILABLE
+    assert detail(status, error_details_pb2.ErrorInfo).reason == "DATABASE_UNAVAILABLE"
+
+
+@pytest.mark.req("G2-16-1")
+@pytest.mark.parametrize(
+    ("code", "facts", "told"),
+    [
+        ("KEY_REVOKED", {"did": "did:rem:shandong:m", "key": "k1"}, "KEY_REVOKED"),
+        ("KEY_NOT_VALID", {"did": "did:rem:shandong:m", "key": "k1"}, "KEY_NOT_VALID"),
+        ("IDENTITY_DEACTIVATED", {"did": "did:rem:shandong:m"}, "IDENTITY_DEACTIVATED"),
+        ("KEY_REVOKED", {"did": "did:rem:shandong:registry", "key_id": "k1"}, "INTERNAL"),
+    ],
+)
+def test_a_caller_is_told_of_the_keys_of_its_transaction_and_not_of_ours(
+    code: str, facts: dict[str, str], told: str
+) -> None:
+    status = to_rpc_status(DeniedError(ErrorFacts(code, code, fields=facts)))
+    assert detail(status, error_details_pb2.ErrorInfo).reason == told

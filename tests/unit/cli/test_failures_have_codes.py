@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import pytest
 
 from guqiao_sdk.errors import (
@@ -87,3 +88,31 @@ def test_a_process_that_refused_to_start_and_said_its_remedy_has_it_once() -> No
     assert (failure.code, failure.exit_code) == ("DATA_FOLDER_OTHER_NETWORK", EXIT_CONFLICT)
     assert failure.texts["en"] == ("csrc-0 ended: a belongs to b", remedy)
     assert failure.texts["zh"][0] == "csrc-0 退出：a belongs to b"
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (asyncpg.DiskFullError("could not extend file: No space left on device"), "DISK_FULL"),
+        (
+            asyncpg.ConnectionDoesNotExistError("closed: FATAL: No space left on device"),
+            "DISK_FULL",
+        ),
+        (asyncpg.CannotConnectNowError("starting up"), "DATABASE_UNAVAILABLE"),
+        (asyncpg.InterfaceError("connection is closed"), "DATABASE_UNAVAILABLE"),
+    ],
+    ids=repr,
+)
+def test_a_database_without_room_or_away_is_one_message_with_its_code(
+    error: Exception, code: str
+) -> None:
+    """Also where it comes out of groups of tasks, as when a network is brought up."""
+    failure = foreseen(ExceptionGroup("tasks", [ExceptionGroup("inner", [error])]))
+    assert failure is not None
+    assert (failure.code, failure.exit_code) == (code, EXIT_UNAVAILABLE)
+    assert all(text and remedy for text, remedy in failure.texts.values())
+
+
+def test_a_mistake_in_a_statement_is_a_bug_and_keeps_its_traceback() -> None:
+    assert foreseen(asyncpg.UndefinedTableError("relation does not exist")) is None
