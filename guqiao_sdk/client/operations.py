@@ -51,7 +51,8 @@ ENVELOPE_BYTES_MAX: Final = 2_048
 POSITION_REFRESH_EVERY: Final = 100
 STALLED_SECONDS_MAX: Final = 120.0
 RETRY_DELAY_SECONDS: Final = 0.3
-NOT_EXECUTED_CODES: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_EXPIRED", "BLOCK_FULL"})
+_SIGNED_ANEW_CODES: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_EXPIRED", "BLOCK_FULL"})
+"""Outcomes of an attempt after which the same operation is signed and sent again."""
 UNSUPPORTED_CODE: Final = "UNSUPPORTED_OPERATION"
 _RETRYABLE: Final = frozenset(
     {
@@ -254,7 +255,7 @@ def _slots_of(operation: Operation, index: int) -> int:
 def _answer(response: pb.SubmitOperationsResponse) -> Answer:
     if response.WhichOneof("answer") == "result":
         result = result_from_message(response.result)
-        if result.code in NOT_EXECUTED_CODES:
+        if result.code in _SIGNED_ANEW_CODES:
             raise _RetryError
         status = OperationStatus.ACCEPTED if result.accepted else OperationStatus.REJECTED
         return Answer(status, result.code, result)
@@ -262,7 +263,7 @@ def _answer(response: pb.SubmitOperationsResponse) -> Answer:
     code = _reason(status_message)
     if status_message.code == grpc.StatusCode.UNIMPLEMENTED.value[0]:
         return Answer(OperationStatus.UNSUPPORTED, code, None)
-    if status_message.code in _RETRYABLE or code in NOT_EXECUTED_CODES:
+    if status_message.code in _RETRYABLE or code in _SIGNED_ANEW_CODES:
         raise _RetryError
     raise OperationError(code, status_message.message, response.item)
 

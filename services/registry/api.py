@@ -21,7 +21,7 @@ from services.registry.domain.errors import PageTokenInvalidError
 from services.registry.domain.statements import Investor
 from services.registry.handlers import Handlers
 from services.registry.store import PositionRow
-from services.registry.stream import ItemOutcome
+from services.registry.stream import Item, ItemOutcome
 
 PAGE_SIZE_DEFAULT: Final = 500
 PAGE_SIZE_MAX: Final = 2_000
@@ -65,9 +65,12 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     async def SubmitOperations(
         self, request_iterator: AsyncIterator[pb.SubmitOperationsRequest], context: object
     ) -> AsyncIterator[pb.SubmitOperationsResponse]:
-        async def items() -> AsyncIterator[tuple[int, SignedTransaction]]:
+        async def items() -> AsyncIterator[Item]:
             async for request in request_iterator:
-                yield request.item, _transaction(request.transaction)
+                try:
+                    yield request.item, _transaction(request.transaction)
+                except InvalidError as error:
+                    yield request.item, error
 
         async for outcome in self._handlers.submit_many(items()):
             yield _answer(outcome)

@@ -35,7 +35,7 @@ from services.registry.domain.errors import (
 )
 from services.registry.domain.statements import Investor, Statement, state
 from services.registry.events import operation_submitted
-from services.registry.stream import ItemOutcome, OperationStream
+from services.registry.stream import Item, ItemOutcome, OperationStream
 
 CONTRACT: Final = "register"
 OPTIONS_SECONDS_MAX: Final = 30.0
@@ -83,11 +83,9 @@ class Handlers:
         await self._announce([transaction])
         return await self.client.submit(transaction)
 
-    def submit_many(
-        self, entries: AsyncIterator[tuple[int, SignedTransaction]]
-    ) -> AsyncIterator[ItemOutcome]:
+    def submit_many(self, items: AsyncIterator[Item]) -> AsyncIterator[ItemOutcome]:
         """Pass a stream of operations on; answers come as they become final."""
-        return OperationStream(self.client, self._require_built, self._announce).run(entries)
+        return OperationStream(self.client, self._require_built, self._announce).run(items)
 
     async def put_investors(self, investors: Sequence[Investor], as_of: str) -> list[Statement]:
         """Keep the bodies, sealed, and state what may be on chain of each."""

@@ -20,6 +20,8 @@ from services.chassis.errors import ServiceError
 IN_FLIGHT_MAX: Final = 512
 
 Entry = tuple[int, SignedTransaction]
+Item = tuple[int, SignedTransaction | ServiceError]
+"""What a caller sent under its number: an operation, or why it is none by its form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,9 @@ class OperationStream:
     _answers: asyncio.Queue[ItemOutcome | None] = field(default_factory=_outcomes)
     _items: dict[bytes, list[int]] = field(default_factory=dict)
 
-    async def run(self, entries: AsyncIterator[Entry]) -> AsyncIterator[ItemOutcome]:
+    async def run(self, items: AsyncIterator[Item]) -> AsyncIterator[ItemOutcome]:
         """Pass the operations on; yield each outcome when it is final."""
-        working = [asyncio.create_task(self._read(entries)), asyncio.create_task(self._submit())]
+        working = [asyncio.create_task(self._read(items)), asyncio.create_task(self._submit())]
         try:
             while (outcome := await _next(self._answers, working)) is not None:
                 yield outcome
@@ -63,9 +65,11 @@ class OperationStream:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
 
-    async def _read(self, entries: AsyncIterator[Entry]) -> None:
-        async for item, transaction in entries:
+    async def _read(self, items: AsyncIterator[Item]) -> None:
+        async for item, transaction in items:
             try:
+                if isinstance(transaction, ServiceError):
+                    raise transaction
                 await self.require_built(transaction)
             except ServiceError as error:
                 await self._answers.put(ItemOutcome(item, None, error))

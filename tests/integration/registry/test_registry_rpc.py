@@ -15,6 +15,7 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 
+from guqiao.consensus.v1 import ledger_pb2
 from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao.registry.v1.registry_service_pb2_grpc import (
     RegistryServiceStub,
@@ -160,16 +161,20 @@ async def test_an_operation_reaches_the_chain_once_however_often_it_is_sent(desk
 
 @pytest.mark.req("G2-20-1", "G2-20-4")
 async def test_a_stream_answers_every_item_and_announces_in_batches(desk: Desk) -> None:
-    """Two hundred operations, two that are not built among them, one sent twice."""
+    """Two hundred operations; one sent twice, one not built, two that are no transactions."""
     calls = list(desk.operations())
     first = [desk.transaction(method, body) for method, body in calls]
-    items = [*first, first[0], desk.transaction("no_such_operation", {})]
+    last = first.pop()
+    items = [
+        *map(transaction_to_message, [*first, first[0], desk.transaction("no_such_operation", {})]),
+        ledger_pb2.Transaction(),
+        ledger_pb2.Transaction(payload=b"no payload"),
+        transaction_to_message(last),
+    ]
 
     async def requests() -> AsyncIterator[pb.SubmitOperationsRequest]:
         for number, transaction in enumerate(items):
-            yield pb.SubmitOperationsRequest(
-                item=number, transaction=transaction_to_message(transaction)
-            )
+            yield pb.SubmitOperationsRequest(item=number, transaction=transaction)
 
     answers: dict[int, pb.SubmitOperationsResponse] = {}
     async for response in desk.stub(desk.operator).SubmitOperations(requests()):
@@ -180,11 +185,15 @@ async def test_a_stream_answers_every_item_and_announces_in_batches(desk: Desk) 
     for number in range(len(first)):
         assert result_from_message(answers[number].result).accepted, calls[number][0]
     assert answers[len(first)].result == answers[0].result
-    error = error_from_status(status_pb2.Status.FromString(answers[len(items) - 1].error))
-    assert error.code == "UNSUPPORTED_OPERATION"
+    refused = [
+        error_from_status(status_pb2.Status.FromString(answers[number].error)).code
+        for number in range(len(first) + 1, len(items) - 1)
+    ]
+    assert refused == ["UNSUPPORTED_OPERATION", "TRANSACTION_MALFORMED", "TRANSACTION_MALFORMED"]
+    assert result_from_message(answers[len(items) - 1].result).accepted, "the stream went on"
     rows = await desk.lab.pool.fetch("SELECT payload, xmin FROM outbox ORDER BY position")
     assert [row["payload"] for row in rows if row["payload"] != first[0].id()] == [
-        transaction.id() for transaction in first[1:]
+        transaction.id() for transaction in [*first[1:], last]
     ]
 
 
