@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -243,11 +243,12 @@ class Index:
         self,
         transaction: Transaction,
         header: BlockHeader,
-        entries: Mapping[bytes, bytes],
-        update: TreeUpdate,
-    ) -> None:
-        """Hold the state after `header` instead of the present one, with nothing of its past;
-        `put_head` follows.
+        parts: Iterable[Sequence[tuple[bytes, bytes]]],
+    ) -> bytes:
+        """Hold the state of `parts`, that after `header`, instead of the present one, with nothing
+        of its past. Returns its root, which the caller compares; `put_head` follows.
+
+        One part at a time is in memory: a state may be larger than it.
         """
         certified = self.last_certified(transaction)
         for void in range(certified + 1, (self.last_height(transaction) or 0) + 1):
@@ -256,18 +257,27 @@ class Index:
             self._tables.delete(transaction, "positions", _u64(void))
         for table in _OF_STATE:
             self._tables.clear(transaction, table)
-        height = _u64(header.height)
-        for key, value in entries.items():
-            self._put(transaction, "state", key, value)
-            self._put(transaction, "keys", key_hash(key), key)
-            if key.startswith(EXECUTED_PREFIX):
-                self._put_executed(transaction, height, None, value)
-        self._tables.append(transaction, "pages", sorted(update.pages.items()))
         self._pages_kept.clear()
+        height, update = _u64(header.height), TreeUpdate(EMPTY, None)
+        for part in parts:
+            update = apply(
+                self._page_reader(transaction),
+                update.version,
+                changes_of(dict(part)),
+                header.height,
+            )
+            for name, page in update.pages.items():
+                self._put(transaction, "pages", name, page)
+            for key, value in part:
+                self._put(transaction, "state", key, value)
+                self._put(transaction, "keys", key_hash(key), key)
+                if key.startswith(EXECUTED_PREFIX):
+                    self._put_executed(transaction, height, None, value)
         self._put(transaction, "versions", height, _u64(update.version or 0) + update.root)
         self._put(transaction, "meta", b"last_height", height)
         self._put(transaction, "meta", b"last_certified", height)
         self._put(transaction, "meta", b"adopted", height)
+        return update.root
 
     def put_head(
         self, transaction: Transaction, header: BlockHeader, certificate: FinalityCertificate

@@ -16,7 +16,6 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.light_client import SetChange
 from services.consensus.domain.ledger.state_parts import PART_ENTRIES_MAX, Entry
-from services.consensus.domain.ledger.state_tree import apply, changes_of
 from services.consensus.store.errors import DamagedRecordError, StateDivergenceError
 from services.consensus.store.index import Index
 from services.consensus.store.segment import Position, Record, Segments
@@ -79,14 +78,9 @@ def adopt(index: Index, segments: Segments, transaction: Transaction, snapshot: 
     one of them does not read back. The transaction must not be kept then.
     """
     header = snapshot.header
-    entries: dict[bytes, bytes] = {}
-    for position in snapshot.parts:
-        entries.update(_read_part(segments, position, header.height))
-    pages: dict[bytes, bytes] = {}
-    update = apply(pages.__getitem__, None, changes_of(dict(entries)), header.height)
-    if update.root != header.state_root:
+    parts = (_read_part(segments, position, header.height) for position in snapshot.parts)
+    if index.adopt(transaction, header, parts) != header.state_root:
         raise StateDivergenceError(header.height)
-    index.adopt(transaction, header, entries, update)
     for change in snapshot.set_changes:
         index.put_head(transaction, change.header, change.certificate)
     index.put_head(transaction, header, snapshot.certificate)

@@ -13,7 +13,7 @@ import pytest
 
 from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.light_client import SetChange
-from services.consensus.domain.ledger.state_parts import StateBuild
+from services.consensus.domain.ledger.state_parts import PART_BYTES_MAX, StateBuild
 from services.consensus.store import ChainStore, FileOperations, StateDivergenceError
 from services.consensus.store.errors import ArchiveConflictError
 from services.consensus.store.segment import Position
@@ -43,7 +43,7 @@ def ahead(tmp_path_factory: pytest.TempPathFactory) -> ChainStore:
     return store
 
 
-def take(store: ChainStore, ahead: ChainStore) -> Snapshot:
+def take(store: ChainStore, ahead: ChainStore, bytes_max: int = PART_BYTES_MAX) -> Snapshot:
     """Every part, kept; the last thing to do is to adopt."""
     header, certificate = ahead.get_header(HEIGHT), ahead.get_certificate(HEIGHT)
     assert header is not None
@@ -52,7 +52,7 @@ def take(store: ChainStore, ahead: ChainStore) -> Snapshot:
     with ahead.state_reader() as state:
         while asked := build.ask():
             for source, prefix in asked:
-                part = state.part(HEIGHT, prefix)
+                part = state.part(HEIGHT, prefix, bytes_max)
                 assert part is not None
                 if entries := build.take(source, part):
                     parts.append(store.keep_state_part(entries))
@@ -73,13 +73,15 @@ def check_goes_on(store: ChainStore, ahead: ChainStore) -> None:
 
 
 @pytest.mark.req("G2-07-3", "G2-13-2")
-@pytest.mark.parametrize("behind", [0, 5])
+@pytest.mark.parametrize(("behind", "part_bytes"), [(0, PART_BYTES_MAX), (5, 2_048)])
 def test_a_state_is_adopted_and_the_chain_goes_on_from_it(
-    tmp_path: Path, ahead: ChainStore, behind: int
+    tmp_path: Path, ahead: ChainStore, behind: int, part_bytes: int
 ) -> None:
     store = reopen(tmp_path)
     grow(store, behind)
-    store.adopt_state(take(store, ahead))
+    snapshot = take(store, ahead, part_bytes)
+    assert (len(snapshot.parts) > 16) is (part_bytes < PART_BYTES_MAX), "in one part, in many"
+    store.adopt_state(snapshot)
     check_goes_on(store, ahead)
     with store.state_reader() as mine, ahead.state_reader() as theirs:
         assert dict(mine.scan(b"")) == dict(theirs.scan(b""))
