@@ -46,6 +46,11 @@ _SENTENCES: Final = (
     (r"(.*) is an integer out of range", "整数 {} 超出范围"),
     (r"(.*) is not an integer", "{} 不是整数"),
     (r"an integer out of range", "整数超出范围"),
+    (
+        r"too long: the row takes (\d+) bytes, a transaction holds (\d+)",
+        "过长：该行占 {} 字节，一笔交易最多容纳 {} 字节",
+    ),
+    (r"too long: the line has more than (\d+) bytes", "过长：该行超过 {} 字节"),
     (r"less than 1", "小于 1"),
     (r"an empty array", "空数组"),
     (r"unknown member", "未定义的成员"),
