@@ -7,6 +7,7 @@ Only causes count as malformed; what follows from one is said to follow.
 
 from __future__ import annotations
 
+import stat
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,8 +156,12 @@ class _Reader:
 
     def _lines(self, file: str) -> list[str]:
         """Return a file's lines; none when it cannot be read."""
+        path = self.folder / file
         try:
-            lines, self.too_long[file] = read_lines(self.folder / file)
+            if not stat.S_ISREG(path.stat().st_mode):  # A pipe would be waited for.
+                self._report_file(file, 0, "not a regular file")
+                return []
+            lines, self.too_long[file] = read_lines(path)
         except OSError as error:
             self._report_file(file, 0, f"cannot be read: {error.strerror}")
             return []

@@ -32,6 +32,7 @@ _KINDS: Final = {
     "in companies.csv": "companies.csv 中的公司",
     "of the row's kind": "与该行投资者类别一致的代码",
     "UTF-8": "UTF-8 编码",
+    "a regular file": "普通文件",
     "later than the line before": "晚于上一行的日期",
 }
 

@@ -1,11 +1,13 @@
 """A row that no transaction holds is malformed: named with the field that takes the room, left out
-on request, and never a matter of much memory.
+on request, and never a matter of much memory or of waiting.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from guqiao_sdk.market_dataset import MarketDataset, RowProblem
+from guqiao_sdk.market_dataset import DATASET_FILES, MarketDataset, RowProblem
 from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.market_text import LINE_BYTES_MAX
 from guqiao_sdk.proof.json_values import canonical_json
@@ -236,3 +238,30 @@ def test_a_market_file_larger_than_a_line_may_be_is_refused(folder: Path, ends: 
     [row] = problems
     assert (row.file, row.field, row.whole_file) == ("market.json", "rules", True)
     assert row.problem.startswith("too long: ")
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.req("N0-37", "G2-13-2")
+@pytest.mark.parametrize("make", [_pipe, _socket, _device, Path.mkdir])
+@pytest.mark.parametrize("file", DATASET_FILES)
+def test_what_is_no_file_is_named_at_once(
+    folder: Path, file: str, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)  # The path of a socket has to be short.
+    Path(file).unlink()
+    make(Path(file))
+    for skip in (False, True):
+        problems = read_dataset(folder, leave_out_malformed=skip)
+        assert problems == [RowProblem(file, 0, "", "not a regular file", whole_file=True)]
