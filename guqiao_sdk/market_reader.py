@@ -7,6 +7,7 @@ Only causes count as malformed; what follows from one is said to follow.
 
 from __future__ import annotations
 
+import stat
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,14 +24,20 @@ from guqiao_sdk.market_dataset import (
     RowProblem,
 )
 from guqiao_sdk.market_shapes import Converter, ShapeError
+from guqiao_sdk.market_sizes import CALL_BYTES_MAX, check_size
 from guqiao_sdk.market_text import (
+    LINE_BYTES_KEPT,
+    LINE_BYTES_MAX,
+    LINE_TOO_LONG,
     NotJsonError,
+    broken_member,
     check_characters,
     csv_rows,
-    lines_of,
+    last_field,
     loose_fields,
     misplaced,
     parse_json,
+    read_lines,
 )
 
 _ID_TYPE_OF_KIND: Final = {"Q": "resident_id", "R": "uscc", "S": "product_record"}
@@ -98,6 +105,9 @@ class _Reader:
     unreadable: set[str] = field(default_factory=set)
     """Files that are malformed as a whole."""
 
+    too_long: dict[str, set[int]] = field(default_factory=dict)
+    """Lines of which only the beginning was read."""
+
     def read(self) -> MarketDataset | None:
         market = self._market()
         companies = self._csv("companies.csv", shapes.COMPANY, unique=["company_ref"])
@@ -146,27 +156,35 @@ class _Reader:
 
     def _lines(self, file: str) -> list[str]:
         """Return a file's lines; none when it cannot be read."""
+        path = self.folder / file
         try:
-            data = (self.folder / file).read_bytes()
+            if not stat.S_ISREG(path.stat().st_mode):  # A pipe would be waited for.
+                self._report_file(file, 0, "not a regular file")
+                return []
+            lines, self.too_long[file] = read_lines(path)
         except OSError as error:
             self._report_file(file, 0, f"cannot be read: {error.strerror}")
             return []
-        if data.startswith(b"\xef\xbb\xbf"):
+        if lines[0].startswith("\ufeff"):
             self._report_file(file, 1, "begins with a byte order mark")
-            data = data[3:]
-        if data and not data.endswith(b"\n"):
-            self._report_file(file, data.count(b"\n") + 1, "the last line is not ended")
-        if b"\r\n" in data and data.count(b"\r\n") == data.count(b"\n"):
+            lines[0] = lines[0][1:]
+        if lines[-1]:
+            self._report_file(file, len(lines), "the last line is not ended")
+        if len(lines) > 1 and all(line.endswith("\r") for line in lines[:-1]):
             self._report_file(file, 1, "every line ends with CR LF, not with LF alone")
-            data = data.replace(b"\r\n", b"\n")
-        return lines_of(data)
+            lines[:-1] = [line[:-1] for line in lines[:-1]]
+        return lines if lines[-1] else lines[:-1]
 
     def _market(self) -> Row | None:
         """One value; whatever is wrong with it refuses the folder."""
         content = "\n".join(self._lines("market.json"))
         if "market.json" in self.unreadable:
             return None
-        market: Row | None = self._convert("market.json", 1, shapes.MARKET, content)
+        if self.too_long["market.json"] or len(content) > LINE_BYTES_MAX:
+            member = broken_member(content[:LINE_BYTES_KEPT])
+            self._report_file("market.json", 1, LINE_TOO_LONG, field=member)
+            return None
+        market: Row | None = self._convert("market.json", 1, _market_shape, content)
         if market is None:
             self.unreadable.add("market.json")
             self.problems[-1] = replace(self.problems[-1], whole_file=True)
@@ -191,7 +209,11 @@ class _Reader:
             return table
         for number, fields in csv_rows(lines[1:], names):
             line = number + 1
-            if isinstance(fields, ShapeError):
+            if line in self.too_long[file]:
+                self._report(file, line, last_field(lines[number], names), LINE_TOO_LONG)
+                known = loose_fields(lines[number])
+                row, _ = _csv_row([*known, *[""] * (len(names) - len(known))], shape)
+            elif isinstance(fields, ShapeError):
                 self._report(file, line, fields.field, fields.problem)
                 row, _ = _csv_row(loose_fields(lines[number]), shape)
             else:
@@ -255,6 +277,9 @@ class _Reader:
         file = "events.jsonl"
         events: dict[int, Row] = {}
         for line, written in enumerate(self._lines(file), start=1):
+            if line in self.too_long[file]:
+                self._report(file, line, broken_member(written), LINE_TOO_LONG)
+                continue
             event = self._convert(file, line, _event_shape, written)
             if event is not None:
                 events[line] = event
@@ -308,6 +333,10 @@ def _csv_row(fields: list[str], shape: Mapping[str, Converter]) -> tuple[Row, li
             row[name] = convert(written)
         except ShapeError as error:
             problems.append(ShapeError(name, error.problem))
+    try:
+        check_size(row, beside=CALL_BYTES_MAX)
+    except ShapeError as error:
+        problems.append(error)
     return row, problems
 
 
@@ -407,9 +436,21 @@ def _event_shape(value: Any) -> Row:
         raise ShapeError("type", "not a type of event")
     shape = {**shapes.ENVELOPE, **shapes.EVENTS[kind], "evidence": shapes.EVIDENCE}
     event: Row = shapes.members(shape)(value)
+    check_size(_body(event))
     return event
 
 
+def _market_shape(value: Any) -> Row:
+    market: Row = shapes.MARKET(value)
+    check_size(market)
+    return market
+
+
 def _to_event(event: Row) -> DatasetEvent:
-    body = {name: value for name, value in event.items() if name not in shapes.ENVELOPE}
-    return DatasetEvent(event["seq"], event["time"], event["type"], event["request_id"], body)
+    return DatasetEvent(
+        event["seq"], event["time"], event["type"], event["request_id"], _body(event)
+    )
+
+
+def _body(event: Row) -> Row:
+    return {name: value for name, value in event.items() if name not in shapes.ENVELOPE}

@@ -12,12 +12,21 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.market_shapes import ShapeError
 
 INTEGER_LENGTH_MAX: Final = 20
 """Characters of an integer; more can only be out of range."""
+
+LINE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of a line that is read. What a transaction holds fits, even where each character is escaped."""
+
+LINE_BYTES_KEPT: Final = 1024 * 1024
+"""Of a line that is longer: its beginning tells which field makes it so."""
+
+LINE_TOO_LONG: Final = f"too long: the line has more than {LINE_BYTES_MAX} bytes"
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _FIELD = re.compile(r'"([^"]*+(?:""[^"]*+)*+)"|([^",]*)')
@@ -32,10 +41,23 @@ class NotJsonError(ShapeError):
         self.line = line
 
 
-def lines_of(data: bytes) -> list[str]:
-    """Split at LF alone, and decode each line for itself."""
-    lines = [line.decode("utf-8", "surrogateescape") for line in data.split(b"\n")]
-    return lines if lines[-1] else lines[:-1]
+def read_lines(path: Path) -> tuple[list[str], set[int]]:
+    """Return what stands between the LFs of a file, each line decoded for itself, and which lines,
+    counted from 1, are too long: only their beginning is kept.
+    """
+    lines, too_long = [""], set[int]()
+    with path.open("rb") as file:
+        while line := file.readline(LINE_BYTES_MAX + 1):
+            last = line[-1:]
+            if len(line) > LINE_BYTES_MAX and last != b"\n":
+                too_long.add(len(lines))
+                line = line[:LINE_BYTES_KEPT]
+                while last != b"\n" and (more := file.readline(LINE_BYTES_KEPT)):
+                    last = more[-1:]
+            lines[-1] = line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+            if last == b"\n":
+                lines.append("")
+    return lines, too_long
 
 
 def check_characters(field: str, written: str) -> None:
@@ -66,6 +88,14 @@ def csv_rows(
         at = end
 
 
+def last_field(row: str, names: Sequence[str]) -> str:
+    """The name of the field in which a row that was cut off ends."""
+    fields = _fields(row, names)
+    if isinstance(fields, ShapeError):
+        return fields.field
+    return names[len(fields) - 1] if len(fields) <= len(names) else ""
+
+
 def loose_fields(line: str) -> list[str]:
     """The fields of a line that is not CSV, as they most likely are meant."""
     return [field.strip('"') for field in line.split(",")]
@@ -78,12 +108,12 @@ def parse_json(written: str) -> Any:
         for fault in _faults(value, "", spoiled=_NOT_UTF8.search(written) is not None):
             raise fault
     except json.JSONDecodeError as error:
-        member = _broken_member(written)
+        member = broken_member(written)
         check_characters(member, written)
         problem = f"not JSON: {error.msg} at character {error.colno}"
         raise NotJsonError(error.lineno, member, problem) from None
     except RecursionError:
-        raise ShapeError(_broken_member(written), "nested too deep") from None
+        raise ShapeError(broken_member(written), "nested too deep") from None
     check_characters("", written)
     return value
 
@@ -157,7 +187,7 @@ def _faults(value: Any, place: str, *, spoiled: bool) -> Iterator[ShapeError]:
             yield ShapeError(place, "not UTF-8")
 
 
-def _broken_member(written: str) -> str:
+def broken_member(written: str) -> str:
     """The member of an object in or behind which it stops being JSON, where one can be told."""
     name, position = "", 0
     while found := _MEMBER.match(written, position):

@@ -32,6 +32,7 @@ _KINDS: Final = {
     "in companies.csv": "companies.csv 中的公司",
     "of the row's kind": "与该行投资者类别一致的代码",
     "UTF-8": "UTF-8 编码",
+    "a regular file": "普通文件",
     "later than the line before": "晚于上一行的日期",
 }
 
@@ -46,6 +47,11 @@ _SENTENCES: Final = (
     (r"(.*) is an integer out of range", "整数 {} 超出范围"),
     (r"(.*) is not an integer", "{} 不是整数"),
     (r"an integer out of range", "整数超出范围"),
+    (
+        r"too long: the row takes (\d+) bytes, a transaction holds (\d+)",
+        "过长：该行占 {} 字节，一笔交易最多容纳 {} 字节",
+    ),
+    (r"too long: the line has more than (\d+) bytes", "过长：该行超过 {} 字节"),
     (r"less than 1", "小于 1"),
     (r"an empty array", "空数组"),
     (r"unknown member", "未定义的成员"),

@@ -31,8 +31,8 @@ from guqiao_sdk.errors import said_by_a_service
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.transaction import (
+    BODY_BYTES_MAX,
     EXPIRY_HEIGHTS_MAX,
-    PAYLOAD_BYTES_MAX,
     SignedTransaction,
 )
 
@@ -44,9 +44,6 @@ T = TypeVar("T")
 IN_FLIGHT_MAX: Final = 256
 SLOT_BYTES: Final = 32 * 1024
 """A large operation takes the place of several, so that what is in flight has at most 8 MiB."""
-
-ENVELOPE_BYTES_MAX: Final = 2_048
-"""What a transaction says besides its body."""
 
 POSITION_REFRESH_EVERY: Final = 100
 STALLED_SECONDS_MAX: Final = 120.0
@@ -246,7 +243,7 @@ def _nameable(previous: TransactionResult | None, position: ChainPosition) -> by
 def _slots_of(operation: Operation, index: int) -> int:
     """How many of the places in flight an operation takes."""
     size = len(canonical_json(dict(operation.body)))
-    if size > PAYLOAD_BYTES_MAX - ENVELOPE_BYTES_MAX:
+    if size > BODY_BYTES_MAX:
         text = f"{operation.request_id} has a body of {size} bytes, more than a transaction holds"
         raise OperationError("TRANSACTION_TOO_LARGE", text, index)
     return 1 + size // SLOT_BYTES

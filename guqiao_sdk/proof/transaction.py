@@ -25,6 +25,9 @@ from guqiao_sdk.proof.merkle import DIGEST_BYTES, MerklePath, merkle_path_root, 
 from guqiao_sdk.proof.quorum import PUBLIC_KEY_BYTES
 
 PAYLOAD_BYTES_MAX: Final = 1_048_576
+BODY_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - 2_048
+"""Of a body that fits a payload, whatever else the payload says."""
+
 PAYLOAD_DEPTH_MAX: Final = 16
 SIGNATURES_MAX: Final = 2
 ENVELOPE_TRANSACTIONS_MAX: Final = 1_000

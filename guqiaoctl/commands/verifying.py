@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,15 +121,34 @@ def time_text(milliseconds: int) -> str:
 
 
 def _read(path: Path) -> bytes:
+    """A file's content, or what is written into a pipe, such as a shell's `<(...)`."""
     try:
-        with path.open("rb") as file:
-            return file.read(BUNDLE_BYTES_MAX + 1)  # More than that is no bundle, however long.
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+            raise _unreadable(path, "neither a file nor a pipe", "既不是文件也不是管道")
+        with open(path, "rb", opener=_open_at_once) as file:
+            content = file.read(BUNDLE_BYTES_MAX + 1)  # More is no bundle, however long.
     except OSError as error:
-        raise CliError(
-            "FILE_UNREADABLE",
-            f"{path} cannot be read ({error.strerror})",
-            f"无法读取 {path}（{error.strerror}）",
-            "check the path and its permissions",
-            "请检查路径和权限",
-            exit_code=EXIT_NOT_FOUND,
-        ) from None
+        reason = error.strerror or str(error)
+        raise _unreadable(path, reason, reason) from None
+    if stat.S_ISFIFO(kind) and not content:
+        raise _unreadable(path, "a pipe into which nobody writes", "没有数据写入的管道")
+    return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a pipe without waiting for a writer; where there is one, reading waits for it."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _unreadable(path: Path, reason_en: str, reason_zh: str) -> CliError:
+    return CliError(
+        "FILE_UNREADABLE",
+        f"{path} cannot be read ({reason_en})",
+        f"无法读取 {path}（{reason_zh}）",
+        "check the path and its permissions",
+        "请检查路径和权限",
+        exit_code=EXIT_NOT_FOUND,
+    )

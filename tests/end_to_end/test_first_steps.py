@@ -58,6 +58,8 @@ def test_the_first_steps_work_as_they_are_written(folder: Path) -> None:
     assert len(re.findall(r"^accepted +140$", shown, re.MULTILINE)) == 2
     assert len(re.findall(r"^rejected +66$", shown, re.MULTILINE)) == 2
     assert re.search(r"^shandong-0 +held", shown, re.MULTILINE)
+    rosters = re.findall(r"^Q900000754 +SD900011G\.EMXXXR2501 +62 +1172040 ", shown, re.MULTILINE)
+    assert len(rosters) == 2, "now, and at the height of the transfer"
     assert re.search(r"^outcome +accepted$", shown, re.MULTILINE)
     assert re.search(r"^anchor +csrc height \d+$", shown, re.MULTILINE)
     assert "exit code 7" in shown

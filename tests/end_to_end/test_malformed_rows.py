@@ -31,13 +31,14 @@ NAMED = [
     "events.jsonl:57: seq: 1 where 57 belongs",
     "events.jsonl:83: evidence[0].kind: not UTF-8",
     "events.jsonl:120: surplus: unknown member",
+    "events.jsonl:150: nature: too long",
 ]
 """What an operator is to read of `damaged`."""
 
 
-def with_member(line: bytes, name: str) -> bytes:
+def with_member(line: bytes, name: str, value: object) -> bytes:
     event = json.loads(line)
-    event[name] = 1
+    event[name] = value
     return json.dumps(event, ensure_ascii=False).encode()
 
 
@@ -53,9 +54,10 @@ DAMAGE: dict[tuple[str, int], Callable[[bytes], bytes]] = {
     ("investors.csv", 9): lambda line: in_field(line, 3, lambda name: name[:-1]),
     ("products.csv", 5): lambda line: in_field(line, 3, lambda name: name + b"\r"),
     ("events.jsonl", 20): lambda line: b"not JSON",
-    ("events.jsonl", 57): lambda line: with_member(line, "seq"),
+    ("events.jsonl", 57): lambda line: with_member(line, "seq", 1),
     ("events.jsonl", 83): lambda line: line.replace(b'"kind":"', b'"kind":"\xff', 1),
-    ("events.jsonl", 120): lambda line: with_member(line, "surplus"),
+    ("events.jsonl", 120): lambda line: with_member(line, "surplus", 1),
+    ("events.jsonl", 150): lambda line: with_member(line, "nature", "3" * 2_000_000),
 }
 
 
@@ -73,7 +75,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("language", "says"), [("en", "nothing was imported"), ("zh", "未导入")])
-@pytest.mark.req("N0-37")
+@pytest.mark.req("N0-37", "G2-08-1")
 def test_malformed_rows_are_named_and_nothing_is_imported(
     one_machine: OneMachine, damaged: Path, tmp_path: Path, language: str, says: str
 ) -> None:
@@ -110,7 +112,7 @@ def test_malformed_rows_are_left_out_on_request_and_the_rest_is_imported(
     )
     rows, roster = in_memory(damaged)
     assert results.read_bytes() == as_csv("seq,status,code", rows)
-    assert not {20, 57, 83, 120} & {seq for seq, _, _ in rows}
+    assert not {20, 57, 83, 120, 150} & {seq for seq, _, _ in rows}
     summary = answer.json()
     assert summary["accepted"] + summary["rejected"] == len(rows)
     assert summary["left_out_as_consequence"] == len(followers) > 0

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.client.operations import (
-    ENVELOPE_BYTES_MAX,
     IN_FLIGHT_MAX,
     SLOT_BYTES,
     Operation,
@@ -16,7 +15,7 @@ from guqiao_sdk.client.operations import (
 )
 from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transaction
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX, parse_payload
+from guqiao_sdk.proof.transaction import BODY_BYTES_MAX, PAYLOAD_BYTES_MAX, parse_payload
 
 PROVIDER = open_provider()
 MAKER = Identity(
@@ -47,14 +46,14 @@ def pipeline() -> OperationPipeline:
 
 
 async def test_a_body_that_fits_no_transaction_is_named_before_anything_is_sent() -> None:
-    too_large = operation(PAYLOAD_BYTES_MAX - ENVELOPE_BYTES_MAX + 1)
+    too_large = operation(BODY_BYTES_MAX + 1)
     with pytest.raises(OperationError) as refused:
         await pipeline().run([operation(100), too_large], lambda index, answer: None)
     assert (refused.value.code, refused.value.index) == ("TRANSACTION_TOO_LARGE", 1)
 
 
 async def test_the_largest_body_fits_a_transaction_with_everything_around_it() -> None:
-    largest = operation(PAYLOAD_BYTES_MAX - ENVELOPE_BYTES_MAX)
+    largest = operation(BODY_BYTES_MAX)
     with pytest.raises(AssertionError, match="asked"):
         await pipeline().run([largest], lambda index, answer: None)
     transaction = build_transaction(
