@@ -13,6 +13,7 @@ import re
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +39,7 @@ _RESTORE_CHECKS: Final = frozenset({"votes", "level"})
 """What fails in a replica that restores and lacks nothing else."""
 
 _HEIGHTS: Final = re.compile(r"height (\d+) of (\d+)")
+_REFUSAL: Final = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+): (.+)")
 
 
 class ProcessState(StrEnum):
@@ -82,7 +84,10 @@ class ManagedProcess:
     starts: int = 0
     last_exit: int | None = None
     why: str = ""
-    """What it last said of why it was not ready."""
+    """What it last said of why it was not ready, or of why it fell."""
+
+    log_begins: int = 0
+    """Where in the log file the words of the running process begin, or of the last that ran."""
 
     restoring_since: float | None = None
     """Since when every look at it has found that it restores."""
@@ -98,6 +103,8 @@ class ManagedProcess:
     async def start(self, forks: Forks) -> None:
         """Start the process; readiness is another matter (`wait_ready`)."""
         make_folder(self.plan.log_file.parent)
+        log = self.plan.log_file
+        self.log_begins = log.stat().st_size if log.exists() else 0
         self.process = await forks.start(self.plan.module, self.plan.arguments, self.plan.log_file)
         self.state, self.restoring_since = ProcessState.STARTING, None
         self.starts += 1
@@ -151,10 +158,10 @@ class ManagedProcess:
         """
         process = self.process
         if self.state not in _RUNNING:
-            return self.state, ""
+            return self.state, self._why_fallen
         found, why = await readiness(self.plan.admin_port)
         if self.state not in _RUNNING or self.process is not process:  # It was ended meanwhile.
-            return self.state, ""
+            return self.state, self._why_fallen
         self.why = why
         if found is not ProcessState.RESTORING:
             self.restoring_since = None
@@ -166,16 +173,32 @@ class ManagedProcess:
             found = self.state
         return found, why
 
+    def note_fall(self, exit_code: int) -> None:
+        """It ended by itself; why, it has said in its last words, if at all."""
+        self.last_exit, self.state = exit_code, ProcessState.FAILED
+        said = refusal_in(self.log_tail())
+        self.why = said[0] if said is not None else f"it ended ({exit_code})"
+
+    @property
+    def _why_fallen(self) -> str:
+        return self.why if self.state is ProcessState.FAILED else ""
+
     def log_tail(self, lines: int = 5) -> list[str]:
-        """The last lines of its log, for an error that shows its cause."""
+        """The last lines of its log, none of a process before, for an error that shows its cause."""
         try:
             with self.plan.log_file.open("rb") as log:
-                log.seek(0, os.SEEK_END)
-                log.seek(max(0, log.tell() - 16_384))
+                end = log.seek(0, os.SEEK_END)
+                begins = self.log_begins if self.log_begins <= end else 0
+                log.seek(max(begins, end - 16_384))
                 text = log.read().decode(errors="replace")
         except FileNotFoundError:
             return []
         return text.splitlines()[-lines:]
+
+
+def refusal_in(lines: Sequence[str]) -> re.Match[str] | None:
+    """The last of these lines that is `CODE: sentence`, in both parts."""
+    return next((found for line in lines[::-1] if (found := _REFUSAL.match(line))), None)
 
 
 def is_alive(pid: int) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -27,6 +26,7 @@ from guqiaoctl.supervisor.process import (
     ManagedProcess,
     ProcessPlan,
     ProcessState,
+    refusal_in,
     restoring_texts,
 )
 
@@ -46,8 +46,6 @@ TELL_SECONDS: Final = 2.0
 LINE_CHARACTERS_MAX: Final = 1_000
 """More than a refusal has, remedy included."""
 
-_REFUSAL: Final = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+): (.+)")
-
 Report = Callable[[str], None]
 
 
@@ -55,7 +53,7 @@ class StartError(Exception):
     """A process did not become ready. `code` is its own where it gave one in its last words."""
 
     def __init__(self, name: str, cause: tuple[str, str], tail: list[str], exit_code: int | None):
-        refusal = next((found for line in tail[::-1] if (found := _REFUSAL.match(line))), None)
+        refusal = refusal_in(tail)
         self.code = refusal[1] if refusal else ""
         self.exit_code = exit_code
         said = refusal[2] if refusal else " | ".join(tail)
@@ -206,12 +204,13 @@ class Supervisor:
         then its end is why the network does not start.
         """
         while managed.process is not None:
-            managed.last_exit = await managed.process.wait()
+            code = await managed.process.wait()
             if managed.state is ProcessState.HELD or self._ended.is_set():
+                managed.last_exit = code
                 return
-            managed.state = ProcessState.FAILED
+            managed.note_fall(code)
             await self._group_started[managed.plan.name].wait()
-            name, code = managed.plan.name, managed.last_exit
+            name = managed.plan.name
             self._report(
                 choose(
                     f"{name} ended ({code}), starting it again",

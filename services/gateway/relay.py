@@ -121,13 +121,14 @@ class Relay:
                 await asyncio.sleep(IDLE_SECONDS)
 
     def _note_failure(self, step: str, error: Exception) -> None:
-        code, text = getattr(error, "code", ""), str(error)[:500]
+        # A time-out says nothing but its name.
+        code, text = getattr(error, "code", ""), (str(error) or repr(error))[:500]
         if code in TOO_MUCH_CODES:
             self._at_once = max(self._at_once // 2, 1)
         self._errors[step] = text
         self.metrics.failures.labels(self.remote_sets.chain_id, step).inc()
-        remote = self.remote_sets.chain_id
-        log.warning("relay.failed", remote=remote, step=step, code=code, error=text)
+        remote, kind = self.remote_sets.chain_id, type(error).__name__
+        log.warning("relay.failed", remote=remote, step=step, kind=kind, code=code, error=text)
         if code in ALARMS and remedy_for(code, 0) is not Remedy.PARK:
             self._raise_alarm(code, text)
 

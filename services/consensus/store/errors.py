@@ -33,8 +33,7 @@ class DiskFullError(StorageError):
 
     def __init__(self, folder: Path, *, free_bytes: int, reserve_bytes: int) -> None:
         super().__init__(
-            f"{self.code}: {folder} has {free_bytes} bytes free, the reserve is {reserve_bytes};"
-            " free or add space, the replica goes on by itself"
+            f"{self.code}: {folder} has {free_bytes} bytes free, the reserve is {reserve_bytes}"
         )
         self.free_bytes = free_bytes
         self.reserve_bytes = reserve_bytes

@@ -13,5 +13,7 @@ if __name__ == "__main__":
             sys.exit(3)
         case "exit with a reason":
             sys.exit("a reason")
+        case "refuse":
+            sys.exit("STORAGE_FAILED: fsync failed (Input/output error). Check the disk.")
         case "raise":
             raise ValueError("as it was told")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -22,6 +25,8 @@ from guqiaoctl.commands.importing import (
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNAVAILABLE, CliError
 from guqiaoctl.foreseen import foreseen
 from guqiaoctl.supervisor.supervisor import StartError
+from services.chassis.postgres.errors import DiskFullError as ServerDiskFullError
+from services.consensus.store.errors import DiskFullError as StoreDiskFullError
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,36 @@ def test_a_process_that_refused_to_start_and_said_its_remedy_has_it_once() -> No
     assert (failure.code, failure.exit_code) == ("DATA_FOLDER_OTHER_NETWORK", EXIT_CONFLICT)
     assert failure.texts["en"] == ("csrc-0 ended: a belongs to b", remedy)
     assert failure.texts["zh"][0] == "csrc-0 退出：a belongs to b"
+
+
+def replica_refused() -> StartError:
+    """A replica had too little space to start with; its line is as processes end with one."""
+    error = StoreDiskFullError(Path("data"), free_bytes=1, reserve_bytes=2)
+    line = f"{error}. {messages('DISK_FULL').remedy_en}"
+    return StartError("csrc-0", ("ended", "退出"), [line], EXIT_UNAVAILABLE)
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize(
+    "error",
+    [
+        replica_refused(),
+        ServerDiskFullError(Path("postgres")),
+        OSError(errno.ENOSPC, "No space left on device", "settings.toml"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_that_ended_the_start_is_not_said_to_pass_by_itself(error: Exception) -> None:
+    """The network is down then, and its replicas too: somebody has to start it again."""
+    failure = foreseen(error)
+    assert failure is not None
+    assert failure.code == "DISK_FULL"
+    (text_en, remedy_en), (text_zh, remedy_zh) = failure.texts["en"], failure.texts["zh"]
+    for text in (text_en, text_zh):
+        assert "by itself" not in text
+    assert remedy_en.endswith("; start again what has stopped.")
+    assert "A replica that still runs" in remedy_en
+    assert remedy_zh.endswith("已停止的请重新启动。")
 
 
 @pytest.mark.req("G2-13-2")
