@@ -118,6 +118,43 @@ def _network(data: Path) -> Finding:
     return Finding("network", True, f"{network.network_id}, made {network.created_at[:10]}", "")
 
 
+def _genesis(data: Path) -> Finding:
+    from guqiaoctl.network.genesis import check_genesis
+    from guqiaoctl.network.layout import Layout
+
+    layout = Layout(data)
+    if not (data / "genesis").exists():
+        return Finding("genesis", True, "none yet", "")
+    found = "two chains, and the replicas' data is theirs"
+    return _judged("genesis", found, lambda: check_genesis(layout))
+
+
+def _trust_file(data: Path) -> Finding:
+    from guqiao_sdk.gm.provider import open_provider
+    from guqiaoctl.network.layout import Layout
+    from guqiaoctl.network.trust_file import check_trust
+
+    layout = Layout(data)
+    if not layout.trust.exists():
+        return Finding("trust file", True, "none yet", "")
+    return _judged("trust file", "of both chains", lambda: check_trust(layout, open_provider()))
+
+
+def _judged(name: str, found: str, judge: Callable[[], None]) -> Finding:
+    """The finding of a check that raises what is wrong."""
+    from guqiaoctl.foreseen import foreseen
+
+    try:
+        judge()
+    except Exception as error:
+        failure = foreseen(error)
+        if failure is None:
+            raise
+        text, remedy = failure.texts["en"]
+        return Finding(name, False, f"{failure.code}: {text}", remedy)
+    return Finding(name, True, found, "")
+
+
 def _certificates(data: Path) -> Finding:
     from guqiao_sdk.gm.certificates import parse_certificate
 
@@ -178,6 +215,8 @@ PROBES: Final[tuple[Callable[[Path], Finding], ...]] = (
     _disk,
     _files,
     _network,
+    _genesis,
+    _trust_file,
     _certificates,
     _revocation_lists,
 )

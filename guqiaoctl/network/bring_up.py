@@ -18,7 +18,7 @@ from guqiao_sdk.files import make_folder
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.files import SECRET, write_file
-from guqiaoctl.network.genesis import ensure_genesis
+from guqiaoctl.network.genesis import check_genesis, ensure_genesis
 from guqiaoctl.network.layout import Layout, Network
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
 from guqiaoctl.network.ports import is_free
@@ -62,6 +62,7 @@ def plan_network(
         make_folder(layout.folder / name)
     ensure_certificates(layout, provider, report)
     ensure_genesis(layout, provider, report)
+    check_genesis(layout)
     ensure_trust(layout, provider)
     _ensure_secrets(layout)
     write_replica_settings(network)

@@ -7,6 +7,7 @@ because two hashes cannot name each other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.gm.provider import GmProvider
+from guqiaoctl.failures import CliError
 from guqiaoctl.network.files import write_file
 from guqiaoctl.network.layout import Layout
 from guqiaoctl.network.parties import ACCOUNTS, CHAINS, CSRC, ENTITIES, MARKET, REPLICAS, Account
@@ -21,6 +23,8 @@ from guqiaoctl.network.pki import ensure_key
 from guqiaoctl.output import choose
 from services.consensus.domain.ledger.genesis import RemoteChain
 from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.store.errors import IdentityDamagedError
+from services.consensus.store.folder import read_identity
 
 KEY_ID: Final = "k1"
 KEY_LIFE_MS: Final = 10 * 365 * 86_400_000
@@ -54,6 +58,37 @@ def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str],
     for chain in CHAINS:
         if not layout.chain_trust(chain).exists():
             _write_json(layout.chain_trust(chain), remote_chain(layout, chain))
+
+
+def check_genesis(layout: Layout) -> None:
+    """Raise `CliError`, `GenesisError` or `OtherNetworkError` unless both genesis files belong
+    together, to what light clients start from, and to the data of every replica that has some.
+    """
+    genesis = {chain: parse_genesis(layout.genesis(chain).read_bytes()) for chain in CHAINS}
+    for chain in CHAINS:
+        try:
+            found = json.loads(layout.chain_trust(chain).read_bytes())
+        except ValueError:
+            found = None
+        if found != remote_chain(layout, chain):
+            raise _not_together(layout.chain_trust(chain), layout.genesis(chain))
+        for number in range(REPLICAS):
+            folder = layout.process(f"{chain}-{number}") / "data"
+            with contextlib.suppress(FileNotFoundError, IdentityDamagedError):
+                read_identity(folder, genesis[chain])  # A damaged one is the replica's to repair.
+    known = {remote.chain_id: remote.genesis_hash for remote in genesis[MARKET].remote_chains}
+    if known != {CSRC: genesis[CSRC].hash()}:
+        raise _not_together(layout.genesis(MARKET), layout.genesis(CSRC))
+
+
+def _not_together(path: Path, other: Path) -> CliError:
+    return CliError(
+        "DATA_FOLDER_OTHER_NETWORK",
+        f"{path} does not belong to {other}",
+        f"{path} 与 {other} 不属于同一个网络",
+        f"put back the folder {path.parent} that was made with this network",
+        f"请恢复本网络创建时的目录 {path.parent}",
+    )
 
 
 def _make_genesis(layout: Layout, provider: GmProvider) -> None:

@@ -184,7 +184,7 @@ class ManagedProcess:
         return self.why if self.state is ProcessState.FAILED else ""
 
     def log_tail(self, lines: int = 5) -> list[str]:
-        """The last lines of its log, none of a process before, for an error that shows its cause."""
+        """Its own last lines, none of a process before, for an error that shows its cause."""
         try:
             with self.plan.log_file.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)

@@ -27,8 +27,8 @@ async def nothing() -> None:
 def fall(port: int) -> None:
     """Let the process behind a port end with a refusal."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS_MAX)
+    connection.request("POST", "/", f"some output\n{REFUSAL}\n")
     with pytest.raises(http.client.RemoteDisconnected):
-        connection.request("POST", "/", f"some output\n{REFUSAL}\n")
         connection.getresponse()
 
 
@@ -41,7 +41,7 @@ async def test_the_status_names_why_a_process_fell_while_it_waits_to_be_started_
     process = ProcessPlan("csrc-0", READY_SERVER, (str(port),), port, tmp_path / "log", "csrc")
     plan = NetworkPlan(tmp_path, ((process,),), nothing, nothing, nothing, nothing, lambda: True)
     supervisor = Supervisor(plan, lambda _: None)
-    found = []
+    found: list[tuple[str, str]] = []
 
     async def on_ready() -> None:
         await asyncio.to_thread(fall, port)

@@ -7,7 +7,8 @@ from typing import Any, NoReturn, cast
 
 import structlog
 
-from services.chassis.telemetry import TelemetrySettings, open_telemetry
+from services.chassis.settings import TelemetrySettings
+from services.chassis.telemetry import open_telemetry
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.relay import Relay
 
@@ -42,7 +43,7 @@ async def test_a_failure_without_words_is_named_by_its_kind() -> None:
     with structlog.testing.capture_logs() as logs:
         running = asyncio.ensure_future(relay.run())
         async with asyncio.timeout(SECONDS_MAX):
-            while len(relay.last_error.split("; ")) < 3:
+            while relay.last_error.count("; ") < 2:  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

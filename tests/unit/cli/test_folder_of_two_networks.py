@@ -1,0 +1,141 @@
+"""Files of another network, or of none, in a network's folder: found before anything starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from guqiaoctl.commands import doctor
+from guqiaoctl.failures import CliError
+from guqiaoctl.foreseen import foreseen
+from guqiaoctl.network.bring_up import plan_network
+from guqiaoctl.network.layout import Layout, create_network, load_network
+from guqiaoctl.network.parties import CHAINS
+from services.consensus.domain.ledger.genesis_json import parse_genesis
+from tests.integration.ledger.store_builder import open_store
+
+
+def quiet(text: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two networks that were never started; a replica of each chain has data."""
+    folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    for folder in folders:
+        network = create_network(folder / "network")
+        plan_network(network, quiet)
+        for chain in CHAINS:
+            genesis = parse_genesis(network.layout.genesis(chain).read_bytes())
+            open_store(network.layout.process(f"{chain}-0") / "data", genesis=genesis).close()
+    return folders[0] / "network", folders[1] / "network"
+
+
+def wrong(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    """What `guqiao doctor` finds wrong with the genesis and trust files."""
+    capsys.readouterr()
+    with contextlib.suppress(SystemExit):
+        doctor.check(folder, as_json=True)
+    rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"genesis", "trust file"} <= rows.keys()
+    return {name: rows[name] for name in ("genesis", "trust file") if not rows[name]["ok"]}
+
+
+def refusal(folder: Path) -> CliError:
+    """Why `guqiao dev up` does not start it."""
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - which, `foreseen` says
+        plan_network(load_network(folder), quiet)
+    failure = foreseen(raised.value)
+    assert failure is not None, raised.value
+    return failure
+
+
+def empty(layout: Layout, _: Layout) -> None:
+    layout.trust.write_bytes(b"")
+
+
+def altered(layout: Layout, _: Layout) -> None:
+    layout.trust.write_bytes(layout.trust.read_bytes().replace(b'"height":0', b'"height":1', 1))
+
+
+def of_another(layout: Layout, other: Layout) -> None:
+    shutil.copy(other.trust, layout.trust)
+
+
+def genesis_of_another(layout: Layout, other: Layout) -> None:
+    shutil.copytree(other.folder / "genesis", layout.folder / "genesis", dirs_exist_ok=True)
+
+
+def all_of_another(layout: Layout, other: Layout) -> None:
+    genesis_of_another(layout, other)
+    of_another(layout, other)
+
+
+def start_of_another(layout: Layout, other: Layout) -> None:
+    shutil.copy(other.chain_trust("csrc"), layout.chain_trust("csrc"))
+
+
+def cut_start(layout: Layout, _: Layout) -> None:
+    layout.chain_trust("shandong").write_bytes(b"{")
+
+
+def one_genesis_of_another(layout: Layout, other: Layout) -> None:
+    """The regulatory chain's, of which no replica has data yet."""
+    for chain in CHAINS:
+        shutil.rmtree(layout.process(f"{chain}-0") / "data")
+    for path in (other.genesis("csrc"), other.chain_trust("csrc")):
+        shutil.copy(path, layout.folder / "genesis")
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize(
+    ("damage", "found", "code"),
+    [
+        (empty, {"trust file"}, "TRUST_INVALID"),
+        (altered, {"trust file"}, "TRUST_INVALID"),
+        (of_another, {"trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (genesis_of_another, {"genesis", "trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (all_of_another, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (start_of_another, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (cut_start, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (one_genesis_of_another, {"genesis", "trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
+    ],
+)
+def test_doctor_finds_it_and_no_network_starts(
+    tmp_path: Path,
+    made: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Layout, Layout], None],
+    found: set[str],
+    code: str,
+) -> None:
+    folder = tmp_path / "network"
+    shutil.copytree(made[0], folder)
+    assert wrong(folder, capsys) == {}
+    damage(Layout(folder), Layout(made[1]))
+    findings = wrong(folder, capsys)
+    assert findings.keys() == found
+    assert all(row["found"].startswith(code) and row["remedy"] for row in findings.values())
+    before = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    failure = refusal(folder)
+    assert failure.code == code
+    assert all(text and remedy for text, remedy in failure.texts.values())
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
+
+
+@pytest.mark.req("G2-13-2")
+def test_the_remedy_for_a_trust_file_makes_it_anew(tmp_path: Path, made: tuple[Path, Path]) -> None:
+    folder = tmp_path / "network"
+    shutil.copytree(made[0], folder)
+    layout = Layout(folder)
+    empty(layout, layout)
+    assert str(layout.trust) in refusal(folder).texts["en"][1]
+    layout.trust.rename(tmp_path / "away")
+    plan_network(load_network(folder), quiet)
+    assert layout.trust.stat().st_size > 0
