@@ -98,6 +98,17 @@ def test_g5_a_backup_votes_for_nothing_beyond_the_end_of_the_epoch() -> None:
     assert bench.receive_commit(2, END + 1, a_batch("beyond").digest()) == []
 
 
+@pytest.mark.req("G2-10-3")
+def test_g5_votes_for_a_height_beyond_the_end_of_the_epoch_are_no_votes() -> None:
+    bench = ticking(1)
+    for number in (1, 2):
+        committed(bench, number, a_batch(f"b{number}"))
+        told(bench, number, END)
+    for height, offences in ((END, ["Reject", "Evidence"]), (END + 1, [])):
+        assert bench.receive_checkpoint(2, height, header_hash("one")) == []
+        assert kinds(bench.receive_checkpoint(2, height, header_hash("another"))) == offences
+
+
 def test_g5_the_end_may_come_down_but_never_below_what_was_voted_for() -> None:
     bench = ticking(1)
     committed(bench, 1, a_batch("b1"))
@@ -315,6 +326,13 @@ def test_e4_nothing_that_a_jailed_replica_signs_counts_alone_or_in_a_certificate
     holder = next_signer(1).view_change(View(2), SequenceNumber(END + 1), certificate, ())
     assert judged(holder, 1) is None
     assert judged(holder, 1, JAILED) is not None
+
+
+@pytest.mark.req("G2-16-4")
+def test_e4_a_jailed_replica_may_still_say_hello() -> None:
+    """It follows as a learner, and asks for blocks by telling how far it is."""
+    hello = Hello(View(0), True, False, SequenceNumber(END), 1)
+    assert judged(hello, 0, JAILED) is None
 
 
 @pytest.mark.req("G2-16-4")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.consensus.domain.effects import Equivocation, Evidence
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     Digest,
@@ -16,7 +18,13 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.view_change import ViewChanges, base_of, chosen_batches
 from tests.simulation.keys import replica_set
-from tests.unit.consensus.protocol import PARAMETERS
+from tests.unit.consensus.protocol import (
+    PARAMETERS,
+    PAY,
+    prepared_certificate,
+    ticking,
+    view_change,
+)
 
 WINDOW = PARAMETERS.window
 
@@ -98,3 +106,18 @@ def test_p02_row13_f_liars_never_carry_a_replica_beyond_the_views_of_honest_ones
     joined = votes.joined_view(View(0))
     assert joined is not None, "f liars and one honest replica are f + 1"
     assert joined <= max(honest[: size - 1 - liars])
+
+
+@pytest.mark.req("G2-16-4")
+def test_row06_two_view_changes_of_one_replica_to_one_view_are_evidence_and_the_first_stands() -> (
+    None
+):
+    bench = ticking(2)
+    prepared = prepared_certificate(0, 1, PAY.digest())
+    first, second = view_change(0, 1), view_change(0, 1, prepared=(prepared,))
+    assert not [each for each in bench.step(first, 0) if isinstance(each, Evidence)]
+    assert bench.step(first, 0) == [], "the same again is nothing new"
+    found = [each for each in bench.step(second, 0) if isinstance(each, Evidence)]
+    assert [each.replica for each in found] == [0]
+    assert isinstance(found[0].offence, Equivocation)
+    assert not [each for each in bench.step(first, 0) if isinstance(each, Evidence)]

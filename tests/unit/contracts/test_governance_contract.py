@@ -173,8 +173,10 @@ def test_a_proposal_ends_after_its_life() -> None:
 def test_a_vote_key_does_not_govern() -> None:
     chain = governed_chain()
     held = governor_json("E")
-    held["keys"] = [{**key_json("x"), "public_key": public_key("new").hex()}]
-    assert propose(chain, "A", NEW, governors=[held]).code == "VOTE_KEY_GOVERNS"
+    vote_key = {**key_json("x"), "public_key": public_key("new").hex()}
+    for keys in ([vote_key], [*held["keys"], {**vote_key, "id": "k2"}]):
+        held["keys"] = keys
+        assert propose(chain, "A", NEW, governors=[held]).code == "VOTE_KEY_GOVERNS"
 
 
 @pytest.mark.req("G2-16-3")

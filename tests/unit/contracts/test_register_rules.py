@@ -36,6 +36,21 @@ def market_of(*shares: int, holder_cap: int = 200) -> tuple[Market, list[str]]:
     return market, accounts
 
 
+def test_an_operation_with_a_member_that_nobody_knows_is_refused_and_does_nothing() -> None:
+    market = Market()
+    seller, _ = market.investor(1), market.investor(2)
+    buyer = "Q000000002"
+    for method, body in (
+        ("open_account", opening(1)),
+        ("open_account", opening(2)),
+        ("register_company", company_registration(1)),
+        ("initial_registration", registration(entry(seller, 1_000))),
+        ("transfer", sale(seller, buyer, 10)),
+    ):
+        assert market.code(method, body | {"remark": "?"}) == "BODY_MALFORMED"
+        market.do(method, body)
+
+
 # Accounts and identity
 
 

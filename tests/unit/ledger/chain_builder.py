@@ -159,6 +159,8 @@ def _flood(host: Host, body: Mapping[str, Json]) -> None:
     for number in range(amount if kind != "value" else 1):
         if kind == "writes":
             host.put(f"flood/{number}", number)
+        elif kind == "deletes":
+            host.delete(f"flood/{number}")
         elif kind == "events":
             host.emit("scribble.flood", number)
         elif kind == "output":

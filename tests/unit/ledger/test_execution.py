@@ -146,6 +146,18 @@ def test_a_limit_is_reached_but_not_passed(kind: str, maximum: int) -> None:
     assert facts(refused)["maximum"] == maximum
 
 
+@pytest.mark.req("G2-08-1")
+def test_what_is_deleted_counts_as_written() -> None:
+    chain = MemoryChain()
+    for amount, code in ((WRITES_MAX, ""), (WRITES_MAX + 1, "LIMIT_EXCEEDED")):
+        assert chain.receipt(payload_of("flood", {"kind": "writes", "amount": WRITES_MAX})).accepted
+        assert chain.receipt(payload_of(body={"put": {f"flood/{WRITES_MAX}": 1}})).accepted
+        deleted = chain.receipt(payload_of("flood", {"kind": "deletes", "amount": amount}))
+        assert deleted.code == code
+    assert facts(deleted) == {"limit": "writes", "maximum": WRITES_MAX}
+    assert chain.value("flood/0") == 0, "nothing was deleted"
+
+
 def test_a_value_has_a_largest_size() -> None:
     chain = MemoryChain()
     fits = VALUE_BYTES_MAX - 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.consensus.domain.contracts.identity_record import ROLES_MAX
 from tests.unit.ledger.chain_builder import (
     ADMIN,
     CLERK,
@@ -106,6 +107,16 @@ def test_roles_come_and_go() -> None:
     assert admin(chain, "withdraw_role", {"did": CLERK, "role": "clerk"}) == ""
     assert record(chain, CLERK)["roles"] == ["relayer"]
     assert admin(chain, "grant_role", {"did": CLERK, "role": "No"}) == "BODY_MALFORMED"
+
+
+def test_an_identity_has_at_most_so_many_roles() -> None:
+    chain = MemoryChain()
+    for number in range(1, ROLES_MAX):
+        assert admin(chain, "grant_role", {"did": CLERK, "role": f"role_{number}"}) == ""
+    assert len(record(chain, CLERK)["roles"]) == ROLES_MAX
+    one_more = {"did": CLERK, "role": "one_more"}
+    assert admin(chain, "grant_role", one_more) == "LIMIT_EXCEEDED"
+    assert admin(chain, "grant_role", {"did": CLERK, "role": "clerk"}) == "", "it has that one"
 
 
 @pytest.mark.req("G2-05-5")

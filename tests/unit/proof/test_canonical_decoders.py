@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.batch import BATCH_BYTES_MAX, Batch
 from guqiao_sdk.proof.bundle import Bundle, NotABundleError
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest, tagged
 from guqiao_sdk.proof.errors import ProofError
@@ -65,6 +66,24 @@ PAYLOAD = Payload(
     business_time="2026-01-05T09:30:00+08:00",
     body={"a": [1, "二", None, True]},
 )
+
+
+@pytest.mark.parametrize("value", ["10", 10.5, True, -1, None, [], {}])
+@pytest.mark.parametrize("name", ["height", "time_ms"])
+def test_an_expiry_that_is_no_natural_number_is_malformed(name: str, value: object) -> None:
+    members = json.loads(PAYLOAD.to_bytes())
+    assert parse_payload(json.dumps(members).encode()) == PAYLOAD
+    members["expires"][name] = value
+    with pytest.raises(MalformedError):
+        parse_payload(json.dumps(members).encode())
+
+
+def test_a_batch_has_a_largest_size() -> None:
+    whole = Batch(7, (bytes(BATCH_BYTES_MAX - 16),))
+    assert len(whole.encode()) == BATCH_BYTES_MAX
+    assert Batch.decode(whole.encode()) == whole
+    with pytest.raises(MalformedError):
+        Batch.decode(Batch(7, (bytes(BATCH_BYTES_MAX - 15),)).encode())
 
 
 @pytest.mark.parametrize("name", SAMPLES)

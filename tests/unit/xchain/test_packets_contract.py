@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import Packet, receipt_key
+from guqiao_sdk.proof.packet_events import event_body
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts import objects, packets
 from services.consensus.domain.contracts.catalogue import Catalogue
@@ -420,6 +422,22 @@ def test_a_forged_acknowledgement_is_refused_and_the_true_one_is_kept_once() -> 
     assert [body["code"] for body in events(kept, "packet.acknowledged")] == [""]
     assert shandong.call("packets", "acknowledge", body).events == ()
     assert shandong.call("packets", "acknowledge", forged).code == "PACKET_CONFLICT"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b"{", b'{"a":1,"a":1}'])
+def test_an_event_that_is_no_object_is_a_false_proof_and_no_error_of_ours(body: bytes) -> None:
+    with pytest.raises(ProofError):
+        event_body("event", body)
+
+
+def test_an_acknowledgement_with_an_unknown_member_is_refused() -> None:
+    shandong, csrc, sent = journey(1)
+    true = acknowledgement_of(receive(csrc, receive_body(shandong, sent)))
+    assert shandong.call("light_client", "update", update_body(csrc)).accepted
+    body = acknowledge_body(csrc, true)
+    refused = shandong.call("packets", "acknowledge", body | {"source": "shandong"})
+    assert refused.code == "BODY_MALFORMED"
+    assert shandong.call("packets", "acknowledge", body).accepted
 
 
 def test_an_acknowledgement_of_a_packet_never_sent_is_refused() -> None:
