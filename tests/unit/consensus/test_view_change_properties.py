@@ -21,6 +21,7 @@ from tests.simulation.keys import replica_set
 from tests.unit.consensus.protocol import (
     PARAMETERS,
     PAY,
+    pass_time,
     prepared_certificate,
     ticking,
     view_change,
@@ -121,3 +122,19 @@ def test_row06_two_view_changes_of_one_replica_to_one_view_are_evidence_and_the_
     assert [each.replica for each in found] == [0]
     assert isinstance(found[0].offence, Equivocation)
     assert not [each for each in bench.step(first, 0) if isinstance(each, Evidence)]
+
+
+@pytest.mark.req("G2-07-1")
+def test_v8_a_liar_who_asks_for_ever_later_views_puts_no_timeout_off() -> None:
+    bench = ticking(2)
+    for peer in (0, 3):
+        bench.step(view_change(peer, 1), peer)
+    assert (bench.core.view, bench.core.active) == (1, False), "its primary is silent"
+    began = bench.now_ms
+    for later in range(10, 10 + PARAMETERS.timeout_max_ms // 100):
+        bench.step(view_change(3, later), 3)
+        pass_time(bench, 100)
+        if bench.core.view == 2:
+            break
+    assert bench.core.view == 2
+    assert bench.now_ms - began <= PARAMETERS.timeout_ms + 100
