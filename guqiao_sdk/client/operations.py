@@ -276,14 +276,16 @@ def _reason(status: status_pb2.Status) -> str:
 async def repeated(call: Callable[[], Awaitable[T]], *, is_up: bool = True) -> T:
     """Make a call of no effect, or of the same effect each time, until the service that is away for
     a moment answers. Raises its last error when `STALLED_SECONDS_MAX` is over; where it is not
-    known that the service `is_up` at all, at once unless the service itself says what it lacks.
+    known that the service `is_up` at all, at once unless the service itself says what it lacks, or
+    took the call and hangs.
     """
     deadline = asyncio.get_running_loop().time() + STALLED_SECONDS_MAX
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            passes = _passes(error) and (is_up or said_by_a_service(error))
+            hangs = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            passes = _passes(error) and (is_up or hangs or said_by_a_service(error))
             if not passes or asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(RETRY_DELAY_SECONDS)

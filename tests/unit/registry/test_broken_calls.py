@@ -107,6 +107,14 @@ async def test_where_nobody_knows_that_the_service_is_up_a_broken_call_is_not_ma
     assert len(calls.answers) == 1
 
 
+async def test_a_service_that_took_the_first_call_and_hangs_is_asked_again() -> None:
+    """Its database hangs, say: who waits a moment has an answer."""
+    calls = Calls(broken(grpc.StatusCode.DEADLINE_EXCEEDED))
+    with pytest.raises(AnsweredError):
+        await repeated(calls.once, is_up=False)
+    assert calls.answers == []
+
+
 async def test_a_call_that_a_service_refused_is_not_made_again() -> None:
     calls = Calls(refused_by_the_service())
     with pytest.raises(AioRpcError):
