@@ -278,6 +278,9 @@ def test_only_the_last_consensus_states_are_kept(
         assert update(csrc, REPLICAS.header(height)).accepted
     kept = [key for key, _ in csrc.state.scan(b"light_client/state/shandong/")]
     assert [int(key[-20:]) for key in kept] == [8, 10, 12]
+    record = csrc.value("light_client/client/shandong")
+    assert isinstance(record, dict)
+    assert record["states"] == len(kept)
     body: dict[str, Json] = {"source": "shandong", "height": 2, "packets": []}
     assert csrc.call("packets", "receive", body).code == "HEIGHT_UNKNOWN"
 
