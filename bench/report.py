@@ -104,7 +104,9 @@ def _rates(result: Mapping[str, Any]) -> list[tuple[str, float]]:
     found = []
     for name, figures in result["phases"].items():
         if "tps" in figures:
-            found += [(name, figures["tps"]), (f"limit at {name}", figures["limit_tps"])]
+            found.append((name, figures["tps"]))
+        if "limit_tps" in figures:
+            found.append((f"limit at {name}", figures["limit_tps"]))
         if "goodput_tps" in figures:
             found.append(("goodput at 3x", figures["goodput_tps"]))
     return found
