@@ -119,14 +119,18 @@ def _network(data: Path) -> Finding:
 
 
 def _genesis(data: Path) -> Finding:
-    from guqiaoctl.network.genesis import check_genesis
-    from guqiaoctl.network.layout import Layout
+    from guqiaoctl.network.genesis import check_genesis, is_founded
+    from guqiaoctl.network.layout import Layout, replica_names
 
     layout = Layout(data)
-    if not (data / "genesis").exists():
+    if not any(layout.process(name).exists() for name in replica_names()):
         return Finding("genesis", True, "none yet", "")
-    found = "two chains, and the replicas' data is theirs"
-    return _judged("genesis", found, lambda: check_genesis(layout))
+
+    def judge() -> None:
+        if is_founded(layout):
+            check_genesis(layout)
+
+    return _judged("genesis", "two chains, and the replicas' data is theirs", judge)
 
 
 def _trust_file(data: Path) -> Finding:

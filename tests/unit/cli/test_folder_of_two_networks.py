@@ -37,14 +37,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders[0] / "network", folders[1] / "network"
 
 
+CHECKS = ("genesis", "trust file")
+
+
 def wrong(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
-    """What `guqiao doctor` finds wrong with the genesis and trust files."""
+    """What `guqiao doctor` finds wrong with a network's files."""
     capsys.readouterr()
     with contextlib.suppress(SystemExit):
         doctor.check(folder, as_json=True)
     rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
-    assert {"genesis", "trust file"} <= rows.keys()
-    return {name: rows[name] for name in ("genesis", "trust file") if not rows[name]["ok"]}
+    assert {*CHECKS} <= rows.keys()
+    return {name: rows[name] for name in CHECKS if not rows[name]["ok"]}
 
 
 def refusal(folder: Path) -> CliError:
@@ -93,6 +96,22 @@ def one_genesis_of_another(layout: Layout, other: Layout) -> None:
         shutil.copy(path, layout.folder / "genesis")
 
 
+def genesis_gone(layout: Layout, _: Layout) -> None:
+    """A new one would replace the other as well."""
+    layout.genesis("csrc").unlink()
+    layout.trust.unlink()
+
+
+def all_genesis_gone(layout: Layout, _: Layout) -> None:
+    shutil.rmtree(layout.folder / "genesis")
+    layout.trust.unlink()
+
+
+def data_of_another_replica(layout: Layout, _: Layout) -> None:
+    data = layout.process("csrc-0") / "data"
+    data.rename(layout.process("csrc-1") / "data")
+
+
 @pytest.mark.req("G2-13-2")
 @pytest.mark.parametrize(
     ("damage", "found", "code"),
@@ -105,6 +124,9 @@ def one_genesis_of_another(layout: Layout, other: Layout) -> None:
         (start_of_another, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
         (cut_start, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
         (one_genesis_of_another, {"genesis", "trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (genesis_gone, {"genesis"}, "GENESIS_INVALID"),
+        (all_genesis_gone, {"genesis"}, "GENESIS_INVALID"),
+        (data_of_another_replica, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
     ],
 )
 def test_doctor_finds_it_and_no_network_starts(
