@@ -9,14 +9,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from guqiaoctl.failures import EXIT_UNAVAILABLE
 from guqiaoctl.output import Progress, choose, print_json, print_table
+
+if TYPE_CHECKING:
+    from guqiao_sdk.gm.certificates import CertificateInfo, TrustAnchors
+    from guqiaoctl.network.layout import Layout
 
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 OPEN_FILES_MIN: Final = 512
@@ -38,7 +42,7 @@ def check(data: Path, *, as_json: bool) -> None:
     findings: list[Finding] = []
     with Progress(choose("checks", "检查"), len(PROBES)) as progress:
         for probe in PROBES:
-            findings.append(probe(data))
+            findings.append(_looked(probe, data))
             progress.show(len(findings))
     if as_json:
         print_json(
@@ -54,6 +58,21 @@ def check(data: Path, *, as_json: bool) -> None:
         print_table(("", "CHECK", "FOUND", "REMEDY"), rows)
     if not all(finding.ok for finding in findings):
         sys.exit(EXIT_UNAVAILABLE)
+
+
+def _looked(probe: Callable[[Path], Finding], data: Path) -> Finding:
+    """The finding of a probe, also where it could not look: that is what is wrong then."""
+    from guqiaoctl.foreseen import foreseen
+
+    try:
+        return probe(data)
+    except Exception as error:
+        failure = foreseen(error)
+        if failure is None:
+            raise
+        name = probe.__name__.strip("_").replace("_", " ")
+        text, remedy = failure.texts["en"]
+        return Finding(name, False, f"{failure.code}: {text}", remedy)
 
 
 def _python(_: Path) -> Finding:
@@ -108,25 +127,21 @@ def _cores(_: Path) -> Finding:
 def _network(data: Path) -> Finding:
     if not (data / "network.json").exists():
         return Finding("network", True, f"none in {data} yet", "")
-    from guqiaoctl.failures import CliError
     from guqiaoctl.network.layout import load_network
 
-    try:
-        network = load_network(data)
-    except CliError as error:
-        return Finding("network", False, str(error)[:80], error.texts["en"][1])
+    network = load_network(data)
     return Finding("network", True, f"{network.network_id}, made {network.created_at[:10]}", "")
 
 
 def _genesis(data: Path) -> Finding:
-    from guqiaoctl.network.genesis import check_genesis
+    from guqiaoctl.network.genesis import check_genesis, is_founded
     from guqiaoctl.network.layout import Layout
 
     layout = Layout(data)
-    if not (data / "genesis").exists():
+    if not is_founded(layout):
         return Finding("genesis", True, "none yet", "")
-    found = "two chains, and the replicas' data is theirs"
-    return _judged("genesis", found, lambda: check_genesis(layout))
+    check_genesis(layout)
+    return Finding("genesis", True, "two chains, and the replicas' data is theirs", "")
 
 
 def _trust_file(data: Path) -> Finding:
@@ -137,61 +152,67 @@ def _trust_file(data: Path) -> Finding:
     layout = Layout(data)
     if not layout.trust.exists():
         return Finding("trust file", True, "none yet", "")
-    return _judged("trust file", "of both chains", lambda: check_trust(layout, open_provider()))
-
-
-def _judged(name: str, found: str, judge: Callable[[], None]) -> Finding:
-    """The finding of a check that raises what is wrong."""
-    from guqiaoctl.foreseen import foreseen
-
-    try:
-        judge()
-    except Exception as error:
-        failure = foreseen(error)
-        if failure is None:
-            raise
-        text, remedy = failure.texts["en"]
-        return Finding(name, False, f"{failure.code}: {text}", remedy)
-    return Finding(name, True, found, "")
+    check_trust(layout, open_provider())
+    return Finding("trust file", True, "of both chains", "")
 
 
 def _certificates(data: Path) -> Finding:
-    from guqiao_sdk.gm.certificates import parse_certificate
+    from guqiaoctl.network.layout import Layout, process_names
+    from guqiaoctl.network.pki import read_certificate
 
-    paths = sorted(data.glob("processes/*/tls.pem"))
-    if not paths:
+    layout = Layout(data)
+    paths = {name: layout.process(name) / "tls.pem" for name in process_names()}
+    there = {name: read_certificate(path) for name, path in paths.items() if path.exists()}
+    if not there:
         return Finding("certificates", True, "none yet", "")
-    if revoked := _revoked(data, paths):
-        remedy = "delete tls.pem of each, then `guqiao dev up`: it makes new ones"
-        return Finding("certificates", False, f"revoked: {', '.join(revoked)}", remedy)
-    ends = min(parse_certificate(path.read_bytes()).not_after for path in paths)
+    if bad := _unusable(layout, there, [name for name in paths if name not in there]):
+        code, names, remedy = bad
+        return Finding("certificates", False, f"{code}: {', '.join(names)}", remedy)
+    ends = min(certificate.not_after for certificate in there.values())
     left = ends - datetime.now(UTC)
-    found = f"{len(paths)}, the first ends {ends.date()}"
+    found = f"{len(there)}, the first ends {ends.date()}"
     remedy = "restart the network: `guqiao dev up` renews them"
+    if left <= timedelta(0):
+        found = f"CERTIFICATE_EXPIRED: {found}"
     return Finding("certificates", left > timedelta(days=7), found, remedy)
 
 
-def _revoked(data: Path, paths: Sequence[Path]) -> list[str]:
-    """The processes whose certificate its own domain's revocation list names."""
-    from guqiao_sdk.gm.certificates import Authority, TrustAnchors, parse_certificate
+def _unusable(
+    layout: Layout, there: Mapping[str, CertificateInfo], missing: list[str]
+) -> tuple[str, list[str], str] | None:
+    """What processes cannot use: the code, whose it is, and the remedy."""
+    from guqiaoctl.network.parties import CHAINS
+    from guqiaoctl.network.pki import load_anchors
 
-    authorities = [
-        Authority(
-            (folder / "ca.pem").read_bytes(),
-            ((folder / "crl.pem").read_bytes(),),
-            frozenset({folder.name}),
+    revoked, untrusted = [], []
+    for domain in CHAINS:
+        anchors = load_anchors(layout, domain)
+        own = {name: info for name, info in there.items() if name.startswith(f"{domain}-")}
+        if anchors is not None:
+            revoked += [name for name, info in own.items() if anchors.lists_as_revoked(info)]
+            untrusted += [name for name, info in own.items() if not _is_issued_by(anchors, info)]
+    anew = "delete tls.pem of each, then `guqiao dev up`: it makes new ones"
+    if untrusted:
+        remedy = (
+            f"put back the folder {layout.folder / 'ca'} of this network; if it is lost, {anew}"
         )
-        for folder in data.glob("ca/*")
-        if (folder / "ca.pem").exists() and (folder / "crl.pem").exists()
-    ]
-    if not authorities:
-        return []
-    anchors = TrustAnchors(authorities)
-    return [
-        path.parent.name
-        for path in paths
-        if anchors.lists_as_revoked(parse_certificate(path.read_bytes()))
-    ]
+        return "CERTIFICATE_UNTRUSTED", untrusted, remedy
+    if revoked:
+        return "CERTIFICATE_REVOKED", revoked, anew
+    return ("CERTIFICATE_MISSING", missing, "`guqiao dev up` makes them") if missing else None
+
+
+def _is_issued_by(anchors: TrustAnchors, info: CertificateInfo) -> bool:
+    """Whether the authority issued it, expired or not."""
+    from cryptography import x509
+
+    from guqiao_sdk.gm.certificates import CertificateRefusedError
+
+    try:
+        anchors.verify(x509.load_der_x509_certificate(info.der), info.not_before)
+    except CertificateRefusedError as error:
+        return error.code != "CERTIFICATE_UNTRUSTED"
+    return True
 
 
 def _revocation_lists(data: Path) -> Finding:

@@ -11,19 +11,20 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.gm.provider import GmProvider
-from guqiaoctl.failures import CliError
+from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.files import write_file
-from guqiaoctl.network.layout import Layout
+from guqiaoctl.network.layout import Layout, replica_names
 from guqiaoctl.network.parties import ACCOUNTS, CHAINS, CSRC, ENTITIES, MARKET, REPLICAS, Account
 from guqiaoctl.network.pki import ensure_key
 from guqiaoctl.output import choose
 from services.consensus.domain.ledger.genesis import RemoteChain
 from services.consensus.domain.ledger.genesis_json import parse_genesis
-from services.consensus.store.errors import IdentityDamagedError
+from services.consensus.store.errors import IdentityDamagedError, OtherNetworkError
 from services.consensus.store.folder import read_identity
 
 KEY_ID: Final = "k1"
@@ -50,14 +51,31 @@ CONTRACTS: Final = {
 
 def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str], None]) -> None:
     """Make both genesis files if there are none; they are never changed. What light clients start
-    from follows from them.
+    from follows from them. Raises `CliError` as `is_founded` does.
     """
-    if not all(layout.genesis(chain).exists() for chain in CHAINS):
+    if not is_founded(layout):
         _make_genesis(layout, provider)
         report(choose("two genesis files made", "已生成两条链的创世文件"))
     for chain in CHAINS:
         if not layout.chain_trust(chain).exists():
             _write_json(layout.chain_trust(chain), remote_chain(layout, chain))
+
+
+def is_founded(layout: Layout) -> bool:
+    """Whether both genesis files are there. Raises `CliError` where one is gone and a replica has
+    data: new ones would be another network's, and would replace the one that is left.
+    """
+    gone = [path for path in map(layout.genesis, CHAINS) if not path.exists()]
+    if gone and any((layout.process(name) / "data").exists() for name in replica_names()):
+        raise CliError(
+            "GENESIS_INVALID",
+            f"{gone[0]} is missing, and the replicas hold chains that began with it",
+            f"缺少 {gone[0]}，而副本中已有由其创建的链",
+            "put it back from a backup; nothing can replace it",
+            "请从备份恢复该文件；它无法重新生成",
+            exit_code=EXIT_USAGE,
+        )
+    return not gone
 
 
 def check_genesis(layout: Layout) -> None:
@@ -75,7 +93,11 @@ def check_genesis(layout: Layout) -> None:
         for number in range(REPLICAS):
             folder = layout.process(f"{chain}-{number}") / "data"
             with contextlib.suppress(FileNotFoundError, IdentityDamagedError):
-                read_identity(folder, genesis[chain])  # A damaged one is the replica's to repair.
+                # A damaged one is the replica's to repair.
+                owner = read_identity(folder, genesis[chain]).owner
+                if owner.replica != number:
+                    expected = str(replace(owner, replica=number))
+                    raise OtherNetworkError(folder, found=str(owner), expected=expected)
     known = {remote.chain_id: remote.genesis_hash for remote in genesis[MARKET].remote_chains}
     if known != {CSRC: genesis[CSRC].hash()}:
         raise _not_together(layout.genesis(MARKET), layout.genesis(CSRC))

@@ -26,8 +26,12 @@ DATABASE: Final = "postgres"
 
 def process_names() -> list[str]:
     """All processes but PostgreSQL, in the order of their start."""
-    replicas = [f"{chain}-{replica}" for chain in CHAINS for replica in range(REPLICAS)]
-    return replicas + [f"{domain}-{service}" for domain, service in SERVICES]
+    return replica_names() + [f"{domain}-{service}" for domain, service in SERVICES]
+
+
+def replica_names() -> list[str]:
+    """The replicas of both chains."""
+    return [f"{chain}-{replica}" for chain in CHAINS for replica in range(REPLICAS)]
 
 
 def _port_names() -> list[str]:

@@ -17,9 +17,11 @@ from typing import Final
 from cryptography import x509
 
 from guqiao_sdk.gm.certificates import (
+    Authority,
     CertificateAuthority,
     CertificateInfo,
     CertificateMalformedError,
+    TrustAnchors,
     parse_certificate,
     replica_identity,
     service_identity,
@@ -125,7 +127,10 @@ def renew_crls(layout: Layout, provider: GmProvider) -> None:
         start, end = now - BACKDATE, now + CRL_LIFE
         path = folder / "crl.pem"
         if path.exists():
-            crl = authority.reissue_crl(path.read_bytes(), this_update=start, next_update=end)
+            try:
+                crl = authority.reissue_crl(path.read_bytes(), this_update=start, next_update=end)
+            except CertificateMalformedError as error:
+                raise _list_refused(path, error.en, error.zh) from error
         else:
             crl = authority.issue_crl([], this_update=start, next_update=end)
         write_file(path, crl)
@@ -212,23 +217,46 @@ def next_update(path: Path) -> datetime:
     try:
         found = x509.load_pem_x509_crl(path.read_bytes()).next_update_utc
     except ValueError as error:
-        raise CliError(
-            "CERTIFICATE_MALFORMED",
-            f"{path} is no revocation list ({error})",
-            f"{path} 不是证书吊销列表（{error}）",
-            "restore it from a backup; without it nobody knows which certificates are revoked",
-            "请从备份恢复；否则无法得知哪些证书已被吊销",
-            exit_code=EXIT_USAGE,
+        raise _list_refused(
+            path, f"it is no revocation list ({error})", f"不是证书吊销列表（{error}）"
         ) from None
     assert found is not None, "our own lists name their end"
     return found
+
+
+def _list_refused(path: Path, why_en: str, why_zh: str) -> CliError:
+    return CliError(
+        CertificateMalformedError.code,
+        f"{path}: {why_en}",
+        f"{path}：{why_zh}",
+        "restore it from a backup; without it nobody knows which certificates are revoked",
+        "请从备份恢复；否则无法得知哪些证书已被吊销",
+        exit_code=EXIT_USAGE,
+    )
+
+
+def load_anchors(layout: Layout, domain: str) -> TrustAnchors | None:
+    """A domain's authority and its revocation list, as processes believe them; None where the
+    authority's certificate is still to be made.
+    """
+    folder = layout.authority(domain)
+    if not (folder / "ca.pem").exists():
+        return None
+    read_certificate(folder / "ca.pem")
+    path = folder / "crl.pem"
+    lists = (path.read_bytes(),) if path.exists() else ()
+    authority = Authority((folder / "ca.pem").read_bytes(), lists, frozenset({domain}))
+    try:
+        return TrustAnchors([authority])
+    except CertificateMalformedError as error:
+        raise _list_refused(path, error.en, error.zh) from error
 
 
 def _is_due(path: Path, now: datetime, margin: timedelta = LEAF_RENEWAL) -> bool:
     """Whether it is missing, ends soon, or is not valid yet: a clock was ahead when it was made."""
     if not path.exists():
         return True
-    certificate = _read_certificate(path)
+    certificate = read_certificate(path)
     return certificate.not_after - now < margin or certificate.not_before > now
 
 
@@ -236,11 +264,12 @@ def _is_void(path: Path, leaf: Leaf, key: PrivateKey, now: datetime) -> bool:
     """Whether a process cannot use its certificate: it is due, or of another process or key."""
     if _is_due(path, now):
         return True
-    certificate = _read_certificate(path)
+    certificate = read_certificate(path)
     return (certificate.identity, certificate.public_key) != (leaf.identity, key.public_key)
 
 
-def _read_certificate(path: Path) -> CertificateInfo:
+def read_certificate(path: Path) -> CertificateInfo:
+    """A process's certificate; `CliError` names a file that holds none."""
     try:
         return parse_certificate(path.read_bytes())
     except CertificateMalformedError as error:

@@ -37,14 +37,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders[0] / "network", folders[1] / "network"
 
 
+CHECKS = ("network", "genesis", "trust file", "certificates", "revocation lists")
+
+
 def wrong(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
-    """What `guqiao doctor` finds wrong with the genesis and trust files."""
+    """What `guqiao doctor` finds wrong with a network's files."""
     capsys.readouterr()
     with contextlib.suppress(SystemExit):
         doctor.check(folder, as_json=True)
     rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
-    assert {"genesis", "trust file"} <= rows.keys()
-    return {name: rows[name] for name in ("genesis", "trust file") if not rows[name]["ok"]}
+    assert {*CHECKS} <= rows.keys()
+    return {name: rows[name] for name in CHECKS if not rows[name]["ok"]}
 
 
 def refusal(folder: Path) -> CliError:
@@ -93,6 +96,22 @@ def one_genesis_of_another(layout: Layout, other: Layout) -> None:
         shutil.copy(path, layout.folder / "genesis")
 
 
+def genesis_gone(layout: Layout, _: Layout) -> None:
+    """A new one would replace the other as well."""
+    layout.genesis("csrc").unlink()
+    layout.trust.unlink()
+
+
+def all_genesis_gone(layout: Layout, _: Layout) -> None:
+    shutil.rmtree(layout.folder / "genesis")
+    layout.trust.unlink()
+
+
+def data_of_another_replica(layout: Layout, _: Layout) -> None:
+    data = layout.process("csrc-0") / "data"
+    data.rename(layout.process("csrc-1") / "data")
+
+
 @pytest.mark.req("G2-13-2")
 @pytest.mark.parametrize(
     ("damage", "found", "code"),
@@ -105,6 +124,9 @@ def one_genesis_of_another(layout: Layout, other: Layout) -> None:
         (start_of_another, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
         (cut_start, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
         (one_genesis_of_another, {"genesis", "trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (genesis_gone, {"genesis"}, "GENESIS_INVALID"),
+        (all_genesis_gone, {"genesis"}, "GENESIS_INVALID"),
+        (data_of_another_replica, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
     ],
 )
 def test_doctor_finds_it_and_no_network_starts(
@@ -139,3 +161,85 @@ def test_the_remedy_for_a_trust_file_makes_it_anew(tmp_path: Path, made: tuple[P
     layout.trust.rename(tmp_path / "away")
     plan_network(load_network(folder), quiet)
     assert layout.trust.stat().st_size > 0
+
+
+def authority_of_another(layout: Layout, other: Layout) -> None:
+    shutil.copytree(other.folder / "ca", layout.folder / "ca", dirs_exist_ok=True)
+
+
+def certificate_of_another(layout: Layout, other: Layout) -> None:
+    shutil.copytree(other.process("csrc-0"), layout.process("csrc-0"), dirs_exist_ok=True)
+    shutil.rmtree(layout.process("csrc-0") / "data")
+
+
+def certificate_gone(layout: Layout, _: Layout) -> None:
+    (layout.process("csrc-0") / "tls.pem").unlink()
+
+
+def certificate_emptied(layout: Layout, _: Layout) -> None:
+    (layout.process("csrc-0") / "tls.pem").write_bytes(b"")
+
+
+def authority_emptied(layout: Layout, _: Layout) -> None:
+    (layout.authority("csrc") / "ca.pem").write_bytes(b"")
+
+
+def list_of_another(layout: Layout, other: Layout) -> None:
+    shutil.copy(other.authority("csrc") / "crl.pem", layout.authority("csrc"))
+
+
+def list_emptied(layout: Layout, _: Layout) -> None:
+    (layout.authority("csrc") / "crl.pem").write_bytes(b"")
+
+
+@pytest.mark.req("G2-13-2", "G2-16-1")
+@pytest.mark.parametrize(
+    ("damage", "found", "code", "named"),
+    [
+        (authority_of_another, {"certificates"}, "CERTIFICATE_UNTRUSTED", "csrc-0, csrc-1"),
+        (certificate_of_another, {"certificates"}, "CERTIFICATE_UNTRUSTED", "csrc-0"),
+        (certificate_gone, {"certificates"}, "CERTIFICATE_MISSING", "csrc-0"),
+        (certificate_emptied, {"certificates"}, "CERTIFICATE_MALFORMED", "csrc-0/tls.pem"),
+        (authority_emptied, {"certificates"}, "CERTIFICATE_MALFORMED", "csrc/ca.pem"),
+        (list_of_another, {"certificates"}, "CERTIFICATE_MALFORMED", "csrc/crl.pem"),
+        (
+            list_emptied,
+            {"certificates", "revocation lists"},
+            "CERTIFICATE_MALFORMED",
+            "csrc/crl.pem",
+        ),
+    ],
+)
+def test_doctor_names_certificates_of_no_use_and_looks_at_all_the_rest(
+    tmp_path: Path,
+    made: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Layout, Layout], None],
+    found: set[str],
+    code: str,
+    named: str,
+) -> None:
+    folder = tmp_path / "network"
+    shutil.copytree(made[0], folder)
+    damage(Layout(folder), Layout(made[1]))
+    findings = wrong(folder, capsys)
+    assert findings.keys() == found
+    for row in findings.values():
+        assert row["found"].startswith(f"{code}: ")
+        assert named in row["found"]
+        assert row["remedy"]
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("damage", [list_of_another, list_emptied])
+def test_no_network_starts_with_a_revocation_list_of_no_use(
+    tmp_path: Path, made: tuple[Path, Path], damage: Callable[[Layout, Layout], None]
+) -> None:
+    folder = tmp_path / "network"
+    shutil.copytree(made[0], folder)
+    damage(Layout(folder), Layout(made[1]))
+    failure = refusal(folder)
+    assert failure.code == "CERTIFICATE_MALFORMED"
+    text, remedy = failure.texts["en"]
+    assert "csrc/crl.pem" in text
+    assert "backup" in remedy
