@@ -28,6 +28,11 @@ from services.chassis.errors import UnauthenticatedError
 from services.chassis.grpc_server.ports import KeyDirectory, KeyRecord, NonceStore, Verifier
 
 WINDOW_SECONDS: Final = 300
+CLOCKS_DIFFER_SECONDS_MAX: Final = 60
+"""Nonces stay so much longer than the window: another instance, whose clock is behind, may still
+take what this one refuses.
+"""
+
 _NAME: Final = re.compile(r"[!-~]{1,256}")
 _TIME: Final = re.compile(r"[1-9][0-9]{0,14}")
 _NONCE: Final = re.compile(r"[0-9a-f]{32}")
@@ -112,7 +117,7 @@ class SignatureVerifier:
                 domain=self.audience.domain,
                 service=self.audience.service,
             )
-        expires_at_ms = stamp.time_ms + WINDOW_SECONDS * 1_000
+        expires_at_ms = stamp.time_ms + (WINDOW_SECONDS + CLOCKS_DIFFER_SECONDS_MAX) * 1_000
         if not await self.nonces.remember(stamp.did, stamp.nonce, expires_at_ms):
             raise UnauthenticatedError("REQUEST_REPLAYED", did=stamp.did)
         return key

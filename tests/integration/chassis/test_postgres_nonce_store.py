@@ -11,6 +11,7 @@ import asyncpg
 import grpc.aio
 import pytest
 
+from guqiao_sdk.signing import system_time_ms
 from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import nonces_postgres
 from services.chassis.grpc_server.nonces_postgres import MIGRATIONS, PostgresNonceStore
@@ -71,6 +72,25 @@ async def test_a_replay_to_another_instance_is_refused(url: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await send(two.target, method, b"body", metadata)
         assert code_of(caught.value) == "REQUEST_REPLAYED"
+
+
+@pytest.mark.req("G2-16-1")
+@pytest.mark.parametrize(("ahead_seconds", "is_kept"), [(63, True), (64, False)])
+async def test_a_replay_is_refused_though_an_instance_whose_clock_is_ahead_prunes(
+    pool: Pool, ahead_seconds: int, is_kept: bool
+) -> None:
+    """What is 297 s old is taken for 3 s more; its nonce stays 60 s longer than that."""
+    now = system_time_ms()
+    async with serving(nonces=PostgresNonceStore(pool), now_ms=lambda: now) as world:
+        method = path("Echo")
+        metadata = signed(world, method, b"body", now_ms=lambda: now - 297_000)
+        await send(world.target, method, b"body", metadata)
+        pruned = await PostgresNonceStore(pool).prune(now + 1_000 * ahead_seconds)
+        assert pruned == (0 if is_kept else 1)
+        if is_kept:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await send(world.target, method, b"body", metadata)
+            assert code_of(caught.value) == "REQUEST_REPLAYED"
 
 
 async def test_pruning_forgets_what_expired_and_nothing_else(pool: Pool) -> None:
