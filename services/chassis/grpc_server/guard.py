@@ -96,12 +96,15 @@ class Guard:
         )
 
     async def watch_key(self, call: Call) -> NoReturn:
-        """Look at the key of an open stream now and then; raise when it may no longer be used."""
+        """Look at the caller of an open stream now and then; raise when its key may no longer be
+        used, or its roles no longer suffice.
+        """
         while True:
             await asyncio.sleep(self.limits.key_recheck_seconds)
             if call.identity is not None:
                 assert call.stamp is not None, "an identity comes from a stamp"
                 call.key = await self.verifier.find_key(call.stamp, self.now_ms())
+                _require_role(call, call.key)
 
     async def record_unknown_method(self, call: Call) -> None:
         """Keep a record of a call to a method that does not exist."""
@@ -123,8 +126,7 @@ class Guard:
         if organisation is not None and organisation != key.organisation:
             raise ForbiddenError("ORGANISATION_MISMATCH", organisation=key.organisation)
         self.limiter.take(request.stamp.did, now_ms)
-        if not call.policy.allows(key.roles):
-            raise ForbiddenError("ROLE_MISSING", roles=", ".join(sorted(call.policy.roles)))
+        _require_role(call, key)
 
     async def _peer_organisation(self, call: Call) -> str | None:
         """The organisation behind the tunnel's certificate; None when no tunnel is configured."""
@@ -162,3 +164,9 @@ class Guard:
             request_digest=sm3(message).hex(),
             trace_id=call.trace_id,
         )
+
+
+def _require_role(call: Call, key: KeyRecord) -> None:
+    assert call.policy is not None, "a method without a row admits nobody"
+    if not call.policy.allows(key.roles):
+        raise ForbiddenError("ROLE_MISSING", roles=", ".join(sorted(call.policy.roles)))

@@ -205,7 +205,7 @@ class _Wrapped:
         return self.handler.response_serializer(response)
 
     def _watched(self, work: Callable[[Call], Awaitable[T]]) -> Callable[[Call], Awaitable[T]]:
-        """The work of a stream, cut when its key is revoked or expires, even while it is idle."""
+        """The work of a stream, cut when its caller may no longer call, even while it is idle."""
 
         async def watched(call: Call) -> T:
             worker = asyncio.current_task()

@@ -274,17 +274,23 @@ async def test_a_server_stream_is_sent_in_order() -> None:
 
 
 @pytest.mark.req("G2-09-6")
-async def test_an_open_stream_is_cut_when_its_key_is_revoked_even_while_it_is_idle() -> None:
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"revoked": True}, "KEY_REVOKED"), ({"roles": frozenset({"observer"})}, "ROLE_MISSING")],
+)
+async def test_an_open_stream_is_cut_when_its_caller_may_no_longer_call_even_while_it_is_idle(
+    change: dict[str, Any], code: str
+) -> None:
     async with serving(limits=ServerLimits(key_recheck_seconds=0.01)) as world:
         method = path("Gather")
         async with raw_channel(world.target) as channel:
             stream = channel.stream_unary(method)(metadata=signed(world, method, b""))
             await stream.write(b"first")
             await _until(lambda: bool(world.audit.records))
-            world.keys.records[DID, KEY_ID] = key_record(world.private, revoked=True)
+            world.keys.records[DID, KEY_ID] = key_record(world.private, **change)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stream
-            assert code_of(caught.value) == "KEY_REVOKED"
+            assert code_of(caught.value) == code
 
 
 async def test_an_open_stream_of_a_good_key_outlives_many_looks_at_it() -> None:
