@@ -256,6 +256,7 @@ async def test_a_copy_under_another_key_that_a_liar_passes_on_keeps_nobody_out(
         chain.deliver(3, other, wire.gossip_frame([copy.encode()]))
     await submit(members[0], transaction(network, "beside"))
     assert not any(genuine.id() in member.driver.mempool for member in members)
+    assert [receipt.code for receipt in members[0].ledger.receipts(1)] == [""], "no copy among them"
     assert (await submit(members[0], genuine)).outcome == APPLIED
 
 
