@@ -34,6 +34,7 @@ from guqiao_sdk.market_text import (
     check_characters,
     csv_rows,
     last_field,
+    line_of,
     loose_fields,
     misplaced,
     parse_json,
@@ -197,6 +198,7 @@ class _Reader:
         except NotJsonError as error:
             self._report(file, line + error.line - 1, error.field, error.problem)
         except ShapeError as error:
+            line += line_of(content, error.field) - 1
             self._report(file, line, error.field, error.problem)
         return None
 
@@ -360,6 +362,7 @@ def misnumbered(events: Mapping[int, Row]) -> list[tuple[int, str, bool]]:
     """
     placed = _placed({line: event["seq"] for line, event in events.items() if event["seq"] >= 1})
     stray = sorted({event["seq"] for line, event in events.items() if line not in placed})
+    taken = {events[line]["seq"] for line in placed}
     found: list[tuple[int, str, bool]] = []
     line_before = seq_before = 0
     for line, event in events.items():
@@ -368,6 +371,8 @@ def misnumbered(events: Mapping[int, Row]) -> list[tuple[int, str, bool]]:
         elsewhere = bisect_left(stray, seq) - bisect_right(stray, seq_before)
         if not is_placed or seq > expected + elsewhere:
             problem = f"{seq} where {expected} belongs"
+            if seq <= seq_before and expected in taken:
+                problem = f"{seq} stands behind {seq_before}, and numbers ascend"
             found.append((line, problem, is_placed))
         if is_placed:
             line_before, seq_before = line, seq

@@ -30,7 +30,8 @@ LINE_TOO_LONG: Final = f"too long: the line has more than {LINE_BYTES_MAX} bytes
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _FIELD = re.compile(r'"([^"]*+(?:""[^"]*+)*+)"|([^",]*)')
-_MEMBER = re.compile(r'\s*[{,]\s*"((?:[^"\\]|\\.)*+)"\s*:\s*', re.DOTALL)
+_MEMBER = re.compile(r'\s*[{,]\s*("((?:[^"\\]|\\.)*+)")\s*:\s*', re.DOTALL)
+_ELEMENT = re.compile(r"\s*[\[,]\s*()(?!\])")
 
 
 class NotJsonError(ShapeError):
@@ -191,12 +192,42 @@ def broken_member(written: str) -> str:
     """The member of an object in or behind which it stops being JSON, where one can be told."""
     name, position = "", 0
     while found := _MEMBER.match(written, position):
-        name = found[1]
+        name = found[2]
         try:
             _, position = _DECODER.raw_decode(written, found.end())
         except (json.JSONDecodeError, RecursionError):
             break
     return name
+
+
+def line_of(written: str, place: str) -> int:
+    """The line, counted from 1, of the part of a JSON value at `place` (`.rules.holder_cap`,
+    `.list[2]`), or of the innermost part around it that is there.
+    """
+    line, position = 1, 0
+    left = f".{place}" if place and place[0] not in ".[" else place
+    while left:
+        for name, begin, value in _parts(written, position):
+            if left == name or left.startswith((name + ".", name + "[")):
+                line = written.count("\n", 0, begin) + 1
+                left, position = left.removeprefix(name), value
+                break
+        else:
+            break
+    return line
+
+
+def _parts(written: str, position: int) -> Iterator[tuple[str, int, int]]:
+    """Yield of each part of an object or array its name, where it begins and where its value does."""
+    index = 0
+    while found := _MEMBER.match(written, position) or _ELEMENT.match(written, position):
+        try:
+            name = f".{json.loads(found[1])}" if found.re is _MEMBER else f"[{index}]"
+            _, position = _DECODER.raw_decode(written, found.end())
+        except (json.JSONDecodeError, RecursionError):  # It is told of a text that is not JSON, too.
+            return
+        yield name, found.start(1), found.end()
+        index += 1
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | ShapeError:

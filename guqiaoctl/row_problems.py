@@ -67,6 +67,7 @@ _SENTENCES: Final = (
     (r"(\d+) fields where (\d+) belong", "有 {} 个字段，应为 {} 个"),
     (r"the same as in line (\d+)", "与第 {} 行重复"),
     (r"(.*) where (\d+) belongs", "{}，此处应为 {}"),
+    (r"(.*) stands behind (\d+), and numbers ascend", "{} 位于 {} 之后，序号应递增"),
     (r"earlier than the line before", "早于上一行"),
     (r"later than the lines after it", "晚于其后各行"),
     (r"found nowhere, unless in (.*), which cannot be read", "未找到，除非是无法读取的 {}"),

@@ -242,6 +242,48 @@ def replicas(manifests: list[Manifest]) -> Iterator[Violation]:
             yield violation(manifest, "anti-affinity", "two replicas may share a machine")
 
 
+def chains(manifests: list[Manifest]) -> Iterator[Violation]:
+    """The replicas of a chain start all at once, since none is ready without a quorum, and find each
+    other by name; no container of one is given another's keys.
+    """
+    services = {(each.namespace, each.name): each for each in manifests if each.kind == "Service"}
+    for manifest in workloads(manifests):
+        if manifest.kind != "StatefulSet":
+            continue
+        if manifest.spec.get("podManagementPolicy") != "Parallel":
+            yield violation(manifest, "parallel", "podManagementPolicy is not Parallel")
+        service = services.get((manifest.namespace, str(manifest.spec.get("serviceName"))))
+        if service is None:
+            yield violation(manifest, "headless", "its serviceName is no Service here")
+        elif (
+            service.spec.get("clusterIP") != "None"
+            or service.spec.get("publishNotReadyAddresses") is not True
+            or service.spec.get("selector") != manifest.spec["selector"].get("matchLabels")
+        ):
+            text = "not headless, not of these pods, or of ready ones only"
+            yield violation(service, "headless", text)
+        yield from _own_keys(manifest)
+
+
+def _own_keys(manifest: Manifest) -> Iterator[Violation]:
+    secret = {
+        volume["name"]
+        for volume in pod_spec(manifest.body).get("volumes") or []
+        if "secret" in volume or "projected" in volume
+    }
+    for container in containers_of(manifest.body):
+        names = {
+            str(variable.get("name"))
+            for variable in container.get("env") or []
+            if (variable.get("valueFrom") or {}).get("fieldRef") == {"fieldPath": "metadata.name"}
+        }
+        for mount in container.get("volumeMounts") or []:
+            if mount["name"] not in secret:
+                continue
+            if mount.get("subPathExpr") not in {f"$({name})" for name in names}:
+                yield _of(manifest, container, "own-keys", "it is given every replica's keys")
+
+
 def namespaces(manifests: list[Manifest]) -> Iterator[Violation]:
     """Every namespace enforces the restricted standard, and every object is in one of them."""
     names = {each.name for each in manifests if each.kind == "Namespace"}
@@ -298,6 +340,7 @@ RULES: Final[tuple[Rule, ...]] = (
     images,
     budgets,
     replicas,
+    chains,
     namespaces,
     references,
     addresses,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 DEPLOYMENT = "k8s/base/registry/deployment.yaml"
 STATEFUL_SET = "k8s/base/consensus/statefulset.yaml"
+HEADLESS = "k8s/base/consensus/service.yaml"
 POLICIES = "k8s/components/network-policies/market/"
 SETTINGS = "k8s/zones/market/apps/registry-settings.yaml"
 PRODUCTION = "k8s/overlays/production/market/kustomization.yaml"
@@ -195,6 +196,55 @@ MUTATIONS = [
         "maxUnavailable: 1",
         "maxUnavailable: 2",
         "budget",
+        "consensus",
+    ),
+    ("one after another", STATEFUL_SET, "Parallel", "OrderedReady", "parallel", "consensus"),
+    (
+        "one address for all replicas",
+        HEADLESS,
+        "clusterIP: None",
+        'clusterIP: ""',
+        "headless",
+        "consensus",
+    ),
+    (
+        "names of ready replicas only",
+        HEADLESS,
+        "  publishNotReadyAddresses: true\n",
+        "",
+        "headless",
+        "consensus",
+    ),
+    (
+        "names of other pods",
+        HEADLESS,
+        "selector: {app.kubernetes.io/name: consensus}",
+        "selector: {app.kubernetes.io/name: registry}",
+        "headless",
+        "consensus",
+    ),
+    (
+        "no such Service",
+        STATEFUL_SET,
+        "serviceName: consensus",
+        "serviceName: replicas",
+        "headless",
+        "consensus",
+    ),
+    (
+        "keys of all replicas",
+        STATEFUL_SET,
+        ", subPathExpr: $(POD_NAME)",
+        "",
+        "own-keys",
+        "consensus",
+    ),
+    (
+        "keys by another name than the pod's",
+        STATEFUL_SET,
+        "fieldRef: {fieldPath: metadata.name}",
+        "fieldRef: {fieldPath: metadata.namespace}",
+        "own-keys",
         "consensus",
     ),
     ("three replicas", STATEFUL_SET, "replicas: 4", "replicas: 3", "replicas", "consensus"),

@@ -214,7 +214,7 @@ def test_replicas_answer_the_services_of_their_own_domain_only(
 
 @pytest.mark.req("G2-03-1")
 def test_no_key_is_shared_between_replicas_or_services() -> None:
-    """Each replica's own Secret goes to its own folder, of which a pod copies only its own."""
+    """Each replica's own Secret goes to its own folder, of which a pod is given only its own."""
     for each in deployed():
         [volume] = [v for v in pod_spec(each.manifest.body)["volumes"] if v["name"] == "secrets"]
         mounted_by = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,10 @@ SECRETS = "/run/guqiao/secrets"
 KEYS = "/run/guqiao/keys"
 
 
-def key_commands() -> dict[str, list[str]]:
-    """The command of each workload's container `keys`."""
+def key_containers() -> dict[str, dict[str, Any]]:
+    """Each workload's container `keys`."""
     return {
-        each.name: next(c for c in pod_spec(each.body)["initContainers"] if c["name"] == "keys")[
-            "command"
-        ]
+        each.name: next(c for c in pod_spec(each.body)["initContainers"] if c["name"] == "keys")
         for overlay in overlays_of(DEPLOY)
         for each in workloads(Renderer().render(overlay))
     }
@@ -41,7 +40,7 @@ def secret_volume(folder: Path, names: list[str]) -> None:
         (folder / top).symlink_to(f"..data/{top}")
 
 
-@pytest.mark.parametrize("service", sorted(key_commands()))
+@pytest.mark.parametrize("service", sorted(key_containers()))
 def test_each_pod_gets_its_own_keys_readable_by_their_owner_only(
     service: str, tmp_path: Path
 ) -> None:
@@ -55,11 +54,11 @@ def test_each_pod_gets_its_own_keys_readable_by_their_owner_only(
         files = ["tls.key", "signing.key"]
         expected = {name: f"key of {name}" for name in files}
     secret_volume(secrets, files)
+    container = key_containers()[service]
+    [mount] = [each for each in container["volumeMounts"] if each["mountPath"] == SECRETS]
+    given = secrets / mount.get("subPathExpr", ".").replace("$(POD_NAME)", "consensus-2")
     command = [
-        word.replace(SECRETS, str(secrets))
-        .replace(KEYS, str(keys))
-        .replace("$(POD_NAME)", "consensus-2")
-        for word in key_commands()[service]
+        word.replace(SECRETS, str(given)).replace(KEYS, str(keys)) for word in container["command"]
     ]
     for _ in range(2):  # A pod whose start is repeated finds its own files.
         subprocess.run(command, check=True)
@@ -74,6 +73,6 @@ def test_a_secret_volume_without_keys_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     command = [
         word.replace(SECRETS, str(tmp_path / "secrets")).replace(KEYS, str(tmp_path / "keys"))
-        for word in key_commands()["registry"]
+        for word in key_containers()["registry"]["command"]
     ]
     assert subprocess.run(command, capture_output=True).returncode != 0

@@ -330,6 +330,16 @@ def test_a_number_out_of_place_is_named_and_not_the_numbers_behind_it(folder: Pa
         assert isinstance(read_dataset(folder), MarketDataset)
 
 
+def test_of_two_exchanged_events_the_later_is_named_beside_the_number_before_it(
+    folder: Path,
+) -> None:
+    path = folder / "events.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:9], lines[10], lines[9], *lines[11:]]))
+    (row,) = [row for row in problems_of(folder) if row.field == "seq"]
+    assert (row.line, row.problem) == (11, "10 stands behind 11, and numbers ascend")
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "line", "problem"),
     [
