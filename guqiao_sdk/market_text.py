@@ -218,13 +218,16 @@ def line_of(written: str, place: str) -> int:
 
 
 def _parts(written: str, position: int) -> Iterator[tuple[str, int, int]]:
-    """Yield of each part of an object or array its name, where it begins and where its value does."""
+    """Yield each part of an object or array: its name, and where name and value begin."""
     index = 0
     while found := _MEMBER.match(written, position) or _ELEMENT.match(written, position):
         try:
             name = f".{json.loads(found[1])}" if found.re is _MEMBER else f"[{index}]"
             _, position = _DECODER.raw_decode(written, found.end())
-        except (json.JSONDecodeError, RecursionError):  # It is told of a text that is not JSON, too.
+        except (
+            json.JSONDecodeError,
+            RecursionError,
+        ):  # It is told of a text that is not JSON, too.
             return
         yield name, found.start(1), found.end()
         index += 1

@@ -34,10 +34,15 @@ def choose(en: str, zh: str) -> str:
 
 def fail(error: CliError) -> int:
     """Print a failure and return its exit code."""
+    print(sentence(error), file=sys.stderr)
+    return error.exit_code
+
+
+def sentence(error: CliError) -> str:
+    """A failure in one line in the user's language: code, text, remedy."""
     text, remedy = (part.rstrip(".。 ") for part in error.texts[language()])
     separator, stop = ("：", "。") if language() == "zh" else (": ", ". ")
-    print(f"{error.code}{separator}{text}{stop}{remedy}{stop.strip()}", file=sys.stderr)
-    return error.exit_code
+    return f"{error.code}{separator}{text}{stop}{remedy}{stop.strip()}"
 
 
 def say(line: str) -> None:

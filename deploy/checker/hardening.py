@@ -243,8 +243,8 @@ def replicas(manifests: list[Manifest]) -> Iterator[Violation]:
 
 
 def chains(manifests: list[Manifest]) -> Iterator[Violation]:
-    """The replicas of a chain start all at once, since none is ready without a quorum, and find each
-    other by name; no container of one is given another's keys.
+    """The replicas of a chain start all at once, since none is ready without a quorum, and find
+    each other by name; no container of one is given another's keys.
     """
     services = {(each.namespace, each.name): each for each in manifests if each.kind == "Service"}
     for manifest in workloads(manifests):

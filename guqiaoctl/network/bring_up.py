@@ -18,7 +18,7 @@ from guqiao_sdk.files import make_folder
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.files import SECRET, write_file
-from guqiaoctl.network.genesis import check_genesis, ensure_genesis
+from guqiaoctl.network.genesis import check_genesis, ensure_genesis, key_problems
 from guqiaoctl.network.layout import Layout, Network
 from guqiaoctl.network.pki import ensure_certificates, renew_crls
 from guqiaoctl.network.ports import is_free
@@ -29,7 +29,7 @@ from guqiaoctl.network.settings_files import (
     write_service_settings,
 )
 from guqiaoctl.network.trust_file import ensure_trust
-from guqiaoctl.output import choose
+from guqiaoctl.output import choose, sentence
 from guqiaoctl.supervisor.supervisor import NetworkPlan
 from services.chassis.postgres.errors import PostgresError, StartFailedError
 from services.chassis.postgres.launcher import EmbeddedPostgres
@@ -64,6 +64,8 @@ def plan_network(
     ensure_genesis(layout, provider, report)
     check_genesis(layout)
     ensure_trust(layout, provider)
+    for problem in key_problems(layout, provider):
+        report(sentence(problem))  # The others can work meanwhile.
     _ensure_secrets(layout)
     write_replica_settings(network)
     postgres = EmbeddedPostgres(layout.folder / "postgres", network.ports["postgres"])

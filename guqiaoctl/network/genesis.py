@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from guqiao_sdk.gm.errors import KeyFileError
+from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.files import write_file
@@ -101,6 +103,37 @@ def check_genesis(layout: Layout) -> None:
     known = {remote.chain_id: remote.genesis_hash for remote in genesis[MARKET].remote_chains}
     if known != {CSRC: genesis[CSRC].hash()}:
         raise _not_together(layout.genesis(MARKET), layout.genesis(CSRC))
+
+
+def key_problems(layout: Layout, provider: GmProvider) -> Iterator[CliError]:
+    """Yield what is wrong with the key file of each account and restart authority: it has to hold
+    the key that the genesis files name.
+    """
+    known: dict[Path, bytes] = {}
+    for chain in CHAINS:
+        genesis = parse_genesis(layout.genesis(chain).read_bytes())
+        of = {each.did: each.keys[KEY_ID].public_key for each in genesis.identities}
+        for account in ACCOUNTS:
+            if account.did in of:
+                path = layout.account(account.organisation.domain, account.name)
+                known[path] = of[account.did]
+        for name in RESTART_AUTHORITIES if genesis.restart_authorities else ():
+            known[layout.restart_authority(name)] = getattr(genesis.restart_authorities, name)
+    for path, key in known.items():
+        try:
+            if load_private_key(path, provider).public_key == key:
+                continue
+            texts = "it is not the key that the chain knows", "与链上登记的密钥不符"
+        except KeyFileError as error:
+            texts = error.en, error.zh
+        yield CliError(
+            KeyFileError.code,
+            f"{path}: {texts[0]}",
+            f"{path}：{texts[1]}",
+            "put it back from a backup: nobody can act for its owner without it",
+            "请从备份恢复：没有该密钥，任何人都无法代其所有者操作",
+            exit_code=EXIT_USAGE,
+        )
 
 
 def _not_together(path: Path, other: Path) -> CliError:

@@ -6,6 +6,7 @@ the ports, which are chosen once, so that endpoints stay the same from start to 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import secrets
@@ -15,13 +16,25 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from guqiao_sdk.files import make_folder
-from guqiaoctl.failures import EXIT_CONFLICT, EXIT_NOT_FOUND, CliError
+from guqiaoctl.failures import (
+    EXIT_CONFLICT,
+    EXIT_DENIED,
+    EXIT_NOT_FOUND,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CliError,
+)
 from guqiaoctl.network.files import write_file
 from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
 from guqiaoctl.network.ports import free_ports
 
 FORMAT: Final = "guqiao-network/1"
 DATABASE: Final = "postgres"
+_EXIT_CODES: Final = {
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG), EXIT_USAGE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), EXIT_DENIED),
+}
+"""Of a folder that cannot be made, by the reason."""
 
 
 def process_names() -> list[str]:
@@ -118,9 +131,14 @@ def choose_ports() -> dict[str, int]:
 
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder that holds something else, before anything is written into it."""
-    if not folder.exists() or (folder / "network.json").exists():
-        return
-    if folder.is_dir() and all(entry.name in {"lock", "run"} for entry in folder.iterdir()):
+    try:
+        if not folder.exists() or (folder / "network.json").exists():
+            return
+    except OSError as error:
+        raise _cannot_be_made(folder, error) from error
+    if not folder.is_dir():
+        raise _cannot_be_made(folder, FileExistsError(errno.EEXIST, "", str(folder)))
+    if all(entry.name in {"lock", "run"} for entry in folder.iterdir()):
         return
     raise CliError(
         "DATA_FOLDER_OTHER_NETWORK",
@@ -135,7 +153,7 @@ def refuse_foreign(folder: Path) -> None:
 def create_network(folder: Path) -> Network:
     """Make a new network folder; refuses one that holds something else."""
     refuse_foreign(folder)
-    make_folder(folder)
+    _make(folder)
     network = Network(
         Layout(folder),
         secrets.token_hex(8),
@@ -162,7 +180,7 @@ def load_network(folder: Path) -> Network:
     layout = Layout(folder)
     try:
         content = json.loads(layout.network_file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CliError(
             "NETWORK_UNKNOWN",
             f"there is no network in {folder}",
@@ -171,7 +189,7 @@ def load_network(folder: Path) -> Network:
             "请用 `guqiao dev up` 启动，或用 --data 指定目录",
             exit_code=EXIT_NOT_FOUND,
         ) from None
-    except (ValueError, NotADirectoryError):
+    except ValueError:
         content = None
     if not _is_network(content):
         raise CliError(
@@ -183,6 +201,30 @@ def load_network(folder: Path) -> Network:
             exit_code=EXIT_CONFLICT,
         )
     return Network(layout, content["network_id"], content["created_at"], content["ports"])
+
+
+def _make(folder: Path) -> None:
+    """Make the network's folder; one that cannot be is an error that names it."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise _cannot_be_made(folder, error) from error
+
+
+def _cannot_be_made(folder: Path, error: OSError) -> CliError:
+    reasons = (str(error.strerror),) * 2
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        reasons = f"{error.filename} is no folder", f"{error.filename} 不是目录"
+    return CliError(
+        "FILE_UNWRITABLE",
+        f"the folder {folder} cannot be made: {reasons[0]}",
+        f"无法创建目录 {folder}：{reasons[1]}",
+        "choose another folder with --data",
+        "请用 --data 指定其他目录",
+        exit_code=_EXIT_CODES.get(error.errno or 0, EXIT_UNAVAILABLE),
+    )
 
 
 def _is_network(content: Any) -> bool:
@@ -200,7 +242,7 @@ def _is_network(content: Any) -> bool:
 
 def lock_folder(folder: Path) -> IO[str]:
     """Hold the folder for this process; refuses when another one holds it. Keep the file open."""
-    make_folder(folder)
+    _make(folder)
     file = (folder / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,7 +46,7 @@ def folder(tmp_path: Path, made: tuple[Path, Path]) -> Path:
     return place
 
 
-CHECKS = ("network", "genesis", "trust file", "certificates", "revocation lists")
+CHECKS = ("network", "genesis", "account keys", "trust file", "certificates", "revocation lists")
 
 
 def wrong(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
@@ -128,13 +128,21 @@ def data_of_another_replica(layout: Layout, _: Layout) -> None:
         (empty, {"trust file"}, "TRUST_INVALID"),
         (altered, {"trust file"}, "TRUST_INVALID"),
         (of_another, {"trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
-        (genesis_of_another, {"genesis", "trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
-        (all_of_another, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
+        (
+            genesis_of_another,
+            {"genesis", "account keys", "trust file"},
+            "DATA_FOLDER_OTHER_NETWORK",
+        ),
+        (all_of_another, {"genesis", "account keys"}, "DATA_FOLDER_OTHER_NETWORK"),
         (start_of_another, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
         (cut_start, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
-        (one_genesis_of_another, {"genesis", "trust file"}, "DATA_FOLDER_OTHER_NETWORK"),
-        (genesis_gone, {"genesis"}, "GENESIS_INVALID"),
-        (all_genesis_gone, {"genesis"}, "GENESIS_INVALID"),
+        (
+            one_genesis_of_another,
+            {"genesis", "account keys", "trust file"},
+            "DATA_FOLDER_OTHER_NETWORK",
+        ),
+        (genesis_gone, {"genesis", "account keys"}, "GENESIS_INVALID"),
+        (all_genesis_gone, {"genesis", "account keys"}, "GENESIS_INVALID"),
         (data_of_another_replica, {"genesis"}, "DATA_FOLDER_OTHER_NETWORK"),
     ],
 )
@@ -150,7 +158,10 @@ def test_doctor_finds_it_and_no_network_starts(
     damage(Layout(folder), Layout(made[1]))
     findings = wrong(folder, capsys)
     assert findings.keys() == found
-    assert all(row["found"].startswith(code) and row["remedy"] for row in findings.values())
+    assert all(row["remedy"] for row in findings.values())
+    codes = {name: row["found"].partition(":")[0] for name, row in findings.items()}
+    assert {codes.pop("account keys", code)} <= {code, "KEY_FILE_REFUSED"}
+    assert {*codes.values()} == {code}
     before = {path: path.read_bytes() for path in folder.rglob("*.json")}
     failure = refusal(folder)
     assert failure.code == code
@@ -166,6 +177,41 @@ def test_the_remedy_for_a_trust_file_makes_it_anew(tmp_path: Path, folder: Path)
     layout.trust.rename(tmp_path / "away")
     plan_network(load_network(folder), quiet)
     assert layout.trust.stat().st_size > 0
+
+
+def key_gone(path: Path, _: Path) -> None:
+    path.unlink()
+
+
+def key_emptied(path: Path, _: Path) -> None:
+    path.write_bytes(b"")
+
+
+def key_of_another(path: Path, other: Path) -> None:
+    shutil.copy(other, path)
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("name", ["shandong-maker.pem", "csrc-gateway.pem", "restart-csrc.pem"])
+@pytest.mark.parametrize("damage", [key_gone, key_emptied, key_of_another])
+def test_a_key_of_no_use_is_named_and_never_made_anew(
+    folder: Path,
+    made: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path, Path], None],
+    name: str,
+) -> None:
+    path, other = (place / "identities" / name for place in (folder, made[1]))
+    damage(path, other)
+    left = path.exists() and path.read_bytes()
+    findings = wrong(folder, capsys)
+    assert findings.keys() == {"account keys"}
+    assert findings["account keys"]["found"].startswith(f"KEY_FILE_REFUSED: {path}: ")
+    said: list[str] = []
+    plan_network(load_network(folder), said.append)
+    assert [line for line in said if line.startswith(f"KEY_FILE_REFUSED: {path}: ")] == said
+    assert "backup" in said[0]
+    assert (path.exists() and path.read_bytes()) == left
 
 
 def authority_of_another(layout: Layout, other: Layout) -> None:

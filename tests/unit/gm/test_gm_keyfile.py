@@ -78,6 +78,16 @@ def _key_with_another_public_key(provider: GmProvider) -> bytes:
     return armoured
 
 
+def _sm2_key_said_to_be_of_p256(provider: GmProvider) -> bytes:
+    """Everything in it fits but the name of the curve."""
+    _, _, der = pem.unarmor(private_key_to_pem(provider.keygen()))
+    named = bytes.fromhex("06082a8648ce3d030107")  # 1.2.840.10045.3.1.7
+    spoiled = der.replace(bytes.fromhex("06082a811ccf5501822d"), named)  # 1.2.156.10197.1.301
+    assert spoiled != der
+    armoured: bytes = pem.armor("PRIVATE KEY", spoiled)
+    return armoured
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -89,6 +99,7 @@ def _key_with_another_public_key(provider: GmProvider) -> bytes:
         b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
         b"\xff\xfe\x00",
         "P-256",
+        "said to be P-256",
         "mismatched",
         "truncated",
     ],
@@ -99,6 +110,8 @@ def test_what_is_no_sm2_key_is_refused_by_name(
     match content:
         case "P-256":
             data = _p256_key()
+        case "said to be P-256":
+            data = _sm2_key_said_to_be_of_p256(libcrypto)
         case "mismatched":
             data = _key_with_another_public_key(libcrypto)
         case "truncated":

@@ -12,6 +12,7 @@ from guqiao_sdk.proof.merkle import (
     LEAVES_MAX,
     leaf_hash,
     merkle_path,
+    merkle_path_root,
     merkle_root,
     verify_merkle_path,
 )
@@ -75,6 +76,19 @@ def test_g17_g19_a_changed_path_leaf_or_root_is_refused(
         assert not holds(root, leaf, index, count, [*path[:at], flipped, *path[at + 1 :]])
         assert not holds(root, leaf, index, count, path[:at] + path[at + 1 :])
         assert not holds(root, leaf, index, count, [*path[:at], path[at][:31], *path[at + 1 :]])
+
+
+@given(LEAVES.filter(lambda leaves: len(leaves) > 1), st.data())
+def test_a_sibling_is_a_digest_and_nothing_of_another_length(
+    leaves: list[bytes], data: st.DataObject
+) -> None:
+    """Otherwise bytes could move between it and the node beside it."""
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    path = list(merkle_path(leaves, index))
+    at = data.draw(st.integers(0, len(path) - 1))
+    path[at] = data.draw(st.binary(max_size=64).filter(lambda sibling: len(sibling) != 32))
+    with pytest.raises(ProofError, match="no SM3 digest"):
+        merkle_path_root(piece="x", leaf=leaves[index], index=index, count=len(leaves), path=path)
 
 
 def test_g16_a_node_is_no_leaf_and_a_leaf_no_node() -> None:
