@@ -19,7 +19,7 @@ from guqiaoctl.failures import EXIT_UNAVAILABLE
 from guqiaoctl.output import Progress, choose, language, print_json, print_table
 
 if TYPE_CHECKING:
-    from guqiao_sdk.gm.certificates import CertificateInfo, TrustAnchors
+    from guqiao_sdk.gm.certificates import CertificateInfo
     from guqiaoctl.network.layout import Layout
 
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
@@ -218,13 +218,14 @@ def _trust_file(data: Path) -> Finding:
 
 def _certificates(data: Path) -> Finding:
     from guqiaoctl.network.layout import Layout, process_names
-    from guqiaoctl.network.pki import read_certificate
+    from guqiaoctl.network.pki import check_issuers, read_certificate
 
     layout = Layout(data)
     paths = {name: layout.process(name) / "tls.pem" for name in process_names()}
     there = {name: read_certificate(path) for name, path in paths.items() if path.exists()}
     if not there:
         return Finding("certificates", True, _none_yet(), "")
+    check_issuers(layout)
     if bad := _unusable(layout, there, [name for name in paths if name not in there]):
         code, names, remedy = bad
         return Finding("certificates", False, f"{code}: {', '.join(names)}", remedy)
@@ -250,41 +251,20 @@ def _unusable(
     from guqiaoctl.network.parties import CHAINS
     from guqiaoctl.network.pki import load_anchors
 
-    revoked, untrusted = [], []
+    revoked = []
     for domain in CHAINS:
         anchors = load_anchors(layout, domain)
         own = {name: info for name, info in there.items() if name.startswith(f"{domain}-")}
         if anchors is not None:
             revoked += [name for name, info in own.items() if anchors.lists_as_revoked(info)]
-            untrusted += [name for name, info in own.items() if not _is_issued_by(anchors, info)]
     anew = choose(
         "delete tls.pem of each, then `guqiao dev up`: it makes new ones",
         "请逐一删除其 tls.pem，再执行 `guqiao dev up` 重新签发",
     )
-    if untrusted:
-        folder = layout.folder / "ca"
-        remedy = choose(
-            f"put back the folder {folder} of this network; if it is lost, {anew}",
-            f"请恢复本网络的目录 {folder}；如已丢失，{anew}",
-        )
-        return "CERTIFICATE_UNTRUSTED", untrusted, remedy
     if revoked:
         return "CERTIFICATE_REVOKED", revoked, anew
     remedy = choose("`guqiao dev up` makes them", "`guqiao dev up` 会签发")
     return ("CERTIFICATE_MISSING", missing, remedy) if missing else None
-
-
-def _is_issued_by(anchors: TrustAnchors, info: CertificateInfo) -> bool:
-    """Whether the authority issued it, expired or not."""
-    from cryptography import x509
-
-    from guqiao_sdk.gm.certificates import CertificateRefusedError
-
-    try:
-        anchors.verify(x509.load_der_x509_certificate(info.der), info.not_before)
-    except CertificateRefusedError as error:
-        return error.code != "CERTIFICATE_UNTRUSTED"
-    return True
 
 
 def _revocation_lists(data: Path) -> Finding:

@@ -20,7 +20,7 @@ from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.files import SECRET, write_file
 from guqiaoctl.network.genesis import check_genesis, ensure_genesis, key_problems
 from guqiaoctl.network.layout import Layout, Network
-from guqiaoctl.network.pki import ensure_certificates, renew_crls
+from guqiaoctl.network.pki import check_issuers, ensure_certificates, renew_crls
 from guqiaoctl.network.ports import is_free
 from guqiaoctl.network.settings_files import (
     database_names,
@@ -61,6 +61,7 @@ def plan_network(
     for name in ("ca", "processes", "traces"):
         make_folder(layout.folder / name)
     ensure_certificates(layout, provider, report)
+    check_issuers(layout)
     ensure_genesis(layout, provider, report)
     check_genesis(layout)
     ensure_trust(layout, provider)

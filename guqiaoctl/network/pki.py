@@ -21,6 +21,7 @@ from guqiao_sdk.gm.certificates import (
     CertificateAuthority,
     CertificateInfo,
     CertificateMalformedError,
+    CertificateRefusedError,
     TrustAnchors,
     parse_certificate,
     replica_identity,
@@ -250,6 +251,43 @@ def load_anchors(layout: Layout, domain: str) -> TrustAnchors | None:
         return TrustAnchors([authority])
     except CertificateMalformedError as error:
         raise _list_refused(path, error.en, error.zh) from error
+
+
+def check_issuers(layout: Layout) -> None:
+    """Raise `CliError` unless every certificate was issued by the authority of its domain that is
+    in the folder: otherwise it is another network's, and no process believes the other.
+    """
+    foreign = []
+    for domain in CHAINS:
+        anchors = load_anchors(layout, domain)
+        if anchors is None:
+            continue
+        for leaf in leaves():
+            path = layout.process(leaf.process) / "tls.pem"
+            if leaf.domain == domain and path.exists() and not _is_issued_by(anchors, path):
+                foreign.append(leaf.process)
+    if foreign:
+        folder = layout.folder / "ca"
+        raise CliError(
+            "CERTIFICATE_UNTRUSTED",
+            f"the authority in {folder} did not issue the certificates of {', '.join(foreign)}",
+            f"{folder} 中的颁发机构未签发以下进程的证书：{'、'.join(foreign)}",
+            f"put back the folder {folder} of this network; if it is lost, delete tls.pem of each,"
+            " then `guqiao dev up`: it makes new ones",
+            f"请恢复本网络的目录 {folder}；如已丢失，请逐一删除其 tls.pem，"
+            "再执行 `guqiao dev up` 重新签发",
+            exit_code=EXIT_USAGE,
+        )
+
+
+def _is_issued_by(anchors: TrustAnchors, path: Path) -> bool:
+    """Whether the authority issued it, expired or not."""
+    info = read_certificate(path)
+    try:
+        anchors.verify(x509.load_der_x509_certificate(info.der), info.not_before)
+    except CertificateRefusedError as error:
+        return error.code != "CERTIFICATE_UNTRUSTED"
+    return True
 
 
 def _is_due(path: Path, now: datetime, margin: timedelta = LEAF_RENEWAL) -> bool:

@@ -279,6 +279,18 @@ def test_doctor_names_certificates_of_no_use_and_looks_at_all_the_rest(
         assert row["remedy"]
 
 
+@pytest.mark.req("G2-13-2", "G2-16-1")
+@pytest.mark.parametrize("damage", [authority_of_another, certificate_of_another])
+def test_no_network_starts_with_certificates_of_another(
+    folder: Path, made: tuple[Path, Path], damage: Callable[[Layout, Layout], None]
+) -> None:
+    damage(Layout(folder), Layout(made[1]))
+    failure = refusal(folder)
+    assert failure.code == "CERTIFICATE_UNTRUSTED"
+    assert "csrc-0" in failure.texts["en"][0]
+    assert str(folder / "ca") in failure.texts["en"][1]
+
+
 @pytest.mark.req("G2-13-2")
 @pytest.mark.parametrize("damage", [list_of_another, list_emptied])
 def test_no_network_starts_with_a_revocation_list_of_no_use(
