@@ -8,6 +8,7 @@ is audited by the server before it comes here.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,7 @@ from guqiao_sdk.client.transactions import transaction_from_message
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.merkle import merkle_path
 from guqiao_sdk.proof.receipt import Outcome
-from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
+from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload, transaction_id
 from services.chassis.errors import (
     FailedPreconditionError,
     ForbiddenError,
@@ -41,7 +42,7 @@ from services.consensus.ledger import Ledger, result_message
 from services.consensus.objects import find_object, objects_of_block
 from services.consensus.peers import Links
 from services.consensus.store.index import PROVABLE_HEIGHTS
-from services.consensus.submission import Submissions
+from services.consensus.submission import Submissions, full_error
 
 SERVICE: Final = "/guqiao.consensus.v1.NodeService/"
 CRYPTO_SUITE: Final = "SM2-SM3-SM4"
@@ -104,14 +105,19 @@ class NodeApi(NodeServiceServicer):
             async with asyncio.TaskGroup() as tasks:
                 async for request in request_iterator:
                     await room.acquire()
-                    tasks.create_task(answer(request.transaction))
-            answers.put_nowait(None)
+                    refusal = self._full_answer(request.transaction)
+                    if refusal is not None:
+                        answers.put_nowait(refusal)
+                    else:
+                        tasks.create_task(answer(request.transaction))
 
         reading = asyncio.ensure_future(read_all())
+        reading.add_done_callback(lambda _: answers.put_nowait(None))
         try:
-            while (response := await _next_of(answers, reading)) is not None:
+            while (response := await answers.get()) is not None:
                 room.release()
                 yield response
+            await reading  # If the requests could not be read, that is the call's error.
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -302,16 +308,26 @@ class NodeApi(NodeServiceServicer):
         self, message: ledger_pb2.Transaction
     ) -> node.SubmitTransactionsResponse:
         """The answer to one item of a stream; an error of its own does not end the stream."""
-        transaction_id = b""
+        identifier = b""
         try:
             transaction = _transaction(message)
-            transaction_id = transaction.id()
+            identifier = transaction.id()
             result = await self.submissions.submit(transaction, wait_final=True)
         except ServiceError as error:
             return node.SubmitTransactionsResponse(
-                transaction_id=transaction_id, error=to_rpc_status(error).SerializeToString()
+                transaction_id=identifier, error=to_rpc_status(error).SerializeToString()
             )
-        return node.SubmitTransactionsResponse(transaction_id=transaction_id, result=result)
+        return node.SubmitTransactionsResponse(transaction_id=identifier, result=result)
+
+    def _full_answer(
+        self, message: ledger_pb2.Transaction
+    ) -> node.SubmitTransactionsResponse | None:
+        """The refusal of an item for want of room, or None where it is to be looked at."""
+        identifier = transaction_id(message.payload)
+        if not self.submissions.is_full_for(identifier):
+            return None
+        error = _full_status(len(self.driver.mempool))
+        return node.SubmitTransactionsResponse(transaction_id=identifier, error=error)
 
     def _transaction_response(self, transaction_id: bytes) -> node.GetTransactionResponse:
         place = self.ledger.store.get_transaction(transaction_id)
@@ -329,6 +345,12 @@ class NodeApi(NodeServiceServicer):
             transaction_proof=_list_proof(block.batch.transactions, place.index),
             receipt_proof=_list_proof(block.receipts, place.index),
         )
+
+
+@functools.lru_cache(maxsize=1)
+def _full_status(pending: int) -> bytes:
+    """Kept: under overload it is said many times between two blocks."""
+    return to_rpc_status(full_error(pending)).SerializeToString()
 
 
 def _transaction(message: ledger_pb2.Transaction) -> SignedTransaction:
@@ -354,17 +376,3 @@ def _check_own(response: node.GetTransactionResponse, organisation: str) -> None
     signed = SignedTransaction.decode(response.transaction_proof.leaf)
     if parse_payload(signed.payload).organisation != organisation:
         raise ForbiddenError("METHOD_FORBIDDEN", method="GetTransaction")
-
-
-async def _next_of(
-    answers: asyncio.Queue[node.SubmitTransactionsResponse | None], reading: asyncio.Future[None]
-) -> node.SubmitTransactionsResponse | None:
-    """The next answer; if reading the requests failed, its error."""
-    getting = asyncio.ensure_future(answers.get())
-    try:
-        await asyncio.wait((getting, reading), return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done() and (reading.cancelled() or reading.exception() is not None):
-            await reading
-        return await getting
-    finally:
-        getting.cancel()  # The client may leave while we wait.

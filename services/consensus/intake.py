@@ -300,13 +300,18 @@ class Intake:
 
     # --- Transactions ------------------------------------------------------------------------
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many transactions wait that clients are told to come again."""
+        waiting = len(self._offered) + self._driver.mempool.ready_count
+        return waiting >= min(self._driver.admission_limit.value, TRANSACTIONS_MAX)
+
     async def admit(self, encoded: bytes) -> AdmittedTransaction | Refused | Addition:
         """Judge a client's transaction and pass it on for ordering.
 
         The transaction when it is in the mempool (or was), what refused it, or `Addition.FULL`.
         """
-        waiting = len(self._offered) + self._driver.mempool.ready_count
-        if waiting >= min(self._driver.admission_limit.value, TRANSACTIONS_MAX):
+        if self.is_full:
             return Addition.FULL
         answer: Judgement = asyncio.get_running_loop().create_future()
         self._offered.append(_Offered(encoded, answer))

@@ -23,9 +23,11 @@ RISE: Final = 1.1
 RISE_FAST: Final = 1.5
 """While batches take less than half the target."""
 WAIT_SECONDS_TARGET: Final = 2.0
-WAITING_MIN: Final = 2_000
-"""So much may always wait: a few streams' worth."""
-RATE_FIRST: Final = 1_000.0
+WAITING_MIN: Final = 500
+"""So much may always wait. Much more, and a slow machine verifies what waits while blocks come too
+late, and primaries are replaced for it.
+"""
+RATE_FIRST: Final = 250.0
 RATE_WINDOW_SECONDS: Final = 0.5
 
 

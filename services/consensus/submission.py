@@ -49,8 +49,18 @@ class Submissions:
             if isinstance(verdict, Refused):
                 raise refusal_error(verdict)
             if verdict is Addition.FULL:
-                raise ExhaustedError("QUEUE_FULL", pending=len(self.driver.mempool))
+                raise full_error(len(self.driver.mempool))
             return await final if wait_final else None
+
+    def is_full_for(self, transaction_id: bytes) -> bool:
+        """Whether `submit` would refuse it for want of room, whatever else it is: under overload to
+        say so must cost as little as can be.
+        """
+        return (
+            self.intake.is_full
+            and self.driver.pause is Pause.NONE
+            and self.ledger.final_result(transaction_id) is None
+        )
 
     def _check_open(self) -> None:
         match self.driver.pause:
@@ -62,6 +72,11 @@ class Submissions:
                 raise UnavailableError("CHAIN_NOT_CAUGHT_UP")
             case Pause.NONE:
                 return
+
+
+def full_error(pending: int) -> ExhaustedError:
+    """What a client is told for want of room."""
+    return ExhaustedError("QUEUE_FULL", pending=pending)
 
 
 def refusal_error(refused: Refused) -> ServiceError:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from google.rpc import code_pb2, error_details_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from services.chassis.errors import ExhaustedError
+from guqiao.consensus.v1 import node_service_pb2 as node
+from guqiao_sdk.client.transactions import transaction_to_message
+from guqiao_sdk.errors import ExhaustedError as ClientExhaustedError
+from guqiao_sdk.errors import error_from_status
+from guqiao_sdk.proof.transaction import SignedTransaction
+from services.chassis.errors import ExhaustedError, InvalidError
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 from services.consensus import wire
+from services.consensus.api import NodeApi
+from services.consensus.jobs import Pause
 from services.consensus.pacing import AdmissionLimit
-from tests.integration.node.memory_chain import MemoryChain, memory_chain
-from tests.integration.node.test_driver_in_memory import transaction
+from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
+from tests.integration.node.test_driver_in_memory import submit, transaction
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
 ROOM = 3
@@ -66,6 +73,85 @@ async def test_room_lets_the_refused_transaction_in(
     member.driver.mempool.remove([entries[0].id()])
     await member.submissions.submit(entries[ROOM], wait_final=False)
     assert entries[ROOM].id() in member.driver.mempool
+
+
+def api_of(member: Member) -> NodeApi:
+    """Its node RPC."""
+    links = member.repairs._links
+    return NodeApi(
+        member.submissions, member.ledger, member.driver, member.finality, links, (), "1"
+    )
+
+
+def stream_of(
+    member: Member, entries: Sequence[SignedTransaction]
+) -> AsyncIterator[node.SubmitTransactionsResponse]:
+    """The answers to these on one stream of the node RPC."""
+
+    async def requests() -> AsyncIterator[node.SubmitTransactionsRequest]:
+        for entry in entries:
+            yield node.SubmitTransactionsRequest(transaction=transaction_to_message(entry))
+
+    return api_of(member).SubmitTransactions(requests(), None)
+
+
+@pytest.mark.req("G2-13-2")
+async def test_on_a_stream_each_is_refused_by_its_id_and_told_when_to_come_again(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    member = chain.members[1]
+    for number in range(ROOM):
+        await member.submissions.submit(transaction(network, f"in{number}"), wait_final=False)
+    entries = [transaction(network, f"out{number}") for number in range(3)]
+    answers = [answer async for answer in stream_of(member, entries)]
+    assert [answer.transaction_id for answer in answers] == [entry.id() for entry in entries]
+    for answer in answers:
+        error = error_from_status(status_pb2.Status.FromString(answer.error))
+        assert isinstance(error, ClientExhaustedError)
+        assert (error.code, error.fields["pending"]) == ("QUEUE_FULL", str(ROOM))
+        assert error.retry_after_seconds is not None
+    assert len(member.driver.mempool) == ROOM
+
+
+@pytest.mark.req("G2-13-2", "G2-07-1")
+async def test_what_is_final_is_answered_although_nothing_more_is_let_in(
+    tmp_path: Path, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever repeats what was lost on the way must not be refused for others' load."""
+    final, fresh = (transaction(network, name) for name in ("final", "fresh"))
+    async with memory_chain(tmp_path / "whole", network.genesis, network.vote_keys) as chain:
+        members = [await chain.start(number) for number in range(4)]
+        await submit(members[0], final)
+        monkeypatch.setattr(AdmissionLimit, "value", 0)
+        answers = {
+            answer.transaction_id: answer.WhichOneof("answer")
+            async for answer in stream_of(members[0], [fresh, final])
+        }
+    assert answers == {fresh.id(): "error", final.id(): "result"}
+
+
+async def test_a_paused_replica_says_so_and_not_that_it_is_full(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = chain.members[1]
+    monkeypatch.setattr(AdmissionLimit, "value", 0)
+    member.driver.pause = Pause.RESTORING
+    [answer] = [answer async for answer in stream_of(member, [transaction(network, "one")])]
+    error = error_from_status(status_pb2.Status.FromString(answer.error))
+    assert error.code == "CHAIN_NOT_CAUGHT_UP"
+
+
+async def test_requests_that_cannot_be_read_end_the_stream_with_their_error(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    async def broken() -> AsyncIterator[node.SubmitTransactionsRequest]:
+        yield node.SubmitTransactionsRequest()
+        raise InvalidError("REQUEST_MALFORMED")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async for _ in api_of(chain.members[1]).SubmitTransactions(broken(), None):
+            pass
+    assert raised.group_contains(InvalidError)
 
 
 async def test_what_another_replica_admitted_is_taken_in_above_the_limit(
