@@ -23,7 +23,7 @@ from guqiao_sdk.proof.transaction import ENVELOPE_TRANSACTIONS_MAX
 WINDOW: Final = 400
 """Transactions in flight: by Little's law 0.4 s at 1,000 a second."""
 
-BATCH_WINDOW: Final = 800
+BATCH_WINDOW: Final = 400
 """Below what may wait in a replica: one that is refused holds up all that follow it."""
 BATCH_OPS_MAX: Final = 6_000
 """So many a second are signed in advance."""

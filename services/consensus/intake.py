@@ -72,6 +72,8 @@ JUDGED_AT_ONCE_MAX: Final = 64
 """A proposed batch waits behind one such piece at most."""
 GATHER_SECONDS: Final = 0.005
 """Between two pieces of transactions under load: many small ones cost more than they verify."""
+GATHER_BUSY_SECONDS: Final = 0.05
+"""The same while a batch's worth waits already."""
 GOSSIP_BYTES_MAX: Final = 2 * 1024 * 1024
 GOSSIP_AGAIN_SECONDS: Final = 1.0
 GOSSIP_AGAIN_MAX: Final = 500
@@ -344,7 +346,8 @@ class Intake:
             if offered:
                 await self._judge_offered(offered)
             if 1 < len(offered) < JUDGED_AT_ONCE_MAX:
-                await asyncio.sleep(GATHER_SECONDS)
+                busy = self._driver.mempool.ready_count >= JUDGED_AT_ONCE_MAX
+                await asyncio.sleep(GATHER_BUSY_SECONDS if busy else GATHER_SECONDS)
 
     async def _judge_offered(self, offered: Sequence[_Offered]) -> None:
         last = self._ledger.header(self._ledger.store.last_height)

@@ -16,7 +16,7 @@ IN_FLIGHT_TRANSACTIONS_MIN: Final = 100
 IN_FLIGHT_TRANSACTIONS_FIRST: Final = 100
 """Few: a new primary does not know yet how fast this machine is."""
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
-BATCH_SECONDS_TARGET: Final = 0.25
+BATCH_SECONDS_TARGET: Final = 0.5
 FALL_MIN: Final = 0.5
 """One slow batch at most halves the limit."""
 RISE: Final = 1.1

@@ -31,6 +31,8 @@ from services.chassis.gm_tls import (
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 QUEUE_FRAMES_MAX: Final = 4_096
 QUEUE_BYTES_MAX: Final = 48 * 1024 * 1024
+WRITE_GAP_SECONDS: Final = 0.005
+"""From one write on a link to the next: what comes meanwhile leaves together, as one record."""
 WRITE_BYTES_MAX: Final = 1024 * 1024
 RECONNECT_SECONDS_FIRST: Final = 0.1
 RECONNECT_SECONDS_MAX: Final = 2.0
@@ -213,5 +215,6 @@ class PeerLinks:
             while True:
                 await queue.filled.wait()
                 await write_frames(stream, queue.take(), size_max=FRAME_BYTES_MAX)
+                await asyncio.sleep(WRITE_GAP_SECONDS)
         except (GmTlsError, OSError):
             stream.cut("it cannot be written to")
