@@ -7,6 +7,7 @@ They are read from the `google.rpc.Status` that a guqiao service sends. A failur
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ STATUS_METADATA_KEY: Final = "grpc-status-details-bin"
 ERROR_DOMAIN: Final = "guqiao"
 _TOO_LARGE: Final = "message larger than max"
 """How gRPC itself words the refusal of a message above the server's or our own limit."""
+_SIZES: Final = re.compile(r"\(([0-9]+) vs\. ([0-9]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,12 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> GuqiaoError:
         details = error.details() or error.code().name
         facts = ErrorFacts(code="", message=details)
         if _TOO_LARGE in details:  # Refused before any service of ours could say so.
-            texts = messages("REQUEST_TOO_LARGE")
-            facts = ErrorFacts("REQUEST_TOO_LARGE", details, zh=texts.zh, en=texts.en)
+            sizes = _SIZES.search(details)
+            fields = dict(zip(("size", "size_max"), sizes.groups(), strict=True)) if sizes else {}
+            texts = messages("REQUEST_TOO_LARGE", **fields)
+            facts = ErrorFacts(
+                "REQUEST_TOO_LARGE", details, zh=texts.zh, en=texts.en, fields=fields
+            )
         return _CLASSES.get(error.code(), ServerFailedError)(facts)
     return error_from_status(status)
 

@@ -122,6 +122,8 @@ def _seen(error: BaseException) -> BaseException:
 
 
 def _is_of_transaction(error: GuqiaoError) -> bool:
+    if error.code == "ORGANISATION_MISMATCH":
+        return "did" in error.fields  # A guard tells only the organisation.
     return error.code in _OF_TRANSACTIONS or _SIGNERS_KEY in error.fields
 
 

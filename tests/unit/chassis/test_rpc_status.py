@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import asyncpg
-import grpc
+import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
@@ -23,6 +23,7 @@ from guqiao_sdk.errors import (
     InvalidRequestError,
     RefusedError,
     ServerFailedError,
+    error_from_rpc,
     error_from_status,
 )
 from services.chassis import errors
@@ -155,6 +156,21 @@ def test_any_details_give_an_error(raw: bytes, number: int) -> None:
     assert isinstance(error_from_status(status), GuqiaoError)
 
 
+def test_a_message_that_grpc_itself_refuses_is_told_with_its_sizes() -> None:
+    """No service of ours has seen it, so the transport's own words are all that there is."""
+    raw = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="SERVER: Received message larger than max (5242885 vs. 4259840)",
+    )
+    error = error_from_rpc(raw)
+    assert error.code == "REQUEST_TOO_LARGE"
+    for text in (error.en, error.zh):
+        assert "5242885" in text
+        assert "4259840" in text
+
+
 def test_an_error_without_texts_still_says_something() -> None:
     assert str(ServerFailedError(ErrorFacts(code="", message="gone"))) == "gone"
 
@@ -185,6 +201,8 @@ def test_a_database_that_hangs_is_away_or_ill_is_told_as_such(error: Exception) 
         ("KEY_REVOKED", {"did": "did:rem:shandong:m", "key": "k1"}, "KEY_REVOKED"),
         ("KEY_NOT_VALID", {"did": "did:rem:shandong:m", "key": "k1"}, "KEY_NOT_VALID"),
         ("IDENTITY_DEACTIVATED", {"did": "did:rem:shandong:m"}, "IDENTITY_DEACTIVATED"),
+        ("ORGANISATION_MISMATCH", {"did": "x", "organisation": "y"}, "ORGANISATION_MISMATCH"),
+        ("ORGANISATION_MISMATCH", {"organisation": "of our own certificate"}, "INTERNAL"),
         ("KEY_REVOKED", {"did": "did:rem:shandong:registry", "key_id": "k1"}, "INTERNAL"),
     ],
 )

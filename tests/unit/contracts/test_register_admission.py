@@ -283,6 +283,21 @@ def test_after_the_import_business_time_lies_within_a_day_of_block_time(
     assert market.code("register_company", company_registration(1)) == code
 
 
+@pytest.mark.parametrize(
+    ("distance_days", "code"),
+    [(-366, None), (-367, "BUSINESS_TIME_OUT_OF_RANGE"), (36_500, None)],
+)
+def test_while_history_is_imported_a_time_far_ahead_does_not_stop_the_market_for_ever(
+    distance_days: int, code: str | None
+) -> None:
+    """The clock never runs backwards: a mistyped year would refuse all that comes after it."""
+    market = Market()
+    seconds = unix_seconds(f"{market.day}T10:00:00+08:00")
+    assert seconds is not None
+    market.host.block_ms = seconds * 1000 + distance_days * DAY_MS
+    assert market.code("register_company", company_registration(1)) == code
+
+
 def test_the_historic_import_closes_once_and_for_all() -> None:
     market = Market()
     assert market.do("close_historic_import", {}).events

@@ -1,7 +1,9 @@
 """Business time: the time that the market's rules use, carried by each operation.
 
-It never runs backwards within the market, and it lies within a day of the block's time unless the
-import of a market's history is open. Pure integer arithmetic on the +08:00 form.
+It never runs backwards within the market, and it lies within a day of the block's time. While the
+import of a market's history is open it may lie in the past as far as it will, and a year ahead, for
+invented histories end where they like; one beyond would stop the market's clock for ever. Pure
+integer arithmetic on the +08:00 form.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from services.consensus.domain.contracts.register.members import is_date
 
 DISTANCE_MS_MAX: Final = 86_400_000
 """One day to either side of the block's time."""
+
+AHEAD_MS_MAX: Final = 366 * DISTANCE_MS_MAX
+"""Of the block's time, while the import of a market's history is open."""
 
 _FORM = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])\+08:00"
@@ -36,7 +41,8 @@ def advance(host: Host, *, historic_import: bool) -> tuple[str, int]:
         if time < clock:
             raise Refusal("BUSINESS_TIME_REGRESSED", time=time, market_time=clock)
     distance = seconds * 1000 - host.block_time_ms()
-    if not historic_import and abs(distance) > DISTANCE_MS_MAX:
+    is_near = distance <= AHEAD_MS_MAX if historic_import else abs(distance) <= DISTANCE_MS_MAX
+    if not is_near:
         raise Refusal("BUSINESS_TIME_OUT_OF_RANGE", time=time, block_time_ms=host.block_time_ms())
     if time != clock:
         host.put("clock", time)
