@@ -160,14 +160,18 @@ class OperationPipeline:
             raise _RetryError from None
         finally:
             call.cancel()
+            session.end()
 
     async def _requests(
         self, session: _Session, position: ChainPosition
     ) -> AsyncIterator[pb.SubmitOperationsRequest]:
         after = _nameable(self._previous, position)
+        slots = session.slots
         for index in range(session.answered, len(session.operations)):
             for _ in range(session.slots_of[index]):
-                await session.slots.acquire()
+                await slots.acquire()
+                if slots is not session.slots:
+                    return  # The call is over, and gRPC leaves who feeds it waiting for ever.
             if (index + 1) % POSITION_REFRESH_EVERY == 0:
                 position = await self._position()
             operation = session.operations[index]
@@ -218,6 +222,11 @@ class _Session:
         self.last_executed = previous
         self.slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._waiting.clear()
+
+    def end(self) -> None:
+        """Let whoever waits for a place in flight go."""
+        slots, self.slots = self.slots, asyncio.Semaphore(0)
+        slots.release()
 
     def take(self, response: pb.SubmitOperationsResponse) -> None:
         """Note an answer and report all whose turn came; one to be repeated ends the session."""

@@ -86,7 +86,7 @@ class StreamSubmitter:
         self._room = asyncio.Semaphore(in_flight_max)
         self._unanswered: dict[bytes, _Item] = {}
         self._answers: asyncio.Queue[Submission | None] = asyncio.Queue(in_flight_max + 1)
-        self._outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[SignedTransaction | None] = asyncio.Queue()
         self._heard_at = 0.0
         self._fed = False
         self._executed: dict[bytes, int] = {}
@@ -157,7 +157,7 @@ class StreamSubmitter:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _converse(self, index: int) -> None:
-        outgoing: asyncio.Queue[SignedTransaction] = asyncio.Queue()
+        outgoing: asyncio.Queue[SignedTransaction | None] = asyncio.Queue()
         for item in self._unanswered.values():
             outgoing.put_nowait(item.transaction)
         self._outgoing = outgoing
@@ -176,6 +176,7 @@ class StreamSubmitter:
         finally:
             watch.cancel()
             call.cancel()
+            outgoing.put_nowait(None)
 
     async def _watch_silence(self, call: grpc.aio.Call) -> None:
         """Cut a conversation in which answers are due and none come: the replica may be stuck."""
@@ -295,8 +296,8 @@ async def _each(
 
 
 async def _requests(
-    outgoing: asyncio.Queue[SignedTransaction],
+    outgoing: asyncio.Queue[SignedTransaction | None],
 ) -> AsyncIterator[node.SubmitTransactionsRequest]:
-    while True:
-        transaction = await outgoing.get()
+    """Until None: what is left waiting when its call ends gRPC never lets go."""
+    while (transaction := await outgoing.get()) is not None:
         yield node.SubmitTransactionsRequest(transaction=transaction_to_message(transaction))

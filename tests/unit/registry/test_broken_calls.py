@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,13 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
 from guqiao_sdk.client import operations
-from guqiao_sdk.client.operations import Operation, OperationError, OperationPipeline, repeated
+from guqiao_sdk.client.operations import (
+    IN_FLIGHT_MAX,
+    Operation,
+    OperationError,
+    OperationPipeline,
+    repeated,
+)
 from guqiao_sdk.client.transactions import ChainPosition, Identity
 from guqiao_sdk.errors import STATUS_METADATA_KEY
 from guqiao_sdk.gm.provider import open_provider
@@ -90,6 +97,37 @@ async def test_a_stream_that_a_service_ended_as_failed_is_not_opened_again() -> 
     with pytest.raises(OperationError, match="INTERNAL"):
         await run(calls)
     assert len(calls.answers) == 1
+
+
+class FedCalls(Calls):
+    """Takes requests as gRPC does: a task of its own, which it leaves alone when a call breaks."""
+
+    def __init__(self, failure: AioRpcError) -> None:
+        super().__init__(failure)
+        self.feeding: list[asyncio.Task[int]] = []
+
+    def SubmitOperations(self, requests: Any) -> Any:
+        async def consume() -> int:
+            return len([request async for request in requests])
+
+        self.feeding.append(asyncio.create_task(consume()))
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        await asyncio.sleep(0.05)  # Until as much is in flight as may be.
+        raise self.answers.pop()
+        yield
+
+
+async def test_who_feeds_a_call_that_broke_is_let_go() -> None:
+    """Otherwise it is said at the user's terminal that a task was destroyed while it waited."""
+    calls = FedCalls(broken(grpc.StatusCode.UNAVAILABLE))
+    stub: Any = calls
+    pipeline = OperationPipeline(stub, PROVIDER, position, frozenset({"open_account"}))
+    with pytest.raises(AnsweredError):
+        await pipeline.run([OPERATION] * (IN_FLIGHT_MAX + 1), lambda i, a: None)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*calls.feeding) == [IN_FLIGHT_MAX, IN_FLIGHT_MAX]
 
 
 @pytest.mark.parametrize("code", BROKEN)
