@@ -207,7 +207,7 @@ class _Reader:
         if not lines and file in self.unreadable:
             return table
         if list(csv_rows(lines[:1], names)) != [(1, names)]:
-            self._report_file(file, 1, "the header is not " + ",".join(names))
+            self._report_file(file, 1, _wrong_header(lines, names))
             return table
         for number, fields in csv_rows(lines[1:], names):
             line = number + 1
@@ -340,6 +340,12 @@ def _csv_row(fields: list[str], shape: Mapping[str, Converter]) -> tuple[Row, li
     except ShapeError as error:
         problems.append(error)
     return row, problems
+
+
+def _wrong_header(lines: Sequence[str], names: Sequence[str]) -> str:
+    if "\r" in "".join(lines[:1]):
+        return "a carriage return, where lines end with LF alone"
+    return "the header is not " + ",".join(names)
 
 
 def _out_of_order(values: Mapping[int, str], *, repeats: bool) -> Iterator[tuple[int, bool]]:

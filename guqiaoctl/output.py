@@ -16,6 +16,7 @@ from guqiaoctl.failures import CliError
 
 FIRST_TOLD_SECONDS: Final = 1.0
 """What is quicker than that says nothing of its progress."""
+STALLED_SECONDS: Final = 10.0
 
 
 def language() -> str:
@@ -56,9 +57,12 @@ class Progress:
     terminal, every two seconds elsewhere, also while nothing gets done.
     """
 
-    def __init__(self, what: str, total: int = 0) -> None:
-        """Without a total only what is done is told, and while nothing is, the time alone."""
+    def __init__(self, what: str, total: int = 0, *, stalled: str = "") -> None:
+        """Without a total only what is done is told, and while nothing is, the time alone.
+        `stalled` is said once each time that nothing gets done for `STALLED_SECONDS`.
+        """
         self._what, self._total, self._done = what, total, 0
+        self._stalled = stalled
         self._every_seconds = 0.5 if sys.stderr.isatty() else 2.0
         self._began = time.monotonic()
         self._ended = threading.Event()
@@ -80,10 +84,17 @@ class Progress:
 
     def _tell(self) -> None:
         wait = FIRST_TOLD_SECONDS
+        done, moved, is_told = self._done, self._began, False
         while not self._ended.wait(wait):
-            seconds = f"({time.monotonic() - self._began:.0f} {choose('s', '秒')})"
+            now = time.monotonic()
+            seconds = f"({now - self._began:.0f} {choose('s', '秒')})"
             say(f"  {self._what}{self._count()} {seconds}")
             wait = self._every_seconds
+            if self._done != done:
+                done, moved, is_told = self._done, now, False
+            elif self._stalled and not is_told and now - moved >= STALLED_SECONDS:
+                is_told = True
+                say(f"  {self._stalled}")
 
     def _count(self) -> str:
         if self._total:

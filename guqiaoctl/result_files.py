@@ -176,6 +176,8 @@ def _naming(path: Path) -> Iterator[None]:
 def _unwritable(path: Path, error: OSError) -> CliError:
     texts, remedies, exit_code = _CAUSES.get(error.errno or 0, _OTHER_CAUSE)
     folder = Path(os.path.realpath(path)).parent
+    if error.errno == errno.ENOENT and folder.is_dir():  # Such as /proc, which takes no files.
+        texts, remedies, exit_code = _OTHER_CAUSE
     english, chinese = (
         text.format(folder=folder, reason=error.strerror or error) for text in texts
     )

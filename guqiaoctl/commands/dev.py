@@ -247,8 +247,8 @@ def _print_endpoints(network: Network) -> None:
         say(f"  {name:<22} grpc {address}   admin http://{network.address(f'{name}.admin')}/readyz")
     say(
         choose(
-            "development only: keys are plain files; Ctrl-C stops everything",
-            "仅供开发：密钥为明文文件；Ctrl-C 停止全部进程",
+            "development only: keys are plain files; Ctrl-C or `guqiao dev down` stops everything",
+            "仅供开发：密钥为明文文件；Ctrl-C 或 `guqiao dev down` 停止全部进程",
         )
     )
 
@@ -258,7 +258,9 @@ def _brokers(named: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in named:
         domain, _, address = text.partition("=")
-        if domain not in CHAINS or ":" not in address or address in found.values():
+        host, _, port = address.rpartition(":")
+        is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+        if domain not in CHAINS or not host or not is_port or address in found.values():
             raise CliError(
                 "REQUEST_MALFORMED",
                 f"{text!r} does not name a broker of one domain's own",

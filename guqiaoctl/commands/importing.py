@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao_sdk.client.operations import (
+    STALLED_SECONDS_MAX,
     Answer,
     Operation,
     OperationError,
@@ -128,7 +129,13 @@ async def import_demo_data(network: Network) -> None:
         return
     say(choose("importing the demonstration data", "导入演示数据"))
     report = await import_dataset(network, _read(DEMO_DATA, skip_malformed=False))
-    say(f"  {dict(report.counts)} in {report.seconds:.1f} s")
+    accepted, rejected = (report.counts[OperationStatus[name]] for name in ("ACCEPTED", "REJECTED"))
+    say(
+        choose(
+            f"  {accepted} accepted, {rejected} rejected in {report.seconds:.1f} s",
+            f"  通过 {accepted}，拒绝 {rejected}，用时 {report.seconds:.1f} 秒",
+        )
+    )
     marker.touch()
 
 
@@ -206,7 +213,7 @@ class _Importer:
         async with open_service(network, provider, institution, MARKET, "registry") as channel:
             stub: RegistryServiceAsyncStub = RegistryServiceStub(channel)
             get_status = partial(stub.GetStatus, pb.GetStatusRequest())
-            with Progress(choose("waiting for the registry", "等待登记服务")):
+            with Progress(choose("waiting for the registry", "等待登记服务"), stalled=_stalled()):
                 status = await repeated(get_status, is_up=False)
 
             async def position() -> ChainPosition:
@@ -227,7 +234,7 @@ class _Importer:
 
     async def _put(self, what: str, calls: Iterable[tuple[str, Any]]) -> None:
         operations: list[Operation] = []
-        progress = Progress(what)
+        progress = Progress(what, stalled=_stalled())
 
         def on_answer(index: int, answer: Answer) -> None:
             if answer.status is not OperationStatus.ACCEPTED:
@@ -250,7 +257,7 @@ class _Importer:
             for event in events
         ]
         rows: list[tuple[int, str, str]] = []
-        progress = Progress(choose("events", "业务事件"), len(events))
+        progress = Progress(choose("events", "业务事件"), len(events), stalled=_stalled())
 
         def on_answer(index: int, answer: Answer) -> None:
             rows.append((events[index].seq, answer.status.value, answer.code))
@@ -269,7 +276,7 @@ class _Importer:
         )
         what = choose("investors' records", "投资者档案")
         sent = 0
-        with Progress(what, len(dataset.investors)) as progress:
+        with Progress(what, len(dataset.investors), stalled=_stalled()) as progress:
             for chunk in chunks:
                 request = pb.PutInvestorsRequest(as_of=dataset.identities_as_of)
                 for row in chunk:
@@ -282,6 +289,14 @@ class _Importer:
                 sent += len(chunk)
                 progress.show(sent)
         return digests
+
+
+def _stalled() -> str:
+    seconds = f"{STALLED_SECONDS_MAX:.0f}"
+    return choose(
+        f"no answer yet; it is tried again for up to {seconds} s: see `guqiao dev status`",
+        f"尚无应答；{seconds} 秒内会继续重试，请查看 `guqiao dev status`",
+    )
 
 
 def _reference_request_id(method: str, body: Any) -> str:

@@ -20,6 +20,7 @@ CODE: Final = "BUS_UNAVAILABLE"
 PARKED: Final = "EVENTS_PARKED"
 REACH_SECONDS_MAX: Final = 1.5
 ASK_AGAIN_SECONDS: Final = 1.0
+WHY_LENGTH_MAX: Final = 200
 
 
 @dataclass(slots=True)
@@ -59,7 +60,8 @@ class BusCheck:
         except Exception as error:
             if not is_transient(error):
                 raise
-            return f"{CODE}: {messages(CODE).en} ({type(error).__name__})"
+            why = str(error)[:WHY_LENGTH_MAX] or type(error).__name__
+            return f"{CODE}: {messages(CODE).en} ({why})"
         return None
 
 

@@ -51,8 +51,8 @@ async def test_a_bus_that_was_never_reached_is_a_failure_with_its_code(
 ) -> None:
     monkeypatch.setattr(check, "REACH_SECONDS_MAX", 0.01)
     bus.fault, bus.is_stuck = fault, fault is None
-    kind = "TimeoutError" if fault is None else type(fault).__name__
-    wanted = f"BUS_UNAVAILABLE: The message bus is not available at present. ({kind})"
+    why = "TimeoutError" if fault is None else str(fault)
+    wanted = f"BUS_UNAVAILABLE: The message bus is not available at present. ({why})"
     assert await checked.never_reached() == wanted
     assert await checked.away() is None, "it is said once"
     bus.fault, bus.is_stuck = None, False

@@ -30,6 +30,27 @@ def test_a_count_that_stands_still_is_told_again(monkeypatch: pytest.MonkeyPatch
     assert all("events: 4/9" in line for line in told)
 
 
+def test_what_stands_still_for_long_says_once_where_to_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    enough = threading.Event()
+
+    def say(line: str) -> None:
+        told.append(line)
+        if len(told) == 6:
+            enough.set()
+
+    monkeypatch.setattr(output, "say", say)
+    monkeypatch.setattr(output, "FIRST_TOLD_SECONDS", 0.0)
+    monkeypatch.setattr(output, "STALLED_SECONDS", 0.0)
+    progress = Progress("events", 9, stalled="look there")
+    progress._every_seconds = 0.01
+    with progress:
+        assert enough.wait(TOLD_SECONDS_MAX)
+    assert told.count("  look there") == 1
+
+
 def test_what_is_quick_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(output, "say", told.append)

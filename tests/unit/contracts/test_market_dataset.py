@@ -105,6 +105,7 @@ def test_reference_calls_come_in_chunks_and_hold_no_name_or_number_of_an_investo
         ("companies.csv", b",2017-05-29", b",2017-05-32", 2, "established_on"),
         ("companies.csv", b",2017-05-29", b"", 2, ""),
         ("companies.csv", b"company_ref,", b"ref,", 1, ""),
+        ("companies.csv", b"\n", b"\r\n", 1, ""),
         ("investors.csv", b",Q900000013,", b",Q90000001,", 2, "investor_code"),
         ("investors.csv", b"Q900000039,Q", b"Q900000039,S", 4, "id_type"),
         ("investors.csv", b",QUALIFIED,,1", b",QUALIFIED,,0", 2, "counted_holders"),
