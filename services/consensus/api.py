@@ -47,6 +47,10 @@ from services.consensus.submission import Submissions, full_error
 SERVICE: Final = "/guqiao.consensus.v1.NodeService/"
 CRYPTO_SUITE: Final = "SM2-SM3-SM4"
 STREAM_IN_FLIGHT_MAX: Final = 2_000
+REFUSED_PAUSE_SECONDS: Final = 0.01
+"""Until the next item of a stream is read while nothing more is let in: its client is held back by
+the flow control of gRPC, at no cost, and what is refused costs no block.
+"""
 SUBMIT_SECONDS_MAX: Final = 120.0
 
 _SUBMIT = Policy(ANY_ROLE, deadline_seconds=SUBMIT_SECONDS_MAX)
@@ -108,6 +112,7 @@ class NodeApi(NodeServiceServicer):
                     refusal = self._full_answer(request.transaction)
                     if refusal is not None:
                         answers.put_nowait(refusal)
+                        await asyncio.sleep(REFUSED_PAUSE_SECONDS)
                     else:
                         tasks.create_task(answer(request.transaction))
 

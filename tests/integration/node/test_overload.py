@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from guqiao_sdk.errors import error_from_status
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ExhaustedError, InvalidError
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
-from services.consensus import wire
+from services.consensus import api, wire
 from services.consensus.api import NodeApi
 from services.consensus.jobs import Pause
 from services.consensus.pacing import AdmissionLimit
@@ -111,6 +112,21 @@ async def test_on_a_stream_each_is_refused_by_its_id_and_told_when_to_come_again
         assert (error.code, error.fields["pending"]) == ("QUEUE_FULL", str(ROOM))
         assert error.retry_after_seconds is not None
     assert len(member.driver.mempool) == ROOM
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_stream_is_read_slowly_while_nothing_more_is_let_in(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flow control holds its client back; to refuse each item at once would cost more than that."""
+    monkeypatch.setattr(AdmissionLimit, "value", 0)
+    monkeypatch.setattr(api, "REFUSED_PAUSE_SECONDS", 3_600.0)
+    answers = stream_of(chain.members[1], [transaction(network, "a"), transaction(network, "b")])
+    assert (await anext(answers)).WhichOneof("answer") == "error"
+    later = asyncio.ensure_future(anext(answers))
+    done, _ = await asyncio.wait([later], timeout=0.2)
+    assert not done
+    later.cancel()
 
 
 @pytest.mark.req("G2-13-2", "G2-07-1")
