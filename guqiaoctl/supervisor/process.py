@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections import deque
@@ -28,6 +29,8 @@ READY_ANSWER_SECONDS_MAX: Final = 3.0
 """More than a check may take before the admin port itself calls it failed."""
 
 READY_ANSWER_BYTES_MAX: Final = 64 * 1024
+LAST_WORDS_BYTES: Final = 4096
+"""Room in a log for why a process ends; less is a full disk."""
 RESTARTS_MAX: Final = 5
 RESTART_WINDOW_SECONDS: Final = 60.0
 RESTORING_SECONDS: Final = 10.0
@@ -178,6 +181,9 @@ class ManagedProcess:
         self.last_exit, self.state = exit_code, ProcessState.FAILED
         said = refusal_in(self.log_tail())
         self.why = said[0] if said is not None else f"it ended ({exit_code})"
+        folder = self.plan.log_file.parent
+        if said is None and shutil.disk_usage(folder).free < LAST_WORDS_BYTES:
+            self.why += f", and no room was left for its words: DISK_FULL in {folder}"
 
     @property
     def _why_fallen(self) -> str:

@@ -9,6 +9,7 @@ another network; 6 something needed is away (a port, the disk, the database); 1 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -90,8 +91,10 @@ def _ending_of(cause: BaseException, endings: Sequence[Ending]) -> tuple[str, in
 def _end(cause: BaseException, code: str, exit_code: int, component: str) -> NoReturn:
     said = getattr(cause, "text_en", str(cause)).removeprefix(f"{code}: ")
     text = " ".join(said.split())[:TEXT_CHARACTERS_MAX]
-    structlog.get_logger(component).critical("process.refused", code=code, why=text)
-    sys.stderr.write(f"{code}: {text or type(cause).__name__}. {_remedy(code)}\n")
+    with contextlib.suppress(OSError):  # A full disk may have no room for these words either.
+        structlog.get_logger(component).critical("process.refused", code=code, why=text)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{code}: {text or type(cause).__name__}. {_remedy(code)}\n")
     sys.exit(exit_code)
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 from guqiaoctl.network.ports import free_ports
 from guqiaoctl.supervisor import supervisor as supervision
@@ -14,6 +19,7 @@ from guqiaoctl.supervisor.control import ask
 from guqiaoctl.supervisor.forks import Forks
 from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
 from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
+from services.chassis import endings
 from tests.integration.supervisor.test_forks import READY_SERVER, SAYS
 
 SECONDS_MAX = 60.0
@@ -72,3 +78,28 @@ async def test_the_last_words_of_an_earlier_run_are_not_taken_for_those_of_the_l
         await forks.close()
     failed = ProcessState.FAILED
     assert whys == [(failed, REFUSAL), (failed, "it ended (3)")]
+
+
+async def test_where_the_disk_had_no_room_for_its_words_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ProcessPlan("csrc-0", SAYS, ("exit",), free_ports(1)[0], tmp_path / "log")
+    managed = ManagedProcess(plan)
+    managed.note_fall(6)
+    assert managed.why == "it ended (6)"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+    managed.note_fall(6)
+    assert managed.why.endswith(f"DISK_FULL in {tmp_path}")
+
+
+def test_a_full_disk_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the log nor standard error has room for why the process ends."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(structlog, "get_logger", full)
+    monkeypatch.setattr(sys.stderr, "write", full)
+    with pytest.raises(SystemExit) as ended:
+        endings.end_for(OSError(errno.ENOSPC, "no space"), "consensus")
+    assert ended.value.code == endings.EXIT_UNAVAILABLE
