@@ -88,7 +88,7 @@ async def measure() -> dict[str, object]:
         def signed(calls: Sequence[Call]) -> list[SignedTransaction]:
             requests = [item.request for item in sign_all(pool, signer, calls)]
             messages = [node.SubmitTransactionsRequest.FromString(raw) for raw in requests]
-            return [transaction_from_message(message.transaction) for message in messages]
+            return [transaction_from_message(message.transactions[0]) for message in messages]
 
         fill = [
             Call("table", "set", {f"row/{row}": 0 for row in range(first, first + ROWS_A_CALL)})

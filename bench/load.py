@@ -27,6 +27,8 @@ from guqiao_sdk.signing import STREAM_OPENING, RequestSigner
 
 METHOD: Final = "/guqiao.consensus.v1.NodeService/SubmitTransactions"
 PACE_SECONDS: Final = 0.01
+SENT_AT_ONCE_MAX: Final = 16
+"""Transactions in one message, where so many may leave at once."""
 DRAIN_SECONDS_MAX: Final = 20.0
 
 
@@ -60,22 +62,23 @@ class Stream:
         self.in_flight: dict[bytes, Signed] = {}
         self.is_open = True
 
-    async def send(self, item: Signed) -> None:
-        """Submit; a broken stream leaves the item to whoever repeats it."""
+    async def send(self, items: Sequence[Signed]) -> None:
+        """Submit in one message; a broken stream leaves the items to whoever repeats them."""
         now = asyncio.get_running_loop().time()
-        self._load.first_sent.setdefault(item.id, now)
-        self.in_flight[item.id] = item
-        self._load.tally.sent += 1
-        await self._call.write(item.request)
+        for item in items:
+            self._load.first_sent.setdefault(item.id, now)
+            self.in_flight[item.id] = item
+        self._load.tally.sent += len(items)
+        await self._call.write(b"".join(item.request for item in items))
 
     async def read_all(self) -> None:
         """Take answers until the stream ends."""
         try:
             while (raw := await self._call.read()) is not grpc.aio.EOF:
-                answer = node.SubmitTransactionsResponse.FromString(raw)
-                item = self.in_flight.pop(answer.transaction_id, None)
-                if item is not None:
-                    self._load.take(item, answer)
+                for answer in node.SubmitTransactionsResponse.FromString(raw).answers:
+                    item = self.in_flight.pop(answer.transaction_id, None)
+                    if item is not None:
+                        self._load.take(item, answer)
         except (grpc.aio.AioRpcError, asyncio.CancelledError):
             pass
         self.is_open = False
@@ -147,7 +150,7 @@ class Load:
         for number, item in enumerate(self._items):
             await self._room.acquire()
             await asyncio.sleep(pause_seconds)
-            await self._streams[number % len(self._streams)].send(item)
+            await self._streams[number % len(self._streams)].send([item])
         await self._finish([])
         return self.tally
 
@@ -162,7 +165,7 @@ class Load:
         await self._finish(paced)
         return self.tally
 
-    def take(self, item: Signed, answer: node.SubmitTransactionsResponse) -> None:
+    def take(self, item: Signed, answer: node.TransactionAnswer) -> None:
         """An answer came."""
         loop = asyncio.get_running_loop()
         if answer.WhichOneof("answer") == "result":
@@ -208,16 +211,22 @@ class Load:
             self._readers.append(asyncio.ensure_future(stream.read_all()))
 
     async def _send_with_room(self) -> None:
-        turn = 0
+        turn = in_a_row = 0
         while self._items:
             await self._room.acquire()
             open_streams = [stream for stream in self._streams if stream.is_open]
             if not self._items or not open_streams:
                 return
-            stream = open_streams[turn // self._in_a_row % len(open_streams)]
-            turn += 1
+            items = [self._items.popleft()]
+            while self._items and len(items) < SENT_AT_ONCE_MAX and not self._room.locked():
+                await self._room.acquire()
+                items.append(self._items.popleft())
+            stream = open_streams[turn % len(open_streams)]
+            in_a_row += len(items)
+            if in_a_row >= self._in_a_row:
+                turn, in_a_row = turn + 1, 0
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                await stream.send(self._items.popleft())
+                await stream.send(items)
 
     async def _send_paced(self, stream: Stream, rate: float) -> None:
         loop = asyncio.get_running_loop()
@@ -225,8 +234,9 @@ class Load:
         while stream.is_open:
             due = int((loop.time() - begun) * rate)
             while done < due and self._items:
-                await stream.send(self._items.popleft())
-                done += 1
+                count = min(due - done, len(self._items), SENT_AT_ONCE_MAX)
+                await stream.send([self._items.popleft() for _ in range(count)])
+                done += count
             done = max(done, due)
             await asyncio.sleep(PACE_SECONDS)
 

@@ -32,7 +32,7 @@ EXPIRY_MARGIN_MS: Final = 15_000
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A transaction's id and the request that submits it."""
+    """A transaction's id and the request that submits it; requests one behind the other are one."""
 
     id: bytes
     request: bytes
@@ -127,5 +127,5 @@ def _until(signer: Signer) -> ChainPosition:
 
 
 def _request(transaction: SignedTransaction) -> tuple[bytes, bytes]:
-    message = node.SubmitTransactionsRequest(transaction=transaction_to_message(transaction))
+    message = node.SubmitTransactionsRequest(transactions=[transaction_to_message(transaction)])
     return transaction.id(), message.SerializeToString()

@@ -31,6 +31,8 @@ RECONNECT_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 0.2
 EXPIRY_CHECK_SECONDS: Final = 0.5
 SILENCE_SECONDS_MAX: Final = 5.0
+REQUEST_BYTES: Final = 256 * 1024
+"""Of payloads in one message of the stream, but for the last of them."""
 PREDECESSORS_KEPT_MAX: Final = 10_000
 RETRY_CODES: Final = frozenset(
     {
@@ -167,7 +169,8 @@ class StreamSubmitter:
         try:
             async for response in call:
                 self._heard_at = asyncio.get_running_loop().time()
-                self._take(response)
+                for answer in response.answers:
+                    self._take(answer)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -189,14 +192,14 @@ class StreamSubmitter:
                 call.cancel()
                 return
 
-    def _take(self, response: node.SubmitTransactionsResponse) -> None:
-        item = self._unanswered.get(response.transaction_id)
+    def _take(self, answer: node.TransactionAnswer) -> None:
+        item = self._unanswered.get(answer.transaction_id)
         if item is None:
             return
-        if response.WhichOneof("answer") == "result":
-            self._take_result(item, result_from_message(response.result))
+        if answer.WhichOneof("answer") == "result":
+            self._take_result(item, result_from_message(answer.result))
             return
-        error = error_from_status(status_pb2.Status.FromString(response.error))
+        error = error_from_status(status_pb2.Status.FromString(answer.error))
         if error.code in RETRY_CODES:
             # A replica that is overloaded says when to come again.
             seconds = error.retry_after_seconds or RETRY_SECONDS
@@ -300,4 +303,14 @@ async def _requests(
 ) -> AsyncIterator[node.SubmitTransactionsRequest]:
     """Until None: what is left waiting when its call ends gRPC never lets go."""
     while (transaction := await outgoing.get()) is not None:
-        yield node.SubmitTransactionsRequest(transaction=transaction_to_message(transaction))
+        request = node.SubmitTransactionsRequest()
+        size = 0
+        while transaction is not None:
+            request.transactions.append(transaction_to_message(transaction))
+            size += len(transaction.payload)
+            if size >= REQUEST_BYTES or outgoing.empty():
+                break
+            transaction = outgoing.get_nowait()
+        yield request
+        if transaction is None:
+            return

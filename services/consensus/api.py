@@ -11,7 +11,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.consensus.v1 import node_service_pb2 as node
@@ -47,11 +47,14 @@ from services.consensus.submission import Submissions, full_error
 SERVICE: Final = "/guqiao.consensus.v1.NodeService/"
 CRYPTO_SUITE: Final = "SM2-SM3-SM4"
 STREAM_IN_FLIGHT_MAX: Final = 2_000
+ANSWERS_AT_ONCE_MAX: Final = 64
 REFUSED_PAUSE_SECONDS: Final = 0.01
-"""Until the next item of a stream is read while nothing more is let in: its client is held back by
+"""Until more of a stream is read while nothing more is let in: its client is held back by
 the flow control of gRPC, at no cost, and what is refused costs no block.
 """
 SUBMIT_SECONDS_MAX: Final = 120.0
+
+_Answers: TypeAlias = asyncio.Queue[node.TransactionAnswer | None]
 
 _SUBMIT = Policy(ANY_ROLE, deadline_seconds=SUBMIT_SECONDS_MAX)
 _READ = Policy(roles.CHAIN_READERS)
@@ -99,29 +102,21 @@ class NodeApi(NodeServiceServicer):
         self, request_iterator: AsyncIterator[node.SubmitTransactionsRequest], context: Any
     ) -> AsyncIterator[node.SubmitTransactionsResponse]:
         """The same for a stream; answers come in the order of finality."""
-        answers: asyncio.Queue[node.SubmitTransactionsResponse | None] = asyncio.Queue()
+        answers: _Answers = asyncio.Queue()
         room = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
-
-        async def answer(message: ledger_pb2.Transaction) -> None:
-            answers.put_nowait(await self._answer_item(message))
 
         async def read_all() -> None:
             async with asyncio.TaskGroup() as tasks:
                 async for request in request_iterator:
-                    await room.acquire()
-                    refusal = self._full_answer(request.transaction)
-                    if refusal is not None:
-                        answers.put_nowait(refusal)
-                        await asyncio.sleep(REFUSED_PAUSE_SECONDS)
-                    else:
-                        tasks.create_task(answer(request.transaction))
+                    await self._take(request.transactions, answers, room, tasks)
 
         reading = asyncio.ensure_future(read_all())
         reading.add_done_callback(lambda _: answers.put_nowait(None))
         try:
-            while (response := await answers.get()) is not None:
-                room.release()
-                yield response
+            async for at_hand in _at_hand(answers):
+                for _ in at_hand:
+                    room.release()
+                yield node.SubmitTransactionsResponse(answers=at_hand)
             await reading  # If the requests could not be read, that is the call's error.
         finally:
             reading.cancel()
@@ -309,9 +304,31 @@ class NodeApi(NodeServiceServicer):
             height=self.ledger.store.last_height,
         )
 
-    async def _answer_item(
-        self, message: ledger_pb2.Transaction
-    ) -> node.SubmitTransactionsResponse:
+    async def _take(
+        self,
+        messages: Sequence[ledger_pb2.Transaction],
+        answers: _Answers,
+        room: asyncio.Semaphore,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Take the items of one request; what is refused for want of room is no task of its own."""
+
+        async def answer(message: ledger_pb2.Transaction) -> None:
+            answers.put_nowait(await self._answer_item(message))
+
+        is_full = False
+        for message in messages:
+            await room.acquire()
+            refusal = self._full_answer(message)
+            if refusal is None:
+                tasks.create_task(answer(message))
+            else:
+                answers.put_nowait(refusal)
+                is_full = True
+        if is_full:
+            await asyncio.sleep(REFUSED_PAUSE_SECONDS)
+
+    async def _answer_item(self, message: ledger_pb2.Transaction) -> node.TransactionAnswer:
         """The answer to one item of a stream; an error of its own does not end the stream."""
         identifier = b""
         try:
@@ -319,20 +336,18 @@ class NodeApi(NodeServiceServicer):
             identifier = transaction.id()
             result = await self.submissions.submit(transaction, wait_final=True)
         except ServiceError as error:
-            return node.SubmitTransactionsResponse(
+            return node.TransactionAnswer(
                 transaction_id=identifier, error=to_rpc_status(error).SerializeToString()
             )
-        return node.SubmitTransactionsResponse(transaction_id=identifier, result=result)
+        return node.TransactionAnswer(transaction_id=identifier, result=result)
 
-    def _full_answer(
-        self, message: ledger_pb2.Transaction
-    ) -> node.SubmitTransactionsResponse | None:
+    def _full_answer(self, message: ledger_pb2.Transaction) -> node.TransactionAnswer | None:
         """The refusal of an item for want of room, or None where it is to be looked at."""
         identifier = transaction_id(message.payload)
         if not self.submissions.is_full_for(identifier):
             return None
         error = _full_status(len(self.driver.mempool))
-        return node.SubmitTransactionsResponse(transaction_id=identifier, error=error)
+        return node.TransactionAnswer(transaction_id=identifier, error=error)
 
     def _transaction_response(self, transaction_id: bytes) -> node.GetTransactionResponse:
         place = self.ledger.store.get_transaction(transaction_id)
@@ -350,6 +365,21 @@ class NodeApi(NodeServiceServicer):
             transaction_proof=_list_proof(block.batch.transactions, place.index),
             receipt_proof=_list_proof(block.receipts, place.index),
         )
+
+
+async def _at_hand(answers: _Answers) -> AsyncIterator[list[node.TransactionAnswer]]:
+    """The answers until None; those that are there already together."""
+    answer: node.TransactionAnswer | None
+    while (answer := await answers.get()) is not None:
+        at_hand = []
+        while answer is not None:
+            at_hand.append(answer)
+            if len(at_hand) == ANSWERS_AT_ONCE_MAX or answers.empty():
+                break
+            answer = answers.get_nowait()
+        yield at_hand
+        if answer is None:
+            return
 
 
 @functools.lru_cache(maxsize=1)

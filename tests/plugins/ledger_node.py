@@ -86,13 +86,16 @@ class LedgerNode:
         self, request_iterator: AsyncIterator[node.SubmitTransactionsRequest], context: Any
     ) -> AsyncIterator[node.SubmitTransactionsResponse]:
         async for request in request_iterator:
-            answer = self._submit(request.transaction)
-            name = transaction_from_message(request.transaction).id()
-            if isinstance(answer, Refused):
-                status = to_rpc_status(error_of_code(answer.code)).SerializeToString()
-                yield node.SubmitTransactionsResponse(transaction_id=name, error=status)
-            else:
-                yield node.SubmitTransactionsResponse(transaction_id=name, result=answer)
+            answers = [self._answer(each) for each in request.transactions]
+            yield node.SubmitTransactionsResponse(answers=answers)
+
+    def _answer(self, transaction: ledger_pb2.Transaction) -> node.TransactionAnswer:
+        answer = self._submit(transaction)
+        name = transaction_from_message(transaction).id()
+        if isinstance(answer, Refused):
+            status = to_rpc_status(error_of_code(answer.code)).SerializeToString()
+            return node.TransactionAnswer(transaction_id=name, error=status)
+        return node.TransactionAnswer(transaction_id=name, result=answer)
 
     def _submit(self, message: ledger_pb2.Transaction) -> ledger_pb2.TransactionResult | Refused:
         self.submissions += 1

@@ -84,16 +84,18 @@ def api_of(member: Member) -> NodeApi:
     )
 
 
-def stream_of(
+async def stream_of(
     member: Member, entries: Sequence[SignedTransaction]
-) -> AsyncIterator[node.SubmitTransactionsResponse]:
-    """The answers to these on one stream of the node RPC."""
+) -> AsyncIterator[node.TransactionAnswer]:
+    """The answers to these on one stream of the node RPC, each in a message of its own."""
 
     async def requests() -> AsyncIterator[node.SubmitTransactionsRequest]:
         for entry in entries:
-            yield node.SubmitTransactionsRequest(transaction=transaction_to_message(entry))
+            yield node.SubmitTransactionsRequest(transactions=[transaction_to_message(entry)])
 
-    return api_of(member).SubmitTransactions(requests(), None)
+    async for response in api_of(member).SubmitTransactions(requests(), None):
+        for answer in response.answers:
+            yield answer
 
 
 @pytest.mark.req("G2-13-2")
@@ -127,6 +129,25 @@ async def test_a_stream_is_read_slowly_while_nothing_more_is_let_in(
     done, _ = await asyncio.wait([later], timeout=0.2)
     assert not done
     later.cancel()
+
+
+async def test_items_of_one_message_are_answered_each_and_together(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdmissionLimit, "value", 0)
+    count = api.ANSWERS_AT_ONCE_MAX + 1
+    entries = [transaction(network, f"t{number}") for number in range(count)]
+    request = node.SubmitTransactionsRequest(transactions=map(transaction_to_message, entries))
+
+    async def requests() -> AsyncIterator[node.SubmitTransactionsRequest]:
+        yield request
+
+    responses = [
+        each async for each in api_of(chain.members[1]).SubmitTransactions(requests(), None)
+    ]
+    assert [len(response.answers) for response in responses] == [count - 1, 1]
+    told = [answer.transaction_id for response in responses for answer in response.answers]
+    assert told == [entry.id() for entry in entries]
 
 
 @pytest.mark.req("G2-13-2", "G2-07-1")

@@ -65,7 +65,7 @@ class WrongClock(Replica):
         if self.breaks_off:
             self.breaks_off = False
             async for request in request_iterator:
-                self._submit(request.transaction)
+                self._submit(request.transactions[0])
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         await self._refuse(context)
         async for response in super().SubmitTransactions(request_iterator, context):

@@ -92,15 +92,18 @@ class Conversation:
 
     async def __aiter__(self) -> AsyncIterator[node.SubmitTransactionsResponse]:
         async for request in self.requests:
-            name = transaction_from_message(request.transaction).id()
-            try:
-                answer = self.behaviour(request)
-            except grpc.aio.AioRpcError as error:
-                told = dict(error.trailing_metadata() or ())[STATUS_METADATA_KEY]
-                assert isinstance(told, bytes)
-                yield node.SubmitTransactionsResponse(transaction_id=name, error=told)
-            else:
-                yield node.SubmitTransactionsResponse(transaction_id=name, result=answer.result)
+            answers = [self.answer(each) for each in request.transactions]
+            yield node.SubmitTransactionsResponse(answers=answers)
+
+    def answer(self, transaction: ledger_pb2.Transaction) -> node.TransactionAnswer:
+        name = transaction_from_message(transaction).id()
+        try:
+            told = self.behaviour(node.SubmitTransactionRequest(transaction=transaction))
+        except grpc.aio.AioRpcError as error:
+            status = dict(error.trailing_metadata() or ())[STATUS_METADATA_KEY]
+            assert isinstance(status, bytes)
+            return node.TransactionAnswer(transaction_id=name, error=status)
+        return node.TransactionAnswer(transaction_id=name, result=told.result)
 
     def cancel(self) -> None: ...
 
