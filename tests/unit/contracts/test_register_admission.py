@@ -285,7 +285,7 @@ def test_after_the_import_business_time_lies_within_a_day_of_block_time(
 
 @pytest.mark.parametrize(
     ("distance_days", "code"),
-    [(-366, None), (-367, "BUSINESS_TIME_OUT_OF_RANGE"), (36_500, None)],
+    [(-3_660, None), (-3_661, "BUSINESS_TIME_OUT_OF_RANGE"), (18_000, None)],
 )
 def test_while_history_is_imported_a_time_far_ahead_does_not_stop_the_market_for_ever(
     distance_days: int, code: str | None

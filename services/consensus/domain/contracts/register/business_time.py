@@ -1,9 +1,9 @@
 """Business time: the time that the market's rules use, carried by each operation.
 
 It never runs backwards within the market, and it lies within a day of the block's time. While the
-import of a market's history is open it may lie in the past as far as it will, and a year ahead, for
-invented histories end where they like; one beyond would stop the market's clock for ever. Pure
-integer arithmetic on the +08:00 form.
+import of a market's history is open it may lie in the past as far as it will, and ten years ahead,
+for invented histories end where they like; one far beyond would stop the market's clock for ever.
+Pure integer arithmetic on the +08:00 form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.consensus.domain.contracts.register.members import is_date
 DISTANCE_MS_MAX: Final = 86_400_000
 """One day to either side of the block's time."""
 
-AHEAD_MS_MAX: Final = 366 * DISTANCE_MS_MAX
+AHEAD_MS_MAX: Final = 3_660 * DISTANCE_MS_MAX
 """Of the block's time, while the import of a market's history is open."""
 
 _FORM = re.compile(
