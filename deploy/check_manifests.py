@@ -17,7 +17,9 @@ from typing import Any, Final
 
 import yaml
 
-from deploy.checker.hardening import RULES, workloads
+from deploy.checker import hardening
+from deploy.checker.closed_world import unknown_fields
+from deploy.checker.hardening import workloads
 from deploy.checker.loader import KUSTOMIZATION, LoadError, Manifest, Renderer
 from deploy.checker.production import production_violations
 from deploy.checker.report import Violation
@@ -25,6 +27,7 @@ from deploy.checker.schema import schema_violations
 from deploy.checker.tunnel import tunnel_lookups
 from deploy.checker.zones import ZoneTable, read_zone_table, table_violations, zone_violations
 
+RULES: Final = (unknown_fields, *hardening.RULES)
 DEPLOY: Final = Path(__file__).resolve().parent
 KUSTOMIZE_MAJOR_MIN: Final = 5
 KUBECTL_SECONDS_MAX: Final = 60
