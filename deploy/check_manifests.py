@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import yaml
 
-from deploy.checker import hardening
+from deploy.checker import hardening, lifecycle, pods
 from deploy.checker.closed_world import unknown_fields
 from deploy.checker.hardening import workloads
 from deploy.checker.loader import KUSTOMIZATION, LoadError, Manifest, Renderer
@@ -27,7 +27,7 @@ from deploy.checker.schema import schema_violations
 from deploy.checker.tunnel import tunnel_lookups
 from deploy.checker.zones import ZoneTable, read_zone_table, table_violations, zone_violations
 
-RULES: Final = (unknown_fields, *hardening.RULES)
+RULES: Final = (unknown_fields, *hardening.RULES, *pods.RULES, *lifecycle.RULES)
 DEPLOY: Final = Path(__file__).resolve().parent
 KUSTOMIZE_MAJOR_MIN: Final = 5
 KUBECTL_SECONDS_MAX: Final = 60

@@ -55,7 +55,7 @@ def allowed_kinds(manifests: list[Manifest]) -> Iterator[Violation]:
 
 
 def non_root(manifests: list[Manifest]) -> Iterator[Violation]:
-    """Every pod runs as a user that is not root, and no container says otherwise."""
+    """Every pod runs as a user and a group that are not root's, and no container says otherwise."""
     for manifest in workloads(manifests):
         pod = _context(pod_spec(manifest.body))
         if pod.get("runAsNonRoot") is not True:
@@ -65,6 +65,9 @@ def non_root(manifests: list[Manifest]) -> Iterator[Violation]:
                 yield violation(manifest, "non-root", "it may run as root")
         if not isinstance(pod.get("runAsUser"), int):
             yield violation(manifest, "non-root", "the pod names no runAsUser")
+        for group in ("runAsGroup", "fsGroup"):
+            if not pod.get(group):
+                yield violation(manifest, "non-root", f"the pod's {group} is root's or not named")
 
 
 def seccomp(manifests: list[Manifest]) -> Iterator[Violation]:
