@@ -25,7 +25,13 @@ PROBES: Final = {
 REPLICAS_MIN: Final = 4
 VERSION_TAG: Final = re.compile(r"\d+\.\d+\.\d+")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
+SECRET_TEXT: Final = re.compile(
+    r"PRIVATE KEY|(password|passwd|secret|token)[\w-]*[\"']? *[=:]|://[^/\s\"']*@", re.IGNORECASE
+)
+POD_SECURITY: Final = {
+    "pod-security.kubernetes.io/enforce": "restricted",
+    "pod-security.kubernetes.io/enforce-version": "latest",
+}
 # What the site creates beside these manifests; see docs/adr/0015-kubernetes-zones.md.
 SITE_CONFIG_MAPS: Final = frozenset({"trust"})
 VOLUMES: Final = frozenset({"name", "configMap", "secret", "projected", "emptyDir"})
@@ -52,6 +58,16 @@ def allowed_kinds(manifests: list[Manifest]) -> Iterator[Violation]:
             yield violation(manifest, "no-secrets", "secrets are made by the site, never kept here")
         elif manifest.kind not in known:
             yield violation(manifest, "kind-allowed", "no rule covers this kind: write it first")
+
+
+def secret_texts(manifests: list[Manifest]) -> Iterator[Violation]:
+    """No ConfigMap holds what only a Secret may: a private key, a password, or a URL with one."""
+    for manifest in manifests:
+        if manifest.kind == "ConfigMap":
+            for name, text in (manifest.body.get("data") or {}).items():
+                if SECRET_TEXT.search(str(text)):
+                    # What was found is not repeated: a report is read by many.
+                    yield violation(manifest, "no-secrets", f"{name} holds a key or password")
 
 
 def non_root(manifests: list[Manifest]) -> Iterator[Violation]:
@@ -293,8 +309,9 @@ def namespaces(manifests: list[Manifest]) -> Iterator[Violation]:
     for manifest in manifests:
         if manifest.kind == "Namespace":
             labels = manifest.body["metadata"].get("labels") or {}
-            if labels.get(POD_SECURITY) != "restricted":
-                yield violation(manifest, "pod-security", f"{POD_SECURITY} is not restricted")
+            for label, value in POD_SECURITY.items():
+                if labels.get(label) != value:
+                    yield violation(manifest, "pod-security", f"{label} is not {value}")
         elif manifest.namespace not in names:
             yield violation(manifest, "namespace", "it is in no zone of this overlay")
 
@@ -330,6 +347,7 @@ def addresses(manifests: list[Manifest]) -> Iterator[Violation]:
 
 RULES: Final[tuple[Rule, ...]] = (
     allowed_kinds,
+    secret_texts,
     non_root,
     seccomp,
     container_context,
