@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from deploy.checker.loader import Body, Manifest, containers_of, pod_spec, split_image
+from deploy.checker.loader import Body, Manifest, containers_of, pod_labels, pod_spec, split_image
 from deploy.checker.report import Violation, violation
 
 Rule = Callable[[list[Manifest]], Iterator[Violation]]
@@ -320,8 +320,8 @@ def references(manifests: list[Manifest]) -> Iterator[Violation]:
     """What a workload names is there: its pods, its ConfigMaps, its Service."""
     there = {(each.kind, each.namespace, each.name) for each in manifests}
     for manifest in workloads(manifests):
-        labels = manifest.spec["template"]["metadata"].get("labels") or {}
-        if (manifest.spec.get("selector") or {}).get("matchLabels") != labels:
+        labels = (manifest.spec.get("selector") or {}).get("matchLabels")
+        if labels != pod_labels(manifest.body):
             yield violation(manifest, "references", "selector and pod labels differ")
         for volume in pod_spec(manifest.body).get("volumes") or []:
             name = (volume.get("configMap") or {}).get("name")

@@ -28,11 +28,11 @@ def replica_data(manifests: list[Manifest]) -> Iterator[Violation]:
         if manifest.spec.get("persistentVolumeClaimRetentionPolicy") != RETAIN:
             yield violation(manifest, "replica-data", "its volumes are not retained")
         claims = manifest.spec.get("volumeClaimTemplates") or []
-        if [each["metadata"].get("name") for each in claims] != [DATA["name"]]:
+        if [(each.get("metadata") or {}).get("name") for each in claims] != [DATA["name"]]:
             text = f"its one volumeClaimTemplate is not {DATA['name']}"
             yield violation(manifest, "replica-data", text)
         for claim in claims:
-            if claim["spec"].get("accessModes") != ["ReadWriteOncePod"]:
+            if (claim.get("spec") or {}).get("accessModes") != ["ReadWriteOncePod"]:
                 yield violation(manifest, "replica-data", "two pods may have one replica's volume")
         if not _keeps_data_on_its_volume(manifest, manifests):
             text = f"its settings name no data_folder under {DATA['mountPath']}"

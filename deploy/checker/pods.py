@@ -26,6 +26,7 @@ GROUP_READS: Final = 0o440
 
 # Each volume without a source outside the pod, and where its bytes lie: None is the machine's disk.
 SCRATCH: Final = {"keys": "Memory", "lookup": "Memory", "tmp": None}
+CONFIG_MAPS: Final = {"settings": "{service}-settings", "trust": "trust"}
 READ_ONLY: Final = {"readOnly": True}
 SECRETS: Final = {"name": "secrets", "mountPath": "/run/guqiao/secrets", **READ_ONLY}
 SETTINGS: Final = {"name": "settings", "mountPath": "/etc/guqiao", **READ_ONLY}
@@ -150,14 +151,17 @@ def volumes(manifests: list[Manifest]) -> Iterator[Violation]:
     keys and the lookup socket lie in memory, so that they are on no disk when the pod has gone.
     """
     for manifest in workloads(manifests):
-        for volume in pod_spec(manifest.body).get("volumes") or []:
+        found = pod_spec(manifest.body).get("volumes") or []
+        there = {each["name"] for each in found}
+        for name in sorted({"secrets", *CONFIG_MAPS, *SCRATCH} - there):
+            yield violation(manifest, "volumes", f"{name}: it is not there")
+        for volume in found:
             for text in _volume_faults(manifest.name, volume):
                 yield violation(manifest, "volumes", f"{volume['name']}: {text}")
 
 
 def _volume_faults(service: str, volume: Body) -> Iterator[str]:
     name = volume["name"]
-    config_maps = {"settings": f"{service}-settings", "trust": "trust"}
     if name in SCRATCH:
         scratch = volume.get("emptyDir")
         if scratch is None:
@@ -167,9 +171,10 @@ def _volume_faults(service: str, volume: Body) -> Iterator[str]:
             yield "it has no sizeLimit: it may fill the machine"
         if scratch.get("medium") != SCRATCH[name]:
             yield f"its medium is not {SCRATCH[name] or 'the default'}"
-    elif name in config_maps:
-        if volume.get("configMap") != {"name": config_maps[name]}:
-            yield f"it is not the ConfigMap {config_maps[name]}"
+    elif name in CONFIG_MAPS:
+        wanted = CONFIG_MAPS[name].format(service=service)
+        if volume.get("configMap") != {"name": wanted}:
+            yield f"it is not the ConfigMap {wanted}"
     elif name != SECRETS["name"]:
         yield "no rule knows this volume"
 

@@ -54,8 +54,8 @@ def _storage(manifests: list[Manifest]) -> Iterator[Violation]:
     """A chain only grows, and a replica whose volume is full stops."""
     for manifest in workloads(manifests):
         for claim in manifest.spec.get("volumeClaimTemplates") or []:
-            requests = (claim["spec"].get("resources") or {}).get("requests") or {}
-            size = STORAGE.fullmatch(str(requests.get("storage")))
+            resources = (claim.get("spec") or {}).get("resources") or {}
+            size = STORAGE.fullmatch(str((resources.get("requests") or {}).get("storage")))
             if size is None or int(size[1]) < STORAGE_GIB_MIN:
                 text = f"a replica's volume is not of {STORAGE_GIB_MIN}Gi or more"
                 yield violation(manifest, "replica-storage", text)

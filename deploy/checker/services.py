@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from deploy.checker.hardening import workloads
-from deploy.checker.loader import Manifest
+from deploy.checker.loader import Body, Manifest, containers_of, pod_labels
 from deploy.checker.report import Violation, violation
 from deploy.checker.zones import ZoneTable
 
@@ -19,10 +19,7 @@ SERVICE_NAME: Final = "kubernetes.io/service-name"
 
 def service_violations(manifests: list[Manifest], table: ZoneTable) -> Iterator[Violation]:
     """Of one overlay."""
-    pods = {
-        (each.namespace, each.name): each.spec["template"]["metadata"].get("labels")
-        for each in workloads(manifests)
-    }
+    pods = {(each.namespace, each.name): each for each in workloads(manifests)}
     hosts = {f"{name}.{namespace}.svc.cluster.local" for namespace, name in pods}
     aliases = set()
     for service in (each for each in manifests if each.kind == "Service"):
@@ -36,10 +33,17 @@ def service_violations(manifests: list[Manifest], table: ZoneTable) -> Iterator[
     yield from _endpoint_faults(manifests, aliases, table)
 
 
-def _target_faults(service: Manifest, labels: dict[str, str] | None) -> Iterator[Violation]:
-    """A Service has the pods of the workload of its name, and no port is another by its name."""
-    if labels is None or service.spec.get("selector") != labels:
+def _target_faults(service: Manifest, workload: Manifest | None) -> Iterator[Violation]:
+    """A Service has the pods of the workload of its name and their ports for others, each by its
+    own name and number.
+    """
+    if workload is None or service.spec.get("selector") != pod_labels(workload.body):
         text = "its selector is not the labels of the workload of its name"
+        yield violation(service, "service-target", text)
+        return
+    wanted = {_port(each, "containerPort") for each in _ports(workload)}
+    if {_port(each, "port") for each in service.spec.get("ports") or []} != wanted:
+        text = f"its ports are not those of the pods, {', '.join(sorted(wanted))}"
         yield violation(service, "service-target", text)
     if "externalName" in service.spec:
         yield violation(service, "service-target", "it names a host beside its pods")
@@ -52,13 +56,31 @@ def _target_faults(service: Manifest, labels: dict[str, str] | None) -> Iterator
 def _endpoint_faults(
     manifests: list[Manifest], aliases: set[tuple[str, str]], table: ZoneTable
 ) -> Iterator[Violation]:
-    """An address stands behind a Service without pods only, and is one that the table declares."""
-    addresses = {str(body.get("address")) for body in table.away.values()}
+    """An address stands behind a Service without pods only, and is declared with its ports."""
+    declared = {
+        str(body.get("address")): {
+            f"{name} {port}" for name, port in (body.get("ports") or {}).items()
+        }
+        for body in table.away.values()
+    }
     for endpoints in (each for each in manifests if each.kind == "EndpointSlice"):
         labels = endpoints.body["metadata"].get("labels") or {}
         if (endpoints.namespace, labels.get(SERVICE_NAME)) not in aliases:
             yield violation(endpoints, "service-alias", "it is behind no Service without pods")
+        ports = {_port(each, "port") for each in endpoints.body.get("ports") or []}
         for endpoint in endpoints.body.get("endpoints") or []:
-            for address in sorted(set(endpoint["addresses"]) - addresses):
-                text = f"the zone table knows no {address}"
-                yield violation(endpoints, "service-alias", text)
+            for address in endpoint["addresses"]:
+                if declared.get(address) != ports:
+                    text = f"the zone table knows no {address} with {', '.join(sorted(ports))}"
+                    yield violation(endpoints, "service-alias", text)
+
+
+def _ports(workload: Manifest) -> Iterator[Body]:
+    """What a workload offers to others: all but the admin port."""
+    for container in containers_of(workload.body):
+        yield from (each for each in container.get("ports") or [] if each.get("name") != "admin")
+
+
+def _port(port: Body, number: str) -> str:
+    """A port as a text, its number under this name."""
+    return f"{port.get('name')} {port.get(number)}/{port.get('protocol', 'TCP')}"

@@ -185,4 +185,28 @@ FLOW_MUTATIONS = [
         "pod-security",
         "lc-consensus",
     ),
+    (
+        "a Service on another port",
+        SERVICE,
+        "port: 7443",
+        "port: 443",
+        "service-target",
+        "its ports are not those of the pods",
+    ),
+    (
+        "a Service without one of the ports",
+        GATEWAY_SERVICE,
+        "    - {name: peer, port: 7400, targetPort: peer, protocol: TCP}\n",
+        "",
+        "service-target",
+        "lc-gateway/gateway",
+    ),
+    (
+        "another port of a declared address",
+        LINK,
+        "ports:\n  - {name: peer, port: 7400, protocol: TCP}\nendpoints",
+        "ports:\n  - {name: peer, port: 22, protocol: TCP}\nendpoints",
+        "service-alias",
+        "no 198.51.100.10 with peer 22/TCP",
+    ),
 ]

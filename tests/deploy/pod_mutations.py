@@ -317,4 +317,28 @@ POD_MUTATIONS = [
         "own-image",
         "registry",
     ),
+    (
+        "a volume that is not there",
+        DEPLOYMENT,
+        "        - name: trust\n          configMap: {name: trust}\n",
+        "",
+        "volumes",
+        "trust: it is not there",
+    ),
+    (
+        "pods without labels",
+        DEPLOYMENT,
+        "    metadata:\n      labels: {app.kubernetes.io/name: registry}\n",
+        "",
+        "references",
+        "registry",
+    ),
+    (
+        "a port without a name",
+        DEPLOYMENT,
+        "{name: gm-tunnel, containerPort",
+        "{containerPort",
+        "ports",
+        "registry",
+    ),
 ]
