@@ -17,14 +17,18 @@ from typing import Any, Final
 
 import yaml
 
-from deploy.checker.hardening import RULES, workloads
+from deploy.checker import hardening, lifecycle, pods
+from deploy.checker.closed_world import unknown_fields
+from deploy.checker.hardening import workloads
 from deploy.checker.loader import KUSTOMIZATION, LoadError, Manifest, Renderer
 from deploy.checker.production import production_violations
 from deploy.checker.report import Violation
 from deploy.checker.schema import schema_violations
+from deploy.checker.services import service_violations
 from deploy.checker.tunnel import tunnel_lookups
 from deploy.checker.zones import ZoneTable, read_zone_table, table_violations, zone_violations
 
+RULES: Final = (unknown_fields, *hardening.RULES, *pods.RULES, *lifecycle.RULES)
 DEPLOY: Final = Path(__file__).resolve().parent
 KUSTOMIZE_MAJOR_MIN: Final = 5
 KUBECTL_SECONDS_MAX: Final = 60
@@ -66,6 +70,7 @@ def _of_overlay(
         return malformed  # The other rules read objects of a known shape.
     found = [each for rule in RULES for each in rule(manifests)]
     found += tunnel_lookups(manifests)
+    found += service_violations(manifests, table)
     found += zone_violations(manifests, table, overlay / KUSTOMIZATION)
     if "production" in overlay.parts:
         found += production_violations(manifests, release=release)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from deploy.checker.loader import Body, Manifest, containers_of, pod_spec, split_image
+from deploy.checker.loader import Body, Manifest, containers_of, pod_labels, pod_spec, split_image
 from deploy.checker.report import Violation, violation
 
 Rule = Callable[[list[Manifest]], Iterator[Violation]]
@@ -25,7 +25,13 @@ PROBES: Final = {
 REPLICAS_MIN: Final = 4
 VERSION_TAG: Final = re.compile(r"\d+\.\d+\.\d+")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
+SECRET_TEXT: Final = re.compile(
+    r"PRIVATE KEY|(password|passwd|secret|token)[\w-]*[\"']? *[=:]|://[^/\s\"']*@", re.IGNORECASE
+)
+POD_SECURITY: Final = {
+    "pod-security.kubernetes.io/enforce": "restricted",
+    "pod-security.kubernetes.io/enforce-version": "latest",
+}
 # What the site creates beside these manifests; see docs/adr/0015-kubernetes-zones.md.
 SITE_CONFIG_MAPS: Final = frozenset({"trust"})
 VOLUMES: Final = frozenset({"name", "configMap", "secret", "projected", "emptyDir"})
@@ -54,8 +60,18 @@ def allowed_kinds(manifests: list[Manifest]) -> Iterator[Violation]:
             yield violation(manifest, "kind-allowed", "no rule covers this kind: write it first")
 
 
+def secret_texts(manifests: list[Manifest]) -> Iterator[Violation]:
+    """No ConfigMap holds what only a Secret may: a private key, a password, or a URL with one."""
+    for manifest in manifests:
+        if manifest.kind == "ConfigMap":
+            for name, text in (manifest.body.get("data") or {}).items():
+                if SECRET_TEXT.search(str(text)):
+                    # What was found is not repeated: a report is read by many.
+                    yield violation(manifest, "no-secrets", f"{name} holds a key or password")
+
+
 def non_root(manifests: list[Manifest]) -> Iterator[Violation]:
-    """Every pod runs as a user that is not root, and no container says otherwise."""
+    """Every pod runs as a user and a group that are not root's, and no container says otherwise."""
     for manifest in workloads(manifests):
         pod = _context(pod_spec(manifest.body))
         if pod.get("runAsNonRoot") is not True:
@@ -65,6 +81,9 @@ def non_root(manifests: list[Manifest]) -> Iterator[Violation]:
                 yield violation(manifest, "non-root", "it may run as root")
         if not isinstance(pod.get("runAsUser"), int):
             yield violation(manifest, "non-root", "the pod names no runAsUser")
+        for group in ("runAsGroup", "fsGroup"):
+            if not pod.get(group):
+                yield violation(manifest, "non-root", f"the pod's {group} is root's or not named")
 
 
 def seccomp(manifests: list[Manifest]) -> Iterator[Violation]:
@@ -290,8 +309,9 @@ def namespaces(manifests: list[Manifest]) -> Iterator[Violation]:
     for manifest in manifests:
         if manifest.kind == "Namespace":
             labels = manifest.body["metadata"].get("labels") or {}
-            if labels.get(POD_SECURITY) != "restricted":
-                yield violation(manifest, "pod-security", f"{POD_SECURITY} is not restricted")
+            for label, value in POD_SECURITY.items():
+                if labels.get(label) != value:
+                    yield violation(manifest, "pod-security", f"{label} is not {value}")
         elif manifest.namespace not in names:
             yield violation(manifest, "namespace", "it is in no zone of this overlay")
 
@@ -300,8 +320,8 @@ def references(manifests: list[Manifest]) -> Iterator[Violation]:
     """What a workload names is there: its pods, its ConfigMaps, its Service."""
     there = {(each.kind, each.namespace, each.name) for each in manifests}
     for manifest in workloads(manifests):
-        labels = manifest.spec["template"]["metadata"].get("labels") or {}
-        if (manifest.spec.get("selector") or {}).get("matchLabels") != labels:
+        labels = (manifest.spec.get("selector") or {}).get("matchLabels")
+        if labels != pod_labels(manifest.body):
             yield violation(manifest, "references", "selector and pod labels differ")
         for volume in pod_spec(manifest.body).get("volumes") or []:
             name = (volume.get("configMap") or {}).get("name")
@@ -327,6 +347,7 @@ def addresses(manifests: list[Manifest]) -> Iterator[Violation]:
 
 RULES: Final[tuple[Rule, ...]] = (
     allowed_kinds,
+    secret_texts,
     non_root,
     seccomp,
     container_context,

@@ -184,6 +184,13 @@ def pod_spec(body: Body) -> Body:
     return found if isinstance(found, dict) else {}
 
 
+def pod_labels(body: Body) -> dict[str, str]:
+    """The labels of a workload's pods, empty where there are none."""
+    template = (body.get("spec") or {}).get("template") or {}
+    labels = _metadata(template).get("labels")
+    return labels if isinstance(labels, dict) else {}
+
+
 def _metadata(body: Body) -> Body:
     metadata = body.get("metadata")
     return metadata if isinstance(metadata, dict) else {}

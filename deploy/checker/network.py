@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deploy.checker.loader import Body, Manifest, pod_spec
+from deploy.checker.loader import Body, Manifest, pod_labels, pod_spec
 
 EGRESS: Final = "Egress"
 INGRESS: Final = "Ingress"
@@ -59,10 +59,12 @@ def workload_of(manifest: Manifest, namespace_labels: Mapping[str, str]) -> Work
     return Workload(
         name=f"{manifest.namespace}/{manifest.name}",
         namespace=manifest.namespace,
-        labels=manifest.spec["template"]["metadata"].get("labels") or {},
+        labels=pod_labels(manifest.body),
         namespace_labels=namespace_labels,
         ports=tuple(
-            Port(str(port["name"]), int(port["containerPort"]), str(port.get("protocol", "TCP")))
+            Port(
+                str(port.get("name")), int(port["containerPort"]), str(port.get("protocol", "TCP"))
+            )
             for container in pod_spec(manifest.body).get("containers") or []
             for port in container.get("ports") or []
         ),

@@ -1,9 +1,10 @@
 """What production refuses beyond the rules for all: images without a digest, development mode, the
-embedded bus, and a genesis that lets history be imported.
+embedded bus, a genesis that lets history be imported, and a volume that a chain soon fills.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any, Final
@@ -12,6 +13,8 @@ from deploy.checker.hardening import DIGEST, workloads
 from deploy.checker.loader import Manifest, containers_of, split_image
 from deploy.checker.report import Violation, violation
 
+STORAGE_GIB_MIN: Final = 10
+STORAGE: Final = re.compile(r"(\d+)Gi")
 UNRELEASED: Final = "sha256:" + "0" * 64
 REFUSE_HISTORIC_IMPORT: Final = {"name": "GUQIAO_CONSENSUS_REFUSE_HISTORIC_IMPORT", "value": "true"}
 
@@ -19,6 +22,7 @@ REFUSE_HISTORIC_IMPORT: Final = {"name": "GUQIAO_CONSENSUS_REFUSE_HISTORIC_IMPOR
 def production_violations(manifests: list[Manifest], *, release: bool) -> Iterator[Violation]:
     """For a production overlay. With `release`, digests must be those of images that exist."""
     yield from _images(manifests, release)
+    yield from _storage(manifests)
     for manifest in workloads(manifests):
         environment = [
             env for each in containers_of(manifest.body) for env in each.get("env") or []
@@ -44,6 +48,17 @@ def _images(manifests: list[Manifest], release: bool) -> Iterator[Violation]:
                 yield violation(manifest, "production", f"{image} is named without a digest")
             elif release and pin == UNRELEASED:
                 yield violation(manifest, "release", f"{image}: the release has written no digest")
+
+
+def _storage(manifests: list[Manifest]) -> Iterator[Violation]:
+    """A chain only grows, and a replica whose volume is full stops."""
+    for manifest in workloads(manifests):
+        for claim in manifest.spec.get("volumeClaimTemplates") or []:
+            resources = (claim.get("spec") or {}).get("resources") or {}
+            size = STORAGE.fullmatch(str((resources.get("requests") or {}).get("storage")))
+            if size is None or int(size[1]) < STORAGE_GIB_MIN:
+                text = f"a replica's volume is not of {STORAGE_GIB_MIN}Gi or more"
+                yield violation(manifest, "replica-storage", text)
 
 
 def _settings(manifest: Manifest) -> Iterator[Violation]:

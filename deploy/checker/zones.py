@@ -1,15 +1,18 @@
 """The declared zone table, and its comparison with what the policies of an overlay really allow.
 
 Each side is judged alone: what policies let out of a workload, and what they let into one, must be
-the declared rows and nothing else. A forbidden flow, declared or possible, is a violation; so is a
-name in the table that means nothing.
+the declared rows and nothing else. A forbidden flow, declared or possible, is a violation; so are
+a name in the table that means nothing and a policy's peer that the table does not know: who is in
+no table is in no comparison either.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -125,6 +128,7 @@ def zone_violations(manifests: list[Manifest], table: ZoneTable, file: Path) -> 
     policies = [each for each in manifests if each.kind == "NetworkPolicy"]
     members = members_of(manifests, table)
     yield from _missing_policies(manifests, members, policies)
+    yield from _unknown_peers(members, policies)
     ours = {each.name for each in members if _is_in_a_zone(each)}
     names = {each.name for each in members}
     here = {flow for flow in table.allowed if {flow.source, flow.destination} <= names}
@@ -166,6 +170,45 @@ def _missing_policies(
         mine = selecting(by_name[f"{manifest.namespace}/{manifest.name}"], policies)
         if manifest.name not in {policy.name for policy in mine}:
             yield violation(manifest, "network-policy", "no NetworkPolicy of its name selects it")
+
+
+def _unknown_peers(members: list[Workload], policies: list[Manifest]) -> Iterator[Violation]:
+    """A policy selects, and its rules name, only whom the table knows: each peer by its namespace's
+    name and its own label, or by its one address.
+    """
+    known = {
+        f"{each.namespace}/{key}={value}" for each in members for key, value in each.labels.items()
+    } | {str(ip_network(each.address)) for each in members if each.address}
+    for policy in policies:
+        own = {"namespaceSelector": _named(policy.namespace), **policy.spec}
+        if {"ingress", "egress"} & set(policy.spec) and not _ends(own) <= known:
+            yield violation(policy, "zone-peer", "the zone table does not know whom it selects")
+        for direction, peers in (("ingress", "from"), ("egress", "to")):
+            for number, rule in enumerate(policy.spec.get(direction) or []):
+                for end in sorted(set().union(*map(_ends, rule.get(peers) or [])) - known):
+                    text = f"{direction} rule {number}: the zone table knows no {end}"
+                    yield violation(policy, "zone-peer", text)
+
+
+def _ends(peer: Body) -> set[str]:
+    """Whom a peer means; one that is written otherwise than by name means anybody."""
+    if "ipBlock" in peer:
+        return {str(peer["ipBlock"]["cidr"])}
+    namespace = (peer.get("namespaceSelector") or {}).get("matchLabels") or {}
+    pods = peer.get("podSelector") or {}
+    named = [(key, [value]) for key, value in (pods.get("matchLabels") or {}).items()]
+    for each in pods.get("matchExpressions") or []:
+        named.append((each["key"], each["values"] if each["operator"] == "In" else ["*"]))
+    if peer.get("namespaceSelector") != _named(str(namespace.get(NAMESPACE_NAME))) or not named:
+        return {f"peer {json.dumps(peer, sort_keys=True)}"}
+    return {
+        f"{namespace[NAMESPACE_NAME]}/{key}={value}" for key, values in named for value in values
+    }
+
+
+def _named(namespace: str) -> Body:
+    """The selector of one namespace by its name."""
+    return {"matchLabels": {NAMESPACE_NAME: namespace}}
 
 
 def _outside(name: str, body: Body, namespace_labels: dict[str, str]) -> Workload:

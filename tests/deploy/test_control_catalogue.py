@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from tests.deploy.deploy_tree import DEPLOY, ROOT
-from tests.deploy.manifest_mutations import MUTATIONS
+from tests.deploy.mutations import ALL_MUTATIONS
 
 FIVE_NAMES = ["物理和环境", "网络和通信", "设备和计算", "应用和数据", "管理"]
 # Rules whose failing is shown by tests of their own, beside the mutations.
 SHOWN_ELSEWHERE = {"no-secrets", "kind-allowed", "release", "zone-table", "zone-forbidden"}
 # They guard the form of the manifests and stand for no control of their own.
 OF_FORM = {"schema", "unknown-kind", "loader", "references", "settings"}
-RULES = {mutation[4] for mutation in MUTATIONS} | SHOWN_ELSEWHERE
+RULES = {mutation[4] for mutation in ALL_MUTATIONS} | SHOWN_ELSEWHERE
 
 
 def catalogue() -> Any:

@@ -11,7 +11,7 @@ from deploy.check_manifests import overlays_of
 from deploy.checker.hardening import workloads
 from deploy.checker.loader import Renderer
 from tests.deploy.deploy_tree import DEPLOY, ROOT, DeployTree
-from tests.deploy.manifest_mutations import MUTATIONS
+from tests.deploy.mutations import ALL_MUTATIONS
 
 
 def test_every_overlay_runs_the_workloads_of_its_domains() -> None:
@@ -45,8 +45,8 @@ def test_every_overlay_runs_the_workloads_of_its_domains() -> None:
 @pytest.mark.req("G2-15-3")
 @pytest.mark.parametrize(
     ("file", "old", "new", "rule", "subject"),
-    [mutation[1:] for mutation in MUTATIONS],
-    ids=[mutation[0] for mutation in MUTATIONS],
+    [mutation[1:] for mutation in ALL_MUTATIONS],
+    ids=[mutation[0] for mutation in ALL_MUTATIONS],
 )
 def test_a_spoilt_manifest_breaks_its_rule(
     tree: DeployTree, file: str, old: str, new: str, rule: str, subject: str
