@@ -7,6 +7,7 @@ of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -132,9 +133,10 @@ class ManagedProcess:
         return self.state is ProcessState.READY
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process."""
+        """Send a signal to the process, unless it has ended, told or not yet."""
         if self.pid is not None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL after the grace time."""

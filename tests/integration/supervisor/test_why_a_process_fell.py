@@ -16,7 +16,7 @@ import structlog
 from guqiaoctl.network.ports import free_ports
 from guqiaoctl.supervisor import supervisor as supervision
 from guqiaoctl.supervisor.control import ask
-from guqiaoctl.supervisor.forks import Forks
+from guqiaoctl.supervisor.forks import Fork, Forks
 from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, ProcessState
 from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
 from services.chassis import endings
@@ -103,3 +103,17 @@ def test_a_full_disk_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SystemExit) as ended:
         endings.end_for(OSError(errno.ENOSPC, "no space"), "consensus")
     assert ended.value.code == endings.EXIT_UNAVAILABLE
+
+
+async def test_a_process_that_ended_a_moment_ago_is_stopped_without_complaint(
+    tmp_path: Path,
+) -> None:
+    """The template has seen its end, and this side has not read of it yet."""
+    ended = await asyncio.create_subprocess_exec("true")
+    await ended.wait()
+    plan = ProcessPlan("csrc-0", SAYS, ("exit",), free_ports(1)[0], tmp_path / "log")
+    managed = ManagedProcess(plan, process=Fork(ended.pid))
+    assert managed.process is not None
+    asyncio.get_running_loop().call_later(0.05, managed.process.ended.set_result, 5)
+    await managed.stop()
+    assert managed.process.returncode == 5
