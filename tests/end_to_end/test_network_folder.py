@@ -303,7 +303,6 @@ def test_the_databases_of_another_network_are_refused_and_nothing_is_harmed(
     assert roster_is_right(stopped)
 
 
-@pytest.mark.req("G2-13-1")
 def test_down_leaves_no_process_and_reset_removes_the_folder(running: OneMachine) -> None:
     """The last test upon this network."""
     running.must("dev", "down")

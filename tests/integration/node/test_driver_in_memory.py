@@ -200,7 +200,7 @@ STATELESS_CODES = [
 STATEFUL_CODES = ["SENDER_UNKNOWN", "KEY_MISMATCH"]
 
 
-@pytest.mark.req("G2-09-3", "G2-09-4", "G2-20-2")
+@pytest.mark.req("G2-09-3", "G2-09-4")
 async def test_what_admission_refuses_is_told_its_code_and_leaves_no_trace(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:

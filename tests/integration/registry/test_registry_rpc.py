@@ -159,7 +159,7 @@ async def test_an_operation_reaches_the_chain_once_however_often_it_is_sent(desk
     assert headers["event-id"] == transaction.id().hex()
 
 
-@pytest.mark.req("G2-20-1", "G2-20-4")
+@pytest.mark.req("G2-20-1")
 async def test_a_stream_answers_every_item_and_announces_in_batches(desk: Desk) -> None:
     """Two hundred operations; one sent twice, one not built, two that are no transactions."""
     calls = list(desk.operations())
@@ -295,7 +295,6 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.req("N0-20")
 async def test_a_page_token_that_nobody_gave_is_refused(desk: Desk) -> None:
     stub = desk.stub(desk.operator)
     for token in GARBAGE:

@@ -74,7 +74,6 @@ def test_where_genesis_demands_a_checker_one_signature_is_not_enough() -> None:
     assert market.code("open_account", opening(1)) is None
 
 
-@pytest.mark.req("N0-04")
 def test_a_market_without_parameters_accepts_no_operation() -> None:
     host = MemoryHost(time="2025-09-01T10:00:00+08:00")
     outcome = host.run(REGISTER_V1, "register_company", company_registration(1))

@@ -180,7 +180,6 @@ def test_pledged_and_frozen_shares_do_not_move() -> None:
     assert market.code("transfer", sale(HOLDER, OTHER, 100)) is None
 
 
-@pytest.mark.req("N0-10")
 def test_a_full_queue_of_waiting_freezes_takes_no_more_until_one_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

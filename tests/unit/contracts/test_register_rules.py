@@ -384,7 +384,6 @@ def test_only_agreements_count_as_purchases_and_sales(reason: str) -> None:
     assert market.code("transfer", sale(second, first, 100)) is None
 
 
-@pytest.mark.req("G2-14-3")
 def test_a_year_without_calendar_is_an_error_and_never_a_guess() -> None:
     market, (first, second) = market_of(600, 400)
     market.do("transfer", sale(first, second, 10))

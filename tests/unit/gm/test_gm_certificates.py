@@ -377,7 +377,6 @@ def test_the_three_forms_of_identity_are_known(identity: str, kind: IdentityKind
     ["", "replica/2", "guqiao:replica:shandong", "guqiao:replica:shandong/2\n", "did:web:x",
      "guqiao:service:a/b/c", "guqiao:replica:山东/1", "did:rem:" + "a" * 300],
 )  # fmt: skip
-@pytest.mark.req("G2-11-2")
 def test_any_other_text_is_no_identity(world: World, identity: str) -> None:
     with pytest.raises(IdentityMalformedError, match="no identity"):
         identity_kind(identity)

@@ -119,7 +119,6 @@ def test_an_identity_has_at_most_so_many_roles() -> None:
     assert admin(chain, "grant_role", {"did": CLERK, "role": "clerk"}) == "", "it has that one"
 
 
-@pytest.mark.req("G2-05-5")
 def test_an_administrator_cannot_remove_himself() -> None:
     chain = MemoryChain()
     own = {"did": ADMIN, "role": "identity_admin"}
