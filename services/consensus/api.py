@@ -48,7 +48,7 @@ SERVICE: Final = "/guqiao.consensus.v1.NodeService/"
 CRYPTO_SUITE: Final = "SM2-SM3-SM4"
 STREAM_IN_FLIGHT_MAX: Final = 2_000
 ANSWERS_AT_ONCE_MAX: Final = 64
-REFUSED_PAUSE_SECONDS: Final = 0.01
+REFUSED_PAUSE_SECONDS: Final = 0.03
 """Until more of a stream is read while nothing more is let in: its client is held back by
 the flow control of gRPC, at no cost, and what is refused costs no block.
 """
