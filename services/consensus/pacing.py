@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-IN_FLIGHT_TRANSACTIONS_MIN: Final = 100
-"""Below this, signatures of consensus messages cost more than those of transactions."""
-IN_FLIGHT_TRANSACTIONS_FIRST: Final = 100
+IN_FLIGHT_TRANSACTIONS_MIN: Final = 200
+"""Below this, what a block costs by itself weighs so much that a backlog makes itself longer."""
+IN_FLIGHT_TRANSACTIONS_FIRST: Final = 200
 """Few: a new primary does not know yet how fast this machine is."""
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 1_000
 BATCH_SECONDS_TARGET: Final = 0.5
