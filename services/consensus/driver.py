@@ -305,10 +305,14 @@ class Driver:
 
     async def _perform(self, effects: Sequence[Effect]) -> None:
         records = [effect.record for effect in effects if isinstance(effect, Persist)]
-        if records:
-            await self._ledger.append(self.replica.epoch, records)
+        certified = [effect for effect in effects if isinstance(effect, Certified)]
+        new: list[int] = []
+        if records or certified:
+            new = await self._ledger.append(self.replica.epoch, records, certified)
         for effect in effects:
             self._perform_one(effect)
+        for height in new:
+            self._ledger_work.announce(height)
 
     async def _compact_records(self) -> None:
         """Every so often, keep only the records that still matter; none waits to be written now."""
@@ -348,7 +352,7 @@ class Driver:
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
-            case Persist():
+            case Persist() | Certified():
                 pass
             case Broadcast(message):
                 if isinstance(message, NewView):
@@ -358,8 +362,6 @@ class Driver:
                 self._links.send(to, wire.message_frame(message, self.replica.epoch))
             case Execute(sequence, batch):
                 self._ledger_work.execute(sequence, batch)
-            case Certified(sequence, certificate):
-                self._ledger_work.certify(sequence, certificate)
             case _:
                 self._perform_rare(effect)
 

@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.messages import SequenceNumber
 from services.consensus.store.state_intake import Snapshot
 
@@ -27,14 +26,6 @@ class ExecuteJob:
 
     sequence: SequenceNumber
     batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class CertifyJob:
-    """Keep the certificate of `sequence`."""
-
-    sequence: SequenceNumber
-    certificate: FinalityCertificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from typing import Final, TypeVar
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.errors import UnavailableError
 from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.effects import Certified
 from services.consensus.domain.epochs import last_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.execution import (
@@ -103,19 +104,34 @@ class Ledger(ChainSets):
         self._writer.shutdown(wait=True)
         self.store.close()
 
-    async def append(self, epoch: int, records: Sequence[Record]) -> None:
-        """Make records of the core of `epoch` durable, with one fsync; before them, where it does
-        not reach so far, the promise what they are for.
+    async def append(
+        self, epoch: int, records: Sequence[Record], certified: Sequence[Certified] = ()
+    ) -> list[int]:
+        """Keep certificates of blocks that are stored, then make records of the core of `epoch`
+        durable, with one fsync; before them, where it does not reach so far, the promise what they
+        are for. Returns the heights whose certificate was not here yet.
+
+        A vote reaches a window above the certified head: a head that fell back behind it after a
+        power cut would make every other replica refuse this one's view-changes (pbft.md D2).
         """
         encoded = [encode_log_record(record) for record in records]
 
-        def write() -> None:
-            if epoch != self._promised_epoch:
-                self._begin_epoch(epoch)
-            self.store.cover_votes(*reach_of(records))
-            self.store.append_records(encoded)
+        def write() -> list[int]:
+            store = self.store
+            new = [
+                each.sequence
+                for each in certified
+                if each.sequence > store.last_certified
+                and store.put_certificate(each.sequence, each.certificate)
+            ]
+            if records:
+                if epoch != self._promised_epoch:
+                    self._begin_epoch(epoch)
+                self.store.cover_votes(*reach_of(records))
+                self.store.append_records(encoded)
+            return new
 
-        await self._write(write)
+        return await self._write(write)
 
     async def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all of the core's so far."""
@@ -137,8 +153,9 @@ class Ledger(ChainSets):
             del self._receipts[next(iter(self._receipts))]
         return header
 
-    async def apply_certified(self, block: VerifiedBlock) -> None:
+    async def apply_certified(self, block: VerifiedBlock) -> bool:
         """Take a block that a quorum certified: execute it unless that was done, compare, store.
+        False: the core had its certificate kept meanwhile.
 
         Raises `HeaderMismatchError`: then two truths exist and people must look.
         """
@@ -148,7 +165,8 @@ class Ledger(ChainSets):
             own = self.header(block.height)
             if own.hash() != block.header.hash():
                 raise HeaderMismatchError(own, block.header)
-            await self.certify(block.height, block.certificate)
+            put = self.store.put_certificate
+            return await self._write(lambda: put(block.height, block.certificate))
 
     async def take_found(self) -> tuple[int, Batch] | None:
         """Take in the next block from the replica's own segments, where it was found behind a
@@ -201,10 +219,6 @@ class Ledger(ChainSets):
                 return False
             await self._write(lambda: self.store.adopt_state(snapshot))
             return True
-
-    async def certify(self, height: int, certificate: FinalityCertificate) -> None:
-        """Store the certificate of a block."""
-        await self._write(lambda: self.store.put_certificate(height, certificate))
 
     async def read(self, question: Callable[[], T]) -> T:
         """Ask something that may take a while (many blocks, proofs) off the event loop.

@@ -1,4 +1,4 @@
-"""What the ledger does for the core, one job after another: execute, certify, take fetched blocks.
+"""What the ledger does for the core, one job after another: execute, take fetched blocks.
 
 Part of the driver: a task of its own, so that executing a batch delays no vote. Results go back to
 the core as local inputs; whoever waits for a block or a transaction is told once it is certified.
@@ -14,7 +14,6 @@ import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.chassis.errors import FailedPreconditionError
 from services.consensus.batches import BatchTracker
@@ -27,7 +26,7 @@ from services.consensus.domain.messages import (
     SequenceNumber,
 )
 from services.consensus.finality import FinalityBoard
-from services.consensus.jobs import AdoptJob, CatchUpJob, CertifyJob, ExecuteJob
+from services.consensus.jobs import AdoptJob, CatchUpJob, ExecuteJob
 from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
@@ -66,16 +65,12 @@ class LedgerWork:
         self._tell = tell
         self._on_executed = on_executed
         self._on_halt = on_halt
-        self._jobs: asyncio.Queue[ExecuteJob | CertifyJob | CatchUpJob | AdoptJob] = asyncio.Queue()
+        self._jobs: asyncio.Queue[ExecuteJob | CatchUpJob | AdoptJob] = asyncio.Queue()
         self._catch_up_jobs = 0
 
     def execute(self, sequence: SequenceNumber, batch: Batch) -> None:
         """The core asks for the next batch to be executed."""
         self._jobs.put_nowait(ExecuteJob(sequence, batch))
-
-    def certify(self, sequence: SequenceNumber, certificate: FinalityCertificate) -> None:
-        """The core has the certificate of a block."""
-        self._jobs.put_nowait(CertifyJob(sequence, certificate))
 
     def offer_blocks(self, blocks: Sequence[VerifiedBlock]) -> bool:
         """Verified blocks from a peer, in order. False when enough of them wait already."""
@@ -103,8 +98,6 @@ class LedgerWork:
                 match job:
                     case ExecuteJob():
                         await self._execute(job)
-                    case CertifyJob():
-                        await self._certify(job.sequence, job.certificate)
                     case CatchUpJob():
                         self._catch_up_jobs -= 1
                         await self._catch_up(job.blocks)
@@ -137,19 +130,14 @@ class LedgerWork:
         end = self._ledger.epoch_end(header.epoch)
         self._tell(Executed(job.sequence, Digest(header.hash()), end))
 
-    async def _certify(self, sequence: int, certificate: FinalityCertificate) -> None:
-        if sequence <= self._ledger.store.last_certified:
-            return
-        await self._ledger.certify(sequence, certificate)
-        self._announce(sequence)
-
     async def _catch_up(self, blocks: Sequence[VerifiedBlock]) -> None:
         for block in blocks:
             if block.height != self._ledger.store.last_certified + 1:
                 continue
-            await self._ledger.apply_certified(block)
+            new = await self._ledger.apply_certified(block)
             self._on_executed(block.height, [each.id() for each in block.transactions])
-            self._announce(block.height)
+            if new:
+                self.announce(block.height)
             self._tell(
                 CertifiedElsewhere(
                     SequenceNumber(block.height),
@@ -167,7 +155,7 @@ class LedgerWork:
             self._metrics.height.set(height)
             self._finality.advance(height)
 
-    def _announce(self, height: int) -> None:
+    def announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
         if self._finality.is_awaited:

@@ -68,7 +68,7 @@ class Learner:
                 self._hearsay.hear(sender, message)
             case PeerHeight():
                 self._hearsay.hear_height(message.peer, message.certified)
-            case CertifiedElsewhere():
+            case CertifiedElsewhere() if message.sequence > self.base:
                 return self._on_certified(message)
             case Tick():
                 return self._on_tick(message.now_ms)

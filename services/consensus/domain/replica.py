@@ -257,6 +257,8 @@ class Replica:
 
     def _on_local(self, message: LocalInput) -> list[Effect]:
         match message:
+            case Executed() | CertifiedElsewhere() if message.sequence <= self.base:
+                return []  # Of the epoch before, whose end is not this one's.
             case Propose():
                 return self._ordering.propose(message.batch)
             case Executed():

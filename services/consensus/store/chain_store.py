@@ -200,17 +200,20 @@ class ChainStore:
             self._flush(transaction)
         return header
 
-    def put_certificate(self, height: int, certificate: FinalityCertificate) -> None:
-        """Keep the certificate of a block that is here; the first one stays."""
+    def put_certificate(self, height: int, certificate: FinalityCertificate) -> bool:
+        """Keep the certificate of a block that is here, durable with the next records; the first
+        one stays. False: there was one.
+        """
         header = self.get_header(height)
         assert header is not None, "a block is stored before its certificate"
         assert certificate.header_hash == header.hash(), "another header is certified: halt"
         if self.get_certificate(height) is not None:
-            return
+            return False
         self._segments.append(RecordType.CERTIFICATE, height, certificate.encode())
         with self._write() as transaction:
             self._index.put_certificate(transaction, height, certificate)
             self._flush(transaction)
+        return True
 
     @property
     def last_height(self) -> int:

@@ -219,6 +219,23 @@ def test_g6_the_next_set_starts_above_the_end_in_its_first_view() -> None:
     assert judged(proposal, 0, replica_set(4)) is not None, "the old epoch does not know it"
 
 
+@pytest.mark.req("G2-10-3")
+@pytest.mark.parametrize("jailed", [(), (1,)], ids=["replica", "learner"])
+@pytest.mark.parametrize("height", [END - 2, END])
+def test_g6_what_the_ledger_tells_late_of_the_old_epoch_ends_no_new_one(
+    height: int, jailed: tuple[int, ...]
+) -> None:
+    """Its end is the height that the new epoch starts above: once taken for the new one's end, it
+    is over before it began.
+    """
+    core, late = next_core(1, jailed=jailed), SequenceNumber(height)
+    header, end = header_hash("late"), SequenceNumber(END)
+    elsewhere = CertifiedElsewhere(late, header, START_MS, None, end)
+    for message in (Executed(late, header, end), elsewhere):
+        assert core.step(ReplicaId(1), message) == []
+    assert (core.ended, core.low_watermark, core.halted) == (False, END, False)
+
+
 @pytest.mark.req("G2-10-3", "G2-07-1")
 def test_p04_a_view_changes_right_after_the_set_changed() -> None:
     """The height that the epoch starts above has a certificate of the old set: nobody asks it."""

@@ -1,0 +1,112 @@
+"""A replica's certified head is on disk before votes that follow from it leave (pbft.md D2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from guqiao.consensus.v1 import peer_pb2
+from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import BlockHeader
+from services.consensus.domain.codec import decode_message
+from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.messages import Commit, Prepare, PrePrepare
+from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
+from tests.integration.node.test_set_changes_in_memory import ROLES, WINDOW, register
+from tests.plugins.chain_network import PARAMETERS, ChainNetwork
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> ChainNetwork:
+    """Keys and genesis only; an idle chain makes blocks, so that windows fill by themselves."""
+    return ChainNetwork.create(
+        tmp_path / "network",
+        roles=ROLES,
+        contracts=(("identity", 1), ("governance", 1), ("evidence", 1)),
+        parameters={**PARAMETERS, "heartbeat_ms": 100},
+    )
+
+
+@pytest.fixture
+async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
+    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
+        yield chain
+
+
+def execute_slowly(member: Member, gates: dict[int, asyncio.Event]) -> None:
+    """The block of a height in `gates` takes until its gate opens."""
+    execute = member.ledger.execute
+
+    async def slow(
+        batch: Batch, transactions: Sequence[AdmittedTransaction] | None
+    ) -> BlockHeader:
+        gate = gates.get(member.ledger.store.last_height + 1)
+        if gate is not None:
+            await gate.wait()
+        return await execute(batch, transactions)
+
+    member.ledger.execute = slow  # type: ignore[method-assign]
+
+
+@dataclass(slots=True)
+class Votes:
+    """What replicas say of proposals, and how it lies beside their certified heads on disk."""
+
+    chain: MemoryChain
+    highest: list[int] = field(default_factory=lambda: [0] * 4)
+    beyond: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def watch(self, sender: int, data: bytes) -> None:
+        frame = peer_pb2.PeerFrame.FromString(data)
+        if frame.WhichOneof("content") != "message" or sender not in self.chain.members:
+            return
+        message = decode_message(frame.message)
+        if isinstance(message, PrePrepare | Prepare | Commit):
+            certified = self.chain.members[sender].ledger.store.last_certified
+            self.highest[sender] = max(self.highest[sender], message.sequence)
+            if message.sequence > certified + WINDOW:
+                self.beyond.append((sender, message.sequence, certified))
+
+
+async def certify_while_the_next_block_is_slow(
+    chain: MemoryChain, votes: Votes
+) -> dict[int, asyncio.Event]:
+    """Block 3 is certified while block 4 executes, and windows are full above block 3."""
+    chain.watch = votes.watch
+    members = [await chain.start(number) for number in range(4)]
+    gates = {3: asyncio.Event(), 4: asyncio.Event()}
+    for member in members:
+        execute_slowly(member, gates)
+    await chain.wait_for(lambda: min(votes.highest) == 2 + WINDOW)
+    gates[3].set()  # Block 4 is decided already: its execution follows at once.
+    await chain.wait_for(lambda: min(votes.highest) == 3 + WINDOW)
+    return gates
+
+
+async def test_no_vote_leaves_beyond_the_window_of_the_head_that_is_on_disk(
+    chain: MemoryChain,
+) -> None:
+    votes = Votes(chain)
+    gates = await certify_while_the_next_block_is_slow(chain, votes)
+    assert not votes.beyond
+    gates[4].set()
+
+
+async def test_a_power_cut_while_a_block_executes_slowly_leaves_a_chain_that_goes_on(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    gates = await certify_while_the_next_block_is_slow(chain, Votes(chain))
+    drivers = [member.driver for member in chain.members.values()]
+    # What waits is not executed: the primary is given up, and what is prepared is shown to all.
+    pending = asyncio.ensure_future(register(chain.members[1], network, "waits"))
+    await chain.wait_for(lambda: all(each.replica.view >= 1 for each in drivers))
+    pending.cancel()
+    for number in range(4):
+        await chain.stop(number, clean=False)
+    gates[4].set()
+    members = [await chain.start(number) for number in range(4)]
+    assert await register(members[0], network, "later") > 3
