@@ -21,6 +21,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
 from services.consensus import wire
 from services.consensus.batches import BatchTracker
+from services.consensus.divergence import Divergence, divergence_of
 from services.consensus.domain.effects import (
     Broadcast,
     Certified,
@@ -58,7 +59,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
 from services.consensus.evidence import EvidenceFolder
 from services.consensus.finality import FinalityBoard
-from services.consensus.jobs import Pause
+from services.consensus.jobs import Pause, first_pause
 from services.consensus.ledger import Ledger
 from services.consensus.ledger_work import LedgerWork
 from services.consensus.mempool import Addition, Mempool
@@ -102,7 +103,7 @@ class Driver:
         self.me = epochs.me
         self.mempool = mempool
         self.finality = finality
-        self.pause = Pause.RESTORING if ledger.must_restore else Pause.NONE
+        self.pause = first_pause(ledger)
         self._epochs = epochs
         self._evidence = evidence
         self._ledger = ledger
@@ -407,15 +408,18 @@ class Driver:
                 )
                 self._evidence.keep(self.replica.replica_set, effect)
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
-            case Halt(sequence, reason):
-                self.halt(f"block {sequence}: {reason}")
+            case Halt():
+                self.halt(divergence_of(effect, self._ledger.store.get_header(effect.sequence)))
             case _:
                 raise AssertionError(f"an effect that nobody performs: {effect!r}")
 
-    def halt(self, reason: str) -> None:
-        """Vote no more. What is stored stays readable; people must look."""
+    def halt(self, divergence: Divergence) -> None:
+        """Vote no more, not after a restart either. What is stored stays readable; both headers
+        are kept; people must look.
+        """
         self.pause = Pause.HALTED
-        _log.critical("replica.halted", reason=reason)
+        self._ledger.divergence.keep(divergence)
+        _log.critical("replica.halted", reason=str(divergence))
 
     def _check_disk(self) -> None:
         self._ledger.store.check_index()

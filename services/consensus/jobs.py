@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import structlog
+
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
+from services.consensus.divergence import FILE_NAME
 from services.consensus.domain.messages import SequenceNumber
+from services.consensus.ledger import Ledger
 from services.consensus.store.state_intake import Snapshot
+
+_log = structlog.get_logger(__name__)
 
 
 class Pause(StrEnum):
@@ -18,6 +24,14 @@ class Pause(StrEnum):
     DISK_FULL = "DISK_FULL"
     HALTED = "HALTED"
     RESTORING = "RESTORING"
+
+
+def first_pause(ledger: Ledger) -> Pause:
+    """How a replica starts."""
+    if ledger.divergence.is_there:
+        _log.critical("replica.halted", reason=f"it diverged earlier: see {FILE_NAME}")
+        return Pause.HALTED
+    return Pause.RESTORING if ledger.must_restore else Pause.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from typing import Final, TypeVar
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.errors import UnavailableError
 from services.consensus.chain_sets import ChainSets
+from services.consensus.divergence import Divergence, DivergenceFile
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.effects import Certified
@@ -63,13 +64,14 @@ RECEIPTS_KEPT_BLOCKS: Final = 16
 class HeaderMismatchError(Exception):
     """Execution here came to another header than the one a quorum certified."""
 
-    def __init__(self, own: BlockHeader, certified: BlockHeader) -> None:
-        super().__init__(
-            f"block {certified.height}: {certified.hash().hex()} is certified,"
-            f" execution here gave {own.hash().hex()}"
+    def __init__(
+        self, own: BlockHeader, certified: BlockHeader, certificate: FinalityCertificate | None
+    ) -> None:
+        reason = f"{certified.hash().hex()} is certified, execution here gave {own.hash().hex()}"
+        self.divergence = Divergence(
+            certified.height, reason, own, certified=certified, certificate=certificate
         )
-        self.own = own
-        self.certified = certified
+        super().__init__(str(self.divergence))
 
 
 class Ledger(ChainSets):
@@ -87,6 +89,7 @@ class Ledger(ChainSets):
     ) -> None:
         super().__init__(store, genesis)
         self.damaged_heights: set[int] = set()
+        self.divergence = DivergenceFile(folder)
         self._folder = folder
         self._reserve_bytes = reserve_bytes
         self._catalogue = catalogue
@@ -118,7 +121,7 @@ class Ledger(ChainSets):
 
         def write() -> list[int]:
             store = self.store
-            new = [
+            new: list[int] = [
                 each.sequence
                 for each in certified
                 if each.sequence > store.last_certified
@@ -161,10 +164,10 @@ class Ledger(ChainSets):
         """
         async with self._in_order:
             if block.height > self.store.last_height:
-                await self._execute_as(block.header, block.batch)
+                await self._execute_as(block.header, block.batch, block.certificate)
             own = self.header(block.height)
             if own.hash() != block.header.hash():
-                raise HeaderMismatchError(own, block.header)
+                raise HeaderMismatchError(own, block.header, block.certificate)
             put = self.store.put_certificate
             return await self._write(lambda: put(block.height, block.certificate))
 
@@ -178,7 +181,8 @@ class Ledger(ChainSets):
                 return None
             block = found.block
             if found.must_execute:
-                await self._execute_as(block.header, block.batch)
+                certificate = self.store.get_certificate(block.header.height)
+                await self._execute_as(block.header, block.batch, certificate)
             elif not await self._write(functools.partial(self.store.take_found, found)):
                 return None
             return block.header.height, block.batch
@@ -187,7 +191,7 @@ class Ledger(ChainSets):
         """Take a block that is damaged here from a peer; raises `HeaderMismatchError`."""
         own = self.header(block.height)
         if own.hash() != block.header.hash():
-            raise HeaderMismatchError(own, block.header)
+            raise HeaderMismatchError(own, block.header, block.certificate)
         receipts = tuple(block.message.receipts)
         stored = StoredBlock(block.header, block.batch, receipts, {})
         await self._write(lambda: self.store.repair_block(stored))
@@ -385,13 +389,15 @@ class Ledger(ChainSets):
             sequence=max(sequence, certified),
         )
 
-    async def _execute_as(self, header: BlockHeader, batch: Batch) -> None:
+    async def _execute_as(
+        self, header: BlockHeader, batch: Batch, certificate: FinalityCertificate | None
+    ) -> None:
         """Execute the next block and store it, if it comes out as `header`."""
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._executor, self._execute, batch, None)
         own = await self._write(lambda: self.store.preview_header(result))
         if own.hash() != header.hash():
-            raise HeaderMismatchError(own, header)
+            raise HeaderMismatchError(own, header, certificate)
         await self._write(lambda: self.store.commit_block(result))
 
     def _execute(

@@ -17,6 +17,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.chassis.errors import FailedPreconditionError
 from services.consensus.batches import BatchTracker
+from services.consensus.divergence import Divergence
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.messages import (
     CertifiedElsewhere,
@@ -54,7 +55,7 @@ class LedgerWork:
         metrics: ReplicaMetrics,
         tell: Callable[[Message], None],
         on_executed: Callable[[int, Sequence[bytes]], None],
-        on_halt: Callable[[str], None],
+        on_halt: Callable[[Divergence], None],
     ) -> None:
         self._ledger = ledger
         self._tracker = tracker
@@ -104,7 +105,7 @@ class LedgerWork:
                     case AdoptJob():
                         await self._adopt(job.snapshot)
             except HeaderMismatchError as error:
-                self._on_halt(str(error))
+                self._on_halt(error.divergence)
             finally:
                 self._jobs.task_done()
 
@@ -125,7 +126,8 @@ class LedgerWork:
             self._on_executed(job.sequence, [transaction.id for transaction in transactions])
         header = self._ledger.header(job.sequence)
         if header.batch_digest != job.batch.digest():
-            self._on_halt(f"block {job.sequence} was executed from another batch")
+            reason = "it was executed from another batch than was decided"
+            self._on_halt(Divergence(job.sequence, reason, header))
             return
         end = self._ledger.epoch_end(header.epoch)
         self._tell(Executed(job.sequence, Digest(header.hash()), end))

@@ -200,8 +200,11 @@ class Repairs:
             _log.warning("replica.without_memory", here=here)
 
     async def _take_found(self) -> None:
-        while (taken := await self._ledger.take_found()) is not None:
-            self._driver.note_restored(*taken)
+        try:
+            while (taken := await self._ledger.take_found()) is not None:
+                self._driver.note_restored(*taken)
+        except HeaderMismatchError as error:
+            self._driver.halt(error.divergence)
 
     def _due_height(self) -> int | None:
         store = self._ledger.store
@@ -327,7 +330,7 @@ class Repairs:
             try:
                 await self._ledger.repair(block)
             except HeaderMismatchError as error:
-                self._driver.halt(str(error))
+                self._driver.halt(error.divergence)
                 return
             self._metrics.repaired_blocks.inc()
             _log.info("block.repaired", height=block.height)

@@ -90,7 +90,9 @@ class Checkpoints:
             return []
         if winner != own.header_hash:
             reason = "a quorum certified another header"
-            return self._halt(sequence, reason, own.header_hash, winner)
+            return self._halt(
+                sequence, reason, own.header_hash, winner, _certificate(winner, tally)
+            )
         assert block_time_ms is not None, "an executed batch has a block time"
         certificate = _certificate(winner, tally)
         self._move(CertifiedHead(sequence, winner, block_time_ms, certificate))
@@ -101,7 +103,8 @@ class Checkpoints:
         own = self._own.get(message.sequence)
         if own is not None and own.header_hash != message.header_hash:
             reason = "a quorum certified another header"
-            return self._halt(message.sequence, reason, own.header_hash, message.header_hash)
+            certified, certificate = message.header_hash, message.certificate
+            return self._halt(message.sequence, reason, own.header_hash, certified, certificate)
         if message.sequence > self.head.sequence:
             head = CertifiedHead(
                 message.sequence, message.header_hash, message.block_time_ms, message.certificate
@@ -146,10 +149,15 @@ class Checkpoints:
                 del held[sequence]
 
     def _halt(
-        self, sequence: SequenceNumber, reason: str, own: Digest, certified: Digest
+        self,
+        sequence: SequenceNumber,
+        reason: str,
+        own: Digest,
+        certified: Digest,
+        certificate: FinalityCertificate | None = None,
     ) -> list[Effect]:
         self.halted = True
-        return [Halt(sequence, reason, own, certified)]
+        return [Halt(sequence, reason, own, certified, certificate)]
 
 
 def _certificate(header_hash: Digest, tally: Tally[Checkpoint]) -> FinalityCertificate:

@@ -140,12 +140,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """A quorum certified another header than ours: keep both and stop; people must look."""
+    """A quorum certified another header than ours: keep both and stop; people must look.
+
+    Without a certificate it was the replica's own vote, before a crash, that was for another one.
+    """
 
     sequence: SequenceNumber
     reason: str
     own_header_hash: Digest
     certified_header_hash: Digest
+    certificate: FinalityCertificate | None = None
 
 
 Effect = (

@@ -158,7 +158,9 @@ class Replica:
         if isinstance(message, PeerMessage):
             return self._on_peer(sender, message)
         assert sender == self._signer.me, "only its own driver gives a replica local inputs"
-        return self._on_local(message)
+        # What the ledger tells late of the epoch before names that one's end, not this one's.
+        late = isinstance(message, Executed | CertifiedElsewhere) and message.sequence <= self.base
+        return [] if late else self._on_local(message)
 
     def batch(self, digest: Digest) -> Batch | None:
         """A batch that is not yet certified here, to answer a peer's `FetchBatch`."""
@@ -257,8 +259,6 @@ class Replica:
 
     def _on_local(self, message: LocalInput) -> list[Effect]:
         match message:
-            case Executed() | CertifiedElsewhere() if message.sequence <= self.base:
-                return []  # Of the epoch before, whose end is not this one's.
             case Propose():
                 return self._ordering.propose(message.batch)
             case Executed():
@@ -269,9 +269,8 @@ class Replica:
                 return self._on_certified_elsewhere(message)
             case PeerHeight():
                 self._hearsay.hear_height(message.peer, message.certified)
-            case BatchFetched():
-                digest = Digest(message.batch.digest())
-                return self._ordering.on_batch(message.sequence, digest, message.batch)
+            case BatchFetched(sequence, batch):
+                return self._ordering.on_batch(sequence, Digest(batch.digest()), batch)
             case BatchRefused():
                 return self._on_batch_refused(message)
             case RequestPending() | RequestGone():

@@ -41,9 +41,7 @@ def execute_slowly(member: Member, gates: dict[int, asyncio.Event]) -> None:
     """The block of a height in `gates` takes until its gate opens."""
     execute = member.ledger.execute
 
-    async def slow(
-        batch: Batch, transactions: Sequence[AdmittedTransaction] | None
-    ) -> BlockHeader:
+    async def slow(batch: Batch, transactions: Sequence[AdmittedTransaction] | None) -> BlockHeader:
         gate = gates.get(member.ledger.store.last_height + 1)
         if gate is not None:
             await gate.wait()
