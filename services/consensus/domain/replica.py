@@ -158,9 +158,9 @@ class Replica:
         if isinstance(message, PeerMessage):
             return self._on_peer(sender, message)
         assert sender == self._signer.me, "only its own driver gives a replica local inputs"
-        # What the ledger tells late of the epoch before names that one's end, not this one's.
-        late = isinstance(message, Executed | CertifiedElsewhere) and message.sequence <= self.base
-        return [] if late else self._on_local(message)
+        if isinstance(message, Executed | CertifiedElsewhere) and message.sequence <= self.base:
+            return []  # Of the epoch before, whose end is not this one's.
+        return self._on_local(message)
 
     def batch(self, digest: Digest) -> Batch | None:
         """A batch that is not yet certified here, to answer a peer's `FetchBatch`."""
@@ -170,8 +170,7 @@ class Replica:
     def records(self) -> list[Record]:
         """The records that still matter: what a compacted log must keep."""
         kept: list[Record] = [] if self._new_view is None else [self._new_view]
-        kept += self._ordering.records()
-        kept += self._checkpoints.records()
+        kept += [*self._ordering.records(), *self._checkpoints.records()]
         own = self._view_changes.own
         if own is not None and not self._active:
             kept.append(own)
@@ -288,7 +287,7 @@ class Replica:
         match message:
             case PrePrepare():
                 effects = ordering.on_pre_prepare(message)
-                return effects if ordering.fault is None else [*effects, *self._judge()]
+                return effects if ordering.fault is None else effects + self._judge()
             case Prepare():
                 return ordering.on_prepare(message)
             case Commit():
