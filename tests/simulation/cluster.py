@@ -7,6 +7,7 @@ every correct replica within a bound; then the liars stop, and the throughput mu
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
 from collections import Counter
@@ -80,6 +81,7 @@ class Cluster:
         self.torn = False
         self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
+        self.disk_delays: Counter[int] = Counter()
         self.execution = Execution(genesis_of(self.replica_set))
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
@@ -133,6 +135,7 @@ class Cluster:
     def heal(self) -> None:
         """Everything works again, but those who lie."""
         self.network.heal()
+        self.disk_delays.clear()
         self._round_cuts = {}
         self.network.clogged = set()
         self.release()
@@ -196,13 +199,19 @@ class Cluster:
 
     def _carry(self, link: tuple[int, int], data: bytes) -> None:
         sender, machine = ReplicaId(self.owners[link[0]]), self.machines[link[1]]
-        for arrival_ms in self.network.arrivals(link, self.now_ms):
-            arrived = self.network.damaged(data)
+        network, resets = self.network, self.network.resets[link]
+
+        def arrive(arrived: bytes) -> None:
+            if not network.is_broken(link, resets):
+                machine.receive(sender, arrived)
+
+        for arrival_ms in network.arrivals(link, self.now_ms):
+            arrived = network.damaged(data)
             if arrived is not data:
                 self._damaged.add(arrived)
             self.schedule(
                 arrival_ms - self.now_ms,
-                lambda arrived=arrived: machine.receive(sender, arrived),  # type: ignore[misc]
+                functools.partial(arrive, arrived),
             )
 
     def read_frame(self, data: bytes) -> wire.Frame:
@@ -260,6 +269,12 @@ class Cluster:
             self.fired["crash"] += 1
             return True
         return False
+
+    def disk_delay_ms(self, number: int) -> int:
+        """How much longer a machine takes to keep a block now."""
+        delay_ms = self.disk_delays[number]
+        self.fired["slow_disk"] += delay_ms > 0
+        return delay_ms
 
     def fail_if_told(self, machine: Machine) -> None:
         """The fault that makes one fsync fail."""

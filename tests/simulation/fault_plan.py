@@ -47,12 +47,20 @@ NETWORK_FAULTS: Final = (
     "corrupt_over",
     "corrupt_under",
     "slow_link",
+    "tcp_reset",
 )
 PROCESS_FAULTS: Final = ("kill", "pause", "restart_storm", "all_at_once", "rolling")
 CLOCK_FAULTS: Final = ("clock_jump", "clock_drift", "clock_frozen")
-WRITE_FAULTS: Final = ("lost_write", "torn_write", "fsync_error", "enospc")
-ROT_FAULTS: Final = ("bit_flip", "lost_segments", "truncated_tail", "stale_file")
-NOTICED: Final = ("bit_flip", "lost_segments")
+WRITE_FAULTS: Final = ("lost_write", "torn_write", "fsync_error", "enospc", "slow_disk")
+ROT_FAULTS: Final = (
+    "bit_flip",
+    "zeroed_page",
+    "promise_flip",
+    "lost_segments",
+    "truncated_tail",
+    "stale_file",
+)
+NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
 FAULTS: Final = (
     *NETWORK_FAULTS,
@@ -181,6 +189,18 @@ def _slow_link(stage: _Stage, kind: str) -> Iterator[Fault]:
     yield Fault(stage.ends_ms, kind, links=tuple(sorted(links)), value=0)
 
 
+def _tcp_reset(stage: _Stage, kind: str) -> Iterator[Fault]:
+    """Connections break again and again, with what was on its way in them."""
+    for at_ms in range(stage.at_ms, stage.ends_ms, 40):
+        yield Fault(at_ms, kind, links=tuple({stage.any_link() for _ in range(3)}))
+
+
+def _slow_disk(stage: _Stage, kind: str) -> Iterator[Fault]:
+    chosen = stage.some(stage.random.choice([1, 2, stage.machines]))
+    yield Fault(stage.at_ms, kind, machines=chosen, value=stage.random.choice([30, 150, 400]))
+    yield Fault(stage.ends_ms, kind, machines=chosen, value=0)
+
+
 def _corrupt_over(stage: _Stage, kind: str) -> Iterator[Fault]:
     yield Fault(stage.at_ms, kind, value=stage.random.choice([0.02, 0.2]))
     yield Fault(stage.ends_ms, kind, value=0.0)
@@ -248,6 +268,8 @@ _PLANS: Final[dict[str, Callable[[_Stage, str], Iterator[Fault]]]] = {
     "flapping": _flapping,
     "corrupt_over": _corrupt_over,
     "slow_link": _slow_link,
+    "tcp_reset": _tcp_reset,
+    "slow_disk": _slow_disk,
     "kill": _kill,
     "pause": _pause,
     "restart_storm": _restart_storm,

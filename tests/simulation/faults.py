@@ -74,6 +74,16 @@ def _slow_link(cluster: Cluster, fault: Fault) -> None:
         cluster.network.slow[link] = int(fault.value)
 
 
+def _tcp_reset(cluster: Cluster, fault: Fault) -> None:
+    for link in fault.links:
+        cluster.network.resets[link] += 1
+
+
+def _slow_disk(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.disk_delays[number] = int(fault.value)
+
+
 def _corrupt_over(cluster: Cluster, fault: Fault) -> None:
     cluster.network.corrupt_ratio = fault.value
 
@@ -150,6 +160,8 @@ _APPLY: Final[dict[str, Apply]] = {
     "heal_network": _heal_network,
     "swizzle": _swizzle,
     "slow_link": _slow_link,
+    "tcp_reset": _tcp_reset,
+    "slow_disk": _slow_disk,
     "corrupt_over": _corrupt_over,
     "kill": _kill,
     "restart_storm": _kill,

@@ -208,7 +208,7 @@ class Machine:
         self.cluster.trace_frame(data)
         try:
             frame = self.cluster.read_frame(data)
-        except MalformedError:
+        except (MalformedError, wire.OtherEpochError):
             self.cluster.refuse(sender, "malformed", data)
             return
         if isinstance(frame, PeerMessage):
@@ -354,6 +354,7 @@ class Machine:
             case Execute(sequence, batch):
                 now_ms = self.cluster.now_ms
                 done_ms = max(self.busy_until_ms, now_ms) + self.cluster.random.randint(0, 5)
+                done_ms += self.cluster.disk_delay_ms(self.number)
                 self.busy_until_ms = done_ms
                 self._later(done_ms - now_ms, self._executed, sequence, batch)
             case Certified(sequence, certificate):

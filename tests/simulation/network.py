@@ -37,6 +37,8 @@ class Network:
         self.weather = CALM
         self.cut: dict[Link, str] = {}
         self.slow: dict[Link, int] = {}
+        self.resets: Counter[Link] = Counter()
+        """How often a link's connection broke; what was sent before that does not arrive."""
         self.corrupt_ratio = 0.0
         self.clogged: set[int] = set()
         self._held: list[tuple[Link, bytes]] = []
@@ -86,6 +88,12 @@ class Network:
             turned = data[position] ^ (1 << self._random.randrange(8))
             return data[:position] + bytes([turned]) + data[position + 1 :]
         return data
+
+    def is_broken(self, link: Link, resets: int) -> bool:
+        """Whether the connection broke since it had broken `resets` times."""
+        broken = self.resets[link] != resets
+        self._fired["tcp_reset"] += broken
+        return broken
 
     def split(self, groups: Iterable[Iterable[int]], name: str) -> None:
         """Only machines that share a group hear one another."""

@@ -2,7 +2,8 @@
 
 Power cuts and rot are modelled on the real files. What an fsync covered is noted; a power cut cuts
 each segment file back to that (or leaves a torn part of the rest) and distrusts the index. Rot
-flips a bit of what was durable, loses it all, cuts the tail off, or puts an older copy in place.
+flips a bit of what was durable or of the promise, blanks a page of it, loses it all, cuts the tail
+off, or puts an older copy in place.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SEGMENT_BYTES: Final = 24 * 1024
 SEQUENCES_A_PROMISE: Final = 4
 """Few, so that a replica that lost its votes is past what it promised within the run."""
 RESTART_MS: Final = 200
+PAGE_BYTES: Final = 4_096
 
 
 class Shelf:
@@ -95,6 +97,34 @@ class Shelf:
     def flip(self, number: int) -> bool:
         """One bit of what stands before the last barrier."""
         random = self._cluster.random
+
+        def turn(data: bytearray, durable: int) -> None:
+            data[random.randrange(durable)] ^= 1 << random.randrange(8)
+
+        return self._spoil(number, turn)
+
+    def zero(self, number: int) -> bool:
+        """A page of what stands before the last barrier reads as zeros."""
+        random = self._cluster.random
+
+        def blank(data: bytearray, durable: int) -> None:
+            begin = random.randrange(0, durable, PAGE_BYTES)
+            end = min(begin + PAGE_BYTES, durable)
+            data[begin:end] = bytes(end - begin)
+
+        return self._spoil(number, blank)
+
+    def flip_promise(self, number: int) -> bool:
+        """One bit of one of the two files that say what the replica may have voted on."""
+        random, folder = self._cluster.random, self._folder(number)
+        path = random.choice(sorted(folder.glob("promise.*.json")))
+        data = bytearray(path.read_bytes())
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        path.write_bytes(data)
+        return True
+
+    def _spoil(self, number: int, change: Callable[[bytearray, int], None]) -> bool:
+        """Change one file that has something before the last barrier; False: there is none."""
         durable = {
             path: sizes[-2]
             for path, sizes in self._synced.get(number, {}).items()
@@ -102,9 +132,9 @@ class Shelf:
         }
         if not durable:
             return False
-        path = random.choice(sorted(durable))
+        path = self._cluster.random.choice(sorted(durable))
         data = bytearray(path.read_bytes())
-        data[random.randrange(durable[path])] ^= 1 << random.randrange(8)
+        change(data, durable[path])
         path.write_bytes(data)
         self._distrust(number)
         return True
@@ -180,6 +210,8 @@ class Shelf:
 
 _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
     "bit_flip": Shelf.flip,
+    "zeroed_page": Shelf.zero,
+    "promise_flip": Shelf.flip_promise,
     "lost_segments": Shelf.lose,
     "truncated_tail": Shelf.truncate,
     "stale_file": Shelf.put_back,
