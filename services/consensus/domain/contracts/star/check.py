@@ -107,10 +107,10 @@ class _Check(Shapes):
         self._constants[name] = node[3]
 
     def _literal(self, value: Any, depth: int) -> None:
-        kinds = {"int": 1, "str": 1, "bool": 1, "none": 0, "list": -1, "dict": -1, "negative": 1}
-        if not isinstance(value, list) or not value or value[0] not in kinds:
-            self._refuse("constant", self._node(value, EXPRESSIONS))
-        node = self._node(value, kinds)
+        kinds = {*LITERALS, "list", "dict", "negative"}
+        node = self._node(value, EXPRESSIONS)
+        if node[0] not in kinds:
+            self._refuse("constant", node)
         if depth >= EXPRESSION_DEPTH_MAX:
             self._refuse("deep", node)
         if node[0] in ("list", "dict", "negative"):
@@ -373,8 +373,8 @@ class _Check(Shapes):
         given = len(values) - len(names)
         taken = set(signature.names[: max(given, 0)])
         known = is_open or all(name in signature.names for name in names)
-        doubled = len(set(names)) != len(names) or not taken.isdisjoint(names)
-        missing = set(signature.names[: signature.required]) - taken - set(names)
+        doubled = len(set(names)) != len(names) or not (is_open or taken.isdisjoint(names))
+        missing = set(signature.names[: signature.required]) - taken - set(() if is_open else names)
         if not 0 <= given <= len(signature.names) or not known or doubled or missing:
             self._refuse("argument", node, function=node[2])
         for place, value in enumerate(values):

@@ -32,7 +32,13 @@ from services.consensus.domain.contracts.star.operators import (
     negative,
     positive,
 )
-from services.consensus.domain.contracts.star.values import StarDict, Value, new_list, set_entry
+from services.consensus.domain.contracts.star.values import (
+    StarDict,
+    Value,
+    check_key,
+    new_list,
+    set_entry,
+)
 
 
 class Known(Protocol):
@@ -128,7 +134,7 @@ class Expressions:
             made, meter = StarDict(), frame[0].meter
             meter.allocate(64)
             for key, value in entries:
-                place = key(frame)
+                place = check_key(key(frame))
                 if place in made:
                     raise ContractError("STAR_KEY_TWICE", key=str(place)[:64])
                 set_entry(meter, made, place, value(frame))
@@ -211,16 +217,15 @@ class Expressions:
     def _call_open(
         self, name: str, keywords: list[str], given: list[Node]
     ) -> tuple[Expression, int]:
-        """`require` and `call`: what goes beyond their parameters is taken by name."""
-        names = BUILTINS[name].names
+        """`require` and `call`: two by place, any others by name."""
         values, nodes = self._all(given)
-        places = [*names[: len(given) - len(keywords)], *keywords]
+        first, second, *others = values
         builtin: Callable[..., Value] = FUNCTIONS[name]
 
         def call_open(frame: Frame) -> Value:
-            taken = {place: each(frame) for place, each in zip(places, values, strict=True)}
-            first, second = taken.pop(names[0]), taken.pop(names[1])
-            return builtin(frame[0], first, second, taken)
+            pair = (first(frame), second(frame))
+            named = {name: each(frame) for name, each in zip(keywords, others, strict=True)}
+            return builtin(frame[0], *pair, named)
 
         return call_open, 1 + nodes
 

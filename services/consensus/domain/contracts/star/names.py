@@ -54,7 +54,9 @@ HOST: Final = {
 }
 BUILTINS: Final = {**LANGUAGE, **HOST}
 OPEN_KEYWORDS: Final = frozenset({"require", "call"})
-"""They take any further keywords: facts of a refusal, arguments of the other contract."""
+"""They take two arguments by place and any by name: facts of a refusal, what the other contract is
+given.
+"""
 KEYED: Final = frozenset({"sorted", "min", "max"})
 """Where a lambda may stand, as `key`."""
 

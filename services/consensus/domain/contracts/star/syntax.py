@@ -38,6 +38,7 @@ _REFUSED: Final[dict[type[ast.AST], str]] = {
     ast.ImportFrom: "import",
     ast.While: "while",
     ast.FunctionDef: "nested_function",
+    ast.ClassDef: "statement",
     ast.Tuple: "tuple",
     ast.Starred: "star_argument",
     ast.Set: "expression",
