@@ -63,30 +63,30 @@ def test_expressions_come_to_what_starlark_says(expression: str, expected: Json)
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ("return True + 1", "STAR_TYPE_MISMATCH"),
-        ("return -True", "STAR_TYPE_MISMATCH"),
-        ("return True < False", "STAR_TYPE_MISMATCH"),
-        ('return "1" + 1', "STAR_TYPE_MISMATCH"),
-        ("return [1] < [2]", "STAR_TYPE_MISMATCH"),
-        ("return {True: 1}", "STAR_TYPE_MISMATCH"),
-        ("return {[]: 1}", "STAR_TYPE_MISMATCH"),
-        ('return {"a": 1, "a": 2}', "STAR_KEY_TWICE"),
-        ("return 1 // 0", "STAR_DIVISION_BY_ZERO"),
-        ("return 1 % 0", "STAR_DIVISION_BY_ZERO"),
-        ("return [1][1]", "STAR_INDEX_OUT_OF_RANGE"),
-        ('return {}["a"]', "STAR_KEY_MISSING"),
-        ('return int("1_0")', "STAR_NOT_A_NUMBER"),
-        ('return int("１")', "STAR_NOT_A_NUMBER"),
-        ("return None.append(1)", "STAR_METHOD_MISSING"),
-        ("a, b = [1]", "STAR_UNPACK_WRONG"),
-        ("if False:\n        a = 1\n    return a", "STAR_NAME_UNSET"),
-        ("x = [1]\n    for y in x:\n        x.append(y)", "STAR_NOT_CHANGEABLE"),
-        ('x = {"a": 1}\n    for y in x:\n        x["b"] = 1', "STAR_NOT_CHANGEABLE"),
-        ("return sorted([1, True])", "STAR_TYPE_MISMATCH"),
-        ("return max([])", "STAR_VALUE_MISSING"),
-        ('require(1, "CODE_OF_IT")', "STAR_TYPE_MISMATCH"),
-        ('require(True, "not a code")', "STAR_CODE_WRONG"),
-        ('emit("packet.sent", {})', "STAR_TOPIC_WRONG"),
+        ("return True + 1", "CONTRACT_TYPE_MISMATCH"),
+        ("return -True", "CONTRACT_TYPE_MISMATCH"),
+        ("return True < False", "CONTRACT_TYPE_MISMATCH"),
+        ('return "1" + 1', "CONTRACT_TYPE_MISMATCH"),
+        ("return [1] < [2]", "CONTRACT_TYPE_MISMATCH"),
+        ("return {True: 1}", "CONTRACT_TYPE_MISMATCH"),
+        ("return {[]: 1}", "CONTRACT_TYPE_MISMATCH"),
+        ('return {"a": 1, "a": 2}', "CONTRACT_KEY_TWICE"),
+        ("return 1 // 0", "CONTRACT_DIVISION_BY_ZERO"),
+        ("return 1 % 0", "CONTRACT_DIVISION_BY_ZERO"),
+        ("return [1][1]", "CONTRACT_INDEX_OUT_OF_RANGE"),
+        ('return {}["a"]', "CONTRACT_KEY_MISSING"),
+        ('return int("1_0")', "CONTRACT_NOT_A_NUMBER"),
+        ('return int("１")', "CONTRACT_NOT_A_NUMBER"),
+        ("return None.append(1)", "CONTRACT_METHOD_MISSING"),
+        ("a, b = [1]", "CONTRACT_UNPACK_WRONG"),
+        ("if False:\n        a = 1\n    return a", "CONTRACT_NAME_UNSET"),
+        ("x = [1]\n    for y in x:\n        x.append(y)", "CONTRACT_NOT_CHANGEABLE"),
+        ('x = {"a": 1}\n    for y in x:\n        x["b"] = 1', "CONTRACT_NOT_CHANGEABLE"),
+        ("return sorted([1, True])", "CONTRACT_TYPE_MISMATCH"),
+        ("return max([])", "CONTRACT_VALUE_MISSING"),
+        ('require(1, "CODE_OF_IT")', "CONTRACT_TYPE_MISMATCH"),
+        ('require(True, "not a code")', "CONTRACT_CODE_WRONG"),
+        ('emit("packet.sent", {})', "CONTRACT_TOPIC_WRONG"),
     ],
 )
 def test_what_has_no_value_is_an_error_with_its_line(body: str, code: str) -> None:
@@ -101,7 +101,7 @@ def test_constants_are_frozen_and_shared_by_no_call() -> None:
     )
     source += "    else:\n        RATES.append(3)\n"
     for deep in (True, False):
-        assert error(source, deep=deep).code == "STAR_NOT_CHANGEABLE"
+        assert error(source, deep=deep).code == "CONTRACT_NOT_CHANGEABLE"
 
 
 def test_a_change_is_allowed_again_after_the_loop_even_if_it_was_left() -> None:
@@ -137,7 +137,7 @@ def test_a_contract_touches_only_what_its_access_list_declares(body: str, is_all
     if is_allowed:
         contract(source).call("f")
     else:
-        assert error(source).code == "STAR_ACCESS_UNDECLARED"
+        assert error(source).code == "CONTRACT_ACCESS_UNDECLARED"
 
 
 def test_what_the_host_gives_is_the_callers_own_and_what_it_takes_is_a_copy() -> None:
@@ -180,8 +180,8 @@ def test_a_refusal_carries_its_code_and_facts() -> None:
     [
         ("_hidden", {}, "METHOD_UNKNOWN"),
         ("nothing", {}, "METHOD_UNKNOWN"),
-        ("f", {}, "STAR_ARGUMENT_WRONG"),
-        ("f", {"a": 1, "c": 2}, "STAR_ARGUMENT_WRONG"),
+        ("f", {}, "CONTRACT_ARGUMENT_WRONG"),
+        ("f", {"a": 1, "c": 2}, "CONTRACT_ARGUMENT_WRONG"),
     ],
 )
 def test_calls_from_outside_name_a_public_method_and_its_parameters(
@@ -202,7 +202,7 @@ HOSTILE = [
     ("x = [0] * 100000000", "LIMIT_EXCEEDED"),
     ("x = [0] * 10000\n    x.append(1)", "LIMIT_EXCEEDED"),
     ("for i in range(10001):\n        pass", "LIMIT_EXCEEDED"),
-    ("x = 1\n    for i in range(300):\n        x = x * 2", "STAR_OUT_OF_RANGE"),
+    ("x = 1\n    for i in range(300):\n        x = x * 2", "CONTRACT_OUT_OF_RANGE"),
     ("x = []\n    for i in range(40):\n        x = [x]\n    return x", "LIMIT_EXCEEDED"),
     ("x = []\n    x.append(x)\n    return x == [x]", "LIMIT_EXCEEDED"),
     ("x = []\n    x.append(x)\n    return x", "LIMIT_EXCEEDED"),
@@ -212,8 +212,8 @@ HOSTILE = [
     ),
     ('return ("a" * 300).replace("", "b" * 300)', "LIMIT_EXCEEDED"),
     ('return ("a" * 60000).split("a")', "LIMIT_EXCEEDED"),
-    ("return {1152921504606846976: 1}", "STAR_TYPE_MISMATCH"),
-    ("return 9223372036854775808", "STAR_OUT_OF_RANGE"),
+    ("return {1152921504606846976: 1}", "CONTRACT_TYPE_MISMATCH"),
+    ("return 9223372036854775808", "CONTRACT_OUT_OF_RANGE"),
 ]
 
 

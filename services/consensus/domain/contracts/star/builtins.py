@@ -61,7 +61,7 @@ def _str(meter: Meter, value: Value) -> str:
 def _int(meter: Meter, value: Value) -> int:
     if isinstance(value, str):
         if not _INT.fullmatch(value):
-            raise ContractError("STAR_NOT_A_NUMBER", text=value[:80])
+            raise ContractError("CONTRACT_NOT_A_NUMBER", text=value[:80])
         return bounded(int(value))
     if isinstance(value, int):
         return int(value)
@@ -143,7 +143,7 @@ def _extreme(
 ) -> Value:
     pairs = _keyed(meter, values, key, what)
     if not pairs:
-        raise ContractError("STAR_VALUE_MISSING", method=what)
+        raise ContractError("CONTRACT_VALUE_MISSING", method=what)
     best = pairs[0]
     for pair in pairs[1:]:
         if better(pair[0], best[0]):
@@ -192,14 +192,14 @@ def _zip(meter: Meter, one: Value, other: Value) -> StarList:
 
 def _key(value: Value) -> str:
     if not isinstance(value, str) or not _KEY.fullmatch(value):
-        raise ContractError("STAR_KEY_WRONG", max=KEY_LENGTH_MAX)
+        raise ContractError("CONTRACT_KEY_WRONG", maximum=KEY_LENGTH_MAX)
     return value
 
 
 def _declared(run: Run, key: str, *, to_write: bool) -> str:
     access = run.access
     if not (access.may_write(key) if to_write else access.may_read(key)):
-        raise ContractError("STAR_ACCESS_UNDECLARED", key=key[:128], write=to_write)
+        raise ContractError("CONTRACT_ACCESS_UNDECLARED", key=key[:128], write=to_write)
     return key
 
 
@@ -226,7 +226,7 @@ def _delete(run: Run, key: Value) -> None:
 def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
     name = _declared(run, _key(prefix), to_write=False)
     if type(limit) is not int or not 0 < limit <= SCAN_LIMIT_MAX:
-        raise ContractError("STAR_OUT_OF_RANGE", what="limit", max=SCAN_LIMIT_MAX)
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="limit", max=SCAN_LIMIT_MAX)
     meter = run.meter
     meter.charge(meter.table.scan + meter.table.read * limit)
     found: list[Value] = [
@@ -238,7 +238,7 @@ def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
 
 def _emit(run: Run, topic: Value, body: Value) -> None:
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic) or topic.startswith("packet."):
-        raise ContractError("STAR_TOPIC_WRONG", topic=str(topic)[:64])
+        raise ContractError("CONTRACT_TOPIC_WRONG", topic=str(topic)[:64])
     run.meter.charge(run.meter.table.emit)
     run.host.emit(topic, to_json(run.meter, body))
 
@@ -273,7 +273,7 @@ def _business_time(run: Run) -> str | None:
 
 def _require(run: Run, condition: Value, code: Value, fields: dict[str, Value]) -> None:
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        raise ContractError("STAR_CODE_WRONG", code=str(code)[:64])
+        raise ContractError("CONTRACT_CODE_WRONG", code=str(code)[:64])
     if condition is True:
         return
     if condition is not False:

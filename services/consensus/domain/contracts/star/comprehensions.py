@@ -86,7 +86,7 @@ def unpacker(places: list[int]) -> Callable[[Frame, Value], None]:
         if not isinstance(value, StarList):
             raise mismatch("unpack", value)
         if len(value) != count:
-            raise ContractError("STAR_UNPACK_WRONG", names=count, elements=len(value))
+            raise ContractError("CONTRACT_UNPACK_WRONG", names=count, elements=len(value))
         for place, part in zip(places, value, strict=True):
             frame[place] = part
 

@@ -116,7 +116,7 @@ class Expressions:
         def load(frame: Frame) -> Value:
             value: Value = frame[place]
             if value is UNBOUND:
-                raise ContractError("STAR_NAME_UNSET", name=name)
+                raise ContractError("CONTRACT_NAME_UNSET", name=name)
             return value
 
         return load
@@ -136,7 +136,7 @@ class Expressions:
             for key, value in entries:
                 place = check_key(key(frame))
                 if place in made:
-                    raise ContractError("STAR_KEY_TWICE", key=str(place)[:64])
+                    raise ContractError("CONTRACT_KEY_TWICE", key=str(place)[:64])
                 set_entry(meter, made, place, value(frame))
             return made
 
@@ -265,7 +265,7 @@ class Expressions:
             of = receiver(frame)
             function = by_type.get(type(of))
             if function is None:
-                raise ContractError("STAR_METHOD_MISSING", method=name, type=type(of).__name__)
+                raise ContractError("CONTRACT_METHOD_MISSING", method=name, type=type(of).__name__)
             return function(frame[0].meter, of, *[each(frame) for each in arguments])
 
         return method, 2 + first + second

@@ -79,7 +79,7 @@ def _index(meter: Meter, of: StarList, value: Value) -> int:
         meter.charge(meter.table.element)
         if equal(meter, part, value):
             return number
-    raise ContractError("STAR_VALUE_MISSING", method="index")
+    raise ContractError("CONTRACT_VALUE_MISSING", method="index")
 
 
 def _remove(meter: Meter, of: StarList, value: Value) -> None:
@@ -92,7 +92,7 @@ def _remove(meter: Meter, of: StarList, value: Value) -> None:
 def _pop_list(meter: Meter, of: StarList, *rest: Value) -> Value:
     check_changeable(of)
     if len(rest) > 1:
-        raise ContractError("STAR_ARGUMENT_WRONG", argument="default", why="unknown")
+        raise ContractError("CONTRACT_ARGUMENT_WRONG", argument="default", why="unknown")
     place = rest[0] if rest else -1
     if type(place) is not int:
         raise mismatch("pop", place)
@@ -125,13 +125,13 @@ def _items(meter: Meter, of: StarDict) -> StarList:
 def _pop_dict(meter: Meter, of: StarDict, *rest: Value) -> Value:
     check_changeable(of)
     if not rest:
-        raise ContractError("STAR_ARGUMENT_WRONG", argument="x", why="missing")
+        raise ContractError("CONTRACT_ARGUMENT_WRONG", argument="x", why="missing")
     key = check_key(rest[0])
     if key in of:
         return of.pop(key)
     if len(rest) > 1:
         return rest[1]
-    raise ContractError("STAR_KEY_MISSING", key=str(key)[:64])
+    raise ContractError("CONTRACT_KEY_MISSING", key=str(key)[:64])
 
 
 def _setdefault(meter: Meter, of: StarDict, key: Value, default: Value = None) -> Value:
@@ -179,7 +179,7 @@ def _count(meter: Meter, of: str, part: Value) -> int:
 def _index_of(meter: Meter, of: str, part: Value) -> int:
     place = _find(meter, of, part)
     if place < 0:
-        raise ContractError("STAR_VALUE_MISSING", method="index")
+        raise ContractError("CONTRACT_VALUE_MISSING", method="index")
     return place
 
 
@@ -207,7 +207,7 @@ def _replace(meter: Meter, of: str, old: Value, new: Value) -> str:
 def _split(meter: Meter, of: str, separator: Value) -> StarList:
     text = _text(separator, "split")
     if not text:
-        raise ContractError("STAR_VALUE_MISSING", method="split")
+        raise ContractError("CONTRACT_VALUE_MISSING", method="split")
     meter.touch(len(of))
     check_length(of.count(text) + 1, CONTAINER_LENGTH_MAX, "list")
     parts: list[Value] = [new_str(meter, part) for part in of.split(text)]

@@ -64,7 +64,7 @@ def floor_divide(meter: Meter, left: Value, right: Value) -> Value:
     """`left // right` of ints, towards minus infinity."""
     if type(left) is int and type(right) is int:
         if right == 0:
-            raise ContractError("STAR_DIVISION_BY_ZERO")
+            raise ContractError("CONTRACT_DIVISION_BY_ZERO")
         return bounded(left // right)
     raise mismatch("//", left, right)
 
@@ -73,7 +73,7 @@ def modulo(meter: Meter, left: Value, right: Value) -> Value:
     """`left % right` of ints, with the sign of `right`."""
     if type(left) is int and type(right) is int:
         if right == 0:
-            raise ContractError("STAR_DIVISION_BY_ZERO")
+            raise ContractError("CONTRACT_DIVISION_BY_ZERO")
         return left % right
     raise mismatch("%", left, right)
 
@@ -125,7 +125,7 @@ def get_item(meter: Meter, container: Value, place: Value) -> Value:
     if isinstance(container, StarDict):
         key = check_key(place)
         if key not in container:
-            raise ContractError("STAR_KEY_MISSING", key=str(key)[:64])
+            raise ContractError("CONTRACT_KEY_MISSING", key=str(key)[:64])
         return container[key]
     if not isinstance(container, str | StarList) or type(place) is not int:
         raise mismatch("[]", container, place)
@@ -146,7 +146,7 @@ def set_item(meter: Meter, container: Value, place: Value, value: Value) -> None
 def get_slice(meter: Meter, of: Value, low: Value, high: Value, step: Value) -> Value:
     """`of[low:high:step]` of a string or a list."""
     if step == 0:
-        raise ContractError("STAR_OUT_OF_RANGE", what="step", max_bits=255)
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="step", max_bits=255)
     piece: slice[Any, Any, Any] = slice(_end(low), _end(high), _end(step))
     if isinstance(of, StarList):
         return new_list(meter, list(of)[piece])
@@ -167,7 +167,7 @@ def make_range(numbers: list[Value]) -> range:
         raise mismatch("range", *numbers)
     whole = [number for number in numbers if isinstance(number, int)]
     if len(whole) == 3 and whole[2] == 0:
-        raise ContractError("STAR_OUT_OF_RANGE", what="step", max_bits=255)
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="step", max_bits=255)
     made = range(*whole)
     first, step = made.start, made.step
     ends = (made.stop - first + step - (1 if step > 0 else -1)) // step
@@ -194,7 +194,7 @@ def release(values: Any) -> None:
 
 def _place(place: int, length: int) -> int:
     if not -length <= place < length:
-        raise ContractError("STAR_INDEX_OUT_OF_RANGE", index=str(place)[:80], length=length)
+        raise ContractError("CONTRACT_INDEX_OUT_OF_RANGE", index=str(place)[:80], length=length)
     return place
 
 

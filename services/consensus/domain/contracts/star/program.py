@@ -61,7 +61,7 @@ class Program:
         names = function.signature.names
         unknown = sorted(set(arguments) - set(names))
         if unknown:
-            raise ContractError("STAR_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
+            raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
         values: list[Value] = []
         for number, parameter in enumerate(names):
             if parameter in arguments:
@@ -69,7 +69,7 @@ class Program:
             elif number >= function.signature.required:
                 values.append(function.defaults[number - function.signature.required])
             else:
-                raise ContractError("STAR_ARGUMENT_WRONG", argument=parameter, why="missing")
+                raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=parameter, why="missing")
         return function.run(run, values)
 
 

@@ -64,20 +64,20 @@ def type_name(value: Value) -> str:
 
 def mismatch(what: str, *values: Value) -> ContractError:
     """An operation met types that it is not for."""
-    return ContractError("STAR_TYPE_MISMATCH", operation=what, types=list(map(type_name, values)))
+    return ContractError("CONTRACT_TYPE_MISMATCH", operation=what, types=list(map(type_name, values)))
 
 
 def bounded(number: int) -> int:
     """The int, if it is in range."""
     if -INT_BOUND < number < INT_BOUND:
         return number
-    raise ContractError("STAR_OUT_OF_RANGE", what="int", max_bits=255)
+    raise ContractError("CONTRACT_OUT_OF_RANGE", what="int", max_bits=255)
 
 
 def check_length(length: int, longest: int, what: str) -> None:
     """Refuse what would become too long."""
     if length > longest:
-        raise ContractError("LIMIT_EXCEEDED", limit=what, max=longest)
+        raise ContractError("LIMIT_EXCEEDED", limit=what, maximum=longest)
 
 
 def new_str(meter: Meter, text: str) -> str:
@@ -100,7 +100,7 @@ def check_changeable(container: StarList | StarDict) -> None:
     """Refuse to change what is frozen or being iterated over."""
     if container.holds:
         reason = "frozen" if container.holds < 0 else "iterated"
-        raise ContractError("STAR_NOT_CHANGEABLE", why=reason, type=type_name(container))
+        raise ContractError("CONTRACT_NOT_CHANGEABLE", why=reason, type=type_name(container))
 
 
 def check_key(key: Value) -> Key:
@@ -168,7 +168,7 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         return value  # type: ignore[return-value]
     if kind is int:
         if not -(1 << 63) < value < 1 << 63:  # type: ignore[operator]
-            raise ContractError("STAR_OUT_OF_RANGE", what="int in JSON", max_bits=63)
+            raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
         return value  # type: ignore[return-value]
     if kind is StarDict:
         _check_depth(depth)
@@ -176,7 +176,7 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         entries: dict[str, Json] = {}
         for key, part in value.items():  # type: ignore[union-attr]
             if type(key) is not str:
-                raise ContractError("STAR_TYPE_MISMATCH", operation="JSON member", types=["int"])
+                raise ContractError("CONTRACT_TYPE_MISMATCH", operation="JSON member", types=["int"])
             entries[key] = to_json(meter, part, depth + 1)
         return entries
     if kind is StarList:
@@ -201,4 +201,4 @@ def from_json(meter: Meter, value: Json) -> Value:
 
 def _check_depth(depth: int) -> None:
     if depth >= DEPTH_MAX:
-        raise ContractError("LIMIT_EXCEEDED", limit="nesting", max=DEPTH_MAX)
+        raise ContractError("LIMIT_EXCEEDED", limit="nesting", maximum=DEPTH_MAX)
