@@ -64,7 +64,9 @@ def type_name(value: Value) -> str:
 
 def mismatch(what: str, *values: Value) -> ContractError:
     """An operation met types that it is not for."""
-    return ContractError("CONTRACT_TYPE_MISMATCH", operation=what, types=list(map(type_name, values)))
+    return ContractError(
+        "CONTRACT_TYPE_MISMATCH", operation=what, types=list(map(type_name, values))
+    )
 
 
 def bounded(number: int) -> int:
@@ -176,7 +178,9 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         entries: dict[str, Json] = {}
         for key, part in value.items():  # type: ignore[union-attr]
             if type(key) is not str:
-                raise ContractError("CONTRACT_TYPE_MISMATCH", operation="JSON member", types=["int"])
+                raise ContractError(
+                    "CONTRACT_TYPE_MISMATCH", operation="JSON member", types=["int"]
+                )
             entries[key] = to_json(meter, part, depth + 1)
         return entries
     if kind is StarList:
