@@ -51,6 +51,7 @@ from services.consensus.repair import Repairs
 from services.consensus.settings import Settings
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.submission import Submissions
 
 STOP_GRACE_SECONDS: Final = 2.0
@@ -69,6 +70,7 @@ class Parts:
     genesis: Genesis
     provider: GmProvider
     telemetry: Telemetry
+    metrics: ReplicaMetrics
     ledger: Ledger
     driver: Driver
     intake: Intake
@@ -91,6 +93,8 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
     async with AsyncExitStack() as stack:
         parts = _put_together(settings, catalogue or standard_catalogue(), stack)
         nonces = stack.enter_context(FileNonceStore(settings.data_folder / "nonces"))
+        if nonces.was_damaged:
+            parts.metrics.damaged_files.labels(file="nonces").inc()
         peers = await stack.enter_async_context(open_peers(settings.grpc))
         server = _server(parts, nonces, peers)
         _bind(server, settings)
@@ -136,7 +140,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     finality = FinalityBoard(ledger.store.last_certified)
     board = _Wiring()
     links = _links(settings, identity, board)
-    evidence = EvidenceFolder(settings.data_folder / "evidence", ledger)
+    evidence = EvidenceFolder(settings.data_folder / "evidence", ledger, SYSTEM_FILES, metrics)
     driver = Driver(
         epochs=epochs,
         evidence=evidence,
@@ -177,6 +181,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         genesis,
         provider,
         telemetry,
+        metrics,
         ledger,
         driver,
         intake,

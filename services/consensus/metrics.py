@@ -57,6 +57,11 @@ class ReplicaMetrics:
         self.repaired_blocks = metrics.counter(
             "guqiao_consensus_repaired_blocks_total", "Damaged blocks that were fetched from peers"
         )
+        self.damaged_files = metrics.counter(
+            "guqiao_consensus_damaged_files_total",
+            "Files beside the ledger that read back wrong and were set aside",
+            ("file",),
+        )
         self.dropped_messages = metrics.counter(
             "guqiao_consensus_dropped_messages_total", "Messages dropped by a full inbox"
         )
