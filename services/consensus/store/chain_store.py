@@ -372,7 +372,7 @@ class ChainStore:
         with self._index.begin() as transaction:
             compacted = self._index.compacted(transaction)
         return any(
-            isinstance(item, Damage) and item.type in _MAY_BE_VOTES and item.position > compacted
+            isinstance(item, Damage) and item.type in _MAY_BE_VOTES and item.end > compacted
             for item in self._segments.scan(compacted)
         )
 
