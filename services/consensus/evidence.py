@@ -29,6 +29,7 @@ from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ServiceError
+from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.contracts.evidence import NAME, Offence, key_record
 from services.consensus.domain.effects import Equivocation, Evidence, InvalidBatch, InvalidNewView
 from services.consensus.domain.faults import PROOF_BYTES_MAX, batch_proof, new_view_proof
@@ -64,10 +65,10 @@ class EvidenceFolder:
     """
 
     def __init__(
-        self, folder: Path, ledger: Ledger, files: FileOperations, metrics: ReplicaMetrics
+        self, folder: Path, chain: ChainSets, files: FileOperations, metrics: ReplicaMetrics
     ) -> None:
         self._folder = folder
-        self._ledger = ledger
+        self._chain = chain
         self._files = files
         self._metrics = metrics
         self._settled: set[str] = set()
@@ -85,7 +86,7 @@ class EvidenceFolder:
         if self._read(name) is not None:
             return
         parts = _parts(evidence, replica_set)
-        size_max = min(PROOF_BYTES_MAX, self._ledger.genesis.parameters.batch_bytes_max // 3)
+        size_max = min(PROOF_BYTES_MAX, self._chain.genesis.parameters.batch_bytes_max // 3)
         if parts is None or any(len(part) > size_max for part in parts.values()):
             _log.warning("evidence.too_large", replica=culprit, epoch=epoch, offence=offence.name)
             return
@@ -133,7 +134,7 @@ class EvidenceFolder:
         _log.critical("evidence.damaged", code="STORAGE_EVIDENCE_DAMAGED", kept=str(aside))
 
     def _checksum(self, name: str, body: Mapping[str, Json]) -> str:
-        genesis_hash = self._ledger.genesis.hash()
+        genesis_hash = self._chain.genesis.hash()
         return digest(FILE_TAG, genesis_hash, name.encode(), canonical_json(dict(body))).hex()
 
     def settle(self, name: str) -> None:
@@ -145,12 +146,12 @@ class EvidenceFolder:
         """Whether the chain knows the key of this replica as guilty of it; an epoch that has not
         come yet here is unknown.
         """
-        found = [each.members for each in self._ledger.sets() if each.epoch == epoch]
+        found = [each.members for each in self._chain.sets() if each.epoch == epoch]
         if not found:
             return False
         (members,) = found
         key = contract_key(NAME, key_record(members[replica].public_key, offence))
-        with self._ledger.store.state_reader() as state:
+        with self._chain.store.state_reader() as state:
             return read_json(state, key) is not None
 
 
