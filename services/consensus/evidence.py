@@ -24,7 +24,7 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transaction
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.canonical import digest
+from guqiao_sdk.proof.canonical import MalformedError, digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.transaction import SignedTransaction
@@ -95,7 +95,9 @@ class EvidenceFolder:
             "replica": culprit,
             **{part: content.hex() for part, content in parts.items()},
         }
-        content = canonical_json({**body, "checksum": self._checksum(name, body)})
+        content = canonical_json(
+            {**body, "checksum": checksum_of(body, name, self._chain.genesis.hash())}
+        )
         try:
             self._files.replace_durably(self._folder / name, content)
         except OSError as error:
@@ -114,13 +116,10 @@ class EvidenceFolder:
         if not path.exists():
             return None
         try:
-            body = parse_json_strict(path.read_bytes(), depth_max=1, size_max=FILE_BYTES_MAX)
-            if isinstance(body, dict) and body.pop("checksum", None) == self._checksum(name, body):
-                return body
-        except (OSError, JsonError):
-            pass
-        self._set_aside(path)
-        return None
+            return decode_body(path.read_bytes(), name, self._chain.genesis.hash())
+        except (OSError, MalformedError):
+            self._set_aside(path)
+            return None
 
     def _set_aside(self, path: Path) -> None:
         """Kept for whoever looks into it, the last of its name; it is submitted no more."""
@@ -132,10 +131,6 @@ class EvidenceFolder:
             raise FatalStorageError(f"renaming {path.name}", str(error)) from error
         self._metrics.damaged_files.labels(file="evidence").inc()
         _log.critical("evidence.damaged", code="STORAGE_EVIDENCE_DAMAGED", kept=str(aside))
-
-    def _checksum(self, name: str, body: Mapping[str, Json]) -> str:
-        genesis_hash = self._chain.genesis.hash()
-        return digest(FILE_TAG, genesis_hash, name.encode(), canonical_json(dict(body))).hex()
 
     def settle(self, name: str) -> None:
         """The chain has judged it."""
@@ -153,6 +148,24 @@ class EvidenceFolder:
         key = contract_key(NAME, key_record(members[replica].public_key, offence))
         with self._chain.store.state_reader() as state:
             return read_json(state, key) is not None
+
+
+def decode_body(data: bytes, name: str, genesis_hash: bytes) -> Mapping[str, Json]:
+    """The body in the file `name` of the chain's; raises `MalformedError` for any other bytes."""
+    try:
+        body = parse_json_strict(data, depth_max=1, size_max=FILE_BYTES_MAX)
+    except JsonError as error:
+        raise MalformedError(str(error)) from None
+    if isinstance(body, dict):
+        said = body.pop("checksum", None)
+        if said == checksum_of(body, name, genesis_hash):
+            return body
+    raise MalformedError("not what was written under this name")
+
+
+def checksum_of(body: Mapping[str, Json], name: str, genesis_hash: bytes) -> str:
+    """What stands beside a body: it is of this name, on this chain."""
+    return digest(FILE_TAG, genesis_hash, name.encode(), canonical_json(dict(body))).hex()
 
 
 def kind_of(evidence: Evidence) -> Offence:
