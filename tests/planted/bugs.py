@@ -1,9 +1,10 @@
 """The planted bugs as data: where, what is replaced by what, and who must notice.
 
 Rows are those of the reliability plan (P1-P24), of the field lessons (row 1-12) and of
-docs/protocol/pbft.md. `strategies` only says what the liars do in the seeds that look for it;
-without any, they are the campaign's own. A bug that is no interleaving names its row's directed
-test instead.
+docs/protocol/pbft.md. `rules` are those whose violation counts: checkers of the simulator by what
+stands before the colon. The campaign's own seeds are tried first; `strategies`, `size` and `first`
+only say what is tried after them. A bug that is no interleaving names its row's directed test
+instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """One mistake. `first` is the seed to begin with; `test` replaces the simulator."""
+    """One mistake. `first` is the chosen seed to begin with; `test` replaces the simulator."""
 
     row: str
     name: str
@@ -28,6 +29,7 @@ class Bug:
     size: int | None = None
     first: int = 1
     test: str = ""
+    rules: tuple[str, ...] = ()
 
 
 QUORUMS: Final = (
@@ -38,6 +40,7 @@ QUORUMS: Final = (
         "    return -(-2 * size // 3)",
         "    return 2 * faulty_max(size) + 1",
         size=6,
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "P2",
@@ -46,6 +49,7 @@ QUORUMS: Final = (
         "        needed = self._set.faulty_max + 1\n",
         "        needed = 1\n",
         ("B14",),
+        rules=("S8",),
     ),
     Bug(
         "P3",
@@ -54,6 +58,7 @@ QUORUMS: Final = (
         "        fault = self._signature(message, message.replica) or self._certified(message)\n",
         "        fault = self._certified(message)\n",
         ("B26", "B18"),
+        rules=("S9",),
     ),
     Bug(
         "P4",
@@ -70,6 +75,7 @@ QUORUMS: Final = (
         "        if isinstance(record, PrePrepare) and entry.proposal is None:\n"
         "            self._adopt(record)",
         "        if isinstance(record, PrePrepare):\n            entry.sent_ms = self.now_ms",
+        rules=("S4", "S6"),
     ),
     Bug(
         "P6",
@@ -77,6 +83,7 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "        return ahead[-needed] if len(ahead) >= needed else None",
         "        return None",
+        rules=("P6",),
     ),
     Bug(
         "P7",
@@ -86,6 +93,7 @@ QUORUMS: Final = (
         "        return since is not None and self.now_ms < 0",
         ("B1",),
         size=4,
+        rules=("L1", "L4", "L5"),
     ),
     Bug(
         "P8",
@@ -95,6 +103,7 @@ QUORUMS: Final = (
         "    if len(stated) > 10_000:",
         ("B15", "B6"),
         first=2,
+        rules=("S9",),
     ),
     Bug(
         "P9",
@@ -104,6 +113,7 @@ QUORUMS: Final = (
         "    return tuple((n, latest[n].digest) for n in numbers if n in latest)",
         ("B6", "B24"),
         first=9,
+        rules=("S9",),
     ),
     Bug(
         "P9",
@@ -112,6 +122,7 @@ QUORUMS: Final = (
         "        null = Batch(self._executing_time_ms, ())",
         "        null = Batch(self.clock_ms or 0, ())",
         ("B6", "B24"),
+        rules=("S1", "S2", "S5"),
     ),
     Bug(
         "P10",
@@ -120,6 +131,7 @@ QUORUMS: Final = (
         "        quorum = self._signer.replica_set.quorum\n",
         "        quorum = self._signer.replica_set.faulty_max + 1\n",
         ("B12",),
+        rules=("S3",),
     ),
     Bug(
         "P10",
@@ -128,6 +140,7 @@ QUORUMS: Final = (
         "        return self.low < sequence <= self.high",
         "        return self.low < sequence",
         ("B23", "B13"),
+        rules=("S8",),
     ),
     Bug(
         "P11",
@@ -136,6 +149,7 @@ QUORUMS: Final = (
         "            message = self._waiting.get(SequenceNumber(self.accepted_through + 1))",
         "            message = self._waiting[min(self._waiting)]",
         ("B13",),
+        rules=("P11",),
     ),
     Bug(
         "P12",
@@ -144,6 +158,7 @@ QUORUMS: Final = (
         ".text(chain_id).u64(epoch).u8(vote_type)",
         ".text(chain_id).u64(0 * epoch + 3).u8(vote_type)",
         ("B26", "B17"),
+        rules=("S9",),
     ),
     Bug(
         "P12",
@@ -152,6 +167,7 @@ QUORUMS: Final = (
         "writer.u64(view).u64(sequence)",
         "writer.u64(0).u64(sequence)",
         ("B17",),
+        rules=("S9",),
     ),
     Bug(
         "P13",
@@ -160,6 +176,7 @@ QUORUMS: Final = (
         "        if earlier.digest == later.digest:\n            return []",
         "        if earlier.digest != NULL_DIGEST:\n            return []",
         ("B4",),
+        rules=("S10",),
     ),
     Bug(
         "P14",
@@ -167,6 +184,7 @@ QUORUMS: Final = (
         f"{CORE}/ordering.py",
         "            effects += [Persist(entry.prepare), Broadcast(entry.prepare)]",
         "            effects += [Broadcast(entry.prepare), Persist(entry.prepare)]",
+        rules=("P14",),
     ),
     Bug(
         "P14",
@@ -175,6 +193,7 @@ QUORUMS: Final = (
         "                self._ordering.restore(record)",
         "                pass",
         first=5,
+        rules=("S6",),
     ),
 )
 
@@ -194,6 +213,7 @@ SERVICE: Final = (
         "            self._pending.setdefault(message.request, self.now_ms)\n",
         "            pass\n",
         ("B8",),
+        rules=("L1", "L4"),
     ),
     Bug(
         "P17",
@@ -202,6 +222,7 @@ SERVICE: Final = (
         "        bound = self.state.get(key)\n",
         "        bound = None\n",
         ("B25",),
+        rules=("S4",),
     ),
     Bug(
         "P18",
@@ -234,6 +255,7 @@ SERVICE: Final = (
         "            self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)",
         "            self.now_ms += clock_ms - self._clock_ms",
         first=2,
+        rules=("P21", "L1"),
     ),
     Bug(
         "P22",
@@ -243,6 +265,7 @@ SERVICE: Final = (
         "    if len(replicas) < 1:",
         ("B22",),
         first=3,
+        rules=("S1", "S2", "S3", "S5"),
     ),
     Bug(
         "T4",
@@ -260,6 +283,7 @@ SERVICE: Final = (
         "deque()",
         ("B23",),
         first=2,
+        rules=("S8",),
     ),
     Bug(
         "P24",
@@ -269,6 +293,7 @@ SERVICE: Final = (
         "        if replicas[-1] >= self._set.size:",
         ("B4", "B15"),
         first=2,
+        rules=("S3", "S9"),
     ),
 )
 
@@ -280,6 +305,7 @@ ROWS: Final = (
         "        return self._counts.get(digest, 0)\n",
         "        return len(self.votes)\n",
         ("B11",),
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "row 2",
@@ -289,6 +315,7 @@ ROWS: Final = (
         "            self._counts[digest] = self._counts.get(digest, 0) + 1",
         "        self.votes[vote.replica] = vote\n"
         "        self._counts[digest] = self._counts.get(digest, 0) + 1",
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "row 3",
@@ -297,6 +324,7 @@ ROWS: Final = (
         ".u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
         ("B17",),
+        rules=("S9",),
     ),
     Bug(
         "row 4",
@@ -306,6 +334,7 @@ ROWS: Final = (
         "        if entry.committed is not None or len(entry.commits.votes) < self._set.quorum:",
         ("B3",),
         first=14,
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "row 5",
@@ -314,6 +343,7 @@ ROWS: Final = (
         "        return tuple(certificate for certificate in held if certificate is not None)",
         "        return ()",
         ("B6",),
+        rules=("S1", "S2", "S5"),
     ),
     Bug(
         "row 6",
@@ -324,6 +354,7 @@ ROWS: Final = (
         "",
         ("B15", "B3"),
         size=7,
+        rules=("S1", "S2", "S5", "S6", "S9"),
     ),
     Bug(
         "row 7",
@@ -332,6 +363,7 @@ ROWS: Final = (
         "        if not holds:\n",
         "        if not holds and is_sm2_point(public_key):\n",
         ("B10", "B25"),
+        rules=("S3",),
     ),
     Bug(
         "row 8",
@@ -340,6 +372,7 @@ ROWS: Final = (
         "    for prepared in message.prepared:\n        _write_prepared(writer, prepared)\n"
         "    return bytes(writer)",
         "    return bytes(writer)",
+        rules=("S9",),
     ),
     Bug(
         "row 9",
@@ -354,6 +387,7 @@ ROWS: Final = (
         "",
         ("B22",),
         size=4,
+        rules=("S1", "S2", "S3", "S5"),
     ),
     Bug(
         "row 10",
@@ -389,6 +423,7 @@ EVIDENCE: Final = (
         "            Evidence(primary, InvalidBatch(refused, message.reason, message.index)),\n",
         "",
         ("B10",),
+        rules=("S10",),
     ),
     Bug(
         "E7",
