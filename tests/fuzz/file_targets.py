@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.archive.records import HEAD, HEAD_BYTES, RecordType
@@ -91,8 +92,15 @@ def _folder() -> list[Target]:
             [canonical_json({**body, "checksum": checksum_of(body, _EVIDENCE_NAME, SALTED)})],
             mutations.of_json,
         ),
-        Target("nonce file", of_file(_load), (), [lines], mutations.of_bytes),
+        Target("nonce file", of_file(_whole_nonces), MALFORMED, [lines], mutations.of_bytes),
     ]  # fmt: skip
+
+
+def _whole_nonces(path: Path) -> dict[str, int]:
+    nonces, damaged = _load(path)
+    if damaged:
+        raise MalformedError(f"lines {damaged}")
+    return nonces
 
 
 def _promise_line(value: Any) -> bytes:

@@ -55,7 +55,14 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.state_intake import Snapshot
-from tests.fuzz import contract_targets, corpus, file_targets, mutations, network_targets
+from tests.fuzz import (
+    contract_targets,
+    corpus,
+    file_targets,
+    mutations,
+    network_targets,
+    star_targets,
+)
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import MALFORMED, any_signature, json_value
 from tests.unit.ledger.chain_builder import CHAIN, GENESIS_TIME_MS
@@ -72,6 +79,7 @@ def targets() -> tuple[Target, ...]:
     return (
         *(*_canonical(), *_consensus(), *_proofs(), *_json()),
         *contract_targets.targets(),
+        *star_targets.targets(),
         *file_targets.targets(),
         *network_targets.targets(),
     )

@@ -96,6 +96,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.chassis.gm_tls.identity:_read_public",
         "services.consensus.domain.ledger.state_parts:Prefix.place",
         "services.consensus.domain.ledger.state_parts:read_part",
+        "services.consensus.evidence:EvidenceFolder._read",
         "services.consensus.intake:Intake._judge_stateful",
         "services.consensus.signing:Admission.judge",
         "services.consensus.signing:Admission.judge_batch",

@@ -106,11 +106,11 @@ class Expressions:
     def _name(self, node: Node) -> tuple[Expression, int]:
         name = node[2]
         if name in self._places or name not in self._known.constants:
-            return self._load(name), 1
+            return self._local(name), 1
         value = self._known.constants[name]
         return lambda frame: value, 1
 
-    def _load(self, name: str) -> Expression:
+    def _local(self, name: str) -> Expression:
         place = self._place(name)
 
         def load(frame: Frame) -> Value:

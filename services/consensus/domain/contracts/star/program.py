@@ -152,7 +152,7 @@ class _Compiler(Expressions):
         value, nodes = self._expr(node[4])
         target = node[3]
         if target[0] == "name":
-            place, load = self._place(target[2]), self._load(target[2])
+            place, load = self._place(target[2]), self._local(target[2])
 
             def augment_name(frame: Frame) -> Signal:
                 frame[place] = operate(frame[0].meter, load(frame), value(frame))

@@ -74,7 +74,7 @@ class _Scan:
                 self._string(found, word)
                 kind = "string"
             else:
-                self._judge(kind, found, depth)
+                self._check_token(kind, found, depth)
                 self._position = match.end()
             depth += (kind == "open") - (kind == "close")
             operators = operators + 1 if kind == "other" or found == "not" else operators
@@ -84,7 +84,7 @@ class _Scan:
                 raise self._error("deep", operators=operators, max=OPERATORS_IN_A_ROW_MAX)
             word = found if kind == "word" else ""
 
-    def _judge(self, kind: str, found: str, depth: int) -> None:
+    def _check_token(self, kind: str, found: str, depth: int) -> None:
         if kind == "open" and depth >= BRACKETS_MAX:
             raise self._error("deep", brackets=depth + 1, max=BRACKETS_MAX)
         if kind == "number":
