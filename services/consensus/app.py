@@ -224,6 +224,9 @@ class _Wiring:
     def on_link(self, other: int) -> None:
         self.intake.on_link(other)
 
+    def on_oversized(self, sender: int, why: str) -> None:
+        self.intake.on_oversized(sender, why)
+
 
 def _open_ledger(
     settings: Settings, genesis: Genesis, catalogue: Catalogue, provider: GmProvider
@@ -259,6 +262,7 @@ def _links(settings: Settings, identity: GmTlsIdentity, board: _Wiring) -> PeerL
         identity=identity,
         on_frame=board.on_frame,
         on_link=board.on_link,
+        on_oversized=board.on_oversized,
     )
 
 

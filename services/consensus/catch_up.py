@@ -49,10 +49,9 @@ def verified_blocks(
     due: int,
     set_at: Callable[[int], ReplicaSet],
     verify: Verify,
-    refuse: Callable[[str], None],
-) -> list[VerifiedBlock]:
+) -> tuple[list[VerifiedBlock], str | None]:
     """The blocks from height `due` on, in order, up to the first gap or the first that does not
-    hold against the set of its height; `refuse` is told why that one does not.
+    hold against the set of its height, and why that one does not.
 
     It ends before an epoch that is not known yet: a block before it decides the set, and what
     follows is asked for again after that one.
@@ -68,10 +67,9 @@ def verified_blocks(
                 break
             block = verify_block(message, replica_set, verify)
         except (ProofError, MalformedError) as error:
-            refuse(str(error))
-            break
+            return verified, str(error)
         if header.height > due:
             break
         verified.append(block)
         due += 1
-    return verified
+    return verified, None

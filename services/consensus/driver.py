@@ -59,6 +59,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
 from services.consensus.evidence import EvidenceFolder
 from services.consensus.finality import FinalityBoard
+from services.consensus.gate import useless_now
 from services.consensus.jobs import Pause, first_pause
 from services.consensus.ledger import Ledger
 from services.consensus.ledger_work import LedgerWork
@@ -67,6 +68,7 @@ from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
 from services.consensus.peers import Links
 from services.consensus.proposer import Proposer, is_owed
+from services.consensus.refusals import Reason
 from services.consensus.store.state_intake import Snapshot
 from services.consensus.timers import RequestTimers
 
@@ -140,7 +142,7 @@ class Driver:
     def put(self, sender: ReplicaId, message: PeerMessage | BatchFetched) -> bool:
         """An authenticated message or fetched batch; False where a full inbox drops it."""
         if len(self._inbox) >= INBOX_MAX:
-            self._metrics.dropped_messages.inc()
+            self._metrics.refusals.count(sender, Reason.UNREADY)
             return False
         self._inbox.append((sender, message))
         self._wake.set()
@@ -300,6 +302,10 @@ class Driver:
             self._tracker.note_new_view(message)
         if isinstance(message, BatchFetched):
             self._track_fetched(message)
+        if sender != self.me and isinstance(message, PeerMessage):
+            useless = useless_now(self.replica, message, window=self._parameters.window)
+            if useless is not None:
+                self._metrics.refusals.count(sender, useless)
         return self.replica.step(sender, message)
 
     # --- Effects -----------------------------------------------------------------------------
@@ -394,9 +400,9 @@ class Driver:
 
     def _report(self, effect: Effect) -> None:
         match effect:
-            case Reject(sender, reason):
-                _log.warning("message.rejected", sender=sender, reason=reason)
-                self._metrics.rejects.labels(replica=str(sender)).inc()
+            case Reject(sender, why, certain):
+                reason = Reason.PROTOCOL if certain else Reason.CLOCK
+                self._metrics.refusals.count(sender, reason, why)
             case Evidence(culprit, offence):
                 member = self.replica.replica_set.members[culprit]
                 _log.error(

@@ -36,6 +36,7 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.refusals import Reason
 from services.consensus.store.index import PROVABLE_HEIGHTS
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
@@ -115,7 +116,8 @@ class StateTransfer:
 
     def on_frame(self, sender: int, frame: StateFrame, size: int) -> None:
         """A peer asks or answers. Must not block."""
-        self._frames.put(sender, frame, size)
+        dropped = self._frames.put(sender, frame, size)
+        self._metrics.refusals.count(sender, Reason.FLOOD, times=dropped)
 
     async def run(self) -> None:
         """Answer and take answers until cancelled."""
@@ -213,14 +215,17 @@ class StateTransfer:
             await self._take_head(sender, response)
         elif self._taking is not None and response.height == self._taking.head.header.height:
             await self._take_part(sender, response, self._taking)
+        else:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
 
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
         if self._taking is not None or self._driver.pause is not Pause.RESTORING:
-            return  # Nobody asked.
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+            return
         try:
             head = await self._ledger.read(lambda: self._judged(response))
         except (ProofError, MalformedError) as error:
-            self._reject(sender, str(error))
+            self._metrics.refusals.count(sender, Reason.UNPROVEN, str(error))
             return
         if head.header.height > self._ledger.store.last_height:
             self._heads[sender] = head
@@ -242,12 +247,14 @@ class StateTransfer:
         self, sender: int, response: peer_pb2.StateResponse, taking: _Taking
     ) -> None:
         if sender not in taking.build.sources:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
             return
         if entries := self._judge_part(sender, response, taking.build):
             taking.parts.append(await self._ledger.keep_state_part(entries))
         taking.answered_at = self._steps
         for lie in taking.build.lies[taking.lies :]:
-            self._reject(lie.source, f"part {lie.prefix}: {lie.why}")
+            why = f"part {lie.prefix}: {lie.why}"
+            self._metrics.refusals.count(lie.source, Reason.UNPROVEN, why)
         taking.lies = len(taking.build.lies)
         if self._taking is not taking:
             return  # A block came.
@@ -274,7 +281,3 @@ class StateTransfer:
         head, parts = taking.head, tuple(taking.parts)
         snapshot = Snapshot(head.header, head.certificate, head.set_changes, parts)
         self._driver.adopt_state(snapshot)
-
-    def _reject(self, sender: int, why: str) -> None:
-        _log.warning("state.lie", source=sender, why=why)
-        self._metrics.rejects.labels(replica=str(sender)).inc()

@@ -469,13 +469,14 @@ class Machine:
         """Catch-up: nothing is stored without its certificate."""
         if self.disk_full:
             return
-        verified = verified_blocks(
+        verified, fault = verified_blocks(
             response,
             self.ledger.last_certified + 1,
             self.ledger.set_at,
             self.cluster.scheme.verify,
-            lambda why: self.cluster.refuse(sender, why, data),
         )
+        if fault is not None:
+            self.cluster.refuse(sender, fault, data)
         if verified:
             self.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
         for block in verified:

@@ -350,7 +350,8 @@ class Ordering:
             effects += self._advance_entry(message.sequence)
             if self.entries[message.sequence].prepare is None:
                 reason = "block time outside the bound of this replica's clock"
-                effects.append(Reject(self._signer.primary(self.view), reason))
+                primary = self._signer.primary(self.view)
+                effects.append(Reject(primary, reason, certain=False))
         return effects
 
     def _adopt(self, message: PrePrepare) -> None:

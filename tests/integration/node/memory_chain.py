@@ -158,9 +158,9 @@ class MemoryChain:
         keys = vote_keys or (self.vote_keys[number],)
         signers = {key.public_key: signer(self.provider, key) for key in keys}
         metrics, links = Metrics(), MemoryLinks(number, self)
-        of_replica = ReplicaMetrics(metrics)
+        measures = ReplicaMetrics(metrics)
         finality = FinalityBoard(store.last_certified)
-        evidence = EvidenceFolder(folder / "evidence", ledger, self.files, of_replica)
+        evidence = EvidenceFolder(folder / "evidence", ledger, self.files, measures)
         driver = Driver(
             epochs=Epochs(ReplicaId(number), ledger, signers, parameters, now_ms),
             evidence=evidence,
@@ -168,14 +168,14 @@ class MemoryChain:
             links=links,
             mempool=Mempool(ledger.was_executed),
             finality=finality,
-            metrics=of_replica,
+            metrics=measures,
             now_ms=now_ms,
         )
         repairs = Repairs(
             driver=driver,
             ledger=ledger,
             links=links,
-            metrics=of_replica,
+            metrics=measures,
             verify=self.provider.verify,
             step_seconds=REPAIR_STEP_SECONDS,
             without_blocks_steps=self.without_blocks_steps,
@@ -186,7 +186,7 @@ class MemoryChain:
             authenticator=Authenticator(parameters.window, self.provider),
             admission=Admission(genesis.chain_id, self.provider),
             provider=self.provider,
-            metrics=of_replica,
+            metrics=measures,
             links=links,
             now_ms=now_ms,
             repairs=repairs,

@@ -116,7 +116,7 @@ async def test_batches_for_views_that_may_never_come_hold_up_no_honest_primary(
         message = pre_prepare(chain, network, 4_000_003, 400 + number, batch)
         for to in range(3):
             chain.deliver(3, to, wire.message_frame(message))
-    dropped = b"dropped_messages_total 2.0"
+    dropped = b'ignored_messages_total{reason="future",replica="3"} 2.0'
     await chain.wait_for(lambda: all(dropped in m.metrics.render() for m in members))
     assert (await submit(members[0], honest)).outcome == APPLIED
     assert {member.driver.replica.view for member in members} == {0}

@@ -314,7 +314,7 @@ async def test_a_message_under_another_replicas_name_goes_no_further(
     batch = Batch(now_ms(), (transaction(network, "forged").encode(),))
     message = pre_prepare(chain, network, batch, signer=3)
     chain.deliver(0, 1, wire.message_frame(message))
-    counted = b'rejected_messages_total{replica="0"} 1.0'
+    counted = b'rejected_messages_total{reason="unauthentic",replica="0"} 1.0'
     await chain.wait_for(lambda: counted in members[0].metrics.render())
     assert members[0].driver.replica.executed == 0
     assert members[0].ledger.records() == []

@@ -317,7 +317,7 @@ async def test_a_replica_that_votes_twice_is_named_on_chain_and_jailed(
     members_now = members[0].ledger.set_at(height)
     signed = network.provider.sign(network.vote_keys[3], sign_bytes(late, members_now))
     chain.deliver(3, 0, wire.message_frame(replace(late, signature=signed), 1))
-    counted = b'rejected_messages_total{replica="3"} 2.0'
+    counted = b'rejected_messages_total{reason="not_member",replica="3"} 1.0'
     await chain.wait_for(lambda: counted in members[0].metrics.render())
     degraded = b"guqiao_consensus_jailed_replicas 1.0"
     await chain.wait_for(lambda: degraded in members[0].metrics.render())
@@ -380,7 +380,7 @@ async def test_a_batch_of_an_old_epoch_proves_nothing_in_the_new(
     for to in (1, 2, 3):
         chain.deliver(0, to, wire.message_frame(stale))
         chain.deliver(0, to, wire.message_frame(stale, 1))
-    rejected = b'rejected_messages_total{replica="0"} 1.0'
+    rejected = b'rejected_messages_total{reason="unauthentic",replica="0"} 1.0'
     await chain.wait_for(lambda: all(rejected in m.metrics.render() for m in live))
     assert all(m.driver.replica.executed < sequence for m in live)
 
