@@ -25,7 +25,7 @@ from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.errors import NotFoundError
 from services.chassis.gm_tls import GmTlsIdentity, certificate_check, open_identity
-from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
+from services.chassis.grpc_server import GrpcServer, RpcRefusals, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
 from services.chassis.grpc_server.ports import PeerLookup
 from services.chassis.grpc_server.tunnel_peers import open_peers
@@ -175,6 +175,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         links=links,
         operations=_operations(genesis, catalogue),
         software_version=version("guqiao"),
+        refusals=RpcRefusals(telemetry.metrics),
     )
     return Parts(
         settings,

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
@@ -52,6 +50,7 @@ from services.consensus.gate import useless_now, useless_on_arrival
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import LENGTH_BYTES, Addition
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.offered import Judgement, Offered, OfferedQueue
 from services.consensus.peers import Links
 from services.consensus.proposer import BATCH_HEADER_BYTES, refused_for_good
 from services.consensus.refusals import Reason
@@ -60,7 +59,6 @@ from services.consensus.signing import Admission, Authenticator
 
 PEER_VOTES_MAX: Final = 4_000
 PEER_PROPOSALS_MAX: Final = 64
-PEER_TRANSACTIONS_MAX: Final = 4_000
 VOTES_JUDGED_AT_ONCE_MAX: Final = 200
 TRANSACTIONS_MAX: Final = 20_000
 JUDGED_AT_ONCE_MAX: Final = 64
@@ -86,31 +84,6 @@ REFUSED_WITHOUT_FAULT: Final[Mapping[str, Reason]] = {
 _log = structlog.get_logger(__name__)
 
 Verdicts: TypeAlias = list[AdmittedTransaction | Refused]
-Judgement = asyncio.Future[AdmittedTransaction | Refused | Addition]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offered:
-    """A transaction to be judged; `answer` is None when a peer, `sender`, passed it on."""
-
-    encoded: bytes
-    answer: Judgement | None
-    sender: int | None = None
-
-
-@dataclass(slots=True)
-class _Passed:
-    """How much one peer passed on that waits to be judged."""
-
-    count: int = 0
-    size: int = 0
-
-    def room(self, size: int) -> bool:
-        return self.count < PEER_TRANSACTIONS_MAX and self.size + size <= PEER_BYTES_MAX
-
-    def add(self, count: int, size: int) -> None:
-        self.count += count
-        self.size += size
 
 
 class Intake:
@@ -152,9 +125,7 @@ class Intake:
         self._proposals: FairQueue[PrePrepare] = FairQueue(
             count_max=PEER_PROPOSALS_MAX, bytes_max=PEER_BYTES_MAX
         )
-        self._passed: dict[int, _Passed] = {}
-        self._offered: deque[_Offered] = deque()
-        self._offered_wake = asyncio.Event()
+        self._offered = OfferedQueue()
         # Votes and transactions have a thread each: a burst of transactions delays no vote.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
@@ -300,7 +271,8 @@ class Intake:
     @property
     def is_full(self) -> bool:
         """Whether so many transactions wait that clients are told to come again."""
-        waiting = len(self._offered) + self._driver.mempool.ready_count
+        faulty_max = self._driver.replica.replica_set.faulty_max
+        waiting = self._offered.backlog(faulty_max) + self._driver.mempool.ready_count
         return waiting >= min(self._driver.admission_limit.value, TRANSACTIONS_MAX)
 
     async def admit(self, encoded: bytes) -> AdmittedTransaction | Refused | Addition:
@@ -311,42 +283,24 @@ class Intake:
         if self.is_full:
             return Addition.FULL
         answer: Judgement = asyncio.get_running_loop().create_future()
-        self._offered.append(_Offered(encoded, answer))
-        self._offered_wake.set()
+        self._offered.put_own(encoded, answer)
         return await answer
 
     def _take_gossip(self, sender: int, transactions: Sequence[bytes]) -> None:
-        room = max(TRANSACTIONS_MAX - len(self._offered), 0)
-        passed = self._passed.setdefault(sender, _Passed())
-        beyond = max(len(transactions) - room, 0)
-        self._refusals.count(sender, Reason.UNREADY, times=beyond)
-        for encoded in transactions[:room]:
-            if not passed.room(len(encoded)):
+        for encoded in transactions:
+            known = self._driver.mempool.find_encoded(encoded) is not None
+            if not known and not self._offered.put_passed(sender, encoded):
                 self._refusals.count(sender, Reason.FLOOD)
-                continue
-            if self._driver.mempool.find_encoded(encoded) is None:
-                self._offered.append(_Offered(encoded, None, sender))
-                passed.add(1, len(encoded))
-        self._offered_wake.set()
 
     async def _transaction_loop(self) -> None:
         while True:
-            await self._offered_wake.wait()
-            offered = [
-                self._offered.popleft() for _ in range(min(len(self._offered), JUDGED_AT_ONCE_MAX))
-            ]
-            if not self._offered:
-                self._offered_wake.clear()
-            for entry in offered:
-                if entry.sender is not None:
-                    self._passed[entry.sender].add(-1, -len(entry.encoded))
-            if offered:
-                await self._judge_offered(offered)
+            offered = await self._offered.take(JUDGED_AT_ONCE_MAX)
+            await self._judge_offered(offered)
             if 1 < len(offered) < JUDGED_AT_ONCE_MAX:
                 busy = self._driver.mempool.ready_count >= JUDGED_AT_ONCE_MAX
                 await asyncio.sleep(GATHER_BUSY_SECONDS if busy else GATHER_SECONDS)
 
-    async def _judge_offered(self, offered: Sequence[_Offered]) -> None:
+    async def _judge_offered(self, offered: Sequence[Offered]) -> None:
         last = self._ledger.header(self._ledger.store.last_height)
         judge = functools.partial(
             self._admission.judge,
@@ -374,7 +328,7 @@ class Intake:
         self,
         state: StateReader,
         identities: Identities,
-        entry: _Offered,
+        entry: Offered,
         verdict: AdmittedTransaction | Refused,
         block_time_ms: int,
     ) -> AdmittedTransaction | Refused:
@@ -399,7 +353,7 @@ class Intake:
 
     def _answer_offered(
         self,
-        offered: Sequence[_Offered],
+        offered: Sequence[Offered],
         judged: Sequence[AdmittedTransaction | Refused],
         additions: Mapping[bytes, Addition],
     ) -> None:
@@ -418,7 +372,7 @@ class Intake:
         self._gossip(own)
 
     def _count_passed_on(
-        self, entry: _Offered, verdict: AdmittedTransaction | Refused, addition: Addition | None
+        self, entry: Offered, verdict: AdmittedTransaction | Refused, addition: Addition | None
     ) -> None:
         assert entry.sender is not None, "what nobody waits for was passed on"
         if isinstance(verdict, Refused):

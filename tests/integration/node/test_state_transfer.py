@@ -12,7 +12,8 @@ from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.roles import OBSERVER
 from services.chassis.errors import UnavailableError
-from services.chassis.grpc_server.identity import Caller, calling_as
+from services.chassis.grpc_server import Caller, RpcRefusals
+from services.chassis.grpc_server.identity import calling_as
 from services.consensus.api import NodeApi
 from services.consensus.domain.ledger.state_parts import StatePart
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
@@ -89,7 +90,10 @@ async def check_node_rpc(late: Member, known: bytes) -> None:
     says where to ask instead of that there is no such thing.
     """
     links = late.repairs._links
-    api = NodeApi(late.submissions, late.ledger, late.driver, late.finality, links, (), "1")
+    refusals = RpcRefusals(late.metrics)
+    api = NodeApi(
+        late.submissions, late.ledger, late.driver, late.finality, links, (), "1", refusals
+    )
     observer = Caller("did:rem:test:observer", "k1", "did:rem:test:csrc", frozenset({OBSERVER}))
     with calling_as(observer):
         request = node.GetTransactionRequest(transaction_id=known)
