@@ -60,6 +60,8 @@ from services.consensus.signing import Admission, Authenticator
 PEER_VOTES_MAX: Final = 4_000
 PEER_PROPOSALS_MAX: Final = 64
 VOTES_JUDGED_AT_ONCE_MAX: Final = 200
+FORGED_JUDGED_AT_ONCE_MAX: Final = 10
+"""Of a peer whose last ones were not authentic: forging is cheap, to find it out delays others."""
 TRANSACTIONS_MAX: Final = 20_000
 JUDGED_AT_ONCE_MAX: Final = 64
 """A proposed batch waits behind one such piece at most."""
@@ -192,8 +194,11 @@ class Intake:
 
     async def _vote_loop(self) -> None:
         loop = asyncio.get_running_loop()
+        forgers: set[int] = set()
         while True:
-            messages = await self._votes.take(VOTES_JUDGED_AT_ONCE_MAX)
+            messages = await self._votes.take(
+                VOTES_JUDGED_AT_ONCE_MAX, slow=forgers, slow_max=FORGED_JUDGED_AT_ONCE_MAX
+            )
             core = self._driver.replica
             verdicts = await loop.run_in_executor(
                 self._vote_thread, self._authenticator.judge, core, messages
@@ -202,10 +207,12 @@ class Intake:
                 for sender, _ in messages:
                     self._refusals.count(sender, Reason.OTHER_EPOCH)
                 continue
+            forgers -= {sender for sender, _ in messages}
             for (sender, message), verdict in zip(messages, verdicts, strict=True):
                 if verdict is None:
                     self._driver.put(ReplicaId(sender), message)
                 else:
+                    forgers.add(sender)
                     self._refusals.count(sender, Reason.UNAUTHENTIC, verdict.reason)
 
     async def _proposal_loop(self) -> None:

@@ -47,36 +47,34 @@ class OfferedQueue:
     """One task takes; what clients offer is bounded by who lets them in."""
 
     def __init__(self) -> None:
-        self._sources: dict[int | None, _Source] = {None: _Source()}
+        self._sources: dict[int | None, _Source] = {}
+        self._turns: deque[_Source] = deque()
         self._filled = asyncio.Event()
 
     def put_own(self, encoded: bytes, answer: Judgement) -> None:
         """A client's transaction."""
-        self._sources[None].add(Offered(encoded, answer))
-        self._filled.set()
+        self._put(self._source(None), Offered(encoded, answer))
 
     def put_passed(self, sender: int, encoded: bytes) -> bool:
         """What a peer passed on; False where too much of it waits already."""
-        source = self._sources.setdefault(sender, _Source())
+        source = self._source(sender)
         if len(source.entries) >= PEER_TRANSACTIONS_MAX or (
             source.size + len(encoded) > PEER_TRANSACTION_BYTES_MAX
         ):
             return False
-        source.add(Offered(encoded, None, sender))
-        self._filled.set()
+        self._put(source, Offered(encoded, None, sender))
         return True
 
     async def take(self, count_max: int) -> list[Offered]:
         """Wait for something; then one after another of each source, until there are so many."""
         await self._filled.wait()
         taken: list[Offered] = []
-        waiting = self._waiting()
-        while waiting and len(taken) < count_max:
-            taken += [source.pop() for source in waiting[: count_max - len(taken)]]
-            waiting = [source for source in waiting if source.entries]
-        # Whoever came last this time comes first the next.
-        self._sources = dict(reversed(self._sources.items()))
-        if not self._waiting():
+        while self._turns and len(taken) < count_max:
+            source = self._turns.popleft()
+            taken.append(source.pop())
+            if source.entries:
+                self._turns.append(source)
+        if not self._turns:
             self._filled.clear()
         return taken
 
@@ -84,11 +82,16 @@ class OfferedQueue:
         """How many wait, without the `faulty_max` peers that passed on the most: liars, who can
         pass on what they like, add no more to it than honest replicas do.
         """
-        own = len(self._sources[None].entries)
         passed = sorted(
             len(source.entries) for sender, source in self._sources.items() if sender is not None
         )
-        return own + sum(passed[: len(passed) - faulty_max] if faulty_max < len(passed) else ())
+        return len(self._source(None).entries) + sum(passed[: max(len(passed) - faulty_max, 0)])
 
-    def _waiting(self) -> list[_Source]:
-        return [source for source in self._sources.values() if source.entries]
+    def _source(self, sender: int | None) -> _Source:
+        return self._sources.setdefault(sender, _Source())
+
+    def _put(self, source: _Source, entry: Offered) -> None:
+        if not source.entries:
+            self._turns.append(source)
+        source.add(entry)
+        self._filled.set()

@@ -97,6 +97,7 @@ class Refusals:
         self._rejected = rejected
         self._ignored = ignored
         self._later = later
+        self._counters: dict[tuple[int, Reason], Counter] = {}
         self._unlogged: dict[int, _Unlogged] = {}
 
     def count(self, sender: int, reason: Reason, why: str = "", *, times: int = 1) -> None:
@@ -105,11 +106,17 @@ class Refusals:
         """
         if times == 0:
             return
-        guilty = reason in NEVER_HONEST
-        counter = self._rejected if guilty else self._ignored
-        counter.labels(replica=str(sender), reason=reason.value).inc(times)
-        if guilty:
+        counter = self._counters.get((sender, reason))
+        if counter is None:
+            counter = self._counters[sender, reason] = self._counter(sender, reason)
+        counter.inc(times)
+        if reason in NEVER_HONEST:
             self._note(sender, reason, why)
+
+    def _counter(self, sender: int, reason: Reason) -> Counter:
+        """Kept: to find it among the labels costs more than to count."""
+        metric = self._rejected if reason in NEVER_HONEST else self._ignored
+        return metric.labels(replica=str(sender), reason=reason.value)
 
     def _note(self, sender: int, reason: Reason, why: str) -> None:
         """The first at once; what follows within a second together, in one line."""

@@ -165,7 +165,7 @@ def _replaced(shape: Shape, start: int, end: int, new: bytes, *, keep_size: bool
 
 def of_wire(random: Random, data: bytes, others: Sequence[Shape]) -> bytes:
     """Changes that keep to the tags and lengths of protocol buffers, or abuse them."""
-    fields = _wire_fields(data)
+    fields = wire_fields(data)
     if not fields or random.random() < 0.2:
         return of_bytes(random, data, others)
     at = random.randrange(len(fields))
@@ -228,7 +228,7 @@ _WIRE_CHANGES: Final = (
 )
 
 
-def _wire_fields(data: bytes) -> list[WireField]:
+def wire_fields(data: bytes) -> list[WireField]:
     """Tag number, wire type and content of each field; empty where it is no such message."""
     fields: list[WireField] = []
     at = 0

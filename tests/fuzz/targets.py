@@ -4,13 +4,14 @@ them.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from typing import Final
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from guqiao.consensus.v1 import ledger_pb2
+from guqiao.consensus.v1 import ledger_pb2, node_service_pb2
 from guqiao_sdk.archive.manifest import parse_manifest
 from guqiao_sdk.archive.records import ArchivedBlock, RecordType, records_of
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
@@ -25,6 +26,7 @@ from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 from guqiao_sdk.proof.trust import parse_trust
 from guqiao_sdk.proof.votes import VoteType
+from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.consensus import wire
 from services.consensus.domain.codec import (
     decode_log_record,
@@ -134,6 +136,10 @@ def _consensus() -> list[Target]:
         ),
         Target("peer frame", wire.read_frame, MALFORMED, corpus.frames(), mutations.of_wire),
         Target(
+            "strict request", _strict_request, (NotStrictError,), [_REQUEST, *corpus.blocks()[:1]],
+            mutations.of_wire,
+        ),
+        Target(
             "block of a peer", _block, (ProofError, DecodeError), corpus.blocks(), mutations.of_wire
         ),
         Target(
@@ -149,6 +155,33 @@ def _consensus() -> list[Target]:
             lambda v: v.encode(),
         ),
     ]  # fmt: skip
+
+
+def _strict_request(data: bytes) -> Message:
+    """Read as both, for the fields of one are unknown or of another type in the other; no field
+    that comes twice gets past.
+    """
+    try:
+        message: Message = parse_strict(node_service_pb2.SubmitTransactionsRequest, data)
+    except NotStrictError:
+        message = parse_strict(ledger_pb2.Block, data)
+    numbers = Counter(number for number, _, _ in mutations.wire_fields(data))
+    singular = (each.number for each in message.DESCRIPTOR.fields if not each.is_repeated)
+    assert all(numbers[number] <= 1 for number in singular), "a field given twice was accepted"
+    assert numbers.keys() <= {each.number for each in message.DESCRIPTOR.fields}, "an unknown one"
+    return message
+
+
+_REQUEST: Final = node_service_pb2.SubmitTransactionsRequest(
+    transactions=[
+        ledger_pb2.Transaction(
+            payload=b"payload",
+            signatures=[ledger_pb2.TransactionSignature(public_key=b"k", signature=b"s")],
+            envelope=ledger_pb2.EnvelopePath(index=1, count=300, siblings=[b"one", b"two"]),
+        )
+        for _ in range(2)
+    ]
+).SerializeToString()
 
 
 def _batch_proof(data: bytes) -> BatchProof:

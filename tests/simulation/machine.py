@@ -469,12 +469,8 @@ class Machine:
         """Catch-up: nothing is stored without its certificate."""
         if self.disk_full:
             return
-        verified, fault = verified_blocks(
-            response,
-            self.ledger.last_certified + 1,
-            self.ledger.set_at,
-            self.cluster.scheme.verify,
-        )
+        due, verify = self.ledger.last_certified + 1, self.cluster.scheme.verify
+        verified, fault = verified_blocks(response, due, self.ledger.set_at, verify)
         if fault is not None:
             self.cluster.refuse(sender, fault, data)
         if verified:

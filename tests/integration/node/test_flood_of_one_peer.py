@@ -173,8 +173,9 @@ async def test_replicas_that_work_and_one_that_was_away_accuse_nobody(
 def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
     """More of each kind than a peer's queue takes, without a pause."""
     by, place = liar(chain, network), (View(0), SequenceNumber(3), DIGEST)
+    vote = by.commit(*place)
     yield from [
-        wire.message_frame(replace(by.commit(*place), signature=number.to_bytes(64, "big")))
+        wire.message_frame(replace(vote, signature=number.to_bytes(64, "big")))
         for number in range(PEER_VOTES_MAX + 500)
     ]
     large = Batch(1, tuple(bytes([n]) * (LARGE_BYTES // 8) for n in range(8)))
