@@ -79,7 +79,7 @@ def one_of_each(chain: MemoryChain, network: ChainNetwork, low: int) -> dict[Rea
     by, other_chain = liar(chain, network), replace(chain.genesis.replica_set, chain_id="other")
     sign = signer(network.provider, network.vote_keys[LIAR])
     elsewhere = Signer(ReplicaId(LIAR), other_chain, sign)
-    place = (View(0), SequenceNumber(low + 1), DIGEST)
+    place, window = (View(0), SequenceNumber(low + 1), DIGEST), chain.genesis.parameters.window
     vote = wire.message_frame(by.prepare(*place))
     request = wire.block_request_frame(1, 1)
     refused = transaction(network, "refused").encode()
@@ -106,6 +106,7 @@ def one_of_each(chain: MemoryChain, network: ChainNetwork, low: int) -> dict[Rea
         Reason.FUTURE: [
             wire.message_frame(by.prepare(View(0), SequenceNumber(low + 100_000), DIGEST)),
             wire.message_frame(by.commit(View(2**40), SequenceNumber(low + 1), DIGEST)),
+            wire.message_frame(by.commit(View(0), SequenceNumber(low + window + 1), DIGEST)),
         ],
         Reason.OTHER_VIEW: [
             wire.message_frame(by.pre_prepare(View(3), SequenceNumber(low + 1), Batch(1, ())))
