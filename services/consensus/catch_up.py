@@ -49,9 +49,10 @@ def verified_blocks(
     due: int,
     set_at: Callable[[int], ReplicaSet],
     verify: Verify,
-) -> tuple[list[VerifiedBlock], str | None]:
+    refuse: Callable[[str], None],
+) -> list[VerifiedBlock]:
     """The blocks from height `due` on, in order, up to the first gap or the first that does not
-    hold against the set of its height, and why that one does not.
+    hold against the set of its height; `refuse` is told why that one does not.
 
     It ends before an epoch that is not known yet: a block before it decides the set, and what
     follows is asked for again after that one.
@@ -67,9 +68,10 @@ def verified_blocks(
                 break
             block = verify_block(message, replica_set, verify)
         except (ProofError, MalformedError) as error:
-            return verified, str(error)
+            refuse(str(error))
+            break
         if header.height > due:
             break
         verified.append(block)
         due += 1
-    return verified, None
+    return verified

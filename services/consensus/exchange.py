@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from guqiao.consensus.v1 import peer_pb2
@@ -124,9 +125,10 @@ class Exchange:
     async def _block_taking_loop(self) -> None:
         while True:
             for sender, response in await self._block_responses.take(1):
-                verify = functools.partial(self._verified, response)
-                blocks, fault = await self._ledger.read(verify)
-                if fault is not None:
+                faults: list[str] = []
+                verify = functools.partial(self._verified, response, faults.append)
+                blocks = await self._ledger.read(verify)
+                for fault in faults:
                     self._refusals.count(sender, Reason.UNPROVEN, fault)
                 if blocks:
                     height = SequenceNumber(response.last_certified_height)
@@ -134,12 +136,14 @@ class Exchange:
                     self._driver.offer_blocks(blocks)
                 await self._repairs.take(sender, response)
 
-    def _verified(self, response: peer_pb2.BlockResponse) -> tuple[list[VerifiedBlock], str | None]:
-        """The blocks after our last certified one, as far as they hold against our own sets; why
-        the next does not.
+    def _verified(
+        self, response: peer_pb2.BlockResponse, refuse: Callable[[str], None]
+    ) -> list[VerifiedBlock]:
+        """The blocks after our last certified one, as far as they hold against our own sets;
+        `refuse` is told why the next does not.
         """
         due = self._ledger.store.last_certified + 1
-        return verified_blocks(response, due, self._ledger.set_at, self._verify)
+        return verified_blocks(response, due, self._ledger.set_at, self._verify, refuse)
 
 
 def _queue(count_max: int) -> FairQueue[T]:

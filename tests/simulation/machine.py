@@ -469,10 +469,13 @@ class Machine:
         """Catch-up: nothing is stored without its certificate."""
         if self.disk_full:
             return
-        due, verify = self.ledger.last_certified + 1, self.cluster.scheme.verify
-        verified, fault = verified_blocks(response, due, self.ledger.set_at, verify)
-        if fault is not None:
-            self.cluster.refuse(sender, fault, data)
+        verified = verified_blocks(
+            response,
+            self.ledger.last_certified + 1,
+            self.ledger.set_at,
+            self.cluster.scheme.verify,
+            lambda why: self.cluster.refuse(sender, why, data),
+        )
         if verified:
             self.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
         for block in verified:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from guqiao.consensus.v1 import peer_pb2
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from services.consensus import wire
 from services.consensus.domain.codec import encode_message
@@ -114,6 +114,9 @@ def one_of_each(chain: MemoryChain, network: ChainNetwork, low: int) -> dict[Rea
         Reason.OTHER_EPOCH: [
             peer_pb2.PeerFrame(message=encode_message(by.prepare(*place)), epoch=7)
             .SerializeToString()
+        ],
+        Reason.UNPROVEN: [
+            wire.block_response_frame([ledger_pb2.Block(batch=b"no block")], low + 1),
         ],
         Reason.UNASKED: [
             wire.batch_response_frame(low + 1, Batch(1, ())),
