@@ -158,7 +158,7 @@ class MemoryChain:
         keys = vote_keys or (self.vote_keys[number],)
         signers = {key.public_key: signer(self.provider, key) for key in keys}
         metrics, links = Metrics(), MemoryLinks(number, self)
-        measures = ReplicaMetrics(metrics)
+        of_replica = ReplicaMetrics(metrics)
         finality = FinalityBoard(store.last_certified)
         evidence = EvidenceFolder(folder / "evidence", ledger, self.files, measures)
         driver = Driver(
@@ -168,14 +168,14 @@ class MemoryChain:
             links=links,
             mempool=Mempool(ledger.was_executed),
             finality=finality,
-            metrics=measures,
+            metrics=of_replica,
             now_ms=now_ms,
         )
         repairs = Repairs(
             driver=driver,
             ledger=ledger,
             links=links,
-            metrics=measures,
+            metrics=of_replica,
             verify=self.provider.verify,
             step_seconds=REPAIR_STEP_SECONDS,
             without_blocks_steps=self.without_blocks_steps,
@@ -186,7 +186,7 @@ class MemoryChain:
             authenticator=Authenticator(parameters.window, self.provider),
             admission=Admission(genesis.chain_id, self.provider),
             provider=self.provider,
-            metrics=measures,
+            metrics=of_replica,
             links=links,
             now_ms=now_ms,
             repairs=repairs,
