@@ -160,7 +160,7 @@ class MemoryChain:
         metrics, links = Metrics(), MemoryLinks(number, self)
         of_replica = ReplicaMetrics(metrics)
         finality = FinalityBoard(store.last_certified)
-        evidence = EvidenceFolder(folder / "evidence", ledger, self.files, measures)
+        evidence = EvidenceFolder(folder / "evidence", ledger, self.files, of_replica)
         driver = Driver(
             epochs=Epochs(ReplicaId(number), ledger, signers, parameters, now_ms),
             evidence=evidence,
