@@ -149,9 +149,11 @@ def test_an_identity_that_is_no_governor_does_not_become_one() -> None:
 
 
 @pytest.mark.req("G2-16-4")
-def test_a_guilty_key_does_not_come_back() -> None:
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_guilty_key_neither_stays_nor_comes_back(number: int) -> None:
+    """Replica 0 keeps its key; it was not jailed, for f others were."""
     state = state_with()
-    key = RESTART.statement.new_set.members[3].public_key.hex()
+    key = RESTART.statement.new_set.members[number].public_key.hex()
     state.values[f"evidence/key/{key}".encode()] = b"{}"
     with pytest.raises(ProofError, match="known as guilty"):
         check_against_state(state, RESTART.statement)

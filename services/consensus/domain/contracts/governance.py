@@ -130,14 +130,16 @@ def _schedule(system: SystemHost, body: Mapping[str, Json]) -> None:
     proposal = parse_proposal(body, this_chain(system))
     for governor in proposal.governors:
         _write_governor(system, governor)
+    vote_keys = [member.public_key for member in proposal.replica_set.members]
     try:
         scheduled = schedule(
             system,
             proposal.replica_set,
+            guilty={key for key in vote_keys if _is_guilty(system, key)},
             height=system.height(),
             not_before=proposal.not_before,
         )
-    except ReplicaSetError as error:  # It would keep too many of the jailed.
+    except ReplicaSetError as error:  # It would keep too many of the guilty.
         raise Refusal(error.code, detail=error.detail) from error
     for key, _ in system.scan("proposal/", PROPOSALS_MAX):
         system.delete(key)
@@ -200,8 +202,12 @@ def _check_key(system: SystemHost, public_key: bytes, number: int, before: int |
     key = public_key.hex()
     if before is not None and before != number:
         raise Refusal("VOTE_KEY_MOVED", vote_key=key, before=before, after=number)
-    if before is None and system.read("evidence", f"key/{key}") is not None:
+    if before is None and _is_guilty(system, public_key):
         raise Refusal("VOTE_KEY_JAILED", vote_key=key)
+
+
+def _is_guilty(system: SystemHost, vote_key: bytes) -> bool:
+    return system.read("evidence", f"key/{vote_key.hex()}") is not None
 
 
 def _check_governor(

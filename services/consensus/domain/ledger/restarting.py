@@ -83,8 +83,7 @@ def check_against_state(state: Readable, statement: RestartStatement) -> None:
     before = {member.public_key for member in statement.old_set.members}
     for member in statement.new_set.members:
         key = member.public_key.hex()
-        guilty = state.get(contract_key("evidence", f"key/{key}")) is not None
-        if guilty and member.public_key not in before:
+        if state.get(contract_key("evidence", f"key/{key}")) is not None:
             raise ProofError(piece, f"the vote key {key} is known as guilty", INVALID)
     entities = {member.entity_id for member in statement.new_set.members}
     votes = before | {member.public_key for member in statement.new_set.members}
