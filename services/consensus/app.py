@@ -46,6 +46,7 @@ from services.consensus.keys import StateKeyDirectory
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.own_keys import check_own_keys
 from services.consensus.peers import PeerLinks
 from services.consensus.repair import Repairs
 from services.consensus.settings import Settings
@@ -128,6 +129,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     genesis = parse_genesis(settings.genesis_file.read_bytes())
     _check(settings, genesis)
     identity = _identity(settings)
+    check_own_keys(settings, identity.info.public_key, provider)
     _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
     stack.callback(telemetry.shutdown)
