@@ -20,7 +20,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
 from services.consensus import wire
-from services.consensus.batches import BatchTracker
+from services.consensus.batches import BatchTracker, is_told_enough
 from services.consensus.divergence import Divergence, divergence_of
 from services.consensus.domain.effects import (
     Broadcast,
@@ -165,13 +165,19 @@ class Driver:
         message: PrePrepare,
         transactions: Sequence[AdmittedTransaction],
     ) -> None:
-        """An authenticated pre-prepare whose batch passed admission. It is tracked only where the
-        core could accept it: the primary of another view must not hold up this one's transactions.
+        """An authenticated pre-prepare whose batch passed admission; dropped where the core could
+        not accept it, or is told enough. Only the first for its place is tracked: the primary of
+        another view, or other batches of this one's, must hold up neither memory nor transactions.
         """
-        if self.could_accept(message) and message.sequence > self.replica.executed:
-            self._tracker.add(message.view, message.sequence, message.digest, transactions)
+        waiting = (each for _, each in self._inbox)
+        if not self.could_accept(message) or is_told_enough(message, waiting):
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+        elif (
+            self.put(sender, message)
+            and message.sequence > self.replica.executed
+            and self._tracker.add(message.view, message.sequence, message.digest, transactions)
+        ):
             self.mempool.mark_proposed(transaction.id for transaction in transactions)
-        self.put(sender, message)
 
     def could_accept(self, message: PrePrepare) -> bool:
         """Whether the core would look at this pre-prepare now: of its view, within its window."""

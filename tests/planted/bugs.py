@@ -279,7 +279,7 @@ SERVICE: Final = (
         "P23",
         "messages of later views are kept without bound",
         f"{CORE}/later.py",
-        "deque(maxlen=self._count_max)",
+        "deque(maxlen=self._votes_max)",
         "deque()",
         ("B23",),
         first=2,

@@ -23,7 +23,7 @@ from services.consensus.domain.effects import (
     Persist,
     Send,
 )
-from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
+from services.consensus.domain.later import LATER_VOTES_PER_WINDOW
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     BatchRefused,
@@ -202,9 +202,10 @@ class Checkers:
             self.violate("S8: more entries, or more waiting, than the window")
         if len(core._checkpoints._votes) > 2 * window:
             self.violate("S8: too many tallies")
-        for kept in core._later.kept.values():
-            if len(kept) > LATER_MESSAGES_PER_WINDOW * window:
-                self.violate("S8: too many messages of later views")
+        later = core._later
+        most = max(map(len, later.votes.values()), default=0)
+        if most > LATER_VOTES_PER_WINDOW * window or len(later.proposals) > window:
+            self.violate("S8: too many messages of later views")
 
     def _joins(self, machine: Machine, core: Replica) -> None:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""

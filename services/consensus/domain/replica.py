@@ -106,7 +106,7 @@ class Replica:
         self._new_view: NewView | None = None
         self._refused_new_view: NewView | None = None
         self._hearsay = Hearsay(replica_set.epoch, parameters.resend_ms)
-        self._later = Later(parameters.window)
+        self._later = Later(parameters.window, replica_set)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
         self._fetching_to = head.sequence
@@ -279,9 +279,9 @@ class Replica:
     def _on_ordered(self, sender: ReplicaId, message: Ordered) -> list[Effect]:
         ordering = self._ordering
         if message.view > ordering.view:
-            if ordering.in_window(message.sequence):
-                self._later.keep(sender, message, self._view)
-            return []
+            if not ordering.in_window(message.sequence):
+                return []
+            return self._later.keep(sender, message, self._view, self.low_watermark)
         match message:
             case PrePrepare():
                 effects = ordering.on_pre_prepare(message)

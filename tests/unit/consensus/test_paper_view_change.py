@@ -388,13 +388,6 @@ def test_v10_votes_that_overtake_the_new_view_count_once_it_is_entered() -> None
     assert any(isinstance(each, Commit) for each in sent(effects))
 
 
-def test_p23_v10_a_flood_of_votes_for_later_views_stays_bounded() -> None:
-    bench = ticking(2)
-    for view in range(1, 500):
-        bench.receive_commit(3, 1 + view % 4, NULL_DIGEST, view=view)
-    assert len(bench.core._later.kept[signer(3).me]) == 16
-
-
 # --- Restart --------------------------------------------------------------------------------
 
 

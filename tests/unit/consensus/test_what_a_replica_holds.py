@@ -61,7 +61,8 @@ def test_p10_nothing_grows_with_the_height(me: int, heights: int) -> None:
     assert not core._ordering._waiting
     assert not core._checkpoints._votes
     assert not core._checkpoints._own
-    assert not core._later.kept
+    assert not core._later.votes
+    assert not core._later.proposals
     assert core.records() == []
     assert early["int"] > 10
     assert reachable(core) == early
