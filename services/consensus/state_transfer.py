@@ -2,9 +2,10 @@
 
 Only while the replica restores, and only when blocks have not come for a while: whoever has a block
 gives it, and a replica that replayed all of them has all of the history. The head of the state is
-believed by its finality certificate, through the set changes since the set known here; f + 1 peers
-must offer the same one, so an honest one has it. Every part is proven by itself against its state
-root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md, steps T1 to T7.
+believed by its finality certificate, through the set changes since the set known here; f + 1 of
+its set's members must offer the same one, so an honest one has it. Every part is proven by itself
+against its state root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md,
+steps T1 to T7.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
 from services.consensus.domain.ledger.state_parts import (
@@ -61,11 +63,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A certified header whose state peers offer, and the set changes that lead to it."""
+    """A certified header whose state peers offer, the set changes that lead to it, and its set."""
 
     header: BlockHeader
     certificate: FinalityCertificate
     set_changes: tuple[SetChange, ...]
+    replica_set: ReplicaSet
+
+    def counts(self, sender: int) -> bool:
+        """Whether the sender's offer says something: f of these are liars at most."""
+        return sender < self.replica_set.size and sender not in self.replica_set.jailed
 
 
 @dataclass(slots=True)
@@ -186,8 +193,7 @@ class StateTransfer:
         offered = Counter(head.header.hash() for head in self._heads.values())
         for digest, count in offered.most_common(1):
             head = next(each for each in self._heads.values() if each.header.hash() == digest)
-            present = self._ledger.set_at(self._certified + 1)
-            if count > present.faulty_max:
+            if count > head.replica_set.faulty_max:
                 sources = [
                     sender for sender, each in self._heads.items() if each.header.hash() == digest
                 ]
@@ -227,7 +233,7 @@ class StateTransfer:
         except (ProofError, MalformedError) as error:
             self._metrics.refusals.count(sender, Reason.UNPROVEN, str(error))
             return
-        if head.header.height > self._ledger.store.last_height:
+        if head.counts(sender) and head.header.height > self._ledger.store.last_height:
             self._heads[sender] = head
 
     def _judged(self, response: peer_pb2.StateResponse) -> Head:
@@ -240,8 +246,8 @@ class StateTransfer:
         genesis = self._ledger.genesis
         authorities = genesis.restart_authorities
         trusted = TrustedChain.from_genesis(genesis.hash(), known, authorities)
-        advance(trusted, header, certificate, self._verify, changes)
-        return Head(header, certificate, changes)
+        believed = advance(trusted, header, certificate, self._verify, changes)
+        return Head(header, certificate, changes, believed.replica_set)
 
     async def _take_part(
         self, sender: int, response: peer_pb2.StateResponse, taking: _Taking

@@ -200,6 +200,33 @@ async def test_one_peers_word_is_not_enough(chain: MemoryChain, network: ChainNe
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")
+async def test_an_offer_of_who_is_no_member_does_not_count(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """pbft.md, T3: a learner says the same as the one member that answers."""
+    old = await without_old_blocks(chain, network)
+    for number in (1, 2):
+        lie(chain.members[number], lambda _: peer_pb2.StateResponse())
+    late = await chain.start(3)
+    learner, asked = chain.genesis.replica_set.size, list[int]()
+    honest = chain.members[0].repairs.state._response
+
+    def response(request: peer_pb2.StateRequest) -> peer_pb2.StateResponse | None:
+        answer = honest(request)
+        if answer is not None:
+            asked.append(request.height)
+            late.repairs.state.on_frame(learner, answer, 1)
+        return answer
+
+    chain.members[0].repairs.state._response = response  # type: ignore[method-assign]
+    await chain.wait_for(lambda: len(asked) > 3)
+    assert set(asked) == {0}, "nobody was asked for a part"
+    assert late.ledger.store.last_height == 0
+    del chain.members[1].repairs.state._response
+    await check_joined(chain, network, late, old)
+
+
+@pytest.mark.req("G2-13-2", "G2-07-3")
 async def test_a_crash_while_the_state_comes_costs_a_new_beginning_and_nothing_else(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:

@@ -30,6 +30,7 @@ from services.consensus.domain.contracts.key_uses import (
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE, first_records
 from services.consensus.domain.ledger.keys import GENESIS_KEY, PARAMETERS, contract_key
 from services.consensus.domain.ledger.state_tree import apply, changes_of
+from services.consensus.domain.messages import WINDOW_MAX
 
 FORMAT: Final = "guqiao-genesis/1"
 EPOCH_FIRST: Final = 0
@@ -64,7 +65,7 @@ class ProtocolParameters:
 
 
 PARAMETER_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
-    "window": (1, 256),
+    "window": (1, WINDOW_MAX),
     "batch_transactions_max": (1, BATCH_TRANSACTIONS_MAX),
     "batch_bytes_max": (65_536, BATCH_BYTES_MAX),
     "heartbeat_ms": (100, 3_600_000),
