@@ -43,9 +43,11 @@ class Sieve(Cluster):
             raise AssertionError("nobody lies here") from error
 
 
-def sieve(size: int = 4, seed: int = 1, *, stored: bool = False) -> Sieve:
+def sieve(
+    size: int = 4, seed: int = 1, *, stored: bool = False, kind: type[Sieve] | None = None
+) -> Sieve:
     """An honest cluster that has decided its first heights."""
-    cluster = Sieve(replace(honest(seed, size), stored=stored))
+    cluster = (kind or Sieve)(replace(honest(seed, size), stored=stored))
     cluster._found()
     cluster.advance(cluster.now_ms + 2 * PARAMETERS.heartbeat_ms)
     assert min(heights(cluster)) > 0

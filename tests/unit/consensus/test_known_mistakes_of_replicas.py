@@ -452,7 +452,7 @@ def test_p21_row18_ten_thousand_view_changes_overflow_no_time_out() -> None:
         bench.records.clear()
     assert bench.core.view == 9_999
     assert bench.core._suspicion.timeout_ms == PARAMETERS.timeout_max_ms
-    assert bench.core._suspicion.attempts < 10
+    assert bench.core._suspicion._timeout.attempts < 10
 
 
 def test_row28_no_setting_of_a_node_is_a_number_of_the_protocol() -> None:

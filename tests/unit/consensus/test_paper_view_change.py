@@ -343,25 +343,6 @@ def test_p21_row18_v8_timeouts_double_to_their_bound() -> None:
     assert timeouts == [1_000, 2_000, 4_000, 4_000, 4_000]
 
 
-def test_v8_one_certified_height_does_not_bring_the_first_timeout_back() -> None:
-    bench, _ = many_view_changes()
-    bench.core._suspicion.enter_view()
-    pass_time(bench, 8 * 4_000 - 100)
-    bench.core._suspicion.progress()
-    assert bench.core._suspicion.timeout_ms == 4_000
-
-
-def test_v8_timeouts_fall_back_one_by_one_while_a_view_holds() -> None:
-    bench, _ = many_view_changes()
-    bench.core._suspicion.enter_view()
-    seen = []
-    for held_ms in (8 * 4_000, 8 * 2_000):
-        pass_time(bench, held_ms)
-        bench.core._suspicion.progress()
-        seen.append(bench.core._suspicion.timeout_ms)
-    assert seen == [2_000, 1_000]
-
-
 def test_row18_v8_without_a_quorum_of_view_changes_no_replica_runs_ahead() -> None:
     bench = ticking(2)
     leave(bench)
