@@ -225,6 +225,14 @@ SERVICE: Final = (
         rules=("S4",),
     ),
     Bug(
+        "P17",
+        "within one block a request id may be used again",
+        f"{CORE}/ledger/execution.py",
+        "        bound = self.state.get(key)\n",
+        "        bound = self._committed.get(key)\n",
+        ("B25",),
+    ),
+    Bug(
         "P18",
         "r and s are not held below the order",
         "guqiao_sdk/gm/sm2.py",

@@ -85,7 +85,7 @@ class Checkers:
         self._forgotten: dict[ReplicaId, tuple[int, int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
-        self._applied: dict[str, int] = {}
+        self._applied: dict[str, bytes] = {}
         self._checked: set[bytes] = set()
         self._seen: dict[tuple[int, int, VoteType, int, int, int], Digest] = {}
         self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
@@ -245,12 +245,10 @@ class Checkers:
             self._require(reason is None, f"S3: block {height} holds {reason}")
             if receipt.outcome is Outcome.APPLIED:
                 payload = transaction.payload
-                before = self._applied.setdefault(payload.request_id, height)
-                first = receipt.transaction_id not in self._checked
-                self._require(
-                    before == height and first, f"S4: {payload.request_id} is applied again"
-                )
-                self._checked.add(receipt.transaction_id)
+                first = self._applied.setdefault(payload.request_id, receipt.transaction_id)
+                held = first == receipt.transaction_id and first not in self._checked
+                self._require(held, f"S4: {payload.request_id} is applied again at {height}")
+                self._checked.add(first)
                 live = payload.expires_height >= height
                 live = live and payload.expires_time_ms >= block.header.block_time_ms
                 self._require(live, f"S3: an expired transaction is applied at {height}")
