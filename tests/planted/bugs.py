@@ -425,6 +425,39 @@ ROWS: Final = (
 
 EVIDENCE: Final = (
     Bug(
+        "P13",
+        "two pre-prepares for one sequence number leave no evidence",
+        f"{CORE}/ordering.py",
+        "                Evidence(statement.replica, Equivocation(earlier, statement)),\n",
+        "",
+        ("B3",),
+    ),
+    Bug(
+        "P13",
+        "two checkpoint votes for one height leave no evidence",
+        f"{CORE}/checkpoint.py",
+        "            Evidence(vote.replica, Equivocation(*statements)),\n",
+        "",
+        ("B4",),
+    ),
+    Bug(
+        "P13",
+        "two view-changes to one view leave no evidence",
+        f"{CORE}/view_change.py",
+        "            Evidence(message.replica, Equivocation(*statements)),\n",
+        "",
+        ("B4",),
+    ),
+    Bug(
+        "P13",
+        "two new-views of one view leave no evidence",
+        f"{CORE}/view_change.py",
+        "        Evidence(first.replica, Equivocation(first, second)),\n",
+        "",
+        ("B15", "B3"),
+        size=7,
+    ),
+    Bug(
         "E1",
         "a batch that admission refuses leaves no evidence",
         f"{CORE}/replica.py",

@@ -18,6 +18,7 @@ from services.consensus.domain.effects import (
     Broadcast,
     Certified,
     Effect,
+    Equivocation,
     Evidence,
     Execute,
     Persist,
@@ -45,6 +46,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
 from tests.simulation import statements
 from tests.simulation.forensics import Forensics
+from tests.simulation.seen import SIGNED, Place, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
 if TYPE_CHECKING:
@@ -87,9 +89,10 @@ class Checkers:
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, bytes] = {}
         self._checked: set[bytes] = set()
-        self._seen: dict[tuple[int, int, VoteType, int, int, int], Digest] = {}
-        self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
-        self._due: ReplicaId | None = None
+        self._expected: dict[tuple[int, int], SeenStatements] = defaultdict(
+            lambda: SeenStatements(self._set)
+        )
+        self._due: Place | None = None
         self._timers: dict[int, tuple[Replica, int]] = {}
         self._asked: dict[tuple[int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
@@ -111,19 +114,12 @@ class Checkers:
         self._due = None
         if self._holds_all:
             self._forensics.hold(message)
+        life = machine.number, machine.life
         if isinstance(message, ViewChange):
-            asked = self._asked[machine.number, machine.life]
+            asked = self._asked[life]
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
-        if not isinstance(message, Prepare | Commit):
-            return
-        ordering = core._ordering
-        if message.view != ordering.view or not ordering.in_window(message.sequence):
-            return
-        vote_type = VoteType.PREPARE if isinstance(message, Prepare) else VoteType.COMMIT
-        sender = message.replica
-        place = (machine.number, machine.life, vote_type, message.view, message.sequence, sender)
-        if self._seen.setdefault(place, message.digest) != message.digest:
-            self._due = sender
+        if isinstance(message, SIGNED):
+            self._due = self._expected[life].conflict(core, message)
 
     def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
@@ -132,11 +128,13 @@ class Checkers:
         found = [each for each in effects if isinstance(each, Evidence)]
         if isinstance(message, BatchRefused):
             self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
-        named = {each.replica for each in found}
-        self._named[machine.number, machine.life] |= named
+        expected = self._expected[machine.number, machine.life]
+        for each in found:
+            if isinstance(each.offence, Equivocation):
+                expected.prove(each.offence)
         if self._due is not None:
-            held = self._due in self._named[machine.number, machine.life]
-            self._require(held, f"S10: replica {machine.me} saw {self._due} vote twice in vain")
+            text = f"S10: replica {machine.me} saw a second statement in vain: {self._due}"
+            self._require(expected.is_proven(self._due), text)
 
     def on_effect(self, machine: Machine, core: Replica, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
@@ -145,6 +143,7 @@ class Checkers:
                 self.on_sent(machine.me, commit)  # It counts its own vote from here on.
             case Persist(NewView() as new_view):
                 self._derives(machine.me, new_view)
+                self._expected[machine.number, machine.life].enter(new_view)
             case Broadcast(message) | Send(_, message):
                 self._sends(machine, core, message)
             case Execute(sequence, batch):
