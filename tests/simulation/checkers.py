@@ -258,7 +258,8 @@ class Checkers:
         kind = type(message).__name__
         held = encode_message(message) in machine.known
         self._require(held, f"P14: replica {machine.me} sends {kind} before it is durable")
-        self._require(not machine.disk_full, f"S8: replica {machine.me} votes on a full disk")
+        full = machine.disk.was_full(machine.ticked_ms)
+        self._require(not full, f"S8: replica {machine.me} votes on a full disk")
         if isinstance(message, PrePrepare | Prepare | Commit | Checkpoint):
             high = core.low_watermark + self._window
             self._require(

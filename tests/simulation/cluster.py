@@ -141,7 +141,7 @@ class Cluster:
         self.release()
         for machine in self.machines:
             machine.clock.right()
-            machine.fsync_fails = machine.disk_full = False
+            machine.disk.mend()
             machine.resume()
         damaged = self.scenario.damaged
         for machine in sorted(self.machines, key=lambda each: each.number in damaged):
@@ -278,8 +278,8 @@ class Cluster:
 
     def fail_if_told(self, machine: Machine) -> None:
         """The fault that makes one fsync fail."""
-        if machine.fsync_fails and (self.shelf is None or machine.number >= self.size):
-            machine.fsync_fails = False
+        in_memory = self.shelf is None or machine.number >= self.size
+        if in_memory and machine.disk.meets_fault():
             raise FatalStorageError("fsync of a segment", "Input/output error")
 
     def new_clock(self) -> Clock:

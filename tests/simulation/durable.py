@@ -8,9 +8,9 @@ written, a power cut only what was made durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-from guqiao.consensus.v1 import ledger_pb2
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
@@ -25,6 +25,8 @@ from services.consensus.domain.messages import (
     View,
 )
 from tests.simulation.workload import ExecutedBlock, Execution
+
+BLOCKS_ANSWERED_MAX: Final = 50
 
 
 class Durable(Protocol):
@@ -141,6 +143,18 @@ def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger
         batch=block.batch.encode(),
         receipts=block.result.encoded_receipts,
     )
+
+
+def blocks_for(ledger: Durable, request: peer_pb2.BlockRequest) -> list[ledger_pb2.Block]:
+    """The certified blocks that somebody asks for, as far as they are here."""
+    blocks: list[ledger_pb2.Block] = []
+    first, last = request.from_height, request.to_height
+    for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
+        block = ledger.block_message(height)
+        if block is None:
+            break
+        blocks.append(block)
+    return blocks
 
 
 class MemoryLedger(OneSet):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
@@ -54,7 +54,8 @@ from services.consensus.epochs import Epochs
 from services.consensus.ledger import reach_of
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
-from tests.simulation.durable import Durable, apply_certified
+from tests.simulation.disk import Disk
+from tests.simulation.durable import Durable, apply_certified, blocks_for
 from tests.simulation.pool import Pool
 from tests.simulation.restoring import Restoring
 from tests.simulation.stored import StoredLedger
@@ -66,7 +67,6 @@ TICK_MS: Final = 50
 BATCH_REQUESTS_MAX: Final = 8
 COMPACT_AT_RECORDS: Final = 200
 HELD_MAX: Final = 3_000
-BLOCKS_ANSWERED_MAX: Final = 50
 LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
 
 
@@ -82,7 +82,8 @@ class Machine:
         self.liar = liar
         self.core: Replica | None = None
         self.clock = cluster.new_clock()
-        self.fsync_fails = self.disk_full = self.paused = self.lost = False
+        self.disk = Disk(cluster.fired)
+        self.paused = self.lost = False
         self.held: list[tuple[ReplicaId, bytes]] = []
         self.stopped: list[Callable[[], None]] = []
         self.known: set[bytes] = set()
@@ -101,14 +102,15 @@ class Machine:
         self.life += 1
         try:
             self.ledger = cluster.open_ledger(self.number)
-        except FatalStorageError:
-            cluster.fired["fsync_error"] += 1
+        except FatalStorageError as error:
+            self.disk.stopped_by(error)
             return
         self.pool = Pool(self.ledger)
         self.wanted: dict[SequenceNumber, Digest] = {}
         self.deferred: list[Message] = []
         self.peer_heights: dict[ReplicaId, int] = {}
-        self.busy_until_ms = 0
+        self.busy_until_ms = self.ticked_ms = 0
+        self.disk.is_paused = False
         self.restoring = self._restoring()
         self._recover()
         self._later(cluster.random.randint(1, TICK_MS), self._tick)
@@ -137,13 +139,14 @@ class Machine:
         assert isinstance(core, Replica), "the simulated chain keeps its set"
         self.core = core
 
-    def crash(self, *, power_cut: bool = False) -> None:
+    def crash(self, *, power_cut: bool = False, torn: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
         if self.core is not None:
             self.core = None
             self.held.clear()
             self.stopped.clear()
             self.life += 1
+            self.cluster.torn = torn
             self.ledger.close(power_cut=power_cut)
 
     def resume(self) -> None:
@@ -172,13 +175,14 @@ class Machine:
         """Do it; a failed write or fsync stops the process."""
         try:
             action(*arguments)
-        except FatalStorageError:
-            self.cluster.fired["fsync_error"] += 1
-            self.crash(power_cut=True)
+        except FatalStorageError as error:
+            torn = self.disk.stopped_by(error) == "torn_write"
+            self.crash(power_cut=True, torn=torn)
 
     def _tick(self) -> None:
         core = self.core
         assert core is not None
+        self.ticked_ms = self.cluster.now_ms
         self._later(TICK_MS, self._tick)
         if self.liar is not None:
             if self.liar.forgets(core):
@@ -189,7 +193,7 @@ class Machine:
             for out in self.liar.idle(core):
                 for to in range(self.cluster.size):
                     self._put_out(ReplicaId(to), out)
-        if not self.disk_full:
+        if not self.disk.look():
             if self.restoring is not None:
                 self.restoring.turn()
             self.step(Tick(self.clock.read()))
@@ -236,9 +240,9 @@ class Machine:
 
     def request(self, encoded: bytes) -> None:
         """A client's transaction arrives."""
-        if self.core is None or self.restoring is not None or self.paused or self.disk_full:
+        if self.core is None or self.restoring is not None or self.paused:
             return
-        if self.pool.knows(encoded):
+        if self.disk.is_paused or self.pool.knows(encoded):
             return
         last = self.ledger.header(self.ledger.last_height)
         time_ms = max(self.clock.read(), last.block_time_ms)
@@ -268,7 +272,7 @@ class Machine:
         """One step of the core, its effects, and what the driver offers after it."""
         if self.core is None or self.restoring is not None:
             return
-        if self.disk_full:
+        if self.disk.is_paused:
             # The core must hear of every block, in order; all else is dropped meanwhile.
             if isinstance(message, LEDGER_INPUTS):
                 self.deferred.append(message)
@@ -292,7 +296,7 @@ class Machine:
         self._perform(core, effects)
         if judged and self.core is core:
             cluster.checkers.on_step(self, core)
-        if self.core is core and core.may_propose and not self.disk_full:
+        if self.core is core and core.may_propose and not self.disk.is_paused:
             self._propose(core)
 
     def _propose(self, core: Replica) -> None:
@@ -450,13 +454,7 @@ class Machine:
             self.step(RequestGone(transaction_id))
 
     def _answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
-        blocks: list[ledger_pb2.Block] = []
-        first, last = request.from_height, request.to_height
-        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
-            block = self.ledger.block_message(height)
-            if block is None:
-                break
-            blocks.append(block)
+        blocks = blocks_for(self.ledger, request)
         if self.liar is not None:
             blocks = self.liar.blocks(blocks)
         if blocks:
@@ -467,7 +465,7 @@ class Machine:
         self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes
     ) -> None:
         """Catch-up: nothing is stored without its certificate."""
-        if self.disk_full:
+        if self.disk.is_paused:
             return
         verified = verified_blocks(
             response,

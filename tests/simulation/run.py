@@ -90,16 +90,20 @@ def quiet(cluster: Cluster) -> None:
 
 
 def _at_the_head(cluster: Cluster, limit_ms: int) -> None:
-    """L3: whoever lagged or lost its files stands with the others and takes part."""
-    lagging = [each for each in cluster.machines[: cluster.size] if each.liar is None]
+    """L3: whoever was down, lagged or lost its files stands with the others and takes part. Only
+    one that found two truths, which no correct replica does, keeps out.
+    """
+    honest = [each for each in cluster.machines[: cluster.size] if each.liar is None]
+    due = [each for each in honest if not each.lost]
     window = cluster.parameters.window
     while True:
-        heights = [each.ledger.last_certified for each in lagging if each.core is not None]
-        silent = [each.number for each in lagging if each.restoring is not None]
-        if max(heights) - min(heights) <= window and not silent:
+        down = [each.number for each in due if each.core is None]
+        heights = [each.ledger.last_certified for each in due if each.core is not None]
+        silent = [each.number for each in due if each.restoring is not None]
+        if not down and not silent and max(heights) - min(heights) <= window:
             return
         if cluster.now_ms >= limit_ms:
-            cluster.fail(f"L3: not at the head in time, or silent: {silent}, {heights}")
+            cluster.fail(f"L3: not at the head in time: {heights}, down {down}, silent {silent}")
         cluster.advance(cluster.now_ms + STEP_MS)
 
 
@@ -116,7 +120,6 @@ def _carries_load(cluster: Cluster) -> bool:
 
 def _betrayed(cluster: Cluster) -> None:
     """B28: safety may break, but then the evidence names more than f, and no correct one."""
-    cluster.fired["B28"] += 1
     try:
         cluster.storm()
         cluster.heal()
@@ -129,6 +132,8 @@ def _betrayed(cluster: Cluster) -> None:
             raise ViolationError(f"B28: proof against a correct replica: {culprits}") from None
         if len(culprits) <= cluster.replica_set.faulty_max:
             raise ViolationError(f"B28: a fork, and proof only against {culprits}") from None
+    faulty_max = cluster.replica_set.faulty_max
+    cluster.fired["B28"] += len(cluster.forensics.culprits()) > faulty_max
 
 
 def _meet(cluster: Cluster) -> None:

@@ -176,11 +176,11 @@ class Shelf:
     def _fsync(self, number: int) -> Callable[[int], None]:
         def fsync(descriptor: int) -> None:
             machines = self._cluster.machines
-            if number < len(machines) and machines[number].fsync_fails:
-                machines[number].fsync_fails = False
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
             path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-            if path.suffix == ".seg":
+            is_segment = path.suffix == ".seg"
+            if number < len(machines) and machines[number].disk.meets_fault(votes=is_segment):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if is_segment:
                 sizes = self._synced.setdefault(number, {}).setdefault(path, [])
                 size = os.fstat(descriptor).st_size
                 if size not in sizes[-1:]:
@@ -193,6 +193,7 @@ class Shelf:
         kept = durable
         if self._cluster.torn and size > durable:
             kept = self._cluster.random.randint(durable, size)
+            self._cluster.fired["torn_write"] += durable < kept < size
         if size > kept:
             os.truncate(path, kept)
 
