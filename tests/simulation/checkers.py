@@ -62,10 +62,6 @@ class ViolationError(AssertionError):
     """An invariant does not hold."""
 
 
-class ForkError(ViolationError):
-    """Agreement is broken: with more than f traitors, the evidence rule judges (B28)."""
-
-
 class Checkers:
     """All invariants of one run."""
 
@@ -78,7 +74,7 @@ class Checkers:
         self._window = cluster.parameters.window
         self._cluster = cluster
         self._forensics = forensics
-        self._holds_all = cluster.scenario.traitors
+        self.forked = False
         self._commits: dict[int, dict[Digest, dict[int, set[int]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(set))
         )
@@ -97,8 +93,12 @@ class Checkers:
         self._asked: dict[tuple[int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
     def violate(self, text: str, *, fork: bool = False) -> None:
-        """An invariant does not hold."""
-        raise ForkError(text) if fork else ViolationError(text)
+        """An invariant does not hold. With more than f traitors a `fork` is no violation: the run
+        goes on, and the evidence rule judges at its end (B28).
+        """
+        if not (fork and self._cluster.scenario.traitors):
+            raise ViolationError(text)
+        self.forked = True
 
     def on_sent(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Every message that anyone puts on the wire."""
@@ -112,8 +112,6 @@ class Checkers:
     def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
         """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
         self._due = None
-        if self._holds_all:
-            self._forensics.hold(message)
         life = machine.number, machine.life
         if isinstance(message, ViewChange):
             asked = self._asked[life]
@@ -138,6 +136,12 @@ class Checkers:
 
     def on_effect(self, machine: Machine, core: Replica, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
+        if isinstance(effect, Evidence):
+            self._accuses(effect)
+        elif not self.forked:
+            self._acts(machine, core, effect)
+
+    def _acts(self, machine: Machine, core: Replica, effect: Effect) -> None:
         match effect:
             case Persist(Commit() as commit):
                 self.on_sent(machine.me, commit)  # It counts its own vote from here on.
@@ -156,16 +160,20 @@ class Checkers:
                     self.violate(text, fork=True)
             case Certified(sequence, certificate):
                 self._certifies(machine.me, sequence, certificate)
-            case Evidence(offender):
-                self._require(
-                    offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
-                )
-                self._require(
-                    self._forensics.proves(effect), f"S10: evidence against {offender} is no proof"
-                )
+
+    def _accuses(self, evidence: Evidence) -> None:
+        offender = evidence.replica
+        self._require(
+            offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
+        )
+        self._require(
+            self._forensics.proves(evidence), f"S10: evidence against {offender} is no proof"
+        )
 
     def on_stored(self, machine: Machine, height: int) -> None:
         """A correct replica has a certified block."""
+        if self.forked:
+            return
         block, ledger = machine.ledger.block(height), machine.ledger
         before = ledger.header(height - 1)
         held = block.header.block_time_ms >= before.block_time_ms
@@ -175,12 +183,11 @@ class Checkers:
         )
         certificate = ledger.certificate(height)
         assert certificate is not None, "it is announced as certified"
-        if self._holds_all:
-            self._forensics.hold_certificate(height, certificate)
         header_hash = block.header.hash()
         known = self._certified.setdefault(height, header_hash)
         if known != header_hash:
             self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
+            return
         self._certifies(machine.me, SequenceNumber(height), certificate)
         if header_hash not in self._checked:
             self._checked.add(header_hash)

@@ -230,7 +230,7 @@ class Cluster:
     def refuse(self, sender: ReplicaId, reason: str, data: bytes) -> None:
         """Somebody's message does not hold: never a correct replica's, unless it was damaged."""
         self.counts["rejects"] += 1
-        if sender in self.correct and data not in self._damaged:
+        if sender in self.correct and data not in self._damaged and not self.checkers.forked:
             self.fail(f"S10: correct replica {sender} is refused: {reason}")
 
     def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:

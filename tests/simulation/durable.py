@@ -115,6 +115,8 @@ class OneSet:
 def apply_certified(ledger: Durable, block: VerifiedBlock) -> bool:
     """Take a certified block: execute it unless that was done; False if it comes out otherwise."""
     if block.height > ledger.last_height:
+        if ledger.header(ledger.last_height).hash() != block.header.parent:
+            return False
         ledger.execute(block.batch)
     if ledger.header(block.height).hash() != block.header.hash():
         return False

@@ -1,13 +1,13 @@
 """What can be proven of the guilty: evidence is checked anew, and after a fork the culprits are
-found in what correct replicas hold (B28).
+found in what correct replicas themselves keep (B28).
 
-A replica is guilty if it signed two statements that exclude each other: two votes of one kind for
-one place, two headers of one height, or a view-change that hides what it had committed.
+That is their evidence, which names who signed two statements that exclude each other, or a batch or
+new-view against the rules; and the certificates in their ledgers, which laid side by side show who
+signed two headers of one height.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 
 from guqiao_sdk.proof.header import FinalityCertificate
@@ -22,19 +22,13 @@ from services.consensus.domain.faults import (
     new_view_proof,
 )
 from services.consensus.domain.messages import (
-    Checkpoint,
-    Commit,
     Digest,
-    Message,
-    Prepare,
-    PrePrepare,
     ReplicaId,
     SequenceNumber,
     Statement,
     View,
-    ViewChange,
 )
-from services.consensus.domain.statements import statement_bytes, statement_of
+from services.consensus.domain.statements import statement_bytes
 from tests.simulation.keys import verify
 
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -49,20 +43,9 @@ class Forensics:
         self._verify = verify
         self._window = window
         self._said: dict[Place, Digest] = {}
-        self._commits: defaultdict[ReplicaId, list[Commit]] = defaultdict(list)
-        self._view_changes: list[ViewChange] = []
         self._keys = {member.public_key for member in replica_set.members}
         self.guilty: set[ReplicaId] = set()
         self.named: set[ReplicaId] = set()
-
-    def hold(self, message: Message) -> None:
-        """A correct replica received an authentic message, or certified with it."""
-        if isinstance(message, PrePrepare | Prepare | Commit | Checkpoint):
-            self._hold_statement(statement_of(message, self._set))
-        if isinstance(message, Commit):
-            self._commits[message.replica].append(message)
-        elif isinstance(message, ViewChange):
-            self._view_changes.append(message)
 
     def hold_certificate(self, height: int, certificate: FinalityCertificate) -> None:
         """A correct replica keeps a finality certificate."""
@@ -109,13 +92,8 @@ class Forensics:
         )
 
     def culprits(self) -> set[ReplicaId]:
-        """Everyone against whom correct replicas, together, hold proof."""
-        hiding = {
-            each.replica
-            for each in self._view_changes
-            if any(_hides(each, commit) for commit in self._commits[each.replica])
-        }
-        return self.guilty | self.named | hiding
+        """Everyone against whom correct replicas, together, keep proof."""
+        return self.guilty | self.named
 
     def _hold_statement(self, said: Statement) -> None:
         place = (said.replica, said.vote_type, said.view, said.sequence)
@@ -135,14 +113,3 @@ class Forensics:
         key = self._set.members[replica].public_key
         data = statement_bytes(statement, self._set)
         return statement.replica == replica and self._verify(key, data, statement.signature)
-
-
-def _hides(view_change: ViewChange, commit: Commit) -> bool:
-    """Whether it committed before that view and does not say so when it leaves for it."""
-    if commit.view >= view_change.view or commit.sequence <= view_change.certified:
-        return False
-    held = [each for each in view_change.prepared if each.sequence == commit.sequence]
-    return not any(
-        each.view > commit.view or (each.view == commit.view and each.digest == commit.digest)
-        for each in held
-    )

@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation.checkers import ForkError, ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.scenario import Scenario
 
@@ -119,31 +118,26 @@ def _carries_load(cluster: Cluster) -> bool:
 
 
 def _betrayed(cluster: Cluster) -> None:
-    """B28: safety may break, but then the evidence names more than f, and no correct one."""
-    try:
-        cluster.storm()
-        cluster.heal()
-        cluster.advance(cluster.now_ms + BETRAYAL_MS)
-    except ForkError:
-        cluster.counts["forks"] += 1
-        _meet(cluster)
-        culprits = cluster.forensics.culprits()
-        if culprits & cluster.correct:
-            raise ViolationError(f"B28: proof against a correct replica: {culprits}") from None
-        if len(culprits) <= cluster.replica_set.faulty_max:
-            raise ViolationError(f"B28: a fork, and proof only against {culprits}") from None
-    faulty_max = cluster.replica_set.faulty_max
-    cluster.fired["B28"] += len(cluster.forensics.culprits()) > faulty_max
-
-
-def _meet(cluster: Cluster) -> None:
-    """Correct replicas lay side by side the certificates that they keep."""
+    """B28: safety may break, but then what the correct replicas keep themselves, their evidence and
+    the certificates, names more than f, and no correct one ever.
+    """
+    cluster.storm()
+    cluster.heal()
+    cluster.advance(cluster.now_ms + BETRAYAL_MS)
     for number in sorted(cluster.correct):
         ledger = cluster.machines[number].ledger
         for height in range(1, ledger.last_certified + 1):
             certificate = ledger.certificate(height)
-            if certificate is not None:
-                cluster.forensics.hold_certificate(height, certificate)
+            assert certificate is not None, "a certified block has its certificate"
+            cluster.forensics.hold_certificate(height, certificate)
+    culprits, forked = cluster.forensics.culprits(), cluster.checkers.forked
+    several = len(culprits) > cluster.replica_set.faulty_max
+    if culprits & cluster.correct:
+        cluster.fail(f"B28: proof against a correct replica: {culprits}")
+    if forked and not several:
+        cluster.fail(f"B28: a fork, and proof only against {culprits}")
+    cluster.counts["forks"] += forked
+    cluster.fired["B28"] += several
 
 
 def _report(cluster: Cluster) -> Report:

@@ -104,7 +104,9 @@ class SeenStatements:
 
     def _opened_otherwise(self, core: Replica, message: NewView) -> Place | None:
         known, in_it = self._entered, core.active and core.view == message.view
-        if not in_it or known is None or not self._says_otherwise(known, message):
+        if not in_it or known is None or known.view != message.view:
+            return None
+        if not self._says_otherwise(known, message):
             return None
         return VoteType.NEW_VIEW, message.view, 0, self._set.primary(message.view)
 

@@ -13,10 +13,11 @@ from tests.simulation.checkers import ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
 from tests.simulation.fault_plan import Fault, Rot
+from tests.simulation.forensics import Forensics
 from tests.simulation.machine import Machine
 from tests.simulation.network import CALM, Network
 from tests.simulation.run import run
-from tests.simulation.scenario import Scenario, honest
+from tests.simulation.scenario import Scenario, honest, of_seed
 from tests.simulation.stored import Shelf, StoredLedger
 
 
@@ -98,3 +99,30 @@ def test_frames_are_reordered_only_where_one_overtakes_another() -> None:
     late = [max(arrivals[:number]) for number in range(1, 100)]
     overtaken = sum(now < before for before, now in zip(late, arrivals[1:], strict=True))
     assert cluster.fired["reorder"] == overtaken > 0
+
+
+def forked() -> Scenario:
+    """Two worlds of four replicas: the traitors' copies make a quorum in each."""
+    return of_seed(13, size=4, strategies=["B28"])
+
+
+def test_a_fork_that_the_replicas_own_proofs_do_not_explain_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = run(forked())
+    assert (report.counts["forks"], report.fired["B28"]) == (1, 1)
+    monkeypatch.setattr(Forensics, "hold_certificate", lambda self, height, certificate: None)
+    monkeypatch.setattr(Forensics, "on_evidence", lambda self, evidence: None)
+    with pytest.raises(ViolationError, match=r"^B28: a fork, and proof only against set\(\)"):
+        run(forked())
+
+
+def test_a_proof_against_a_correct_replica_is_noticed_though_nothing_forked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lies = of_seed(38, size=6, strategies=["B28"])
+    report = run(lies)
+    assert (report.counts["forks"], report.fired["B28"]) == (0, 1)
+    monkeypatch.setattr(Forensics, "culprits", lambda self: set(range(6)))
+    with pytest.raises(ViolationError, match=r"^B28: proof against a correct replica"):
+        run(lies)
