@@ -17,7 +17,7 @@ from tests.simulation.scenario import MANY, SIZES, TRAITORS, Act, Scenario, its_
 TWINS_SIZE: Final = 4
 TWINS_ROUNDS: Final = 7
 TWINS_ROUND_MS: Final = 450
-TWINS_REQUESTS: Final = 12
+TWINS_REQUESTS: Final = 20
 
 FUZZED_ROUNDS: Final = range(4, 60)
 FUZZED_MS: Final = 2_500

@@ -220,7 +220,7 @@ _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
 
 
 class StoredLedger(OneSet):
-    """One opened store. Executing is shared, but the state root is the store's own."""
+    """One opened store. It executes on its own state; receipts and header must be everybody's."""
 
     def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
         self.store = store
@@ -273,9 +273,14 @@ class StoredLedger(OneSet):
         return [decode_record(data) for data in self.store.records()]
 
     def execute(self, batch: Batch) -> BlockHeader:
-        block = self._execution.execute(self.header(self.last_height), batch)
-        header = self.store.commit_block(block.result)
-        assert header == block.header, "S5: the store comes to another state root"
+        parent = self.header(self.last_height)
+        with self.store.state_reader() as state:
+            result = self._execution.result(state, parent, batch)
+        header = self.store.commit_block(result)
+        block = self._execution.execute(parent, batch)
+        same = block.result.encoded_receipts == result.encoded_receipts
+        assert same, f"S5: block {header.height} has other receipts at replica {self._number}"
+        assert header == block.header, f"S5: block {header.height} has another state root"
         self.last_height += 1
         self.last_certified = self.store.last_certified
         self._blocks[self.last_height] = block

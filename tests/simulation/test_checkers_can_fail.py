@@ -4,11 +4,16 @@ invariant that it breaks.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.store import FatalStorageError
+from tests.simulation import workload
 from tests.simulation.checkers import ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
@@ -99,6 +104,26 @@ def test_frames_are_reordered_only_where_one_overtakes_another() -> None:
     late = [max(arrivals[:number]) for number in range(1, 100)]
     overtaken = sum(now < before for before, now in zip(late, arrivals[1:], strict=True))
     assert cluster.fired["reorder"] == overtaken > 0
+
+
+@pytest.mark.parametrize(
+    ("makes", "found"), [("writes", "another state root"), ("refusals", "other receipts")]
+)
+def test_an_execution_that_differs_between_replicas_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, makes: str, found: str
+) -> None:
+    """Something that is no part of the state decides: how often the process executed anything."""
+    executed = itertools.count()
+
+    def add(host: Host, body: Mapping[str, Json]) -> None:
+        number = next(executed)
+        if makes == "refusals":
+            raise Refusal("NUMBER", number=number)
+        host.put("total", number)
+
+    monkeypatch.setattr(workload, "_add", add)
+    with pytest.raises(AssertionError, match=rf"^S5: block \d+ has {found}"):
+        run(scenario(stored=True))
 
 
 def forked() -> Scenario:

@@ -1,8 +1,8 @@
 """What the simulated clients want and what comes of it: real transactions, really executed.
 
 Admission and execution are the production's. Executing is a function of parent and batch, so it is
-done once for all replicas of a run; where a replica keeps its chain in the production's store, that
-store computes its own state root, which must come to the same header.
+done once for all replicas of a run that keep their chain in memory; where a replica keeps it in the
+production's store it executes by itself, on its own state, and must come to the same header.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from services.consensus.domain.ledger.genesis import (
     genesis_state,
 )
 from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
+from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from tests.simulation.keys import CHAIN, OUTSIDER, public_key, sign_with, verify
 
@@ -199,10 +200,10 @@ class Execution:
             block = self._blocks[place] = self._execute(parent, batch)
         return block
 
-    def _execute(self, parent: BlockHeader, batch: Batch) -> ExecutedBlock:
-        before = self._states[parent.hash()]
-        result = execute_block(
-            before,
+    def result(self, state: StateReader, parent: BlockHeader, batch: Batch) -> BlockResult:
+        """Execute a batch on a state, whoever keeps it."""
+        return execute_block(
+            state,
             genesis=self.genesis,
             catalogue=CATALOGUE,
             parent=parent,
@@ -210,6 +211,10 @@ class Execution:
             transactions=[read(encoded) for encoded in batch.transactions],
             verify=verify,
         )
+
+    def _execute(self, parent: BlockHeader, batch: Batch) -> ExecutedBlock:
+        before = self._states[parent.hash()]
+        result = self.result(before, parent, batch)
         entries = dict(before.entries)
         ids = set(before.ids)
         for key, value in result.write_set.items():
