@@ -423,6 +423,33 @@ ROWS: Final = (
     ),
 )
 
+PATIENCE: Final = (
+    Bug(
+        "P7",
+        "time-outs never fall back",
+        f"{CORE}/suspicion.py",
+        "            self.attempts -= 1\n",
+        "            pass\n",
+    ),
+    Bug(
+        "P16",
+        "a slow primary is never replaced",
+        f"{CORE}/suspicion.py",
+        "        return self._fairness.is_slow(self.timeout_ms)",
+        "        return False",
+        ("B7",),
+        size=4,
+    ),
+    Bug(
+        "P21",
+        "backups vote for any block time",
+        f"{CORE}/ordering.py",
+        "        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms",
+        "        return latest_ms > 0",
+        ("B27",),
+    ),
+)
+
 EVIDENCE: Final = (
     Bug(
         "P13",
@@ -503,4 +530,4 @@ CATCH_UP: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *EVIDENCE, *CATCH_UP)
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP)

@@ -40,12 +40,14 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    Tick,
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
 from tests.simulation import statements
 from tests.simulation.forensics import Forensics
+from tests.simulation.patience import Patience
 from tests.simulation.seen import SIGNED, Place, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
@@ -85,6 +87,10 @@ class Checkers:
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, bytes] = {}
         self._checked: set[bytes] = set()
+        parameters = cluster.parameters
+        self._patience: dict[tuple[int, int], Patience] = defaultdict(
+            lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
+        )
         self._expected: dict[tuple[int, int], SeenStatements] = defaultdict(
             lambda: SeenStatements(self._set)
         )
@@ -116,6 +122,8 @@ class Checkers:
         if isinstance(message, ViewChange):
             asked = self._asked[life]
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
+        if isinstance(message, Tick):
+            self._patience[life].hear(message)
         if isinstance(message, SIGNED):
             self._due = self._expected[life].conflict(core, message)
 
@@ -145,6 +153,11 @@ class Checkers:
         match effect:
             case Persist(Commit() as commit):
                 self.on_sent(machine.me, commit)  # It counts its own vote from here on.
+            case Persist(Prepare() as prepare):
+                fault = self._patience[machine.number, machine.life].vote_fault(
+                    machine, core, prepare
+                )
+                self._require(fault is None, f"S3: replica {machine.me} {fault}")
             case Persist(NewView() as new_view):
                 self._derives(machine.me, new_view)
                 self._expected[machine.number, machine.life].enter(new_view)
@@ -159,6 +172,8 @@ class Checkers:
                     text = f"S1: replica {machine.me} executes another batch {sequence}"
                     self.violate(text, fork=True)
             case Certified(sequence, certificate):
+                fault = self._patience[machine.number, machine.life].block_fault(core)
+                self._require(fault is None, f"P7: replica {machine.me} {fault}")
                 self._certifies(machine.me, sequence, certificate)
 
     def _accuses(self, evidence: Evidence) -> None:
@@ -200,6 +215,8 @@ class Checkers:
         replica, ordering, window = machine.me, core._ordering, self._window
         self._joins(machine, core)
         self._keeps_time(machine, core)
+        fault = self._patience[machine.number, machine.life].step_fault(machine, core)
+        self._require(fault is None, f"P16: replica {machine.me} {fault}")
         if core.halted:
             self.violate(f"S5: correct replica {replica} halted", fork=True)
         if core.view >= VIEWS_MAX:

@@ -11,8 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from services.consensus.domain.replica import Replica
 from tests.simulation.cluster import Cluster
-from tests.simulation.scenario import Scenario
+from tests.simulation.patience import STEADY_TIMEOUTS
+from tests.simulation.scenario import Scenario, its_turn
 
 CATCH_UP_MS: Final = 10_000
 STEP_MS: Final = 100
@@ -23,6 +25,10 @@ LOAD_SHARE: Final = 0.9
 RETURN_MS: Final = 30_000
 QUIET_MS: Final = 2_000
 BETRAYAL_MS: Final = 4_000
+SLOW_TIMEOUTS_PRESSED: Final = 6
+PRESSED_MS_MAX: Final = 6_000
+STEADY: Final = (10, 4)
+"""In these seeds the end is long enough for a time-out to fall back (P7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ def calm(cluster: Cluster) -> None:
 
 def quiet(cluster: Cluster) -> None:
     """The liars stop: throughput returns, then nothing more happens to the view."""
+    _press(cluster)
     cluster.stop_lies()
     limit_ms = cluster.now_ms + RETURN_MS
     while not _carries_load(cluster):
@@ -86,6 +93,37 @@ def quiet(cluster: Cluster) -> None:
     cluster.advance(cluster.now_ms + QUIET_MS)
     if cluster.counts["view_changes"] != views:
         cluster.fail("L2: views change though nothing is wrong")
+    if its_turn(cluster.seed, STEADY):
+        cluster.advance(cluster.now_ms + STEADY_TIMEOUTS * _timeout_ms(cluster) + QUIET_MS)
+
+
+def _press(cluster: Cluster) -> None:
+    """Where a primary delays its proposals (B7), one request after the other shows that it is slow;
+    the checkers see who bears it (P16).
+    """
+    slow = {
+        each
+        for each, acts in cluster.scenario.liars.items()
+        if any(act.strategy == "B7" for act in acts)
+    }
+    limit_ms = cluster.now_ms + min(SLOW_TIMEOUTS_PRESSED * _timeout_ms(cluster), PRESSED_MS_MAX)
+    while cluster.now_ms < limit_ms and slow & _primaries(cluster):
+        if cluster.clients.all_done():
+            cluster.clients.submit()
+        cluster.advance(cluster.now_ms + STEP_MS // 10)
+
+
+def _cores(cluster: Cluster) -> list[Replica]:
+    held = (cluster.machines[number].core for number in sorted(cluster.required))
+    return [core for core in held if core is not None]
+
+
+def _primaries(cluster: Cluster) -> set[int]:
+    return {int(core.primary) for core in _cores(cluster)}
+
+
+def _timeout_ms(cluster: Cluster) -> int:
+    return max(core._suspicion.timeout_ms for core in _cores(cluster))
 
 
 def _at_the_head(cluster: Cluster, limit_ms: int) -> None:
