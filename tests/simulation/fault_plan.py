@@ -112,9 +112,10 @@ def plan_faults(
     return tuple(sorted(within, key=lambda fault: fault.at_ms))
 
 
-def plan_rot(random: Random, size: int, storm_ms: int) -> Rot:
-    """Damage to one replica's files: it counts as one of the f."""
-    return Rot(random.choice(ROT_FAULTS), random.randrange(size), random.randint(300, storm_ms))
+def plan_rot(random: Random, turn: int, size: int, storm_ms: int) -> Rot:
+    """Damage to one replica's files, of each kind by turn: it counts as one of the f."""
+    kind = ROT_FAULTS[turn % len(ROT_FAULTS)]
+    return Rot(kind, random.randrange(size), random.randint(300, storm_ms))
 
 
 def _weather(stage: _Stage) -> Iterator[Fault]:

@@ -20,7 +20,11 @@ STORM_MS: Final = (2_500, 5_500)
 MANY_REQUESTS: Final = 200
 MANY: Final = (10, 9)
 TRAITORS: Final = (25, 13)
-STORED: Final = (6, 0)
+STORED: Final = (5, 0)
+ROTTEN: Final = (10, 0)
+"""Of the seeds with the production's store every other has a damaged replica, which counts as one
+of the f; the rest have f liars.
+"""
 SM2: Final = (40, 17)
 """(m, r): what happens in the seeds that are r modulo m."""
 
@@ -86,7 +90,8 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
         return _betrayal(random, seed, size, min(requests, 60))
     stored = its_turn(seed, STORED)
     spare = faulty_max(size)
-    rot = plan_rot(random, size, storm_ms) if stored and strategies is None else None
+    rots = its_turn(seed, ROTTEN) and strategies is None
+    rot = plan_rot(random, seed // ROTTEN[0], size, storm_ms) if rots else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
     count = spare - (rot is not None)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from guqiao_sdk.proof.quorum import faulty_max
 from services.consensus.domain.view_change import ViewChanges
 from tests.simulation.byzantine.registry import LYING, STRATEGIES
 from tests.simulation.campaign import campaign, judge
 from tests.simulation.checkers import ViolationError
-from tests.simulation.fault_plan import FAULTS
+from tests.simulation.fault_plan import FAULTS, ROT_FAULTS
 from tests.simulation.generators import GRID, byzzfuzz, partitions, scenario_of, twins
 from tests.simulation.run import run
 from tests.simulation.scenario import SIZES, of_seed
@@ -33,9 +34,21 @@ def test_a_hostile_run_stays_safe_and_finishes(seed: int) -> None:
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("strategy", LYING)
 def test_f_liars_with_one_strategy_break_neither_safety_nor_progress(strategy: str) -> None:
+    """By turns at four and seven replicas; two thirds keep the chain in the production's store."""
     number = LYING.index(strategy)
-    report = run(of_seed(100 + 6 * number + 1, size=(4, 7)[number % 2], strategies=[strategy]))
+    scenario = of_seed(100 + 6 * number + 1, size=(4, 7)[number % 2], strategies=[strategy])
+    report = run(replace(scenario, stored=number % 3 > 0))
     assert report.height > 0
+
+
+def test_the_productions_store_runs_with_f_liars_and_with_a_damaged_replica() -> None:
+    scenarios = [scenario_of(seed) for seed in range(300)]
+    stored = [each for each in scenarios if each.stored]
+    with_f_liars = [each for each in stored if len(each.faulty) == faulty_max(each.size)]
+    assert len(stored) >= 40
+    assert {each.size for each in with_f_liars} >= {4, 5, 6, 7}
+    assert all(each.rot is None or each.stored for each in scenarios)
+    assert {each.rot.kind for each in stored if each.rot is not None} == set(ROT_FAULTS)
 
 
 @pytest.mark.parametrize("size", [4, 7])
