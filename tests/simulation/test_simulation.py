@@ -19,8 +19,10 @@ from tests.simulation.scenario import SIZES, of_seed
 SEEDS = range(1, 13)
 TWINS = range(8)
 
-REGRESSIONS: tuple[int, ...] = ()
-"""Seeds that once found a mistake of the core."""
+REGRESSIONS: tuple[int, ...] = (150, 225)
+"""Seeds that once found a mistake: a proposal refused for its time was forgotten, and with it the
+proof of a second one; a segment that could not be begun closed the one before it twice.
+"""
 
 
 @pytest.mark.req("G2-07-1")

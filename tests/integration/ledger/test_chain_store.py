@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,6 +241,29 @@ def test_records_and_the_blocks_before_them_are_durable_with_one_fsync(tmp_path:
     store.compact_records([b"vote 2"])
     assert synced[1:] == [segment.stat().st_size]
     store.close()
+
+
+def test_a_segment_that_cannot_be_begun_leaves_a_store_that_can_be_closed_and_opened(
+    tmp_path: Path,
+) -> None:
+    """No file is closed twice: its number may be another file's by then."""
+    failing: list[bool] = []
+
+    def fsync(descriptor: int) -> None:
+        if failing and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    options = StoreOptions(
+        reserve_bytes=0, segment_bytes_max=1_024, files=FileOperations(fsync=fsync)
+    )
+    store = open_store(tmp_path, options=options)
+    failing.append(True)
+    with pytest.raises(FatalStorageError, match="opening"):
+        grow(store, 20)
+    with pytest.raises(FatalStorageError, match="writing after a failed write"):
+        store.close()
+    failing.clear()
+    open_store(tmp_path, options=options).close()
 
 
 def test_the_index_says_up_to_where_it_holds_the_segments(tmp_path: Path) -> None:
