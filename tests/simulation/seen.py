@@ -28,7 +28,7 @@ Signed = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView
 SIGNED: Final = (PrePrepare, Prepare, Commit, Checkpoint, ViewChange, NewView)
 VOTES: Final = {Prepare: VoteType.PREPARE, Commit: VoteType.COMMIT}
 
-Place = tuple[VoteType, int, int, ReplicaId]
+Place = tuple[VoteType, int, int, int]
 """Type, view, sequence number, signer. Of a view-change the view alone is the place."""
 
 
@@ -73,7 +73,12 @@ class SeenStatements:
             case Prepare() | Commit():
                 if not _counts(core, message):
                     return None
-                place = (VOTES[type(message)], message.view, message.sequence, message.replica)
+                place: Place = (
+                    VOTES[type(message)],
+                    message.view,
+                    message.sequence,
+                    message.replica,
+                )
                 return self._differs(place, message.digest)
             case Checkpoint():
                 if not core._ordering.in_window(message.sequence):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from tests.integration.ledger.store_builder import (
     certificate_of,
     commit,
     grow,
+    no_fsync,
     open_store,
     payloads_of,
     segment_files,
@@ -249,12 +249,15 @@ def test_a_segment_that_cannot_be_begun_leaves_a_store_that_can_be_closed_and_op
     """No file is closed twice: its number may be another file's by then."""
     failing: list[bool] = []
 
-    def fsync(descriptor: int) -> None:
-        if failing and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+    def open_file(path: Path, flags: int, mode: int) -> int:
+        if failing and path.suffix == ".seg":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.open(path, flags, mode)
 
     options = StoreOptions(
-        reserve_bytes=0, segment_bytes_max=1_024, files=FileOperations(fsync=fsync)
+        reserve_bytes=0,
+        segment_bytes_max=1_024,
+        files=FileOperations(open=open_file, fsync=no_fsync),
     )
     store = open_store(tmp_path, options=options)
     failing.append(True)
