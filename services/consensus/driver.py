@@ -165,18 +165,16 @@ class Driver:
         message: PrePrepare,
         transactions: Sequence[AdmittedTransaction],
     ) -> None:
-        """An authenticated pre-prepare whose batch passed admission; dropped where the core could
-        not accept it, or is told enough. Only the first for its place is tracked: the primary of
-        another view, or other batches of this one's, must hold up neither memory nor transactions.
+        """An authenticated pre-prepare whose batch passed admission. Only the first for its place
+        is tracked: others hold up neither memory nor transactions.
         """
         waiting = (each for _, each in self._inbox)
         if not self.could_accept(message) or is_told_enough(message, waiting):
             self._metrics.refusals.count(sender, Reason.UNASKED)
-        elif (
-            self.put(sender, message)
-            and message.sequence > self.replica.executed
-            and self._tracker.add(message.view, message.sequence, message.digest, transactions)
-        ):
+            return
+        place = (message.view, message.sequence, message.digest)
+        fresh = self.put(sender, message) and message.sequence > self.replica.executed
+        if fresh and self._tracker.add(*place, transactions):
             self.mempool.mark_proposed(transaction.id for transaction in transactions)
 
     def could_accept(self, message: PrePrepare) -> bool:

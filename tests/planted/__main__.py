@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from tests.planted.bugs import BUGS, Bug
+from tests.planted.bug import Bug
+from tests.planted.bugs import BUGS
 
 ROOT: Final = Path(__file__).parents[2]
 COPIED: Final = ("services", "guqiao_sdk", "tests", "gen", "pyproject.toml")

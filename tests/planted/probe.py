@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from services.consensus.domain import replica
-from tests.planted.bugs import BUGS, Bug
+from tests.planted.bug import Bug
+from tests.planted.bugs import BUGS
 from tests.simulation.checkers import ViolationError
 from tests.simulation.generators import scenario_of
 from tests.simulation.run import run

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.planted.bugs import BUGS, Bug
+from tests.planted.bug import Bug
+from tests.planted.bugs import BUGS
 from tests.planted.probe import SEEDS_MAX, look_for, rule_of, scenarios
 from tests.simulation.checkers import ViolationError
 from tests.simulation.scenario import Scenario
