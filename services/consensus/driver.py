@@ -172,9 +172,10 @@ class Driver:
         if not self.could_accept(message) or is_told_enough(message, waiting):
             self._metrics.refusals.count(sender, Reason.UNASKED)
             return
-        place = (message.view, message.sequence, message.digest)
         fresh = self.put(sender, message) and message.sequence > self.replica.executed
-        if fresh and self._tracker.add(*place, transactions):
+        if fresh and self._tracker.add(
+            message.view, message.sequence, message.digest, transactions
+        ):
             self.mempool.mark_proposed(transaction.id for transaction in transactions)
 
     def could_accept(self, message: PrePrepare) -> bool:
