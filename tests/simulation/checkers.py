@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.codec import encode_message
@@ -70,8 +71,10 @@ class Checkers:
     def __init__(self, cluster: Cluster, forensics: Forensics) -> None:
         size = cluster.size
         faulty = (size - 1) // 3
-        self._quorum = -(-(size + faulty + 1) // 2)
+        self.quorum = -(-(size + faulty + 1) // 2)
         self._set = cluster.replica_set
+        self._base = 0
+        self._earlier = cluster.replica_set
         self._verify = cluster.scheme.verify
         self._window = cluster.parameters.window
         self._cluster = cluster
@@ -105,6 +108,24 @@ class Checkers:
         if not (fork and self._cluster.scenario.traitors):
             raise ViolationError(text)
         self.forked = True
+
+    def begin_epoch(self, replica_set: ReplicaSet, base: int, forensics: Forensics) -> None:
+        """The chain was restarted behind `base`. What stood at and below it must stand as it was;
+        what was executed or certified above is void, and nothing that was said counts any more.
+        """
+        self._set, self._base, self._forensics = replica_set, base, forensics
+        for by_height in (self._executed, self._certified):
+            for height in [each for each in by_height if each > base]:
+                del by_height[height]
+        self._applied = {each: at for each, at in self._applied.items() if at <= base}
+        for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
+            kept.clear()
+        for seen in (self._seen, self._named, self._timers, self._asked):
+            seen.clear()
+
+    def set_of(self, height: int) -> ReplicaSet:
+        """The set that certifies a height."""
+        return self._set if height > self._base else self._earlier
 
     def on_sent(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Every message that anyone puts on the wire."""
@@ -162,6 +183,10 @@ class Checkers:
                 self._derives(machine.me, new_view)
                 self._expected[machine.number, machine.life].enter(new_view)
             case Broadcast(message) | Send(_, message):
+                is_over = core.epoch < self._set.epoch and not isinstance(message, Hello)
+                self._require(
+                    not is_over, f"Q6: replica {machine.me} votes in an epoch that is over"
+                )
                 self._sends(machine, core, message)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
@@ -347,25 +372,26 @@ class Checkers:
         votes = max(
             (len(voters) for each in digests for voters in by_digest[each].values()), default=0
         )
-        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {self._quorum}"
-        self._require(votes >= self._quorum, text)
+        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {self.quorum}"
+        self._require(votes >= self.quorum, text)
 
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signers = self._signers(sequence, certificate)
+        signers = self.signers(sequence, certificate)
         text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
-        self._require(len(signers) >= self._quorum, text)
+        self._require(len(signers) >= self.quorum, text)
 
-    def _signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
+    def signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
         """Who really signed the header that a certificate is about."""
+        voters = self.set_of(sequence)
         signed = statements.vote_bytes(
-            self._set, statements.CHECKPOINT, 0, sequence, certificate.header_hash
+            voters, statements.CHECKPOINT, 0, sequence, certificate.header_hash
         )
         return {
             signer
             for signer, signature in certificate.signatures
-            if self._holds(signer, signed, signature)
+            if self._holds(signer, signed, signature, voters)
         }
 
     def _derives(self, replica: ReplicaId, message: NewView) -> None:
@@ -375,7 +401,7 @@ class Checkers:
         self._checked.add(message.signature)
         where = f"S9: replica {replica} enters view {message.view}"
         senders = {each.replica for each in message.view_changes}
-        enough = len(senders) == len(message.view_changes) >= self._quorum
+        enough = len(senders) == len(message.view_changes) >= self.quorum
         self._require(enough, f"{where} on too few view-changes")
         base = max(each.certified for each in message.view_changes)
         latest: dict[int, PreparedCertificate] = {}
@@ -401,8 +427,8 @@ class Checkers:
     def _is_certified(self, said: ViewChange) -> bool:
         """The height that a view-change starts from has a quorum's signatures."""
         if said.certificate is None:
-            return said.certified == 0
-        return len(self._signers(said.certified, said.certificate)) >= self._quorum
+            return said.certified == self._base
+        return len(self.signers(said.certified, said.certificate)) >= self.quorum
 
     def _is_prepared(self, each: PreparedCertificate) -> bool:
         """A quorum of distinct replicas, the primary by its proposal, signed this digest."""
@@ -416,9 +442,10 @@ class Checkers:
             for signer, signature in each.prepares
             if self._holds(signer, prepared, signature)
         }
-        return primary in signers and len(signers) >= self._quorum
+        return primary in signers and len(signers) >= self.quorum
 
-    def _holds(self, signer: int, signed: bytes, signature: bytes) -> bool:
-        return signer < self._set.size and self._verify(
-            self._set.members[signer].public_key, signed, signature
-        )
+    def _holds(
+        self, signer: int, signed: bytes, signature: bytes, voters: ReplicaSet | None = None
+    ) -> bool:
+        members = (voters or self._set).members
+        return signer < len(members) and self._verify(members[signer].public_key, signed, signature)

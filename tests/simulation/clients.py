@@ -75,6 +75,25 @@ class Clients:
         last_done_ms = max(self.done_ms.values(), default=0)
         return {each.client for each in self.open if self.since_ms[each] < last_done_ms}
 
+    def begin_epoch(self, base: int, requests: int, storm_ms: int) -> int:
+        """The chain goes on from `base`: what was shown above it is asked for again. Returns how
+        many transactions a client was shown there.
+        """
+        cluster = self._cluster
+        known = self.acknowledged
+        self.acknowledged = {each: place for each, place in known.items() if place[0] <= base}
+        self.done_ms.clear()
+        self._done_at.clear()
+        for request in self._by_id.values():
+            self.since_ms[request] = cluster.now_ms
+            self.open[request] = self._sign(request)
+        for number in sorted(cluster.required):
+            machine = cluster.machines[number]
+            for height in range(1, machine.ledger.last_certified + 1):
+                self.on_final(machine, height)
+        self._storm_ends_ms, self._planned = cluster.now_ms + storm_ms, self._planned + requests
+        return len(known) - len(self.acknowledged)
+
     def _note_done(self, request: Request, number: int) -> None:
         done_at = self._done_at[request]
         done_at.add(number)

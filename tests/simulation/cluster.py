@@ -16,6 +16,7 @@ from functools import lru_cache
 from random import Random
 from typing import Final, NoReturn
 
+from guqiao_sdk.proof.restart import Restart
 from services.consensus import wire
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
@@ -34,7 +35,7 @@ from services.consensus.domain.messages import (
     ProtocolParameters,
     ReplicaId,
 )
-from services.consensus.domain.signer import Signer
+from services.consensus.domain.signer import Sign, Signer
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Liar
 from tests.simulation.checkers import Checkers, ViolationError
@@ -47,6 +48,7 @@ from tests.simulation.forensics import Forensics
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
 from tests.simulation.network import Network
+from tests.simulation.people import restartable
 from tests.simulation.scenario import Scenario
 from tests.simulation.stored import Shelf
 from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
@@ -82,11 +84,19 @@ class Cluster:
         self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
         self.disk_delays: Counter[int] = Counter()
-        self.execution = Execution(genesis_of(self.replica_set))
+        genesis = genesis_of(self.replica_set)
+        self.execution = Execution(genesis if scenario.loss is None else restartable(genesis))
+        self.restart: Restart | None = None
+        self.base = 0
+        """The height that the epoch in force starts above."""
+        self.astray: set[int] = set()
+        """Machines that go by no chain of ours: they came back, or took another restart."""
+        self.keys: dict[int, int] = {}
+        """Machine -> number of its vote key, where that is not its replica's first."""
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
         self._trace = hashlib.blake2b(digest_size=16)
-        self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
+        self._verdicts: dict[tuple[bytes, int, int], Reject | None] = {}
         self._damaged: set[bytes] = set()
         self._refusals: dict[tuple[bytes, int], tuple[int, Refused] | None] = {}
         self.correct = {each for each in range(self.size) if each not in scenario.faulty}
@@ -152,9 +162,9 @@ class Cluster:
         for machine in self.machines:
             if machine.liar is not None:
                 machine.liar.lies = False
-        for machine in self.machines[self.size :]:
-            machine.crash()
-            machine.lost = True
+            if machine.number >= self.size or machine.number in self.astray:
+                machine.crash()
+                machine.lost = True
 
     def advance(self, until_ms: int) -> None:
         """Run all events up to a time."""
@@ -199,38 +209,51 @@ class Cluster:
 
     def _carry(self, link: tuple[int, int], data: bytes) -> None:
         sender, machine = ReplicaId(self.owners[link[0]]), self.machines[link[1]]
-        network, resets = self.network, self.network.resets[link]
+        network, resets, base = self.network, self.network.resets[link], self.base
 
         def arrive(arrived: bytes) -> None:
-            if not network.is_broken(link, resets):
+            is_gone = base != self.base  # All were stopped meanwhile, and their connections closed.
+            if not network.is_broken(link, resets) and not is_gone:
                 machine.receive(sender, arrived)
 
         for arrival_ms in network.arrivals(link, self.now_ms):
             arrived = network.damaged(data)
-            if arrived is not data:
+            if arrived is not data or link[0] in self.astray:
                 self._damaged.add(arrived)
             self.schedule(
                 arrival_ms - self.now_ms,
                 functools.partial(arrive, arrived),
             )
 
-    def read_frame(self, data: bytes) -> wire.Frame:
+    def read_frame(self, data: bytes, epoch: int) -> wire.Frame:
         """The production's frame reader; what it makes of bytes depends on nothing else."""
-        return _read_frame(data)
+        return _read_frame(data, epoch)
 
-    def authenticate(self, message: PeerMessage, sender: ReplicaId, data: bytes) -> Reject | None:
+    def authenticate(
+        self, machine: Machine, message: PeerMessage, sender: ReplicaId, data: bytes
+    ) -> Reject | None:
         """The production's authentication, once for the same bytes from the same sender."""
-        place = (data, sender)
-        if place not in self._verdicts:
-            self._verdicts[place] = authenticate(
-                message, sender, self.replica_set, self.scheme.verify, self.parameters.window
-            )
+        core = machine.core
+        assert core is not None
+        place = (data, sender, core.epoch)
+        if place not in self._verdicts or machine.number in self.astray:
+            voters, window = core.replica_set, self.parameters.window
+            verdict = authenticate(message, sender, voters, self.scheme.verify, window, core.base)
+            if machine.number in self.astray:
+                return verdict
+            self._verdicts[place] = verdict
         return self._verdicts[place]
 
-    def refuse(self, sender: ReplicaId, reason: str, data: bytes) -> None:
-        """Somebody's message does not hold: never a correct replica's, unless it was damaged."""
+    def refuse(self, machine: Machine, sender: ReplicaId, reason: str, data: bytes) -> None:
+        """Somebody's message does not hold: never a correct replica's, unless it was damaged, or
+        is of an epoch that one of both does not know of (yet, or any more).
+        """
         self.counts["rejects"] += 1
-        if sender in self.correct and data not in self._damaged and not self.checkers.forked:
+        if machine.number in self.astray or data in self._damaged or self.checkers.forked:
+            return
+        if self.base and "OtherEpochError" in reason:
+            self.counts["other_epoch"] += 1
+        elif sender in self.correct:
             self.fail(f"S10: correct replica {sender} is refused: {reason}")
 
     def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:
@@ -288,17 +311,52 @@ class Cluster:
 
     def open_ledger(self, number: int) -> Durable:
         """What a machine finds when it starts."""
-        if self.shelf is not None and number < self.size:
+        if self.shelf is not None and (number < self.size or number in self.astray):
             return self.shelf.open(number)
         if number not in self._ledgers:
             self._ledgers[number] = MemoryLedger(self.execution)
         return self._ledgers[number]
 
+    def signers_of(self, number: int) -> dict[bytes, Sign]:
+        """A machine's vote key."""
+        key = self.keys.get(number, self.owners[number])
+        return {self.scheme.key(key): self.scheme.signer(key)}
+
+    def begin_epoch(self, restart: Restart, keys: dict[int, int]) -> None:
+        """The chain was restarted: everything is judged by the new set above its header, and the
+        replicas with new `keys`, which forgot nothing because they never voted, are correct.
+        """
+        replica_set, base = restart.statement.new_set, restart.statement.height
+        self.restart, self.replica_set, self.base, self.keys = restart, replica_set, base, keys
+        self._verdicts.clear()
+        self.correct |= set(keys)
+        self.correct -= self.astray
+        self.required = set(self.correct)
+        self.forensics = Forensics(replica_set, self.scheme.verify, self.parameters.window, base)
+        self.checkers.begin_epoch(replica_set, base, self.forensics)
+        for number, machine in enumerate(self.machines):
+            machine.liar = None if number in keys else self._liar(number)
+            if number in keys:
+                machine.lost, machine.known = False, set()
+
+    def come_back(self, number: int) -> Machine:
+        """A lost replica returns with its key and a folder of its own, at another place."""
+        place = len(self.machines)
+        assert self.shelf is not None
+        self.owners.append(number)
+        self._places[number].append(place)
+        self.astray.add(place)
+        machine = Machine(self, place, ReplicaId(number), None)
+        self.machines.append(machine)
+        return machine
+
     def wipe(self, number: int) -> None:
-        """All that a machine kept is gone."""
+        """All that a machine kept is gone, but the restart that it goes by is given to it again."""
         self._ledgers.pop(number, None)
         if self.shelf is not None:
             self.shelf.wipe(number)
+            if self.restart is not None:
+                self.shelf.put_in_force(number, self.restart)
 
     def on_final(self, machine: Machine, height: int) -> None:
         """A machine has a certified block."""

@@ -20,6 +20,7 @@ from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.messages import (
     CertifiedHead,
     Digest,
+    LogRecord,
     Record,
     SequenceNumber,
     View,
@@ -52,6 +53,9 @@ class Durable(Protocol):
     def epoch_end(self, epoch: int) -> SequenceNumber | None:
         """The last height of `epoch`."""
 
+    def is_over(self, epoch: int) -> bool:
+        """Whether a restart of the folder begins a later epoch."""
+
     def head(self) -> CertifiedHead:
         """Where the core starts from."""
 
@@ -72,7 +76,7 @@ class Durable(Protocol):
     def compact(self, records: Sequence[bytes]) -> None:
         """Let these records stand for all so far."""
 
-    def records(self) -> list[Record]:
+    def records(self) -> Sequence[LogRecord]:
         """The core's records since the last compaction."""
 
     def execute(self, batch: Batch) -> BlockHeader:
@@ -98,7 +102,7 @@ class Durable(Protocol):
 
 
 class OneSet:
-    """A chain whose set never changes; what changes it is in `test_set_changes`."""
+    """A chain whose set never changes."""
 
     genesis: Genesis
 
@@ -110,6 +114,23 @@ class OneSet:
 
     def epoch_end(self, epoch: int) -> SequenceNumber | None:
         return None
+
+    def restart_base(self, epoch: int) -> SequenceNumber | None:
+        return None
+
+    def is_over(self, epoch: int) -> bool:
+        return False
+
+
+def blocks_from(ledger: Durable, first: int, last: int) -> list[ledger_pb2.Block]:
+    """The certified blocks of these heights that are here, up to the first gap."""
+    blocks: list[ledger_pb2.Block] = []
+    for height in range(first, last + 1):
+        block = ledger.block_message(height)
+        if block is None:
+            break
+        blocks.append(block)
+    return blocks
 
 
 def apply_certified(ledger: Durable, block: VerifiedBlock) -> bool:
@@ -149,14 +170,8 @@ def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger
 
 def blocks_for(ledger: Durable, request: peer_pb2.BlockRequest) -> list[ledger_pb2.Block]:
     """The certified blocks that somebody asks for, as far as they are here."""
-    blocks: list[ledger_pb2.Block] = []
     first, last = request.from_height, request.to_height
-    for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
-        block = ledger.block_message(height)
-        if block is None:
-            break
-        blocks.append(block)
-    return blocks
+    return blocks_from(ledger, first, min(last, first + BLOCKS_ANSWERED_MAX))
 
 
 class MemoryLedger(OneSet):

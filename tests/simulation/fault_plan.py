@@ -24,6 +24,30 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """More replicas than the quorum can spare are gone for good; the survivors restart the chain.
+
+    `settles`: the survivors run on for a while, in vain; else all stop at once, with the power.
+    `second`: two statements of one epoch are signed. `returned` of the lost come back as they were.
+    `newcomers`: seats that another entity takes. `faults` is what goes wrong in the new epoch.
+    """
+
+    lost: tuple[int, ...]
+    settles: bool
+    second: bool
+    returned: tuple[int, ...]
+    newcomers: frozenset[int]
+    storm_ms: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which of `LOSSES` it is to fire."""
+        found = zip(LOSSES, (True, self.second, bool(self.returned)), strict=True)
+        return tuple(kind for kind, happens in found if happens)
+
+
+@dataclass(frozen=True, slots=True)
 class Rot:
     """What happens to one replica's files while it is down (production's store only)."""
 
@@ -62,6 +86,8 @@ ROT_FAULTS: Final = (
 )
 NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
+LOSSES: Final = ("quorum_lost", "second_restart", "lost_returned")
+"""What happens in a run whose chain is restarted: see `ceremony`."""
 FAULTS: Final = (
     *NETWORK_FAULTS,
     "partition_heal",
@@ -70,6 +96,7 @@ FAULTS: Final = (
     *CLOCK_FAULTS,
     *WRITE_FAULTS,
     *ROT_FAULTS,
+    *LOSSES,
 )
 """Everything that a campaign must have fired."""
 

@@ -38,8 +38,9 @@ Place = tuple[ReplicaId, VoteType, View, SequenceNumber]
 class Forensics:
     """Everything that correct replicas hold against anybody."""
 
-    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int) -> None:
+    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int, base: int = 0) -> None:
         self._set = replica_set
+        self._base = base
         self._verify = verify
         self._window = window
         self._said: dict[Place, Digest] = {}
@@ -77,7 +78,7 @@ class Forensics:
                 return bool(judge_batch(proof, accused, self._set, self._judged_by_clients).fault)
             if isinstance(offence, InvalidNewView):
                 proof = new_view_proof(offence.new_view)
-                place = {"window": self._window, "base": 0}
+                place = {"window": self._window, "base": self._base}
                 return bool(judge_new_view(proof, accused, self._set, self._verify, **place).fault)
         except UnprovenError:
             return False

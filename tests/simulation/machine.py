@@ -31,6 +31,7 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
@@ -80,7 +81,7 @@ class Machine:
         self.number = number
         self.me = me
         self.liar = liar
-        self.core: Replica | None = None
+        self.core: Core | None = None
         self.clock = cluster.new_clock()
         self.disk = Disk(cluster.fired)
         self.paused = self.lost = False
@@ -130,14 +131,17 @@ class Machine:
 
     def _recover(self) -> None:
         cluster = self.cluster
-        signers = {cluster.scheme.key(self.me): cluster.scheme.signer(self.me)}
-        epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
+        epochs = Epochs(
+            self.me,
+            self.ledger,
+            cluster.signers_of(self.number),
+            cluster.parameters,
+            self.clock.read,
+        )
         records = epochs.records()
         self.appended = len(records)
         self.known.update(map(encode_record, records))  # What is read back is durable.
-        core = epochs.open(records)
-        assert isinstance(core, Replica), "the simulated chain keeps its set"
-        self.core = core
+        self.core = epochs.open(records)
 
     def crash(self, *, power_cut: bool = False, torn: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
@@ -184,7 +188,7 @@ class Machine:
         assert core is not None
         self.ticked_ms = self.cluster.now_ms
         self._later(TICK_MS, self._tick)
-        if self.liar is not None:
+        if self.liar is not None and isinstance(core, Replica):
             if self.liar.forgets(core):
                 self.crash()
                 self.cluster.wipe(self.number)
@@ -211,18 +215,16 @@ class Machine:
             return
         self.cluster.trace_frame(data)
         try:
-            frame = self.cluster.read_frame(data)
-        except (MalformedError, wire.OtherEpochError):
-            self.cluster.refuse(sender, "malformed", data)
+            frame = self.cluster.read_frame(data, core.epoch)
+        except (MalformedError, wire.OtherEpochError) as error:
+            self.cluster.refuse(self, sender, repr(error), data)
             return
         if isinstance(frame, PeerMessage):
             self._guarded(self._receive_message, sender, frame, data)
         else:
             self._guarded(self._receive_other, core, sender, frame, data)
 
-    def _receive_other(
-        self, core: Replica, sender: ReplicaId, frame: wire.Frame, data: bytes
-    ) -> None:
+    def _receive_other(self, core: Core, sender: ReplicaId, frame: wire.Frame, data: bytes) -> None:
         match frame:
             case peer_pb2.BatchRequest():
                 batch = core.batch(Digest(frame.digest))
@@ -251,11 +253,11 @@ class Machine:
             self._guarded(self.step, RequestPending(admitted.id))
 
     def _receive_message(self, sender: ReplicaId, message: PeerMessage, data: bytes) -> None:
-        reject = self.cluster.authenticate(message, sender, data)
+        reject = self.cluster.authenticate(self, message, sender, data)
         if self.liar is not None:
             self.liar.heard.append(message)
         if reject is not None:
-            self.cluster.refuse(sender, reject.reason, data)
+            self.cluster.refuse(self, sender, reject.reason, data)
             return
         if isinstance(message, Hello):
             self.peer_heights[sender] = message.certified
@@ -287,16 +289,20 @@ class Machine:
         if core is None:
             return
         cluster.trace(self.number, message)
-        judged = cluster.judges(self)
-        if judged:
-            cluster.checkers.before_step(self, core, message)
+        judged = core if isinstance(core, Replica) and cluster.judges(self) else None
+        if judged is not None:
+            cluster.checkers.before_step(self, judged, message)
         effects = core.step(sender, message)
-        if judged:
+        if judged is not None:
             cluster.checkers.after_step(self, message, effects)
         self._perform(core, effects)
-        if judged and self.core is core:
-            cluster.checkers.on_step(self, core)
-        if self.core is core and core.may_propose and not self.disk.is_paused:
+        if self.core is not core:
+            return
+        if judged is not None:
+            cluster.checkers.on_step(self, judged)
+        if core.ended:
+            self._recover()  # In the next epoch.
+        elif isinstance(core, Replica) and core.may_propose and not self.disk.is_paused:
             self._propose(core)
 
     def _propose(self, core: Replica) -> None:
@@ -311,7 +317,7 @@ class Machine:
         if batch.transactions or core.heartbeat_due:
             self.step(Propose(batch))
 
-    def _perform(self, core: Replica, effects: list[Effect]) -> None:
+    def _perform(self, core: Core, effects: list[Effect]) -> None:
         """In order; records that follow one another become durable together."""
         pending: list[Record] = []
         for effect in effects:
@@ -330,11 +336,11 @@ class Machine:
         if self.core is core:
             self._write(core, pending)
 
-    def _check(self, core: Replica, effect: Effect) -> None:
-        if self.cluster.judges(self):
+    def _check(self, core: Core, effect: Effect) -> None:
+        if isinstance(core, Replica) and self.cluster.judges(self):
             self.cluster.checkers.on_effect(self, core, effect)
 
-    def _write(self, core: Replica, records: list[Record]) -> None:
+    def _write(self, core: Core, records: list[Record]) -> None:
         """Make records durable, and every so often keep only those that still matter."""
         if not records:
             return
@@ -349,7 +355,7 @@ class Machine:
             self.ledger.compact(needed)
             self.appended = len(needed)
 
-    def _perform_one(self, core: Replica, effect: Effect) -> None:
+    def _perform_one(self, core: Core, effect: Effect) -> None:
         match effect:
             case Broadcast(message):
                 self.broadcast(message)
@@ -360,7 +366,7 @@ class Machine:
                 done_ms = max(self.busy_until_ms, now_ms) + self.cluster.random.randint(0, 5)
                 done_ms += self.cluster.disk_delay_ms(self.number)
                 self.busy_until_ms = done_ms
-                self._later(done_ms - now_ms, self._executed, sequence, batch)
+                self._later(done_ms - now_ms, self._executed, core, sequence, batch)
             case Certified(sequence, certificate):
                 if sequence > self.ledger.last_certified:
                     self.ledger.certify(sequence, certificate)
@@ -422,17 +428,19 @@ class Machine:
                 self.cluster.send(self, to, self._frame(out), round_of(out))
 
     def _frame(self, message: PeerMessage) -> bytes:
-        if not isinstance(message, Hello):
+        if not isinstance(message, Hello) and self.number < self.cluster.size:
             self.cluster.checkers.on_sent(self.me, message)
-        return wire.message_frame(message)
+        return wire.message_frame(message, 0 if self.core is None else self.core.epoch)
 
     def send_frame(self, to: ReplicaId, frame: bytes) -> None:
         self.cluster.send(self, to, frame)
 
     # --- The ledger ---------------------------------------------------------------------------
 
-    def _executed(self, sequence: SequenceNumber, batch: Batch) -> None:
+    def _executed(self, core: Core, sequence: SequenceNumber, batch: Batch) -> None:
         ledger = self.ledger
+        if self.core is not core:
+            return
         if sequence > ledger.last_height:
             assert sequence == ledger.last_height + 1, "batches are executed in order"
             ledger.execute(batch)
@@ -441,7 +449,7 @@ class Machine:
         if header.batch_digest != batch.digest():
             self.cluster.on_halt(self, f"block {sequence} was executed from another batch")
             return
-        self.step(Executed(sequence, Digest(header.hash())))
+        self.step(Executed(sequence, Digest(header.hash()), ledger.epoch_end(header.epoch)))
 
     def after_execution(self, height: int) -> None:
         for transaction_id in self.pool.executed(self.ledger.block(height)):
@@ -472,7 +480,7 @@ class Machine:
             self.ledger.last_certified + 1,
             self.ledger.set_at,
             self.cluster.scheme.verify,
-            lambda why: self.cluster.refuse(sender, why, data),
+            lambda why: self.cluster.refuse(self, sender, why, data),
         )
         if verified:
             self.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
@@ -494,5 +502,6 @@ class Machine:
                 Digest(block.header.hash()),
                 block.header.block_time_ms,
                 block.certificate,
+                self.ledger.epoch_end(block.header.epoch),
             )
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.consensus.domain.replica import Replica
+from tests.simulation.ceremony import lose_and_restart
 from tests.simulation.cluster import Cluster
 from tests.simulation.patience import STEADY_TIMEOUTS
 from tests.simulation.scenario import Scenario, its_turn
@@ -57,7 +58,11 @@ def run(scenario: Scenario) -> Report:
             _betrayed(cluster)
         else:
             cluster.storm()
+            loss = scenario.loss
+            ceremony = None if loss is None else lose_and_restart(cluster, loss)
             calm(cluster)
+            if ceremony is not None:
+                ceremony.take_in()
             quiet(cluster)
             cluster.checkers.at_the_end()
         return _report(cluster)
@@ -130,8 +135,8 @@ def _at_the_head(cluster: Cluster, limit_ms: int) -> None:
     """L3: whoever was down, lagged or lost its files stands with the others and takes part. Only
     one that found two truths, which no correct replica does, keeps out.
     """
-    honest = [each for each in cluster.machines[: cluster.size] if each.liar is None]
-    due = [each for each in honest if not each.lost]
+    held = [each for each in cluster.machines[: cluster.size] if each.number not in cluster.astray]
+    due = [each for each in held if each.liar is None and not each.lost]
     window = cluster.parameters.window
     while True:
         down = [each.number for each in due if each.core is None]

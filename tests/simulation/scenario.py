@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from guqiao_sdk.proof.quorum import faulty_max
+from guqiao_sdk.proof.quorum import faulty_max, quorum
 from tests.simulation.byzantine.registry import LYING
-from tests.simulation.fault_plan import Fault, Rot, plan_faults, plan_rot
+from tests.simulation.fault_plan import Fault, Loss, Rot, plan_faults, plan_rot
 
 SIZES: Final = (4, 5, 6, 7, 10)
 SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
 STORM_MS: Final = (2_500, 5_500)
+LOSS_STORM_MS: Final = (1_200, 3_000)
+"""Two of them make one run: before the loss and after it."""
 MANY_REQUESTS: Final = 200
 MANY: Final = (10, 9)
 TRAITORS: Final = (25, 13)
@@ -61,6 +63,7 @@ class Scenario:
     traitors: bool = False
     faults: tuple[Fault, ...] = ()
     rot: Rot | None = None
+    loss: Loss | None = None
     crash_ratio: float = 0.0
     scheme: str = "ideal"
     round_cuts: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
@@ -117,6 +120,48 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
         scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
+    )
+
+
+def of_loss(seed: int, number: int) -> Scenario:
+    """The storm of a seed in which the quorum is then lost for good, in the ways of `number`:
+    production's store, whose folders are what a ceremony works on, and no rot beside the loss.
+    """
+    random = Random(seed)
+    size = random.choices(SIZES, SIZE_WEIGHTS)[0]
+    storm_ms = random.randint(*LOSS_STORM_MS)
+    liars = {
+        replica: _acts(random, seed + replica, None)
+        for replica in random.sample(range(size), k=random.randint(0, faulty_max(size)))
+    }
+    honest = [each for each in range(size) if each not in liars]
+    survivor = random.choice(honest)
+    others = [each for each in range(size) if each != survivor]
+    gone = random.randint(size - quorum(size) + 1, size - 1)
+    lost = tuple(sorted(random.sample(others, k=gone)))
+    returned = random.sample(lost, k=random.randint(1, min(gone, quorum(size) - 1)))
+    second_ms = random.randint(*LOSS_STORM_MS)
+    loss = Loss(
+        lost=lost,
+        settles=random.random() < 0.5,
+        second=number % 3 != 1,
+        returned=tuple(sorted(returned)) if number % 3 != 0 else (),
+        newcomers=frozenset(each for each in lost if random.random() < 0.5),
+        storm_ms=second_ms,
+        faults=plan_faults(random, seed // 2, size, size, second_ms, stored=True),
+    )
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=random.randint(20, 40),
+        storm_ms=storm_ms,
+        liars={each: tuple(a for a in acts if a.strategy != "B2") for each, acts in liars.items()},
+        faults=plan_faults(random, seed, size, size, storm_ms, stored=True),
+        loss=loss,
+        crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
+        stored=True,
+        compacts=random.random() < 0.5,
+        kind="ceremony",
     )
 
 

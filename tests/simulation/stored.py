@@ -19,8 +19,18 @@ from typing import TYPE_CHECKING, Final
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
-from services.consensus.domain.codec import decode_record
-from services.consensus.domain.messages import CertifiedHead, Record, View
+from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import Restart
+from services.consensus.chain_sets import ChainSets
+from services.consensus.domain.codec import decode_log_record, encode_log_record
+from services.consensus.domain.messages import (
+    CertifiedHead,
+    EpochStarted,
+    LogRecord,
+    SequenceNumber,
+    View,
+)
+from services.consensus.restart import put_in_force
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from tests.simulation.durable import OneSet, head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
@@ -53,17 +63,43 @@ class Shelf:
 
     def open(self, number: int) -> StoredLedger:
         """Open a replica's folder as the production does."""
-        options = StoreOptions(
+        cluster = self._cluster
+        store = ChainStore.open(
+            self.folder(number),
+            cluster.execution.genesis,
+            replica=cluster.owners[number],
+            options=self.options(number),
+        )
+        kind = StoredLedger if cluster.scenario.loss is None else RestartableLedger
+        ledger = kind(store, cluster.execution, self, number)
+        self._open[number] = ledger
+        return ledger
+
+    def options(self, number: int) -> StoreOptions:
+        """How a replica's folder is opened."""
+        return StoreOptions(
             reserve_bytes=0,
             segment_bytes_max=SEGMENT_BYTES,
             files=FileOperations(fsync=self._fsync(number)),
             sequences_a_promise=SEQUENCES_A_PROMISE,
         )
-        genesis = self._cluster.execution.genesis
-        store = ChainStore.open(self._folder(number), genesis, replica=number, options=options)
-        ledger = StoredLedger(store, self._cluster.execution, self, number)
-        self._open[number] = ledger
-        return ledger
+
+    def put_in_force(self, number: int, restart: Restart) -> bool:
+        """Let a stopped machine go by the restart, as an operator does."""
+        cluster = self._cluster
+        return put_in_force(
+            self.folder(number),
+            cluster.execution.genesis,
+            cluster.owners[number],
+            restart,
+            cluster.scheme.verify,
+            self.options(number),
+        )
+
+    def move(self, number: int, place: int) -> None:
+        """A replica's folder is at another machine from now on."""
+        self.folder(number).rename(self.folder(place))
+        self._synced.pop(number, None)
 
     def closed(self, number: int, *, power_cut: bool) -> None:
         """A process ended without a word."""
@@ -75,7 +111,7 @@ class Shelf:
 
     def wipe(self, number: int) -> None:
         """A replica's folder is gone."""
-        shutil.rmtree(self._folder(number), ignore_errors=True)
+        shutil.rmtree(self.folder(number), ignore_errors=True)
         self._synced.pop(number, None)
 
     def rot(self) -> None:
@@ -116,7 +152,7 @@ class Shelf:
 
     def flip_promise(self, number: int) -> bool:
         """One bit of one of the two files that say what the replica may have voted on."""
-        random, folder = self._cluster.random, self._folder(number)
+        random, folder = self._cluster.random, self.folder(number)
         path = random.choice(sorted(folder.glob("promise.*.json")))
         data = bytearray(path.read_bytes())
         data[random.randrange(len(data))] ^= 1 << random.randrange(8)
@@ -141,7 +177,7 @@ class Shelf:
 
     def lose(self, number: int) -> bool:
         """All segments are gone: every block and every vote."""
-        shutil.rmtree(self._folder(number) / "segments")
+        shutil.rmtree(self.folder(number) / "segments")
         self._synced.pop(number, None)
         self._distrust(number)
         return True
@@ -160,7 +196,7 @@ class Shelf:
         """An older copy of the segments stands in their place."""
         if self._stale is None:
             return False
-        segments = self._folder(number) / "segments"
+        segments = self.folder(number) / "segments"
         shutil.rmtree(segments)
         shutil.copytree(self._stale, segments)
         self._synced.pop(number, None)
@@ -171,7 +207,7 @@ class Shelf:
         rot = self._cluster.scenario.rot
         assert rot is not None
         self._stale = self._root / "stale"
-        shutil.copytree(self._folder(rot.machine) / "segments", self._stale)
+        shutil.copytree(self.folder(rot.machine) / "segments", self._stale)
 
     def _fsync(self, number: int) -> Callable[[int], None]:
         def fsync(descriptor: int) -> None:
@@ -198,14 +234,15 @@ class Shelf:
             os.truncate(path, kept)
 
     def _distrust(self, number: int) -> None:
-        session = self._folder(number) / "session"
+        session = self.folder(number) / "session"
         if session.exists():
             session.write_text("another boot")
 
     def _segments(self, number: int) -> list[Path]:
-        return sorted((self._folder(number) / "segments").glob("*.seg"))
+        return sorted((self.folder(number) / "segments").glob("*.seg"))
 
-    def _folder(self, number: int) -> Path:
+    def folder(self, number: int) -> Path:
+        """Where a machine keeps its chain."""
         return self._root / str(number)
 
 
@@ -235,6 +272,10 @@ class StoredLedger(OneSet):
 
     def view_floor(self, epoch: int) -> View:
         return View(self.store.promise.floor)
+
+    def restarts_behind(self, header: BlockHeader) -> Sequence[Restart]:
+        """The restarts that go on from `header`, as far as the folder has them."""
+        return [each for each in self.store.restarts if each.statement.header == header]
 
     @property
     def must_restore(self) -> bool:
@@ -269,15 +310,16 @@ class StoredLedger(OneSet):
     def compact(self, records: Sequence[bytes]) -> None:
         self.store.compact_records(records)
 
-    def records(self) -> list[Record]:
-        return [decode_record(data) for data in self.store.records()]
+    def records(self) -> Sequence[LogRecord]:
+        return [decode_log_record(data) for data in self.store.records()]
 
     def execute(self, batch: Batch) -> BlockHeader:
         parent = self.header(self.last_height)
+        restarts = self.restarts_behind(parent)
         with self.store.state_reader() as state:
-            result = self._execution.result(state, parent, batch)
+            result = self._execution.result(state, parent, batch, restarts)
         header = self.store.commit_block(result)
-        block = self._execution.execute(parent, batch)
+        block = self._execution.execute(parent, batch, restarts)
         same = block.result.encoded_receipts == result.encoded_receipts
         assert same, f"S5: block {header.height} has other receipts at replica {self._number}"
         assert header == block.header, f"S5: block {header.height} has another state root"
@@ -313,7 +355,8 @@ class StoredLedger(OneSet):
         if block is None:
             stored = self.store.get_block(height)
             assert stored is not None, f"block {height} is stored"
-            block = self._execution.execute(self.header(height - 1), stored.batch)
+            parent = self.header(height - 1)
+            block = self._execution.execute(parent, stored.batch, self.restarts_behind(parent))
             self._blocks[height] = block
         return block
 
@@ -324,3 +367,52 @@ class StoredLedger(OneSet):
         store._segments.close()
         store._folder.release()
         self._shelf.closed(self._number, power_cut=power_cut)
+
+
+class RestartableLedger(StoredLedger):
+    """The same on a chain whose restart genesis allows: sets and epochs are what production reads
+    out of state and folder, and the log says where the votes of an epoch begin, as `Ledger` does.
+    """
+
+    def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
+        super().__init__(store, execution, shelf, number)
+        self.sets = ChainSets(store, execution.genesis)
+
+    def set_at(self, height: int) -> ReplicaSet:
+        return self.sets.set_at(height) if self.store.restarts else self.genesis.replica_set
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        return self.sets.epoch_base(epoch)
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        return self.sets.epoch_end(epoch) if self.store.restarts else None
+
+    def restart_base(self, epoch: int) -> SequenceNumber | None:
+        return self.sets.restart_base(epoch) if self.store.restarts else None
+
+    def is_over(self, epoch: int) -> bool:
+        return self.sets.is_over(epoch)
+
+    def view_floor(self, epoch: int) -> View:
+        return View(self.store.promise.floor if epoch == self._promised_epoch else 0)
+
+    def cover(self, view: int, sequence: int) -> None:
+        epoch = self.set_at(self.last_certified + 1).epoch
+        if epoch != self._promised_epoch:
+            self.store.compact_records([encode_log_record(EpochStarted(epoch))])
+            self.store.begin_epoch(epoch, self.epoch_base(epoch))
+        super().cover(view, sequence)
+
+    def compact(self, records: Sequence[bytes]) -> None:
+        epoch = self._promised_epoch
+        started = encode_log_record(EpochStarted(epoch, self.view_floor(epoch)))
+        super().compact([started, *records])
+
+    def end_silence(self) -> None:
+        started = EpochStarted(self._promised_epoch, View(self.store.promise.view))
+        self.store.compact_records([encode_log_record(started)])
+        self.store.end_silence()
+
+    @property
+    def _promised_epoch(self) -> int:
+        return max(self.store.promise.epoch, self.genesis.epoch)

@@ -16,6 +16,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.host import Host, Method
@@ -186,21 +187,29 @@ class Execution:
         update = apply(none.__getitem__, None, changes_of(entries), 0)
         first = State(entries, frozenset(), update.pages, update.version)
         self._states = {self.root.hash(): first}
-        self._blocks: dict[tuple[bytes, bytes], ExecutedBlock] = {}
+        self._blocks: dict[tuple[bytes, ...], ExecutedBlock] = {}
 
     def state(self, header_hash: bytes) -> State:
         """The state after a block that was executed here."""
         return self._states[header_hash]
 
-    def execute(self, parent: BlockHeader, batch: Batch) -> ExecutedBlock:
-        """The block that `batch` makes after `parent`."""
-        place = (parent.hash(), batch.digest())
+    def execute(
+        self, parent: BlockHeader, batch: Batch, restarts: Sequence[Restart] = ()
+    ) -> ExecutedBlock:
+        """The block that `batch` makes after `parent`, where `restarts` go on from."""
+        place = (parent.hash(), batch.digest(), *(each.encode() for each in restarts))
         block = self._blocks.get(place)
         if block is None:
-            block = self._blocks[place] = self._execute(parent, batch)
+            block = self._blocks[place] = self._execute(parent, batch, restarts)
         return block
 
-    def result(self, state: StateReader, parent: BlockHeader, batch: Batch) -> BlockResult:
+    def result(
+        self,
+        state: StateReader,
+        parent: BlockHeader,
+        batch: Batch,
+        restarts: Sequence[Restart] = (),
+    ) -> BlockResult:
         """Execute a batch on a state, whoever keeps it."""
         return execute_block(
             state,
@@ -210,11 +219,14 @@ class Execution:
             batch=batch,
             transactions=[read(encoded) for encoded in batch.transactions],
             verify=verify,
+            restarts=restarts,
         )
 
-    def _execute(self, parent: BlockHeader, batch: Batch) -> ExecutedBlock:
+    def _execute(
+        self, parent: BlockHeader, batch: Batch, restarts: Sequence[Restart]
+    ) -> ExecutedBlock:
         before = self._states[parent.hash()]
-        result = self.result(before, parent, batch)
+        result = self.result(before, parent, batch, restarts)
         entries = dict(before.entries)
         ids = set(before.ids)
         for key, value in result.write_set.items():
