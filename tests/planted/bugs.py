@@ -13,6 +13,7 @@ from typing import Final
 
 from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
+from tests.planted.restart_bugs import RESTARTS
 
 QUORUMS: Final = (
     Bug(
@@ -432,4 +433,4 @@ PATIENCE: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP)
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP, *RESTARTS)

@@ -30,6 +30,7 @@ class Clients:
         self.done_ms: dict[Request, int] = {}
         self.acknowledged: dict[bytes, tuple[int, bytes]] = {}
         """Transaction id -> height and header hash that a client was shown (S7)."""
+        self._signed: dict[Request, bytes] = {}
         self._by_id: dict[str, Request] = {}
         self._done_at: defaultdict[Request, set[int]] = defaultdict(set)
         self._numbers = 0
@@ -86,7 +87,7 @@ class Clients:
         self._done_at.clear()
         for request in self._by_id.values():
             self.since_ms[request] = cluster.now_ms
-            self.open[request] = self._sign(request)
+            self.open[request] = self._signed[request]
         for number in sorted(cluster.required):
             machine = cluster.machines[number]
             for height in range(1, machine.ledger.last_certified + 1):
@@ -117,7 +118,8 @@ class Clients:
 
     def _sign(self, request: Request) -> bytes:
         height, time_ms = self._place()
-        return transaction(request, height=height, time_ms=time_ms)
+        self._signed[request] = transaction(request, height=height, time_ms=time_ms)
+        return self._signed[request]
 
     def _renew(self, request: Request) -> None:
         """Sign anew what has expired or is about to."""

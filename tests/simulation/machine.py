@@ -1,8 +1,7 @@
 """One replica's surroundings: what driver, intake, ledger and the pool of requests are elsewhere.
 
-What arrives is bytes; they go through the production's frame reader, codec, authentication,
-admission and block verification. Effects are performed in order, and the machine can die between
-any two of them; then only what it wrote remains.
+Bytes that arrive go through production's frame reader, codec, authentication, admission and block
+verification. Effects are in order; a machine can die between any two, what it wrote remains then.
 """
 
 from __future__ import annotations
@@ -217,8 +216,7 @@ class Machine:
         try:
             frame = self.cluster.read_frame(data, core.epoch)
         except (MalformedError, wire.OtherEpochError) as error:
-            self.cluster.refuse(self, sender, repr(error), data)
-            return
+            return self.cluster.refuse(self, sender, repr(error), data)
         if isinstance(frame, PeerMessage):
             self._guarded(self._receive_message, sender, frame, data)
         else:
@@ -366,7 +364,7 @@ class Machine:
                 done_ms = max(self.busy_until_ms, now_ms) + self.cluster.random.randint(0, 5)
                 done_ms += self.cluster.disk_delay_ms(self.number)
                 self.busy_until_ms = done_ms
-                self._later(done_ms - now_ms, self._executed, core, sequence, batch)
+                self._later(done_ms - now_ms, self._executed, sequence, batch)
             case Certified(sequence, certificate):
                 if sequence > self.ledger.last_certified:
                     self.ledger.certify(sequence, certificate)
@@ -437,10 +435,8 @@ class Machine:
 
     # --- The ledger ---------------------------------------------------------------------------
 
-    def _executed(self, core: Core, sequence: SequenceNumber, batch: Batch) -> None:
+    def _executed(self, sequence: SequenceNumber, batch: Batch) -> None:
         ledger = self.ledger
-        if self.core is not core:
-            return
         if sequence > ledger.last_height:
             assert sequence == ledger.last_height + 1, "batches are executed in order"
             ledger.execute(batch)
