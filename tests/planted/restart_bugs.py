@@ -13,7 +13,7 @@ RESTARTS: Final = (
         "guqiao_sdk/proof/restart_rules.py",
         "    if not _holds(statement, approval, verify):\n",
         "    if not approval.signature:\n",
-        first=7,
+        rules=("Q2",),
     ),
     Bug(
         "Q3",
@@ -21,7 +21,7 @@ RESTARTS: Final = (
         "services/consensus/restart.py",
         "    if held.height > height:\n",
         "    if held.height > height + 1_000:\n",
-        first=7,
+        rules=("Q3",),
     ),
     Bug(
         "Q5",
@@ -29,7 +29,7 @@ RESTARTS: Final = (
         "services/consensus/restart.py",
         "        if known != restart:\n",
         "        if known.statement.epoch != epoch:\n",
-        first=7,
+        rules=("Q5",),
     ),
     Bug(
         "Q6",
@@ -37,15 +37,15 @@ RESTARTS: Final = (
         "services/consensus/epochs.py",
         "        key = None if is_over else voting_key(replica_set, self.me)\n",
         "        key = voting_key(replica_set, self.me)\n",
-        first=7,
+        test="tests/integration/node/test_restart_from_behind.py::test_a_survivor_that_is_behind",
     ),
     Bug(
         "Q6",
         "what a restart makes void is taken into the index again",
         "services/consensus/store/restarts.py",
-        "            header.height > each.statement.height and header.epoch < each.statement.epoch\n",
-        "            header.height > each.statement.height and header.epoch > each.statement.epoch\n",
-        first=7,
+        " and header.epoch < each.statement.epoch\n",
+        " and header.epoch > each.statement.epoch\n",
+        rules=("L1", "L4"),
     ),
     Bug(
         "Q7",
@@ -53,6 +53,6 @@ RESTARTS: Final = (
         "services/consensus/chain_sets.py",
         "            if here < each.statement.height < height:\n",
         "            if here < each.statement.height < 0:\n",
-        first=7,
+        rules=("S5",),
     ),
 )

@@ -46,6 +46,8 @@ FIRST_BLOCK_MS: Final = 20_000
 SETTLES_MS: Final = 2_000
 """Until then votes from before the loss may still certify something."""
 STANDS_MS: Final = 1_500
+_RULES: Final = {APPROVAL_INVALID: "Q2", TOO_LOW: "Q3", APPLIED: "Q5"}
+"""What forbids that a replica takes a restart which it should refuse with a code."""
 
 
 def lose_and_restart(cluster: Cluster, loss: Loss) -> Ceremony:
@@ -247,7 +249,7 @@ class Ceremony:
             if error.code == code:
                 return
             raise
-        self._cluster.fail(f"{code}: replica {number} takes a restart that it must refuse")
+        self._cluster.fail(f"{_RULES[code]}: replica {number} takes a restart that it must refuse")
 
     # --- Afterwards ---------------------------------------------------------------------------
 
