@@ -426,9 +426,10 @@ class Machine:
                 self.cluster.send(self, to, self._frame(out), round_of(out))
 
     def _frame(self, message: PeerMessage) -> bytes:
-        if not isinstance(message, Hello) and self.number < self.cluster.size:
+        epoch = 0 if self.core is None else self.core.epoch
+        if not isinstance(message, Hello) and epoch == self.cluster.replica_set.epoch:
             self.cluster.checkers.on_sent(self.me, message)
-        return wire.message_frame(message, 0 if self.core is None else self.core.epoch)
+        return wire.message_frame(message, epoch)
 
     def send_frame(self, to: ReplicaId, frame: bytes) -> None:
         self.cluster.send(self, to, frame)
@@ -462,8 +463,7 @@ class Machine:
         if self.liar is not None:
             blocks = self.liar.blocks(blocks)
         if blocks:
-            frame = wire.block_response_frame(blocks, self.ledger.last_certified)
-            self.send_frame(sender, frame)
+            self.send_frame(sender, wire.block_response_frame(blocks, self.ledger.last_certified))
 
     def _take_blocks(
         self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes
