@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,9 @@ from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
 from tests.simulation.byzantine.registry import LYING, STRATEGIES
-from tests.simulation.campaign import campaign, judge
+from tests.simulation.campaign import SOMETIMES, Outcome, campaign, judge, missing
 from tests.simulation.checkers import ViolationError
-from tests.simulation.fault_plan import FAULTS, ROT_FAULTS
+from tests.simulation.fault_plan import FAULTS, LOSSES, ROT_FAULTS
 from tests.simulation.generators import GRID, byzzfuzz, partitions, scenario_of, twins
 from tests.simulation.run import run
 from tests.simulation.scenario import SIZES, of_seed
@@ -125,13 +126,21 @@ def test_a_quorum_is_lost_in_every_size_and_never_stands() -> None:
 
 
 @pytest.mark.req("G2-13-2")
-def test_the_ceremonys_checkers_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", [127, 447])
+def test_the_ceremonys_checkers_can_fail(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement from whoever holds least, with whatever it then drops."""
     monkeypatch.setattr(ceremony, "compose", _compose_from_the_lowest)
-    found = [judge(seed).violation for seed in range(7, 120, 20)]
-    failed = [violation for violation in found if violation is not None]
-    assert failed
-    assert all(each.startswith("ViolationError: Q3") for each in failed)
+    with pytest.raises(ViolationError, match=r"^Q3"):
+        run(scenario_of(seed))
+
+
+@pytest.mark.parametrize("never", LOSSES)
+def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
+    fired = Counter({name: 1 for name in (*FAULTS, *STRATEGIES) if name != never})
+    total = Outcome(-1, fired=fired, counts=Counter(dict.fromkeys(SOMETIMES, 1)))
+    assert missing(total) == [never]
+    total.fired[never] = 1
+    assert missing(total) == []
 
 
 def _compose_from_the_lowest(
