@@ -46,7 +46,11 @@ FIRST_BLOCK_MS: Final = 20_000
 SETTLES_MS: Final = 2_000
 """Until then votes from before the loss may still certify something."""
 STANDS_MS: Final = 1_500
-_RULES: Final = {APPROVAL_INVALID: "Q2", TOO_LOW: "Q3", APPLIED: "Q5"}
+_RULES: Final = {
+    APPROVAL_INVALID: "Q2: its approvals do not hold",
+    TOO_LOW: "Q3: more is final here",
+    APPLIED: "Q5: the epoch began otherwise",
+}
 """What forbids that a replica takes a restart which it should refuse with a code."""
 
 
@@ -249,7 +253,7 @@ class Ceremony:
             if error.code == code:
                 return
             raise
-        self._cluster.fail(f"{_RULES[code]}: replica {number} takes a restart that it must refuse")
+        self._cluster.fail(f"{_RULES[code]}, and replica {number} takes the restart all the same")
 
     # --- Afterwards ---------------------------------------------------------------------------
 
