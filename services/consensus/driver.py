@@ -2,8 +2,7 @@
 
 One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes
 all records with one fsync, and only then sends; execution runs beside it, strictly in order. A
-failed write stops the process; a header that contradicts a certified one halts the replica, which
-then votes no more but can still be read.
+failed write stops the process; a header that contradicts a certified one halts the replica.
 """
 
 from __future__ import annotations
@@ -172,11 +171,10 @@ class Driver:
         if not self.could_accept(message) or is_told_enough(message, waiting):
             self._metrics.refusals.count(sender, Reason.UNASKED)
             return
+        place = (message.view, message.sequence, message.digest)
         fresh = self.put(sender, message) and message.sequence > self.replica.executed
-        if fresh and self._tracker.add(
-            message.view, message.sequence, message.digest, transactions
-        ):
-            self.mempool.mark_proposed(transaction.id for transaction in transactions)
+        if fresh and self._tracker.add(*place, transactions):
+            self.mempool.mark_proposed(each.id for each in transactions)
 
     def could_accept(self, message: PrePrepare) -> bool:
         """Whether the core would look at this pre-prepare now: of its view, within its window."""

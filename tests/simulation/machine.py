@@ -294,10 +294,13 @@ class Machine:
         if judged is not None:
             cluster.checkers.after_step(self, message, effects)
         self._perform(core, effects)
-        if self.core is not core:
-            return
+        if self.core is core:
+            self._after(core, judged)
+
+    def _after(self, core: Core, judged: Replica | None) -> None:
+        """The core that stepped is still the machine's."""
         if judged is not None:
-            cluster.checkers.on_step(self, judged)
+            self.cluster.checkers.on_step(self, judged)
         if core.ended:
             self._recover()  # In the next epoch.
         elif isinstance(core, Replica) and core.may_propose and not self.disk.is_paused:
