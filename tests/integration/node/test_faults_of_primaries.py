@@ -135,8 +135,8 @@ async def test_what_no_transaction_can_carry_is_named_in_the_log_alone(
     many = Batch(now_ms(), (b"x",) * (maximum + 1))
     large = Batch(now_ms(), (bytes(chain.genesis.parameters.batch_bytes_max // 2),))
     members = [await chain.start(number) for number in (1, 2, 3)]
-    for batch in (many, large):
-        message = signer(chain, network, 0).pre_prepare(View(0), SequenceNumber(1), batch)
+    for sequence, batch in enumerate((many, large), 1):
+        message = signer(chain, network, 0).pre_prepare(View(0), SequenceNumber(sequence), batch)
         chain.deliver(0, 1, wire.message_frame(message))
     found = b'guqiao_consensus_evidence_total{replica="0"} 2.0'
     await chain.wait_for(lambda: found in members[0].metrics.render())
