@@ -51,12 +51,11 @@ async def _run(folder: Path, kills: int, chance: random.Random) -> dict[str, int
         async with asyncio.TaskGroup() as tasks:
             for number in range(CLIENTS):
                 tasks.create_task(load.run(number))
-            early = await _kill(network, kills, chance)
+            await _kill(network, kills, chance)
             load.is_over.set()
         await _check(network, load.record)
         return {
             "kills": kills,
-            "kills before ready": early,
             "acknowledged": len(load.record.told),
         }
     finally:
