@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import Module
@@ -141,6 +142,22 @@ def test_the_canonical_form_is_one_byte_string_and_reads_back() -> None:
     spaced = WHOLE.replace(", ", ",  ").replace("  # no", "")
     assert compile_source(spaced.encode()).digest == module.digest, "spaces are not the contract"
     assert compile_source(WHOLE.replace("place > 0", "place > 1").encode()).digest != module.digest
+
+
+@pytest.mark.parametrize("symbol", [{}, [], None, 1, True, "**", ""], ids=repr)
+@pytest.mark.parametrize("kind", ["augment", "binary", "compare"])
+def test_what_is_no_operator_is_refused_whatever_it_is(kind: str, symbol: Json) -> None:
+    one: Json = ["int", 1, "1"]
+    value: Json = ["do", 1, [kind, 1, symbol, one, one]]
+    if kind == "augment":
+        value = ["augment", 1, symbol, ["name", 1, "a"], one]
+    form: Json = {
+        "engine": "star/1",
+        "constants": [],
+        "functions": [["function", 1, "f", [["parameter", 1, "a", []]], [value]]],
+    }
+    with pytest.raises(SourceError, match="operator"):
+        check(form)
 
 
 @settings(max_examples=400, deadline=None)
