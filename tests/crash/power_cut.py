@@ -51,8 +51,10 @@ def run(folder: Path, *, cuts: int, seed: int) -> dict[str, int]:
     acknowledged, counts = Acknowledged(), {"power cuts": 0, "power cuts before ready": 0}
     for number in range(cuts):
         with _mounted(image, mounted):
+            # The first cut into a start comes at once: on any machine one falls there.
+            spin = chance.randint(0, START_SPIN_MAX) if number > 1 else 0
             cut_after = 0 if number % 2 else chance.randint(2, LINES_MAX)
-            _cut_once(mounted, acknowledged, chance, cut_after, folder / "acknowledged.log")
+            _cut_once(mounted, acknowledged, spin, cut_after, folder / "acknowledged.log")
         counts["power cuts"] += 1
         counts["power cuts before ready"] += not acknowledged.is_ready
         with _mounted(image, mounted):
@@ -73,16 +75,16 @@ def _mounted(image: Path, place: Path) -> Iterator[None]:
 
 
 def _cut_once(
-    mounted: Path, acknowledged: Acknowledged, chance: random.Random, cut_after: int, log: Path
+    mounted: Path, acknowledged: Acknowledged, spin: int, cut_after: int, log: Path
 ) -> None:
-    """After so many lines; 0: at any moment of the start."""
+    """After so many lines; 0: in the start, after a busy wait of `spin` turns."""
     going = mmap.mmap(-1, 1)  # Shared with the child: 1 once the power goes.
     child = fork(lambda say: _write_while_powered(mounted / "data", say, going))
     acknowledged.is_ready, last = False, ""
     with os.fdopen(child.lines) as lines:
         if cut_after == 0:
-            for _ in range(chance.randint(0, START_SPIN_MAX)):
-                pass  # A busy wait.
+            for _ in range(spin):
+                pass
             going[0] = 1
             _shut_down(mounted)
         for number, line in enumerate(lines, 1):

@@ -68,7 +68,8 @@ async def _kill(network: ChainNetwork, kills: int, chance: random.Random) -> int
     early = victim = 0
     for number in range(kills):
         if number % 2 == 1:  # It started after the kill before, and falls in its start.
-            await asyncio.sleep(chance.uniform(0.0, START_SECONDS_MAX))
+            # The first comes at once: on any machine one falls into a start.
+            await asyncio.sleep(chance.uniform(0.0, START_SECONDS_MAX) if early else 0.0)
             early += not await asyncio.to_thread(_is_ready, network.replicas[victim].admin_port)
         else:
             await network.wait_ready()

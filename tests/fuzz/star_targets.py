@@ -15,10 +15,18 @@ from tests.unit.star.programs import Programs
 
 SOURCES: Final = [Programs(seed).source().encode() for seed in (1, 2, 3)]
 
+SHORT: Final = [
+    b"A = [1, {'a': -2}]\n\ndef f(a, b=2):\n    for x in A:\n        a += x\n    return a[b:]\n",
+    b"def g(a):\n    return f(a) if a else 1\n"
+    b"\ndef f(b):\n    b[0] = [x for x in b]\n    c, d = b\n",
+    b"def h(a):\n    c = sorted(a.keys(), key=lambda k: -k)\n    require(not c, 'CODE_OF', n=1)\n",
+]
+"""Forms are spoiled whole again and again: short ones."""
+
 
 def targets() -> tuple[Target, ...]:
     """Every decoder of this kind with its samples."""
-    forms = [compile_source(source).encoded for source in SOURCES]
+    forms = [compile_source(source).encoded for source in SHORT]
     return (
         Target("star/1 source", compile_source, (SourceError,), SOURCES, mutations.of_bytes),
         Target("star/1 form", _of_json, (SourceError, JsonError), forms, mutations.of_json),

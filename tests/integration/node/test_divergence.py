@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.execution import BlockResult
 from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
-from tests.integration.node.memory_chain import MemoryChain, memory_chain
+from tests.integration.node.memory_chain import MemoryChain
 from tests.integration.node.test_set_changes_in_memory import ROLES, register
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
@@ -28,12 +28,6 @@ def network(tmp_path: Path) -> ChainNetwork:
     return ChainNetwork.create(
         tmp_path / "network", roles=ROLES, parameters={**PARAMETERS, "heartbeat_ms": 60_000}
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def compute_otherwise(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ transactions become final all the same.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.jobs import Pause
 from services.consensus.pacing import IN_FLIGHT_TRANSACTIONS_MAX as IN_FLIGHT
-from tests.integration.node.memory_chain import MemoryChain, memory_chain, now_ms
+from tests.integration.node.memory_chain import MemoryChain, now_ms
 from tests.integration.node.test_driver_in_memory import APPLIED, position, submit, transaction
 from tests.plugins.chain_network import ADMIN, PARAMETERS, ChainNetwork
 
@@ -45,12 +45,6 @@ def network(tmp_path: Path) -> ChainNetwork:
     """Keys and genesis only; no process is started."""
     parameters = {**PARAMETERS, "heartbeat_ms": 60_000}
     return ChainNetwork.create(tmp_path / "network", parameters=parameters)
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def padded(network: ChainNetwork, size: int) -> SignedTransaction:

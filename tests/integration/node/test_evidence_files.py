@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,12 +41,6 @@ def made(folder: Path) -> ChainNetwork:
         contracts=(("identity", 1), ("governance", 1), ("evidence", 2)),
         parameters={**PARAMETERS, "heartbeat_ms": 60_000},
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def evidence_of(chain: MemoryChain, number: int) -> Path:

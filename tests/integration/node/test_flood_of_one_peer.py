@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from services.consensus.offered import PEER_TRANSACTIONS_MAX
 from services.consensus.peers import FRAME_BYTES_MAX
 from services.consensus.refusals import NEVER_HONEST, Reason
 from services.consensus.signing import signer
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
+from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_driver_in_memory import APPLIED, submit, transaction
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
@@ -52,12 +52,6 @@ COUNTED = re.compile(
 def network(tmp_path: Path) -> ChainNetwork:
     parameters = {**PARAMETERS, "heartbeat_ms": 60_000}
     return ChainNetwork.create(tmp_path / "network", parameters=parameters)
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def counted(member: Member) -> Counter[tuple[int, str]]:

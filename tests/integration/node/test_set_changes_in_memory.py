@@ -6,7 +6,7 @@ Each chain has governors of its four entities; places without a replica are play
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.ledger import Ledger
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
+from tests.integration.node.memory_chain import Member, MemoryChain, now_ms
 from tests.plugins.chain_network import ADMIN, PARAMETERS, ChainNetwork
 
 APPLIED = ledger_pb2.OUTCOME_APPLIED
@@ -56,12 +56,6 @@ def network(tmp_path: Path) -> ChainNetwork:
         contracts=(("identity", 1), ("governance", 1), ("evidence", 1)),
         parameters={**PARAMETERS, "heartbeat_ms": 60_000},
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 async def send(

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import SourceError
-from services.consensus.domain.contracts.star.ir import Module, as_json
+from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.refusals import SENTENCES
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
@@ -143,6 +144,22 @@ def test_the_canonical_form_is_one_byte_string_and_reads_back() -> None:
     assert compile_source(WHOLE.replace("place > 0", "place > 1").encode()).digest != module.digest
 
 
+@pytest.mark.parametrize("symbol", [{}, [], None, 1, True, "**", ""], ids=repr)
+@pytest.mark.parametrize("kind", ["augment", "binary", "compare"])
+def test_what_is_no_operator_is_refused_whatever_it_is(kind: str, symbol: Json) -> None:
+    one: Json = ["int", 1, "1"]
+    value: Json = ["do", 1, [kind, 1, symbol, one, one]]
+    if kind == "augment":
+        value = ["augment", 1, symbol, ["name", 1, "a"], one]
+    form: Json = {
+        "engine": "star/1",
+        "constants": [],
+        "functions": [["function", 1, "f", [["parameter", 1, "a", []]], [value]]],
+    }
+    with pytest.raises(SourceError, match="operator"):
+        check(form)
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_form_that_was_changed_anywhere_is_refused_or_still_one_of_star_1(
@@ -168,7 +185,7 @@ def test_a_form_that_was_changed_anywhere_is_refused_or_still_one_of_star_1(
     if module is None:
         assert refused in SENTENCES
     else:
-        assert check(as_json(module)).digest == module.digest
+        assert check(module.form).digest == module.digest
 
 
 @settings(max_examples=300, deadline=None)

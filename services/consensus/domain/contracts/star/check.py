@@ -236,8 +236,7 @@ class _Check(Shapes):
         self._expression(node[3], 0)
 
     def _augment(self, node: Node) -> None:
-        if node[2] not in _BINARY:
-            self._refuse("form", node)
+        self._is_symbol(node, _BINARY)
         self._target(node[3], "name", "index")
         self._expression(node[4], 0)
 
@@ -331,10 +330,12 @@ class _Check(Shapes):
         self._all(node[2:], depth)
 
     def _symbol(self, node: Node, depth: int) -> None:
-        known = _BINARY if node[0] == "binary" else _COMPARED
+        self._is_symbol(node, _BINARY if node[0] == "binary" else _COMPARED)
+        self._all(node[3:], depth)
+
+    def _is_symbol(self, node: Node, known: frozenset[str]) -> None:
         if not isinstance(node[2], str) or node[2] not in known:
             self._refuse("operator", node)
-        self._all(node[3:], depth)
 
     def _call(self, node: Node, depth: int) -> None:
         if len(node) < 4:

@@ -33,6 +33,7 @@ from services.consensus.domain.contracts.star.operators import (
     positive,
 )
 from services.consensus.domain.contracts.star.values import (
+    CELL_BYTES,
     StarDict,
     Value,
     check_key,
@@ -132,7 +133,7 @@ class Expressions:
 
         def make(frame: Frame) -> Value:
             made, meter = StarDict(), frame[0].meter
-            meter.allocate(64)
+            meter.allocate(CELL_BYTES)
             for key, value in entries:
                 place = check_key(key(frame))
                 if place in made:
@@ -142,19 +143,12 @@ class Expressions:
 
         return make, 1 + first + second
 
-    def _binary(self, node: Node) -> tuple[Expression, int]:
-        operate = BINARY[node[2]]
+    def _infix(self, node: Node) -> tuple[Expression, int]:
+        operate = (BINARY if node[0] == "binary" else COMPARED)[node[2]]
         left, first = self._expr(node[3])
         right, second = self._expr(node[4])
         nodes = 1 + first + second
         return lambda frame: operate(frame[0].meter, left(frame), right(frame)), nodes
-
-    def _compare(self, node: Node) -> tuple[Expression, int]:
-        compare = COMPARED[node[2]]
-        left, first = self._expr(node[3])
-        right, second = self._expr(node[4])
-        nodes = 1 + first + second
-        return lambda frame: compare(frame[0].meter, left(frame), right(frame)), nodes
 
     def _unary(self, node: Node) -> tuple[Expression, int]:
         value, nodes = self._expr(node[2])
@@ -340,13 +334,13 @@ _EXPRESSIONS: Final[dict[str, Callable[[Expressions, Node], tuple[Expression, in
     "name": Expressions._name,
     "list": Expressions._list,
     "dict": Expressions._dict,
-    "binary": Expressions._binary,
+    "binary": Expressions._infix,
     "negative": Expressions._unary,
     "positive": Expressions._unary,
     "not": Expressions._unary,
     "and": Expressions._logic,
     "or": Expressions._logic,
-    "compare": Expressions._compare,
+    "compare": Expressions._infix,
     "choose": Expressions._choose,
     "index": Expressions._index,
     "slice": Expressions._slice,

@@ -25,7 +25,7 @@ from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from guqiao_sdk.proof.canonical import digest
-from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.json_values import canonical_json
 
 ENGINE: Final = "star/1"
 IR_BYTES_MAX: Final = 524_288
@@ -81,9 +81,3 @@ class Module:
         """The constants, in the order of the source."""
         constants: list[Node] = self.form["constants"]
         return constants
-
-
-def as_json(module: Module) -> Json:
-    """The form as plain JSON."""
-    form: Json = module.form
-    return form

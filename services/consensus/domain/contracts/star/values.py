@@ -124,33 +124,27 @@ def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
     target[known] = value
 
 
-def truth(value: Value) -> bool:
-    """Whether the value counts as true."""
-    return bool(value)
-
-
 def equal(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
     """`left == right`: of one type and of one content, in depth."""
-    kind = type(left)
-    if kind is not type(right):
+    if type(left) is not type(right):
         return False
-    if kind is str:
-        meter.touch(min(len(left), len(right)))  # type: ignore[arg-type]
+    if isinstance(left, str) and isinstance(right, str):
+        meter.touch(min(len(left), len(right)))
         return left == right
-    if kind is not StarList and kind is not StarDict:
-        return left == right
-    _check_depth(depth)
-    if len(left) != len(right):  # type: ignore[arg-type]
-        return False
-    meter.visit(len(left))  # type: ignore[arg-type]
     if isinstance(left, StarList) and isinstance(right, StarList):
-        pairs = zip(left, right, strict=True)
-        return all(equal(meter, one, other, depth + 1) for one, other in pairs)
-    assert isinstance(left, StarDict)
-    assert isinstance(right, StarDict)
-    return all(
-        key in right and equal(meter, value, right[key], depth + 1) for key, value in left.items()
-    )
+        _check_depth(depth)
+        meter.visit(len(left))
+        return len(left) == len(right) and all(
+            equal(meter, one, other, depth + 1) for one, other in zip(left, right, strict=True)
+        )
+    if isinstance(left, StarDict) and isinstance(right, StarDict):
+        _check_depth(depth)
+        meter.visit(len(left))
+        return len(left) == len(right) and all(
+            key in right and equal(meter, value, right[key], depth + 1)
+            for key, value in left.items()
+        )
+    return left == right
 
 
 def freeze(value: Value) -> Value:
@@ -164,30 +158,25 @@ def freeze(value: Value) -> Value:
 
 def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
     """The value as it leaves a call, paid for; raises `ContractError` where it is no JSON."""
-    kind = type(value)
-    if kind is str:
-        meter.touch(len(value))  # type: ignore[arg-type]
-        return value  # type: ignore[return-value]
-    if kind is int:
-        if not -(1 << 63) < value < 1 << 63:  # type: ignore[operator]
-            raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
-        return value  # type: ignore[return-value]
-    if kind is StarDict:
+    if isinstance(value, str):
+        meter.touch(len(value))
+        return value
+    if isinstance(value, StarDict):
         _check_depth(depth)
-        meter.visit(2 * len(value))  # type: ignore[arg-type]
+        meter.visit(2 * len(value))
         entries: dict[str, Json] = {}
-        for key, part in value.items():  # type: ignore[union-attr]
-            if type(key) is not str:
-                raise ContractError(
-                    "CONTRACT_TYPE_MISMATCH", operation="JSON member", types=["int"]
-                )
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise mismatch("JSON member", key)
             entries[key] = to_json(meter, part, depth + 1)
         return entries
-    if kind is StarList:
+    if isinstance(value, StarList):
         _check_depth(depth)
-        meter.visit(len(value))  # type: ignore[arg-type]
-        return [to_json(meter, part, depth + 1) for part in value]  # type: ignore[union-attr]
-    return value  # type: ignore[return-value]
+        meter.visit(len(value))
+        return [to_json(meter, part, depth + 1) for part in value]
+    if type(value) is int and not -(1 << 63) < value < 1 << 63:
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
+    return value
 
 
 def from_json(meter: Meter, value: Json) -> Value:
