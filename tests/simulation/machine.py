@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from guqiao.consensus.v1 import peer_pb2
-from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus import wire
-from services.consensus.catch_up import verified_blocks
 from services.consensus.domain.codec import encode_record
 from services.consensus.domain.effects import (
     Broadcast,
@@ -38,7 +36,6 @@ from services.consensus.domain.messages import (
     Executed,
     Hello,
     Message,
-    PeerHeight,
     PeerMessage,
     PrePrepare,
     Propose,
@@ -55,7 +52,8 @@ from services.consensus.ledger import reach_of
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
 from tests.simulation.disk import Disk
-from tests.simulation.durable import Durable, apply_certified, blocks_for
+from tests.simulation.durable import Durable
+from tests.simulation.fetching import Fetching
 from tests.simulation.pool import Pool
 from tests.simulation.restoring import Restoring
 from tests.simulation.stored import StoredLedger
@@ -89,6 +87,7 @@ class Machine:
         self.known: set[bytes] = set()
         self.life = 0
         self.restoring: Restoring | None = None
+        self.fetching = Fetching(self)
         self.ledger: Durable
         self.start()
 
@@ -232,9 +231,9 @@ class Machine:
                 if self.wanted.get(frame.sequence) == frame.batch.digest():
                     self.step(frame)
             case peer_pb2.BlockRequest():
-                self._answer_blocks(sender, frame)
+                self.fetching.answer_blocks(sender, frame)
             case peer_pb2.BlockResponse():
-                self._take_blocks(sender, frame, data)
+                self.fetching.take_blocks(sender, frame, data)
             case _:
                 pass  # Clients bring their transactions to everybody themselves.
 
@@ -371,7 +370,7 @@ class Machine:
             case Certified(sequence, certificate):
                 if sequence > self.ledger.last_certified:
                     self.ledger.certify(sequence, certificate)
-                    self._announce(sequence)
+                    self.announce(sequence)
             case _:
                 self._perform_rare(effect)
 
@@ -452,55 +451,13 @@ class Machine:
         self.step(Executed(sequence, Digest(header.hash()), ledger.epoch_end(header.epoch)))
 
     def after_execution(self, height: int) -> None:
+        """Requests of the block are pending no longer."""
         for transaction_id in self.pool.executed(self.ledger.block(height)):
             self.step(RequestGone(transaction_id))
 
-    def _announce(self, height: int) -> None:
+    def announce(self, height: int) -> None:
+        """A certificate is kept: clients hear of the block."""
         self.cluster.on_final(self, height)
         header = self.ledger.header(height)
         for transaction_id in self.pool.expired(height, header.block_time_ms):
             self.step(RequestGone(transaction_id))
-
-    def _answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
-        blocks = blocks_for(self.ledger, request)
-        if self.liar is not None:
-            blocks = self.liar.blocks(blocks)
-        if blocks:
-            self.send_frame(sender, wire.block_response_frame(blocks, self.ledger.last_certified))
-
-    def _take_blocks(
-        self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes
-    ) -> None:
-        """Catch-up: nothing is stored without its certificate."""
-        if self.disk.is_paused:
-            return
-        verified = verified_blocks(
-            response,
-            self.ledger.last_certified + 1,
-            self.ledger.set_at,
-            self.cluster.scheme.verify,
-            lambda why: self.cluster.refuse(self, sender, why, data),
-        )
-        if verified:
-            self.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
-        for block in verified:
-            if self.core is not None and block.height == self.ledger.last_certified + 1:
-                self._take_block(block)
-
-    def _take_block(self, block: VerifiedBlock) -> None:
-        height, known = block.height, self.ledger.last_height
-        if not apply_certified(self.ledger, block):
-            self.cluster.on_halt(self, f"block {height} is certified otherwise")
-            return
-        if known < height:
-            self.after_execution(height)
-        self._announce(height)
-        self.step(
-            CertifiedElsewhere(
-                SequenceNumber(height),
-                Digest(block.header.hash()),
-                block.header.block_time_ms,
-                block.certificate,
-                self.ledger.epoch_end(block.header.epoch),
-            )
-        )
