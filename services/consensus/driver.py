@@ -18,6 +18,7 @@ import structlog
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
+from services.chassis.errors import UnavailableError
 from services.consensus import wire
 from services.consensus.batches import BatchTracker, is_told_enough
 from services.consensus.divergence import Divergence, divergence_of
@@ -457,12 +458,14 @@ class Driver:
         """The ids of which the block held nothing but such a copy, while the transaction itself, or
         no copy of it, waits here.
         """
-        receipts = self._ledger.receipts(sequence)
-        if not any(receipt.code == SIGNED_BY_ANOTHER for receipt in receipts):
-            return set()
-        block = self._ledger.store.get_block(sequence)
-        assert block is not None, "it was just executed"
-        encoded = zip(block.batch.transactions, receipts, strict=True)
+        try:
+            receipts = self._ledger.receipts(sequence)
+            if not any(receipt.code == SIGNED_BY_ANOTHER for receipt in receipts):
+                return set()
+            batch = self._ledger.batch(sequence)
+        except UnavailableError:
+            return set()  # Executed before a restart, and damaged since: others order what waits.
+        encoded = zip(batch.transactions, receipts, strict=True)
         settled = {receipt.transaction_id for receipt in receipts if is_final(receipt)}
         return {
             receipt.transaction_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
-from services.chassis.errors import FailedPreconditionError
+from services.chassis.errors import FailedPreconditionError, UnavailableError
 from services.consensus.batches import BatchTracker
 from services.consensus.divergence import Divergence
 from services.consensus.domain.ledger.admission import read_transaction
@@ -157,14 +158,20 @@ class LedgerWork:
             self._metrics.height.set(height)
             self._finality.advance(height)
 
+    def _resolve(self, height: int) -> None:
+        for result in self._ledger.results(height, self._finality.wanted):
+            # Whoever waits was admitted with the right key: a copy under another is not theirs.
+            if result.code != SIGNED_BY_ANOTHER:
+                self._finality.resolve(result)
+
     def announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
         if self._finality.is_awaited:
-            for result in self._ledger.results(height, self._finality.wanted):
-                # Whoever waits was admitted with the right key: a copy under another is not theirs.
-                if result.code != SIGNED_BY_ANOTHER:
-                    self._finality.resolve(result)
+            # A block executed before a restart, and damaged since, answers nobody: who waits for a
+            # transaction in it asks again when the block is whole.
+            with suppress(UnavailableError):
+                self._resolve(height)
         for expired in self._mempool.drop_expired(height, header.block_time_ms):
             error = FailedPreconditionError(
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
