@@ -15,7 +15,7 @@ import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
+from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
 from services.chassis.errors import FailedPreconditionError, UnavailableError
 from services.consensus.batches import BatchTracker
 from services.consensus.divergence import Divergence
@@ -180,3 +180,24 @@ class LedgerWork:
             self._timers.stop([expired])
         self._metrics.height.set(height)
         self._finality.advance(height)
+
+
+def copies_under_another_key(ledger: Ledger, mempool: Mempool, height: int) -> set[bytes]:
+    """The ids of which a block held nothing but a copy that another key signed, while the
+    transaction itself, or no copy of it, waits here.
+    """
+    if not len(mempool):
+        return set()
+    try:
+        receipts = ledger.receipts(height)
+        if not any(receipt.code == SIGNED_BY_ANOTHER for receipt in receipts):
+            return set()
+        batch = ledger.batch(height)
+    except UnavailableError:
+        return set()  # Executed before a restart, and damaged since: others order what waits.
+    settled = {receipt.transaction_id for receipt in receipts if is_final(receipt)}
+    return {
+        receipt.transaction_id
+        for encoded, receipt in zip(batch.transactions, receipts, strict=True)
+        if receipt.code == SIGNED_BY_ANOTHER and mempool.find_encoded(encoded) is None
+    } - settled

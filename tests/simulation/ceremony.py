@@ -89,7 +89,8 @@ class Ceremony:
         for number in self._survivors:
             cluster.machines[number].crash(power_cut=not loss.settles)
         for machine in cluster.machines:
-            machine.fsync_fails = machine.disk_full = machine.paused = False
+            machine.disk.mend()
+            machine.paused = False
         cluster.fired["quorum_lost"] += 1
 
     def _await_first_block(self) -> None:

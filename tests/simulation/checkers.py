@@ -88,7 +88,7 @@ class Checkers:
         self._forgotten: dict[ReplicaId, tuple[int, int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
-        self._applied: dict[str, bytes] = {}
+        self._applied: dict[str, int] = {}
         self._checked: set[bytes] = set()
         parameters = cluster.parameters
         self._patience: dict[tuple[int, int], Patience] = defaultdict(
@@ -120,8 +120,9 @@ class Checkers:
         self._applied = {each: at for each, at in self._applied.items() if at <= base}
         for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
             kept.clear()
-        for seen in (self._seen, self._named, self._timers, self._asked):
+        for seen in (self._expected, self._patience, self._timers, self._asked):
             seen.clear()
+        self._due = None
 
     def set_of(self, height: int) -> ReplicaSet:
         """The set that certifies a height."""
@@ -293,10 +294,9 @@ class Checkers:
             self._require(reason is None, f"S3: block {height} holds {reason}")
             if receipt.outcome is Outcome.APPLIED:
                 payload = transaction.payload
-                first = self._applied.setdefault(payload.request_id, receipt.transaction_id)
-                held = first == receipt.transaction_id and first not in self._checked
+                held = payload.request_id not in self._applied
                 self._require(held, f"S4: {payload.request_id} is applied again at {height}")
-                self._checked.add(first)
+                self._applied[payload.request_id] = height
                 live = payload.expires_height >= height
                 live = live and payload.expires_time_ms >= block.header.block_time_ms
                 self._require(live, f"S3: an expired transaction is applied at {height}")

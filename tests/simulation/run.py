@@ -120,7 +120,7 @@ def _press(cluster: Cluster) -> None:
 
 def _cores(cluster: Cluster) -> list[Replica]:
     held = (cluster.machines[number].core for number in sorted(cluster.required))
-    return [core for core in held if core is not None]
+    return [core for core in held if isinstance(core, Replica)]
 
 
 def _primaries(cluster: Cluster) -> set[int]:

@@ -10,6 +10,7 @@ import pytest
 
 from services.consensus import wire
 from services.consensus.domain.messages import PrePrepare, ReplicaId
+from services.consensus.domain.replica import Replica
 from tests.simulation.cluster import PARAMETERS
 from tests.simulation.machine import Machine
 from tests.simulation.test_known_mistakes_of_clusters import Sieve, heights, sieve, wait_until
@@ -117,4 +118,5 @@ def test_row29_a_network_too_slow_for_the_first_time_out_settles_in_a_view() -> 
 
 
 def timeouts(cluster: Sieve) -> list[int]:
-    return [each.core._suspicion.timeout_ms for each in cluster.machines if each.core is not None]
+    cores = [each.core for each in cluster.machines]
+    return [core._suspicion.timeout_ms for core in cores if isinstance(core, Replica)]
