@@ -90,6 +90,7 @@ class Checkers:
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, int] = {}
         self._checked: set[bytes] = set()
+        self._judged: set[int] = set()
         parameters = cluster.parameters
         self._patience: dict[tuple[int, int], Patience] = defaultdict(
             lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
@@ -118,6 +119,7 @@ class Checkers:
             for height in [each for each in by_height if each > base]:
                 del by_height[height]
         self._applied = {each: at for each, at in self._applied.items() if at <= base}
+        self._judged = {height for height in self._judged if height <= base}
         for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
             kept.clear()
         for seen in (self._expected, self._patience, self._timers, self._asked):
@@ -230,8 +232,8 @@ class Checkers:
             self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
             return
         self._certifies(machine.me, SequenceNumber(height), certificate)
-        if header_hash not in self._checked:
-            self._checked.add(header_hash)
+        if height not in self._judged:
+            self._judged.add(height)
             self._is_valid(block)
 
     def on_step(self, machine: Machine, core: Replica) -> None:
