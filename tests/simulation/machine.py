@@ -48,6 +48,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
+from services.consensus.gate import useless_now
 from services.consensus.ledger import reach_of
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
@@ -259,6 +260,9 @@ class Machine:
         if isinstance(message, Hello):
             self.peer_heights[sender] = message.certified
         if isinstance(message, PrePrepare):
+            window = self.cluster.parameters.window
+            if self.core is None or useless_now(self.core, message, window=window) is not None:
+                return  # As the intake: its batch is not judged.
             refused = self.cluster.refusal_of(message)
             if refused is not None:
                 self.step(refused)
