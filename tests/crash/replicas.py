@@ -30,7 +30,7 @@ from tests.crash.damage import STARTS_MAX, UNTOLD, damage
 from tests.crash.writer import fork
 from tests.integration.ledger.store_builder import NO_FSYNC
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
-from tests.integration.node.test_driver_in_memory import transaction
+from tests.integration.node.test_driver_in_memory import position, transaction
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
 HOW: Final = ("flip", "zero", "truncate", "stale")
@@ -133,15 +133,17 @@ class Rounds:
             await asyncio.to_thread(self._look_beside, victim, untold)
         await self.submit(healthy[-1])
         height = max(self.acknowledged.values())
+        await self.chain.wait_for(lambda: self.are_level(healthy, height))
         for victim in victims:
             await self._become_whole(victim, self.chain.members[healthy[0]], height)
 
     async def submit(self, number: int = 0) -> None:
         """Acknowledged is what a replica says is final."""
         for _ in range(SUBMITTED_A_ROUND):
-            entry = transaction(self.network, f"t{len(self.acknowledged)}")
-            submissions = self.chain.members[number].submissions
-            result = await submissions.submit(entry, wait_final=True)
+            member = self.chain.members[number]
+            at = position(height=member.ledger.store.last_certified)
+            entry = transaction(self.network, f"t{len(self.acknowledged)}", at=at)
+            result = await member.submissions.submit(entry, wait_final=True)
             assert result is not None
             self.acknowledged[entry.id()] = int(result.height)
 
