@@ -28,7 +28,7 @@ from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.transaction import SignedTransaction
 from tests.partitions.clocks import RIGHT, Clocks, why_not
 from tests.partitions.hosts import Host
-from tests.partitions.shapes import SHAPES, N, Shape
+from tests.partitions.shapes import SHAPES, N, Shape, Step
 from tests.partitions.switch import Switch, Wires, address
 from tests.plugins.chain_network import (
     ADMIN,
@@ -88,10 +88,14 @@ class Campaign:
     watchers: list[ChainClient]
     record: Record = field(default_factory=Record)
     checked: list[int] = field(default_factory=lambda: [0] * N)
+    met: Counter[str] = field(default_factory=Counter)
     made: int = 0
 
     async def play(self, name: str) -> Counter[str]:
-        """One episode; returns how many packets each fault met. Raises `ViolationError`."""
+        """One episode; returns how many packets, processes and clocks each fault met. Raises
+        `ViolationError`.
+        """
+        self.met.clear()
         shape = SHAPES[name](self.chance, await self._primary())
         before, is_over = self.switch.set({}), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -103,7 +107,7 @@ class Campaign:
         height = max(result.height for result in self.record.told.values())
         await asyncio.gather(*(self._level(number, height) for number in range(N)))
         self.record.check()
-        return met
+        return met + self.met
 
     async def _primary(self) -> int:
         return int((await self.network.client(ADMIN).get_status()).primary)
@@ -114,14 +118,42 @@ class Campaign:
             self._signal(step.paused, signal.SIGSTOP)
             self._set_clocks(step.astray, step.clock_seconds)
             try:
+                await self._show(step)
                 await asyncio.sleep(step.seconds)
                 if shape.deciding:
                     await self._decide(shape.deciding)
-                if step is shape.steps[-1] and shape.fired:
+                if step is shape.steps[-1] and not self.met[shape.fired]:
                     await self._fires(step.wires, shape.fired, before)
             finally:
                 self._signal(step.paused, signal.SIGCONT)
                 self._set_clocks(step.astray, RIGHT)
+
+    async def _show(self, step: Step) -> None:
+        """Until who is paused has stopped, and who lives by a clock astray judges callers by it."""
+        deadline = time.monotonic() + DECIDE_SECONDS_MAX
+        for number in step.paused | step.astray:
+            while not await self._shows(number, step):
+                if time.monotonic() > deadline:
+                    raise ViolationError(f"replica {number} shows nothing of the fault")
+                await asyncio.sleep(POLL_SECONDS)
+        self.met["paused"] += len(step.paused)
+        self.met["clock"] += len(step.astray)
+
+    async def _shows(self, number: int, step: Step) -> bool:
+        return self._has_stopped(number) if number in step.paused else await self._is_astray(number)
+
+    def _has_stopped(self, number: int) -> bool:
+        process = self.network.replicas[number].process
+        assert process is not None
+        status = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
+        return status.rpartition(")")[2].split()[0] == "T"
+
+    async def _is_astray(self, number: int) -> bool:
+        try:
+            await self.watchers[number].latest()
+        except GuqiaoError as error:
+            return error.code == "REQUEST_EXPIRED"
+        return False
 
     async def _fires(self, wires: Wires, fault: str, before: Counter[str]) -> None:
         """A fault that met no packet yet lasts until it has: else the episode shows nothing."""

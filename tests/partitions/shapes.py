@@ -41,7 +41,7 @@ class Shape:
     steps: tuple[Step, ...]
     deciding: frozenset[int] = frozenset()
     fired: str = "cut"
-    """The effect that must have met a packet, or else the fault was none."""
+    """The effect that must have met a packet, a process or a clock, or else the fault was none."""
 
 
 Make = Callable[[random.Random, int], Shape]
@@ -171,27 +171,27 @@ def corrupted(chance: random.Random, primary: int) -> Shape:
 
 def primary_paused(chance: random.Random, primary: int) -> Shape:
     """The primary is stopped and goes on later, with its links as they were."""
-    return Shape((Step({}, paused=frozenset({primary})),), REPLICAS - {primary}, fired="")
+    return Shape((Step({}, paused=frozenset({primary})),), REPLICAS - {primary}, fired="paused")
 
 
 def backup_paused(chance: random.Random, primary: int) -> Shape:
     """A backup is stopped and goes on later."""
     paused = backup(chance, primary)
-    return Shape((Step({}, paused=frozenset({paused})),), REPLICAS - {paused}, fired="")
+    return Shape((Step({}, paused=frozenset({paused})),), REPLICAS - {paused}, fired="paused")
 
 
 def clock_ahead(chance: random.Random, primary: int) -> Shape:
     """One replica's clock jumps by an hour."""
     one = frozenset({chance.choice(sorted(REPLICAS))})
     step = Step({}, astray=one, clock_seconds=3_600)
-    return Shape((step,), REPLICAS - one, fired="")
+    return Shape((step,), REPLICAS - one, fired="clock")
 
 
 def clock_behind(chance: random.Random, primary: int) -> Shape:
     """The primary's clock jumps back by ten minutes."""
     one = frozenset({primary})
     step = Step({}, astray=one, clock_seconds=-600)
-    return Shape((step,), REPLICAS - one, fired="")
+    return Shape((step,), REPLICAS - one, fired="clock")
 
 
 CLOCK_SHAPES: Final[tuple[Make, ...]] = (clock_ahead, clock_behind)
