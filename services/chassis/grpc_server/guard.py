@@ -97,11 +97,11 @@ class Guard:
         if len(message) > size_max:
             raise TooLargeError("REQUEST_TOO_LARGE", size=len(message), size_max=size_max)
 
-    def open_item(self, call: Call, sealed: bytes, counter: int) -> bytes:
+    async def open_item(self, call: Call, sealed: bytes, counter: int) -> bytes:
         """The message inside one item of a signed stream."""
         assert call.stamp is not None, "items follow the opening"
         assert call.key is not None, "items follow the opening"
-        return self.verifier.open_item(
+        return await self.verifier.open_item(
             sealed, method=call.method, stamp=call.stamp, key=call.key, counter=counter
         )
 

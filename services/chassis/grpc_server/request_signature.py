@@ -6,6 +6,7 @@ signature held, so that nobody without a key can fill the store.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def _unsigned(key: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class SignatureVerifier:
-    """Verifies requests addressed to one audience."""
+    """Verifies requests addressed to one audience, in threads: the loop stays free."""
 
     audience: Audience
     keys: KeyDirectory
@@ -114,7 +115,7 @@ class SignatureVerifier:
             raise UnauthenticatedError("REQUEST_EXPIRED", window_seconds=WINDOW_SECONDS)
         key = await self.find_key(stamp, now_ms)
         signed = request_sign_bytes(self.audience, method, message, stamp)
-        if not self.provider.verify(key.public_key, signed, request.signature):
+        if not await self._holds(key, signed, request.signature):
             raise UnauthenticatedError(
                 "REQUEST_SIGNATURE_INVALID",
                 method=method,
@@ -126,7 +127,7 @@ class SignatureVerifier:
             raise UnauthenticatedError("REQUEST_REPLAYED", did=stamp.did)
         return key
 
-    def open_item(
+    async def open_item(
         self, sealed: bytes, *, method: str, stamp: RequestStamp, key: KeyRecord, counter: int
     ) -> bytes:
         """The message inside item `counter` of a signed stream, or STREAM_ITEM_INVALID."""
@@ -136,6 +137,9 @@ class SignatureVerifier:
         if len(sealed) < prefix or not in_order:
             raise UnauthenticatedError("STREAM_ITEM_INVALID", item=counter)
         signed = stream_item_sign_bytes(self.audience, method, message, stamp, counter)
-        if not self.provider.verify(key.public_key, signed, signature):
+        if not await self._holds(key, signed, signature):
             raise UnauthenticatedError("STREAM_ITEM_INVALID", item=counter)
         return message
+
+    async def _holds(self, key: KeyRecord, signed: bytes, signature: bytes) -> bool:
+        return await asyncio.to_thread(self.provider.verify, key.public_key, signed, signature)

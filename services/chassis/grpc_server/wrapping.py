@@ -284,7 +284,7 @@ class _Wrapped:
                 return
             counter += 1
             if self.policy is not None and self.policy.stream_items is StreamItems.SIGNED:
-                raw = guard.open_item(call, raw, counter)
+                raw = await guard.open_item(call, raw, counter)
             guard.check_size(self.policy, raw)
             yield self._parse(raw)
 

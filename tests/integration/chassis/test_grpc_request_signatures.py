@@ -5,6 +5,7 @@ refused.
 from __future__ import annotations
 
 import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc.aio
 import pytest
 
 from guqiao_sdk.channel import open_channel
+from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.signing import NONCE_KEY, SIGNATURE_KEY, TIME_KEY, RequestStamp, system_time_ms
 from services.chassis.grpc_server.nonces_file import FileNonceStore
 from tests.integration.chassis.kit import (
@@ -239,6 +241,31 @@ async def test_a_signed_stream_carries_every_item_under_its_own_signature() -> N
             assert answer == b"a,b"
             mirrored = channel.stream_stream(path("Mirror"))(iter([b"ab", b"cd"]))
             assert [item async for item in mirrored] == [b"ba", b"dc"]
+
+
+class Watched:
+    """A provider that notes in which threads it verifies."""
+
+    def __init__(self) -> None:
+        self._provider = open_provider()
+        self.threads: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        self.threads.append(threading.get_ident())
+        return self._provider.verify(public_key, message, signature)
+
+
+async def test_signatures_of_requests_and_items_are_verified_beside_the_loop() -> None:
+    provider: Any = Watched()
+    async with serving(world_keys=(provider, provider.keygen())) as world:
+        signing: Any = open_channel(world.target, world.signer(), signed_streams=SIGNED_STREAMS)
+        async with signing as channel:
+            assert await channel.stream_unary(path("GatherSigned"))(iter([b"a", b"b"])) == b"a,b"
+    assert len(provider.threads) == 3
+    assert threading.get_ident() not in provider.threads
 
 
 @pytest.mark.parametrize(
