@@ -80,7 +80,7 @@ async def remove_old_blocks(
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")
-async def test_who_catches_up_gets_old_blocks_through_the_archives(
+async def test_c7_who_catches_up_gets_old_blocks_through_the_archives(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
     height = await archived(chain, network, (0, 1, 2))
@@ -91,7 +91,7 @@ async def test_who_catches_up_gets_old_blocks_through_the_archives(
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")
-async def test_with_one_archive_away_others_answer_and_the_replica_says_where_its_block_is(
+async def test_c7_with_one_archive_away_others_answer_and_the_replica_says_where_its_block_is(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
     height = await archived(chain, network, (0, 1))

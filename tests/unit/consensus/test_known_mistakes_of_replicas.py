@@ -337,7 +337,8 @@ def certified_elsewhere(number: int) -> CertifiedElsewhere:
 
 
 @pytest.mark.req("G2-07-1")
-def test_row23_a_block_that_is_fetched_twice_is_taken_once() -> None:
+def test_row23_d3_a_block_that_is_fetched_twice_is_taken_once() -> None:
+    """What catch-up stored first need not be answered."""
     bench = ticking(1)
     for _ in range(2):
         bench.step(certified_elsewhere(1))

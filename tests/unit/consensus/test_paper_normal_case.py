@@ -35,6 +35,7 @@ from services.consensus.domain.messages import (
     Tick,
     View,
 )
+from services.consensus.domain.view_change import chosen_batches
 from tests.unit.consensus.protocol import (
     OTHER,
     PARAMETERS,
@@ -49,9 +50,11 @@ from tests.unit.consensus.protocol import (
     header_hash,
     kinds,
     pass_time,
+    prepared_certificate,
     sent,
     signer,
     ticking,
+    view_change,
 )
 
 # --- Normal case ----------------------------------------------------------------------------
@@ -325,6 +328,36 @@ def test_c2_a_replica_that_signs_two_headers_leaves_evidence() -> None:
     bench = ticking(1)
     bench.receive_checkpoint(2, 1, header_hash("block 1"))
     assert kinds(bench.receive_checkpoint(2, 1, header_hash("other"))) == ["Reject", "Evidence"]
+
+
+def test_c5_replicas_that_committed_in_different_views_vote_for_the_same_header() -> None:
+    first, second = ticking(1), ticking(1)
+    committed(first, 1, PAY)
+    changes = tuple(
+        view_change(each, 4, prepared=(prepared_certificate(0, 1, PAY.digest()),))
+        for each in (0, 2, 3)
+    )
+    second.step(signer(0).new_view(View(4), changes, chosen_batches(changes)), 0)
+    second.step(BatchFetched(SequenceNumber(1), PAY))
+    for peer in (0, 2, 3):
+        second.receive_commit(peer, 1, PAY.digest(), view=4)
+    assert (first.core.view, second.core.view) == (0, 4)
+    executed = Executed(SequenceNumber(1), header_hash("block 1"))
+    votes = [bench.step(executed)[-1] for bench in (first, second)]
+    assert (
+        votes[0]
+        == votes[1]
+        == Broadcast(signer(1).checkpoint(SequenceNumber(1), header_hash("block 1")))
+    )
+
+
+def test_d3_the_driver_answers_in_the_order_of_execution_or_is_stopped() -> None:
+    bench = ticking(1)
+    committed(bench, 1, PAY)
+    committed(bench, 2, OTHER)
+    with pytest.raises(AssertionError, match="in order"):
+        bench.step(Executed(SequenceNumber(2), header_hash("block 2")))
+    assert bench.core.executed == 0
 
 
 def test_c3_a_certified_header_that_differs_halts_for_good() -> None:

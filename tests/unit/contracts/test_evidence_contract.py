@@ -86,7 +86,7 @@ def test_statements_of_two_replicas_or_of_another_epoch_prove_nothing() -> None:
 
 
 @pytest.mark.req("G2-16-4")
-def test_the_same_key_is_jailed_once_and_further_evidence_changes_nothing() -> None:
+def test_e3_the_same_key_is_jailed_once_and_further_evidence_changes_nothing() -> None:
     chain = governed_chain()
     convict(chain, 2)
     known = latest(chain)
