@@ -206,9 +206,23 @@ class Intake:
             if isinstance(core, Learner):  # Since they came.
                 self._count_each(messages, Reason.UNREADY)
                 continue
-            wanted = self._surplus.sift(core, self._driver.waiting(), messages)
+            useful = self._still_useful(core, messages)
+            wanted = self._surplus.sift(core, self._driver.waiting(), useful)
             judged, forged = await self._judge_votes(core, wanted)
             forgers = (forgers - judged) | forged
+
+    def _still_useful(self, core: Replica, messages: Sequence[Sent]) -> list[Sent]:
+        """Without those that became useless since they came: nothing is verified for them. What
+        their senders said meanwhile is not held against them.
+        """
+        useful: list[Sent] = []
+        for sender, message in messages:
+            useless = useless_on_arrival(core, sender, message, window=self._window, said=0)
+            if useless is None:
+                useful.append((sender, message))
+            else:
+                self._refusals.count(sender, useless)
+        return useful
 
     async def _judge_votes(self, core: Replica, wanted: list[Sent]) -> tuple[set[int], set[int]]:
         """Verify these, and surplus ones for as long as a quorum lacks them. Gives whose messages
