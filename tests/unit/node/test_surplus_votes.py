@@ -356,6 +356,21 @@ def test_n11_what_waited_and_got_lost_is_replaced_from_the_surplus() -> None:
     )
 
 
+def test_n11_a_vote_that_is_there_twice_counts_once() -> None:
+    node = backup(7)
+    votes = [prepare(each, size=7) for each in (2, 2, 3, 4, 5)]
+    assert node.surplus.sift(node.bench.core, (), votes) == votes[:4]
+
+
+def test_n11_a_held_vote_that_is_judged_beside_another_counts_for_its_quorum() -> None:
+    node = backup(7)
+    node.round(*(prepare(each, size=7) for each in (2, 3, 4, 5)))
+    node.inbox.clear()
+    second, again = prepare(5, of=OTHER, size=7), [prepare(each, size=7) for each in (2, 3, 4)]
+    wanted = node.surplus.sift(node.bench.core, (), [second, *again])
+    assert wanted == [prepare(5, size=7), second, *again[:2]]
+
+
 def prepare_of(replica: int) -> Prepare:
     vote = prepare(replica)[1]
     assert isinstance(vote, Prepare)
@@ -363,6 +378,7 @@ def prepare_of(replica: int) -> Prepare:
 
 
 def test_n11_a_view_change_drops_the_surplus_and_counts_anew() -> None:
+    """The same batch, too, of which it holds a certificate of the view before."""
     node = backup()
     node.receive(prepare(2), prepare(3))
     node.receive(commit(0), commit(2), commit(3))
@@ -371,11 +387,11 @@ def test_n11_a_view_change_drops_the_surplus_and_counts_anew() -> None:
     new_view = signer(2).new_view(View(2), changes, ())
     node.receive(*((each.replica, each) for each in changes), (2, new_view))
     assert node.bench.core.view == 2
-    node.bench.receive_pre_prepare(1, OTHER, view=2)
+    node.bench.receive_pre_prepare(1, PAY, view=2)
     node.verified.clear()
-    node.receive(prepare(0, of=OTHER, view=2), prepare(3, of=OTHER, view=2))
+    node.receive(prepare(0, view=2), prepare(3, view=2))
     assert (node.verified, len(node.surplus)) == ({Prepare: 1}, 1)
-    node.receive(*(commit(each, of=OTHER, view=2) for each in (0, 2, 3)))
+    node.receive(*(commit(each, view=2) for each in (0, 2, 3)))
     assert node.verified == {Prepare: 1, Commit: 2}
     node.bench.step(Executed(ONE, HEADER))
     assert node.bench.core.executed == 1
