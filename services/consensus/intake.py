@@ -20,6 +20,7 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.consensus import wire
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.learner import Learner
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
@@ -203,15 +204,14 @@ class Intake:
                 VOTES_JUDGED_AT_ONCE_MAX, slow=forgers, slow_max=FORGED_JUDGED_AT_ONCE_MAX
             )
             core = self._driver.replica
-            if isinstance(core, Learner):  # Since they came.
-                self._count_each(messages, Reason.UNREADY)
-                continue
             useful = self._still_useful(core, messages)
+            if isinstance(core, Learner):  # Since they came; none is of use to it.
+                continue
             wanted = self._surplus.sift(core, self._driver.waiting(), useful)
             judged, forged = await self._judge_votes(core, wanted)
             forgers = (forgers - judged) | forged
 
-    def _still_useful(self, core: Replica, messages: Sequence[Sent]) -> list[Sent]:
+    def _still_useful(self, core: Core, messages: Sequence[Sent]) -> list[Sent]:
         """Without those that became useless since they came: nothing is verified for them. What
         their senders said meanwhile is not held against them.
         """
@@ -234,7 +234,8 @@ class Intake:
                 self._vote_thread, self._authenticator.judge, core, wanted
             )
             if core is not self._driver.replica:  # Judged by a set that is no longer in force.
-                self._count_each(wanted, Reason.OTHER_EPOCH)
+                for sender, _ in wanted:
+                    self._refusals.count(sender, Reason.OTHER_EPOCH)
                 break
             judged |= {sender for sender, _ in wanted}
             is_full = False
@@ -248,10 +249,6 @@ class Intake:
                 break
             wanted = self._surplus.missing(core, self._driver.waiting())
         return judged, forged
-
-    def _count_each(self, messages: Sequence[Sent], reason: Reason) -> None:
-        for sender, _ in messages:
-            self._refusals.count(sender, reason)
 
     async def _proposal_loop(self) -> None:
         """Pre-prepares: view, window and signature first, so that only the primary of this view can
