@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -145,6 +145,10 @@ class Driver:
         self._inbox.append((sender, message))
         self._wake.set()
         return True
+
+    def waiting(self) -> Iterator[tuple[ReplicaId, Message]]:
+        """What was put and the core has not stepped on yet, in the order in which it will."""
+        return iter(self._inbox)
 
     def put_hello(self, sender: ReplicaId, message: Hello) -> None:
         """Where a peer says it stands: unsigned, so only a hint, and only the latest counts."""

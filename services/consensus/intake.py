@@ -20,6 +20,8 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.consensus import wire
+from services.consensus.domain.epochs import Core
+from services.consensus.domain.learner import Learner
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
@@ -43,6 +45,7 @@ from services.consensus.domain.messages import (
     ReplicaId,
     ViewChange,
 )
+from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.exchange import PEER_BYTES_MAX, Exchange
 from services.consensus.fair_queue import FairQueue
@@ -56,6 +59,7 @@ from services.consensus.proposer import BATCH_HEADER_BYTES, refused_for_good
 from services.consensus.refusals import Reason
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator
+from services.consensus.surplus import Sent, Surplus
 
 PEER_VOTES_MAX: Final = 4_000
 PEER_PROPOSALS_MAX: Final = 64
@@ -106,6 +110,7 @@ class Intake:
     ) -> None:
         self._repairs = repairs
         self._refusals = metrics.refusals
+        self._surplus = Surplus(metrics.surplus_votes)
         self._window = ledger.genesis.parameters.window
         self._exchange = Exchange(
             driver=driver,
@@ -193,27 +198,57 @@ class Intake:
             self._refusals.count(sender, Reason.FLOOD, times=dropped)
 
     async def _vote_loop(self) -> None:
-        loop = asyncio.get_running_loop()
         forgers: set[int] = set()
         while True:
             messages = await self._votes.take(
                 VOTES_JUDGED_AT_ONCE_MAX, slow=forgers, slow_max=FORGED_JUDGED_AT_ONCE_MAX
             )
             core = self._driver.replica
-            verdicts = await loop.run_in_executor(
-                self._vote_thread, self._authenticator.judge, core, messages
+            useful = self._still_useful(core, messages)
+            if isinstance(core, Learner):  # Since they came; none is of use to it.
+                continue
+            wanted = self._surplus.sift(core, self._driver.waiting(), useful)
+            judged, forged = await self._judge_votes(core, wanted)
+            forgers = (forgers - judged) | forged
+
+    def _still_useful(self, core: Core, messages: Sequence[Sent]) -> list[Sent]:
+        """Without those that became useless since they came: nothing is verified for them. What
+        their senders said meanwhile is not held against them.
+        """
+        useful: list[Sent] = []
+        for sender, message in messages:
+            useless = useless_on_arrival(core, sender, message, window=self._window, said=0)
+            if useless is None:
+                useful.append((sender, message))
+            else:
+                self._refusals.count(sender, useless)
+        return useful
+
+    async def _judge_votes(self, core: Replica, wanted: list[Sent]) -> tuple[set[int], set[int]]:
+        """Verify these, and surplus ones for as long as a quorum lacks them. Gives whose messages
+        were judged, and whose were not authentic.
+        """
+        judged, forged = set[int](), set[int]()
+        while wanted:
+            verdicts = await asyncio.get_running_loop().run_in_executor(
+                self._vote_thread, self._authenticator.judge, core, wanted
             )
             if core is not self._driver.replica:  # Judged by a set that is no longer in force.
-                for sender, _ in messages:
+                for sender, _ in wanted:
                     self._refusals.count(sender, Reason.OTHER_EPOCH)
-                continue
-            forgers -= {sender for sender, _ in messages}
-            for (sender, message), verdict in zip(messages, verdicts, strict=True):
+                break
+            judged |= {sender for sender, _ in wanted}
+            is_full = False
+            for (sender, message), verdict in zip(wanted, verdicts, strict=True):
                 if verdict is None:
-                    self._driver.put(ReplicaId(sender), message)
+                    is_full |= not self._driver.put(ReplicaId(sender), message)
                 else:
-                    forgers.add(sender)
+                    forged.add(sender)
                     self._refusals.count(sender, Reason.UNAUTHENTIC, verdict.reason)
+            if is_full:  # What is held must not get lost, too.
+                break
+            wanted = self._surplus.missing(core, self._driver.waiting())
+        return judged, forged
 
     async def _proposal_loop(self) -> None:
         """Pre-prepares: view, window and signature first, so that only the primary of this view can

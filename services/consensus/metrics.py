@@ -51,6 +51,10 @@ class ReplicaMetrics:
                 ("replica", "reason"),
             ),
         )
+        self.surplus_votes = metrics.counter(
+            "guqiao_consensus_surplus_votes_total",
+            "Votes that were not verified when they came: a quorum was there without them",
+        )
         self.evidence = metrics.counter(
             "guqiao_consensus_evidence_total",
             "Proofs that a replica broke the protocol",

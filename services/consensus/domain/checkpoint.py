@@ -26,6 +26,7 @@ from services.consensus.domain.messages import (
     CertifiedHead,
     Checkpoint,
     Digest,
+    ReplicaId,
     SequenceNumber,
 )
 from services.consensus.domain.signer import Signer
@@ -62,9 +63,18 @@ class Checkpoints:
             return self._halt(sequence, reason, header_hash, promised.header_hash)
         return [Broadcast(promised)]
 
+    def counts(self, sequence: SequenceNumber) -> bool:
+        """Whether votes for `sequence` matter now."""
+        return self.head.sequence < sequence <= self._high
+
+    def signers(self, sequence: SequenceNumber) -> dict[ReplicaId, Digest]:
+        """Whose votes for `sequence` are held, and for which header hash."""
+        tally = self._votes.get(sequence)
+        return {} if tally is None else tally.signers()
+
     def on_vote(self, vote: Checkpoint) -> list[Effect]:
         """Count a vote for a height that is not certified here."""
-        if not self.head.sequence < vote.sequence <= self._high:
+        if not self.counts(vote.sequence):
             return []
         earlier = self._tally(vote.sequence).add(vote, vote.header_hash)
         if earlier is None or earlier.header_hash == vote.header_hash:

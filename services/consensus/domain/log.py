@@ -48,6 +48,15 @@ class Tally(Generic[Vote]):
         """How many distinct replicas voted for `digest`."""
         return self._counts.get(digest, 0)
 
+    def signers(self) -> dict[ReplicaId, Digest]:
+        """Who voted, and for which digest."""
+        return {replica: digest_of(vote) for replica, vote in self.votes.items()}
+
+
+def digest_of(vote: Prepare | Commit | Checkpoint) -> Digest:
+    """What is voted for."""
+    return vote.header_hash if isinstance(vote, Checkpoint) else vote.digest
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:

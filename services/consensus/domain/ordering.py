@@ -91,6 +91,10 @@ class Ordering:
         """Whether votes for `sequence` matter now."""
         return self.low < sequence <= self.high
 
+    def counts(self, view: View, sequence: SequenceNumber) -> bool:
+        """Whether a vote of `view` for `sequence` is counted now."""
+        return view == self.view and self.in_window(sequence)
+
     def may_propose(self) -> bool:
         """Whether this replica, as the primary, has room and knows the predecessor's time."""
         return (
@@ -145,7 +149,7 @@ class Ordering:
 
     def on_pre_prepare(self, message: PrePrepare) -> list[Effect]:
         """Accept the primary's proposal, once everything before it is accepted."""
-        if not self._counts(message.view, message.sequence) or not self.voting:
+        if not self.counts(message.view, message.sequence) or not self.voting:
             return []
         earlier = self._earlier_proposal(self._entry(message.sequence))
         if earlier is not None and earlier.digest != message.digest:
@@ -158,7 +162,7 @@ class Ordering:
 
     def refuse(self, message: PrePrepare) -> list[Effect]:
         """The batch of this proposal is invalid: no other one is accepted in its place."""
-        if not self._counts(message.view, message.sequence) or not self.voting:
+        if not self.counts(message.view, message.sequence) or not self.voting:
             return []
         self.fault = "the primary proposed an invalid batch"
         earlier = self._earlier_proposal(self._entry(message.sequence))
@@ -169,7 +173,7 @@ class Ordering:
 
     def on_prepare(self, message: Prepare) -> list[Effect]:
         """Count a prepare; a quorum with the primary's pre-prepare makes it prepared."""
-        if not self._counts(message.view, message.sequence):
+        if not self.counts(message.view, message.sequence):
             return []
         entry = self._entry(message.sequence)
         earlier = entry.prepares.add(message, message.digest)
@@ -179,7 +183,7 @@ class Ordering:
 
     def on_commit(self, message: Commit) -> list[Effect]:
         """Count a commit; a quorum decides the sequence number."""
-        if not self._counts(message.view, message.sequence):
+        if not self.counts(message.view, message.sequence):
             return []
         entry = self._entry(message.sequence)
         earlier = entry.commits.add(message, message.digest)
@@ -294,9 +298,6 @@ class Ordering:
                     yield record
 
     # --- Inside ---------------------------------------------------------------------------
-
-    def _counts(self, view: View, sequence: SequenceNumber) -> bool:
-        return view == self.view and self.in_window(sequence)
 
     def _entry(self, sequence: SequenceNumber) -> Entry:
         entry = self.entries.get(sequence)

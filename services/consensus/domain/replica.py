@@ -27,6 +27,7 @@ from services.consensus.domain.effects import (
     ViewChanged,
 )
 from services.consensus.domain.hearsay import Hearsay
+from services.consensus.domain.held_votes import HeldVotes
 from services.consensus.domain.later import Later, Ordered
 from services.consensus.domain.messages import (
     BatchFetched,
@@ -98,6 +99,7 @@ class Replica:
         self._parameters = parameters
         self._ordering = Ordering(self._signer, parameters, head, now_ms)
         self._checkpoints = Checkpoints(self._signer, parameters.window, head)
+        self.held_votes = HeldVotes(self._ordering, self._checkpoints)
         self._view_changes = ViewChanges(me, replica_set)
         self._suspicion = Suspicion(parameters, now_ms)
         self._view = View(0)
@@ -363,8 +365,7 @@ class Replica:
         return effects + self._catch_up(beyond=self.low_watermark if stuck else self._ordering.high)
 
     def _hello(self) -> Hello:
-        low, epoch = self.low_watermark, self.replica_set.epoch
-        return Hello(self._view, self._active, self._suspects, low, epoch)
+        return Hello(self._view, self._active, self._suspects, self.low_watermark, self.epoch)
 
     def _catch_up(self, beyond: SequenceNumber) -> list[Effect]:
         """Ask one of the peers that say to be further than `beyond`, each in turn."""

@@ -1,0 +1,41 @@
+"""Whose votes the core holds for one question: what has a quorum needs no more of them verified."""
+
+from __future__ import annotations
+
+from services.consensus.domain.checkpoint import Checkpoints
+from services.consensus.domain.log import Entry
+from services.consensus.domain.messages import Checkpoint, Commit, Digest, Prepare, ReplicaId
+from services.consensus.domain.ordering import Ordering
+
+
+class HeldVotes:
+    """Reads what the core counts, changes nothing."""
+
+    def __init__(self, ordering: Ordering, checkpoints: Checkpoints) -> None:
+        self._ordering = ordering
+        self._checkpoints = checkpoints
+
+    def signers(self, vote: Prepare | Commit | Checkpoint) -> dict[ReplicaId, Digest] | None:
+        """Who voted in the phase, view and sequence number of `vote`, and for which digest, this
+        replica included; None where such a vote does not count now.
+        """
+        if isinstance(vote, Checkpoint):
+            counts = self._checkpoints.counts(vote.sequence)
+            return self._checkpoints.signers(vote.sequence) if counts else None
+        if not self._ordering.counts(vote.view, vote.sequence):
+            return None
+        entry = self._ordering.entries.get(vote.sequence)
+        if entry is None:
+            return {}
+        return entry.commits.signers() if isinstance(vote, Commit) else _prepared_by(entry, vote)
+
+
+def _prepared_by(entry: Entry, vote: Prepare) -> dict[ReplicaId, Digest]:
+    """The votes counted, and those in the certificate of this view: after a restart they are there
+    alone.
+    """
+    certificate = entry.prepared
+    if certificate is None or certificate.view != vote.view:
+        return entry.prepares.signers()
+    certified = {replica: certificate.digest for replica, _ in certificate.prepares}
+    return certified | entry.prepares.signers()
