@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from guqiao_sdk.proof.header import FinalityCertificate
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.codec import encode_message
@@ -23,6 +24,7 @@ from services.consensus.domain.effects import (
     Persist,
     Send,
 )
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
 from services.consensus.domain.messages import (
     NULL_DIGEST,
@@ -45,6 +47,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
 from tests.simulation import statements
 from tests.simulation.forensics import Forensics
+from tests.simulation.membership import Sets, sets_of
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
 if TYPE_CHECKING:
@@ -68,10 +71,9 @@ class Checkers:
     """All invariants of one run."""
 
     def __init__(self, cluster: Cluster, forensics: Forensics) -> None:
-        size = cluster.size
-        faulty = (size - 1) // 3
-        self._quorum = -(-(size + faulty + 1) // 2)
-        self._set = cluster.replica_set
+        planned = sets_of(cluster.scheme, cluster.size, cluster.scenario.changes)
+        self.sets = Sets(planned, cluster.parameters.window)
+        self._began: set[int] = {0}
         self._verify = cluster.scheme.verify
         self._window = cluster.parameters.window
         self._cluster = cluster
@@ -80,9 +82,9 @@ class Checkers:
         self._commits: dict[int, dict[Digest, dict[int, set[int]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(set))
         )
-        self._said: dict[tuple[ReplicaId, VoteType, int, int], Digest] = {}
-        self._reach: dict[ReplicaId, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        self._forgotten: dict[ReplicaId, tuple[int, int]] = {}
+        self._said: dict[tuple[ReplicaId, int, VoteType, int, int], Digest] = {}
+        self._reach: dict[ReplicaId, tuple[tuple[int, int], int]] = defaultdict(lambda: ((0, 0), 0))
+        self._forgotten: dict[ReplicaId, tuple[tuple[int, int], int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, int] = {}
@@ -91,15 +93,31 @@ class Checkers:
         self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
         self._due: ReplicaId | None = None
         self._timers: dict[int, tuple[Replica, int]] = {}
-        self._asked: dict[tuple[int, int], dict[ReplicaId, int]] = defaultdict(dict)
+        self._asked: dict[tuple[int, int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
     def violate(self, text: str, *, fork: bool = False) -> None:
         """An invariant does not hold."""
         raise ForkError(text) if fork else ViolationError(text)
 
-    def on_sent(self, sender: ReplicaId, message: PeerMessage) -> None:
-        """Every message that anyone puts on the wire."""
+    def on_epoch(self, machine: Machine, core: Core) -> None:
+        """A correct replica goes on with the set that follows from the chain, above the same
+        height as everybody.
+        """
+        epoch, cluster = core.epoch, self._cluster
+        held = core.replica_set == self.sets.planned[epoch] and core.base == self.sets.base(epoch)
+        self._require(held, f"S2: replica {machine.me} begins epoch {epoch} with another set")
+        if epoch not in self._began:
+            self._began.add(epoch)
+            cluster.on_set_changed(cluster.scenario.changes[epoch - 1])
+
+    def on_sent(self, sender: ReplicaId, message: PeerMessage, epoch: int) -> None:
+        """Every message that anyone puts on the wire; a commit counts in its height's epoch only,
+        from a member.
+        """
         if isinstance(message, Commit) and message.replica == sender:
+            sets, sequence = self.sets, message.sequence
+            if epoch != sets.epoch_at(sequence) or sender >= sets.at(sequence).size:
+                return
             self._commits[message.sequence][message.digest][message.view].add(message.replica)
 
     def on_votes_lost(self, replica: ReplicaId) -> None:
@@ -112,7 +130,7 @@ class Checkers:
         if self._holds_all:
             self._forensics.hold(message)
         if isinstance(message, ViewChange):
-            asked = self._asked[machine.number, machine.life]
+            asked = self._asked[machine.number, machine.life, core.epoch]
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
         if not isinstance(message, Prepare | Commit):
             return
@@ -138,13 +156,13 @@ class Checkers:
             held = self._due in self._named[machine.number, machine.life]
             self._require(held, f"S10: replica {machine.me} saw {self._due} vote twice in vain")
 
-    def on_effect(self, machine: Machine, core: Replica, effect: Effect) -> None:
+    def on_effect(self, machine: Machine, core: Core, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
         match effect:
             case Persist(Commit() as commit):
-                self.on_sent(machine.me, commit)  # It counts its own vote from here on.
+                self.on_sent(machine.me, commit, core.epoch)  # It counts its own vote from here on.
             case Persist(NewView() as new_view):
-                self._derives(machine.me, new_view)
+                self._derives(machine.me, new_view, core.epoch)
             case Broadcast(message) | Send(_, message):
                 self._sends(machine, core, message)
             case Execute(sequence, batch):
@@ -162,7 +180,8 @@ class Checkers:
                     offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
                 )
                 self._require(
-                    self._forensics.proves(effect), f"S10: evidence against {offender} is no proof"
+                    self._forensics.proves(effect, core.replica_set, core.base),
+                    f"S10: evidence against {offender} is no proof",
                 )
 
     def on_stored(self, machine: Machine, height: int) -> None:
@@ -182,10 +201,10 @@ class Checkers:
         known = self._certified.setdefault(height, header_hash)
         if known != header_hash:
             self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
-        self._certifies(machine.me, SequenceNumber(height), certificate)
         if header_hash not in self._checked:
             self._checked.add(header_hash)
             self._is_valid(block)
+        self._certifies(machine.me, SequenceNumber(height), certificate)
 
     def on_step(self, machine: Machine, core: Replica) -> None:
         """After each step of a correct replica: it is where f + 1 others went, its timers follow no
@@ -208,7 +227,8 @@ class Checkers:
 
     def _joins(self, machine: Machine, core: Replica) -> None:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""
-        asked, faulty_max = self._asked[machine.number, machine.life], self._set.faulty_max
+        asked = self._asked[machine.number, machine.life, core.epoch]
+        faulty_max = core.replica_set.faulty_max
         views = sorted((asked[each] for each in asked if each != machine.me), reverse=True)
         held = len(views) <= faulty_max or core.view >= views[faulty_max]
         self._require(held, f"P6: replica {machine.me} does not join f + 1 others")
@@ -236,7 +256,9 @@ class Checkers:
             raise ViolationError(text)
 
     def _is_valid(self, block: ExecutedBlock) -> None:
-        """S3 and S4: only clients' own requests, each applied once."""
+        """S3 and S4: only clients' own requests, each applied once; S2: the set that is due."""
+        fault = self.sets.fault(block)
+        self._require(fault is None, f"S2: {fault}")
         for encoded, receipt in zip(block.batch.transactions, block.result.receipts, strict=True):
             transaction = read(encoded)
             height = block.header.height
@@ -254,9 +276,10 @@ class Checkers:
                 live = live and payload.expires_time_ms >= block.header.block_time_ms
                 self._require(live, f"S3: an expired transaction is applied at {height}")
 
-    def _sends(self, machine: Machine, core: Replica, message: PeerMessage) -> None:
+    def _sends(self, machine: Machine, core: Core, message: PeerMessage) -> None:
         if isinstance(message, Hello):
             return
+        assert isinstance(core, Replica), "a learner signs nothing"
         kind = type(message).__name__
         held = encode_message(message) in machine.known
         self._require(held, f"P14: replica {machine.me} sends {kind} before it is durable")
@@ -268,7 +291,7 @@ class Checkers:
             )
         if isinstance(message, Prepare):
             self._follows(machine.me, core, message)
-        self._says(machine.me, message)
+        self._says(machine.me, message, core.epoch)
 
     def _follows(self, replica: ReplicaId, core: Replica, message: Prepare) -> None:
         """P11: a first proposal gets a vote only when the one before it is accepted too."""
@@ -283,34 +306,35 @@ class Checkers:
         held = earlier is not None and earlier.wanted() is not None
         self._require(held, f"P11: replica {replica} votes for {message.sequence} after a gap")
 
-    def _says(self, replica: ReplicaId, message: PeerMessage) -> None:
+    def _says(self, replica: ReplicaId, message: PeerMessage, epoch: int) -> None:
         assert not isinstance(message, Hello)
-        statement = statement_of(message, self._set)
+        present = self.sets.planned[epoch]
+        statement = statement_of(message, present)
         if statement.replica != replica:
             return  # Another primary's new-view, passed on to a peer that missed it.
-        covered = statements.signed_bytes(message, self._set)
+        covered = statements.signed_bytes(message, present)
         self._require(
-            self._holds(replica, covered, message.signature),
+            self._holds(present, replica, covered, message.signature),
             f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
         )
         view, sequence = 0, statement.sequence
         if isinstance(message, ViewChange | NewView):
             view, sequence = message.view, SequenceNumber(0)
-        self._remembers(replica, view, sequence)
+        self._remembers(replica, (epoch, view), sequence)
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
             for each in message.reproposals:
                 said.append((VoteType.PRE_PREPARE, message.view, each.sequence, each.digest))
         for vote_type, view, number, digest in said:
-            known = self._said.setdefault((replica, vote_type, view, number), digest)
+            known = self._said.setdefault((replica, epoch, vote_type, view, number), digest)
             self._require(
                 known == digest,
                 f"S6: correct replica {replica} equivocates in {vote_type.name} {view}/{number}",
             )
 
-    def _remembers(self, replica: ReplicaId, view: int, sequence: int) -> None:
+    def _remembers(self, replica: ReplicaId, view: tuple[int, int], sequence: int) -> None:
         """P14: no vote, nor view-change, that could contradict one that was lost."""
-        lost_view, lost_sequence = self._forgotten.get(replica, (-1, -1))
+        lost_view, lost_sequence = self._forgotten.get(replica, ((-1, -1), -1))
         held = sequence > lost_sequence if sequence else view > lost_view
         self._require(held, f"P14: replica {replica} votes where it has forgotten its votes")
         reach = self._reach[replica]
@@ -324,47 +348,52 @@ class Checkers:
         votes = max(
             (len(voters) for each in digests for voters in by_digest[each].values()), default=0
         )
-        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {self._quorum}"
-        self._require(votes >= self._quorum, text)
+        quorum = _quorum(self.sets.at(sequence))
+        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {quorum}"
+        self._require(votes >= quorum, text)
 
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
         signers = self._signers(sequence, certificate)
         text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
-        self._require(len(signers) >= self._quorum, text)
+        self._require(len(signers) >= _quorum(self.sets.at(sequence)), text)
 
     def _signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
         """Who really signed the header that a certificate is about."""
+        present = self.sets.at(sequence)
         signed = statements.vote_bytes(
-            self._set, statements.CHECKPOINT, 0, sequence, certificate.header_hash
+            present, statements.CHECKPOINT, 0, sequence, certificate.header_hash
         )
         return {
             signer
             for signer, signature in certificate.signatures
-            if self._holds(signer, signed, signature)
+            if self._holds(present, signer, signed, signature)
         }
 
-    def _derives(self, replica: ReplicaId, message: NewView) -> None:
+    def _derives(self, replica: ReplicaId, message: NewView, epoch: int) -> None:
         """S9: the new-view that a correct replica enters follows from its signed parts."""
         if message.signature in self._checked:
             return
         self._checked.add(message.signature)
-        where = f"S9: replica {replica} enters view {message.view}"
+        where, present = (
+            f"S9: replica {replica} enters view {message.view}",
+            self.sets.planned[epoch],
+        )
         senders = {each.replica for each in message.view_changes}
-        enough = len(senders) == len(message.view_changes) >= self._quorum
+        enough = len(senders) == len(message.view_changes) >= _quorum(present)
         self._require(enough, f"{where} on too few view-changes")
         base = max(each.certified for each in message.view_changes)
         latest: dict[int, PreparedCertificate] = {}
         for view_change in message.view_changes:
-            signed = statements.signed_bytes(view_change, self._set)
-            held = self._holds(view_change.replica, signed, view_change.signature)
+            signed = statements.signed_bytes(view_change, present)
+            held = self._holds(present, view_change.replica, signed, view_change.signature)
             self._require(
                 held and view_change.view == message.view, f"{where} on a forged view-change"
             )
-            self._require(self._is_certified(view_change), f"{where} on a forged height")
+            self._require(self._is_certified(view_change, epoch), f"{where} on a forged height")
             for each in view_change.prepared:
-                self._require(self._is_prepared(each), f"{where} on a forged certificate")
+                self._require(self._is_prepared(each, present), f"{where} on a forged certificate")
                 known = latest.get(each.sequence)
                 if each.sequence > base and (known is None or known.view < each.view):
                     latest[each.sequence] = each
@@ -375,27 +404,36 @@ class Checkers:
         stated = [(int(each.sequence), each.digest) for each in message.reproposals]
         self._require(due == stated, f"{where} as it is told, not as it follows")
 
-    def _is_certified(self, said: ViewChange) -> bool:
-        """The height that a view-change starts from has a quorum's signatures."""
+    def _is_certified(self, said: ViewChange, epoch: int) -> bool:
+        """The height that a view-change starts from has a quorum's signatures, of its epoch."""
         if said.certificate is None:
-            return said.certified == 0
-        return len(self._signers(said.certified, said.certificate)) >= self._quorum
+            return said.certified == self.sets.base(epoch)
+        signers, present = self._signers(said.certified, said.certificate), self.sets.planned[epoch]
+        return len(signers) >= _quorum(present) and said.certified > self.sets.base(epoch)
 
-    def _is_prepared(self, each: PreparedCertificate) -> bool:
+    def _is_prepared(self, each: PreparedCertificate, present: ReplicaSet) -> bool:
         """A quorum of distinct replicas, the primary by its proposal, signed this digest."""
-        primary = each.view % self._set.size
+        primary = each.view % present.size
         place = (each.view, each.sequence, each.digest)
-        proposed = statements.vote_bytes(self._set, statements.PRE_PREPARE, *place)
-        prepared = statements.vote_bytes(self._set, statements.PREPARE, *place)
-        signers = {primary} if self._holds(primary, proposed, each.pre_prepare_signature) else set()
+        proposed = statements.vote_bytes(present, statements.PRE_PREPARE, *place)
+        prepared = statements.vote_bytes(present, statements.PREPARE, *place)
+        signers: set[int] = set()
+        if self._holds(present, primary, proposed, each.pre_prepare_signature):
+            signers.add(primary)
         signers |= {
             signer
             for signer, signature in each.prepares
-            if self._holds(signer, prepared, signature)
+            if self._holds(present, signer, prepared, signature)
         }
-        return primary in signers and len(signers) >= self._quorum
+        return primary in signers and len(signers) >= _quorum(present)
 
-    def _holds(self, signer: int, signed: bytes, signature: bytes) -> bool:
-        return signer < self._set.size and self._verify(
-            self._set.members[signer].public_key, signed, signature
+    def _holds(self, present: ReplicaSet, signer: int, signed: bytes, signature: bytes) -> bool:
+        return signer < present.size and self._verify(
+            present.members[signer].public_key, signed, signature
         )
+
+
+def _quorum(present: ReplicaSet) -> int:
+    """By the paper's formula."""
+    faulty = (present.size - 1) // 3
+    return -(-(present.size + faulty + 1) // 2)

@@ -75,6 +75,14 @@ class Clients:
         last_done_ms = max(self.done_ms.values(), default=0)
         return {each.client for each in self.open if self.since_ms[each] < last_done_ms}
 
+    def bring(self, encoded: bytes) -> None:
+        """Bring a transaction to every replica, or to most while the storm lasts."""
+        cluster = self._cluster
+        for machine in cluster.machines:
+            if cluster.now_ms >= self._storm_ends_ms or cluster.random.random() < 0.9:
+                delay_ms = cluster.random.randint(1, AFTERWARDS_MS)
+                cluster.schedule(delay_ms, lambda machine=machine: machine.request(encoded))  # type: ignore[misc]
+
     def _note_done(self, request: Request, number: int) -> None:
         done_at = self._done_at[request]
         done_at.add(number)
@@ -120,8 +128,4 @@ class Clients:
         return last.height, max(last.block_time_ms, self._cluster.now_ms)
 
     def _offer(self, request: Request) -> None:
-        cluster, encoded = self._cluster, self.open[request]
-        for machine in cluster.machines:
-            if cluster.now_ms >= self._storm_ends_ms or cluster.random.random() < 0.9:
-                delay_ms = cluster.random.randint(1, AFTERWARDS_MS)
-                cluster.schedule(delay_ms, lambda machine=machine: machine.request(encoded))  # type: ignore[misc]
+        self.bring(self.open[request])

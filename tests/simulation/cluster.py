@@ -19,6 +19,7 @@ from typing import Final, NoReturn
 from services.consensus import wire
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
@@ -44,8 +45,10 @@ from tests.simulation.durable import Durable, MemoryLedger
 from tests.simulation.fault_plan import NOTICED
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
+from tests.simulation.governors import Governors
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
+from tests.simulation.membership import Change
 from tests.simulation.network import Network
 from tests.simulation.scenario import Scenario
 from tests.simulation.stored import Shelf
@@ -71,6 +74,7 @@ class Cluster:
         self.scenario = scenario
         self.seed = scenario.seed
         self.size = scenario.size
+        self.nodes = scenario.nodes
         self.random = Random(scenario.seed * 7_919 + 1)
         self.scheme: Scheme = IDEAL if scenario.scheme == "ideal" else sm2()
         self.replica_set = self.scheme.replica_set(self.size)
@@ -81,22 +85,24 @@ class Cluster:
         self.torn = False
         self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
+        self._stormy = False
         self.disk_delays: Counter[int] = Counter()
-        self.execution = Execution(genesis_of(self.replica_set))
+        governed = bool(scenario.changes)
+        self.execution = Execution(genesis_of(self.replica_set, governed=governed))
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
         self._trace = hashlib.blake2b(digest_size=16)
         self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
         self._damaged: set[bytes] = set()
         self._refusals: dict[tuple[bytes, int], tuple[int, Refused] | None] = {}
-        self.correct = {each for each in range(self.size) if each not in scenario.faulty}
+        self.correct = {each for each in range(self.nodes) if each not in scenario.faulty}
         if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
         self.forensics = Forensics(self.replica_set, self.scheme.verify, self.parameters.window)
         self.checkers = Checkers(self, self.forensics)
         copies = [owner for owner, count in scenario.copies.items() for _ in range(count)]
-        self.owners = [*range(self.size), *copies]
+        self.owners = [*range(self.nodes), *copies]
         self._places: dict[int, list[int]] = {}
         for number, owner in enumerate(self.owners):
             self._places.setdefault(owner, []).append(number)
@@ -104,9 +110,10 @@ class Cluster:
         self.shelf = Shelf(self) if scenario.stored else None
         self._ledgers: dict[int, Durable] = {}
         self.clients = Clients(self)
+        self.governors = Governors(self)
         self.machines: list[Machine] = []
         for number, owner in enumerate(self.owners):
-            liar = self._liar(owner) if number < self.size else None
+            liar = self._liar(owner) if number < self.nodes else None
             self.machines.append(Machine(self, number, ReplicaId(owner), liar))
 
     def storm(self) -> None:
@@ -118,9 +125,10 @@ class Cluster:
         if scenario.rot is not None and self.shelf is not None:
             self.schedule(scenario.rot.at_ms, self.shelf.rot)
         self.clients.start(scenario.requests, scenario.storm_ms)
-        self.crash_ratio = scenario.crash_ratio
+        self.governors.start()
+        self.crash_ratio, self._stormy = scenario.crash_ratio, True
         self.advance(start_ms + scenario.storm_ms)
-        self.crash_ratio = 0.0
+        self.crash_ratio, self._stormy = 0.0, False
 
     def _found(self) -> None:
         """Replicas with empty folders hear of one another before they vote, and before the storm:
@@ -152,7 +160,7 @@ class Cluster:
         for machine in self.machines:
             if machine.liar is not None:
                 machine.liar.lies = False
-        for machine in self.machines[self.size :]:
+        for machine in self.machines[self.nodes :]:
             machine.crash()
             machine.lost = True
 
@@ -186,7 +194,7 @@ class Cluster:
             if groups and not any(sender.number in each and place in each for each in groups):
                 self.fired["round_cut"] += 1
                 continue
-            if sender.number >= self.size:
+            if sender.number >= self.nodes:
                 self.fired["B2"] += 1
             link = (sender.number, place)
             if not self.network.holds(link, data):
@@ -214,16 +222,21 @@ class Cluster:
                 functools.partial(arrive, arrived),
             )
 
-    def read_frame(self, data: bytes) -> wire.Frame:
+    def read_frame(self, data: bytes, epoch: int = 0) -> wire.Frame:
         """The production's frame reader; what it makes of bytes depends on nothing else."""
-        return _read_frame(data)
+        return _read_frame(data, epoch)
 
-    def authenticate(self, message: PeerMessage, sender: ReplicaId, data: bytes) -> Reject | None:
-        """The production's authentication, once for the same bytes from the same sender."""
+    def authenticate(
+        self, message: PeerMessage, sender: ReplicaId, data: bytes, core: Core
+    ) -> Reject | None:
+        """The production's authentication, once for the same bytes from the same sender: they name
+        their epoch, which is the core's.
+        """
         place = (data, sender)
         if place not in self._verdicts:
+            verify, window = self.scheme.verify, self.parameters.window
             self._verdicts[place] = authenticate(
-                message, sender, self.replica_set, self.scheme.verify, self.parameters.window
+                message, sender, core.replica_set, verify, window, core.base
             )
         return self._verdicts[place]
 
@@ -288,7 +301,7 @@ class Cluster:
 
     def open_ledger(self, number: int) -> Durable:
         """What a machine finds when it starts."""
-        if self.shelf is not None and number < self.size:
+        if self.shelf is not None and number < self.nodes:
             return self.shelf.open(number)
         if number not in self._ledgers:
             self._ledgers[number] = MemoryLedger(self.execution)
@@ -320,6 +333,13 @@ class Cluster:
             self.checkers.violate(f"S5: correct replica {machine.me} halted: {reason}", fork=True)
         machine.crash()
         machine.lost = True
+
+    def on_set_changed(self, change: Change) -> None:
+        """A correct replica is the first to go on with another set; it counts in the storm."""
+        if self._stormy:
+            self.fired[change.kind] += 1
+        else:
+            self.counts["set_changes_in_calm"] += 1
 
     def trace(self, number: int, message: Message) -> None:
         """Count a step and note it in the run's fingerprint (H1)."""

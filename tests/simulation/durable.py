@@ -15,16 +15,21 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet
-from services.consensus.domain.codec import decode_record
+from services.consensus.domain.codec import decode_log_record, encode_log_record
+from services.consensus.domain.contracts.replica_sets import set_of_epoch
+from services.consensus.domain.ledger.execution import replica_set_at
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.restarting import GovernanceState
 from services.consensus.domain.messages import (
     CertifiedHead,
     Digest,
+    EpochStarted,
+    LogRecord,
     Record,
     SequenceNumber,
     View,
 )
-from tests.simulation.workload import ExecutedBlock, Execution
+from tests.simulation.workload import ExecutedBlock, Execution, State
 
 
 class Durable(Protocol):
@@ -61,16 +66,13 @@ class Durable(Protocol):
     def last_certified(self) -> int:
         """The last height below and at which every block has its certificate."""
 
-    def cover(self, view: int, sequence: int) -> None:
-        """Promise votes up to here, before their records are appended."""
+    def append(self, epoch: int, records: Sequence[Record]) -> None:
+        """Make records of the core of `epoch` durable, the promise before them, and every block."""
 
-    def append(self, records: Sequence[bytes]) -> None:
-        """Make the core's records durable, and every block before them."""
-
-    def compact(self, records: Sequence[bytes]) -> None:
+    def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all so far."""
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[LogRecord]:
         """The core's records since the last compaction."""
 
     def execute(self, batch: Batch) -> BlockHeader:
@@ -95,21 +97,6 @@ class Durable(Protocol):
         """The process ended."""
 
 
-class OneSet:
-    """A chain whose set never changes; what changes it is in `test_set_changes`."""
-
-    genesis: Genesis
-
-    def set_at(self, height: int) -> ReplicaSet:
-        return self.genesis.replica_set
-
-    def epoch_base(self, epoch: int) -> SequenceNumber:
-        return SequenceNumber(0)
-
-    def epoch_end(self, epoch: int) -> SequenceNumber | None:
-        return None
-
-
 def apply_certified(ledger: Durable, block: VerifiedBlock) -> bool:
     """Take a certified block: execute it unless that was done; False if it comes out otherwise."""
     if block.height > ledger.last_height:
@@ -132,18 +119,23 @@ def head_of(ledger: Durable) -> CertifiedHead:
     )
 
 
-def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger_pb2.Block:
+def message_of(ledger: Durable, height: int) -> ledger_pb2.Block:
     """A certified block as it travels."""
+    block, certificate = ledger.block(height), ledger.certificate(height)
+    assert certificate is not None, "a certified block has its certificate"
+    following = ledger.set_at(height + 1)
+    is_next = following.epoch > block.header.epoch
     return ledger_pb2.Block(
         certified_header=ledger_pb2.CertifiedHeader(
             header=block.header.encode(), certificate=certificate.encode()
         ),
         batch=block.batch.encode(),
         receipts=block.result.encoded_receipts,
+        next_replica_set=following.encode() if is_next else b"",
     )
 
 
-class MemoryLedger(OneSet):
+class MemoryLedger:
     """Keeps everything in memory; `_durable` is what a power cut leaves. It forgets no vote."""
 
     def __init__(self, execution: Execution) -> None:
@@ -151,6 +143,7 @@ class MemoryLedger(OneSet):
         self.genesis = execution.genesis
         self.must_restore = False
         self._records: list[bytes] = []
+        self._epoch = 0
         self._blocks: list[ExecutedBlock] = []
         self._certificates: dict[int, FinalityCertificate] = {}
         self._durable_blocks = 0
@@ -164,22 +157,32 @@ class MemoryLedger(OneSet):
     def view_floor(self, epoch: int) -> View:
         return View(0)
 
+    def set_at(self, height: int) -> ReplicaSet:
+        return replica_set_at(self._state(), self.genesis, height)
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        found = set_of_epoch(GovernanceState(self._state()), epoch)
+        return SequenceNumber(0 if found is None else found.base)
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        following = set_of_epoch(GovernanceState(self._state()), epoch + 1)
+        return None if following is None else SequenceNumber(following.from_height - 1)
+
     def head(self) -> CertifiedHead:
         return head_of(self)
 
-    def cover(self, view: int, sequence: int) -> None:
-        pass
-
-    def append(self, records: Sequence[bytes]) -> None:
-        self._records += records
+    def append(self, epoch: int, records: Sequence[Record]) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._records = epoch, [encode_log_record(EpochStarted(epoch))]
+        self._records += map(encode_log_record, records)
         self._settle()
 
-    def compact(self, records: Sequence[bytes]) -> None:
-        self._records = list(records)
+    def compact(self, records: Sequence[LogRecord]) -> None:
+        self._records = list(map(encode_log_record, records))
         self._settle()
 
-    def records(self) -> list[Record]:
-        return [decode_record(data) for data in self._records]
+    def records(self) -> list[LogRecord]:
+        return [decode_log_record(data) for data in self._records]
 
     def execute(self, batch: Batch) -> BlockHeader:
         block = self._execution.execute(self.header(self.last_height), batch)
@@ -200,7 +203,7 @@ class MemoryLedger(OneSet):
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         if not 1 <= height <= self.last_certified:
             return None
-        return message_of(self._blocks[height - 1], self._certificates[height])
+        return message_of(self, height)
 
     def block(self, height: int) -> ExecutedBlock:
         return self._blocks[height - 1]
@@ -212,6 +215,9 @@ class MemoryLedger(OneSet):
             self._certificates = {h: c for h, c in self._certificates.items() if h in kept}
             self.last_certified = 0
             self._advance()
+
+    def _state(self) -> State:
+        return self._execution.state(self.header(self.last_height).hash())
 
     def _advance(self) -> None:
         while self.last_certified + 1 in self._certificates:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from tests.simulation.membership import JOINED, LEFT, ROTATED
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -60,6 +62,7 @@ ROT_FAULTS: Final = (
     "truncated_tail",
     "stale_file",
 )
+MEMBERSHIP_FAULTS: Final = (JOINED, LEFT, ROTATED)
 NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
 FAULTS: Final = (
@@ -70,6 +73,7 @@ FAULTS: Final = (
     *CLOCK_FAULTS,
     *WRITE_FAULTS,
     *ROT_FAULTS,
+    *MEMBERSHIP_FAULTS,
 )
 """Everything that a campaign must have fired."""
 

@@ -39,8 +39,9 @@ def _split(cluster: Cluster, fault: Fault) -> None:
 
 def _minority_primary(cluster: Cluster, fault: Fault) -> None:
     """The primary of the latest view is left with too few for a quorum."""
-    view = max((each.core.view for each in cluster.machines if each.core is not None), default=0)
-    primary = cluster.replica_set.primary(view)
+    cores = [each.core for each in cluster.machines if each.core is not None]
+    latest = max(cores, key=lambda core: (core.epoch, core.view), default=None)
+    primary = 0 if latest is None else latest.primary
     others = [each for each in range(len(cluster.machines)) if each != primary]
     few = (primary, *others[: faulty_max(cluster.size)])
     cluster.network.split((few, [each for each in others if each not in few]), fault.kind)

@@ -82,23 +82,26 @@ class Forensics:
         """A correct replica says that somebody is guilty."""
         self.named.add(evidence.replica)
 
-    def proves(self, evidence: Evidence) -> bool:
-        """Whether the evidence holds for one who only knows the replica set: an invalid batch or
-        new-view as the bytes that an evidence transaction carries, judged as the contract does.
+    def proves(self, evidence: Evidence, replica_set: ReplicaSet, base: int) -> bool:
+        """Whether the evidence holds for one who only knows the replica set of its epoch, and the
+        height `base` that the epoch starts above: an invalid batch or new-view as the bytes that an
+        evidence transaction carries, judged as the contract does.
         """
         offence, accused = evidence.offence, evidence.replica
         try:
             if isinstance(offence, InvalidBatch):
                 assert offence.index is not None, "no simulated batch is larger than genesis allows"
-                proof = batch_proof(offence.pre_prepare, offence.index, self._set).encode()
-                return bool(judge_batch(proof, accused, self._set, self._judged_by_clients).fault)
+                proof = batch_proof(offence.pre_prepare, offence.index, replica_set).encode()
+                held = self._judged_by_clients
+                return bool(judge_batch(proof, accused, replica_set, held).fault)
             if isinstance(offence, InvalidNewView):
                 proof = new_view_proof(offence.new_view)
-                place = {"window": self._window, "base": 0}
-                return bool(judge_new_view(proof, accused, self._set, self._verify, **place).fault)
+                place = {"window": self._window, "base": base}
+                judged = judge_new_view(proof, accused, replica_set, self._verify, **place)
+                return bool(judged.fault)
         except UnprovenError:
             return False
-        return self._excludes(offence, accused)
+        return self._excludes(offence, accused, replica_set)
 
     def _judged_by_clients(self, key: bytes, message: bytes, signature: bytes) -> bool:
         """Clients always sign with keyed hashes, replicas as the run's scheme says."""
@@ -123,17 +126,18 @@ class Forensics:
         if known != said.digest:
             self.guilty.add(said.replica)
 
-    def _excludes(self, offence: Equivocation, replica: ReplicaId) -> bool:
+    def _excludes(self, offence: Equivocation, replica: ReplicaId, replica_set: ReplicaSet) -> bool:
         first, second = offence.first, offence.second
         same = (first.vote_type, first.view) == (second.vote_type, second.view)
         if first.vote_type is not VoteType.VIEW_CHANGE:
             same = same and first.sequence == second.sequence
         differ = (first.sequence, first.digest) != (second.sequence, second.digest)
-        return same and differ and self._signed(first, replica) and self._signed(second, replica)
+        signed = all(self._signed(each, replica, replica_set) for each in (first, second))
+        return same and differ and signed
 
-    def _signed(self, statement: Statement, replica: ReplicaId) -> bool:
-        key = self._set.members[replica].public_key
-        data = statement_bytes(statement, self._set)
+    def _signed(self, statement: Statement, replica: ReplicaId, replica_set: ReplicaSet) -> bool:
+        key = replica_set.members[replica].public_key
+        data = statement_bytes(statement, replica_set)
         return statement.replica == replica and self._verify(key, data, statement.signature)
 
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from guqiao.consensus.v1 import ledger_pb2, peer_pb2
-from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus import wire
-from services.consensus.catch_up import verified_blocks
 from services.consensus.domain.codec import encode_record
 from services.consensus.domain.effects import (
     Broadcast,
@@ -31,14 +29,15 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.epochs import Core, voting_key
 from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
     Digest,
+    EpochStarted,
     Executed,
     Hello,
     Message,
-    PeerHeight,
     PeerMessage,
     PrePrepare,
     Propose,
@@ -51,10 +50,11 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
-from services.consensus.ledger import reach_of
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
-from tests.simulation.durable import Durable, apply_certified
+from tests.simulation.durable import Durable
+from tests.simulation.fetching import Fetching
+from tests.simulation.membership import KEYS_A_NODE, key_number
 from tests.simulation.pool import Pool
 from tests.simulation.restoring import Restoring
 from tests.simulation.stored import StoredLedger
@@ -66,7 +66,6 @@ TICK_MS: Final = 50
 BATCH_REQUESTS_MAX: Final = 8
 COMPACT_AT_RECORDS: Final = 200
 HELD_MAX: Final = 3_000
-BLOCKS_ANSWERED_MAX: Final = 50
 LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
 
 
@@ -80,7 +79,7 @@ class Machine:
         self.number = number
         self.me = me
         self.liar = liar
-        self.core: Replica | None = None
+        self.core: Core | None = None
         self.clock = cluster.new_clock()
         self.fsync_fails = self.disk_full = self.paused = self.lost = False
         self.held: list[tuple[ReplicaId, bytes]] = []
@@ -88,6 +87,7 @@ class Machine:
         self.known: set[bytes] = set()
         self.life = 0
         self.restoring: Restoring | None = None
+        self.fetching = Fetching(self)
         self.ledger: Durable
         self.start()
 
@@ -127,15 +127,31 @@ class Machine:
         return None
 
     def _recover(self) -> None:
-        cluster = self.cluster
-        signers = {cluster.scheme.key(self.me): cluster.scheme.signer(self.me)}
-        epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
+        scheme, parameters = self.cluster.scheme, self.cluster.parameters
+        numbers = [key_number(self.me, each) for each in range(KEYS_A_NODE)]
+        signers = {scheme.key(number): scheme.signer(number) for number in numbers}
+        epochs = Epochs(self.me, self.ledger, signers, parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
         self.known.update(map(encode_record, records))  # What is read back is durable.
-        core = epochs.open(records)
-        assert isinstance(core, Replica), "the simulated chain keeps its set"
-        self.core = core
+        self.core = core = epochs.open(records)
+        if self.liar is not None:
+            key = voting_key(core.replica_set, self.me)
+            self.liar.enter(core.replica_set, None if key is None else signers[key])
+        if self.cluster.judges(self):
+            self.cluster.checkers.on_epoch(self, core)
+
+    def _start_epoch(self) -> None:
+        """The last height of an epoch is certified: go on with the next set, as the driver does."""
+        if self.disk_full:
+            self._later(TICK_MS, self._start_epoch)
+        elif self.restoring is None and self.core is not None and self.core.ended:
+            self._recover()
+            self.wanted.clear()
+            self.pool.return_proposed()
+            self.step(Tick(self.clock.read()))
+            for transaction_id in self.pool.waiting():
+                self.step(RequestPending(transaction_id))
 
     def crash(self, *, power_cut: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
@@ -187,7 +203,7 @@ class Machine:
                 self.start()
                 return
             for out in self.liar.idle(core):
-                for to in range(self.cluster.size):
+                for to in range(self.cluster.nodes):
                     self._put_out(ReplicaId(to), out)
         if not self.disk_full:
             if self.restoring is not None:
@@ -207,18 +223,19 @@ class Machine:
             return
         self.cluster.trace_frame(data)
         try:
-            frame = self.cluster.read_frame(data)
-        except (MalformedError, wire.OtherEpochError):
+            frame = self.cluster.read_frame(data, core.epoch)
+        except MalformedError:
             self.cluster.refuse(sender, "malformed", data)
             return
+        except wire.OtherEpochError:
+            self.cluster.counts["other_epoch"] += 1
+            return
         if isinstance(frame, PeerMessage):
-            self._guarded(self._receive_message, sender, frame, data)
+            self._guarded(self._receive_message, core, sender, frame, data)
         else:
             self._guarded(self._receive_other, core, sender, frame, data)
 
-    def _receive_other(
-        self, core: Replica, sender: ReplicaId, frame: wire.Frame, data: bytes
-    ) -> None:
+    def _receive_other(self, core: Core, sender: ReplicaId, frame: wire.Frame, data: bytes) -> None:
         match frame:
             case peer_pb2.BatchRequest():
                 batch = core.batch(Digest(frame.digest))
@@ -228,9 +245,9 @@ class Machine:
                 if self.wanted.get(frame.sequence) == frame.batch.digest():
                     self.step(frame)
             case peer_pb2.BlockRequest():
-                self._answer_blocks(sender, frame)
+                self.fetching.answer_blocks(sender, frame)
             case peer_pb2.BlockResponse():
-                self._take_blocks(sender, frame, data)
+                self.fetching.take_blocks(sender, frame, data)
             case _:
                 pass  # Clients bring their transactions to everybody themselves.
 
@@ -246,15 +263,19 @@ class Machine:
         if admitted is not None and self.pool.add(admitted):
             self._guarded(self.step, RequestPending(admitted.id))
 
-    def _receive_message(self, sender: ReplicaId, message: PeerMessage, data: bytes) -> None:
-        reject = self.cluster.authenticate(message, sender, data)
+    def _receive_message(
+        self, core: Core, sender: ReplicaId, message: PeerMessage, data: bytes
+    ) -> None:
         if self.liar is not None:
             self.liar.heard.append(message)
+        if isinstance(message, Hello):
+            self.peer_heights[sender] = message.certified
+            self.step(message, sender)
+            return
+        reject = self.cluster.authenticate(message, sender, data, core)
         if reject is not None:
             self.cluster.refuse(sender, reject.reason, data)
             return
-        if isinstance(message, Hello):
-            self.peer_heights[sender] = message.certified
         if isinstance(message, PrePrepare):
             refused = self.cluster.refusal_of(message)
             if refused is not None:
@@ -283,19 +304,21 @@ class Machine:
         if core is None:
             return
         cluster.trace(self.number, message)
-        judged = cluster.judges(self)
-        if judged:
-            cluster.checkers.before_step(self, core, message)
+        judged = core if cluster.judges(self) and isinstance(core, Replica) else None
+        if judged is not None:
+            cluster.checkers.before_step(self, judged, message)
         effects = core.step(sender, message)
-        if judged:
+        if judged is not None:
             cluster.checkers.after_step(self, message, effects)
         self._perform(core, effects)
-        if judged and self.core is core:
-            cluster.checkers.on_step(self, core)
-        if self.core is core and core.may_propose and not self.disk_full:
+        if judged is not None and self.core is core:
+            cluster.checkers.on_step(self, judged)
+        if self.core is core and core.ended:
+            self._later(0, self._start_epoch)  # After all that this step led to.
+        elif self.core is core and core.may_propose and not self.disk_full:
             self._propose(core)
 
-    def _propose(self, core: Replica) -> None:
+    def _propose(self, core: Core) -> None:
         time_ms = max(self.clock.read(), core.block_time_min_ms)
         high = core.low_watermark + self.cluster.parameters.window
         fresh = self.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
@@ -307,7 +330,7 @@ class Machine:
         if batch.transactions or core.heartbeat_due:
             self.step(Propose(batch))
 
-    def _perform(self, core: Replica, effects: list[Effect]) -> None:
+    def _perform(self, core: Core, effects: list[Effect]) -> None:
         """In order; records that follow one another become durable together."""
         pending: list[Record] = []
         for effect in effects:
@@ -326,26 +349,24 @@ class Machine:
         if self.core is core:
             self._write(core, pending)
 
-    def _check(self, core: Replica, effect: Effect) -> None:
+    def _check(self, core: Core, effect: Effect) -> None:
         if self.cluster.judges(self):
             self.cluster.checkers.on_effect(self, core, effect)
 
-    def _write(self, core: Replica, records: list[Record]) -> None:
+    def _write(self, core: Core, records: list[Record]) -> None:
         """Make records durable, and every so often keep only those that still matter."""
         if not records:
             return
-        encoded = [encode_record(record) for record in records]
         self.cluster.fail_if_told(self)
-        self.ledger.cover(*reach_of(records))
-        self.ledger.append(encoded)
-        self.known.update(encoded)
-        self.appended += len(encoded)
+        self.ledger.append(core.epoch, records)
+        self.known.update(map(encode_record, records))
+        self.appended += len(records)
         if self.appended > COMPACT_AT_RECORDS and self.cluster.scenario.compacts:
-            needed = list(map(encode_record, core.records()))
-            self.ledger.compact(needed)
+            needed, epoch = core.records(), core.epoch
+            self.ledger.compact([EpochStarted(epoch, self.ledger.view_floor(epoch)), *needed])
             self.appended = len(needed)
 
-    def _perform_one(self, core: Replica, effect: Effect) -> None:
+    def _perform_one(self, core: Core, effect: Effect) -> None:
         match effect:
             case Broadcast(message):
                 self.broadcast(message)
@@ -360,7 +381,7 @@ class Machine:
             case Certified(sequence, certificate):
                 if sequence > self.ledger.last_certified:
                     self.ledger.certify(sequence, certificate)
-                    self._announce(sequence)
+                    self.announce(sequence)
             case _:
                 self._perform_rare(effect)
 
@@ -371,7 +392,7 @@ class Machine:
                 cluster.counts["batches_fetched"] += 1
                 self.wanted[sequence] = digest
                 frame = wire.batch_request_frame(sequence, digest)
-                for holder in holders or map(ReplicaId, range(cluster.size)):
+                for holder in holders or map(ReplicaId, range(cluster.nodes)):
                     self.send_frame(holder, frame)
             case FetchBlocks(first, last, source):
                 self.send_frame(source, wire.block_request_frame(first, last))
@@ -391,7 +412,7 @@ class Machine:
 
     def broadcast(self, message: PeerMessage) -> None:
         frame: bytes | None = None
-        for number in range(self.cluster.size):
+        for number in range(self.cluster.nodes):
             to = ReplicaId(number)
             if to == self.me:
                 continue
@@ -418,9 +439,11 @@ class Machine:
                 self.cluster.send(self, to, self._frame(out), round_of(out))
 
     def _frame(self, message: PeerMessage) -> bytes:
+        core = self.core
+        assert core is not None, "whoever speaks is up"
         if not isinstance(message, Hello):
-            self.cluster.checkers.on_sent(self.me, message)
-        return wire.message_frame(message)
+            self.cluster.checkers.on_sent(self.me, message, core.epoch)
+        return wire.message_frame(message, core.epoch)
 
     def send_frame(self, to: ReplicaId, frame: bytes) -> None:
         self.cluster.send(self, to, frame)
@@ -437,64 +460,15 @@ class Machine:
         if header.batch_digest != batch.digest():
             self.cluster.on_halt(self, f"block {sequence} was executed from another batch")
             return
-        self.step(Executed(sequence, Digest(header.hash())))
+        end = ledger.epoch_end(header.epoch)
+        self.step(Executed(sequence, Digest(header.hash()), end))
 
     def after_execution(self, height: int) -> None:
         for transaction_id in self.pool.executed(self.ledger.block(height)):
             self.step(RequestGone(transaction_id))
 
-    def _announce(self, height: int) -> None:
+    def announce(self, height: int) -> None:
         self.cluster.on_final(self, height)
         header = self.ledger.header(height)
         for transaction_id in self.pool.expired(height, header.block_time_ms):
             self.step(RequestGone(transaction_id))
-
-    def _answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
-        blocks: list[ledger_pb2.Block] = []
-        first, last = request.from_height, request.to_height
-        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
-            block = self.ledger.block_message(height)
-            if block is None:
-                break
-            blocks.append(block)
-        if self.liar is not None:
-            blocks = self.liar.blocks(blocks)
-        if blocks:
-            frame = wire.block_response_frame(blocks, self.ledger.last_certified)
-            self.send_frame(sender, frame)
-
-    def _take_blocks(
-        self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes
-    ) -> None:
-        """Catch-up: nothing is stored without its certificate."""
-        if self.disk_full:
-            return
-        verified = verified_blocks(
-            response,
-            self.ledger.last_certified + 1,
-            self.ledger.set_at,
-            self.cluster.scheme.verify,
-            lambda why: self.cluster.refuse(sender, why, data),
-        )
-        if verified:
-            self.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
-        for block in verified:
-            if self.core is not None and block.height == self.ledger.last_certified + 1:
-                self._take_block(block)
-
-    def _take_block(self, block: VerifiedBlock) -> None:
-        height, known = block.height, self.ledger.last_height
-        if not apply_certified(self.ledger, block):
-            self.cluster.on_halt(self, f"block {height} is certified otherwise")
-            return
-        if known < height:
-            self.after_execution(height)
-        self._announce(height)
-        self.step(
-            CertifiedElsewhere(
-                SequenceNumber(height),
-                Digest(block.header.hash()),
-                block.header.block_time_ms,
-                block.certificate,
-            )
-        )

@@ -48,6 +48,10 @@ class Pool:
         """The view changed: what it dropped must come again, what it kept comes twice."""
         self._proposed.clear()
 
+    def waiting(self) -> list[bytes]:
+        """The ids of what waits."""
+        return list(self._pending)
+
     def executed(self, block: ExecutedBlock) -> list[bytes]:
         """Forget a block's transactions; the ids of those that waited here."""
         ids = [read(encoded).id for encoded in block.batch.transactions]

@@ -13,15 +13,19 @@ from typing import Final
 from guqiao_sdk.proof.quorum import faulty_max
 from tests.simulation.byzantine.registry import LYING
 from tests.simulation.fault_plan import Fault, Rot, plan_faults, plan_rot
+from tests.simulation.membership import LEFT, Change, plan_changes, sizes_of, spare_of
 
 SIZES: Final = (4, 5, 6, 7, 10)
 SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
 STORM_MS: Final = (2_500, 5_500)
+LONGER_MS: Final = 2_000
+"""For set changes: one takes a window of blocks."""
 MANY_REQUESTS: Final = 200
 MANY: Final = (10, 9)
 TRAITORS: Final = (25, 13)
 STORED: Final = (6, 0)
 SM2: Final = (40, 17)
+GOVERNED: Final = (8, 4)
 """(m, r): what happens in the seeds that are r modulo m."""
 
 
@@ -63,7 +67,14 @@ class Scenario:
     """ByzzFuzz: in these rounds only machines of one group hear one another."""
     stored: bool = False
     compacts: bool = False
+    changes: tuple[Change, ...] = ()
+    """What becomes of the set of `size` replicas."""
     kind: str = "storm"
+
+    @property
+    def nodes(self) -> int:
+        """The numbers of all that are ever members."""
+        return max(sizes_of(self.size, self.changes))
 
     @property
     def faulty(self) -> set[int]:
@@ -76,8 +87,14 @@ class Scenario:
         return set() if self.rot is None else {self.rot.machine}
 
 
-def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = None) -> Scenario:
-    """The scenario of a seed; a size and strategies can be demanded of it."""
+def of_seed(
+    seed: int,
+    size: int | None = None,
+    strategies: list[str] | None = None,
+    *,
+    governed: bool | None = None,
+) -> Scenario:
+    """The scenario of a seed; a size, strategies and set changes can be demanded of it."""
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0] if size is None else size
     storm_ms = random.randint(*STORM_MS)
@@ -85,20 +102,25 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
     if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
         return _betrayal(random, seed, size, min(requests, 60))
     stored = its_turn(seed, STORED)
-    spare = faulty_max(size)
+    governed = its_turn(seed, GOVERNED) if governed is None else governed
+    if governed:
+        storm_ms += LONGER_MS
+    changes = plan_changes(random, size, storm_ms) if governed else ()
+    spare = spare_of(size, changes)
     rot = plan_rot(random, size, storm_ms) if stored and strategies is None else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
     count = spare - (rot is not None)
     if strategies is None and random.random() < 0.15:
         count = 0
-    others = [each for each in range(size) if rot is None or each != rot.machine]
-    for replica in sorted(random.sample(others, k=count)):
+    nodes = max(sizes_of(size, changes))
+    others = [each for each in range(nodes) if rot is None or each != rot.machine]
+    for replica in _liars(random, others, count, changes):
         acts = _acts(random, seed + replica, strategies)
         if any(act.strategy == "B2" for act in acts):
             copies[replica] = random.choice([1, 1, 2])
         liars[replica] = tuple(act for act in acts if act.strategy != "B2")
-    machines = size + sum(copies.values())
+    machines = nodes + sum(copies.values())
     return Scenario(
         seed=seed,
         size=size,
@@ -112,6 +134,7 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
         scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
+        changes=changes,
     )
 
 
@@ -123,6 +146,15 @@ def its_turn(seed: int, turn: tuple[int, int]) -> bool:
 def honest(seed: int, size: int) -> Scenario:
     """Nothing goes wrong."""
     return Scenario(seed=seed, size=size, requests=0, storm_ms=0)
+
+
+def _liars(random: Random, others: list[int], count: int, changes: tuple[Change, ...]) -> list[int]:
+    """Who lies; where the set changes it is often the one that is removed."""
+    leaving = [each.seat for each in changes if each.kind == LEFT and each.seat in others]
+    if count and leaving and random.random() < 0.5:
+        rest = [each for each in others if each not in leaving]
+        return sorted([*leaving, *random.sample(rest, k=count - 1)])
+    return sorted(random.sample(others, k=count))
 
 
 def _acts(random: Random, turn: int, strategies: list[str] | None) -> list[Act]:

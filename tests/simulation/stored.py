@@ -19,10 +19,18 @@ from typing import TYPE_CHECKING, Final
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
-from services.consensus.domain.codec import decode_record
-from services.consensus.domain.messages import CertifiedHead, Record, View
+from services.consensus.chain_sets import ChainSets
+from services.consensus.domain.codec import decode_log_record, encode_log_record
+from services.consensus.domain.messages import (
+    CertifiedHead,
+    EpochStarted,
+    LogRecord,
+    Record,
+    View,
+)
+from services.consensus.ledger import reach_of
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
-from tests.simulation.durable import OneSet, head_of, message_of
+from tests.simulation.durable import head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
 
 if TYPE_CHECKING:
@@ -218,12 +226,11 @@ _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
 }
 
 
-class StoredLedger(OneSet):
+class StoredLedger(ChainSets):
     """One opened store. Executing is shared, but the state root is the store's own."""
 
     def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
-        self.store = store
-        self.genesis = execution.genesis
+        super().__init__(store, execution.genesis)
         self._execution = execution
         self._shelf = shelf
         self._number = number
@@ -233,7 +240,7 @@ class StoredLedger(OneSet):
         self.last_certified = store.last_certified
 
     def view_floor(self, epoch: int) -> View:
-        return View(self.store.promise.floor)
+        return View(self.store.promise.floor if epoch == self._promised_epoch else 0)
 
     @property
     def must_restore(self) -> bool:
@@ -253,23 +260,26 @@ class StoredLedger(OneSet):
 
     def end_silence(self) -> None:
         """What is left of lost votes is void; the replica votes again."""
-        self.store.compact_records(())
+        mark = EpochStarted(self._promised_epoch, View(self.store.promise.view))
+        self.store.compact_records([encode_log_record(mark)])
         self.store.end_silence()
 
     def head(self) -> CertifiedHead:
         return head_of(self)
 
-    def cover(self, view: int, sequence: int) -> None:
-        self.store.cover_votes(view, sequence)
+    def append(self, epoch: int, records: Sequence[Record]) -> None:
+        """As `Ledger.append` does."""
+        if epoch != self._promised_epoch:
+            self.store.compact_records([encode_log_record(EpochStarted(epoch))])
+            self.store.begin_epoch(epoch, self.epoch_base(epoch))
+        self.store.cover_votes(*reach_of(records))
+        self.store.append_records(list(map(encode_log_record, records)))
 
-    def append(self, records: Sequence[bytes]) -> None:
-        self.store.append_records(records)
+    def compact(self, records: Sequence[LogRecord]) -> None:
+        self.store.compact_records(list(map(encode_log_record, records)))
 
-    def compact(self, records: Sequence[bytes]) -> None:
-        self.store.compact_records(records)
-
-    def records(self) -> list[Record]:
-        return [decode_record(data) for data in self.store.records()]
+    def records(self) -> list[LogRecord]:
+        return [decode_log_record(data) for data in self.store.records()]
 
     def execute(self, batch: Batch) -> BlockHeader:
         block = self._execution.execute(self.header(self.last_height), batch)
@@ -298,9 +308,7 @@ class StoredLedger(OneSet):
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         if not 1 <= height <= self.last_certified:
             return None
-        certificate = self.certificate(height)
-        assert certificate is not None, "a certified block has its certificate"
-        return message_of(self.block(height), certificate)
+        return message_of(self, height)
 
     def block(self, height: int) -> ExecutedBlock:
         block = self._blocks.get(height)
@@ -310,6 +318,10 @@ class StoredLedger(OneSet):
             block = self._execution.execute(self.header(height - 1), stored.batch)
             self._blocks[height] = block
         return block
+
+    @property
+    def _promised_epoch(self) -> int:
+        return max(self.store.promise.epoch, self.genesis.epoch)
 
     def close(self, *, power_cut: bool) -> None:
         """The process is killed: nothing is flushed or said."""

@@ -13,6 +13,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus import wire
 from services.consensus.domain.messages import Commit, Prepare, PrePrepare, ReplicaId
+from services.consensus.domain.replica import Replica
 from tests.simulation.cluster import PARAMETERS, Cluster
 from tests.simulation.machine import Machine
 from tests.simulation.run import bound_ms, run
@@ -310,7 +311,7 @@ def test_row28_one_replica_with_other_numbers_stops_nobody() -> None:
     """Its time-out and heartbeat are a hundredth of the others': it suspects all the time."""
     cluster = sieve()
     core = cluster.machines[3].core
-    assert core is not None
+    assert isinstance(core, Replica)
     other = replace(PARAMETERS, timeout_ms=4, timeout_max_ms=4, heartbeat_ms=6)
     core._parameters = core._suspicion._parameters = core._ordering._parameters = other
     for _ in range(20):

@@ -80,6 +80,7 @@ def test_every_strategy_fault_and_size_is_in_the_campaigns_plan() -> None:
     assert {each.size for each in scenarios} == set(SIZES)
     planned = {fault.kind for each in scenarios for fault in each.faults}
     planned |= {each.rot.kind for each in scenarios if each.rot is not None}
+    planned |= {change.kind for each in scenarios for change in each.changes}
     drawn_in_the_run = {"drop", "duplicate", "delay", "reorder", "crash"}
     counted_elsewhere = {"corrupt_under", "partition_heal"}
     assert set(FAULTS) - planned == drawn_in_the_run | counted_elsewhere

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.quorum import ReplicaSet
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
@@ -28,7 +30,7 @@ from services.consensus.domain.messages import (
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.domain.signer import Signer
+from services.consensus.domain.signer import Sign, Signer
 from tests.simulation.keys import OUTSIDER, Scheme
 
 if TYPE_CHECKING:
@@ -72,12 +74,22 @@ class Liar:
     victim: ReplicaId = field(init=False)
     remembered: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
     heard: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
+    former: list[Signer] = field(default_factory=list)
+    """As which it signed in earlier epochs."""
+    is_member: bool = True
     lies: bool = True
 
     def __post_init__(self) -> None:
         """Choose whom to hurt."""
         others = [each for each in range(self.size) if each != self.signer.me]
         self.victim = ReplicaId(self.random.choice(others))
+
+    def enter(self, replica_set: ReplicaSet, sign: Sign | None) -> None:
+        """Another set may be in force, in which it has this key, or none any more."""
+        self.is_member = sign is not None
+        if sign is not None and replica_set != self.signer.replica_set:
+            self.former.append(self.signer)
+            self.signer = replace(self.signer, replica_set=replica_set, sign=sign)
 
     @property
     def size(self) -> int:
@@ -94,8 +106,9 @@ class Liar:
         self.remembered.append(message)
         return outs
 
-    def proposal(self, batch: Batch, core: Replica) -> Batch:
+    def proposal(self, batch: Batch, core: Core) -> Batch:
         """The batch that it proposes in the place of an honest one."""
+        assert isinstance(core, Replica), "only members propose"
         for name in self._playing(round_at(core)):
             choose = PROPOSALS.get(name)
             if choose is not None:
@@ -112,9 +125,11 @@ class Liar:
             return SPOIL[0](self, blocks)
         return blocks
 
-    def idle(self, core: Replica) -> list[Out]:
+    def idle(self, core: Core) -> list[Out]:
         """What it sends to everybody without being asked, now and then."""
         outs: list[Out] = []
+        if not isinstance(core, Replica):
+            return outs
         for name in self._playing(round_at(core)):
             invent = IDLE.get(name)
             if invent is not None and self.random.random() < 0.06:
@@ -123,7 +138,7 @@ class Liar:
                 outs += invented
         return outs
 
-    def forgets(self, core: Replica) -> bool:
+    def forgets(self, core: Core) -> bool:
         """Whether it loses its memory now (reliability P14)."""
         if "B5" in self._playing(round_at(core)) and self.random.random() < 0.01:
             self.fired["B5"] += 1
@@ -181,6 +196,6 @@ def round_of(message: PeerMessage) -> int:
             return ROUNDS_PER_VIEW * message.view
 
 
-def round_at(core: Replica) -> int:
+def round_at(core: Core) -> int:
     """The same for a replica's present place."""
     return ROUNDS_PER_VIEW * core.view + ROUNDS_PER_SEQUENCE * (core.low_watermark + 1)

@@ -1,0 +1,81 @@
+"""What a simulated replica asks of others and gives them beside consensus: certified blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock
+from services.consensus import wire
+from services.consensus.catch_up import verified_blocks
+from services.consensus.domain.messages import (
+    CertifiedElsewhere,
+    Digest,
+    PeerHeight,
+    ReplicaId,
+    SequenceNumber,
+)
+from tests.simulation.durable import apply_certified
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
+
+BLOCKS_ANSWERED_MAX: Final = 50
+
+
+class Fetching:
+    """One machine's side of it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
+        """Give what is here of the blocks asked for, in a row."""
+        machine, blocks = self._machine, list[ledger_pb2.Block]()
+        first, last = request.from_height, request.to_height
+        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
+            block = machine.ledger.block_message(height)
+            if block is None:
+                break
+            blocks.append(block)
+        if machine.liar is not None:
+            blocks = machine.liar.blocks(blocks)
+        if blocks:
+            frame = wire.block_response_frame(blocks, machine.ledger.last_certified)
+            machine.send_frame(sender, frame)
+
+    def take_blocks(self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes) -> None:
+        """Catch-up: nothing is stored without its certificate."""
+        machine = self._machine
+        if machine.disk_full:
+            return
+        verified = verified_blocks(
+            response,
+            machine.ledger.last_certified + 1,
+            machine.ledger.set_at,
+            machine.cluster.scheme.verify,
+            lambda why: machine.cluster.refuse(sender, why, data),
+        )
+        if verified:
+            machine.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))
+        for block in verified:
+            if machine.core is not None and block.height == machine.ledger.last_certified + 1:
+                self._take_block(block)
+
+    def _take_block(self, block: VerifiedBlock) -> None:
+        machine, height, known = self._machine, block.height, self._machine.ledger.last_height
+        if not apply_certified(machine.ledger, block):
+            machine.cluster.on_halt(machine, f"block {height} is certified otherwise")
+            return
+        if known < height:
+            machine.after_execution(height)
+        machine.announce(height)
+        machine.step(
+            CertifiedElsewhere(
+                SequenceNumber(height),
+                Digest(block.header.hash()),
+                block.header.block_time_ms,
+                block.certificate,
+                machine.ledger.epoch_end(block.header.epoch),
+            )
+        )
