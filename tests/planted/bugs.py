@@ -17,7 +17,9 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """One mistake. `first` is the seed to begin with; `test` replaces the simulator."""
+    """One mistake. `first` is the seed to begin with; `test` replaces the simulator. `also` are
+    more places to change, as file, old and new; `governed` demands set changes of every seed.
+    """
 
     row: str
     name: str
@@ -28,7 +30,17 @@ class Bug:
     size: int | None = None
     first: int = 1
     test: str = ""
+    also: tuple[tuple[str, str, str], ...] = ()
+    governed: bool | None = None
 
+    @property
+    def places(self) -> tuple[tuple[str, str, str], ...]:
+        """All that is changed."""
+        return ((self.file, self.old, self.new), *self.also)
+
+
+_SIGNED: Final = "tests/simulation/statements.py"
+"""The checkers' own idea of what is signed; changed too, a mistake shows by a replay alone."""
 
 QUORUMS: Final = (
     Bug(
@@ -142,8 +154,19 @@ QUORUMS: Final = (
         "signatures do not say in which epoch",
         "guqiao_sdk/proof/votes.py",
         ".text(chain_id).u64(epoch).u8(vote_type)",
-        ".text(chain_id).u64(0 * epoch + 3).u8(vote_type)",
-        ("B26", "B17"),
+        ".text(chain_id).u64(0).u8(vote_type)",
+        ("B17",),
+        also=((_SIGNED, 'struct.pack(">QBQQ", replica_set.epoch, ', 'struct.pack(">QBQQ", 0, '),),
+        governed=True,
+    ),
+    Bug(
+        "P12",
+        "signatures do not say on which chain",
+        "guqiao_sdk/proof/votes.py",
+        ".text(chain_id).u64(epoch).u8(vote_type)",
+        ".u64(epoch).u8(vote_type)",
+        ("B17",),
+        also=((_SIGNED, " + _blob(replica_set.chain_id.encode())\n", "\n"),),
     ),
     Bug(
         "P12",
@@ -152,6 +175,7 @@ QUORUMS: Final = (
         "writer.u64(view).u64(sequence)",
         "writer.u64(0).u64(sequence)",
         ("B17",),
+        also=((_SIGNED, "kind, view, sequence)\n", "kind, 0, sequence)\n"),),
     ),
     Bug(
         "P13",
@@ -297,6 +321,8 @@ ROWS: Final = (
         ".u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
         ("B17",),
+        first=101,
+        also=((_SIGNED, "epoch, kind, view,", "epoch, 2 if kind == 3 else kind, view,"),),
     ),
     Bug(
         "row 4",

@@ -35,9 +35,10 @@ def _look_for(bug: Bug) -> dict[str, object]:
 
 
 def _scenario(bug: Bug, seed: int) -> Scenario:
-    if not bug.strategies and bug.size is None:
+    if not bug.strategies and bug.size is None and bug.governed is None:
         return scenario_of(seed)
-    return of_seed(seed, size=bug.size, strategies=list(bug.strategies) or None)
+    strategies = list(bug.strategies) or None
+    return of_seed(seed, size=bug.size, strategies=strategies, governed=bug.governed)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
 from tests.simulation import statements
+from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
 from tests.simulation.membership import Sets, sets_of
 from tests.simulation.workload import ExecutedBlock, forgery, read
@@ -73,6 +74,7 @@ class Checkers:
     def __init__(self, cluster: Cluster, forensics: Forensics) -> None:
         planned = sets_of(cluster.scheme, cluster.size, cluster.scenario.changes)
         self.sets = Sets(planned, cluster.parameters.window)
+        self.authorship = Authorship()
         self._began: set[int] = {0}
         self._verify = cluster.scheme.verify
         self._window = cluster.parameters.window
@@ -119,6 +121,11 @@ class Checkers:
             if epoch != sets.epoch_at(sequence) or sender >= sets.at(sequence).size:
                 return
             self._commits[message.sequence][message.digest][message.view].add(message.replica)
+
+    def on_authentic(self, message: PeerMessage, core: Core) -> None:
+        """P12: what passes as said by a correct replica was said by it, and here."""
+        fault = self.authorship.fault(message, core.replica_set)
+        self._require(fault is None, f"P12: {fault}")
 
     def on_votes_lost(self, replica: ReplicaId) -> None:
         """What it said until now, it has forgotten: it must say nothing more about that."""
@@ -312,6 +319,7 @@ class Checkers:
         statement = statement_of(message, present)
         if statement.replica != replica:
             return  # Another primary's new-view, passed on to a peer that missed it.
+        self.authorship.note(message, present)
         covered = statements.signed_bytes(message, present)
         self._require(
             self._holds(present, replica, covered, message.signature),

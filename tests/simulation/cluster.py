@@ -37,6 +37,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.signer import Signer
 from services.consensus.store import FatalStorageError
+from tests.simulation.byzantine.elsewhere import OtherChain
 from tests.simulation.byzantine.liar import Liar
 from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.clients import Clients
@@ -48,7 +49,7 @@ from tests.simulation.forensics import Forensics
 from tests.simulation.governors import Governors
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
-from tests.simulation.membership import Change
+from tests.simulation.membership import Change, sign_for
 from tests.simulation.network import Network
 from tests.simulation.scenario import Scenario
 from tests.simulation.stored import Shelf
@@ -101,6 +102,9 @@ class Cluster:
         self.required = self.correct - scenario.damaged
         self.forensics = Forensics(self.replica_set, self.scheme.verify, self.parameters.window)
         self.checkers = Checkers(self, self.forensics)
+        self.other_chain = OtherChain(
+            lambda key: sign_for(self.scheme, key, self.nodes), self.checkers.authorship.note
+        )
         copies = [owner for owner, count in scenario.copies.items() for _ in range(count)]
         self.owners = [*range(self.nodes), *copies]
         self._places: dict[int, list[int]] = {}
@@ -235,9 +239,10 @@ class Cluster:
         place = (data, sender)
         if place not in self._verdicts:
             verify, window = self.scheme.verify, self.parameters.window
-            self._verdicts[place] = authenticate(
-                message, sender, core.replica_set, verify, window, core.base
-            )
+            reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
+            self._verdicts[place] = reject
+            if reject is None:
+                self.checkers.on_authentic(message, core)
         return self._verdicts[place]
 
     def refuse(self, sender: ReplicaId, reason: str, data: bytes) -> None:
@@ -372,6 +377,7 @@ class Cluster:
             acts,
             self.parameters.timeout_ms,
             self.parameters.window,
+            other_chain=self.other_chain.new_view,
         )
 
 

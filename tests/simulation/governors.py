@@ -61,7 +61,7 @@ class Governors:
             return
         header = max(self._heads(), key=lambda each: each.height)
         state = cluster.execution.state(header.hash())
-        self._open = [each for each in self._open if not state.executed(read(each).id)]
+        self._open = [each for each in self._open if _waits(each, state, header)]
         for encoded in self._open:
             cluster.clients.bring(encoded)
         latest = latest_set(GovernanceState(state))
@@ -113,3 +113,10 @@ class Governors:
             )
             self._open.append(encoded)
             cluster.clients.bring(encoded)
+
+
+def _waits(encoded: bytes, state: State, head: BlockHeader) -> bool:
+    """Whether it may still be executed: clocks that jump let transactions expire."""
+    transaction = read(encoded)
+    expired = transaction.payload.expires_time_ms < head.block_time_ms
+    return not expired and not state.executed(transaction.id)

@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from guqiao_sdk.proof.quorum import Member, ReplicaSet, faulty_max
+from services.consensus.domain.signer import Sign
 from tests.simulation.keys import Scheme
 from tests.simulation.workload import ExecutedBlock
 
@@ -67,6 +68,12 @@ def spare_of(size: int, changes: Iterable[Change]) -> int:
 def key_number(node: int, generation: int) -> int:
     """The number of a node's vote key; it holds those of all generations."""
     return node + GENERATION * generation
+
+
+def sign_for(scheme: Scheme, key: bytes, nodes: int) -> Sign:
+    """The signing function that belongs to a vote key of one of the nodes."""
+    numbers = (key_number(node, each) for each in range(KEYS_A_NODE) for node in range(nodes))
+    return next(scheme.signer(number) for number in numbers if scheme.key(number) == key)
 
 
 def sets_of(scheme: Scheme, size: int, changes: Iterable[Change]) -> list[ReplicaSet]:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
@@ -27,6 +27,7 @@ from services.consensus.domain.messages import (
     Prepare,
     PrePrepare,
     ReplicaId,
+    View,
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
@@ -76,6 +77,11 @@ class Liar:
     heard: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
     former: list[Signer] = field(default_factory=list)
     """As which it signed in earlier epochs."""
+    recorded: deque[tuple[int, PeerMessage]] = field(default_factory=lambda: deque(maxlen=200))
+    """What it heard and said in earlier epochs, by them."""
+    epoch: int = 0
+    other_chain: Callable[[ReplicaSet, View, int], NewView] | None = None
+    """A new-view that the same replicas signed for another chain."""
     is_member: bool = True
     lies: bool = True
 
@@ -86,7 +92,11 @@ class Liar:
 
     def enter(self, replica_set: ReplicaSet, sign: Sign | None) -> None:
         """Another set may be in force, in which it has this key, or none any more."""
-        self.is_member = sign is not None
+        if replica_set.epoch != self.epoch:
+            self.recorded.extend((self.epoch, each) for each in (*self.heard, *self.remembered))
+            self.heard.clear()
+            self.remembered.clear()
+        self.epoch, self.is_member = replica_set.epoch, sign is not None
         if sign is not None and replica_set != self.signer.replica_set:
             self.former.append(self.signer)
             self.signer = replace(self.signer, replica_set=replica_set, sign=sign)
@@ -128,10 +138,8 @@ class Liar:
     def idle(self, core: Core) -> list[Out]:
         """What it sends to everybody without being asked, now and then."""
         outs: list[Out] = []
-        if not isinstance(core, Replica):
-            return outs
         for name in self._playing(round_at(core)):
-            invent = IDLE.get(name)
+            invent = IDLE.get(name) if isinstance(core, Replica) else OUTSIDE.get(name)
             if invent is not None and self.random.random() < 0.06:
                 invented = invent(self, core)
                 self.fired[name] += bool(invented)
@@ -175,12 +183,15 @@ Alter = Callable[[Liar, ReplicaId, PeerMessage], list[Out] | None]
 """What goes out in the place of a message; None leaves it alone."""
 
 Choose = Callable[[Liar, Batch, Replica], Batch]
-Invent = Callable[[Liar, Replica], list[Out]]
+Invent = Callable[[Liar, Any], list[Out]]
+"""What it says unasked, with its core: a `Replica`, or in `OUTSIDE` a `Learner`."""
 Spoil = Callable[[Liar, list[ledger_pb2.Block]], list[ledger_pb2.Block]]
 
 OUTGOING: Final[dict[str, Alter]] = {}
 PROPOSALS: Final[dict[str, Choose]] = {}
 IDLE: Final[dict[str, Invent]] = {}
+OUTSIDE: Final[dict[str, Invent]] = {}
+"""The same of one that is no member (any more)."""
 SPOIL: Final[list[Spoil]] = []
 
 
