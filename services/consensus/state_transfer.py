@@ -217,6 +217,8 @@ class StateTransfer:
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
         if self._taking is not None or self._driver.pause is not Pause.RESTORING:
             return  # Nobody asked.
+        if response.height <= self._ledger.store.last_height:
+            return  # Blocks overtook it, perhaps into an epoch that it cannot be judged from.
         try:
             head = await self._ledger.read(lambda: self._judged(response))
         except (ProofError, MalformedError) as error:

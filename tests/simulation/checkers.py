@@ -213,6 +213,14 @@ class Checkers:
             self._is_valid(block)
         self._certifies(machine.me, SequenceNumber(height), certificate)
 
+    def on_adopted(self, machine: Machine, height: int) -> None:
+        """S2 and S3: a state that a correct replica takes is that of the certified block."""
+        header, certificate = machine.ledger.header(height), machine.ledger.certificate(height)
+        assert certificate is not None, "it came with the state"
+        held = self._certified.get(height) == header.hash()
+        self._require(held, f"S2: replica {machine.me} takes another state of {height}")
+        self._certifies(machine.me, SequenceNumber(height), certificate)
+
     def on_step(self, machine: Machine, core: Replica) -> None:
         """After each step of a correct replica: it is where f + 1 others went, its timers follow no
         clock, and everything is bounded (S8).
@@ -254,7 +262,7 @@ class Checkers:
             ledger = self._cluster.machines[number].ledger
             for height, header_hash in self._cluster.clients.acknowledged.values():
                 self._require(
-                    ledger.header(height).hash() == header_hash,
+                    height <= ledger.history_from or ledger.header(height).hash() == header_hash,
                     f"S7: replica {number} lost acknowledged block {height}",
                 )
 

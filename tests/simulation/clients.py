@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from guqiao_sdk.proof.receipt import Outcome
-from tests.simulation.workload import CLIENTS, Request, read, transaction
+from tests.simulation.workload import CLIENTS, ExecutedBlock, Request, read, transaction
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -57,14 +57,17 @@ class Clients:
 
     def on_final(self, machine: Machine, height: int) -> None:
         """A replica that is held to progress has a certified block."""
-        block = machine.ledger.block(height)
+        self.note_final(machine.number, height, machine.ledger.block(height))
+
+    def note_final(self, number: int, height: int, block: ExecutedBlock) -> None:
+        """The block is final at a replica that is held to progress."""
         for encoded, receipt in zip(block.batch.transactions, block.result.receipts, strict=True):
             if receipt.outcome is Outcome.REFUSED:
                 continue
             self.acknowledged.setdefault(receipt.transaction_id, (height, block.header.hash()))
             request = self._by_id.get(read(encoded).payload.request_id)
             if request is not None:
-                self._note_done(request, machine.number)
+                self._note_done(request, number)
 
     def all_done(self) -> bool:
         """Whether nothing is open."""

@@ -52,6 +52,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.membership import Change, sign_for
 from tests.simulation.network import Network
 from tests.simulation.scenario import Scenario
+from tests.simulation.state_taking import note_blocks_below
 from tests.simulation.stored import Shelf
 from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
 
@@ -84,6 +85,8 @@ class Cluster:
         self.fired: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.torn = False
+        self.archived = 0
+        """Up to here nobody has blocks at hand any more."""
         self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
         self._stormy = False
@@ -324,6 +327,14 @@ class Cluster:
             self.checkers.on_stored(machine, height)
         if machine.number in self.required:
             self.clients.on_final(machine, height)
+
+    def on_adopted(self, machine: Machine, height: int) -> None:
+        """A machine took the state of a height."""
+        self.counts["states_taken"] += 1
+        if self.judges(machine):
+            self.checkers.on_adopted(machine, height)
+        if machine.number in self.required:
+            note_blocks_below(machine, 1, height)
 
     def on_evidence(self, machine: Machine, evidence: Evidence) -> None:
         """A machine found evidence."""

@@ -90,6 +90,10 @@ class Durable(Protocol):
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         """A certified block as it travels, or None."""
 
+    @property
+    def history_from(self) -> int:
+        """Above this height every block is here."""
+
     def block(self, height: int) -> ExecutedBlock:
         """A block that is here."""
 
@@ -142,6 +146,7 @@ class MemoryLedger:
         self._execution = execution
         self.genesis = execution.genesis
         self.must_restore = False
+        self.history_from = 0
         self._records: list[bytes] = []
         self._epoch = 0
         self._blocks: list[ExecutedBlock] = []

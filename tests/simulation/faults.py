@@ -13,6 +13,10 @@ from tests.simulation.network import Weather
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
+KEPT_BLOCKS: Final = 4
+ARCHIVED_MIN: Final = 6
+AGAIN_MS: Final = 150
+
 Apply = Callable[["Cluster", Fault], None]
 
 
@@ -150,6 +154,22 @@ def _enospc(cluster: Cluster, fault: Fault) -> None:
         cluster.machines[number].disk_full = bool(fault.value)
 
 
+def _newcomer(cluster: Cluster, fault: Fault) -> None:
+    """A node comes with an empty folder once the chain is old enough: blocks that all others have
+    are in archives by then.
+    """
+    number = fault.machines[0]
+    others = [each for each in cluster.machines if each.number != number]
+    archived = min(each.ledger.last_certified for each in others) - KEPT_BLOCKS
+    if archived < ARCHIVED_MIN:
+        cluster.schedule(AGAIN_MS, lambda: _newcomer(cluster, fault))
+        return
+    cluster.archived = archived
+    cluster.machines[number].crash()
+    cluster.wipe(number)
+    cluster.machines[number].start()
+
+
 _APPLY: Final[dict[str, Apply]] = {
     "weather": _weather,
     "halves": _split,
@@ -178,4 +198,5 @@ _APPLY: Final[dict[str, Apply]] = {
     "torn_write": _power_cut,
     "fsync_error": _fsync_error,
     "enospc": _enospc,
+    "newcomer": _newcomer,
 }

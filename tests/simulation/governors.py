@@ -16,6 +16,7 @@ from services.consensus.domain.contracts.replica_sets import GOVERNANCE, latest_
 from services.consensus.domain.ledger.host import read_json
 from services.consensus.domain.ledger.keys import contract_key
 from services.consensus.domain.ledger.restarting import GovernanceState
+from tests.simulation.membership import JOINED, Change
 from tests.simulation.workload import State, governance, read
 
 if TYPE_CHECKING:
@@ -67,10 +68,17 @@ class Governors:
         latest = latest_set(GovernanceState(state))
         assert latest is not None, "genesis wrote the first set"
         done = latest.replica_set.epoch
-        due = done < len(self._changes) and latest.from_height <= header.height + 1
-        if due and cluster.now_ms >= self._started_ms + self._changes[done].at_ms:
+        in_force = latest.from_height <= header.height + 1
+        if done < len(self._changes) and in_force and self._is_time_for(self._changes[done]):
             self._decide(done, latest.replica_set, state, header)
         cluster.schedule(cluster.random.randint(TURN_MS // 2, TURN_MS), self._turn)
+
+    def _is_time_for(self, change: Change) -> bool:
+        """It is planned for now; and whoever joins has followed the chain as a learner before."""
+        cluster = self._cluster
+        ready = change.kind != JOINED or cluster.machines[change.seat].restoring is None
+        ready = ready and (cluster.archived > 0 or change.seat != cluster.scenario.newcomer)
+        return ready and cluster.now_ms >= self._started_ms + change.at_ms
 
     def _decide(self, done: int, current: ReplicaSet, state: State, head: BlockHeader) -> None:
         """Propose what is due next, or approve it where it is proposed."""

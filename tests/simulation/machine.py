@@ -248,6 +248,8 @@ class Machine:
                 self.fetching.answer_blocks(sender, frame)
             case peer_pb2.BlockResponse():
                 self.fetching.take_blocks(sender, frame, data)
+            case peer_pb2.StateRequest() | peer_pb2.StateResponse():
+                self.fetching.on_state_frame(sender, frame, data)
             case _:
                 pass  # Clients bring their transactions to everybody themselves.
 
@@ -466,6 +468,11 @@ class Machine:
     def after_execution(self, height: int) -> None:
         for transaction_id in self.pool.executed(self.ledger.block(height)):
             self.step(RequestGone(transaction_id))
+
+    def on_adopted(self, height: int) -> None:
+        """A state came instead of the blocks up to here."""
+        self.cluster.on_adopted(self, height)
+        self.pool = Pool(self.ledger)
 
     def announce(self, height: int) -> None:
         self.cluster.on_final(self, height)

@@ -37,15 +37,21 @@ class Change:
     at_ms: int
 
 
-def plan_changes(random: Random, size: int, storm_ms: int) -> tuple[Change, ...]:
-    """A member joins, one leaves, one rotates its key, in some order."""
+def plan_changes(
+    random: Random, size: int, storm_ms: int, *, late: bool = False
+) -> tuple[Change, ...]:
+    """A member joins, one leaves, one rotates its key, in some order. `late`: the one who joins is
+    new, and there only when half of the storm is over.
+    """
     kinds = [JOINED, LEFT, ROTATED]
     random.shuffle(kinds)
-    if size == SMALLEST and kinds.index(LEFT) < kinds.index(JOINED):
+    if (late or size == SMALLEST) and kinds.index(LEFT) < kinds.index(JOINED):
         kinds = [{JOINED: LEFT, LEFT: JOINED}.get(kind, kind) for kind in kinds]
     changes, present = [], size
     for number, kind in enumerate(kinds):
         at_ms = random.randint(0, storm_ms // 5) + number * storm_ms // 6
+        if late and kind == JOINED:
+            at_ms = max(at_ms, storm_ms // 2)
         seat = {JOINED: present, LEFT: present - 1}.get(kind, random.randrange(present))
         present += {JOINED: 1, LEFT: -1}.get(kind, 0)
         changes.append(Change(kind, seat, at_ms))

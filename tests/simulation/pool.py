@@ -15,7 +15,7 @@ class Pool:
         self._pending: dict[bytes, AdmittedTransaction] = {}
         self._proposed: set[bytes] = set()
         self._done: set[bytes] = set()
-        for height in range(1, ledger.last_height + 1):
+        for height in range(ledger.history_from + 1, ledger.last_height + 1):
             self.executed(ledger.block(height))
 
     def knows(self, encoded: bytes) -> bool:

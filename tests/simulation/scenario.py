@@ -13,7 +13,7 @@ from typing import Final
 from guqiao_sdk.proof.quorum import faulty_max
 from tests.simulation.byzantine.registry import LYING
 from tests.simulation.fault_plan import Fault, Rot, plan_faults, plan_rot
-from tests.simulation.membership import LEFT, Change, plan_changes, sizes_of, spare_of
+from tests.simulation.membership import LEFT, ROTATED, Change, plan_changes, sizes_of, spare_of
 
 SIZES: Final = (4, 5, 6, 7, 10)
 SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
@@ -69,6 +69,8 @@ class Scenario:
     compacts: bool = False
     changes: tuple[Change, ...] = ()
     """What becomes of the set of `size` replicas."""
+    newcomer: int | None = None
+    """Comes late and finds nobody who has the blocks before: it takes a state."""
     kind: str = "storm"
 
     @property
@@ -105,22 +107,31 @@ def of_seed(
     governed = its_turn(seed, GOVERNED) if governed is None else governed
     if governed:
         storm_ms += LONGER_MS
-    changes = plan_changes(random, size, storm_ms) if governed else ()
+    changes = plan_changes(random, size, storm_ms, late=stored) if governed else ()
+    newcomer = size if stored and governed else None
     spare = spare_of(size, changes)
-    rot = plan_rot(random, size, storm_ms) if stored and strategies is None else None
+    spoiled = stored and strategies is None and newcomer is None
+    rot = plan_rot(random, size, storm_ms) if spoiled else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
     count = spare - (rot is not None)
     if strategies is None and random.random() < 0.15:
         count = 0
     nodes = max(sizes_of(size, changes))
-    others = [each for each in range(nodes) if rot is None or each != rot.machine]
+    unable = {newcomer} if rot is None else {rot.machine, newcomer}
+    others = [each for each in range(nodes) if each not in unable]
     for replica in _liars(random, others, count, changes):
         acts = _acts(random, seed + replica, strategies)
         if any(act.strategy == "B2" for act in acts):
             copies[replica] = random.choice([1, 1, 2])
         liars[replica] = tuple(act for act in acts if act.strategy != "B2")
+        if governed and strategies is None:
+            liars[replica] += _acts_on_changes(random, newcomer)
     machines = nodes + sum(copies.values())
+    faults = plan_faults(random, seed, size, machines, storm_ms, stored=stored)
+    if newcomer is not None:
+        arrival = Fault(storm_ms // 3, "newcomer", machines=(newcomer,))
+        faults = tuple(sorted([*faults, arrival], key=lambda fault: fault.at_ms))
     return Scenario(
         seed=seed,
         size=size,
@@ -128,13 +139,14 @@ def of_seed(
         storm_ms=storm_ms,
         liars=liars,
         copies=copies,
-        faults=plan_faults(random, seed, size, machines, storm_ms, stored=stored),
+        faults=faults,
         rot=rot,
         crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
         scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
         changes=changes,
+        newcomer=newcomer,
     )
 
 
@@ -149,12 +161,19 @@ def honest(seed: int, size: int) -> Scenario:
 
 
 def _liars(random: Random, others: list[int], count: int, changes: tuple[Change, ...]) -> list[int]:
-    """Who lies; where the set changes it is often the one that is removed."""
-    leaving = [each.seat for each in changes if each.kind == LEFT and each.seat in others]
-    if count and leaving and random.random() < 0.5:
-        rest = [each for each in others if each not in leaving]
-        return sorted([*leaving, *random.sample(rest, k=count - 1)])
+    """Who lies; where the set changes it is often the one that is removed or changes its key."""
+    kind = random.choice([LEFT, ROTATED]) if changes else None
+    struck = [each.seat for each in changes if each.kind == kind and each.seat in others]
+    if count and struck and random.random() < 0.7:
+        rest = [each for each in others if each not in struck]
+        return sorted([*struck, *random.sample(rest, k=count - 1)])
     return sorted(random.sample(others, k=count))
+
+
+def _acts_on_changes(random: Random, newcomer: int | None) -> tuple[Act, ...]:
+    """What only a set change lets a liar do, and who comes late."""
+    name = random.choice(["B17", "B26"])
+    return (Act(name),) if newcomer is None else (Act(name), Act("B22"))
 
 
 def _acts(random: Random, turn: int, strategies: list[str] | None) -> list[Act]:

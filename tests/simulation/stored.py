@@ -30,6 +30,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.ledger import reach_of
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
+from services.consensus.store.state_intake import Snapshot
 from tests.simulation.durable import head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
 
@@ -247,6 +248,17 @@ class StoredLedger(ChainSets):
         """Whether certified blocks or votes are missing: the replica may not take part yet."""
         return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
 
+    @property
+    def history_from(self) -> int:
+        """Blocks up to here came as a state, and are not here."""
+        with self.store.state_reader() as state:
+            return state.history_from
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Go on from a state that was taken."""
+        self.store.adopt_state(snapshot)
+        self.last_height, self.last_certified = self.store.last_height, self.store.last_certified
+
     def take_found(self) -> bool:
         """Take in the next block from the replica's own segments, if it was found there."""
         found = self.store.find_next()
@@ -306,7 +318,7 @@ class StoredLedger(ChainSets):
         self.last_certified = self.store.last_certified
 
     def block_message(self, height: int) -> ledger_pb2.Block | None:
-        if not 1 <= height <= self.last_certified:
+        if not max(1, self.history_from + 1) <= height <= self.last_certified:
             return None
         return message_of(self, height)
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.quorum import faulty_max
+from services.consensus.domain.messages import (
+    Commit,
+    Digest,
+    PreparedCertificate,
+    ReplicaId,
+    SequenceNumber,
+    View,
+)
+from services.consensus.domain.signer import Signer
+from tests.simulation.authorship import Authorship
 from tests.simulation.generators import scenario_of
 from tests.simulation.keys import IDEAL
 from tests.simulation.membership import (
@@ -14,6 +26,7 @@ from tests.simulation.membership import (
     LEFT,
     ROTATED,
     Change,
+    Sets,
     plan_changes,
     sets_of,
     sizes_of,
@@ -21,6 +34,11 @@ from tests.simulation.membership import (
 )
 from tests.simulation.run import run
 from tests.simulation.scenario import SIZES, of_seed
+from tests.simulation.workload import Execution, genesis_of
+
+DIGEST = Digest(b"d" * 32)
+NEWCOMER = 36
+"""A seed whose newcomer meets an archive and a lying source."""
 
 
 @pytest.mark.req("G2-07-1", "G2-10-3")
@@ -44,6 +62,7 @@ def test_one_seed_in_eight_changes_its_set_unless_it_is_of_another_kind() -> Non
     assert any(each.liars for each in governed)
     leavers = [change.seat for each in governed for change in each.changes if change.kind == LEFT]
     assert any(seat in each.liars for seat, each in zip(leavers, governed, strict=True))
+    assert any(each.newcomer is not None and each.liars for each in governed)
     assert {each.size for each in governed} == set(SIZES)
 
 
@@ -66,3 +85,45 @@ def test_a_seat_that_is_left_is_taken_with_another_key() -> None:
     sets = sets_of(IDEAL, 5, changes)
     keys = [each.members[4].public_key for each in sets if each.size == 5]
     assert len(set(keys)) == 3
+
+
+@pytest.mark.req("G2-07-1")
+def test_a_newcomer_takes_a_state_where_nobody_gives_the_blocks_and_a_source_lies() -> None:
+    """T1 to T7 over the simulated wire."""
+    report = run(scenario_of(NEWCOMER))
+    assert report.counts["states_taken"] == 1
+    assert report.fired["B22.part"] > 0
+    assert report.counts["state_lies"] > 0
+
+
+def test_what_was_said_elsewhere_does_not_count_as_said_here() -> None:
+    """P12: the same signature in another epoch, on another chain, in another view, as another kind,
+    and in a certificate of somebody else's view-change.
+    """
+    here = IDEAL.replica_set(4)
+    later = replace(here, epoch=1)
+    vote = Signer(ReplicaId(1), here, IDEAL.signer(1)).prepare(View(0), SequenceNumber(3), DIGEST)
+    said = Authorship()
+    said.note(vote, here)
+    assert said.fault(vote, here) is None
+    assert said.fault(vote, later) is not None
+    assert said.fault(vote, replace(here, chain_id="another")) is not None
+    assert said.fault(replace(vote, view=View(1)), here) is not None
+    commit = Commit(vote.view, vote.sequence, vote.digest, vote.replica, vote.signature)
+    assert said.fault(commit, here) is not None
+    for sequence, held in ((3, True), (4, False)):
+        place = (View(0), SequenceNumber(sequence), DIGEST)
+        prepared = PreparedCertificate(*place, bytes(64), ((ReplicaId(1), vote.signature),))
+        liar = Signer(ReplicaId(2), here, IDEAL.signer(2))
+        shown = liar.view_change(View(1), SequenceNumber(0), None, (prepared,))
+        assert (said.fault(shown, here) is None) == held
+
+
+def test_a_block_of_another_epoch_than_follows_is_a_fault() -> None:
+    sets = Sets(sets_of(IDEAL, 4, (Change(JOINED, 4, 0),)), window=4)
+    execution = Execution(genesis_of(sets.planned[0], governed=True))
+    block = execution.execute(execution.root, Batch(execution.root.block_time_ms, ()))
+    assert sets.fault(block) is None
+    for wrong in ({"epoch": 1}, {"next_set_hash": sets.planned[1].hash()}):
+        other = replace(block, header=replace(block.header, **wrong))  # type: ignore[arg-type]
+        assert sets.fault(other) is not None

@@ -162,7 +162,7 @@ def genesis_of(replica_set: ReplicaSet, *, governed: bool = False) -> Genesis:
         view_timeout_ms=400,
         view_timeout_max_ms=3_200,
         clock_bound_ms=2_000,
-        snapshot_interval=100,
+        snapshot_interval=4 if governed else 100,
     )
     return Genesis(
         replica_set=replica_set,

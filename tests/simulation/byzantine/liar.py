@@ -135,6 +135,12 @@ class Liar:
             return SPOIL[0](self, blocks)
         return blocks
 
+    def state_frame(self, frame: bytes) -> bytes:
+        """The piece of a state with which it answers."""
+        if any(act.strategy == "B22" for act in self.acts) and self.lies:
+            return SPOIL_STATE[0](self, frame)
+        return frame
+
     def idle(self, core: Core) -> list[Out]:
         """What it sends to everybody without being asked, now and then."""
         outs: list[Out] = []
@@ -193,6 +199,7 @@ IDLE: Final[dict[str, Invent]] = {}
 OUTSIDE: Final[dict[str, Invent]] = {}
 """The same of one that is no member (any more)."""
 SPOIL: Final[list[Spoil]] = []
+SPOIL_STATE: Final[list[Callable[[Liar, bytes], bytes]]] = []
 
 
 def round_of(message: PeerMessage) -> int:
