@@ -125,5 +125,5 @@ def test_a_block_of_another_epoch_than_follows_is_a_fault() -> None:
     block = execution.execute(execution.root, Batch(execution.root.block_time_ms, ()))
     assert sets.fault(block) is None
     for wrong in ({"epoch": 1}, {"next_set_hash": sets.planned[1].hash()}):
-        other = replace(block, header=replace(block.header, **wrong))  # type: ignore[arg-type]
+        other = replace(block, header=replace(block.header, **wrong))
         assert sets.fault(other) is not None
