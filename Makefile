@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
-	first-steps simulate planted fuzz crash partitions golden bench bench-cpu manifests compliance lock clean
+	first-steps simulate endurance planted fuzz crash partitions golden bench bench-cpu manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ first-steps: gen/.stamp $(VENV)/.development ## Set-up cut off and made good; a 
 
 simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many, SEED=k replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+endurance: $(VENV)/.development gen/.stamp ## Known mistakes of clusters at full length: ten minutes of overload, all histories of a batch
+	$(BIN)/python -m pytest -n 2 tests/endurance
 
 planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
 	@$(BIN)/python -m tests.planted $(if $(ROW),"$(ROW)")

@@ -1,6 +1,6 @@
 """`make bench`: replica processes on loopback with GM-TLS, driven over gRPC from this process with
-transactions signed in advance. The last line of standard output is one JSON object; all figures go
-to bench/results/ and, as a table and plots, into bench/README.md.
+transactions signed in advance. The last line of standard output is one JSON object, whatever
+failed; all figures go to bench/results/ and, as a table and plots, into bench/README.md.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from typing import Final
 import uvloop
 
 from bench import phases, report
-from bench.chain import Chain, prepare_market, start_chain
-from bench.machine import machine_facts, open_pool
+from bench.chain import Chain, fill, prepare_market, start_chain
+from bench.machine import CORES, machine_facts, open_pool, revision
 from bench.signing import overwrite_rows
+from bench.summary import spoilt_by, summary
+from bench.watch import Watch
 from guqiao_sdk.client.transactions import Call
 
+ROOT: Final = Path(__file__).parents[1]
 KEYS: Final = 100_000
 REPLICAS: Final = 4
+OVERLOAD_SECONDS: Final = 60.0
 FULL_SIZES: Final = (4, 7, 10)
 FULL_KEYS: Final = (10_000, 100_000, 1_000_000)
 
@@ -47,22 +51,32 @@ class Run:
     """The figures so far. A phase that failed leaves its reason, and the run goes on."""
 
     plan: Plan
-    pool: ProcessPoolExecutor
     figures: dict[str, phases.Figures] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
-    async def phase(self, name: str, work: Awaitable[phases.Figures]) -> phases.Figures:
-        """Measure one thing."""
+    async def phase(
+        self, name: str, chain: Chain, work: Awaitable[phases.Figures]
+    ) -> phases.Figures:
+        """Measure one thing; a failure leaves what was seen until then."""
         begun = time.monotonic()
-        try:
-            self.figures[name] = await work
-        except Exception as error:
-            self.failures[name] = f"{type(error).__name__}: {error}"[:500]
-            print(f"{name}: FAILED {self.failures[name]}", file=sys.stderr)
-            return {}
+        figures: phases.Figures = {}
+        async with Watch(chain) as watch:
+            try:
+                figures = await work
+            except Exception as error:
+                self.fail(name, error)
+        self.figures[name] = figures = {**figures, **watch.figures()}
+        if name not in self.failures and (reason := spoilt_by(figures)):
+            self.failures[name] = reason
+            print(f"{name}: {reason}", file=sys.stderr)
         taken = time.monotonic() - begun
-        print(f"{name} ({taken:.0f} s): {json.dumps(self.figures[name])}", file=sys.stderr)
-        return self.figures[name]
+        print(f"{name} ({taken:.0f} s): {json.dumps(figures)}", file=sys.stderr)
+        return figures
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """Keep why something failed."""
+        self.failures[name] = f"{type(error).__name__}: {error}"[:500]
+        print(f"{name}: FAILED {self.failures[name]}", file=sys.stderr)
 
 
 def w0_calls(keys: int, seed: int) -> phases.MakeCalls:
@@ -70,121 +84,115 @@ def w0_calls(keys: int, seed: int) -> phases.MakeCalls:
     return lambda count: list(overwrite_rows(count, keys, seed))
 
 
-async def measure(plan: Plan) -> Run:
+async def measure(run: Run) -> None:
     """All phases, one after the other."""
+    sizes = [(REPLICAS, run.plan.keys)]
+    if run.plan.full:
+        sizes += [(size, KEYS) for size in FULL_SIZES[1:]]
+        sizes += [(REPLICAS, keys) for keys in FULL_KEYS if keys != KEYS]
     with open_pool() as pool, tempfile.TemporaryDirectory() as folder:
-        run = Run(plan, pool)
-        chain = await start_chain(Path(folder) / "main", pool, size=REPLICAS, keys=plan.keys)
-        try:
-            await _one_chain(run, chain)
-        finally:
-            await chain.network.close()
-        if plan.full:
-            await _growth(run, Path(folder))
-        return run
+        for number, (size, keys) in enumerate(sizes):
+            label = f" n={size} keys={keys}" if number else ""
+            await _one_chain(run, pool, Path(folder) / str(number), size, keys, label)
 
 
-async def _one_chain(run: Run, chain: Chain) -> None:
+async def _one_chain(
+    run: Run, pool: ProcessPoolExecutor, folder: Path, size: int, keys: int, label: str
+) -> None:
+    try:
+        chain = await start_chain(folder, pool, size=size, keys=keys)
+    except Exception as error:
+        run.fail(f"start{label}", error)
+        return
+    try:
+        await run.phase(f"fill{label}", chain, _fill(chain))
+        if f"fill{label}" in run.failures:
+            return
+        if label:
+            calls = w0_calls(keys, seed=1)
+            work = phases.sustained(chain, calls, run.plan.seconds)
+            await run.phase(f"W0{label}", chain, work)
+        else:
+            await _main_phases(run, chain)
+    finally:
+        await chain.network.close()
+
+
+async def _fill(chain: Chain) -> phases.Figures:
+    await fill(chain)
+    return {"keys": chain.keys}
+
+
+async def _main_phases(run: Run, chain: Chain) -> None:
     plan = run.plan
     lone = w0_calls(plan.keys, seed=2)(phases.IDLE_COUNT)
-    await run.phase("idle", phases.idle(chain, lone))
-    w0 = await run.phase("W0", phases.sustained(chain, w0_calls(plan.keys, seed=1), plan.seconds))
+    await run.phase("idle", chain, phases.idle(chain, lone))
+    w0_work = phases.sustained(chain, w0_calls(plan.keys, seed=1), plan.seconds)
+    w0 = await run.phase("W0", chain, w0_work)
     batch_calls = w0_calls(plan.keys, seed=5)
-    await run.phase("batch", phases.batch(chain, batch_calls, plan.seconds))
-    await run.phase("client", phases.client_verification(chain))
-    transfers = await prepare_market(chain)
+    await run.phase("batch", chain, phases.batch(chain, batch_calls, plan.seconds))
+    await run.phase("client", chain, phases.client_verification(chain))
+    await _transfers(run, chain)
+    rate = w0.get("tps")
+    if isinstance(rate, float) and rate > 0:
+        work = phases.overload(chain, rate, plan.overload_seconds)
+        await run.phase("overload", chain, work)
+    killed = await run.phase("kill", chain, phases.kill_primary(chain))
+    number = killed.get("killed_replica")
+    if isinstance(number, int):
+        await run.phase("catch_up", chain, phases.catch_up(chain, number))
+
+
+async def _transfers(run: Run, chain: Chain) -> None:
+    transfers: list[Call] = []
+
+    async def market() -> phases.Figures:
+        transfers.extend(await prepare_market(chain))
+        return {"transfers": len(transfers)}
 
     def w1_calls(count: int) -> Sequence[Call]:
         return [transfers[number % len(transfers)] for number in range(count)]
 
-    await run.phase("W1", phases.sustained(chain, w1_calls, plan.seconds / 2))
-    rate = w0.get("tps")
-    if isinstance(rate, float):
-        await run.phase("overload", phases.overload(chain, rate, plan.overload_seconds))
-    killed = await run.phase("kill", phases.kill_primary(chain))
-    number = killed.get("killed_replica")
-    if isinstance(number, int):
-        await run.phase("catch_up", phases.catch_up(chain, number))
-
-
-async def _growth(run: Run, folder: Path) -> None:
-    for size, keys in [(size, KEYS) for size in FULL_SIZES[1:]] + [
-        (REPLICAS, keys) for keys in FULL_KEYS if keys != KEYS
-    ]:
-        chain = await start_chain(folder / f"{size}-{keys}", run.pool, size=size, keys=keys)
-        try:
-            calls = w0_calls(keys, seed=1)
-            await run.phase(
-                f"W0 n={size} keys={keys}", phases.sustained(chain, calls, run.plan.seconds)
-            )
-        finally:
-            await chain.network.close()
-
-
-def summary(run: Run) -> dict[str, object]:
-    """The one line: every figure is there, null with its reason where it was not measured."""
-    places = {
-        "tps": "W0",
-        "p50_ms": "W0",
-        "p99_ms": "W0",
-        "sm2_verifies_per_s": "W0",
-        "ratio_to_limit": "W0",
-        "ratio_by_cpu": "W0",
-        "cpu_us_per_tx": "W0",
-        "replica_cores": "W0",
-        "idle_final_p50_ms": "idle",
-        "primary_kill_recovery_s": "kill",
-        "catch_up_blocks_per_s": "catch_up",
-        "goodput_at_3x": "overload",
-        "batch_ops_per_s": "batch",
-    }
-    line: dict[str, object] = {
-        name: run.figures.get(phase, {}).get(name) for name, phase in places.items()
-    }
-    line["replica_rss_mb_max"] = max(
-        (
-            value
-            for figures in run.figures.values()
-            if isinstance(value := figures.get("replica_memory_mb_max"), float)
-        ),
-        default=None,
-    )
-    reasons = {
-        name: run.failures.get(phase, "an earlier phase failed")
-        for name, phase in places.items()
-        if line[name] is None
-    }
-    return {**line, "null_because": reasons}
+    await run.phase("market", chain, market())
+    if transfers:
+        await run.phase("W1", chain, phases.sustained(chain, w1_calls, run.plan.seconds / 2))
 
 
 def main() -> None:
     """Read the arguments, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of sustained load")
-    parser.add_argument("--keys", type=int, default=KEYS, help="rows in the state")
     parser.add_argument(
-        "--full", action="store_true", help="60 s of overload; growth with n, state"
+        "--overload-seconds", type=float, default=OVERLOAD_SECONDS, help="of overload"
     )
+    parser.add_argument("--keys", type=int, default=KEYS, help="rows in the state")
+    parser.add_argument("--full", action="store_true", help="also growth with n and state")
     parser.add_argument("--no-readme", action="store_true", help="leave bench/README.md as it is")
     arguments = parser.parse_args()
-    overload_seconds = 60.0 if arguments.full else arguments.seconds
-    plan = Plan(arguments.seconds, overload_seconds, arguments.keys, arguments.full)
+    plan = Plan(arguments.seconds, arguments.overload_seconds, arguments.keys, arguments.full)
+    run, commit = Run(plan), revision(ROOT)
+    try:
+        _measure_and_keep(run, commit, readme=not arguments.no_readme)
+    except (Exception, KeyboardInterrupt) as error:
+        run.fail("run", error)
+    print(json.dumps(summary(run.figures, run.failures, CORES, commit)))
+    if run.failures:
+        sys.exit(1)
+
+
+def _measure_and_keep(run: Run, commit: str | None, *, readme: bool) -> None:
     facts, begun = machine_facts(), time.time()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        run = runner.run(measure(plan))
+        runner.run(measure(run))
     facts["load_after"] = round(os.getloadavg()[0], 2)
     result = {
         "began": int(begun),
         "seconds": round(time.time() - begun),
         "machine": facts,
-        "summary": summary(run),
+        "summary": summary(run.figures, run.failures, CORES, commit),
         "phases": run.figures,
-        "failures": run.failures,
     }
-    report.keep(result, readme=not arguments.no_readme)
-    print(json.dumps(summary(run)))
-    if run.failures:
-        sys.exit(1)
+    report.keep(result, readme=readme)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,8 +15,10 @@ from typing import Final
 from bench.load import Load, Tally
 from bench.machine import cpu_seconds
 from bench.signing import Signed, sign_all, signer_of
+from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import Call
+from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from services.consensus.domain.contracts.register.roles import OPERATION_ROLES
@@ -24,8 +27,8 @@ from tests.plugins.chain_network import OBSERVER, PARAMETERS, ROOT, ChainNetwork
 ROWS_A_CALL: Final = 100
 FILL_WINDOW: Final = 20
 START_SECONDS_MAX: Final = 180.0
-SETTLE_SECONDS: Final = 0.2
-SETTLE_SECONDS_MAX: Final = 120.0
+PRIMARY_POLL_SECONDS: Final = 0.02
+PRIMARY_SECONDS_MAX: Final = 60.0
 DATASET: Final = ROOT / "data" / "market-basic"
 REGISTRATION: Final = "initial_registration"
 
@@ -81,25 +84,40 @@ class Chain:
         items = await self.sign(calls)
         load = self.load(items)
         tally = await load.until_done(window)
-        if tally.not_applied or len(tally.finals) != len(items):
+        if len(tally.finals) != len(items):
             raise RuntimeError(
-                f"{len(tally.finals)} of {len(items)} final, {tally.not_applied} refused"
+                f"{len(tally.finals)} of {len(items)} applied, "
+                f"refused {dict(tally.refusals)}, not applied {dict(tally.not_applied)}"
             )
         return tally
 
-    async def settled(self) -> int:
-        """Until every running replica has the same height and nothing waits; that height."""
-        deadline = asyncio.get_running_loop().time() + SETTLE_SECONDS_MAX
-        while asyncio.get_running_loop().time() < deadline:
-            running = [r.number for r in self.network.replicas if r.process is not None]
-            statuses = [await self.client.get_status(number) for number in running]
-            heights = {status.height for status in statuses} | {
-                status.executed_height for status in statuses
-            }
-            if len(heights) == 1 and not any(status.pending_transactions for status in statuses):
-                return heights.pop()
-            await asyncio.sleep(SETTLE_SECONDS)
-        raise RuntimeError("the replicas do not settle")
+    async def view(self) -> int | None:
+        """The highest view that a running replica is in or changes to; None where none answers."""
+        return max((status.view for status in await self._statuses()), default=None)
+
+    async def primary(self) -> int:
+        """Whom all running replicas have as primary now, once none of them changes view. Raises
+        `RuntimeError` where they do not come to agree.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PRIMARY_SECONDS_MAX
+        while loop.time() < deadline:
+            statuses = await self._statuses()
+            named = {(status.view, status.primary) for status in statuses}
+            settled = not any(status.changing_view for status in statuses)
+            if settled and len(named) == 1 and len(statuses) == len(self.pids):
+                return statuses[0].primary
+            await asyncio.sleep(PRIMARY_POLL_SECONDS)
+        raise RuntimeError("the replicas agree on no primary")
+
+    async def _statuses(self) -> list[node.GetNetworkStatusResponse]:
+        """Of the running replicas that answer."""
+        found = []
+        for replica in self.network.replicas:
+            if replica.process is not None:
+                with suppress(GuqiaoError):
+                    found.append(await self.client.get_status(replica.number))
+        return found
 
     def wipe(self, number: int) -> None:
         """Remove everything that a stopped replica has stored."""
@@ -107,7 +125,9 @@ class Chain:
 
 
 async def start_chain(folder: Path, pool: ProcessPoolExecutor, *, size: int, keys: int) -> Chain:
-    """Replicas of as many legal entities, with `keys` rows in the state."""
+    """Replicas of as many legal entities, for `fill` to write `keys` rows; none is left where one
+    does not start.
+    """
     network = ChainNetwork.create(
         folder,
         size=size,
@@ -117,21 +137,21 @@ async def start_chain(folder: Path, pool: ProcessPoolExecutor, *, size: int, key
         destination="csrc",
     )
     network.module = "bench.replica"
-    network.start()
-    await network.wait_ready(seconds_max=START_SECONDS_MAX)
-    chain = Chain(network, network.client(), pool, keys)
-    await chain.submit_all(
-        [
-            Call(
-                "table",
-                "set",
-                {f"row/{row}": 0 for row in range(first, min(first + ROWS_A_CALL, keys))},
-            )
-            for first in range(0, keys, ROWS_A_CALL)
-        ],
-        FILL_WINDOW,
-    )
-    return chain
+    try:
+        network.start()
+        await network.wait_ready(seconds_max=START_SECONDS_MAX)
+    except BaseException:
+        await network.close()
+        raise
+    return Chain(network, network.client(), pool, keys)
+
+
+async def fill(chain: Chain) -> None:
+    """Write the rows that the state shall have."""
+    firsts = range(0, chain.keys, ROWS_A_CALL)
+    rows = [range(first, min(first + ROWS_A_CALL, chain.keys)) for first in firsts]
+    calls = [Call("table", "set", {f"row/{row}": 0 for row in each}) for each in rows]
+    await chain.submit_all(calls, FILL_WINDOW)
 
 
 async def prepare_market(chain: Chain) -> list[Call]:

@@ -8,7 +8,7 @@ verifies nothing meanwhile: a client's verification is measured apart.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,11 +30,14 @@ PACE_SECONDS: Final = 0.01
 SENT_AT_ONCE_MAX: Final = 16
 """Transactions in one message, where so many may leave at once."""
 DRAIN_SECONDS_MAX: Final = 20.0
+NOT_RETRIED: Final = ", not retried"
 
 
 @dataclass(frozen=True, slots=True)
 class FinalTransaction:
-    """A transaction that became final: when it was sent first, when the answer came, and where."""
+    """A transaction whose effects became final: when it was sent first, when the answer came, and
+    where.
+    """
 
     sent: float
     answered: float
@@ -43,12 +46,14 @@ class FinalTransaction:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the transactions of one run."""
+    """What became of the transactions of one run: only those that were applied are in `finals`. By
+    code: how often admission refused one, and how many stand in a block without an effect.
+    """
 
     finals: list[FinalTransaction] = field(default_factory=list)
     sent: int = 0
-    refusals: dict[str, int] = field(default_factory=dict)
-    not_applied: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    not_applied: Counter[str] = field(default_factory=Counter)
     broken_streams: int = 0
 
 
@@ -170,15 +175,18 @@ class Load:
         loop = asyncio.get_running_loop()
         if answer.WhichOneof("answer") == "result":
             result = answer.result
-            if result.outcome != int(Outcome.APPLIED):
-                self.tally.not_applied += 1
             sent = self.first_sent.pop(item.id)
-            self.tally.finals.append(FinalTransaction(sent, loop.time(), result.height))
+            if result.outcome == int(Outcome.APPLIED):
+                self.tally.finals.append(FinalTransaction(sent, loop.time(), result.height))
+            else:
+                self.tally.not_applied[result.code or Outcome(result.outcome).name] += 1
         else:
             error = error_from_status(status_pb2.Status.FromString(answer.error))
-            self.tally.refusals[error.code] = self.tally.refusals.get(error.code, 0) + 1
             if error.retry_after_seconds is not None:
+                self.tally.refusals[error.code] += 1
                 loop.call_later(error.retry_after_seconds, self._items.append, item)
+            else:
+                self.tally.refusals[f"{error.code}{NOT_RETRIED}"] += 1
         self._room.release()
 
     def lose(self, stream: Stream) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +44,18 @@ def machine_facts() -> dict[str, object]:
         "python": platform.python_version(),
         "sm2": f"{provider.name} {version}",
     }
+
+
+def revision(folder: Path) -> str | None:
+    """The commit of a work tree, `-dirty` where files differ from it; None outside of one."""
+    if not (folder / ".git").exists():
+        return None  # Else git would tell of a work tree around this folder.
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        told = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None  # No git here.
+    return told.stdout.strip() if told.returncode == 0 else None
 
 
 def verify_rate(pool: ProcessPoolExecutor) -> VerifyRate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,21 +15,49 @@ README: Final = FOLDER / "README.md"
 BEGIN: Final = "<!-- figures of the last kept run: begin -->"
 END: Final = "<!-- figures of the last kept run: end -->"
 
-HOLD: Final[Mapping[str, str]] = {
-    "tps": "≥ 1,000 where both cores do ≥ 6,000 verifications/s",
-    "p50_ms": "",
-    "p99_ms": "≤ 500",
-    "sm2_verifies_per_s": "",
-    "ratio_to_limit": "≥ 0.75",
-    "ratio_by_cpu": "",
-    "cpu_us_per_tx": "",
-    "replica_cores": "",
-    "idle_final_p50_ms": "≤ 60",
-    "batch_ops_per_s": "≥ 5,000",
-    "primary_kill_recovery_s": "≤ 3",
-    "catch_up_blocks_per_s": "",
-    "replica_rss_mb_max": "≤ 150",
-    "goodput_at_3x": "≥ 0.8",
+VERIFIES_FOR_TPS: Final = 6_000
+"""On a machine that verifies more slowly the design asks for no rate in itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A bound that the design sets (docs/design.md, section 12), and what it hopes for at best."""
+
+    limit: float
+    at_most: bool = False
+    stretch: float | None = None
+    where: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Whether a measured value keeps the bound."""
+        return value <= self.limit if self.at_most else value >= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.limit:,}{self.where}"
+
+
+HOLD: Final[Mapping[str, Hold | None]] = {
+    "tps": Hold(
+        1_000,
+        stretch=1_300,
+        where=f" where both cores do ≥ {VERIFIES_FOR_TPS:,} verifications/s",
+    ),
+    "p50_ms": None,
+    "p99_ms": Hold(500, at_most=True),
+    "sm2_verifies_per_s": None,
+    "ratio_to_limit": Hold(0.75, stretch=0.9),
+    "ratio_by_cpu": None,
+    "cpu_us_per_tx": None,
+    "replica_cores": None,
+    "driver_cores": None,
+    "idle_final_p50_ms": Hold(60, at_most=True, stretch=30),
+    "batch_ops_per_s": Hold(5_000, stretch=10_000),
+    "primary_kill_recovery_s": Hold(3, at_most=True, stretch=1.5),
+    "view_changes_without_fault": None,
+    "catch_up_blocks_per_s": None,
+    "catch_up_transactions_per_s": None,
+    "replica_rss_mb_max": Hold(150, at_most=True, stretch=100),
+    "goodput_at_3x": Hold(0.8),
 }
 
 
@@ -42,7 +71,7 @@ def keep(result: Mapping[str, Any], *, readme: bool) -> None:
         return
     (RESULTS / "latest.json").write_text(text)
     (RESULTS / "cpu.svg").write_text(bars("CPU µs per transaction, all replicas", _cpu(result)))
-    (RESULTS / "growth.svg").write_text(bars("transactions per second", _rates(result)))
+    (RESULTS / "rates.svg").write_text(bars("transactions per second", _rates(result)))
     before, _, rest = README.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     README.write_text(f"{before}{BEGIN}\n{table(result)}{END}{after}")
@@ -55,19 +84,53 @@ def table(result: Mapping[str, Any]) -> str:
     for name, hold in HOLD.items():
         value = line[name]
         told = f"null: {line['null_because'].get(name, '')}" if value is None else f"{value:,}"
-        rows.append(f"| `{name}` | {told} | {hold} |")
+        rows.append(f"| `{name}` | {told} | {hold or ''} |")
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     return "\n".join(
         [
             "",
-            f"Machine: {facts}. The run took {result['seconds']} s.",
+            f"Machine: {facts}. Revision {line['revision'] or 'unknown'}. "
+            f"The run took {result['seconds']} s.",
+            "",
+            verdict(line),
             "",
             *rows,
             "",
-            "![CPU per transaction](results/cpu.svg) ![rates](results/growth.svg)",
+            "![CPU per transaction](results/cpu.svg) ![rates](results/rates.svg)",
             "",
         ]
     )
+
+
+def verdict(line: Mapping[str, Any]) -> str:
+    """In words: which figures are not held, which say nothing here, and which phases failed."""
+    found: dict[str, list[str]] = {"held": [], "not held": [], "not judged": [], "not measured": []}
+    for name, hold in HOLD.items():
+        if hold is not None:
+            found[_judged(name, hold, line)].append(f"`{name}`")
+    bad, unjudged, missing = found["not held"], found["not judged"], found["not measured"]
+    told = [f"Not held: {', '.join(bad)}." if bad else "No measured figure missed its bound."]
+    if unjudged:
+        told.append(f"Not judged on this machine: {', '.join(unjudged)}.")
+    if missing:
+        told.append(f"Not measured: {', '.join(missing)}.")
+    if line["shared"]:
+        told.append(
+            f"The machine was shared ({line['shared_because']}): "
+            "read `ratio_by_cpu`, not `ratio_to_limit`."
+        )
+    told += [f"{name} failed: {reason}." for name, reason in line["failures"].items()]
+    return " ".join(told)
+
+
+def _judged(name: str, hold: Hold, line: Mapping[str, Any]) -> str:
+    value = line[name]
+    if value is None:
+        return "not measured"
+    slow = (line["sm2_verifies_per_s"] or 0) < VERIFIES_FOR_TPS
+    if (name == "tps" and slow) or (name == "ratio_to_limit" and line["shared"]):
+        return "not judged"
+    return "held" if hold.holds(value) else "not held"
 
 
 def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
@@ -92,7 +155,7 @@ def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
 def _cpu(result: Mapping[str, Any]) -> list[tuple[str, float]]:
     found = []
     for name, figures in result["phases"].items():
-        if "cpu_us_per_tx" in figures:
+        if figures.get("cpu_us_per_tx"):
             found.append((name, figures["cpu_us_per_tx"]))
             if name == "W0":
                 verifications = 4 * figures["sm2_verify_cpu_us"]

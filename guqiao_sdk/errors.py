@@ -151,6 +151,14 @@ def error_from_status(status: status_pb2.Status) -> GuqiaoError:
     return _CLASSES.get(code, ServerFailedError)(facts)
 
 
+def error_from_bytes(encoded: bytes) -> GuqiaoError:
+    """The error of a status in its protobuf bytes; one that is none makes no sense, and says so."""
+    try:
+        return error_from_status(status_pb2.Status.FromString(encoded))
+    except DecodeError:
+        return ServerFailedError(ErrorFacts(code="", message="no google.rpc.Status"))
+
+
 @contextmanager
 def guqiao_errors() -> Iterator[None]:
     """Within this block a failed call raises `GuqiaoError` instead of gRPC's own error."""

@@ -203,6 +203,7 @@ _REASONS: Final[_Sentences] = (
     ),
     (r"a key is not an SM2 point of 65 bytes", "密钥不是 65 字节的 SM2 点"),
     (r"a key of his record has another shape", "其记录中的密钥格式不符"),
+    (r"a key of his record is not in hex", "其记录中的密钥不是十六进制"),
     (r"a vote key keeps its number and its entity", "投票密钥须保持原编号与原机构"),
     (r"an approval is there twice or not needed", "有重复或不需要的批准"),
     (r"epoch (.*) is followed by the next one", "第 {} 纪元之后只能是下一个纪元"),

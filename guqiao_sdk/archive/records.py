@@ -98,7 +98,7 @@ def read_restarts(reader: Reader) -> list[Restart]:
             continue
         try:
             found.append(Restart.decode(bytes.fromhex(json.loads(value))))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise MalformedError(f"{key!r} holds no restart") from error
     return sorted(found, key=lambda each: each.statement.epoch)
 

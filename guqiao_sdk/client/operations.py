@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from guqiao.registry.v1 import registry_service_pb2 as pb
@@ -29,6 +30,7 @@ from guqiao_sdk.client.transactions import (
 )
 from guqiao_sdk.errors import said_by_a_service
 from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.transaction import (
     BODY_BYTES_MAX,
@@ -259,6 +261,14 @@ def _slots_of(operation: Operation, index: int) -> int:
 
 
 def _answer(response: pb.SubmitOperationsResponse) -> Answer:
+    """What an answer says; raises `OperationError` where it ends the stream or makes no sense."""
+    try:
+        return _read(response)
+    except (ProofError, DecodeError) as error:
+        raise OperationError("OUTCOME_UNKNOWN", str(error), response.item) from error
+
+
+def _read(response: pb.SubmitOperationsResponse) -> Answer:
     if response.WhichOneof("answer") == "result":
         result = result_from_message(response.result)
         if result.code in _SIGNED_ANEW_CODES:

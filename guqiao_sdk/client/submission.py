@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc.aio
-from google.rpc import status_pb2
 
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.endpoints import CLOCK_CODES, Endpoints, Stub
@@ -23,7 +22,8 @@ from guqiao_sdk.client.transactions import (
     result_from_message,
     transaction_to_message,
 )
-from guqiao_sdk.errors import GuqiaoError, error_from_rpc, error_from_status
+from guqiao_sdk.errors import GuqiaoError, error_from_bytes, error_from_rpc
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.receipt import NOT_EXECUTED_CODES
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 
@@ -155,6 +155,8 @@ class StreamSubmitter:
                 refusal = refusals.judge(index, error.code(), error_from_rpc(error))
                 if refusal is not None:
                     self._fail_all(refusal)
+            except ProofError:
+                self._doubt_all()  # Its answers make no sense; another replica knows better.
             self._endpoints.move_on(index)
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -199,7 +201,7 @@ class StreamSubmitter:
         if answer.WhichOneof("answer") == "result":
             self._take_result(item, result_from_message(answer.result))
             return
-        error = error_from_status(status_pb2.Status.FromString(answer.error))
+        error = error_from_bytes(answer.error)
         if error.code in RETRY_CODES:
             # A replica that is overloaded says when to come again.
             seconds = error.retry_after_seconds or RETRY_SECONDS

@@ -7,7 +7,7 @@ the rest with proofs. The same rules judge in replicas, light clients, contracts
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import ZERO_HASH, Verify, verify_certificate
@@ -37,6 +37,9 @@ from guqiao_sdk.proof.state_proof import verify_state_proof
 
 GOVERNOR: Final = "governor"
 _RECORD_DEPTH_MAX: Final = 8
+
+_Key: TypeAlias = tuple[bytes, int, int, bool]
+"""The key, from and to which block time (ms) it may sign, and whether it is revoked."""
 
 
 def verify_restart(
@@ -113,7 +116,7 @@ def governor_keys(statement: RestartStatement, remaining: Remaining) -> list[byt
     members = (*statement.old_set.members, *statement.new_set.members)
     votes = {member.public_key for member in members}
     found = [
-        bytes.fromhex(public_key)
+        public_key
         for public_key, not_before, not_after, revoked in keys
         if not revoked and not_before <= header.block_time_ms <= not_after
     ]
@@ -236,7 +239,7 @@ def _holds(statement: RestartStatement, approval: Approval, verify: Verify) -> b
     return verify(approval.public_key, message, approval.signature)
 
 
-def _read_record(piece: str, remaining: Remaining) -> tuple[str, list[tuple[str, int, int, bool]]]:
+def _read_record(piece: str, remaining: Remaining) -> tuple[str, list[_Key]]:
     """The DID and the keys of a governor's record; raises `ProofError` where he is none of it."""
     try:
         value = parse_json_strict(
@@ -256,7 +259,7 @@ def _read_record(piece: str, remaining: Remaining) -> tuple[str, list[tuple[str,
     raise ProofError(piece, "the record is not that of an active governor of it", INVALID)
 
 
-def _read_key(piece: str, value: Json) -> tuple[str, int, int, bool]:
+def _read_key(piece: str, value: Json) -> _Key:
     match value:
         case {
             "public_key": str(public_key),
@@ -264,7 +267,10 @@ def _read_key(piece: str, value: Json) -> tuple[str, int, int, bool]:
             "not_after_ms": int(not_after),
             "revoked": bool(revoked),
         }:
-            return public_key, not_before, not_after, revoked
+            try:
+                return bytes.fromhex(public_key), not_before, not_after, revoked
+            except ValueError as error:
+                raise ProofError(piece, "a key of his record is not in hex", INVALID) from error
     raise ProofError(piece, "a key of his record has another shape", INVALID)
 
 

@@ -30,7 +30,7 @@ from services.chassis.errors import (
     ServiceError,
     TooLargeError,
 )
-from services.chassis.grpc_server import ANY_ROLE, Policy, StreamItems, caller
+from services.chassis.grpc_server import ANY_ROLE, Policy, RpcRefusals, StreamItems, caller
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 from services.consensus.domain.ledger.admission import TRANSACTION_BYTES_MAX
 from services.consensus.domain.ledger.authorisation import Identities
@@ -89,6 +89,7 @@ class NodeApi(NodeServiceServicer):
     links: Links
     operations: tuple[str, ...]
     software_version: str
+    refusals: RpcRefusals
 
     async def SubmitTransaction(
         self, request: node.SubmitTransactionRequest, context: Any
@@ -323,6 +324,7 @@ class NodeApi(NodeServiceServicer):
             if refusal is None:
                 tasks.create_task(answer(message))
             else:
+                self.refusals.count(caller().organisation, "QUEUE_FULL")
                 answers.put_nowait(refusal)
                 is_full = True
         if is_full:
@@ -336,6 +338,7 @@ class NodeApi(NodeServiceServicer):
             identifier = transaction.id()
             result = await self.submissions.submit(transaction, wait_final=True)
         except ServiceError as error:
+            self.refusals.count(caller().organisation, error.code)
             return node.TransactionAnswer(
                 transaction_id=identifier, error=to_rpc_status(error).SerializeToString()
             )

@@ -25,7 +25,7 @@ from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.errors import NotFoundError
 from services.chassis.gm_tls import GmTlsIdentity, certificate_check, open_identity
-from services.chassis.grpc_server import GrpcServer, ServerLimits, build_server
+from services.chassis.grpc_server import GrpcServer, RpcRefusals, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
 from services.chassis.grpc_server.ports import PeerLookup
 from services.chassis.grpc_server.tunnel_peers import open_peers
@@ -46,11 +46,13 @@ from services.consensus.keys import StateKeyDirectory
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import Mempool
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.own_keys import check_own_keys
 from services.consensus.peers import PeerLinks
 from services.consensus.repair import Repairs
 from services.consensus.settings import Settings
 from services.consensus.signing import Admission, Authenticator, signer
 from services.consensus.store import ChainStore, StoreOptions
+from services.consensus.store.files import SYSTEM_FILES
 from services.consensus.submission import Submissions
 
 STOP_GRACE_SECONDS: Final = 2.0
@@ -69,6 +71,7 @@ class Parts:
     genesis: Genesis
     provider: GmProvider
     telemetry: Telemetry
+    metrics: ReplicaMetrics
     ledger: Ledger
     driver: Driver
     intake: Intake
@@ -91,6 +94,8 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
     async with AsyncExitStack() as stack:
         parts = _put_together(settings, catalogue or standard_catalogue(), stack)
         nonces = stack.enter_context(FileNonceStore(settings.data_folder / "nonces"))
+        if nonces.was_damaged:
+            parts.metrics.damaged_files.labels(file="nonces").inc()
         peers = await stack.enter_async_context(open_peers(settings.grpc))
         server = _server(parts, nonces, peers)
         _bind(server, settings)
@@ -124,6 +129,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     genesis = parse_genesis(settings.genesis_file.read_bytes())
     _check(settings, genesis)
     identity = _identity(settings)
+    check_own_keys(settings, identity.info.public_key, provider)
     _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
     stack.callback(telemetry.shutdown)
@@ -136,7 +142,7 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
     finality = FinalityBoard(ledger.store.last_certified)
     board = _Wiring()
     links = _links(settings, identity, board)
-    evidence = EvidenceFolder(settings.data_folder / "evidence", ledger)
+    evidence = EvidenceFolder(settings.data_folder / "evidence", ledger, SYSTEM_FILES, metrics)
     driver = Driver(
         epochs=epochs,
         evidence=evidence,
@@ -171,12 +177,14 @@ def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStac
         links=links,
         operations=_operations(genesis, catalogue),
         software_version=version("guqiao"),
+        refusals=RpcRefusals(telemetry.metrics),
     )
     return Parts(
         settings,
         genesis,
         provider,
         telemetry,
+        metrics,
         ledger,
         driver,
         intake,
@@ -219,6 +227,9 @@ class _Wiring:
     def on_link(self, other: int) -> None:
         self.intake.on_link(other)
 
+    def on_oversized(self, sender: int, why: str) -> None:
+        self.intake.on_oversized(sender, why)
+
 
 def _open_ledger(
     settings: Settings, genesis: Genesis, catalogue: Catalogue, provider: GmProvider
@@ -254,6 +265,7 @@ def _links(settings: Settings, identity: GmTlsIdentity, board: _Wiring) -> PeerL
         identity=identity,
         on_frame=board.on_frame,
         on_link=board.on_link,
+        on_oversized=board.on_oversized,
     )
 
 

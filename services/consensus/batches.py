@@ -2,7 +2,8 @@
 
 The primary must not propose a transaction twice, in no view: a new-view keeps some batches and
 drops the others, and what it drops comes back into the mempool. Batches are remembered with their
-admitted transactions, so that execution does not read them again.
+admitted transactions, so that execution does not read them again. Of one view and sequence number
+the first alone is: a primary that proposes others holds no memory with them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,26 @@ from services.consensus.domain.messages import (
     NULL_DIGEST,
     Digest,
     NewView,
+    PrePrepare,
     SequenceNumber,
     View,
 )
 
-TRACKED_MAX: Final = 256
+PROPOSALS_WAITING_MAX: Final = 2
+"""Pre-prepares of one view and sequence number that wait for the core."""
+
+
+def is_told_enough(message: PrePrepare, waiting: Iterable[object]) -> bool:
+    """Whether this pre-prepare says nothing new beside the messages that wait for the core: it is
+    among them, or two others for its view and sequence number are, which convict the primary.
+    """
+    digests = {
+        each.digest
+        for each in waiting
+        if isinstance(each, PrePrepare)
+        and (each.view, each.sequence) == (message.view, message.sequence)
+    }
+    return message.digest in digests or len(digests) >= PROPOSALS_WAITING_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +78,18 @@ class BatchTracker:
         sequence: SequenceNumber,
         digest: Digest,
         transactions: Sequence[AdmittedTransaction],
-    ) -> None:
-        """A batch was proposed or fetched."""
-        self._missing.pop(digest, None)
-        if len(self._tracked) < TRACKED_MAX:
-            self._tracked[digest] = TrackedBatch(view, sequence, tuple(transactions))
+    ) -> bool:
+        """A batch was proposed or fetched. False where another one is tracked that was proposed in
+        this view for this sequence number, and the view carries on none of this digest.
+        """
+        carried = self._missing.pop(digest, None) is not None
+        if not carried and any(
+            (batch.view, batch.sequence) == (view, sequence) and known != digest
+            for known, batch in self._tracked.items()
+        ):
+            return False
+        self._tracked[digest] = TrackedBatch(view, sequence, tuple(transactions))
+        return True
 
     def find(self, digest: Digest) -> tuple[AdmittedTransaction, ...] | None:
         """The admitted transactions of a batch, if it is tracked."""

@@ -35,7 +35,13 @@ class ChainSets:
         self.genesis = genesis
 
     def set_at(self, height: int) -> ReplicaSet:
-        """The set that certifies `height`, as far as the executed blocks tell."""
+        """The set that certifies `height`, as far as the executed blocks tell, and above the header
+        of a restart that is not reached yet, that restart: an earlier set certifies nothing there.
+        """
+        here = self.store.last_height if self.store.restarts else height
+        for each in reversed(self.store.restarts):
+            if here < each.statement.height < height:
+                return each.statement.new_set
         with self._state() as state:
             return replica_set_at(state, self.genesis, height)
 
@@ -84,6 +90,12 @@ class ChainSets:
         with self._governance() as governance:
             following = set_of_epoch(governance, epoch + 1)
         return None if following is None else SequenceNumber(following.from_height - 1)
+
+    def is_over(self, epoch: int) -> bool:
+        """Whether a restart of this folder begins a later epoch, though its header may not be here
+        yet.
+        """
+        return any(each.statement.epoch > epoch for each in self.store.restarts)
 
     def restart_base(self, epoch: int) -> SequenceNumber | None:
         """The height behind which `epoch` began by a restart; None where it began otherwise."""

@@ -2,8 +2,7 @@
 
 One task owns the replica and the mempool. A turn takes everything that waits, steps each, writes
 all records with one fsync, and only then sends; execution runs beside it, strictly in order. A
-failed write stops the process; a header that contradicts a certified one halts the replica, which
-then votes no more but can still be read.
+failed write stops the process; a header that contradicts a certified one halts the replica.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
 from services.consensus import wire
-from services.consensus.batches import BatchTracker
+from services.consensus.batches import BatchTracker, is_told_enough
 from services.consensus.divergence import Divergence, divergence_of
 from services.consensus.domain.effects import (
     Broadcast,
@@ -59,6 +58,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
 from services.consensus.evidence import EvidenceFolder
 from services.consensus.finality import FinalityBoard
+from services.consensus.gate import useless_now
 from services.consensus.jobs import Pause, first_pause
 from services.consensus.ledger import Ledger
 from services.consensus.ledger_work import LedgerWork
@@ -67,6 +67,7 @@ from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
 from services.consensus.peers import Links
 from services.consensus.proposer import Proposer, is_owed
+from services.consensus.refusals import Reason
 from services.consensus.store.state_intake import Snapshot
 from services.consensus.timers import RequestTimers
 
@@ -140,7 +141,7 @@ class Driver:
     def put(self, sender: ReplicaId, message: PeerMessage | BatchFetched) -> bool:
         """An authenticated message or fetched batch; False where a full inbox drops it."""
         if len(self._inbox) >= INBOX_MAX:
-            self._metrics.dropped_messages.inc()
+            self._metrics.refusals.count(sender, Reason.UNREADY)
             return False
         self._inbox.append((sender, message))
         self._wake.set()
@@ -163,13 +164,17 @@ class Driver:
         message: PrePrepare,
         transactions: Sequence[AdmittedTransaction],
     ) -> None:
-        """An authenticated pre-prepare whose batch passed admission. It is tracked only where the
-        core could accept it: the primary of another view must not hold up this one's transactions.
+        """An authenticated pre-prepare whose batch passed admission. Only the first for its place
+        is tracked: others hold up neither memory nor transactions.
         """
-        if self.could_accept(message) and message.sequence > self.replica.executed:
-            self._tracker.add(message.view, message.sequence, message.digest, transactions)
-            self.mempool.mark_proposed(transaction.id for transaction in transactions)
-        self.put(sender, message)
+        waiting = (each for _, each in self._inbox)
+        if not self.could_accept(message) or is_told_enough(message, waiting):
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+            return
+        place = (message.view, message.sequence, message.digest)
+        fresh = self.put(sender, message) and message.sequence > self.replica.executed
+        if fresh and self._tracker.add(*place, transactions):
+            self.mempool.mark_proposed(each.id for each in transactions)
 
     def could_accept(self, message: PrePrepare) -> bool:
         """Whether the core would look at this pre-prepare now: of its view, within its window."""
@@ -300,6 +305,10 @@ class Driver:
             self._tracker.note_new_view(message)
         if isinstance(message, BatchFetched):
             self._track_fetched(message)
+        if sender != self.me and isinstance(message, PeerMessage):
+            useless = useless_now(self.replica, message, window=self._parameters.window)
+            if useless is not None:
+                self._metrics.refusals.count(sender, useless)
         return self.replica.step(sender, message)
 
     # --- Effects -----------------------------------------------------------------------------
@@ -394,9 +403,9 @@ class Driver:
 
     def _report(self, effect: Effect) -> None:
         match effect:
-            case Reject(sender, reason):
-                _log.warning("message.rejected", sender=sender, reason=reason)
-                self._metrics.rejects.labels(replica=str(sender)).inc()
+            case Reject(sender, why, certain):
+                reason = Reason.PROTOCOL if certain else Reason.CLOCK
+                self._metrics.refusals.count(sender, reason, why)
             case Evidence(culprit, offence):
                 member = self.replica.replica_set.members[culprit]
                 _log.error(

@@ -56,6 +56,9 @@ class Memory(Protocol):
     def epoch_end(self, epoch: int) -> SequenceNumber | None:
         """The last height of `epoch`, as far as it is known."""
 
+    def is_over(self, epoch: int) -> bool:
+        """Whether nobody who goes by the same restarts votes in `epoch` any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
@@ -79,9 +82,14 @@ class Epochs:
         return records_of_epoch(self.ledger.records(), self.in_force().epoch, first=first)
 
     def open(self, records: Iterable[Record]) -> Core:
-        """The core of the epoch in force, as it was when it wrote the last of `records`."""
+        """The core of the epoch in force, as it was when it wrote the last of `records`.
+
+        One that goes by a restart from a height that is not here yet votes for nothing up to there:
+        those blocks are certified, and what it could vote for above them is void (pbft.md, Q6).
+        """
         replica_set = self.in_force()
-        key = voting_key(replica_set, self.me)
+        is_over = self.ledger.is_over(replica_set.epoch)
+        key = None if is_over else voting_key(replica_set, self.me)
         return open_core(
             me=self.me,
             sign=None if key is None else self.signers.get(key),

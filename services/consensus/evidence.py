@@ -4,13 +4,13 @@ What the core found is a file before any later effect is performed, so it surviv
 each replica, epoch and kind is kept, and none once the chain knows the key as guilty of it. What is
 larger than a transaction carries is named in the log alone. Every replica that
 saw the lie submits it under its own identity; the first to be ordered takes effect, the others
-change nothing.
+change nothing. A file that is not as it was written, or of another chain, is set aside and stops
+nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -24,10 +24,12 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.transactions import ChainPosition, Identity, build_transaction
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.canonical import MalformedError, digest
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ServiceError
+from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.contracts.evidence import NAME, Offence, key_record
 from services.consensus.domain.effects import Equivocation, Evidence, InvalidBatch, InvalidNewView
 from services.consensus.domain.faults import PROOF_BYTES_MAX, batch_proof, new_view_proof
@@ -35,8 +37,12 @@ from services.consensus.domain.ledger.host import read_json
 from services.consensus.domain.ledger.keys import contract_key
 from services.consensus.domain.statements import encode_statement
 from services.consensus.ledger import Ledger
-from services.consensus.store.files import SYSTEM_FILES
+from services.consensus.metrics import ReplicaMetrics
+from services.consensus.store import FatalStorageError, FileOperations
+from services.consensus.store.errors import raise_if_full
 
+FILE_TAG: Final = "guqiao/evidence-file/1"
+FILE_BYTES_MAX: Final = 2 * PROOF_BYTES_MAX + 1_024
 RETRY_SECONDS: Final = 2.0
 SUBMIT_SECONDS_MAX: Final = 30.0
 
@@ -54,40 +60,77 @@ class Submit(Protocol):
 
 
 class EvidenceFolder:
-    """The proofs that are not on chain yet, a file each: the body of the transaction."""
+    """The proofs that are not on chain yet, a file each: the body of the transaction and a checksum
+    over it, the file's name and the chain.
+    """
 
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
+    def __init__(
+        self, folder: Path, chain: ChainSets, files: FileOperations, metrics: ReplicaMetrics
+    ) -> None:
         self._folder = folder
-        self._ledger = ledger
+        self._chain = chain
+        self._files = files
+        self._metrics = metrics
         self._settled: set[str] = set()
         self.added = asyncio.Event()
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, replica_set: ReplicaSet, evidence: Evidence) -> None:
-        """Write a proof durably, unless one of its kind is here or the chain knows already."""
+        """Write a proof durably, unless one of its kind is here or the chain knows already. Where
+        the disk is full the log alone says it.
+        """
         epoch, culprit, offence = replica_set.epoch, evidence.replica, kind_of(evidence)
         name = _file_name(epoch, culprit, offence)
-        path = self._folder / name
-        if name in self._settled or path.exists() or self.is_known(epoch, culprit, offence):
+        if name in self._settled or self.is_known(epoch, culprit, offence):
+            return
+        if self._read(name) is not None:
             return
         parts = _parts(evidence, replica_set)
-        size_max = min(PROOF_BYTES_MAX, self._ledger.genesis.parameters.batch_bytes_max // 3)
+        size_max = min(PROOF_BYTES_MAX, self._chain.genesis.parameters.batch_bytes_max // 3)
         if parts is None or any(len(part) > size_max for part in parts.values()):
             _log.warning("evidence.too_large", replica=culprit, epoch=epoch, offence=offence.name)
             return
-        body: Json = {
+        body: dict[str, Json] = {
             "epoch": epoch,
             "replica": culprit,
             **{part: content.hex() for part, content in parts.items()},
         }
-        SYSTEM_FILES.replace_durably(path, canonical_json(body))
+        content = canonical_json(
+            {**body, "checksum": checksum_of(body, name, self._chain.genesis.hash())}
+        )
+        try:
+            self._files.replace_durably(self._folder / name, content)
+        except OSError as error:
+            _log.critical("evidence.not_kept", file=name, why=str(error))
+            return
         self.added.set()
 
     def pending(self) -> dict[str, Mapping[str, Json]]:
-        """What is still to be submitted, by file name."""
-        return {
-            path.name: json.loads(path.read_bytes()) for path in sorted(self._folder.glob("*.json"))
-        }
+        """What is still to be submitted, by file name; what is damaged is set aside."""
+        found = {path.name: self._read(path.name) for path in sorted(self._folder.glob("*.json"))}
+        return {name: body for name, body in found.items() if body is not None}
+
+    def _read(self, name: str) -> Mapping[str, Json] | None:
+        """The body in this file; None where there is none that is whole."""
+        path = self._folder / name
+        if not path.exists():
+            return None
+        try:
+            return decode_body(path.read_bytes(), name, self._chain.genesis.hash())
+        except (OSError, MalformedError):
+            self._set_aside(path)
+            return None
+
+    def _set_aside(self, path: Path) -> None:
+        """Kept for whoever looks into it, the last of its name; it is submitted no more."""
+        aside = path.with_name(f"{path.name}.damaged")
+        try:
+            self._files.rename(path, aside)
+        except OSError as error:
+            raise_if_full(error)
+            raise FatalStorageError(f"renaming {path.name}", str(error)) from error
+        self._metrics.damaged_files.labels(file="evidence").inc()
+        _log.critical("evidence.damaged", code="STORAGE_EVIDENCE_DAMAGED", kept=str(aside))
 
     def settle(self, name: str) -> None:
         """The chain has judged it."""
@@ -95,11 +138,34 @@ class EvidenceFolder:
         (self._folder / name).unlink(missing_ok=True)
 
     def is_known(self, epoch: int, replica: int, offence: Offence) -> bool:
-        """Whether the chain knows the key of this replica as guilty of it."""
-        members = next(each for each in self._ledger.sets() if each.epoch == epoch).members
+        """Whether the chain knows the key of this replica as guilty of it; an epoch that has not
+        come yet here is unknown.
+        """
+        found = [each.members for each in self._chain.sets() if each.epoch == epoch]
+        if not found:
+            return False
+        (members,) = found
         key = contract_key(NAME, key_record(members[replica].public_key, offence))
-        with self._ledger.store.state_reader() as state:
+        with self._chain.store.state_reader() as state:
             return read_json(state, key) is not None
+
+
+def decode_body(data: bytes, name: str, genesis_hash: bytes) -> Mapping[str, Json]:
+    """The body in the file `name` of the chain's; raises `MalformedError` for any other bytes."""
+    try:
+        body = parse_json_strict(data, depth_max=1, size_max=FILE_BYTES_MAX)
+    except JsonError as error:
+        raise MalformedError(str(error)) from None
+    if isinstance(body, dict):
+        said = body.pop("checksum", None)
+        if said == checksum_of(body, name, genesis_hash):
+            return body
+    raise MalformedError("not what was written under this name")
+
+
+def checksum_of(body: Mapping[str, Json], name: str, genesis_hash: bytes) -> str:
+    """What stands beside a body: it is of this name, on this chain."""
+    return digest(FILE_TAG, genesis_hash, name.encode(), canonical_json(dict(body))).hex()
 
 
 def kind_of(evidence: Evidence) -> Offence:
@@ -163,6 +229,8 @@ class EvidenceReporter:
         assert isinstance(epoch, int)
         assert isinstance(replica, int)
         offence = _offence_of_file(name)
+        if all(each.epoch != epoch for each in self.ledger.sets()):
+            return  # The blocks that tell of this epoch are not here again yet.
         if self.folder.is_known(epoch, replica, offence):
             self.folder.settle(name)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -49,13 +50,17 @@ class FairQueue(Generic[T]):
         self._filled.set()
         return dropped
 
-    async def take(self, each_max: int) -> list[tuple[int, T]]:
-        """Wait for something; then at most `each_max` items of each peer, in order of arrival."""
+    async def take(
+        self, each_max: int, *, slow: Container[int] = (), slow_max: int = 1
+    ) -> list[tuple[int, T]]:
+        """Wait for something; then at most `each_max` items of each peer, in order of arrival; of
+        the peers in `slow` at most `slow_max`.
+        """
         await self._filled.wait()
         taken = [
             (sender, queue.pop())
             for sender, queue in self._peers.items()
-            for _ in range(min(each_max, len(queue.entries)))
+            for _ in range(min(slow_max if sender in slow else each_max, len(queue.entries)))
         ]
         if not any(queue.entries for queue in self._peers.values()):
             self._filled.clear()

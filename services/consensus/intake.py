@@ -1,7 +1,7 @@
 """What comes in, before anybody believes it: peers' frames and clients' transactions.
 
 Consensus messages are authenticated, proposed batches and transactions pass stateless admission,
-blocks are verified against their certificates; all of it in threads, so that the loop stays free.
+all of it in threads, so that the loop stays free.
 Queues are bounded: a peer's excess is dropped, a client is told to come back.
 """
 
@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
 
 from guqiao.consensus.v1 import peer_pb2
-from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from services.consensus import wire
-from services.consensus.catch_up import blocks_answer, verified_blocks
 from services.consensus.domain.ledger.admission import (
-    TRANSACTION_BYTES_MAX,
     AdmittedTransaction,
     Refused,
     refused_transaction,
@@ -37,36 +32,36 @@ from services.consensus.domain.ledger.authorisation import (
 )
 from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
-    BatchFetched,
     BatchRefused,
     Checkpoint,
     Commit,
-    Digest,
     Hello,
-    PeerHeight,
+    NewView,
     PeerMessage,
     Prepare,
     PrePrepare,
     ReplicaId,
-    SequenceNumber,
+    ViewChange,
 )
 from services.consensus.driver import Driver
+from services.consensus.exchange import PEER_BYTES_MAX, Exchange
 from services.consensus.fair_queue import FairQueue
+from services.consensus.gate import useless_now, useless_on_arrival
 from services.consensus.ledger import Ledger
 from services.consensus.mempool import LENGTH_BYTES, Addition
 from services.consensus.metrics import ReplicaMetrics
+from services.consensus.offered import Judgement, Offered, OfferedQueue
 from services.consensus.peers import Links
 from services.consensus.proposer import BATCH_HEADER_BYTES, refused_for_good
+from services.consensus.refusals import Reason
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator
 
-PEER_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Of each kind of frame, what waits of one peer: at least one frame, whatever its size."""
 PEER_VOTES_MAX: Final = 4_000
 PEER_PROPOSALS_MAX: Final = 64
-PEER_BLOCK_REQUESTS_MAX: Final = 16
-PEER_TRANSACTIONS_MAX: Final = 4_000
 VOTES_JUDGED_AT_ONCE_MAX: Final = 200
+FORGED_JUDGED_AT_ONCE_MAX: Final = 10
+"""Of a peer whose last ones were not authentic: forging is cheap, to find it out delays others."""
 TRANSACTIONS_MAX: Final = 20_000
 JUDGED_AT_ONCE_MAX: Final = 64
 """A proposed batch waits behind one such piece at most."""
@@ -81,34 +76,16 @@ GOSSIP_AGAIN_MAX: Final = 500
 ORDERED_ALL_THE_SAME: Final = frozenset({"PREDECESSOR_MISSING", "TRANSACTION_DUPLICATE"})
 """What the state may say otherwise by the time of execution."""
 
+REFUSED_WITHOUT_FAULT: Final[Mapping[str, Reason]] = {
+    "TRANSACTION_EXPIRED": Reason.LATE,
+    "TRANSACTION_EXPIRY_TOO_FAR": Reason.CLOCK,
+    SIGNED_BY_ANOTHER: Reason.LATE,
+}
+"""Why it may refuse what an honest replica, at another height or time, admitted and passed on."""
+
 _log = structlog.get_logger(__name__)
 
 Verdicts: TypeAlias = list[AdmittedTransaction | Refused]
-Judgement = asyncio.Future[AdmittedTransaction | Refused | Addition]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offered:
-    """A transaction to be judged; `answer` is None when a peer, `sender`, passed it on."""
-
-    encoded: bytes
-    answer: Judgement | None
-    sender: int | None = None
-
-
-@dataclass(slots=True)
-class _Passed:
-    """How much one peer passed on that waits to be judged."""
-
-    count: int = 0
-    size: int = 0
-
-    def room(self, size: int) -> bool:
-        return self.count < PEER_TRANSACTIONS_MAX and self.size + size <= PEER_BYTES_MAX
-
-    def add(self, count: int, size: int) -> None:
-        self.count += count
-        self.size += size
 
 
 class Intake:
@@ -128,12 +105,20 @@ class Intake:
         repairs: Repairs,
     ) -> None:
         self._repairs = repairs
+        self._refusals = metrics.refusals
+        self._window = ledger.genesis.parameters.window
+        self._exchange = Exchange(
+            driver=driver,
+            ledger=ledger,
+            links=links,
+            refusals=metrics.refusals,
+            repairs=repairs,
+            verify=provider.verify,
+        )
         self._driver = driver
         self._ledger = ledger
         self._authenticator = authenticator
         self._admission = admission
-        self._provider = provider
-        self._metrics = metrics
         self._now_ms = now_ms
         self._links = links
         self._votes: FairQueue[PeerMessage] = FairQueue(
@@ -142,16 +127,7 @@ class Intake:
         self._proposals: FairQueue[PrePrepare] = FairQueue(
             count_max=PEER_PROPOSALS_MAX, bytes_max=PEER_BYTES_MAX
         )
-        self._batches: FairQueue[BatchFetched] = FairQueue(count_max=2, bytes_max=PEER_BYTES_MAX)
-        self._passed: dict[int, _Passed] = {}
-        self._offered: deque[_Offered] = deque()
-        self._offered_wake = asyncio.Event()
-        self._block_requests: FairQueue[peer_pb2.BlockRequest] = FairQueue(
-            count_max=PEER_BLOCK_REQUESTS_MAX, bytes_max=PEER_BYTES_MAX
-        )
-        self._block_responses: FairQueue[peer_pb2.BlockResponse] = FairQueue(
-            count_max=1, bytes_max=PEER_BYTES_MAX
-        )
+        self._offered = OfferedQueue()
         # Votes and transactions have a thread each: a burst of transactions delays no vote.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
@@ -162,11 +138,9 @@ class Intake:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._vote_loop())
                 tasks.create_task(self._proposal_loop())
-                tasks.create_task(self._batch_loop())
                 tasks.create_task(self._transaction_loop())
                 tasks.create_task(self._gossip_again_loop())
-                tasks.create_task(self._block_answering_loop())
-                tasks.create_task(self._block_taking_loop())
+                tasks.create_task(self._exchange.run())
         finally:
             self._vote_thread.shutdown(wait=False, cancel_futures=True)
             self._admission_thread.shutdown(wait=False, cancel_futures=True)
@@ -178,71 +152,68 @@ class Intake:
         try:
             frame = wire.read_frame(data, self._driver.replica.epoch)
         except MalformedError as error:
-            _log.warning("frame.malformed", sender=sender, why=str(error))
-            self._metrics.rejects.labels(replica=str(sender)).inc()
+            self._refusals.count(sender, Reason.MALFORMED, str(error))
             return
         except wire.OtherEpochError:
-            self._count_dropped(1)
+            self._refusals.count(sender, Reason.OTHER_EPOCH)
             return
         match frame:
             case peer_pb2.TransactionGossip():
                 self._take_gossip(sender, frame.transactions)
-            case peer_pb2.BlockRequest():
-                self._block_requests.put(sender, frame, len(data))
-            case peer_pb2.BlockResponse():
-                self._block_responses.put(sender, frame, len(data))
             case peer_pb2.StateRequest() | peer_pb2.StateResponse():
                 self._repairs.state.on_frame(sender, frame, len(data))
-            case peer_pb2.BatchRequest():
-                self._answer_batch(sender, frame)
-            case _:
+            case Hello():
+                self._driver.put_hello(ReplicaId(sender), frame)
+            case PrePrepare() | Prepare() | Commit() | Checkpoint() | ViewChange() | NewView():
                 self._take_message(sender, frame, len(data))
+            case _:
+                self._exchange.on_frame(sender, frame, len(data))
+
+    def on_oversized(self, sender: int, why: str) -> None:
+        """A peer announced a frame larger than one may be; its link was cut."""
+        self._refusals.count(sender, Reason.MALFORMED, why)
 
     def on_link(self, other: int) -> None:
         """A link came up: tell the peer what waits here, it may have missed it."""
         encoded = [entry.encoded for entry in self._driver.mempool.pending()]
         self._gossip(encoded[:GOSSIP_AGAIN_MAX], to=other)
 
-    def _take_message(self, sender: int, message: PeerMessage | BatchFetched, size: int) -> None:
-        match message:
-            case BatchFetched():
-                self._batches.put(sender, message, size)
-            case Hello():
-                self._driver.put_hello(ReplicaId(sender), message)
-            case PrePrepare():
-                self._count_dropped(self._proposals.put(sender, message, size))
-            case _:
-                self._take_vote(sender, message, size)
-
-    def _take_vote(self, sender: int, message: PeerMessage, size: int) -> None:
-        if isinstance(message, Prepare | Commit | Checkpoint) and (
-            message.sequence <= self._driver.replica.low_watermark
-        ):
-            return  # It is certified: one more vote changes nothing and need not be verified.
-        self._count_dropped(self._votes.put(sender, message, size))
-
-    def _reject(self, sender: int, reason: str) -> None:
-        _log.warning("message.unauthentic", sender=sender, reason=reason)
-        self._metrics.rejects.labels(replica=str(sender)).inc()
-
-    def _count_dropped(self, count: int) -> None:
-        self._metrics.dropped_messages.inc(count)
+    def _take_message(self, sender: int, message: PeerMessage, size: int) -> None:
+        core, said = self._driver.replica, self._driver.peer_heights.get(ReplicaId(sender), 0)
+        useless = useless_on_arrival(core, sender, message, window=self._window, said=said)
+        if useless is None and not self._driver.votes:
+            useless = Reason.UNREADY
+        if useless is not None:
+            self._refusals.count(sender, useless, f"a {type(message).__name__}")
+        elif isinstance(message, PrePrepare):
+            dropped = self._proposals.put(sender, message, size)
+            self._refusals.count(sender, Reason.FLOOD, times=dropped)
+        else:
+            dropped = self._votes.put(sender, message, size)
+            self._refusals.count(sender, Reason.FLOOD, times=dropped)
 
     async def _vote_loop(self) -> None:
         loop = asyncio.get_running_loop()
+        forgers: set[int] = set()
         while True:
-            messages = await self._votes.take(VOTES_JUDGED_AT_ONCE_MAX)
+            messages = await self._votes.take(
+                VOTES_JUDGED_AT_ONCE_MAX, slow=forgers, slow_max=FORGED_JUDGED_AT_ONCE_MAX
+            )
             core = self._driver.replica
             verdicts = await loop.run_in_executor(
                 self._vote_thread, self._authenticator.judge, core, messages
             )
-            if core is not self._driver.replica:
-                continue  # Judged by a set that is no longer in force.
+            if core is not self._driver.replica:  # Judged by a set that is no longer in force.
+                for sender, _ in messages:
+                    self._refusals.count(sender, Reason.OTHER_EPOCH)
+                continue
+            forgers -= {sender for sender, _ in messages}
             for (sender, message), verdict in zip(messages, verdicts, strict=True):
                 if verdict is None:
                     self._driver.put(ReplicaId(sender), message)
                 else:
-                    self._reject(sender, verdict.reason)
+                    forgers.add(sender)
+                    self._refusals.count(sender, Reason.UNAUTHENTIC, verdict.reason)
 
     async def _proposal_loop(self) -> None:
         """Pre-prepares: view, window and signature first, so that only the primary of this view can
@@ -250,10 +221,11 @@ class Intake:
         """
         while True:
             for sender, message in await self._proposals.take(1):
-                if self._driver.could_accept(message):
+                useless = useless_now(self._driver.replica, message, window=self._window)
+                if useless is None:
                     await self._judge_proposal(sender, message)
                 else:
-                    self._count_dropped(1)
+                    self._refusals.count(sender, useless)
 
     async def _judge_proposal(self, sender: int, message: PrePrepare) -> None:
         core = self._driver.replica
@@ -261,11 +233,12 @@ class Intake:
             self._vote_thread, self._authenticator.judge, core, [(sender, message)]
         )
         if verdicts[0] is not None:
-            self._reject(sender, verdicts[0].reason)
+            self._refusals.count(sender, Reason.UNAUTHENTIC, verdicts[0].reason)
             return
         judged = await self._judge_batch(message)
         if core is not self._driver.replica:
-            return  # Of a set that is no longer in force.
+            self._refusals.count(sender, Reason.OTHER_EPOCH)
+            return
         if isinstance(judged, BatchRefused):
             why = judged.reason
             _log.error("batch.refused", sender=sender, sequence=message.sequence, why=why)
@@ -305,7 +278,8 @@ class Intake:
     @property
     def is_full(self) -> bool:
         """Whether so many transactions wait that clients are told to come again."""
-        waiting = len(self._offered) + self._driver.mempool.ready_count
+        faulty_max = self._driver.replica.replica_set.faulty_max
+        waiting = self._offered.backlog(faulty_max) + self._driver.mempool.ready_count
         return waiting >= min(self._driver.admission_limit.value, TRANSACTIONS_MAX)
 
     async def admit(self, encoded: bytes) -> AdmittedTransaction | Refused | Addition:
@@ -316,40 +290,24 @@ class Intake:
         if self.is_full:
             return Addition.FULL
         answer: Judgement = asyncio.get_running_loop().create_future()
-        self._offered.append(_Offered(encoded, answer))
-        self._offered_wake.set()
+        self._offered.put_own(encoded, answer)
         return await answer
 
     def _take_gossip(self, sender: int, transactions: Sequence[bytes]) -> None:
-        room = max(TRANSACTIONS_MAX - len(self._offered), 0)
-        passed = self._passed.setdefault(sender, _Passed())
-        for encoded in transactions[:room]:
-            if len(encoded) > TRANSACTION_BYTES_MAX or not passed.room(len(encoded)):
-                self._count_dropped(1)
-                continue
-            if self._driver.mempool.find_encoded(encoded) is None:
-                self._offered.append(_Offered(encoded, None, sender))
-                passed.add(1, len(encoded))
-        self._offered_wake.set()
+        for encoded in transactions:
+            known = self._driver.mempool.find_encoded(encoded) is not None
+            if not known and not self._offered.put_passed(sender, encoded):
+                self._refusals.count(sender, Reason.FLOOD)
 
     async def _transaction_loop(self) -> None:
         while True:
-            await self._offered_wake.wait()
-            offered = [
-                self._offered.popleft() for _ in range(min(len(self._offered), JUDGED_AT_ONCE_MAX))
-            ]
-            if not self._offered:
-                self._offered_wake.clear()
-            for entry in offered:
-                if entry.sender is not None:
-                    self._passed[entry.sender].add(-1, -len(entry.encoded))
-            if offered:
-                await self._judge_offered(offered)
+            offered = await self._offered.take(JUDGED_AT_ONCE_MAX)
+            await self._judge_offered(offered)
             if 1 < len(offered) < JUDGED_AT_ONCE_MAX:
                 busy = self._driver.mempool.ready_count >= JUDGED_AT_ONCE_MAX
                 await asyncio.sleep(GATHER_BUSY_SECONDS if busy else GATHER_SECONDS)
 
-    async def _judge_offered(self, offered: Sequence[_Offered]) -> None:
+    async def _judge_offered(self, offered: Sequence[Offered]) -> None:
         last = self._ledger.header(self._ledger.store.last_height)
         judge = functools.partial(
             self._admission.judge,
@@ -377,7 +335,7 @@ class Intake:
         self,
         state: StateReader,
         identities: Identities,
-        entry: _Offered,
+        entry: Offered,
         verdict: AdmittedTransaction | Refused,
         block_time_ms: int,
     ) -> AdmittedTransaction | Refused:
@@ -402,7 +360,7 @@ class Intake:
 
     def _answer_offered(
         self,
-        offered: Sequence[_Offered],
+        offered: Sequence[Offered],
         judged: Sequence[AdmittedTransaction | Refused],
         additions: Mapping[bytes, Addition],
     ) -> None:
@@ -412,12 +370,23 @@ class Intake:
             if isinstance(verdict, AdmittedTransaction):
                 addition = additions.get(verdict.id)
             if entry.answer is None:
+                self._count_passed_on(entry, verdict, addition)
                 continue
             if addition in (Addition.READY, Addition.WAITING):
                 own.append(entry.encoded)
             if not entry.answer.done():
                 entry.answer.set_result(Addition.FULL if addition is Addition.FULL else verdict)
         self._gossip(own)
+
+    def _count_passed_on(
+        self, entry: Offered, verdict: AdmittedTransaction | Refused, addition: Addition | None
+    ) -> None:
+        assert entry.sender is not None, "what nobody waits for was passed on"
+        if isinstance(verdict, Refused):
+            reason = REFUSED_WITHOUT_FAULT.get(verdict.code, Reason.INADMISSIBLE)
+            self._refusals.count(entry.sender, reason, f"a transaction: {verdict.code}")
+        elif addition is Addition.FULL:
+            self._refusals.count(entry.sender, Reason.UNREADY)
 
     def _gossip(self, encoded: Sequence[bytes], to: int | None = None) -> None:
         """Pass transactions to the others, so that each runs a timer for them."""
@@ -448,53 +417,3 @@ class Intake:
             if primary != self._driver.me:
                 self._gossip(late[:GOSSIP_AGAIN_MAX], to=primary)
             earlier = {entry.id for entry in ready}
-
-    # --- Blocks and batches ------------------------------------------------------------------
-
-    def _answer_batch(self, sender: int, request: peer_pb2.BatchRequest) -> None:
-        batch = self._driver.replica.batch(Digest(request.digest))
-        if batch is not None:
-            self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
-
-    async def _batch_loop(self) -> None:
-        """Only the batch that was asked for goes on: nobody signs such an answer."""
-        while True:
-            for _, answer in await self._batches.take(1):
-                wanted = self._driver.wanted_batch(answer.sequence)
-                if wanted is not None and await self._ledger.read(answer.batch.digest) == wanted:
-                    self._driver.put(self._driver.me, answer)
-
-    async def _block_answering_loop(self) -> None:
-        while True:
-            for sender, request in await self._block_requests.take(1):
-                await self._answer_blocks(sender, request)
-
-    async def _answer_blocks(self, sender: int, request: peer_pb2.BlockRequest) -> None:
-        def answer() -> bytes | None:
-            certified = self._ledger.store.last_certified
-            return blocks_answer(request, self._ledger.block_message, certified)
-
-        frame = await self._ledger.read(answer)
-        if frame is not None:
-            self._links.send(sender, frame, droppable=True)
-
-    async def _block_taking_loop(self) -> None:
-        while True:
-            for sender, response in await self._block_responses.take(1):
-                verify = functools.partial(self._verified, response)
-                blocks = await self._ledger.read(verify)
-                if blocks:
-                    height = SequenceNumber(response.last_certified_height)
-                    self._driver.put_own(PeerHeight(ReplicaId(sender), height))
-                    self._driver.offer_blocks(blocks)
-                await self._repairs.take(response)
-
-    def _verified(self, response: peer_pb2.BlockResponse) -> list[VerifiedBlock]:
-        """The blocks after our last certified one, as far as they hold against our own sets."""
-        due = self._ledger.store.last_certified + 1
-        set_at, verify = self._ledger.set_at, self._provider.verify
-        return verified_blocks(response, due, set_at, verify, _warn_unverified)
-
-
-def _warn_unverified(why: str) -> None:
-    _log.warning("block.unverified", why=why)

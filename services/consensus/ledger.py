@@ -62,12 +62,16 @@ RECEIPTS_KEPT_BLOCKS: Final = 16
 
 
 class HeaderMismatchError(Exception):
-    """Execution here came to another header than the one a quorum certified."""
+    """Execution here came to another header than the one a quorum certified, or `own` is not the
+    block that the certified one follows.
+    """
 
     def __init__(
         self, own: BlockHeader, certified: BlockHeader, certificate: FinalityCertificate | None
     ) -> None:
-        reason = f"{certified.hash().hex()} is certified, execution here gave {own.hash().hex()}"
+        follows = own.height < certified.height
+        here = "the block before it here is" if follows else "execution here gave"
+        reason = f"{certified.hash().hex()} is certified, {here} {own.hash().hex()}"
         self.divergence = Divergence(
             certified.height, reason, own, certified=certified, certificate=certificate
         )
@@ -392,7 +396,12 @@ class Ledger(ChainSets):
     async def _execute_as(
         self, header: BlockHeader, batch: Batch, certificate: FinalityCertificate | None
     ) -> None:
-        """Execute the next block and store it, if it comes out as `header`."""
+        """Execute the next block and store it, if it comes out as `header`. One of another chain of
+        blocks is not even tried: execution relies on what holds between a block and its parent.
+        """
+        before = self.store.last_header
+        if header.parent != before.hash():
+            raise HeaderMismatchError(before, header, certificate)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._executor, self._execute, batch, None)
         own = await self._write(lambda: self.store.preview_header(result))

@@ -7,6 +7,7 @@ from services.consensus.domain.epochs import Core
 from services.consensus.domain.replica import Replica
 from services.consensus.mempool import Mempool
 from services.consensus.peers import Links
+from services.consensus.refusals import Refusals
 
 
 class ReplicaMetrics:
@@ -38,10 +39,17 @@ class ReplicaMetrics:
         self.view_changes = metrics.counter(
             "guqiao_consensus_view_changes_total", "View changes since the start"
         )
-        self.rejects = metrics.counter(
-            "guqiao_consensus_rejected_messages_total",
-            "Messages of a replica that broke a rule",
-            ("replica",),
+        self.refusals = Refusals(
+            metrics.counter(
+                "guqiao_consensus_rejected_messages_total",
+                "What a replica sent and no honest one sends",
+                ("replica", "reason"),
+            ),
+            metrics.counter(
+                "guqiao_consensus_ignored_messages_total",
+                "What a replica sent and was of no use, as happens to honest ones",
+                ("replica", "reason"),
+            ),
         )
         self.evidence = metrics.counter(
             "guqiao_consensus_evidence_total",
@@ -57,8 +65,10 @@ class ReplicaMetrics:
         self.repaired_blocks = metrics.counter(
             "guqiao_consensus_repaired_blocks_total", "Damaged blocks that were fetched from peers"
         )
-        self.dropped_messages = metrics.counter(
-            "guqiao_consensus_dropped_messages_total", "Messages dropped by a full inbox"
+        self.damaged_files = metrics.counter(
+            "guqiao_consensus_damaged_files_total",
+            "Files beside the ledger that read back wrong and were set aside",
+            ("file",),
         )
 
     def observe(self, replica: Core, mempool: Mempool, links: Links, why_paused: str) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from guqiao_sdk.gm.certificates import replica_identity
 from services.chassis.gm_tls import (
+    FrameTooLargeError,
     GmServer,
     GmStream,
     GmTlsError,
@@ -50,6 +51,7 @@ _log = structlog.get_logger(__name__)
 
 OnFrame = Callable[[int, bytes], None]
 OnLink = Callable[[int], None]
+OnOversized = Callable[[int, str], None]
 
 
 class Links(Protocol):
@@ -115,6 +117,7 @@ class PeerLinks:
         identity: GmTlsIdentity,
         on_frame: OnFrame,
         on_link: OnLink,
+        on_oversized: OnOversized,
     ) -> None:
         self._chain_id = chain_id
         self._replica = replica
@@ -122,6 +125,7 @@ class PeerLinks:
         self._identity = identity
         self._on_frame = on_frame
         self._on_link = on_link
+        self._on_oversized = on_oversized
         self._others = [other for other in range(len(addresses)) if other != replica]
         self._queues = {other: SendQueue() for other in self._others}
         self._streams: dict[int, GmStream] = {}
@@ -203,6 +207,9 @@ class PeerLinks:
         try:
             while (frame := await read_frame(stream, size_max=FRAME_BYTES_MAX)) is not None:
                 self._on_frame(other, frame)
+        except FrameTooLargeError as error:
+            self._on_oversized(other, str(error))
+            raise
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)

@@ -53,13 +53,16 @@ def is_owed(
     now_ms: int,
 ) -> bool:
     """Whether a primary that leaves the transaction lying is to be suspected: only while no clock
-    within the bound, and no window, makes an honest primary pass it over before the time-out.
+    within the bound, and no window, makes an honest primary pass it over before the time-out,
+    because it expires too soon or too far ahead.
     """
-    payload = transaction.payload
-    time_margin_ms = parameters.clock_bound_ms + 2 * parameters.view_timeout_ms
+    payload, window = transaction.payload, parameters.window
+    soonest_ms = now_ms + parameters.clock_bound_ms + 2 * parameters.view_timeout_ms
+    latest_ms = now_ms - parameters.clock_bound_ms + EXPIRY_MS_MAX
+    latest_height = low_watermark - window + EXPIRY_HEIGHTS_MAX
     return (
-        payload.expires_height > low_watermark + 2 * parameters.window
-        and payload.expires_time_ms > now_ms + time_margin_ms
+        low_watermark + 2 * window < payload.expires_height <= latest_height
+        and soonest_ms < payload.expires_time_ms <= latest_ms
         and refused_for_good(transaction, parameters, low_watermark) is None
     )
 

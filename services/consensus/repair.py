@@ -9,7 +9,7 @@ its finality certificate and by the chain of hashes; docs/protocol/ledger.md has
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -27,6 +27,7 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import HeaderMismatchError, Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.refusals import Reason
 from services.consensus.state_transfer import (
     WITHOUT_BLOCKS_STEPS,
     StateTransfer,
@@ -319,12 +320,15 @@ class Repairs:
 
     # --- Answers -----------------------------------------------------------------------------
 
-    async def take(self, response: peer_pb2.BlockResponse) -> None:
+    async def take(self, sender: int, response: peer_pb2.BlockResponse) -> None:
         """Use what a peer answered where it is a block that is damaged here."""
         wanted = self._ledger.damaged_heights
         if not wanted:
             return
-        for block in await self._ledger.read(lambda: list(self._verified(response))):
+        blocks, fault = await self._ledger.read(lambda: self._verified(response))
+        if fault is not None:
+            self._metrics.refusals.count(sender, Reason.UNPROVEN, fault)
+        for block in blocks:
             if block.height not in wanted:
                 continue
             try:
@@ -335,12 +339,15 @@ class Repairs:
             self._metrics.repaired_blocks.inc()
             _log.info("block.repaired", height=block.height)
 
-    def _verified(self, response: peer_pb2.BlockResponse) -> Iterable[VerifiedBlock]:
+    def _verified(self, response: peer_pb2.BlockResponse) -> tuple[list[VerifiedBlock], str | None]:
+        """The damaged blocks up to the first that does not hold, and why that one does not."""
+        verified: list[VerifiedBlock] = []
         for message in response.blocks:
             try:
                 height = BlockHeader.decode(message.certified_header.header).height
                 if height in self._ledger.damaged_heights:
-                    yield verify_block(message, self._ledger.set_at(height), self._verify)
+                    block = verify_block(message, self._ledger.set_at(height), self._verify)
+                    verified.append(block)
             except (ProofError, MalformedError) as error:
-                _log.warning("block.unverified", why=str(error))
-                return
+                return verified, str(error)
+        return verified, None

@@ -2,9 +2,10 @@
 
 Only while the replica restores, and only when blocks have not come for a while: whoever has a block
 gives it, and a replica that replayed all of them has all of the history. The head of the state is
-believed by its finality certificate, through the set changes since the set known here; f + 1 peers
-must offer the same one, so an honest one has it. Every part is proven by itself against its state
-root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md, steps T1 to T7.
+believed by its finality certificate, through the set changes since the set known here; f + 1 of
+its set's members must offer the same one, so an honest one has it. Every part is proven by itself
+against its state root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md,
+steps T1 to T7.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
 from services.consensus.domain.ledger.state_parts import (
@@ -36,6 +38,7 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.refusals import Reason
 from services.consensus.store.index import PROVABLE_HEIGHTS
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
@@ -60,11 +63,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A certified header whose state peers offer, and the set changes that lead to it."""
+    """A certified header whose state peers offer, the set changes that lead to it, and its set."""
 
     header: BlockHeader
     certificate: FinalityCertificate
     set_changes: tuple[SetChange, ...]
+    replica_set: ReplicaSet
+
+    def counts(self, sender: int) -> bool:
+        """Whether the sender's offer says something: f of these are liars at most."""
+        return sender < self.replica_set.size and sender not in self.replica_set.jailed
 
 
 @dataclass(slots=True)
@@ -115,7 +123,8 @@ class StateTransfer:
 
     def on_frame(self, sender: int, frame: StateFrame, size: int) -> None:
         """A peer asks or answers. Must not block."""
-        self._frames.put(sender, frame, size)
+        dropped = self._frames.put(sender, frame, size)
+        self._metrics.refusals.count(sender, Reason.FLOOD, times=dropped)
 
     async def run(self) -> None:
         """Answer and take answers until cancelled."""
@@ -184,8 +193,7 @@ class StateTransfer:
         offered = Counter(head.header.hash() for head in self._heads.values())
         for digest, count in offered.most_common(1):
             head = next(each for each in self._heads.values() if each.header.hash() == digest)
-            present = self._ledger.set_at(self._certified + 1)
-            if count > present.faulty_max:
+            if count > head.replica_set.faulty_max:
                 sources = [
                     sender for sender, each in self._heads.items() if each.header.hash() == digest
                 ]
@@ -213,18 +221,21 @@ class StateTransfer:
             await self._take_head(sender, response)
         elif self._taking is not None and response.height == self._taking.head.header.height:
             await self._take_part(sender, response, self._taking)
+        else:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
 
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        if self._taking is not None or self._driver.pause is not Pause.RESTORING:
-            return  # Nobody asked.
-        if response.height <= self._ledger.store.last_height:
-            return  # Blocks overtook it, perhaps into an epoch that it cannot be judged from.
+        asked = self._taking is None and self._driver.pause is Pause.RESTORING
+        if not asked or response.height <= self._ledger.store.last_height:
+            # Blocks may have overtaken it, perhaps into an epoch that it cannot be judged from.
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+            return
         try:
             head = await self._ledger.read(lambda: self._judged(response))
         except (ProofError, MalformedError) as error:
-            self._reject(sender, str(error))
+            self._metrics.refusals.count(sender, Reason.UNPROVEN, str(error))
             return
-        if head.header.height > self._ledger.store.last_height:
+        if head.counts(sender) and head.header.height > self._ledger.store.last_height:
             self._heads[sender] = head
 
     def _judged(self, response: peer_pb2.StateResponse) -> Head:
@@ -237,19 +248,21 @@ class StateTransfer:
         genesis = self._ledger.genesis
         authorities = genesis.restart_authorities
         trusted = TrustedChain.from_genesis(genesis.hash(), known, authorities)
-        advance(trusted, header, certificate, self._verify, changes)
-        return Head(header, certificate, changes)
+        believed = advance(trusted, header, certificate, self._verify, changes)
+        return Head(header, certificate, changes, believed.replica_set)
 
     async def _take_part(
         self, sender: int, response: peer_pb2.StateResponse, taking: _Taking
     ) -> None:
         if sender not in taking.build.sources:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
             return
         if entries := self._judge_part(sender, response, taking.build):
             taking.parts.append(await self._ledger.keep_state_part(entries))
         taking.answered_at = self._steps
         for lie in taking.build.lies[taking.lies :]:
-            self._reject(lie.source, f"part {lie.prefix}: {lie.why}")
+            why = f"part {lie.prefix}: {lie.why}"
+            self._metrics.refusals.count(lie.source, Reason.UNPROVEN, why)
         taking.lies = len(taking.build.lies)
         if self._taking is not taking:
             return  # A block came.
@@ -276,7 +289,3 @@ class StateTransfer:
         head, parts = taking.head, tuple(taking.parts)
         snapshot = Snapshot(head.header, head.certificate, head.set_changes, parts)
         self._driver.adopt_state(snapshot)
-
-    def _reject(self, sender: int, why: str) -> None:
-        _log.warning("state.lie", source=sender, why=why)
-        self._metrics.rejects.labels(replica=str(sender)).inc()

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from google.protobuf.message import DecodeError
-
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.light_client import SET_CHANGES_MAX
+from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.consensus.domain.codec import Kind, decode_message, encode_message
+from services.consensus.domain.ledger.admission import TRANSACTION_BYTES_MAX
 from services.consensus.domain.ledger.state_parts import read_prefix
 from services.consensus.domain.messages import BatchFetched, PeerMessage, SequenceNumber
 
@@ -91,9 +91,9 @@ def state_response_frame(response: peer_pb2.StateResponse) -> bytes:
 def read_frame(data: bytes, epoch: int = 0) -> Frame:
     """What a peer sent, or `MalformedError`; `OtherEpochError` for a vote not of `epoch`."""
     try:
-        frame = peer_pb2.PeerFrame.FromString(data)
-    except DecodeError as error:
-        raise MalformedError("a frame that is no PeerFrame") from error
+        frame = parse_strict(peer_pb2.PeerFrame, data)
+    except NotStrictError as error:
+        raise MalformedError(str(error)) from error
     kind = frame.WhichOneof("content")
     if kind is None:
         raise MalformedError("an empty frame")
@@ -105,7 +105,15 @@ def read_frame(data: bytes, epoch: int = 0) -> Frame:
 def _gossip(frame: peer_pb2.PeerFrame) -> peer_pb2.TransactionGossip:
     if len(frame.transactions.transactions) > GOSSIP_TRANSACTIONS_MAX:
         raise MalformedError(f"more than {GOSSIP_TRANSACTIONS_MAX} transactions in one frame")
+    if any(len(each) > TRANSACTION_BYTES_MAX for each in frame.transactions.transactions):
+        raise MalformedError(f"a transaction of more than {TRANSACTION_BYTES_MAX} bytes")
     return frame.transactions
+
+
+def _block_request(frame: peer_pb2.PeerFrame) -> peer_pb2.BlockRequest:
+    if not 1 <= frame.block_request.from_height <= frame.block_request.to_height:
+        raise MalformedError("a request for no blocks")
+    return frame.block_request
 
 
 def _block_response(frame: peer_pb2.PeerFrame) -> peer_pb2.BlockResponse:
@@ -140,7 +148,7 @@ def _state_response(frame: peer_pb2.PeerFrame) -> peer_pb2.StateResponse:
 _READERS: Final[Mapping[str, Callable[[peer_pb2.PeerFrame], Frame]]] = {
     "message": lambda frame: decode_message(frame.message),
     "transactions": _gossip,
-    "block_request": lambda frame: frame.block_request,
+    "block_request": _block_request,
     "block_response": _block_response,
     "batch_request": _batch_request,
     "batch_response": _batch_response,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.crash import damage, kills, power_cut, sweep, traced
+from tests.crash import damage, kills, power_cut, processes, replicas, sweep, traced
 
 MEMORY_DISK: Final = Path("/dev/shm")
 CAMPAIGNS_AT_ONCE: Final = 2
@@ -45,6 +45,12 @@ CAMPAIGNS: Final[dict[str, Campaign]] = {
         lambda at, asked: damage.run(at, cases=asked.damages, seed=asked.seed), True
     ),
     "sweep": Campaign(lambda at, asked: sweep.run(at, every=asked.sweep_every), True),
+    "replicas": Campaign(
+        lambda at, asked: replicas.run(at, sizes=asked.replica_sizes, seed=asked.seed), True
+    ),
+    "processes": Campaign(
+        lambda at, asked: processes.run(at, kills=asked.replica_kills, seed=asked.seed)
+    ),
     "kills": Campaign(lambda at, asked: kills.run(at, kills=asked.kills, seed=asked.seed)),
     "power": Campaign(
         lambda at, asked: power_cut.run(at, cuts=asked.power_cuts, seed=asked.seed),
@@ -104,6 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--sweep-every", type=int, default=7, help="1 sweeps over all operations")
     parser.add_argument("--damages", type=int, default=500)
+    parser.add_argument("--replica-kills", type=int, default=8, help="of processes under load")
+    parser.add_argument("--replica-sizes", type=int, nargs="+", default=[4, 7], help="n, damaged f")
     parser.add_argument("--power-cuts", type=int, default=10)
     parser.add_argument("--seed", type=int, default=20_261_127)
     parser.add_argument("--only", choices=sorted(CAMPAIGNS))

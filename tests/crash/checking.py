@@ -12,8 +12,9 @@ from typing import Final
 
 from guqiao_sdk.proof.header import BlockHeader
 from services.consensus.store import ChainStore
+from tests.crash.beside import Beside
 from tests.crash.writer import Acknowledged
-from tests.integration.ledger.store_builder import GENESIS, open_store, payloads_of
+from tests.integration.ledger.store_builder import GENESIS, NO_FSYNC, open_store, payloads_of
 from tests.unit.ledger.chain_builder import MemoryChain
 
 TRUTH_BLOCKS_MAX: Final = 2_000
@@ -51,6 +52,9 @@ def check_folder(folder: Path, acknowledged: Acknowledged) -> int:
         assert is_new or not store.promise.forgotten, "a crash forgets no votes"
         assert store.scrub(0, store.last_height) == []
         store.verify_state()
+        beside = Beside(folder, store, lambda _: NO_FSYNC)
+        beside.check(nonces=acknowledged.nonces, evidence=acknowledged.evidence)
+        beside.close()
         return store.last_height
     finally:
         store.close()

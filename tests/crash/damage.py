@@ -3,7 +3,9 @@
 A folder is built once and copied for each case. The case damages one place of one file, opens the
 folder in a child (damaged LMDB pages can take a process along) and looks at everything: what is
 answered must be true, what is missing must be said, lost votes must be known as lost. Then blocks
-come back as a peer would send them, and the folder must be whole again, index lost or not.
+come back as a peer would send them, and the folder must be whole again, index lost or not. One
+folder in four took the state of a later height from another. `tests.crash.replicas` does the like
+to f replicas of a running chain.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +27,24 @@ from services.consensus.store import (
     StoredBlock,
 )
 from services.consensus.store.files import SYSTEM_FILES
+from tests.crash.beside import Beside
 from tests.crash.checking import truth
-from tests.crash.writer import fork, write_chain
+from tests.crash.writer import (
+    EVIDENCE_EVERY,
+    NONCE_EVERY,
+    SEGMENT_BYTES_MAX,
+    fork,
+    write_chain,
+)
 from tests.integration.ledger.store_builder import (
+    NO_FSYNC,
+    OPTIONS,
     certificate_of,
     commit,
     open_store,
     payloads_of,
     segment_files,
+    take_state,
 )
 
 BLOCKS: Final = 14
@@ -43,7 +55,8 @@ STARTS_MAX: Final = 3
 
 HOW: Final = ("flip", "zero", "truncate", "stale", "remove")
 FILES: Final = (
-    "segments/00000001.seg",
+    "segments/first",
+    "segments/middle",
     "segments/last",
     "index/data.mdb",
     "index/lock.mdb",
@@ -53,8 +66,17 @@ FILES: Final = (
     "identity.copy.json",
     "session",
     "lock",
+    "nonces",
+    "evidence/first",
 )
-WEIGHTS: Final = (8, 8, 8, 1, 1, 1, 1, 1, 1, 1)
+WEIGHTS: Final = (8, 8, 8, 8, 1, 1, 1, 1, 1, 1, 1, 2, 2)
+ADOPTED_HEIGHT: Final = 10
+ADOPTED_SHARE: Final = 0.25
+PART_BYTES: Final = 2_048
+NONCES: Final = range(NONCE_EVERY, BLOCKS + 1, NONCE_EVERY)
+EVIDENCE: Final = range(EVIDENCE_EVERY, BLOCKS + 1, EVIDENCE_EVERY)
+UNTOLD: Final = ("truncate", "stale", "remove")
+"""Nobody can tell a nonces file that holds less from one that never held more."""
 
 
 def run(folder: Path, *, cases: int, seed: int) -> dict[str, int]:
@@ -68,27 +90,61 @@ def run(folder: Path, *, cases: int, seed: int) -> dict[str, int]:
     peer = open_store(_copied(base, folder / "peer"))
     blocks = [peer.get_block(height) for height in range(BLOCKS + 1)]
     votes = peer.records()
+    _adopt(folder / "adopted", peer)
     peer.close()
-    counts: Counter[str] = Counter({how: 0 for how in HOW} | {name: 0 for name in FILES})
+    counts: Counter[str] = Counter(dict.fromkeys((*HOW, *FILES, "adopted"), 0))
     chance = random.Random(seed)
     for number in range(cases):
         name = chance.choices(FILES, WEIGHTS)[0] if number >= len(FILES) else FILES[number]
         how = HOW[number % len(HOW)]
-        data = _copied(base, folder / "case")
+        adopted = number >= len(FILES) and chance.random() < ADOPTED_SHARE
+        data = _copied(folder / "adopted" if adopted else base, folder / "case")
         if chance.random() < 0.4 and not name.startswith("index"):
             shutil.rmtree(data / "index")
         damage(data, old, name, how, chance)
-        counts.update((how, name))
+        counts.update((how, name, "adopted") if adopted else (how, name))
+        may_forget = name == "nonces" and how in UNTOLD
+        case = Case(data, [b for b in blocks if b is not None], votes, may_forget=may_forget)
         try:
-            _judge(data, [block for block in blocks if block is not None], votes, counts)
+            _judge(case, counts)
         except AssertionError as error:
             raise AssertionError(f"case {number} of seed {seed}, {how} {name}: {error}") from error
     return dict(counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A damaged folder, and the truth."""
+
+    data: Path
+    blocks: list[StoredBlock]
+    votes: list[bytes]
+    may_forget: bool
+    """Whether nonces may be gone without a word."""
+
+
+def _adopt(folder: Path, peer: ChainStore) -> None:
+    """A folder like the peer's, that has not seen the blocks up to a height: it took its state."""
+    store = open_store(folder, options=replace(OPTIONS, segment_bytes_max=SEGMENT_BYTES_MAX))
+    store.end_silence()
+    store.cover_votes(0, BLOCKS)
+    store.adopt_state(take_state(store, peer, ADOPTED_HEIGHT, PART_BYTES))
+    for height in range(ADOPTED_HEIGHT + 1, BLOCKS + 1):
+        header = commit(store, *payloads_of(height, count=2))
+        store.put_certificate(height, certificate_of(header))
+    store.append_records(peer.records())
+    beside = Beside(folder, store, lambda _: NO_FSYNC)
+    for number in NONCES:
+        beside.use_nonce(number)
+    for height in EVIDENCE:
+        beside.keep_evidence(height)
+    beside.close()
+    store.close()
+
+
 def damage(data: Path, old: Path, name: str, how: str, chance: random.Random) -> None:
     """Do it; a file that is not there is damaged already."""
-    path = segment_files(data)[-1] if name == "segments/last" else data / name
+    path = _path(data, name)
     if not path.exists():
         return
     content = bytearray(path.read_bytes())
@@ -110,15 +166,30 @@ def damage(data: Path, old: Path, name: str, how: str, chance: random.Random) ->
     path.write_bytes(content)
 
 
+def _path(data: Path, name: str) -> Path:
+    segments = segment_files(data)
+    match name:
+        case "segments/first":
+            return segments[0]
+        case "segments/middle":
+            return segments[len(segments) // 2]
+        case "segments/last":
+            return segments[-1]
+        case "evidence/first":
+            return min((data / "evidence").glob("*.json"))
+        case _:
+            return data / name
+
+
 def _copied(source: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     return shutil.copytree(source, target)
 
 
-def _judge(data: Path, blocks: list[StoredBlock], votes: list[bytes], counts: Counter[str]) -> None:
+def _judge(case: Case, counts: Counter[str]) -> None:
     """Start until it stands, in children; what a child found wrong is its last line."""
     for _ in range(STARTS_MAX):
-        child = fork(lambda say: examine(data, blocks, votes, say))
+        child = fork(lambda say: examine(case, say))
         with os.fdopen(child.lines) as lines:
             said = [line.strip() for line in lines]
         status = child.wait()
@@ -132,10 +203,9 @@ def _judge(data: Path, blocks: list[StoredBlock], votes: list[bytes], counts: Co
     raise AssertionError("it never stands")
 
 
-def examine(
-    data: Path, blocks: list[StoredBlock], votes: list[bytes], say: Callable[[str], None]
-) -> None:
+def examine(case: Case, say: Callable[[str], None]) -> None:
     """One start: look at all answers, repair, and look again."""
+    data, blocks, votes = case.data, case.blocks, case.votes
     try:
         store = open_store(data)
     except IdentityDamagedError:
@@ -148,6 +218,7 @@ def examine(
         assert store.last_certified == BLOCKS
         assert store.scrub(0, BLOCKS) == []
         store.verify_state()
+        _look_beside(case, store, say)
         store.close()
     except IndexDamagedError:
         say("start again")
@@ -165,8 +236,16 @@ def _look(
     store: ChainStore, blocks: list[StoredBlock], votes: list[bytes], say: Callable[[str], None]
 ) -> None:
     """Nothing that is answered is wrong."""
+    taken = _taken(store)
     for height in range(store.last_height + 1):
-        assert store.get_header(height) == truth().header(height)
+        header = store.get_header(height)
+        is_here = height == 0 or height >= taken
+        assert header == truth().header(height) if is_here else header is None
+        if height < taken:
+            continue  # What was before the state that it took is not here.
+        if height == taken > 0:
+            assert store.get_block(height) is None, "its header came without the block"
+            continue
         try:
             block = store.get_block(height)
             assert block is not None
@@ -186,6 +265,27 @@ def _look(
         assert store.promise.sequence >= BLOCKS, "the promise must reach every vote"
 
 
+def _look_beside(case: Case, store: ChainStore, say: Callable[[str], None]) -> None:
+    """No nonce is taken twice; a proof is the true one, or it is said and can be kept again."""
+    beside = Beside(case.data, store, lambda _: NO_FSYNC)
+    for number in NONCES:
+        said = beside.said_of_nonce(number)
+        assert said != "forgotten" or case.may_forget, "a nonce was taken twice"
+        say(f"a nonce is {said}")
+    kept = beside.proofs()
+    aside = list((case.data / "evidence").glob("*.damaged"))
+    if len(kept) + len(aside) < len(EVIDENCE):
+        say("a proof was removed")
+    for path in aside:
+        say(f"set a proof aside: {path.suffix}")
+    for height in EVIDENCE:
+        assert beside.keep_evidence(height)
+    whole = beside.proofs()
+    assert set(whole) == set(EVIDENCE)
+    assert all(whole[height] == proof for height, proof in kept.items()), "a proof is another one"
+    beside.close()
+
+
 def _repair(store: ChainStore, blocks: list[StoredBlock]) -> None:
     """What the replica does with blocks from peers."""
     for height in store.scrub(0, store.last_height):
@@ -194,5 +294,11 @@ def _repair(store: ChainStore, blocks: list[StoredBlock]) -> None:
         store.take_all_found()
         if store.last_height < BLOCKS:
             commit(store, *payloads_of(store.last_height + 1, count=2))
-    for height in range(1, BLOCKS + 1):
+    for height in range(_taken(store) + 1, BLOCKS + 1):
         store.put_certificate(height, certificate_of(truth().header(height)))
+
+
+def _taken(store: ChainStore) -> int:
+    """The height whose state came from another; 0 where every block is here."""
+    with store.state_reader() as state:
+        return state.history_from

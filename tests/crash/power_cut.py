@@ -1,8 +1,9 @@
 """Campaign: the power goes (T-11), by shutting down a loop-mounted ext4 without writing its log.
 
-What was synced is there after mounting again, what was not is gone, and the process meets EIO. It
-needs root, loop devices and mkfs.ext4; where one is missing the campaign says so and is no pass.
-The mount and the image are removed whatever happens.
+What was synced is there after mounting again, what was not is gone, and the process meets EIO.
+Every other cut falls into the start after the cut before. It needs root, loop devices and
+mkfs.ext4; where one is missing the campaign says so and is no pass. The mount and the image are
+removed whatever happens.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ IMAGE_BYTES: Final = 64 * 1024 * 1024
 SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN
 NO_LOG_FLUSH: Final = 2
 LINES_MAX: Final = 40
+START_SPIN_MAX: Final = 1_500_000
 
 
 def why_not() -> str | None:
@@ -46,11 +48,15 @@ def run(folder: Path, *, cuts: int, seed: int) -> dict[str, int]:
     with image.open("wb") as file:
         file.truncate(IMAGE_BYTES)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-    acknowledged, counts = Acknowledged(), {"power cuts": 0}
-    for _ in range(cuts):
+    acknowledged, counts = Acknowledged(), {"power cuts": 0, "power cuts before ready": 0}
+    for number in range(cuts):
         with _mounted(image, mounted):
-            _cut_once(mounted, acknowledged, chance, folder / "acknowledged.log")
+            # The first cut into a start comes at once: on any machine one falls there.
+            spin = chance.randint(0, START_SPIN_MAX) if number > 1 else 0
+            cut_after = 0 if number % 2 else chance.randint(2, LINES_MAX)
+            _cut_once(mounted, acknowledged, spin, cut_after, folder / "acknowledged.log")
         counts["power cuts"] += 1
+        counts["power cuts before ready"] += not acknowledged.is_ready
         with _mounted(image, mounted):
             session = mounted / "data" / "session"
             if session.exists():  # The machine that comes up again has another boot id.
@@ -68,19 +74,28 @@ def _mounted(image: Path, place: Path) -> Iterator[None]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def _cut_once(mounted: Path, acknowledged: Acknowledged, chance: random.Random, log: Path) -> None:
+def _cut_once(
+    mounted: Path, acknowledged: Acknowledged, spin: int, cut_after: int, log: Path
+) -> None:
+    """After so many lines; 0: in the start, after a busy wait of `spin` turns."""
     going = mmap.mmap(-1, 1)  # Shared with the child: 1 once the power goes.
     child = fork(lambda say: _write_while_powered(mounted / "data", say, going))
-    cut_after = chance.randint(2, LINES_MAX)
+    acknowledged.is_ready, last = False, ""
     with os.fdopen(child.lines) as lines:
+        if cut_after == 0:
+            for _ in range(spin):
+                pass
+            going[0] = 1
+            _shut_down(mounted)
         for number, line in enumerate(lines, 1):
             acknowledged.take(line)
+            last = line.rstrip()
             log_durably(log, line.rstrip())
             if number == cut_after:
                 going[0] = 1
                 _shut_down(mounted)
     status = os.waitstatus_to_exitcode(child.wait())
-    assert status in (EXIT_STORAGE, -7), f"the process went on without a disk: {status}"
+    assert status in (EXIT_STORAGE, -7), f"the process went on without a disk: {status}, {last}"
 
 
 def _write_while_powered(data: Path, say: Callable[[str], None], going: mmap.mmap) -> None:

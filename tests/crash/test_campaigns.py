@@ -56,7 +56,16 @@ def test_a_fault_that_never_fired_and_a_finding_fail_the_campaign(
     assert is_good is not any(says.values())
 
 
-@pytest.mark.parametrize("lie", ["a block that was lost", "another block", "a vote that was lost"])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "a block that was lost",
+        "another block",
+        "a vote that was lost",
+        "a nonce that was lost",
+        "a proof that was lost",
+    ],
+)
 def test_the_check_notices_what_it_is_there_for(tmp_path: Path, lie: str) -> None:
     said = Acknowledged()
     write_chain(tmp_path / "data", said.take, files=SYSTEM_FILES, blocks=3)
@@ -66,6 +75,10 @@ def test_the_check_notices_what_it_is_there_for(tmp_path: Path, lie: str) -> Non
             said.headers[4] = truth().header(4).hash().hex()
         case "another block":
             said.headers[2] = bytes(32).hex()
+        case "a nonce that was lost":
+            said.nonces.add(4)
+        case "a proof that was lost":
+            said.evidence.add(4)
         case _:
             said.voted = 4
     with pytest.raises(AssertionError):

@@ -2,7 +2,8 @@
 
 `forked` runs it in a child of the campaign, so that a case costs milliseconds; `python -m
 tests.crash.writer FOLDER BLOCKS` is the same as a program of its own, for strace. Lines: `ready`,
-`vote H`, `block H HASH`, `done`; the reader keeps them outside the reach of the fault.
+`vote H`, `block H HASH`, `nonce H`, `evidence H`, `refused H` (what could not be written
+down, though the replica goes on), `done`; the reader keeps them outside the reach of the fault.
 """
 
 from __future__ import annotations
@@ -14,23 +15,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
+from services.chassis.errors import UnavailableError
 from services.consensus.store import (
     FileOperations,
     StorageError,
     StoreOptions,
 )
 from services.consensus.store.files import SYSTEM_FILES
+from tests.crash.beside import Beside
 from tests.integration.ledger.store_builder import certificate_of, commit, open_store, payloads_of
 
 EXIT_STORAGE: Final = 3
 SEGMENT_BYTES_MAX: Final = 40_000
 COMPACT_EVERY: Final = 12
+NONCE_EVERY: Final = 3
+EVIDENCE_EVERY: Final = 5
 
 
 def write_chain(
-    folder: Path, say: Callable[[str], None], *, files: FileOperations, blocks: int | None
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    files: FileOperations,
+    files_of: Callable[[str], FileOperations] | None = None,
+    blocks: int | None,
 ) -> None:
-    """Commit blocks up to the height `blocks`, or until the process falls."""
+    """Commit blocks up to the height `blocks`, or until the process falls. `files_of` gives the
+    operations of what lies beside the ledger, where they are others.
+    """
     options = StoreOptions(
         reserve_bytes=0,
         segment_bytes_max=SEGMENT_BYTES_MAX,
@@ -40,6 +52,7 @@ def write_chain(
     store = open_store(folder, options=options)
     if store.promise.sequence is None:
         store.end_silence()
+    beside = Beside(folder, store, files_of or (lambda _: files))
     say("ready")
     while blocks is None or store.last_height < blocks:
         height = store.last_height + 1
@@ -51,8 +64,21 @@ def write_chain(
         store.put_certificate(height, certificate_of(header))
         if height % COMPACT_EVERY == 0:
             store.compact_records([b"vote %d" % height])
+        if height % NONCE_EVERY == 0:
+            _use_nonce(beside, height, say)
+        if height % EVIDENCE_EVERY == 0:
+            say(f"{'evidence' if beside.keep_evidence(height) else 'refused'} {height}")
+    beside.close()
     store.close()
     say("done")
+
+
+def _use_nonce(beside: Beside, height: int, say: Callable[[str], None]) -> None:
+    try:
+        beside.use_nonce(height)
+        say(f"nonce {height}")
+    except UnavailableError:  # The replica goes on; the caller asks another.
+        say(f"refused {height}")
 
 
 @dataclass(slots=True)
@@ -61,6 +87,10 @@ class Acknowledged:
 
     headers: dict[int, str] = field(default_factory=dict)
     voted: int = 0
+    nonces: set[int] = field(default_factory=set)
+    evidence: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    is_ready: bool = False
     is_done: bool = False
 
     def take(self, line: str) -> None:
@@ -70,6 +100,14 @@ class Acknowledged:
                 self.voted = max(self.voted, int(height))
             case ["block", height, digest]:
                 assert self.headers.setdefault(int(height), digest) == digest
+            case ["nonce", height]:
+                self.nonces.add(int(height))
+            case ["evidence", height]:
+                self.evidence.add(int(height))
+            case ["refused", height]:
+                self.refused.add(int(height))
+            case ["ready"]:
+                self.is_ready = True
             case ["done"]:
                 self.is_done = True
 

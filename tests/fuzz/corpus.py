@@ -16,6 +16,7 @@ from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.merkle import MerklePath
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import RestartAuthorities
 from guqiao_sdk.proof.trust import encode_trust
 from services.consensus import wire
 from services.consensus.domain.ledger.state_parts import Prefix, StatePart
@@ -109,10 +110,15 @@ def journey() -> Case:
     return make_case(FakeKeys(), set_changes=True)
 
 
-def trust() -> bytes:
-    """A TRUST file of that journey."""
-    keys = FakeKeys()
-    return encode_trust(journey().trust, lambda message: keys.sign(ISSUER, message))
+def trusts() -> list[bytes]:
+    """A TRUST file of that journey; another names who may restart a chain, too."""
+    keys, plain = FakeKeys(), journey().trust
+    first, *others = plain.chains
+    authorities = RestartAuthorities(keys.public_key("csrc"), keys.public_key("province"))
+    extended = replace(plain, chains=(replace(first, authorities=authorities), *others))
+    return [
+        encode_trust(each, lambda message: keys.sign(ISSUER, message)) for each in (plain, extended)
+    ]
 
 
 def manifests() -> list[bytes]:
@@ -188,6 +194,7 @@ def genesis() -> tuple[bytes, ...]:
     return (canonical_json(genesis_of(genesis_json()).to_json()),)
 
 
+@cache
 def replica_set() -> ReplicaSet:
     """The set that certified the blocks."""
     return _Tapped(of_seed(0, size=4)).replica_set

@@ -1,4 +1,4 @@
-"""Changes of good samples that a decoder has to survive: of bytes, fields, wire formats and JSON.
+"""Changes of good samples that decoders survive: of bytes, fields, wire formats, JSON and DER.
 
 Each takes a random source and gives new bytes. A change of a field's size is followed by its
 enclosing lengths, so that it gets past the outer layers and meets the inner ones.
@@ -6,6 +6,7 @@ enclosing lengths, so that it gets past the outer layers and meets the inner one
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Sequence
 from random import Random
@@ -164,7 +165,7 @@ def _replaced(shape: Shape, start: int, end: int, new: bytes, *, keep_size: bool
 
 def of_wire(random: Random, data: bytes, others: Sequence[Shape]) -> bytes:
     """Changes that keep to the tags and lengths of protocol buffers, or abuse them."""
-    fields = _wire_fields(data)
+    fields = wire_fields(data)
     if not fields or random.random() < 0.2:
         return of_bytes(random, data, others)
     at = random.randrange(len(fields))
@@ -227,7 +228,7 @@ _WIRE_CHANGES: Final = (
 )
 
 
-def _wire_fields(data: bytes) -> list[WireField]:
+def wire_fields(data: bytes) -> list[WireField]:
     """Tag number, wire type and content of each field; empty where it is no such message."""
     fields: list[WireField] = []
     at = 0
@@ -322,3 +323,81 @@ def _changed(random: Random, value: Any, new: Any) -> Any:
             return value + [value[at]] * random.choice([1, 5_000])
         return [*value[:at], _changed(random, value[at], new), *value[at + 1 :]]
     return new
+
+
+# --- Certificates and keys --------------------------------------------------------------------
+
+
+def of_pem(random: Random, data: bytes, others: Sequence[Shape]) -> bytes:
+    """A change of one DER value within the armour; now and then of the armour."""
+    try:
+        head, body, tail = _armour(data)
+        der = base64.b64decode(body, validate=True)
+    except ValueError:
+        return of_bytes(random, data, others)
+    if random.random() < 0.1:
+        return of_bytes(random, data, others)
+    changed = of_der(random, der, others)
+    lines = base64.b64encode(changed)
+    return head + b"\n".join(lines[at : at + 64] for at in range(0, len(lines), 64)) + tail
+
+
+def _armour(data: bytes) -> tuple[bytes, bytes, bytes]:
+    head, found, rest = data.partition(b"-----\n")
+    body, also, tail = rest.partition(b"\n-----")
+    if not found or not also:
+        raise ValueError("no armour")
+    return head + found, body.replace(b"\n", b""), also + tail
+
+
+def of_der(random: Random, data: bytes, others: Sequence[Shape]) -> bytes:
+    """Another content, tag or number of times of one value; lengths around it follow."""
+    parts = _der_parts(data)
+    if not parts:
+        return of_bytes(random, data, others)
+    at = random.randrange(len(parts))
+    tag, content = parts[at]
+    if _der_parts(content) and tag & 0x20 and random.random() < 0.85:
+        parts[at] = tag, of_der(random, content, others)
+        return _der(parts)
+    match random.randrange(6):
+        case 0:
+            parts[at] = random.choice([tag ^ 0x20, 0, 2, 3, 5, 6, 12, 23, 24, 0x30, 0xA3]), content
+        case 1:
+            parts[at:at] = [parts[at]] * random.choice([1, 1, 300])
+        case 2:
+            del parts[at]
+        case 3:
+            other = random.randrange(len(parts))
+            parts[at], parts[other] = parts[other], parts[at]
+        case 4:
+            parts[at] = tag, random.choice([b"", bytes(1), b"\xff" * 40, b"\x80", content * 2])
+        case _:
+            parts[at] = tag, of_bytes(random, content, others)
+    return _der(parts)
+
+
+def _der_parts(data: bytes) -> list[tuple[int, bytes]]:
+    """Tag and content of each value; empty where these are none."""
+    parts: list[tuple[int, bytes]] = []
+    at = 0
+    while at < len(data):
+        length, begin = (data[at + 1], at + 2) if at + 1 < len(data) else (0, len(data) + 1)
+        if length > 0x80:
+            begin += length - 0x80
+            length = int.from_bytes(data[at + 2 : begin], "big")
+        if begin + length > len(data):
+            return []
+        parts.append((data[at], data[begin : begin + length]))
+        at = begin + length
+    return parts
+
+
+def _der(parts: Sequence[tuple[int, bytes]]) -> bytes:
+    written = []
+    for tag, content in parts:
+        size = len(content)
+        octets = size.to_bytes(max(1, (size.bit_length() + 7) // 8), "big")
+        length = octets if size < 0x80 else bytes([0x80 | len(octets)]) + octets
+        written.append(bytes([tag]) + length + content)
+    return b"".join(written)

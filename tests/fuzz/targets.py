@@ -4,25 +4,29 @@ them.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from guqiao.consensus.v1 import ledger_pb2
+from guqiao.consensus.v1 import ledger_pb2, node_service_pb2
 from guqiao_sdk.archive.manifest import parse_manifest
 from guqiao_sdk.archive.records import ArchivedBlock, RecordType, records_of
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.client.transactions import parse_detail
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.bundle import Bundle, NotABundleError
-from guqiao_sdk.proof.canonical import MalformedError, Reader
+from guqiao_sdk.proof.canonical import Reader
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.json_values import JsonError, canonical_json
 from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 from guqiao_sdk.proof.trust import parse_trust
 from guqiao_sdk.proof.votes import VoteType
+from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.consensus import wire
 from services.consensus.domain.codec import (
     decode_log_record,
@@ -32,9 +36,6 @@ from services.consensus.domain.codec import (
     encode_message,
     encode_record,
 )
-from services.consensus.domain.contracts.governance_form import Proposal, parse_proposal
-from services.consensus.domain.contracts.host import Refusal
-from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 from services.consensus.domain.faults import BatchProof
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
@@ -55,17 +56,19 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.store.blocks import StoredBlock
-from services.consensus.store.promise import Promise
-from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
-from tests.fuzz import corpus, mutations
+from tests.fuzz import (
+    contract_targets,
+    corpus,
+    file_targets,
+    mutations,
+    network_targets,
+    star_targets,
+)
 from tests.fuzz.harness import Target
-from tests.unit.contracts.governed_chain import governor_json, members_json
+from tests.fuzz.readers import MALFORMED, any_signature, json_value
 from tests.unit.ledger.chain_builder import CHAIN, GENESIS_TIME_MS
 from tests.unit.proof.test_canonical_decoders import CHANGE, PAYLOAD, SAMPLES
-
-MALFORMED: Final = (MalformedError,)
-JSON_BYTES_MAX: Final = 200_000
 
 
 class NotAdmittedError(Exception):
@@ -75,19 +78,31 @@ class NotAdmittedError(Exception):
 @cache
 def targets() -> tuple[Target, ...]:
     """Every decoder with its samples."""
-    return (*_canonical(), *_consensus(), *_proofs(), *_json())
+    return (
+        *(*_canonical(), *_consensus(), *_proofs(), *_json()),
+        *contract_targets.targets(),
+        *star_targets.targets(),
+        *file_targets.targets(),
+        *network_targets.targets(),
+    )
 
 
 def _canonical() -> list[Target]:
-    found = []
-    for name, (value, decode) in SAMPLES.items():
-        samples = [value.encode()]
-        found.append(
-            Target(name, decode, MALFORMED, samples, mutations.of_fields, lambda v: v.encode())
-        )
     changes = [encode_set_changes((CHANGE, CHANGE)), encode_set_changes(())]
+    members = SAMPLES["replica set"][0]
+    assert isinstance(members, ReplicaSet)
+    jailed = replace(members, jailed=(1, 3)).encode()
     return [
-        *found,
+        *(
+            Target(
+                name, decode, MALFORMED, [value.encode()], mutations.of_fields, lambda v: v.encode()
+            )
+            for name, (value, decode) in SAMPLES.items()
+        ),
+        Target(
+            "replica set with jailed ones", ReplicaSet.decode, MALFORMED, [jailed],
+            mutations.of_fields, lambda v: v.encode(),
+        ),
         Target(
             "set changes", decode_set_changes, MALFORMED, changes, mutations.of_fields,
             encode_set_changes,
@@ -109,10 +124,6 @@ def _consensus() -> list[Target]:
             mutations.of_fields, encode_log_record,
         ),
         Target(
-            "promise", _promise, MALFORMED, [_PROMISE.encode()], mutations.of_bytes,
-            lambda v: v.encode(),
-        ),
-        Target(
             "consensus message", decode_message, MALFORMED, messages, mutations.of_fields,
             encode_message,
         ),
@@ -124,6 +135,10 @@ def _consensus() -> list[Target]:
             mutations.of_fields, lambda v: v.encode(),
         ),
         Target("peer frame", wire.read_frame, MALFORMED, corpus.frames(), mutations.of_wire),
+        Target(
+            "strict request", _strict_request, (NotStrictError,), [_REQUEST, *corpus.blocks()[:1]],
+            mutations.of_wire,
+        ),
         Target(
             "block of a peer", _block, (ProofError, DecodeError), corpus.blocks(), mutations.of_wire
         ),
@@ -140,6 +155,33 @@ def _consensus() -> list[Target]:
             lambda v: v.encode(),
         ),
     ]  # fmt: skip
+
+
+def _strict_request(data: bytes) -> Message:
+    """Read as both, for the fields of one are unknown or of another type in the other; no field
+    that comes twice gets past.
+    """
+    try:
+        message: Message = parse_strict(node_service_pb2.SubmitTransactionsRequest, data)
+    except NotStrictError:
+        message = parse_strict(ledger_pb2.Block, data)
+    numbers = Counter(number for number, _, _ in mutations.wire_fields(data))
+    singular = (each.number for each in message.DESCRIPTOR.fields if not each.is_repeated)
+    assert all(numbers[number] <= 1 for number in singular), "a field given twice was accepted"
+    assert numbers.keys() <= {each.number for each in message.DESCRIPTOR.fields}, "an unknown one"
+    return message
+
+
+_REQUEST: Final = node_service_pb2.SubmitTransactionsRequest(
+    transactions=[
+        ledger_pb2.Transaction(
+            payload=b"payload",
+            signatures=[ledger_pb2.TransactionSignature(public_key=b"k", signature=b"s")],
+            envelope=ledger_pb2.EnvelopePath(index=1, count=300, siblings=[b"one", b"two"]),
+        )
+        for _ in range(2)
+    ]
+).SerializeToString()
 
 
 def _batch_proof(data: bytes) -> BatchProof:
@@ -166,8 +208,8 @@ def _proofs() -> list[Target]:
             [corpus.journey().bundle.encode()], mutations.of_fields,
         ),
         Target(
-            "trust file", lambda data: parse_trust(data, _any_signature), (ProofError,),
-            [corpus.trust()], mutations.of_json,
+            "trust file", lambda data: parse_trust(data, any_signature), (ProofError,),
+            corpus.trusts(), mutations.of_json,
         ),
         Target(
             "archive manifest", parse_manifest, (ProofError,), corpus.manifests(),
@@ -183,7 +225,7 @@ def _proofs() -> list[Target]:
 def _json() -> list[Target]:
     return [
         Target(
-            "JSON", _json_value, (JsonError,),
+            "JSON", json_value, (JsonError,),
             [canonical_json({"a": [1, "二", None, {"b": True}]})], mutations.of_json,
         ),
         Target("payload", parse_payload, MALFORMED, [PAYLOAD.to_bytes()], mutations.of_json),
@@ -201,35 +243,7 @@ def _json() -> list[Target]:
         ),
         Target("genesis", parse_genesis, (GenesisError,), corpus.genesis(), mutations.of_json),
         Target("detail", parse_detail, MALFORMED, [b'{"field":"x","n":1}'], mutations.of_json),
-        Target(
-            "data object", _data_object, (Refusal, JsonError),
-            [corpus.journey().bundle.packets[0].payload], mutations.of_json,
-        ),
-        Target(
-            "governance proposal", _proposal, (Refusal, JsonError),
-            [canonical_json(_PROPOSAL)], mutations.of_json,
-        ),
     ]  # fmt: skip
-
-
-_PROPOSAL: Final[dict[str, Json]] = {
-    "members": members_json("A", "B", "C", "E"),
-    "governors": [governor_json("E")],
-    "not_before": 0,
-}
-_PROMISE: Final = Promise(view=3, sequence=70, reached=Position(2, 4_096), epoch=1)
-
-
-def _proposal(data: bytes) -> Proposal:
-    value = _json_value(data)
-    return parse_proposal(value if isinstance(value, dict) else {"value": value}, CHAIN)
-
-
-def _promise(data: bytes) -> Promise:
-    promise = Promise.decode(data)
-    if promise is None:
-        raise MalformedError("a damaged promise")
-    return promise
 
 
 def _segment(data: bytes) -> list[tuple[bytes, ArchivedBlock | None]]:
@@ -243,23 +257,9 @@ def _segment(data: bytes) -> list[tuple[bytes, ArchivedBlock | None]]:
     ]
 
 
-def _any_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """So that what stands behind a signature is reached."""
-    return True
-
-
 def _block(data: bytes) -> VerifiedBlock:
     message = ledger_pb2.Block.FromString(data)
-    return verify_block(message, corpus.replica_set(), _any_signature)
-
-
-def _json_value(data: bytes) -> Any:
-    return parse_json_strict(data, depth_max=16, size_max=JSON_BYTES_MAX)
-
-
-def _data_object(data: bytes) -> ObjectHeader:
-    value = _json_value(data)
-    return read_object(value if isinstance(value, dict) else {"value": value})
+    return verify_block(message, corpus.replica_set(), any_signature)
 
 
 def _signed(payload: bytes) -> bytes:

@@ -12,6 +12,7 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from tests.fuzz import harness, mutations
 from tests.fuzz.harness import FindingError, Target, fuzz, inputs, judge
 from tests.fuzz.shape import Kind, observe
+from tests.fuzz.targets import targets
 
 INPUTS = 400
 
@@ -111,3 +112,8 @@ def test_time_that_an_input_of_a_few_bytes_takes_is_found(monkeypatch: pytest.Mo
 def test_a_refused_sample_is_no_sample() -> None:
     with pytest.raises(FindingError, match="a good sample is refused"):
         fuzz(Target("entries", decode, (MalformedError,), [b"\xff"], mutations.of_bytes), 0, 1)
+
+
+def test_every_target_has_a_name_of_its_own() -> None:
+    names = [each.name for each in targets()]
+    assert sorted(set(names)) == sorted(names)

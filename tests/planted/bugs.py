@@ -1,43 +1,19 @@
 """The planted bugs as data: where, what is replaced by what, and who must notice.
 
 Rows are those of the reliability plan (P1-P24), of the field lessons (row 1-12) and of
-docs/protocol/pbft.md. `strategies` only says what the liars do in the seeds that look for it;
-without any, they are the campaign's own. A bug that is no interleaving names its row's directed
-test instead.
+docs/protocol/pbft.md. `rules` are those whose violation counts: checkers of the simulator by what
+stands before the colon. The campaign's own seeds are tried first; `strategies`, `size` and `first`
+only say what is tried after them. A bug that is no interleaving names its row's directed test
+instead.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-CORE: Final = "services/consensus/domain"
-CONSENSUS_TESTS: Final = "tests/unit/consensus"
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """One mistake. `first` is the seed to begin with; `test` replaces the simulator. `also` are
-    more places to change, as file, old and new; `governed` demands set changes of every seed.
-    """
-
-    row: str
-    name: str
-    file: str
-    old: str
-    new: str
-    strategies: tuple[str, ...] = ()
-    size: int | None = None
-    first: int = 1
-    test: str = ""
-    also: tuple[tuple[str, str, str], ...] = ()
-    governed: bool | None = None
-
-    @property
-    def places(self) -> tuple[tuple[str, str, str], ...]:
-        """All that is changed."""
-        return ((self.file, self.old, self.new), *self.also)
-
+from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
+from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
+from tests.planted.restart_bugs import RESTARTS
 
 _SIGNED: Final = "tests/simulation/statements.py"
 """The checkers' own idea of what is signed; changed too, a mistake shows by a replay alone."""
@@ -50,6 +26,7 @@ QUORUMS: Final = (
         "    return -(-2 * size // 3)",
         "    return 2 * faulty_max(size) + 1",
         size=6,
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "P2",
@@ -58,6 +35,7 @@ QUORUMS: Final = (
         "        needed = self._set.faulty_max + 1\n",
         "        needed = 1\n",
         ("B14",),
+        rules=("S8",),
     ),
     Bug(
         "P3",
@@ -66,6 +44,7 @@ QUORUMS: Final = (
         "        fault = self._signature(message, message.replica) or self._certified(message)\n",
         "        fault = self._certified(message)\n",
         ("B26", "B18"),
+        rules=("S9",),
     ),
     Bug(
         "P4",
@@ -82,6 +61,7 @@ QUORUMS: Final = (
         "        if isinstance(record, PrePrepare) and entry.proposal is None:\n"
         "            self._adopt(record)",
         "        if isinstance(record, PrePrepare):\n            entry.sent_ms = self.now_ms",
+        rules=("S4", "S6"),
     ),
     Bug(
         "P6",
@@ -89,6 +69,7 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "        return ahead[-needed] if len(ahead) >= needed else None",
         "        return None",
+        rules=("P6",),
     ),
     Bug(
         "P7",
@@ -98,6 +79,7 @@ QUORUMS: Final = (
         "        return since is not None and self.now_ms < 0",
         ("B1",),
         size=4,
+        rules=("L1", "L4", "L5"),
     ),
     Bug(
         "P8",
@@ -107,6 +89,7 @@ QUORUMS: Final = (
         "    if len(stated) > 10_000:",
         ("B15", "B6"),
         first=2,
+        rules=("S9",),
     ),
     Bug(
         "P9",
@@ -116,6 +99,7 @@ QUORUMS: Final = (
         "    return tuple((n, latest[n].digest) for n in numbers if n in latest)",
         ("B6", "B24"),
         first=9,
+        rules=("S9",),
     ),
     Bug(
         "P9",
@@ -124,6 +108,7 @@ QUORUMS: Final = (
         "        null = Batch(self._executing_time_ms, ())",
         "        null = Batch(self.clock_ms or 0, ())",
         ("B6", "B24"),
+        rules=("S1", "S2", "S5"),
     ),
     Bug(
         "P10",
@@ -132,6 +117,7 @@ QUORUMS: Final = (
         "        quorum = self._signer.replica_set.quorum\n",
         "        quorum = self._signer.replica_set.faulty_max + 1\n",
         ("B12",),
+        rules=("S3",),
     ),
     Bug(
         "P10",
@@ -140,6 +126,7 @@ QUORUMS: Final = (
         "        return self.low < sequence <= self.high",
         "        return self.low < sequence",
         ("B23", "B13"),
+        rules=("S8",),
     ),
     Bug(
         "P11",
@@ -148,6 +135,7 @@ QUORUMS: Final = (
         "            message = self._waiting.get(SequenceNumber(self.accepted_through + 1))",
         "            message = self._waiting[min(self._waiting)]",
         ("B13",),
+        rules=("P11",),
     ),
     Bug(
         "P12",
@@ -156,6 +144,7 @@ QUORUMS: Final = (
         ".text(chain_id).u64(epoch).u8(vote_type)",
         ".text(chain_id).u64(0).u8(vote_type)",
         ("B17",),
+        rules=("P12",),
         also=((_SIGNED, 'struct.pack(">QBQQ", replica_set.epoch, ', 'struct.pack(">QBQQ", 0, '),),
         governed=True,
     ),
@@ -166,6 +155,7 @@ QUORUMS: Final = (
         ".text(chain_id).u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(vote_type)",
         ("B17",),
+        rules=("P12",),
         also=((_SIGNED, " + _blob(replica_set.chain_id.encode())\n", "\n"),),
     ),
     Bug(
@@ -175,6 +165,7 @@ QUORUMS: Final = (
         "writer.u64(view).u64(sequence)",
         "writer.u64(0).u64(sequence)",
         ("B17",),
+        rules=("P12",),
         also=((_SIGNED, "kind, view, sequence)\n", "kind, 0, sequence)\n"),),
     ),
     Bug(
@@ -184,6 +175,7 @@ QUORUMS: Final = (
         "        if earlier.digest == later.digest:\n            return []",
         "        if earlier.digest != NULL_DIGEST:\n            return []",
         ("B4",),
+        rules=("S10",),
     ),
     Bug(
         "P14",
@@ -191,6 +183,7 @@ QUORUMS: Final = (
         f"{CORE}/ordering.py",
         "            effects += [Persist(entry.prepare), Broadcast(entry.prepare)]",
         "            effects += [Broadcast(entry.prepare), Persist(entry.prepare)]",
+        rules=("P14",),
     ),
     Bug(
         "P14",
@@ -199,6 +192,7 @@ QUORUMS: Final = (
         "                self._ordering.restore(record)",
         "                pass",
         first=5,
+        rules=("S6",),
     ),
 )
 
@@ -218,6 +212,7 @@ SERVICE: Final = (
         "            self._pending.setdefault(message.request, self.now_ms)\n",
         "            pass\n",
         ("B8",),
+        rules=("L1", "L4"),
     ),
     Bug(
         "P17",
@@ -225,6 +220,15 @@ SERVICE: Final = (
         f"{CORE}/ledger/execution.py",
         "        bound = self.state.get(key)\n",
         "        bound = None\n",
+        ("B25",),
+        rules=("S4",),
+    ),
+    Bug(
+        "P17",
+        "within one block a request id may be used again",
+        f"{CORE}/ledger/execution.py",
+        "        bound = self.state.get(key)\n",
+        "        bound = self._committed.get(key)\n",
         ("B25",),
     ),
     Bug(
@@ -258,6 +262,7 @@ SERVICE: Final = (
         "            self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)",
         "            self.now_ms += clock_ms - self._clock_ms",
         first=2,
+        rules=("P21", "L1"),
     ),
     Bug(
         "P22",
@@ -267,6 +272,7 @@ SERVICE: Final = (
         "    if len(replicas) < 1:",
         ("B22",),
         first=3,
+        rules=("S1", "S2", "S3", "S5"),
     ),
     Bug(
         "T4",
@@ -280,10 +286,11 @@ SERVICE: Final = (
         "P23",
         "messages of later views are kept without bound",
         f"{CORE}/later.py",
-        "deque(maxlen=self._count_max)",
+        "deque(maxlen=self._votes_max)",
         "deque()",
         ("B23",),
         first=2,
+        rules=("S8",),
     ),
     Bug(
         "P24",
@@ -293,6 +300,7 @@ SERVICE: Final = (
         "        if replicas[-1] >= self._set.size:",
         ("B4", "B15"),
         first=2,
+        rules=("S3", "S9"),
     ),
 )
 
@@ -304,6 +312,7 @@ ROWS: Final = (
         "        return self._counts.get(digest, 0)\n",
         "        return len(self.votes)\n",
         ("B11",),
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "row 2",
@@ -313,6 +322,7 @@ ROWS: Final = (
         "            self._counts[digest] = self._counts.get(digest, 0) + 1",
         "        self.votes[vote.replica] = vote\n"
         "        self._counts[digest] = self._counts.get(digest, 0) + 1",
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "row 3",
@@ -322,6 +332,7 @@ ROWS: Final = (
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
         ("B17",),
         first=101,
+        rules=("P12",),
         also=((_SIGNED, "epoch, kind, view,", "epoch, 2 if kind == 3 else kind, view,"),),
     ),
     Bug(
@@ -332,6 +343,7 @@ ROWS: Final = (
         "        if entry.committed is not None or len(entry.commits.votes) < self._set.quorum:",
         ("B3",),
         first=14,
+        rules=("S1", "S2", "S3"),
     ),
     Bug(
         "row 5",
@@ -340,6 +352,7 @@ ROWS: Final = (
         "        return tuple(certificate for certificate in held if certificate is not None)",
         "        return ()",
         ("B6",),
+        rules=("S1", "S2", "S5"),
     ),
     Bug(
         "row 6",
@@ -350,6 +363,7 @@ ROWS: Final = (
         "",
         ("B15", "B3"),
         size=7,
+        rules=("S1", "S2", "S5", "S6", "S9"),
     ),
     Bug(
         "row 7",
@@ -358,6 +372,7 @@ ROWS: Final = (
         "        if not holds:\n",
         "        if not holds and is_sm2_point(public_key):\n",
         ("B10", "B25"),
+        rules=("S3",),
     ),
     Bug(
         "row 8",
@@ -366,6 +381,7 @@ ROWS: Final = (
         "    for prepared in message.prepared:\n        _write_prepared(writer, prepared)\n"
         "    return bytes(writer)",
         "    return bytes(writer)",
+        rules=("S9",),
     ),
     Bug(
         "row 9",
@@ -380,6 +396,7 @@ ROWS: Final = (
         "",
         ("B22",),
         size=4,
+        rules=("S1", "S2", "S3", "S5"),
     ),
     Bug(
         "row 10",
@@ -407,50 +424,31 @@ ROWS: Final = (
     ),
 )
 
-EVIDENCE: Final = (
+PATIENCE: Final = (
     Bug(
-        "E1",
-        "a batch that admission refuses leaves no evidence",
-        f"{CORE}/replica.py",
-        "            Evidence(primary, InvalidBatch(refused, message.reason, message.index)),\n",
-        "",
-        ("B10",),
+        "P7",
+        "time-outs never fall back",
+        f"{CORE}/suspicion.py",
+        "            self.attempts -= 1\n",
+        "            pass\n",
     ),
     Bug(
-        "E7",
-        "the contract believes that a valid batch is invalid",
-        f"{CORE}/faults.py",
-        '        raise UnprovenError("admission does not refuse the transaction")\n',
-        '        return Proven(statement, "TRANSACTION_MALFORMED")\n',
-        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e7",
+        "P16",
+        "a slow primary is never replaced",
+        f"{CORE}/suspicion.py",
+        "        return self._fairness.is_slow(self.timeout_ms)",
+        "        return False",
+        ("B7",),
+        size=4,
     ),
     Bug(
-        "E7",
-        "the contract takes anybody's signature for the accused primary's",
-        f"{CORE}/faults.py",
-        "    if not verify(key, statement_bytes(statement, replica_set), statement.signature):",
-        "    if not (key and statement_bytes(statement, replica_set)):",
-        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e7",
-    ),
-    Bug(
-        "E8",
-        "the contract believes that an honest new-view is invalid",
-        f"{CORE}/faults.py",
-        '        raise UnprovenError("its proposals follow from its view-changes")\n',
-        '        fault = "its proposals do not follow from its view-changes"\n',
-        test="tests/unit/contracts/test_evidence_of_primaries.py::test_e8",
+        "P21",
+        "backups vote for any block time",
+        f"{CORE}/ordering.py",
+        "        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms",
+        "        return latest_ms > 0",
+        ("B27",),
     ),
 )
 
-CATCH_UP: Final = (
-    Bug(
-        "C6",
-        "what was certified during a fetch is left to the next resend",
-        f"{CORE}/replica.py",
-        "        return effects + self._catch_up_at_once(self.low_watermark)\n",
-        "        return effects + self._catch_up_at_once(self._ordering.high)\n",
-        test=f"{CONSENSUS_TESTS}/test_paper_normal_case.py::test_c6",
-    ),
-)
-
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *EVIDENCE, *CATCH_UP)
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP, *RESTARTS)

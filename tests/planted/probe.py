@@ -1,18 +1,28 @@
-"""Run inside a scratch copy with one bug in it: look for a seed that the checkers catch it by."""
+"""Run inside a scratch copy with one bug in it: look for a seed that a checker catches it by.
+
+First the campaign that `make simulate` runs, from seed 0 on; then, for a bug that names some, seeds
+with strategies and a size chosen for it. Only a violation of a rule that the bug names counts: that
+the code fails somewhere of itself shows no more than that it is broken.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from services.consensus.domain import replica
-from tests.planted.bugs import BUGS, Bug
+from tests.planted.bug import Bug
+from tests.planted.bugs import BUGS
+from tests.simulation.checkers import ViolationError
 from tests.simulation.generators import scenario_of
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario, of_seed
 
-SEEDS_MAX = 200
+SEEDS_MAX: Final = 200
 
 
 def main() -> None:
@@ -20,25 +30,42 @@ def main() -> None:
     bug = BUGS[int(sys.argv[1])]
     here = Path(sys.argv[2]).resolve()
     assert Path(replica.__file__).resolve().is_relative_to(here), "the scratch copy is not in use"
-    print(json.dumps(_look_for(bug)))
+    print(json.dumps(look_for(bug, run)))
 
 
-def _look_for(bug: Bug) -> dict[str, object]:
-    for seed in range(bug.first, bug.first + SEEDS_MAX):
+def look_for(bug: Bug, play: Callable[[Scenario], object]) -> dict[str, object]:
+    """Try the seeds in order; `others` counts what failed by another rule than the bug's."""
+    others: Counter[str] = Counter()
+    tried = 0
+    for campaign, scenario in scenarios(bug):
+        tried += 1
         try:
-            run(_scenario(bug, seed))
-        except AssertionError as violation:
-            # Another exception would be a mistake in the planting and ends the probe.
-            tried = seed - bug.first + 1
-            return {"caught": True, "seed": seed, "tried": tried, "by": str(violation)[:120]}
-    return {"caught": False, "tried": SEEDS_MAX}
+            play(scenario)
+        except ViolationError as violation:
+            rule = rule_of(str(violation))
+            if rule in bug.rules:
+                found = {"caught": True, "campaign": campaign, "seed": scenario.seed}
+                return {**found, "tried": tried, "by": str(violation)[:120], "others": others}
+            others[rule] += 1
+        except Exception as error:
+            others[type(error).__name__] += 1
+    return {"caught": False, "tried": tried, "others": others}
 
 
-def _scenario(bug: Bug, seed: int) -> Scenario:
-    if not bug.strategies and bug.size is None and bug.governed is None:
-        return scenario_of(seed)
-    strategies = list(bug.strategies) or None
-    return of_seed(seed, size=bug.size, strategies=strategies, governed=bug.governed)
+def scenarios(bug: Bug) -> list[tuple[bool, Scenario]]:
+    """The campaign's, then the chosen ones; True for those of the campaign."""
+    found = [(True, scenario_of(seed)) for seed in range(SEEDS_MAX)]
+    if bug.strategies or bug.size is not None or bug.governed is not None:
+        chosen = list(bug.strategies) or None
+        for seed in range(bug.first, bug.first + SEEDS_MAX):
+            scenario = of_seed(seed, size=bug.size, strategies=chosen, governed=bug.governed)
+            found.append((False, scenario))
+    return found
+
+
+def rule_of(violation: str) -> str:
+    """The invariant or row that a violation names: what stands before its colon."""
+    return violation.partition(":")[0]
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ def campaign(seeds: Iterable[int], *, jobs: int) -> int:
             shown = time.monotonic()
             done = f"{number} of {len(chosen)} seeds, {violations} violations"
             print(f"{done}, {shown - started:.0f} s", file=sys.stderr)
-    missing = _missing(total) if len(chosen) >= COVERAGE_SEEDS_MIN else []
-    if missing:
-        print(f"never fired in this campaign: {', '.join(missing)}", file=sys.stderr)
+    unfired = missing(total) if len(chosen) >= COVERAGE_SEEDS_MIN else []
+    if unfired:
+        print(f"never fired in this campaign: {', '.join(unfired)}", file=sys.stderr)
     summary = {
         "seeds": len(chosen),
         "steps": total.steps,
@@ -85,11 +85,11 @@ def campaign(seeds: Iterable[int], *, jobs: int) -> int:
         "variants_fired": {name: total.fired[name] for name in VARIANTS},
         "kinds": dict(sorted(kinds.items())),
         "sometimes": {name: total.counts[name] for name in SOMETIMES},
-        "missing": missing,
+        "missing": unfired,
         "seconds": round(time.monotonic() - started, 1),
     }
     print(json.dumps(summary))
-    return 1 if violations or missing else 0
+    return 1 if violations or unfired else 0
 
 
 def _outcomes(seeds: list[int], jobs: int) -> Iterator[Outcome]:
@@ -115,7 +115,8 @@ def _compare(first: Report, second: Report) -> None:
         raise AssertionError("H1: the same seed gave two different runs")
 
 
-def _missing(total: Outcome) -> list[str]:
+def missing(total: Outcome) -> list[str]:
+    """What a long campaign must have come to, and did not."""
     fired = [name for name in (*FAULTS, *STRATEGIES, *VARIANTS) if not total.fired[name]]
     return fired + [name for name in SOMETIMES if not total.counts[name]]
 

@@ -19,13 +19,14 @@ from services.consensus.domain.effects import (
     Broadcast,
     Certified,
     Effect,
+    Equivocation,
     Evidence,
     Execute,
     Persist,
     Send,
 )
 from services.consensus.domain.epochs import Core
-from services.consensus.domain.later import LATER_MESSAGES_PER_WINDOW
+from services.consensus.domain.later import LATER_VOTES_PER_WINDOW
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     BatchRefused,
@@ -41,6 +42,7 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    Tick,
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
@@ -49,6 +51,8 @@ from tests.simulation import statements
 from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
 from tests.simulation.membership import Sets, sets_of
+from tests.simulation.patience import Patience
+from tests.simulation.seen import SIGNED, Place, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
 if TYPE_CHECKING:
@@ -64,10 +68,6 @@ class ViolationError(AssertionError):
     """An invariant does not hold."""
 
 
-class ForkError(ViolationError):
-    """Agreement is broken: with more than f traitors, the evidence rule judges (B28)."""
-
-
 class Checkers:
     """All invariants of one run."""
 
@@ -76,11 +76,13 @@ class Checkers:
         self.sets = Sets(planned, cluster.parameters.window)
         self.authorship = Authorship()
         self._began: set[int] = {0}
+        self._over = 0
+        """A restart ended all epochs below this one."""
         self._verify = cluster.scheme.verify
         self._window = cluster.parameters.window
         self._cluster = cluster
         self._forensics = forensics
-        self._holds_all = cluster.scenario.traitors
+        self.forked = False
         self._commits: dict[int, dict[Digest, dict[int, set[int]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(set))
         )
@@ -89,17 +91,38 @@ class Checkers:
         self._forgotten: dict[ReplicaId, tuple[tuple[int, int], int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
-        self._applied: dict[str, int] = {}
+        self._applied: dict[str, tuple[int, bytes]] = {}
         self._checked: set[bytes] = set()
-        self._seen: dict[tuple[int, int, VoteType, int, int, int], Digest] = {}
-        self._named: dict[tuple[int, int], set[ReplicaId]] = defaultdict(set)
-        self._due: ReplicaId | None = None
+        parameters = cluster.parameters
+        self._patience: dict[tuple[int, int], Patience] = defaultdict(
+            lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
+        )
+        self._expected: dict[tuple[int, int, int], SeenStatements] = {}
+        self._due: Place | None = None
         self._timers: dict[int, tuple[Replica, int]] = {}
         self._asked: dict[tuple[int, int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
     def violate(self, text: str, *, fork: bool = False) -> None:
-        """An invariant does not hold."""
-        raise ForkError(text) if fork else ViolationError(text)
+        """An invariant does not hold. With more than f traitors a `fork` is no violation: the run
+        goes on, and the evidence rule judges at its end (B28).
+        """
+        if not (fork and self._cluster.scenario.traitors):
+            raise ViolationError(text)
+        self.forked = True
+
+    def begin_epoch(self, replica_set: ReplicaSet, base: int) -> None:
+        """The chain was restarted behind `base`. What stood at and below it must stand as it was;
+        what was executed or certified above is void, and nothing that was said counts any more.
+        """
+        self.sets.restart(replica_set, base)
+        self._over = replica_set.epoch
+        self._began.add(self._over)
+        for by_height in (self._executed, self._certified):
+            for height in [each for each in by_height if each > base]:
+                del by_height[height]
+        self._applied = {each: at for each, at in self._applied.items() if at[0] <= base}
+        for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
+            kept.clear()
 
     def on_epoch(self, machine: Machine, core: Core) -> None:
         """A correct replica goes on with the set that follows from the chain, above the same
@@ -134,44 +157,66 @@ class Checkers:
     def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
         """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
         self._due = None
-        if self._holds_all:
-            self._forensics.hold(message)
         if isinstance(message, ViewChange):
             asked = self._asked[machine.number, machine.life, core.epoch]
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
-        if not isinstance(message, Prepare | Commit):
-            return
-        ordering = core._ordering
-        if message.view != ordering.view or not ordering.in_window(message.sequence):
-            return
-        vote_type = VoteType.PREPARE if isinstance(message, Prepare) else VoteType.COMMIT
-        sender = message.replica
-        place = (machine.number, machine.life, vote_type, message.view, message.sequence, sender)
-        if self._seen.setdefault(place, message.digest) != message.digest:
-            self._due = sender
+        if isinstance(message, Tick):
+            self._patience[machine.number, machine.life].hear(message)
+        if isinstance(message, SIGNED):
+            self._due = self._seen(machine, core).conflict(core, message)
 
-    def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
+    def _seen(self, machine: Machine, core: Replica) -> SeenStatements:
+        place = machine.number, machine.life, core.epoch
+        if place not in self._expected:
+            self._expected[place] = SeenStatements(self.sets.planned[core.epoch])
+        return self._expected[place]
+
+    def after_step(
+        self, machine: Machine, core: Replica, message: Message, effects: list[Effect]
+    ) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
         if not effects and self._due is None and not isinstance(message, BatchRefused):
             return
         found = [each for each in effects if isinstance(each, Evidence)]
         if isinstance(message, BatchRefused):
             self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
-        named = {each.replica for each in found}
-        self._named[machine.number, machine.life] |= named
+        expected = self._seen(machine, core)
+        for each in found:
+            if isinstance(each.offence, Equivocation):
+                expected.prove(each.offence)
         if self._due is not None:
-            held = self._due in self._named[machine.number, machine.life]
-            self._require(held, f"S10: replica {machine.me} saw {self._due} vote twice in vain")
+            text = f"S10: replica {machine.me} saw a second statement in vain: {self._due}"
+            self._require(expected.is_proven(self._due), text)
 
     def on_effect(self, machine: Machine, core: Core, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
+        if isinstance(effect, Evidence):
+            self._accuses(effect, core)
+        elif not self.forked:
+            self._acts(machine, core, effect)
+
+    def _acts(self, machine: Machine, core: Core, effect: Effect) -> None:
+        match effect:
+            case Broadcast(message) | Send(_, message):
+                self._sends(machine, core, message)
+            case Persist() | Execute() | Certified():
+                assert isinstance(core, Replica), "a learner signs and certifies nothing"
+                self._decides(machine, core, effect)
+
+    def _decides(
+        self, machine: Machine, core: Replica, effect: Persist | Execute | Certified
+    ) -> None:
         match effect:
             case Persist(Commit() as commit):
                 self.on_sent(machine.me, commit, core.epoch)  # It counts its own vote from here on.
+            case Persist(Prepare() as prepare):
+                fault = self._patience[machine.number, machine.life].vote_fault(
+                    machine, core, prepare
+                )
+                self._require(fault is None, f"S3: replica {machine.me} {fault}")
             case Persist(NewView() as new_view):
                 self._derives(machine.me, new_view, core.epoch)
-            case Broadcast(message) | Send(_, message):
-                self._sends(machine, core, message)
+                self._seen(machine, core).enter(new_view)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
                 empty = not batch.transactions  # A batch that came too late executes as null.
@@ -181,18 +226,24 @@ class Checkers:
                     text = f"S1: replica {machine.me} executes another batch {sequence}"
                     self.violate(text, fork=True)
             case Certified(sequence, certificate):
+                fault = self._patience[machine.number, machine.life].block_fault(core)
+                self._require(fault is None, f"P7: replica {machine.me} {fault}")
                 self._certifies(machine.me, sequence, certificate)
-            case Evidence(offender):
-                self._require(
-                    offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
-                )
-                self._require(
-                    self._forensics.proves(effect, core.replica_set, core.base),
-                    f"S10: evidence against {offender} is no proof",
-                )
+
+    def _accuses(self, evidence: Evidence, core: Core) -> None:
+        offender = evidence.replica
+        self._require(
+            offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
+        )
+        self._require(
+            self._forensics.proves(evidence, core.replica_set, core.base),
+            f"S10: evidence against {offender} is no proof",
+        )
 
     def on_stored(self, machine: Machine, height: int) -> None:
         """A correct replica has a certified block."""
+        if self.forked:
+            return
         block, ledger = machine.ledger.block(height), machine.ledger
         before = ledger.header(height - 1)
         held = block.header.block_time_ms >= before.block_time_ms
@@ -202,12 +253,12 @@ class Checkers:
         )
         certificate = ledger.certificate(height)
         assert certificate is not None, "it is announced as certified"
-        if self._holds_all:
-            self._forensics.hold_certificate(height, certificate)
         header_hash = block.header.hash()
         known = self._certified.setdefault(height, header_hash)
         if known != header_hash:
             self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
+            return
+        self._certifies(machine.me, SequenceNumber(height), certificate)
         if header_hash not in self._checked:
             self._checked.add(header_hash)
             self._is_valid(block)
@@ -228,6 +279,8 @@ class Checkers:
         replica, ordering, window = machine.me, core._ordering, self._window
         self._joins(machine, core)
         self._keeps_time(machine, core)
+        fault = self._patience[machine.number, machine.life].step_fault(machine, core)
+        self._require(fault is None, f"P16: replica {machine.me} {fault}")
         if core.halted:
             self.violate(f"S5: correct replica {replica} halted", fork=True)
         if core.view >= VIEWS_MAX:
@@ -236,9 +289,10 @@ class Checkers:
             self.violate("S8: more entries, or more waiting, than the window")
         if len(core._checkpoints._votes) > 2 * window:
             self.violate("S8: too many tallies")
-        for kept in core._later.kept.values():
-            if len(kept) > LATER_MESSAGES_PER_WINDOW * window:
-                self.violate("S8: too many messages of later views")
+        later = core._later
+        most = max(map(len, later.votes.values()), default=0)
+        if most > LATER_VOTES_PER_WINDOW * window or len(later.proposals) > window:
+            self.violate("S8: too many messages of later views")
 
     def _joins(self, machine: Machine, core: Replica) -> None:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""
@@ -281,11 +335,10 @@ class Checkers:
             self._require(reason is None, f"S3: block {height} holds {reason}")
             if receipt.outcome is Outcome.APPLIED:
                 payload = transaction.payload
-                before = self._applied.setdefault(payload.request_id, height)
-                first = receipt.transaction_id not in self._checked
-                self._require(
-                    before == height and first, f"S4: {payload.request_id} is applied again"
-                )
+                place = height, receipt.transaction_id
+                first = self._applied.setdefault(payload.request_id, place)
+                held = first == place and receipt.transaction_id not in self._checked
+                self._require(held, f"S4: {payload.request_id} is applied again at {height}")
                 self._checked.add(receipt.transaction_id)
                 live = payload.expires_height >= height
                 live = live and payload.expires_time_ms >= block.header.block_time_ms
@@ -295,10 +348,13 @@ class Checkers:
         if isinstance(message, Hello):
             return
         assert isinstance(core, Replica), "a learner signs nothing"
+        is_over = core.epoch < self._over
+        self._require(not is_over, f"Q6: replica {machine.me} votes in an epoch that is over")
         kind = type(message).__name__
         held = encode_message(message) in machine.known
         self._require(held, f"P14: replica {machine.me} sends {kind} before it is durable")
-        self._require(not machine.disk_full, f"S8: replica {machine.me} votes on a full disk")
+        full = machine.disk.was_full(machine.ticked_ms)
+        self._require(not full, f"S8: replica {machine.me} votes on a full disk")
         if isinstance(message, PrePrepare | Prepare | Commit | Checkpoint):
             high = core.low_watermark + self._window
             self._require(
@@ -371,11 +427,15 @@ class Checkers:
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signers = self._signers(sequence, certificate)
+        signers = self.signers(sequence, certificate)
         text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
-        self._require(len(signers) >= _quorum(self.sets.at(sequence)), text)
+        self._require(self.is_final(sequence, certificate), text)
 
-    def _signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
+    def is_final(self, sequence: int, certificate: FinalityCertificate) -> bool:
+        """Whether a quorum of the height's set really signed the certificate."""
+        return len(self.signers(sequence, certificate)) >= _quorum(self.sets.at(sequence))
+
+    def signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
         """Who really signed the header that a certificate is about."""
         present = self.sets.at(sequence)
         signed = statements.vote_bytes(
@@ -424,8 +484,8 @@ class Checkers:
         """The height that a view-change starts from has a quorum's signatures, of its epoch."""
         if said.certificate is None:
             return said.certified == self.sets.base(epoch)
-        signers, present = self._signers(said.certified, said.certificate), self.sets.planned[epoch]
-        return len(signers) >= _quorum(present) and said.certified > self.sets.base(epoch)
+        held = self.is_final(said.certified, said.certificate)
+        return held and self.sets.epoch_at(said.certified) == epoch
 
     def _is_prepared(self, each: PreparedCertificate, present: ReplicaSet) -> bool:
         """A quorum of distinct replicas, the primary by its proposal, signed this digest."""

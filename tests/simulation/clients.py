@@ -30,6 +30,7 @@ class Clients:
         self.done_ms: dict[Request, int] = {}
         self.acknowledged: dict[bytes, tuple[int, bytes]] = {}
         """Transaction id -> height and header hash that a client was shown (S7)."""
+        self._signed: dict[Request, bytes] = {}
         self._by_id: dict[str, Request] = {}
         self._done_at: defaultdict[Request, set[int]] = defaultdict(set)
         self._numbers = 0
@@ -86,6 +87,25 @@ class Clients:
                 delay_ms = cluster.random.randint(1, AFTERWARDS_MS)
                 cluster.schedule(delay_ms, lambda machine=machine: machine.request(encoded))  # type: ignore[misc]
 
+    def begin_epoch(self, base: int, requests: int, storm_ms: int) -> int:
+        """The chain goes on from `base`: what was shown above it is asked for again. Returns how
+        many transactions a client was shown there.
+        """
+        cluster = self._cluster
+        known = self.acknowledged
+        self.acknowledged = {each: place for each, place in known.items() if place[0] <= base}
+        self.done_ms.clear()
+        self._done_at.clear()
+        for request in self._by_id.values():
+            self.since_ms[request] = cluster.now_ms
+            self.open[request] = self._signed[request]
+        for number in sorted(cluster.required):
+            machine = cluster.machines[number]
+            for height in range(1, machine.ledger.last_certified + 1):
+                self.on_final(machine, height)
+        self._storm_ends_ms, self._planned = cluster.now_ms + storm_ms, self._planned + requests
+        return len(known) - len(self.acknowledged)
+
     def _note_done(self, request: Request, number: int) -> None:
         done_at = self._done_at[request]
         done_at.add(number)
@@ -109,7 +129,8 @@ class Clients:
 
     def _sign(self, request: Request) -> bytes:
         height, time_ms = self._place()
-        return transaction(request, height=height, time_ms=time_ms)
+        self._signed[request] = transaction(request, height=height, time_ms=time_ms)
+        return self._signed[request]
 
     def _renew(self, request: Request) -> None:
         """Sign anew what has expired or is about to."""

@@ -11,11 +11,12 @@ import functools
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from random import Random
 from typing import Final, NoReturn
 
+from guqiao_sdk.proof.restart import Restart
 from services.consensus import wire
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
@@ -35,7 +36,7 @@ from services.consensus.domain.messages import (
     ProtocolParameters,
     ReplicaId,
 )
-from services.consensus.domain.signer import Signer
+from services.consensus.domain.signer import Sign, Signer
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.elsewhere import OtherChain
 from tests.simulation.byzantine.liar import Liar
@@ -49,8 +50,9 @@ from tests.simulation.forensics import Forensics
 from tests.simulation.governors import Governors
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
-from tests.simulation.membership import Change, sign_for
+from tests.simulation.membership import KEYS_A_NODE, Change, key_number, sign_for
 from tests.simulation.network import Network
+from tests.simulation.people import restartable
 from tests.simulation.scenario import Scenario
 from tests.simulation.state_taking import note_blocks_below
 from tests.simulation.stored import Shelf
@@ -91,8 +93,15 @@ class Cluster:
         self.crash_ratio = 0.0
         self._stormy = False
         self.disk_delays: Counter[int] = Counter()
-        governed = bool(scenario.changes)
-        self.execution = Execution(genesis_of(self.replica_set, governed=governed))
+        genesis = genesis_of(self.replica_set, governed=scenario.governed)
+        self.execution = Execution(genesis if scenario.loss is None else restartable(genesis))
+        self.restart: Restart | None = None
+        self.base = 0
+        """The height behind which the chain was restarted."""
+        self.astray: set[int] = set()
+        """Machines that go by no chain of ours: they came back, or took another restart."""
+        self._generations: dict[int, range] = {}
+        """Machine -> generations of its vote keys, where it does not have all."""
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
         self._trace = hashlib.blake2b(digest_size=16)
@@ -103,7 +112,7 @@ class Cluster:
         if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
-        self.forensics = Forensics(self.replica_set, self.scheme.verify, self.parameters.window)
+        self.forensics = Forensics(self.scheme.verify, self.parameters.window)
         self.checkers = Checkers(self, self.forensics)
         self.other_chain = OtherChain(
             lambda key: sign_for(self.scheme, key, self.nodes), self.checkers.authorship.note
@@ -156,7 +165,7 @@ class Cluster:
         self.release()
         for machine in self.machines:
             machine.clock.right()
-            machine.fsync_fails = machine.disk_full = False
+            machine.disk.mend()
             machine.resume()
         damaged = self.scenario.damaged
         for machine in sorted(self.machines, key=lambda each: each.number in damaged):
@@ -167,9 +176,9 @@ class Cluster:
         for machine in self.machines:
             if machine.liar is not None:
                 machine.liar.lies = False
-        for machine in self.machines[self.nodes :]:
-            machine.crash()
-            machine.lost = True
+            if machine.number >= self.nodes or machine.number in self.astray:
+                machine.crash()
+                machine.lost = True
 
     def advance(self, until_ms: int) -> None:
         """Run all events up to a time."""
@@ -214,45 +223,58 @@ class Cluster:
 
     def _carry(self, link: tuple[int, int], data: bytes) -> None:
         sender, machine = ReplicaId(self.owners[link[0]]), self.machines[link[1]]
-        network, resets = self.network, self.network.resets[link]
+        network, resets, base = self.network, self.network.resets[link], self.base
 
         def arrive(arrived: bytes) -> None:
-            if not network.is_broken(link, resets):
+            is_gone = base != self.base  # All were stopped meanwhile, and their connections closed.
+            if not network.is_broken(link, resets) and not is_gone:
                 machine.receive(sender, arrived)
 
         for arrival_ms in network.arrivals(link, self.now_ms):
             arrived = network.damaged(data)
-            if arrived is not data:
+            if arrived is not data or link[0] in self.astray:
                 self._damaged.add(arrived)
             self.schedule(
                 arrival_ms - self.now_ms,
                 functools.partial(arrive, arrived),
             )
 
-    def read_frame(self, data: bytes, epoch: int = 0) -> wire.Frame:
+    def read_frame(self, data: bytes, epoch: int) -> wire.Frame:
         """The production's frame reader; what it makes of bytes depends on nothing else."""
         return _read_frame(data, epoch)
 
     def authenticate(
-        self, message: PeerMessage, sender: ReplicaId, data: bytes, core: Core
+        self, machine: Machine, core: Core, message: PeerMessage, sender: ReplicaId, data: bytes
     ) -> Reject | None:
         """The production's authentication, once for the same bytes from the same sender: they name
-        their epoch, which is the core's.
+        their epoch, which is the core's, and everybody knows the same of it but who went astray.
         """
         place = (data, sender)
-        if place not in self._verdicts:
+        if place not in self._verdicts or machine.number in self.astray:
             verify, window = self.scheme.verify, self.parameters.window
             reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
+            if machine.number in self.astray:
+                return reject
             self._verdicts[place] = reject
             if reject is None:
                 self.checkers.on_authentic(message, core)
         return self._verdicts[place]
 
-    def refuse(self, sender: ReplicaId, reason: str, data: bytes) -> None:
-        """Somebody's message does not hold: never a correct replica's, unless it was damaged."""
+    def refuse(self, machine: Machine, sender: ReplicaId, reason: str, data: bytes) -> None:
+        """Somebody's message does not hold: never a correct replica's, unless it was damaged, or
+        one of both goes by no chain of ours.
+        """
         self.counts["rejects"] += 1
-        if sender in self.correct and data not in self._damaged:
+        if machine.number in self.astray or data in self._damaged or self.checkers.forked:
+            return
+        if sender in self.correct:
             self.fail(f"S10: correct replica {sender} is refused: {reason}")
+
+    def refuse_epoch(self, machine: Machine, sender: ReplicaId, data: bytes) -> None:
+        """A vote of another epoch: one of both may not know of it yet, or any more."""
+        self.counts["other_epoch"] += 1
+        if len(self.checkers.sets.planned) == 1:
+            self.refuse(machine, sender, "of an epoch that never was", data)
 
     def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:
         """The production's stateless admission at submission."""
@@ -299,8 +321,8 @@ class Cluster:
 
     def fail_if_told(self, machine: Machine) -> None:
         """The fault that makes one fsync fail."""
-        if machine.fsync_fails and (self.shelf is None or machine.number >= self.size):
-            machine.fsync_fails = False
+        in_memory = self.shelf is None or machine.number >= self.nodes
+        if in_memory and machine.disk.meets_fault():
             raise FatalStorageError("fsync of a segment", "Input/output error")
 
     def new_clock(self) -> Clock:
@@ -309,17 +331,52 @@ class Cluster:
 
     def open_ledger(self, number: int) -> Durable:
         """What a machine finds when it starts."""
-        if self.shelf is not None and number < self.nodes:
+        if self.shelf is not None and (number < self.nodes or number in self.astray):
             return self.shelf.open(number)
         if number not in self._ledgers:
             self._ledgers[number] = MemoryLedger(self.execution)
         return self._ledgers[number]
 
+    def signers_of(self, number: int) -> dict[bytes, Sign]:
+        """A machine's vote keys, the present one and those to come."""
+        generations = self._generations.get(number, range(KEYS_A_NODE))
+        keys = [key_number(self.owners[number], each) for each in generations]
+        return {self.scheme.key(key): self.scheme.signer(key) for key in keys}
+
+    def begin_epoch(self, restart: Restart, replaced: Iterable[int]) -> None:
+        """The chain was restarted: everything is judged by the new set above its header, and the
+        replicas that were `replaced`, which forgot nothing because they never voted, are correct.
+        """
+        replica_set, base = restart.statement.new_set, restart.statement.height
+        self.restart, self.replica_set, self.base = restart, replica_set, base
+        self.correct |= set(replaced)
+        self.correct -= self.astray
+        self.required = set(self.correct)
+        self.checkers.begin_epoch(replica_set, base)
+        for number in replaced:
+            machine = self.machines[number]
+            machine.liar, machine.lost, machine.known = None, False, set()
+            self._generations[number] = range(1, 2)
+
+    def come_back(self, number: int) -> Machine:
+        """A lost replica returns with its key and a folder of its own, at another place."""
+        place = len(self.machines)
+        assert self.shelf is not None
+        self.owners.append(number)
+        self._places[number].append(place)
+        self.astray.add(place)
+        self._generations[place] = range(1)
+        machine = Machine(self, place, ReplicaId(number), None)
+        self.machines.append(machine)
+        return machine
+
     def wipe(self, number: int) -> None:
-        """All that a machine kept is gone."""
+        """All that a machine kept is gone, but the restart that it goes by is given to it again."""
         self._ledgers.pop(number, None)
         if self.shelf is not None:
             self.shelf.wipe(number)
+            if self.restart is not None:
+                self.shelf.put_in_force(number, self.restart)
 
     def on_final(self, machine: Machine, height: int) -> None:
         """A machine has a certified block."""

@@ -8,9 +8,9 @@ written, a power cut only what was made durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-from guqiao.consensus.v1 import ledger_pb2
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
@@ -30,6 +30,8 @@ from services.consensus.domain.messages import (
     View,
 )
 from tests.simulation.workload import ExecutedBlock, Execution, State
+
+BLOCKS_ANSWERED_MAX: Final = 50
 
 
 class Durable(Protocol):
@@ -55,6 +57,9 @@ class Durable(Protocol):
     def epoch_end(self, epoch: int) -> SequenceNumber | None:
         """The last height of `epoch`."""
 
+    def is_over(self, epoch: int) -> bool:
+        """Whether a restart of the folder begins a later epoch."""
+
     def head(self) -> CertifiedHead:
         """Where the core starts from."""
 
@@ -72,7 +77,7 @@ class Durable(Protocol):
     def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all so far."""
 
-    def records(self) -> list[LogRecord]:
+    def records(self) -> Sequence[LogRecord]:
         """The core's records since the last compaction."""
 
     def execute(self, batch: Batch) -> BlockHeader:
@@ -101,9 +106,22 @@ class Durable(Protocol):
         """The process ended."""
 
 
+def blocks_from(ledger: Durable, first: int, last: int) -> list[ledger_pb2.Block]:
+    """The certified blocks of these heights that are here, up to the first gap."""
+    blocks: list[ledger_pb2.Block] = []
+    for height in range(first, last + 1):
+        block = ledger.block_message(height)
+        if block is None:
+            break
+        blocks.append(block)
+    return blocks
+
+
 def apply_certified(ledger: Durable, block: VerifiedBlock) -> bool:
     """Take a certified block: execute it unless that was done; False if it comes out otherwise."""
     if block.height > ledger.last_height:
+        if ledger.header(ledger.last_height).hash() != block.header.parent:
+            return False
         ledger.execute(block.batch)
     if ledger.header(block.height).hash() != block.header.hash():
         return False
@@ -128,7 +146,8 @@ def message_of(ledger: Durable, height: int) -> ledger_pb2.Block:
     block, certificate = ledger.block(height), ledger.certificate(height)
     assert certificate is not None, "a certified block has its certificate"
     following = ledger.set_at(height + 1)
-    is_next = following.epoch > block.header.epoch
+    named = following.hash() == block.header.next_set_hash
+    is_next = named and following.epoch > block.header.epoch
     return ledger_pb2.Block(
         certified_header=ledger_pb2.CertifiedHeader(
             header=block.header.encode(), certificate=certificate.encode()
@@ -137,6 +156,12 @@ def message_of(ledger: Durable, height: int) -> ledger_pb2.Block:
         receipts=block.result.encoded_receipts,
         next_replica_set=following.encode() if is_next else b"",
     )
+
+
+def blocks_for(ledger: Durable, request: peer_pb2.BlockRequest) -> list[ledger_pb2.Block]:
+    """The certified blocks that somebody asks for, as far as they are here."""
+    first, last = request.from_height, request.to_height
+    return blocks_from(ledger, first, min(last, first + BLOCKS_ANSWERED_MAX))
 
 
 class MemoryLedger:
@@ -172,6 +197,9 @@ class MemoryLedger:
     def epoch_end(self, epoch: int) -> SequenceNumber | None:
         following = set_of_epoch(GovernanceState(self._state()), epoch + 1)
         return None if following is None else SequenceNumber(following.from_height - 1)
+
+    def is_over(self, epoch: int) -> bool:
+        return False
 
     def head(self) -> CertifiedHead:
         return head_of(self)

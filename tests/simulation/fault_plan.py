@@ -26,6 +26,30 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """More replicas than the quorum can spare are gone for good; the survivors restart the chain.
+
+    `settles`: the survivors run on for a while, in vain; else all stop at once, with the power.
+    `second`: two statements of one epoch are signed. `returned` of the lost come back as they were.
+    `newcomers`: seats that another entity takes. `faults` is what goes wrong in the new epoch.
+    """
+
+    lost: tuple[int, ...]
+    settles: bool
+    second: bool
+    returned: tuple[int, ...]
+    newcomers: frozenset[int]
+    storm_ms: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which of `LOSSES` it is to fire."""
+        found = zip(LOSSES, (True, self.second, bool(self.returned)), strict=True)
+        return tuple(kind for kind, happens in found if happens)
+
+
+@dataclass(frozen=True, slots=True)
 class Rot:
     """What happens to one replica's files while it is down (production's store only)."""
 
@@ -65,6 +89,8 @@ ROT_FAULTS: Final = (
 MEMBERSHIP_FAULTS: Final = (JOINED, LEFT, ROTATED)
 NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
+LOSSES: Final = ("quorum_lost", "second_restart", "lost_returned")
+"""What happens in a run whose chain is restarted: see `ceremony`."""
 FAULTS: Final = (
     *NETWORK_FAULTS,
     "partition_heal",
@@ -74,6 +100,7 @@ FAULTS: Final = (
     *WRITE_FAULTS,
     *ROT_FAULTS,
     *MEMBERSHIP_FAULTS,
+    *LOSSES,
 )
 """Everything that a campaign must have fired."""
 
@@ -116,9 +143,10 @@ def plan_faults(
     return tuple(sorted(within, key=lambda fault: fault.at_ms))
 
 
-def plan_rot(random: Random, size: int, storm_ms: int) -> Rot:
-    """Damage to one replica's files: it counts as one of the f."""
-    return Rot(random.choice(ROT_FAULTS), random.randrange(size), random.randint(300, storm_ms))
+def plan_rot(random: Random, turn: int, size: int, storm_ms: int) -> Rot:
+    """Damage to one replica's files, of each kind by turn: it counts as one of the f."""
+    kind = ROT_FAULTS[turn % len(ROT_FAULTS)]
+    return Rot(kind, random.randrange(size), random.randint(300, storm_ms))
 
 
 def _weather(stage: _Stage) -> Iterator[Fault]:

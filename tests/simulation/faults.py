@@ -27,7 +27,6 @@ def apply_fault(cluster: Cluster, fault: Fault) -> None:
 
 def _weather(cluster: Cluster, fault: Fault) -> None:
     random = Random(int(fault.value))
-    cluster.fired["reorder"] += 1
     cluster.network.weather = Weather(
         drop=random.choice([0.0, 0.02, 0.2]),
         duplicate=random.choice([0.0, 0.05, 0.3]),
@@ -117,8 +116,8 @@ def _pause(cluster: Cluster, fault: Fault) -> None:
 
 def _clock(cluster: Cluster, fault: Fault) -> None:
     for number in fault.machines:
-        cluster.fired[fault.kind] += 1
         clock = cluster.machines[number].clock
+        cluster.fired[fault.kind] += cluster.machines[number].core is not None
         if fault.kind == "clock_jump":
             clock.jump(int(fault.value))
         elif fault.kind == "clock_drift":
@@ -132,26 +131,19 @@ def _clock_right(cluster: Cluster, fault: Fault) -> None:
         cluster.machines[number].clock.right()
 
 
-def _power_cut(cluster: Cluster, fault: Fault) -> None:
-    """What was not made durable is gone; of a torn write, a part is there."""
+def _fail_next_write(cluster: Cluster, fault: Fault) -> None:
+    """A failed fsync, or a power cut before it: what was written is gone, or a part is there."""
     for number in fault.machines:
-        machine = cluster.machines[number]
-        if machine.core is not None:
-            cluster.fired[fault.kind] += 1
-            cluster.torn = fault.kind == "torn_write"
-            machine.crash(power_cut=True)
-            cluster.torn = False
-
-
-def _fsync_error(cluster: Cluster, fault: Fault) -> None:
-    for number in fault.machines:
-        cluster.machines[number].fsync_fails = True
+        cluster.machines[number].disk.fail_next(fault.kind)
 
 
 def _enospc(cluster: Cluster, fault: Fault) -> None:
     for number in fault.machines:
-        cluster.fired["enospc"] += bool(fault.value)
-        cluster.machines[number].disk_full = bool(fault.value)
+        disk = cluster.machines[number].disk
+        if fault.value:
+            disk.fill(cluster.now_ms)
+        else:
+            disk.clear()
 
 
 def _newcomer(cluster: Cluster, fault: Fault) -> None:
@@ -194,9 +186,9 @@ _APPLY: Final[dict[str, Apply]] = {
     "clock_drift": _clock,
     "clock_frozen": _clock,
     "clock_right": _clock_right,
-    "lost_write": _power_cut,
-    "torn_write": _power_cut,
-    "fsync_error": _fsync_error,
+    "lost_write": _fail_next_write,
+    "torn_write": _fail_next_write,
+    "fsync_error": _fail_next_write,
     "enospc": _enospc,
     "newcomer": _newcomer,
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from services.consensus import wire
 from services.consensus.catch_up import verified_blocks
@@ -16,14 +16,12 @@ from services.consensus.domain.messages import (
     SequenceNumber,
 )
 from services.consensus.state_transfer import StateFrame
-from tests.simulation.durable import apply_certified
+from tests.simulation.durable import apply_certified, blocks_for
 from tests.simulation.state_taking import StateTaking
 from tests.simulation.stored import StoredLedger
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
-
-BLOCKS_ANSWERED_MAX: Final = 50
 
 
 class Fetching:
@@ -35,15 +33,10 @@ class Fetching:
 
     def answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
         """Give what is here of the blocks asked for, in a row."""
-        machine, blocks = self._machine, list[ledger_pb2.Block]()
-        first, last = request.from_height, request.to_height
-        if first <= machine.cluster.archived:
+        machine = self._machine
+        if request.from_height <= machine.cluster.archived:
             return
-        for height in range(first, min(last, first + BLOCKS_ANSWERED_MAX) + 1):
-            block = machine.ledger.block_message(height)
-            if block is None:
-                break
-            blocks.append(block)
+        blocks = blocks_for(machine.ledger, request)
         if machine.liar is not None:
             blocks = machine.liar.blocks(blocks)
         if blocks:
@@ -68,14 +61,14 @@ class Fetching:
     def take_blocks(self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes) -> None:
         """Catch-up: nothing is stored without its certificate."""
         machine = self._machine
-        if machine.disk_full:
+        if machine.disk.is_paused:
             return
         verified = verified_blocks(
             response,
             machine.ledger.last_certified + 1,
             machine.ledger.set_at,
             machine.cluster.scheme.verify,
-            lambda why: machine.cluster.refuse(sender, why, data),
+            lambda why: machine.cluster.refuse(machine, sender, why, data),
         )
         if verified:
             machine.step(PeerHeight(sender, SequenceNumber(response.last_certified_height)))

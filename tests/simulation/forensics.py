@@ -1,13 +1,13 @@
 """What can be proven of the guilty: evidence is checked anew, and after a fork the culprits are
-found in what correct replicas hold (B28).
+found in what correct replicas themselves keep (B28).
 
-A replica is guilty if it signed two statements that exclude each other: two votes of one kind for
-one place, two headers of one height, or a view-change that hides what it had committed.
+That is their evidence, which names who signed two statements that exclude each other, or a batch or
+new-view against the rules; and the certificates in their ledgers, which laid side by side show who
+signed two headers of one height.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 
 from guqiao_sdk.proof.header import FinalityCertificate
@@ -22,19 +22,13 @@ from services.consensus.domain.faults import (
     new_view_proof,
 )
 from services.consensus.domain.messages import (
-    Checkpoint,
-    Commit,
     Digest,
-    Message,
-    Prepare,
-    PrePrepare,
     ReplicaId,
     SequenceNumber,
     Statement,
     View,
-    ViewChange,
 )
-from services.consensus.domain.statements import statement_bytes, statement_of
+from services.consensus.domain.statements import statement_bytes
 from tests.simulation.keys import verify
 
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -44,25 +38,12 @@ Place = tuple[ReplicaId, VoteType, View, SequenceNumber]
 class Forensics:
     """Everything that correct replicas hold against anybody."""
 
-    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int) -> None:
-        self._set = replica_set
+    def __init__(self, verify: Verify, window: int) -> None:
         self._verify = verify
         self._window = window
         self._said: dict[Place, Digest] = {}
-        self._commits: defaultdict[ReplicaId, list[Commit]] = defaultdict(list)
-        self._view_changes: list[ViewChange] = []
-        self._keys = {member.public_key for member in replica_set.members}
         self.guilty: set[ReplicaId] = set()
         self.named: set[ReplicaId] = set()
-
-    def hold(self, message: Message) -> None:
-        """A correct replica received an authentic message, or certified with it."""
-        if isinstance(message, PrePrepare | Prepare | Commit | Checkpoint):
-            self._hold_statement(statement_of(message, self._set))
-        if isinstance(message, Commit):
-            self._commits[message.replica].append(message)
-        elif isinstance(message, ViewChange):
-            self._view_changes.append(message)
 
     def hold_certificate(self, height: int, certificate: FinalityCertificate) -> None:
         """A correct replica keeps a finality certificate."""
@@ -92,8 +73,8 @@ class Forensics:
             if isinstance(offence, InvalidBatch):
                 assert offence.index is not None, "no simulated batch is larger than genesis allows"
                 proof = batch_proof(offence.pre_prepare, offence.index, replica_set).encode()
-                held = self._judged_by_clients
-                return bool(judge_batch(proof, accused, replica_set, held).fault)
+                judged_batch = judge_batch(proof, accused, replica_set, self._judge(replica_set))
+                return bool(judged_batch.fault)
             if isinstance(offence, InvalidNewView):
                 proof = new_view_proof(offence.new_view)
                 place = {"window": self._window, "base": base}
@@ -103,22 +84,19 @@ class Forensics:
             return False
         return self._excludes(offence, accused, replica_set)
 
-    def _judged_by_clients(self, key: bytes, message: bytes, signature: bytes) -> bool:
+    def _judge(self, replica_set: ReplicaSet) -> Verify:
         """Clients always sign with keyed hashes, replicas as the run's scheme says."""
-        return (
-            self._verify(key, message, signature)
-            if key in self._keys
-            else verify(key, message, signature)
-        )
+        keys = {member.public_key for member in replica_set.members}
+
+        def judge(key: bytes, message: bytes, signature: bytes) -> bool:
+            held = self._verify if key in keys else verify
+            return held(key, message, signature)
+
+        return judge
 
     def culprits(self) -> set[ReplicaId]:
-        """Everyone against whom correct replicas, together, hold proof."""
-        hiding = {
-            each.replica
-            for each in self._view_changes
-            if any(_hides(each, commit) for commit in self._commits[each.replica])
-        }
-        return self.guilty | self.named | hiding
+        """Everyone against whom correct replicas, together, keep proof."""
+        return self.guilty | self.named
 
     def _hold_statement(self, said: Statement) -> None:
         place = (said.replica, said.vote_type, said.view, said.sequence)
@@ -139,14 +117,3 @@ class Forensics:
         key = replica_set.members[replica].public_key
         data = statement_bytes(statement, replica_set)
         return statement.replica == replica and self._verify(key, data, statement.signature)
-
-
-def _hides(view_change: ViewChange, commit: Commit) -> bool:
-    """Whether it committed before that view and does not say so when it leaves for it."""
-    if commit.view >= view_change.view or commit.sequence <= view_change.certified:
-        return False
-    held = [each for each in view_change.prepared if each.sequence == commit.sequence]
-    return not any(
-        each.view > commit.view or (each.view == commit.view and each.digest == commit.digest)
-        for each in held
-    )

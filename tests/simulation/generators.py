@@ -1,4 +1,4 @@
-"""Scenarios that are enumerated rather than drawn: Twins and ByzzFuzz.
+"""Which seed runs what, and scenarios that are enumerated rather than drawn: Twins and ByzzFuzz.
 
 Twins (DiemBFT): one replica exists twice, with the same code and key; what varies is who hears whom
 in each round. ByzzFuzz (OOPSLA 2023): in c rounds a process mutates its messages, in d rounds the
@@ -12,12 +12,21 @@ from random import Random
 from typing import Final
 
 from tests.simulation.fault_plan import Fault
-from tests.simulation.scenario import MANY, SIZES, TRAITORS, Act, Scenario, its_turn, of_seed
+from tests.simulation.scenario import (
+    MANY,
+    SIZES,
+    TRAITORS,
+    Act,
+    Scenario,
+    its_turn,
+    of_loss,
+    of_seed,
+)
 
 TWINS_SIZE: Final = 4
 TWINS_ROUNDS: Final = 7
 TWINS_ROUND_MS: Final = 450
-TWINS_REQUESTS: Final = 12
+TWINS_REQUESTS: Final = 20
 
 FUZZED_ROUNDS: Final = range(4, 60)
 FUZZED_MS: Final = 2_500
@@ -26,12 +35,16 @@ GRID: Final = tuple(itertools.product((0, 1, 2), (0, 1, 2), ("small", "any")))
 
 TWINS: Final = (9, 8)
 FUZZED: Final = (11, 10)
+LOST: Final = (20, 7)
+"""None of these is a seed of `MANY`, `TRAITORS`, `STORED` or `SM2`."""
 
 
 def scenario_of(seed: int) -> Scenario:
     """What the campaign runs for a seed."""
     if its_turn(seed, MANY) or its_turn(seed, TRAITORS):
         return of_seed(seed)
+    if its_turn(seed, LOST):
+        return of_loss(seed, seed // LOST[0])
     if its_turn(seed, TWINS):
         return twins(seed // TWINS[0], seed)
     if its_turn(seed, FUZZED):

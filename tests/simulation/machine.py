@@ -1,8 +1,7 @@
 """One replica's surroundings: what driver, intake, ledger and the pool of requests are elsewhere.
 
-What arrives is bytes; they go through the production's frame reader, codec, authentication,
-admission and block verification. Effects are performed in order, and the machine can die between
-any two of them; then only what it wrote remains.
+Bytes that arrive go through production's frame reader, codec, authentication, admission and block
+verification. Effects are in order; a machine can die between any two, what it wrote remains then.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
+from tests.simulation.disk import Disk
 from tests.simulation.durable import Durable
 from tests.simulation.fetching import Fetching
-from tests.simulation.membership import KEYS_A_NODE, key_number
 from tests.simulation.pool import Pool
 from tests.simulation.restoring import Restoring
 from tests.simulation.stored import StoredLedger
@@ -81,7 +80,8 @@ class Machine:
         self.liar = liar
         self.core: Core | None = None
         self.clock = cluster.new_clock()
-        self.fsync_fails = self.disk_full = self.paused = self.lost = False
+        self.disk = Disk(cluster.fired)
+        self.paused = self.lost = False
         self.held: list[tuple[ReplicaId, bytes]] = []
         self.stopped: list[Callable[[], None]] = []
         self.known: set[bytes] = set()
@@ -101,14 +101,15 @@ class Machine:
         self.life += 1
         try:
             self.ledger = cluster.open_ledger(self.number)
-        except FatalStorageError:
-            cluster.fired["fsync_error"] += 1
+        except FatalStorageError as error:
+            self.disk.stopped_by(error)
             return
         self.pool = Pool(self.ledger)
         self.wanted: dict[SequenceNumber, Digest] = {}
         self.deferred: list[Message] = []
         self.peer_heights: dict[ReplicaId, int] = {}
-        self.busy_until_ms = 0
+        self.busy_until_ms = self.ticked_ms = 0
+        self.disk.is_paused = False
         self.restoring = self._restoring()
         self._recover()
         self._later(cluster.random.randint(1, TICK_MS), self._tick)
@@ -127,23 +128,22 @@ class Machine:
         return None
 
     def _recover(self) -> None:
-        scheme, parameters = self.cluster.scheme, self.cluster.parameters
-        numbers = [key_number(self.me, each) for each in range(KEYS_A_NODE)]
-        signers = {scheme.key(number): scheme.signer(number) for number in numbers}
-        epochs = Epochs(self.me, self.ledger, signers, parameters, self.clock.read)
+        cluster = self.cluster
+        signers = cluster.signers_of(self.number)
+        epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
         self.known.update(map(encode_record, records))  # What is read back is durable.
         self.core = core = epochs.open(records)
         if self.liar is not None:
             key = voting_key(core.replica_set, self.me)
-            self.liar.enter(core.replica_set, None if key is None else signers[key])
-        if self.cluster.judges(self):
-            self.cluster.checkers.on_epoch(self, core)
+            self.liar.enter(core.replica_set, None if key is None else signers.get(key))
+        if cluster.judges(self):
+            cluster.checkers.on_epoch(self, core)
 
     def _start_epoch(self) -> None:
         """The last height of an epoch is certified: go on with the next set, as the driver does."""
-        if self.disk_full:
+        if self.disk.is_paused:
             self._later(TICK_MS, self._start_epoch)
         elif self.restoring is None and self.core is not None and self.core.ended:
             self._recover()
@@ -153,13 +153,14 @@ class Machine:
             for transaction_id in self.pool.waiting():
                 self.step(RequestPending(transaction_id))
 
-    def crash(self, *, power_cut: bool = False) -> None:
+    def crash(self, *, power_cut: bool = False, torn: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
         if self.core is not None:
             self.core = None
             self.held.clear()
             self.stopped.clear()
             self.life += 1
+            self.cluster.torn = torn
             self.ledger.close(power_cut=power_cut)
 
     def resume(self) -> None:
@@ -188,13 +189,14 @@ class Machine:
         """Do it; a failed write or fsync stops the process."""
         try:
             action(*arguments)
-        except FatalStorageError:
-            self.cluster.fired["fsync_error"] += 1
-            self.crash(power_cut=True)
+        except FatalStorageError as error:
+            torn = self.disk.stopped_by(error) == "torn_write"
+            self.crash(power_cut=True, torn=torn)
 
     def _tick(self) -> None:
         core = self.core
         assert core is not None
+        self.ticked_ms = self.cluster.now_ms
         self._later(TICK_MS, self._tick)
         if self.liar is not None:
             if self.liar.forgets(core):
@@ -205,7 +207,7 @@ class Machine:
             for out in self.liar.idle(core):
                 for to in range(self.cluster.nodes):
                     self._put_out(ReplicaId(to), out)
-        if not self.disk_full:
+        if not self.disk.look():
             if self.restoring is not None:
                 self.restoring.turn()
             self.step(Tick(self.clock.read()))
@@ -224,12 +226,10 @@ class Machine:
         self.cluster.trace_frame(data)
         try:
             frame = self.cluster.read_frame(data, core.epoch)
-        except MalformedError:
-            self.cluster.refuse(sender, "malformed", data)
-            return
+        except MalformedError as error:
+            return self.cluster.refuse(self, sender, repr(error), data)
         except wire.OtherEpochError:
-            self.cluster.counts["other_epoch"] += 1
-            return
+            return self.cluster.refuse_epoch(self, sender, data)
         if isinstance(frame, PeerMessage):
             self._guarded(self._receive_message, core, sender, frame, data)
         else:
@@ -255,9 +255,9 @@ class Machine:
 
     def request(self, encoded: bytes) -> None:
         """A client's transaction arrives."""
-        if self.core is None or self.restoring is not None or self.paused or self.disk_full:
+        if self.core is None or self.restoring is not None or self.paused:
             return
-        if self.pool.knows(encoded):
+        if self.disk.is_paused or self.pool.knows(encoded):
             return
         last = self.ledger.header(self.ledger.last_height)
         time_ms = max(self.clock.read(), last.block_time_ms)
@@ -274,9 +274,9 @@ class Machine:
             self.peer_heights[sender] = message.certified
             self.step(message, sender)
             return
-        reject = self.cluster.authenticate(message, sender, data, core)
+        reject = self.cluster.authenticate(self, core, message, sender, data)
         if reject is not None:
-            self.cluster.refuse(sender, reject.reason, data)
+            self.cluster.refuse(self, sender, reject.reason, data)
             return
         if isinstance(message, PrePrepare):
             refused = self.cluster.refusal_of(message)
@@ -291,7 +291,7 @@ class Machine:
         """One step of the core, its effects, and what the driver offers after it."""
         if self.core is None or self.restoring is not None:
             return
-        if self.disk_full:
+        if self.disk.is_paused:
             # The core must hear of every block, in order; all else is dropped meanwhile.
             if isinstance(message, LEDGER_INPUTS):
                 self.deferred.append(message)
@@ -306,18 +306,23 @@ class Machine:
         if core is None:
             return
         cluster.trace(self.number, message)
-        judged = core if cluster.judges(self) and isinstance(core, Replica) else None
+        judged = core if isinstance(core, Replica) and cluster.judges(self) else None
         if judged is not None:
             cluster.checkers.before_step(self, judged, message)
         effects = core.step(sender, message)
         if judged is not None:
-            cluster.checkers.after_step(self, message, effects)
+            cluster.checkers.after_step(self, judged, message, effects)
         self._perform(core, effects)
-        if judged is not None and self.core is core:
-            cluster.checkers.on_step(self, judged)
-        if self.core is core and core.ended:
+        if self.core is core:
+            self._after(core, judged)
+
+    def _after(self, core: Core, judged: Replica | None) -> None:
+        """The core that stepped is still the machine's."""
+        if judged is not None:
+            self.cluster.checkers.on_step(self, judged)
+        if core.ended:
             self._later(0, self._start_epoch)  # After all that this step led to.
-        elif self.core is core and core.may_propose and not self.disk_full:
+        elif core.may_propose and not self.disk.is_paused:
             self._propose(core)
 
     def _propose(self, core: Core) -> None:
@@ -462,10 +467,10 @@ class Machine:
         if header.batch_digest != batch.digest():
             self.cluster.on_halt(self, f"block {sequence} was executed from another batch")
             return
-        end = ledger.epoch_end(header.epoch)
-        self.step(Executed(sequence, Digest(header.hash()), end))
+        self.step(Executed(sequence, Digest(header.hash()), ledger.epoch_end(header.epoch)))
 
     def after_execution(self, height: int) -> None:
+        """Requests of the block are pending no longer."""
         for transaction_id in self.pool.executed(self.ledger.block(height)):
             self.step(RequestGone(transaction_id))
 
@@ -475,6 +480,7 @@ class Machine:
         self.pool = Pool(self.ledger)
 
     def announce(self, height: int) -> None:
+        """A certificate is kept: clients hear of the block."""
         self.cluster.on_final(self, height)
         header = self.ledger.header(height)
         for transaction_id in self.pool.expired(height, header.block_time_ms):

@@ -2,7 +2,7 @@
 
 A plan names the changes in their order; the sets of all epochs follow from it without the code
 under test. Which height belongs to which epoch follows from the certified blocks: a set that block
-h schedules certifies from h + window on.
+h schedules certifies from h + window on. A restart puts its set in force behind its header.
 """
 
 from __future__ import annotations
@@ -113,6 +113,16 @@ class Sets:
         self._window = window
         self._first = [0]
         """The first height of each epoch that is scheduled; genesis is below the first."""
+        self._restarted: set[int] = set()
+        self._taken: set[int] = set()
+
+    def restart(self, replica_set: ReplicaSet, base: int) -> None:
+        """The set certifies from behind `base` on; no block schedules it."""
+        assert replica_set.epoch == len(self.planned) == len(self._first), "it is the next epoch"
+        self.planned.append(replica_set)
+        self._first.append(base + 1)
+        self._restarted.add(base)
+        self._taken = {each for each in self._taken if each <= base}
 
     def epoch_at(self, height: int) -> int:
         """The epoch of a height, as far as the blocks tell."""
@@ -127,9 +137,13 @@ class Sets:
         return max(0, self._first[epoch] - 1)
 
     def fault(self, block: ExecutedBlock) -> str | None:
-        """Take in a certified block, each in order; what it says otherwise than it follows."""
+        """Take in a certified block, each in order, perhaps again after a restart; what it says
+        otherwise than it follows.
+        """
         height, header = block.header.height, block.header
-        for receipt in block.result.receipts:
+        known = height in self._taken
+        self._taken.add(height)
+        for receipt in () if known else block.result.receipts:
             for event in receipt.events:
                 if event.topic == SCHEDULED:
                     if json.loads(event.body)["from_height"] != height + self._window:
@@ -139,6 +153,7 @@ class Sets:
             return f"block {height} schedules a set that nobody planned"
         if header.epoch != self.epoch_at(height):
             return f"block {height} is of epoch {header.epoch}, not of {self.epoch_at(height)}"
-        if header.next_set_hash != self.at(height + 1).hash():
+        following = self.at(height if height in self._restarted else height + 1)
+        if header.next_set_hash != following.hash():
             return f"block {height} names another next set than follows"
         return None

@@ -41,6 +41,7 @@ class Network:
         """How often a link's connection broke; what was sent before that does not arrive."""
         self.corrupt_ratio = 0.0
         self.clogged: set[int] = set()
+        self._latest_ms: Counter[Link] = Counter()
         self._held: list[tuple[Link, bytes]] = []
         self._random = random
         self._size = size
@@ -63,6 +64,8 @@ class Network:
         if weather.duplicate and random.random() < weather.duplicate:
             self._fired["duplicate"] += 1
             times.append(times[0] + random.randint(1, weather.slow_max_ms))
+        self._fired["reorder"] += times[0] < self._latest_ms[link]
+        self._latest_ms[link] = max(self._latest_ms[link], times[0])
         return times
 
     def holds(self, link: Link, data: bytes) -> bool:

@@ -18,6 +18,11 @@ class Pool:
         for height in range(ledger.history_from + 1, ledger.last_height + 1):
             self.executed(ledger.block(height))
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything is not executed yet."""
+        return bool(self._pending)
+
     def knows(self, encoded: bytes) -> bool:
         """Whether nothing needs to be done for this transaction."""
         transaction_id = read(encoded).id

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from guqiao_sdk.proof.quorum import faulty_max
+from guqiao_sdk.proof.quorum import faulty_max, quorum
 from tests.simulation.byzantine.registry import LYING
-from tests.simulation.fault_plan import Fault, Rot, plan_faults, plan_rot
+from tests.simulation.fault_plan import Fault, Loss, Rot, plan_faults, plan_rot
 from tests.simulation.membership import LEFT, ROTATED, Change, plan_changes, sizes_of, spare_of
 
 SIZES: Final = (4, 5, 6, 7, 10)
@@ -20,12 +20,19 @@ SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
 STORM_MS: Final = (2_500, 5_500)
 LONGER_MS: Final = 2_000
 """For set changes: one takes a window of blocks."""
+LOSS_STORM_MS: Final = (1_200, 3_000)
+"""Two of them make one run: before the loss and after it."""
 MANY_REQUESTS: Final = 200
 MANY: Final = (10, 9)
 TRAITORS: Final = (25, 13)
-STORED: Final = (6, 0)
+STORED: Final = (5, 0)
+ROTTEN: Final = (10, 0)
+"""Of the seeds with the production's store every other has a damaged replica, which counts as one
+of the f; the rest have f liars.
+"""
 SM2: Final = (40, 17)
 GOVERNED: Final = (8, 4)
+TAKING: Final = (24, 12)
 """(m, r): what happens in the seeds that are r modulo m."""
 
 
@@ -61,6 +68,7 @@ class Scenario:
     traitors: bool = False
     faults: tuple[Fault, ...] = ()
     rot: Rot | None = None
+    loss: Loss | None = None
     crash_ratio: float = 0.0
     scheme: str = "ideal"
     round_cuts: dict[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
@@ -77,6 +85,11 @@ class Scenario:
     def nodes(self) -> int:
         """The numbers of all that are ever members."""
         return max(sizes_of(self.size, self.changes))
+
+    @property
+    def governed(self) -> bool:
+        """Whether the chain keeps its set itself: it changes, or the chain is restarted."""
+        return bool(self.changes) or self.loss is not None
 
     @property
     def faulty(self) -> set[int]:
@@ -103,15 +116,15 @@ def of_seed(
     requests = MANY_REQUESTS if its_turn(seed, MANY) else random.randint(20, 60)
     if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
         return _betrayal(random, seed, size, min(requests, 60))
-    stored = its_turn(seed, STORED)
     governed = its_turn(seed, GOVERNED) if governed is None else governed
+    stored = its_turn(seed, STORED) or its_turn(seed, TAKING)
     if governed:
         storm_ms += LONGER_MS
     changes = plan_changes(random, size, storm_ms, late=stored) if governed else ()
     newcomer = size if stored and governed else None
     spare = spare_of(size, changes)
-    spoiled = stored and strategies is None and newcomer is None
-    rot = plan_rot(random, size, storm_ms) if spoiled else None
+    rots = its_turn(seed, ROTTEN) and strategies is None and newcomer is None
+    rot = plan_rot(random, seed // ROTTEN[0], size, storm_ms) if rots else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
     count = spare - (rot is not None)
@@ -147,6 +160,48 @@ def of_seed(
         compacts=random.random() < 0.5,
         changes=changes,
         newcomer=newcomer,
+    )
+
+
+def of_loss(seed: int, number: int) -> Scenario:
+    """The storm of a seed in which the quorum is then lost for good, in the ways of `number`:
+    production's store, whose folders are what a ceremony works on, and no rot beside the loss.
+    """
+    random = Random(seed)
+    size = random.choices(SIZES, SIZE_WEIGHTS)[0]
+    storm_ms = random.randint(*LOSS_STORM_MS)
+    liars = {
+        replica: _acts(random, seed + replica, None)
+        for replica in random.sample(range(size), k=random.randint(0, faulty_max(size)))
+    }
+    honest = [each for each in range(size) if each not in liars]
+    survivor = random.choice(honest)
+    others = [each for each in range(size) if each != survivor]
+    gone = random.randint(size - quorum(size) + 1, size - 1)
+    lost = tuple(sorted(random.sample(others, k=gone)))
+    returned = random.sample(lost, k=random.randint(1, min(gone, quorum(size) - 1)))
+    second_ms = random.randint(*LOSS_STORM_MS)
+    loss = Loss(
+        lost=lost,
+        settles=random.random() < 0.5,
+        second=number % 3 != 1,
+        returned=tuple(sorted(returned)) if number % 3 != 0 else (),
+        newcomers=frozenset(each for each in lost if random.random() < 0.5),
+        storm_ms=second_ms,
+        faults=plan_faults(random, seed // 2, size, size, second_ms, stored=True),
+    )
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=random.randint(20, 40),
+        storm_ms=storm_ms,
+        liars={each: tuple(a for a in acts if a.strategy != "B2") for each, acts in liars.items()},
+        faults=plan_faults(random, seed, size, size, storm_ms, stored=True),
+        loss=loss,
+        crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
+        stored=True,
+        compacts=random.random() < 0.5,
+        kind="ceremony",
     )
 
 

@@ -19,12 +19,12 @@ from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
+from services.consensus.refusals import Reason
 from services.consensus.state_transfer import StateFrame, StateTransfer
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster import Cluster
     from tests.simulation.machine import Machine
     from tests.simulation.stored import StoredLedger
 
@@ -48,18 +48,22 @@ class StateTaking:
             without_blocks_steps=WITHOUT_BLOCKS_TURNS,
         )
         self._transfer.part_bytes_max = PART_BYTES_MAX
-        self._cluster = machine.cluster
+        self._machine, self._cluster = machine, machine.cluster
         self._judged = b""
-        self.rejects = self  # Of the metrics, only what is refused matters here.
+        self.refusals = self  # Of the metrics, only what is refused matters here.
 
     def step(self, *, wanted: bool) -> None:
         """One turn of restoring."""
         with capture_logs():
             self._transfer.step(wanted=wanted)
 
-    def labels(self, *, replica: str) -> _Refusal:
-        """Whose piece of a state is refused."""
-        return _Refusal(self._cluster, ReplicaId(int(replica)), self._judged)
+    def count(self, sender: int, reason: Reason, detail: str = "") -> None:
+        """Whose piece of a state is refused; what comes too late is nobody's fault."""
+        if reason is Reason.UNASKED:
+            self._cluster.counts["state_late"] += 1
+            return
+        self._cluster.counts["state_lies"] += 1
+        self._cluster.refuse(self._machine, ReplicaId(sender), detail, self._judged)
 
     def on_frame(self, sender: ReplicaId, frame: StateFrame, data: bytes) -> None:
         """A peer asks or answers."""
@@ -128,17 +132,6 @@ class _Links:
         for number in range(self.machine.cluster.nodes):
             if number != self.machine.me:
                 self.send(number, frame)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    cluster: Cluster
-    source: ReplicaId
-    data: bytes
-
-    def inc(self) -> None:
-        self.cluster.counts["state_lies"] += 1
-        self.cluster.refuse(self.source, "a piece of a state that does not hold", self.data)
 
 
 def note_blocks_below(machine: Machine, first: int, last: int) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.restart import Restart
 from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.messages import (
@@ -29,6 +30,7 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.ledger import reach_of
+from services.consensus.restart import put_in_force
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.state_intake import Snapshot
 from tests.simulation.durable import head_of, message_of
@@ -62,17 +64,42 @@ class Shelf:
 
     def open(self, number: int) -> StoredLedger:
         """Open a replica's folder as the production does."""
-        options = StoreOptions(
+        cluster = self._cluster
+        store = ChainStore.open(
+            self.folder(number),
+            cluster.execution.genesis,
+            replica=cluster.owners[number],
+            options=self.options(number),
+        )
+        ledger = StoredLedger(store, cluster.execution, self, number)
+        self._open[number] = ledger
+        return ledger
+
+    def options(self, number: int) -> StoreOptions:
+        """How a replica's folder is opened."""
+        return StoreOptions(
             reserve_bytes=0,
             segment_bytes_max=SEGMENT_BYTES,
             files=FileOperations(fsync=self._fsync(number)),
             sequences_a_promise=SEQUENCES_A_PROMISE,
         )
-        genesis = self._cluster.execution.genesis
-        store = ChainStore.open(self._folder(number), genesis, replica=number, options=options)
-        ledger = StoredLedger(store, self._cluster.execution, self, number)
-        self._open[number] = ledger
-        return ledger
+
+    def put_in_force(self, number: int, restart: Restart) -> bool:
+        """Let a stopped machine go by the restart, as an operator does."""
+        cluster = self._cluster
+        return put_in_force(
+            self.folder(number),
+            cluster.execution.genesis,
+            cluster.owners[number],
+            restart,
+            cluster.scheme.verify,
+            self.options(number),
+        )
+
+    def move(self, number: int, place: int) -> None:
+        """A replica's folder is at another machine from now on."""
+        self.folder(number).rename(self.folder(place))
+        self._synced.pop(number, None)
 
     def closed(self, number: int, *, power_cut: bool) -> None:
         """A process ended without a word."""
@@ -84,7 +111,7 @@ class Shelf:
 
     def wipe(self, number: int) -> None:
         """A replica's folder is gone."""
-        shutil.rmtree(self._folder(number), ignore_errors=True)
+        shutil.rmtree(self.folder(number), ignore_errors=True)
         self._synced.pop(number, None)
 
     def rot(self) -> None:
@@ -125,7 +152,7 @@ class Shelf:
 
     def flip_promise(self, number: int) -> bool:
         """One bit of one of the two files that say what the replica may have voted on."""
-        random, folder = self._cluster.random, self._folder(number)
+        random, folder = self._cluster.random, self.folder(number)
         path = random.choice(sorted(folder.glob("promise.*.json")))
         data = bytearray(path.read_bytes())
         data[random.randrange(len(data))] ^= 1 << random.randrange(8)
@@ -150,7 +177,7 @@ class Shelf:
 
     def lose(self, number: int) -> bool:
         """All segments are gone: every block and every vote."""
-        shutil.rmtree(self._folder(number) / "segments")
+        shutil.rmtree(self.folder(number) / "segments")
         self._synced.pop(number, None)
         self._distrust(number)
         return True
@@ -169,7 +196,7 @@ class Shelf:
         """An older copy of the segments stands in their place."""
         if self._stale is None:
             return False
-        segments = self._folder(number) / "segments"
+        segments = self.folder(number) / "segments"
         shutil.rmtree(segments)
         shutil.copytree(self._stale, segments)
         self._synced.pop(number, None)
@@ -180,16 +207,16 @@ class Shelf:
         rot = self._cluster.scenario.rot
         assert rot is not None
         self._stale = self._root / "stale"
-        shutil.copytree(self._folder(rot.machine) / "segments", self._stale)
+        shutil.copytree(self.folder(rot.machine) / "segments", self._stale)
 
     def _fsync(self, number: int) -> Callable[[int], None]:
         def fsync(descriptor: int) -> None:
             machines = self._cluster.machines
-            if number < len(machines) and machines[number].fsync_fails:
-                machines[number].fsync_fails = False
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
             path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-            if path.suffix == ".seg":
+            is_segment = path.suffix == ".seg"
+            if number < len(machines) and machines[number].disk.meets_fault(votes=is_segment):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if is_segment:
                 sizes = self._synced.setdefault(number, {}).setdefault(path, [])
                 size = os.fstat(descriptor).st_size
                 if size not in sizes[-1:]:
@@ -202,18 +229,20 @@ class Shelf:
         kept = durable
         if self._cluster.torn and size > durable:
             kept = self._cluster.random.randint(durable, size)
+            self._cluster.fired["torn_write"] += durable < kept < size
         if size > kept:
             os.truncate(path, kept)
 
     def _distrust(self, number: int) -> None:
-        session = self._folder(number) / "session"
+        session = self.folder(number) / "session"
         if session.exists():
             session.write_text("another boot")
 
     def _segments(self, number: int) -> list[Path]:
-        return sorted((self._folder(number) / "segments").glob("*.seg"))
+        return sorted((self.folder(number) / "segments").glob("*.seg"))
 
-    def _folder(self, number: int) -> Path:
+    def folder(self, number: int) -> Path:
+        """Where a machine keeps its chain."""
         return self._root / str(number)
 
 
@@ -228,7 +257,7 @@ _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
 
 
 class StoredLedger(ChainSets):
-    """One opened store. Executing is shared, but the state root is the store's own."""
+    """One opened store. It executes on its own state; receipts and header must be everybody's."""
 
     def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
         super().__init__(store, execution.genesis)
@@ -290,13 +319,19 @@ class StoredLedger(ChainSets):
     def compact(self, records: Sequence[LogRecord]) -> None:
         self.store.compact_records(list(map(encode_log_record, records)))
 
-    def records(self) -> list[LogRecord]:
+    def records(self) -> Sequence[LogRecord]:
         return [decode_log_record(data) for data in self.store.records()]
 
     def execute(self, batch: Batch) -> BlockHeader:
-        block = self._execution.execute(self.header(self.last_height), batch)
-        header = self.store.commit_block(block.result)
-        assert header == block.header, "S5: the store comes to another state root"
+        parent = self.header(self.last_height)
+        restarts = self.restarts_behind(parent)
+        with self.store.state_reader() as state:
+            result = self._execution.result(state, parent, batch, restarts)
+        header = self.store.commit_block(result)
+        block = self._execution.execute(parent, batch, restarts)
+        same = block.result.encoded_receipts == result.encoded_receipts
+        assert same, f"S5: block {header.height} has other receipts at replica {self._number}"
+        assert header == block.header, f"S5: block {header.height} has another state root"
         self.last_height += 1
         self.last_certified = self.store.last_certified
         self._blocks[self.last_height] = block
@@ -327,7 +362,8 @@ class StoredLedger(ChainSets):
         if block is None:
             stored = self.store.get_block(height)
             assert stored is not None, f"block {height} is stored"
-            block = self._execution.execute(self.header(height - 1), stored.batch)
+            parent = self.header(height - 1)
+            block = self._execution.execute(parent, stored.batch, self.restarts_behind(parent))
             self._blocks[height] = block
         return block
 

@@ -39,14 +39,16 @@ class Sieve(Cluster):
 
     def _read(self, data: bytes) -> wire.Frame:
         try:
-            return self.read_frame(data)
+            return self.read_frame(data, 0)
         except MalformedError as error:
             raise AssertionError("nobody lies here") from error
 
 
-def sieve(size: int = 4, seed: int = 1, *, stored: bool = False) -> Sieve:
+def sieve(
+    size: int = 4, seed: int = 1, *, stored: bool = False, kind: type[Sieve] | None = None
+) -> Sieve:
     """An honest cluster that has decided its first heights."""
-    cluster = Sieve(replace(honest(seed, size), stored=stored))
+    cluster = (kind or Sieve)(replace(honest(seed, size), stored=stored))
     cluster._found()
     cluster.advance(cluster.now_ms + 2 * PARAMETERS.heartbeat_ms)
     assert min(heights(cluster)) > 0

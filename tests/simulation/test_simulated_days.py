@@ -123,7 +123,7 @@ def test_a_replica_whose_files_are_damaged_is_silent_for_a_while_and_then_takes_
 def test_votes_that_a_replica_casts_although_it_forgot_its_earlier_ones_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(restoring, "due_height", lambda store, silent_to: store.restore_to)
+    monkeypatch.setattr(restoring, "due_height", lambda store, *_, **__: store.restore_to)
 
     def lose_many() -> None:
         """Not in every run does it vote where it must not."""

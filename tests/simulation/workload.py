@@ -1,8 +1,8 @@
 """What the simulated clients want and what comes of it: real transactions, really executed.
 
 Admission and execution are the production's. Executing is a function of parent and batch, so it is
-done once for all replicas of a run; where a replica keeps its chain in the production's store, that
-store computes its own state root, which must come to the same header.
+done once for all replicas of a run that keep their chain in memory; where a replica keeps it in the
+production's store it executes by itself, on its own state, and must come to the same header.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.governance import GovernanceContract
@@ -33,6 +34,7 @@ from services.consensus.domain.ledger.genesis import (
     genesis_state,
 )
 from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
+from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from tests.simulation.keys import CHAIN, OUTSIDER, public_key, sign_with, verify
 
@@ -67,6 +69,11 @@ def did(client: int) -> str:
 def entity(seat: int) -> str:
     """The legal entity behind a seat."""
     return f"did:rem:sim:entity-{seat}"
+
+
+def governor_key(seat: int) -> bytes:
+    """The key of that entity's governor."""
+    return _client_key(GOVERNORS_FROM + seat)
 
 
 def transaction(
@@ -232,31 +239,46 @@ class Execution:
         update = apply(none.__getitem__, None, changes_of(entries), 0)
         first = State(entries, frozenset(), update.pages, update.version)
         self._states = {self.root.hash(): first}
-        self._blocks: dict[tuple[bytes, bytes], ExecutedBlock] = {}
+        self._blocks: dict[tuple[bytes, ...], ExecutedBlock] = {}
 
     def state(self, header_hash: bytes) -> State:
         """The state after a block that was executed here."""
         return self._states[header_hash]
 
-    def execute(self, parent: BlockHeader, batch: Batch) -> ExecutedBlock:
-        """The block that `batch` makes after `parent`."""
-        place = (parent.hash(), batch.digest())
+    def execute(
+        self, parent: BlockHeader, batch: Batch, restarts: Sequence[Restart] = ()
+    ) -> ExecutedBlock:
+        """The block that `batch` makes after `parent`, where `restarts` go on from."""
+        place = (parent.hash(), batch.digest(), *(each.encode() for each in restarts))
         block = self._blocks.get(place)
         if block is None:
-            block = self._blocks[place] = self._execute(parent, batch)
+            block = self._blocks[place] = self._execute(parent, batch, restarts)
         return block
 
-    def _execute(self, parent: BlockHeader, batch: Batch) -> ExecutedBlock:
-        before = self._states[parent.hash()]
-        result = execute_block(
-            before,
+    def result(
+        self,
+        state: StateReader,
+        parent: BlockHeader,
+        batch: Batch,
+        restarts: Sequence[Restart] = (),
+    ) -> BlockResult:
+        """Execute a batch on a state, whoever keeps it."""
+        return execute_block(
+            state,
             genesis=self.genesis,
             catalogue=CATALOGUE,
             parent=parent,
             batch=batch,
             transactions=[read(encoded) for encoded in batch.transactions],
             verify=verify,
+            restarts=restarts,
         )
+
+    def _execute(
+        self, parent: BlockHeader, batch: Batch, restarts: Sequence[Restart]
+    ) -> ExecutedBlock:
+        before = self._states[parent.hash()]
+        result = self.result(before, parent, batch, restarts)
         entries = dict(before.entries)
         ids = set(before.ids)
         for key, value in result.write_set.items():

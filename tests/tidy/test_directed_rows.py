@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from tests.planted.bugs import BUGS, Bug
+from tests.planted.bug import Bug
+from tests.planted.bugs import BUGS
 from tests.tidy.source import ROOT, functions, sources
 
 MISTAKES: Final = "docs/reliability.md"

@@ -264,7 +264,7 @@ def _load_crl(pem: bytes) -> x509.CertificateRevocationList:
     try:
         crl = x509.load_pem_x509_crl(pem)
         signature_oid = crl.signature_algorithm_oid.dotted_string
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise malformed("the CRL is not PEM X.509", "吊销列表不是 PEM X.509 格式") from None
     if signature_oid != asn1.SM2_WITH_SM3_OID:
         raise malformed("the CRL is not signed with SM2 and SM3", "吊销列表的签名算法不是 SM2-SM3")

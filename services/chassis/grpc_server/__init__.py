@@ -15,6 +15,7 @@ from services.chassis.grpc_server.policy import (
     PolicyIncompleteError,
     StreamItems,
 )
+from services.chassis.grpc_server.refusals import RpcRefusals
 from services.chassis.grpc_server.server import GrpcServer, NonLoopbackAddressError, build_server
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NonLoopbackAddressError",
     "Policy",
     "PolicyIncompleteError",
+    "RpcRefusals",
     "ServerLimits",
     "StreamItems",
     "build_server",

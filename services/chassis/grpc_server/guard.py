@@ -36,7 +36,9 @@ _logger = structlog.get_logger("grpc")
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way in; `stamp`, `key` and `identity` are known once it is admitted."""
+    """One call on its way in; `stamp`, `key` and `identity` are known once it is admitted, and
+    `connection_of`, the organisation whose tunnel it came through, where there is a tunnel.
+    """
 
     method: str
     context: ServicerContext[Any, Any]
@@ -45,6 +47,14 @@ class Call:
     stamp: RequestStamp | None = None
     key: KeyRecord | None = None
     identity: Caller | None = None
+    connection_of: str | None = None
+
+    @property
+    def organisation(self) -> str | None:
+        """Whose call it is, as far as that is proven: by the connection, or by the signature."""
+        if self.connection_of is not None or self.identity is None:
+            return self.connection_of
+        return self.identity.organisation
 
     @property
     def metadata(self) -> list[tuple[str, str | bytes]]:
@@ -111,7 +121,7 @@ class Guard:
         await self._record_refusal(call, b"", "METHOD_UNKNOWN")
 
     async def _check(self, call: Call, message: bytes) -> None:
-        organisation = await self._peer_organisation(call)
+        organisation = call.connection_of = await self._peer_organisation(call)
         self.check_size(call.policy, message)
         if call.policy is None:
             return

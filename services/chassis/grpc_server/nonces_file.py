@@ -1,10 +1,12 @@
 """Nonces in a file: for processes without a database, such as a replica's client port.
 
-One line a nonce (expiry, digest of DID and nonce), appended and synced before `remember` answers;
-calls that wait at the same time share one fsync. A torn last line was never acknowledged and is
-cut off; any other damage refuses to open. After a failed write or fsync nothing is known about the
-file: calls are refused until all nonces stand in a new one, which a call tries again after a pause,
-so that an emptied disk is enough.
+One line a nonce (expiry, digest of DID and nonce, checksum), appended and synced before `remember`
+answers; calls that wait at the same time share one fsync. A torn last line was never acknowledged
+and is cut off. Any other damage may hide a nonce that was used: the file is set aside, what is
+whole of it goes into a new one, and with it until when every request is refused that may have been
+answered before. After a failed write or fsync nothing is known about the file: calls are refused
+until all nonces stand in a new one, which a call tries again after a pause, so that an emptied disk
+is enough.
 """
 
 from __future__ import annotations
@@ -14,15 +16,20 @@ import fcntl
 import os
 import re
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self
 
+import structlog
+
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.signing import system_time_ms
 from services.chassis.errors import ExhaustedError, FailedPreconditionError, UnavailableError
+from services.chassis.file_operations import FileOperations
+from services.chassis.grpc_server.request_signature import NONCE_SECONDS, NONCE_SECONDS_MAX
 
 LIVE_NONCES_MAX: Final = 1_000_000
 COMPACT_LINES_MIN: Final = 10_000
@@ -31,19 +38,20 @@ RETRY_SECONDS: Final = 1.0
 
 NONCE_TAG: Final = "guqiao/nonce/1"
 
-_LINE: Final = re.compile(rb"([0-9]{1,16}) ([0-9a-f]{64})")
+LINES_NAMED_MAX: Final = 10
+SYSTEM_FILES: Final = FileOperations()
 
+_LOST: Final = "0" * 64
+"""In place of a digest: every nonce that expires up to then may have been used before."""
 
-class NonceFileError(Exception):
-    """The nonce file is damaged, and not only at its very end."""
+_LINE: Final = re.compile(rb"([0-9]{1,16}) ([0-9a-f]{64})(?: ([0-9a-f]{8}))?")
+"""Without a checksum: of earlier software."""
 
-    def __init__(self, path: Path, line: int) -> None:
-        super().__init__(
-            f"line {line} of the nonce file {path} is damaged: restore it, or stop the service for "
-            "10 minutes and remove it (by then every nonce in it has expired)"
-        )
-        self.path = path
-        self.line = line
+_TORN: Final = re.compile(
+    rb"[0-9]{0,16}|[0-9]{1,16} [0-9a-f]{0,64}|[0-9]{1,16} [0-9a-f]{64} [0-9a-f]{0,8}"
+)
+
+_log = structlog.get_logger(__name__)
 
 
 class FileNonceStore:
@@ -54,21 +62,26 @@ class FileNonceStore:
         path: Path,
         now_ms: Callable[[], int] = system_time_ms,
         monotonic: Callable[[], float] = time.monotonic,
+        files: FileOperations = SYSTEM_FILES,
     ) -> None:
         self._path = path
+        self._files = files
         self._now_ms = now_ms
         self._expiry_by_key: dict[str, int] = {}
         self._waiting: deque[bytes] = deque()
         self._monotonic = monotonic
         self._broken = False
+        self.was_damaged = False
         self._retry_at = 0.0
         self._file: int | None = None
         self._lines = 0
         self._compact_at = COMPACT_LINES_MIN
         self._lock_file = _lock(path)
         try:
-            self._expiry_by_key = _load(path)
+            self._expiry_by_key, damaged = _load(path)
             self._forget_expired()
+            if damaged:
+                self._refuse_what_may_be_lost(damaged)
             self._rewrite(list(self._expiry_by_key.items()))
         except BaseException:
             os.close(self._lock_file)
@@ -97,10 +110,15 @@ class FileNonceStore:
         if self._broken:
             loop = asyncio.get_running_loop()
             await asyncio.shield(loop.run_in_executor(self._writer, self._flush, None))
-        return f"{self._path.name} cannot be written: is the disk full?" if self._broken else None
+        if self._broken:
+            return f"{self._path.name} cannot be written: is the disk full?"
+        seconds = self._refused_seconds()
+        return f"NONCES_DAMAGED, requests are refused for {seconds} s" if seconds else None
 
     async def remember(self, did: str, nonce: str, expires_at_ms: int) -> bool:
         """True the first time, once it is on disk; False ever after."""
+        if expires_at_ms <= self._expiry_by_key.get(_LOST, 0):
+            raise UnavailableError("NONCES_DAMAGED", seconds=self._refused_seconds())
         key = digest(NONCE_TAG, did.encode(), nonce.encode()).hex()
         if key in self._expiry_by_key:
             return False
@@ -143,13 +161,33 @@ class FileNonceStore:
             if snapshot is not None:
                 self._rewrite(snapshot)
             assert self._file is not None, "opened with the store"
-            _write_all(self._file, b"".join(lines))
-            os.fsync(self._file)
+            self._files.write_all(self._file, b"".join(lines))
+            self._files.fsync(self._file)
             self._lines += len(lines)
             self._broken = False
         except OSError:
             self._broken = True
             self._retry_at = self._monotonic() + RETRY_SECONDS
+
+    def _refuse_what_may_be_lost(self, damaged: list[int]) -> None:
+        """Keep the file for whoever looks into it, and until when nothing is taken that it may have
+        held. Killed before the new file stands, the next start finds the damage again.
+        """
+        self.was_damaged = True
+        aside = self._path.with_suffix(".damaged")
+        aside.write_bytes(self._path.read_bytes())
+        self._expiry_by_key[_LOST] = self._now_ms() + NONCE_SECONDS_MAX * 1_000
+        _log.critical(
+            "nonces.damaged",
+            code="NONCES_DAMAGED",
+            lines=damaged[:LINES_NAMED_MAX],
+            kept=str(aside),
+        )
+
+    def _refused_seconds(self) -> int:
+        """How long requests of this moment are refused still, their nonces may have been lost."""
+        until_ms = self._expiry_by_key.get(_LOST, 0) - NONCE_SECONDS * 1_000
+        return max(-(-(until_ms - self._now_ms()) // 1_000), 0)
 
     def _forget_expired(self) -> None:
         now_ms = self._now_ms()
@@ -159,12 +197,13 @@ class FileNonceStore:
     def _rewrite(self, entries: list[tuple[str, int]]) -> None:
         """Replace the file by one that holds `entries`, durably, and open it for appending."""
         replacement = self._path.with_suffix(".new")
-        file = os.open(replacement, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        file = self._files.open(replacement, flags, 0o600)
         try:
-            _write_all(file, b"".join(_line(key, expiry) for key, expiry in entries))
-            os.fsync(file)
-            replacement.replace(self._path)
-            _sync_folder(self._path.parent)
+            self._files.write_all(file, b"".join(_line(key, expiry) for key, expiry in entries))
+            self._files.fsync(file)
+            self._files.rename(replacement, self._path)
+            self._files.sync_folder(self._path.parent)
         except BaseException:
             os.close(file)
             replacement.unlink(missing_ok=True)
@@ -176,20 +215,34 @@ class FileNonceStore:
 
 
 def _line(key: str, expires_at_ms: int) -> bytes:
-    return f"{expires_at_ms} {key}\n".encode()
+    content = f"{expires_at_ms} {key}".encode()
+    return b"%b %08x\n" % (content, zlib.crc32(content))
 
 
-def _load(path: Path) -> dict[str, int]:
+def _load(path: Path) -> tuple[dict[str, int], list[int]]:
+    """The entries that are whole, and the numbers of the lines that are damaged."""
     if not path.exists():
-        return {}
-    *lines, _torn = path.read_bytes().split(b"\n")
-    entries = {}
+        return {}, []
+    *lines, last = path.read_bytes().split(b"\n")
+    entries, damaged = dict[str, int](), list[int]()
     for number, line in enumerate(lines, start=1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise NonceFileError(path, number)
-        entries[match[2].decode()] = int(match[1])
-    return entries
+        entry = _entry(line)
+        if entry is None:
+            damaged.append(number)
+        else:
+            entries.update([entry])
+    if (torn := _entry(last)) is not None:
+        entries.update([torn])
+    elif _TORN.fullmatch(last) is None:
+        damaged.append(len(lines) + 1)
+    return entries, damaged
+
+
+def _entry(line: bytes) -> tuple[str, int] | None:
+    match = _LINE.fullmatch(line)
+    if match is None or match[3] not in (None, b"%08x" % zlib.crc32(line[: match.end(2)])):
+        return None
+    return match[2].decode(), int(match[1])
 
 
 def _lock(path: Path) -> int:
@@ -200,17 +253,3 @@ def _lock(path: Path) -> int:
         os.close(file)
         raise FailedPreconditionError("DATA_FOLDER_IN_USE", path=str(path.parent)) from None
     return file
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

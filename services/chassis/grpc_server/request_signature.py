@@ -32,6 +32,10 @@ CLOCKS_DIFFER_SECONDS_MAX: Final = 60
 """Nonces stay so much longer than the window: another instance, whose clock is behind, may still
 take what this one refuses.
 """
+NONCE_SECONDS: Final = WINDOW_SECONDS + CLOCKS_DIFFER_SECONDS_MAX
+"""So long after its stamp a request's nonce is remembered."""
+NONCE_SECONDS_MAX: Final = WINDOW_SECONDS + NONCE_SECONDS
+"""So long at most from now on: a stamp may lie ahead by the window."""
 
 _NAME: Final = re.compile(r"[!-~]{1,256}")
 _TIME: Final = re.compile(r"[1-9][0-9]{0,14}")
@@ -117,7 +121,7 @@ class SignatureVerifier:
                 domain=self.audience.domain,
                 service=self.audience.service,
             )
-        expires_at_ms = stamp.time_ms + (WINDOW_SECONDS + CLOCKS_DIFFER_SECONDS_MAX) * 1_000
+        expires_at_ms = stamp.time_ms + NONCE_SECONDS * 1_000
         if not await self.nonces.remember(stamp.did, stamp.nonce, expires_at_ms):
             raise UnauthenticatedError("REQUEST_REPLAYED", did=stamp.did)
         return key

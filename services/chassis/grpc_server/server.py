@@ -30,6 +30,7 @@ from services.chassis.grpc_server.ports import (
     Verifier,
 )
 from services.chassis.grpc_server.rate import RateLimiter
+from services.chassis.grpc_server.refusals import RpcRefusals
 from services.chassis.grpc_server.request_signature import SignatureVerifier
 from services.chassis.grpc_server.wrapping import Handler, Wrapper
 from services.chassis.telemetry import Telemetry
@@ -79,7 +80,7 @@ def build_server(
         "guqiao_rpc_server_duration_seconds", "Time to answer a call", ("method", "code")
     )
     return GrpcServer(
-        Wrapper(guard, telemetry.tracer, duration),
+        Wrapper(guard, telemetry.tracer, duration, RpcRefusals(telemetry.metrics)),
         policies,
         limits,
         development=development,

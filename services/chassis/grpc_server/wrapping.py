@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from grpc.aio import AbortError, ServicerContext
 from opentelemetry import trace
 from prometheus_client import Histogram
@@ -38,7 +39,9 @@ from services.chassis.grpc_server.grpc_errors import (
 from services.chassis.grpc_server.guard import Call, Guard
 from services.chassis.grpc_server.identity import calling_as
 from services.chassis.grpc_server.policy import Policy, StreamItems
+from services.chassis.grpc_server.refusals import RpcRefusals
 from services.chassis.grpc_tracing import server_span
+from services.chassis.strict_protobuf import NotStrictError, check_strict
 from services.chassis.telemetry import current_trace_id
 
 Context: TypeAlias = ServicerContext[Any, Any]
@@ -55,6 +58,7 @@ class Wrapper:
     guard: Guard
     tracer: trace.Tracer
     duration: Histogram
+    refusals: RpcRefusals
 
     def wrap(self, method: str, handler: Handler, policy: Policy | None) -> Handler:
         """The guarded form of `handler`."""
@@ -104,8 +108,9 @@ class Wrapper:
         metadata = [(str(key), value) for key, value in context.invocation_metadata() or ()]
         with server_span(self.tracer, method, metadata) as span:
             trace_id = current_trace_id() or uuid.uuid4().hex
+            call = Call(method, context, policy, trace_id)
             try:
-                return await _within(seconds, work(Call(method, context, policy, trace_id)))
+                return await _within(seconds, work(call))
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
                 raise
@@ -114,7 +119,9 @@ class Wrapper:
                 raise
             except Exception as error:
                 told = seen_by_caller(error)
-                if not isinstance(told, ServiceError):
+                if isinstance(told, ServiceError):
+                    self.refusals.count(call.organisation, told.code)
+                else:
                     _logger.error("rpc.failed", method=method, trace_id=trace_id, exc_info=error)
                 status = to_rpc_status(told, trace_id)
                 code = grpc_code(status)
@@ -257,10 +264,15 @@ class _Wrapped:
         if self.handler.request_deserializer is None:
             return raw
         try:
-            return self.handler.request_deserializer(raw)
+            request = self.handler.request_deserializer(raw)
+            if isinstance(request, Message):
+                check_strict(request, raw)
+        except NotStrictError as error:
+            raise InvalidError("REQUEST_MALFORMED", detail=str(error)) from error
         except Exception as error:
             # Whatever a parser raises on signed bytes, the request is what is wrong.
             raise InvalidError("REQUEST_MALFORMED") from error
+        return request
 
     async def _items(self, call: Call, items: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         guard = self.wrapper.guard

@@ -99,10 +99,13 @@ class ViewChanged:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The message broke a rule. Not an exception: Byzantine input is ordinary input."""
+    """The message broke a rule. Not an exception: Byzantine input is ordinary input. Not `certain`
+    where it was held against this replica's own clock, which may be the wrong one.
+    """
 
     sender: ReplicaId
     reason: str
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Whether a primary that makes progress makes too little of it, or for the wrong requests.
 
 A backup sees what is pending and what is ordered (the idea of RBFT, without its spare instances).
-A primary is slow if requests wait while it has nothing under way for most of the time: one that is
-honest proposes at once. A late request is excused only on a chain that works to capacity: requests
-are ordered as they came, something is always under way, and not at less than half the rate of an
-earlier primary; while no other is known, no longer than the longest time-out (reliability P16).
+A primary is slow if requests wait while it has nothing under way for more than half of the time:
+one that is honest proposes at once, and one that works for half of it does half the work. A late
+request is excused only on a chain that works to capacity: requests are ordered as they came,
+something is always under way, and not at less than half the rate of an earlier primary; while no
+other is known, no longer than the longest time-out (reliability P16).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-SLOW_TIMEOUTS: Final = 4
+SLOW_TIMEOUTS: Final = 8
 """The primary is judged over so many time-outs."""
 
-IDLE_SHARE_MAX: Final = (3, 5)
+IDLE_SHARE_MAX: Final = (1, 2)
 """The share of that time which it may leave requests waiting with nothing under way."""
 
 RATE_MS: Final = 1_000

@@ -65,6 +65,8 @@ class Ordering:
         self._low_time_ms = head.block_time_ms
         self._executing_time_ms = head.block_time_ms
         self._waiting: dict[SequenceNumber, PrePrepare] = {}
+        self._refused: dict[SequenceNumber, Statement] = {}
+        """Proposals of this view that did not hold; they stand all the same."""
         self._reproposals: dict[SequenceNumber, Reproposal] = {}
         self._holders: dict[Digest, tuple[ReplicaId, ...]] = {}
         self._signer = signer
@@ -145,20 +147,25 @@ class Ordering:
         """Accept the primary's proposal, once everything before it is accepted."""
         if not self._counts(message.view, message.sequence) or not self.voting:
             return []
-        entry = self._entry(message.sequence)
-        statement = statement_of(message, self._set)
-        earlier = self._earlier_proposal(entry)
+        earlier = self._earlier_proposal(self._entry(message.sequence))
         if earlier is not None and earlier.digest != message.digest:
-            self.fault = "the primary equivocated"
-            return [
-                Reject(statement.replica, "two pre-prepares for one sequence number"),
-                Evidence(statement.replica, Equivocation(earlier, statement)),
-            ]
+            return self._equivocated(earlier, message)
         if earlier is not None:
             return self.on_batch(message.sequence, message.digest, message.batch)
         if message.sequence > self.accepted_through:
             self._waiting[message.sequence] = message
         return self._accept_waiting()
+
+    def refuse(self, message: PrePrepare) -> list[Effect]:
+        """The batch of this proposal is invalid: no other one is accepted in its place."""
+        if not self._counts(message.view, message.sequence) or not self.voting:
+            return []
+        self.fault = "the primary proposed an invalid batch"
+        earlier = self._earlier_proposal(self._entry(message.sequence))
+        if earlier is not None and earlier.digest != message.digest:
+            return self._equivocated(earlier, message)
+        self._refused[message.sequence] = statement_of(message, self._set)
+        return []
 
     def on_prepare(self, message: Prepare) -> list[Effect]:
         """Count a prepare; a quorum with the primary's pre-prepare makes it prepared."""
@@ -207,6 +214,7 @@ class Ordering:
         self.fault = None
         self.proposal_ms = self.progress_ms = self.now_ms
         self._waiting.clear()
+        self._refused.clear()
         for entry in self.entries.values():
             entry.enter_view()
         self._reproposals = {each.sequence: each for each in new_view.reproposals}
@@ -230,6 +238,8 @@ class Ordering:
             del self.entries[sequence]
         for sequence in [each for each in self._waiting if each <= self.low]:
             del self._waiting[sequence]
+        for sequence in [each for each in self._refused if each <= self.low]:
+            del self._refused[sequence]
         self.accepted_through = max(self.accepted_through, self.low)
         if self.executing_through < self.low:
             self.executing_through, self._executing_time_ms = self.low, head.block_time_ms
@@ -294,10 +304,20 @@ class Ordering:
             entry = self.entries[sequence] = Entry(sequence)
         return entry
 
+    def _equivocated(self, earlier: Statement, message: PrePrepare) -> list[Effect]:
+        self.fault = "the primary equivocated"
+        statement = statement_of(message, self._set)
+        return [
+            Reject(statement.replica, "two pre-prepares for one sequence number"),
+            Evidence(statement.replica, Equivocation(earlier, statement)),
+        ]
+
     def _earlier_proposal(self, entry: Entry) -> Statement | None:
         waiting = self._waiting.get(entry.sequence)
         if waiting is not None:
             return statement_of(waiting, self._set)
+        if entry.sequence in self._refused:
+            return self._refused[entry.sequence]
         proposal = entry.proposal
         if proposal is None:
             return None
@@ -321,6 +341,7 @@ class Ordering:
             del self._waiting[message.sequence]
             if message.batch.block_time_ms < floor:
                 self.fault = "block time decreases"
+                self._refused[message.sequence] = statement_of(message, self._set)
                 primary = self._signer.primary(self.view)
                 effects.append(Reject(primary, "a batch older than its predecessor"))
                 break
@@ -329,7 +350,8 @@ class Ordering:
             effects += self._advance_entry(message.sequence)
             if self.entries[message.sequence].prepare is None:
                 reason = "block time outside the bound of this replica's clock"
-                effects.append(Reject(self._signer.primary(self.view), reason))
+                primary = self._signer.primary(self.view)
+                effects.append(Reject(primary, reason, certain=False))
         return effects
 
     def _adopt(self, message: PrePrepare) -> None:

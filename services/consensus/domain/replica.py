@@ -104,9 +104,9 @@ class Replica:
         self._active = True
         self._suspects = False
         self._new_view: NewView | None = None
-        self._new_view_fault: View | None = None
+        self._refused_new_view: NewView | None = None
         self._hearsay = Hearsay(replica_set.epoch, parameters.resend_ms)
-        self._later = Later(parameters.window)
+        self._later = Later(parameters.window, replica_set)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
         self._fetching_to = head.sequence
@@ -172,9 +172,7 @@ class Replica:
         kept: list[Record] = [] if self._new_view is None else [self._new_view]
         kept += [*self._ordering.records(), *self._checkpoints.records()]
         own = self._view_changes.own
-        if own is not None and not self._active:
-            kept.append(own)
-        return kept
+        return kept if own is None or self._active else [*kept, own]
 
     @property
     def view(self) -> View:
@@ -281,9 +279,9 @@ class Replica:
     def _on_ordered(self, sender: ReplicaId, message: Ordered) -> list[Effect]:
         ordering = self._ordering
         if message.view > ordering.view:
-            if ordering.in_window(message.sequence):
-                self._later.keep(sender, message, self._view)
-            return []
+            if not ordering.in_window(message.sequence):
+                return []
+            return self._later.keep(sender, message, self._view, self.low_watermark)
         match message:
             case PrePrepare():
                 effects = ordering.on_pre_prepare(message)
@@ -334,9 +332,8 @@ class Replica:
     def _on_batch_refused(self, message: BatchRefused) -> list[Effect]:
         refused = message.pre_prepare
         primary = self._signer.primary(refused.view)
-        if refused.view == self._view and self._active:
-            self._ordering.fault = "the primary proposed an invalid batch"
         return [
+            *self._ordering.refuse(refused),
             Reject(primary, f"invalid batch: {message.reason}"),
             Evidence(primary, InvalidBatch(refused, message.reason, message.index)),
             *self._judge(),
@@ -398,7 +395,8 @@ class Replica:
     def _is_suspect(self) -> bool:
         suspicion, ordering = self._suspicion, self._ordering
         if not self._active:
-            return suspicion.new_view_late() or self._new_view_fault == self._view
+            refused = self._refused_new_view
+            return suspicion.new_view_late() or bool(refused and refused.view == self._view)
         if ordering.fault is not None or suspicion.proposal_late(ordering.uncommitted_since_ms()):
             return True
         if self._signer.is_primary(self._view):
@@ -452,13 +450,14 @@ class Replica:
             return second_new_view(self._new_view, message, self.replica_set)
         if message.view < self._view:
             return []
+        second = second_new_view(self._refused_new_view, message, self.replica_set)
         fault = new_view_fault(message)
         if fault is not None:
-            self._new_view_fault = message.view
+            self._refused_new_view = message
             offence = InvalidNewView(message, fault)
             signer = self._signer.primary(message.view)
-            return [Reject(sender, fault), Evidence(signer, offence), *self._judge()]
-        return [Persist(message), *self._enter(message)]
+            return [Reject(sender, fault), Evidence(signer, offence), *second, *self._judge()]
+        return [Persist(message), *self._enter(message), *second]
 
     def _enter(self, message: NewView) -> list[Effect]:
         self._adopt(message)

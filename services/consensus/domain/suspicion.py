@@ -2,8 +2,7 @@
 
 Suspicion is derived from the state on each Tick, never stored as a mode, and binds nobody by
 itself. A primary whose blocks become final is slow at worst, and a view change would be slower
-still. Time-outs double with every view change, up to a bound, and fall back, one doubling after the
-other, while a view holds: a machine that was too slow a moment ago most likely still is.
+still. How long is too long, `Timeout` knows.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from typing import Final
 
 from services.consensus.domain.fairness import Fairness
 from services.consensus.domain.messages import ProtocolParameters, RequestGone, RequestPending
+from services.consensus.domain.timeout import Timeout
 
 PENDING_REQUESTS_MAX: Final = 100_000
 TICK_GAP_MAX_MS: Final = 250
 """The most that one Tick adds to the timers, however far the clock jumped."""
-STEADY_TIMEOUTS: Final = 8
-"""How many time-outs a view holds before the time-out falls back by one doubling."""
 
 
 class Suspicion:
@@ -26,10 +24,10 @@ class Suspicion:
     def __init__(self, parameters: ProtocolParameters, now_ms: int) -> None:
         self.now_ms = now_ms
         self.entered_ms = now_ms
-        self.attempts = 0
         self.quorum_since_ms: int | None = None
         self._progress_ms = now_ms
-        self._steady_since_ms = now_ms
+        self._idle_until_ms = now_ms
+        self._timeout = Timeout(parameters, now_ms)
         self._parameters = parameters
         self._clock_ms: int | None = None
         self._pending: dict[bytes, int] = {}
@@ -42,6 +40,10 @@ class Suspicion:
         if self._clock_ms is not None:
             self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)
         self._clock_ms = clock_ms
+        if not under_way:
+            self._idle_until_ms = self.now_ms
+        self._timeout.waited(self.now_ms - max(self._progress_ms, self._idle_until_ms))
+        self._timeout.waited(self._request_wait_ms())
         waits = bool(self._pending)
         self._fairness.observe(self.now_ms, self.timeout_ms, waits=waits, under_way=under_way)
 
@@ -56,29 +58,25 @@ class Suspicion:
 
     def leave_view(self) -> None:
         """A view-change was sent: wait longer than the last time, up to the bound."""
-        if self.timeout_ms < self._parameters.timeout_max_ms:
-            self.attempts += 1
+        self._timeout.leave_view()
         self.quorum_since_ms = None
 
     def enter_view(self) -> None:
         """A new view starts; requests get its primary's full time."""
-        self.entered_ms = self._progress_ms = self._steady_since_ms = self.now_ms
+        self.entered_ms = self._progress_ms = self.now_ms
         self.quorum_since_ms = None
+        self._timeout.enter_view(self.now_ms)
         self._fairness.enter_view(self.now_ms)
 
     def progress(self) -> None:
         """A block became final in the view."""
         self._progress_ms = self.now_ms
-        steady_ms = self.now_ms - self._steady_since_ms
-        if self.attempts > 0 and steady_ms >= STEADY_TIMEOUTS * self.timeout_ms:
-            self.attempts -= 1
-            self._steady_since_ms = self.now_ms
+        self._timeout.progress(self.now_ms)
 
     @property
     def timeout_ms(self) -> int:
         """How long a view may stand still now."""
-        doublings = max(self.attempts - 1, 0)
-        return min(self._parameters.timeout_ms << doublings, self._parameters.timeout_max_ms)
+        return self._timeout.value_ms
 
     def proposal_late(self, uncommitted_since_ms: int | None) -> bool:
         """Whether an accepted proposal waits too long for its decision, and nothing moves."""
@@ -88,10 +86,9 @@ class Suspicion:
 
     def request_late(self) -> bool:
         """Whether the oldest pending request waits too long, and not for the chain's sake."""
-        oldest = next(iter(self._pending.values()), None)
-        if oldest is None or self.now_ms - max(oldest, self.entered_ms) <= self.timeout_ms:
+        if self._request_wait_ms() <= self.timeout_ms:
             return False
-        patience_ms = self._parameters.timeout_max_ms
+        oldest, patience_ms = next(iter(self._pending.values())), self._parameters.timeout_max_ms
         return not self._fairness.excuses(oldest, self.now_ms, self.timeout_ms, patience_ms)
 
     def primary_slow(self) -> bool:
@@ -106,3 +103,8 @@ class Suspicion:
         """Whether a quorum asked for the view and its new-view does not come (PBFT 4.5.2)."""
         since = self.quorum_since_ms
         return since is not None and self.now_ms - since > self.timeout_ms
+
+    def _request_wait_ms(self) -> int:
+        """How long the oldest pending request has waited in this view; 0 where none is pending."""
+        oldest = next(iter(self._pending.values()), self.now_ms)
+        return self.now_ms - max(oldest, self.entered_ms)

@@ -58,8 +58,8 @@ def new_view_fault(message: NewView) -> str | None:
 def second_new_view(
     known: NewView | None, message: NewView, replica_set: ReplicaSet
 ) -> list[Effect]:
-    """The evidence in another new-view of the view that `known` opened, if it differs."""
-    if known is None or message == known:
+    """The evidence in another new-view of the view of the `known` one, if it differs."""
+    if known is None or known.view != message.view or message == known:
         return []
     first, second = (statement_of(each, replica_set) for each in (known, message))
     if first.digest == second.digest:

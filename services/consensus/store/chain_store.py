@@ -89,17 +89,17 @@ class ChainStore:
     ) -> ChainStore:
         """Open or create the data folder of `replica` (None: an observer).
 
-        Raises `DataFolderInUseError`, `OtherNetworkError` or `IdentityDamagedError`. Damaged
-        records keep nothing from opening: `damages` lists them, `restore_to` and `promise` say what
-        must come back before the replica may vote. `index_rebuilt` says whether the index had to be
-        built anew.
+        Raises `StorageError`. Damaged records keep nothing from opening: `damages` lists them,
+        `restore_to` and `promise` say what must come back before the replica may vote.
         """
         options = options or StoreOptions()
         folder = DataFolder(path, genesis, replica, options.files)
         try:
             return _open(folder, genesis, options)
-        except BaseException:
+        except BaseException as error:
             folder.release()
+            if isinstance(error, lmdb.Error):
+                raise FatalStorageError("opening the index", str(error)) from error
             raise
 
     def close(self) -> None:
@@ -372,7 +372,7 @@ class ChainStore:
         with self._index.begin() as transaction:
             compacted = self._index.compacted(transaction)
         return any(
-            isinstance(item, Damage) and item.type in _MAY_BE_VOTES and item.position > compacted
+            isinstance(item, Damage) and item.type in _MAY_BE_VOTES and item.end > compacted
             for item in self._segments.scan(compacted)
         )
 

@@ -237,16 +237,21 @@ def _read_identity(path: Path) -> Identity | None:
         return None
     try:
         value = json.loads(path.read_bytes())
-    except ValueError:
+        if not isinstance(value, dict):
+            return None
+        checksum = value.pop("checksum", None)
+        if zlib.crc32(json.dumps(value, sort_keys=True).encode()) != checksum:
+            return None
+        match value:
+            case {
+                "chain_id": str(chain),
+                "genesis_hash": str(genesis),
+                "replica": (int() | None) as replica,
+                "salt": int(salt),
+            }:
+                return Identity(Owner(chain, bytes.fromhex(genesis), replica), salt)
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    checksum = value.pop("checksum", None)
-    if zlib.crc32(json.dumps(value, sort_keys=True).encode()) != checksum:
-        return None
-    match value:
-        case {"chain_id": str(chain), "genesis_hash": str(genesis), "salt": int(salt)}:
-            return Identity(Owner(chain, bytes.fromhex(genesis), value.get("replica")), salt)
     return None
 
 

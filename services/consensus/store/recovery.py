@@ -122,8 +122,7 @@ def _is_torn(damage: Damage, survey: _Survey, segments: Segments, last: LastSess
 
 def _votes_are_lost(durable: list[Damage], survey: _Survey) -> bool:
     return any(
-        damage.type not in _NO_VOTES and damage.position > survey.last_compaction
-        for damage in durable
+        damage.type not in _NO_VOTES and damage.end > survey.last_compaction for damage in durable
     )
 
 

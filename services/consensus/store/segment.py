@@ -255,11 +255,11 @@ class Segments:
 
     def _rotate(self) -> None:
         self.sync()
+        following = self._open_for_append(self._number + 1)  # The old one is closed once, here.
         os.close(self._file)
         self._size_before = self._size
         self._number += 1
-        self._file = self._open_for_append(self._number)
-        self._size = 0
+        self._file, self._size = following, 0
 
     def _open_for_append(self, number: int) -> int:
         path = self._path(number)

@@ -177,7 +177,10 @@ class Conversation:
         return message
 
     def name(self, digest: bytes) -> str:
-        return self.names.get(digest, digest.decode(errors="replace").rstrip("."))
+        readable = digest.isascii() and digest.decode().isprintable()
+        return self.names.get(
+            digest, digest.decode().rstrip(".") if readable else digest.hex()[:16]
+        )
 
     # --- Effects ----------------------------------------------------------------------------
 

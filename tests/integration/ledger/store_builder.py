@@ -13,8 +13,10 @@ from guqiao_sdk.proof.transaction import Payload
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import execute_block
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.state_parts import PART_BYTES_MAX, StateBuild
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.segment import Position, Segments
+from services.consensus.store.state_intake import Snapshot
 from tests.unit.ledger.chain_builder import (
     CATALOGUE,
     genesis_json,
@@ -119,3 +121,22 @@ def position_of(folder: Path, kind: RecordType, height: int, nth: int = 0) -> Po
     ]
     segments.close()
     return found[nth]
+
+
+def take_state(
+    store: ChainStore, ahead: ChainStore, height: int, bytes_max: int = PART_BYTES_MAX
+) -> Snapshot:
+    """Every part of the state that another store had at `height`, kept; to be adopted next."""
+    header, certificate = ahead.get_header(height), ahead.get_certificate(height)
+    assert header is not None
+    assert certificate is not None
+    build, parts = StateBuild(header.state_root, [0]), list[Position]()
+    with ahead.state_reader() as state:
+        while asked := build.ask():
+            for source, prefix in asked:
+                part = state.part(height, prefix, bytes_max)
+                assert part is not None
+                if entries := build.take(source, part):
+                    parts.append(store.keep_state_part(entries))
+    assert build.finished
+    return Snapshot(header, certificate, (), tuple(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from tests.integration.ledger.store_builder import (
     certificate_of,
     commit,
     grow,
+    no_fsync,
     open_store,
     payloads_of,
     segment_files,
@@ -239,6 +241,32 @@ def test_records_and_the_blocks_before_them_are_durable_with_one_fsync(tmp_path:
     store.compact_records([b"vote 2"])
     assert synced[1:] == [segment.stat().st_size]
     store.close()
+
+
+def test_a_segment_that_cannot_be_begun_leaves_a_store_that_can_be_closed_and_opened(
+    tmp_path: Path,
+) -> None:
+    """No file is closed twice: its number may be another file's by then."""
+    failing: list[bool] = []
+
+    def open_file(path: Path, flags: int, mode: int) -> int:
+        if failing and path.suffix == ".seg":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.open(path, flags, mode)
+
+    options = StoreOptions(
+        reserve_bytes=0,
+        segment_bytes_max=1_024,
+        files=FileOperations(open=open_file, fsync=no_fsync),
+    )
+    store = open_store(tmp_path, options=options)
+    failing.append(True)
+    with pytest.raises(FatalStorageError, match="opening"):
+        grow(store, 20)
+    with pytest.raises(FatalStorageError, match="writing after a failed write"):
+        store.close()
+    failing.clear()
+    open_store(tmp_path, options=options).close()
 
 
 def test_the_index_says_up_to_where_it_holds_the_segments(tmp_path: Path) -> None:

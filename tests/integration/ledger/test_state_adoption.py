@@ -13,10 +13,9 @@ import pytest
 
 from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.light_client import SetChange
-from services.consensus.domain.ledger.state_parts import PART_BYTES_MAX, StateBuild
+from services.consensus.domain.ledger.state_parts import PART_BYTES_MAX
 from services.consensus.store import ChainStore, FileOperations, StateDivergenceError
 from services.consensus.store.errors import ArchiveConflictError
-from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
 from tests.crash.sweep import FaultyFiles, faults_of
 from tests.crash.writer import fork
@@ -30,6 +29,7 @@ from tests.integration.ledger.store_builder import (
     payloads_of,
     position_of,
     segment_files,
+    take_state,
 )
 
 HEIGHT, LAST = 17, 24
@@ -41,23 +41,6 @@ def ahead(tmp_path_factory: pytest.TempPathFactory) -> ChainStore:
     store = reopen(tmp_path_factory.mktemp("ahead"))
     grow(store, LAST)
     return store
-
-
-def take(store: ChainStore, ahead: ChainStore, bytes_max: int = PART_BYTES_MAX) -> Snapshot:
-    """Every part, kept; the last thing to do is to adopt."""
-    header, certificate = ahead.get_header(HEIGHT), ahead.get_certificate(HEIGHT)
-    assert header is not None
-    assert certificate is not None
-    build, parts = StateBuild(header.state_root, [0]), list[Position]()
-    with ahead.state_reader() as state:
-        while asked := build.ask():
-            for source, prefix in asked:
-                part = state.part(HEIGHT, prefix, bytes_max)
-                assert part is not None
-                if entries := build.take(source, part):
-                    parts.append(store.keep_state_part(entries))
-    assert build.finished
-    return Snapshot(header, certificate, (), tuple(parts))
 
 
 def check_goes_on(store: ChainStore, ahead: ChainStore) -> None:
@@ -79,7 +62,7 @@ def test_a_state_is_adopted_and_the_chain_goes_on_from_it(
 ) -> None:
     store = reopen(tmp_path)
     grow(store, behind)
-    snapshot = take(store, ahead, part_bytes)
+    snapshot = take_state(store, ahead, HEIGHT, part_bytes)
     assert (len(snapshot.parts) > 16) is (part_bytes < PART_BYTES_MAX), "in one part, in many"
     store.adopt_state(snapshot)
     check_goes_on(store, ahead)
@@ -96,7 +79,7 @@ def test_a_state_is_adopted_and_the_chain_goes_on_from_it(
 @pytest.mark.req("G2-07-3", "G2-13-2")
 def test_the_index_is_built_again_from_an_adopted_state(tmp_path: Path, ahead: ChainStore) -> None:
     store = reopen(tmp_path)
-    store.adopt_state(take(store, ahead))
+    store.adopt_state(take_state(store, ahead, HEIGHT))
     store.close()
     shutil.rmtree(tmp_path / "index")
     rebuilt = reopen(tmp_path)
@@ -115,7 +98,7 @@ def test_what_was_taken_and_not_adopted_is_of_no_use_and_no_harm(
 ) -> None:
     store = reopen(tmp_path)
     grow(store, 3)
-    take(store, ahead)
+    take_state(store, ahead, HEIGHT)
     store.close()
     for lost in (False, True):
         if lost:
@@ -125,7 +108,7 @@ def test_what_was_taken_and_not_adopted_is_of_no_use_and_no_harm(
         store.verify_state()
         store.close()
     store = reopen(tmp_path)
-    store.adopt_state(take(store, ahead))
+    store.adopt_state(take_state(store, ahead, HEIGHT))
     check_goes_on(store, ahead)
     store.close()
 
@@ -136,7 +119,7 @@ def test_a_state_without_one_part_is_not_adopted_and_nothing_changes(
 ) -> None:
     store = reopen(tmp_path)
     grow(store, 3)
-    snapshot = take(store, ahead)
+    snapshot = take_state(store, ahead, HEIGHT)
     store.keep_state_part([(b"made/up", b"1")])
     more = Snapshot(
         snapshot.header,
@@ -157,7 +140,7 @@ def test_a_damaged_part_is_noticed_when_the_index_is_built_again(
     tmp_path: Path, ahead: ChainStore
 ) -> None:
     store = reopen(tmp_path)
-    store.adopt_state(take(store, ahead))
+    store.adopt_state(take_state(store, ahead, HEIGHT))
     check_goes_on(store, ahead)
     store.close()
     position = position_of(tmp_path, RecordType.STATE_PART, 0)
@@ -175,7 +158,7 @@ def test_the_set_changes_that_came_with_a_state_are_kept_for_others(
     tmp_path: Path, ahead: ChainStore
 ) -> None:
     store = reopen(tmp_path)
-    snapshot = take(store, ahead)
+    snapshot = take_state(store, ahead, HEIGHT)
     header, certificate = ahead.get_header(9), ahead.get_certificate(9)
     assert header is not None
     assert certificate is not None
@@ -193,7 +176,7 @@ def test_the_set_changes_that_came_with_a_state_are_kept_for_others(
 
 def test_a_replica_without_all_blocks_is_not_archived(tmp_path: Path, ahead: ChainStore) -> None:
     store = reopen(tmp_path / "data")
-    store.adopt_state(take(store, ahead))
+    store.adopt_state(take_state(store, ahead, HEIGHT))
     grow(store, LAST + 10)
     store.close()
     with pytest.raises(ArchiveConflictError, match="took the state of a later height"):
@@ -213,7 +196,7 @@ def test_a_failure_at_any_operation_leaves_the_old_state_or_the_new(
 
     def run(files: FileOperations) -> None:
         store = open_store(place, options=options(files))
-        store.adopt_state(take(store, ahead))
+        store.adopt_state(take_state(store, ahead, HEIGHT))
         store.close()
 
     def run_quietly(files: FileOperations, _: Callable[[str], None]) -> None:
@@ -233,7 +216,7 @@ def test_a_failure_at_any_operation_leaves_the_old_state_or_the_new(
         store = reopen(place)
         found.add(store.last_height)
         if store.last_height == 3:
-            store.adopt_state(take(store, ahead))
+            store.adopt_state(take_state(store, ahead, HEIGHT))
         check_goes_on(store, ahead)
         store.close()
     assert found == {3, HEIGHT}

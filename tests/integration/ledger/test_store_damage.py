@@ -123,6 +123,45 @@ def test_damaged_votes_are_never_forgotten_silently(tmp_path: Path, offset: int)
     store.close()
 
 
+@pytest.mark.req("G2-07-1", "G2-13-2")
+def test_damage_from_the_first_record_on_takes_votes_along(tmp_path: Path) -> None:
+    """Found by the damage campaign: a segment of another folder stood in place of the first."""
+    for name in ("other", "mine"):
+        store = open_store(tmp_path / name)
+        store.end_silence()
+        store.cover_votes(0, 3)
+        grow(store, 3)
+        store.close()
+    shutil.rmtree(tmp_path / "mine" / "index")
+    shutil.copy(segment_files(tmp_path / "other")[0], segment_files(tmp_path / "mine")[0])
+    store = open_store(tmp_path / "mine")
+    assert (store.last_height, store.records()) == (0, [])
+    assert store.promise.forgotten, "votes were forgotten silently"
+    store.close()
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+def test_a_damaged_compaction_that_the_index_still_holds_is_written_again(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.end_silence()
+    store.cover_votes(0, 3)
+    grow(store, 3)
+    store.compact_records([b"vote 3"])
+    store.close()
+    position = position_of(tmp_path, RecordType.CORE_COMPACTED, 0)
+    edit_file(segment_files(tmp_path)[0], lambda data: flip(data, position.offset + 40))
+    store = open_store(tmp_path)
+    assert store.records() == [b"vote 3"]
+    assert store.votes_damaged()
+    store.compact_records(store.records())
+    assert not store.votes_damaged()
+    store.close()
+    shutil.rmtree(tmp_path / "index")
+    store = open_store(tmp_path)
+    assert (store.promise.forgotten, store.records()) == (False, [b"vote 3"])
+    store.close()
+
+
 def test_damaged_votes_that_the_index_still_holds_are_written_again(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.end_silence()

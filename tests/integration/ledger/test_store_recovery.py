@@ -11,15 +11,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus.store import (
     DamagedRecordError,
+    FatalStorageError,
     StoredBlock,
     StoreOptions,
 )
+from services.consensus.store.index import Index
 from services.consensus.store.segment import Damage, Position, Segments
 from tests.crash.writer import fork
 from tests.integration.ledger.store_builder import (
@@ -267,4 +270,31 @@ def test_a_certificate_for_another_header_is_our_own_bug(tmp_path: Path) -> None
     assert other is not None
     with pytest.raises(AssertionError):
         store.put_certificate(2, certificate_of(other))
+    store.close()
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("when", ["opened", "filled"])
+def test_a_disk_that_fails_the_new_index_ends_the_process_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Found by power cuts that fell into a start."""
+    store = open_store(tmp_path)
+    grow(store, 3)
+    store.close()
+    shutil.rmtree(tmp_path / "index")
+
+    def fails(*_: object, **__: object) -> None:
+        raise lmdb.DiskError("Input/output error")
+
+    with monkeypatch.context() as patched:
+        if when == "opened":
+            patched.setattr(lmdb, "open", fails)
+
+        else:
+            patched.setattr(Index, "put_block", fails)
+        with pytest.raises(FatalStorageError):
+            open_store(tmp_path)
+    store = open_store(tmp_path)
+    assert store.last_height == 3
     store.close()

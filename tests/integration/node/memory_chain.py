@@ -158,8 +158,9 @@ class MemoryChain:
         keys = vote_keys or (self.vote_keys[number],)
         signers = {key.public_key: signer(self.provider, key) for key in keys}
         metrics, links = Metrics(), MemoryLinks(number, self)
+        of_replica = ReplicaMetrics(metrics)
         finality = FinalityBoard(store.last_certified)
-        evidence = EvidenceFolder(folder / "evidence", ledger)
+        evidence = EvidenceFolder(folder / "evidence", ledger, self.files, of_replica)
         driver = Driver(
             epochs=Epochs(ReplicaId(number), ledger, signers, parameters, now_ms),
             evidence=evidence,
@@ -167,14 +168,14 @@ class MemoryChain:
             links=links,
             mempool=Mempool(ledger.was_executed),
             finality=finality,
-            metrics=ReplicaMetrics(metrics),
+            metrics=of_replica,
             now_ms=now_ms,
         )
         repairs = Repairs(
             driver=driver,
             ledger=ledger,
             links=links,
-            metrics=ReplicaMetrics(metrics),
+            metrics=of_replica,
             verify=self.provider.verify,
             step_seconds=REPAIR_STEP_SECONDS,
             without_blocks_steps=self.without_blocks_steps,
@@ -185,7 +186,7 @@ class MemoryChain:
             authenticator=Authenticator(parameters.window, self.provider),
             admission=Admission(genesis.chain_id, self.provider),
             provider=self.provider,
-            metrics=ReplicaMetrics(metrics),
+            metrics=of_replica,
             links=links,
             now_ms=now_ms,
             repairs=repairs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from guqiao_sdk.proof.header import BlockHeader
 from services.consensus.domain.codec import decode_message
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.messages import Commit, Prepare, PrePrepare
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
+from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_set_changes_in_memory import ROLES, WINDOW, register
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
@@ -29,12 +29,6 @@ def network(tmp_path: Path) -> ChainNetwork:
         contracts=(("identity", 1), ("governance", 1), ("evidence", 1)),
         parameters={**PARAMETERS, "heartbeat_ms": 100},
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def execute_slowly(member: Member, gates: dict[int, asyncio.Event]) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from guqiao.consensus.v1 import peer_pb2
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, verify_certificate
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.execution import BlockResult
 from services.consensus.jobs import Pause
 from services.consensus.ledger import Ledger
-from tests.integration.node.memory_chain import MemoryChain, memory_chain
+from tests.integration.node.memory_chain import MemoryChain
 from tests.integration.node.test_set_changes_in_memory import ROLES, register
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
@@ -27,12 +28,6 @@ def network(tmp_path: Path) -> ChainNetwork:
     return ChainNetwork.create(
         tmp_path / "network", roles=ROLES, parameters={**PARAMETERS, "heartbeat_ms": 60_000}
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def compute_otherwise(ledger: Ledger) -> None:
@@ -95,3 +90,27 @@ async def test_a_block_taken_from_others_that_comes_out_otherwise_is_kept_on_bot
     own = BlockHeader.decode(bytes.fromhex(kept["own_header"]))
     assert certified == members[0].ledger.header(1) != own
     assert FinalityCertificate.decode(bytes.fromhex(kept["certificate"])).header_hash
+
+
+@pytest.mark.req("G2-07-3")
+async def test_a_certified_block_that_follows_another_one_halts_the_replica_and_is_kept(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """More than f liars forked the chain: the other branch's block is older than the one here, so
+    it cannot be executed at all.
+    """
+    members = [await chain.start(number) for number in range(4)]
+    await register(members[0], network, "one")
+    await chain.wait_for(lambda: members[3].finality.certified_height == 1)
+    here = members[3].ledger.header(1)
+    time_ms = here.block_time_ms - 1
+    other = replace(here, height=2, parent=bytes(32), block_time_ms=time_ms)
+    certificate = FinalityCertificate(other.hash(), ())
+    batch, message = Batch(time_ms, ()), ledger_pb2.Block()
+    block = VerifiedBlock(other, certificate, batch, (), (), message)
+    assert members[3].driver.offer_blocks([block])
+    await chain.wait_for(lambda: members[3].driver.pause is Pause.HALTED)
+    kept = json.loads((chain.folder_of(3) / "divergence.json").read_bytes())
+    assert kept["height"] == 2
+    assert BlockHeader.decode(bytes.fromhex(kept["own_header"])) == here
+    assert BlockHeader.decode(bytes.fromhex(kept["certified_header"])) == other

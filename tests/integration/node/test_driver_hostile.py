@@ -6,7 +6,7 @@ transactions become final all the same.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +31,11 @@ from services.consensus.domain.messages import (
     SequenceNumber,
     View,
 )
+from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.jobs import Pause
 from services.consensus.pacing import IN_FLIGHT_TRANSACTIONS_MAX as IN_FLIGHT
-from tests.integration.node.memory_chain import MemoryChain, memory_chain, now_ms
+from tests.integration.node.memory_chain import MemoryChain, now_ms
 from tests.integration.node.test_driver_in_memory import APPLIED, position, submit, transaction
 from tests.plugins.chain_network import ADMIN, PARAMETERS, ChainNetwork
 
@@ -44,12 +45,6 @@ def network(tmp_path: Path) -> ChainNetwork:
     """Keys and genesis only; no process is started."""
     parameters = {**PARAMETERS, "heartbeat_ms": 60_000}
     return ChainNetwork.create(tmp_path / "network", parameters=parameters)
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def padded(network: ChainNetwork, size: int) -> SignedTransaction:
@@ -116,10 +111,42 @@ async def test_batches_for_views_that_may_never_come_hold_up_no_honest_primary(
         message = pre_prepare(chain, network, 4_000_003, 400 + number, batch)
         for to in range(3):
             chain.deliver(3, to, wire.message_frame(message))
-    dropped = b"dropped_messages_total 2.0"
+    dropped = b'ignored_messages_total{reason="future",replica="3"} 2.0'
     await chain.wait_for(lambda: all(dropped in m.metrics.render() for m in members))
     assert (await submit(members[0], honest)).outcome == APPLIED
     assert {member.driver.replica.view for member in members} == {0}
+
+
+@pytest.mark.req("G2-07-1", "G2-16-4")
+async def test_a_primary_that_proposes_many_batches_for_one_place_holds_memory_with_one(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test is the primary and floods one victim, who alone suspects it: no view change comes to
+    the rescue.
+    """
+    victim, *_ = [await chain.start(number) for number in (1, 2, 3)]
+    put, judged = victim.driver.put_pre_prepare, list[Digest]()
+
+    def count(sender: ReplicaId, message: PrePrepare, admitted: list[AdmittedTransaction]) -> None:
+        judged.append(message.digest)
+        put(sender, message, admitted)
+
+    monkeypatch.setattr(victim.driver, "put_pre_prepare", count)
+    started_ms, entries = now_ms(), [padded(network, 10_000 + number) for number in range(60)]
+    for entry in entries:
+        batch = Batch(started_ms, (entry.encode(),))
+        message = pre_prepare(chain, network, 0, 1, batch)
+        chain.deliver(0, 1, wire.message_frame(message))
+        await chain.wait_for(lambda digest=message.digest: digest in judged)  # type: ignore[misc]
+    core = victim.driver.replica
+    assert isinstance(core, Replica)
+    await chain.wait_for(lambda: core._ordering.fault is not None)
+    await chain.wait_for(lambda: not victim.driver._inbox)
+    tracked = victim.driver._tracker._tracked.values()
+    assert [len(each.transactions) for each in tracked] == [1]
+    held = core._ordering.entries[SequenceNumber(1)].pre_prepares()
+    assert [each.batch.transactions for each in held] == [(entries[0].encode(),)]
+    assert b'guqiao_consensus_evidence_total{replica="0"}' in victim.metrics.render()
 
 
 @pytest.mark.req("G2-13-2")

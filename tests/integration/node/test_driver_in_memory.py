@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from services.consensus import wire
 from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.jobs import Pause
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
+from tests.integration.node.memory_chain import Member, MemoryChain, now_ms
 from tests.plugins.chain_network import ADMIN, OBSERVER, PARAMETERS, ChainNetwork
 
 APPLIED = ledger_pb2.OUTCOME_APPLIED
@@ -41,12 +40,6 @@ def network(tmp_path: Path) -> ChainNetwork:
     """Keys and genesis only; no process is started."""
     parameters = {**PARAMETERS, "heartbeat_ms": 60_000}
     return ChainNetwork.create(tmp_path / "network", parameters=parameters)
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def position(chain_id: str = "shandong", *, height: int = 0, time_ms: int = 0) -> ChainPosition:
@@ -314,7 +307,7 @@ async def test_a_message_under_another_replicas_name_goes_no_further(
     batch = Batch(now_ms(), (transaction(network, "forged").encode(),))
     message = pre_prepare(chain, network, batch, signer=3)
     chain.deliver(0, 1, wire.message_frame(message))
-    counted = b'rejected_messages_total{replica="0"} 1.0'
+    counted = b'rejected_messages_total{reason="unauthentic",replica="0"} 1.0'
     await chain.wait_for(lambda: counted in members[0].metrics.render())
     assert members[0].driver.replica.executed == 0
     assert members[0].ledger.records() == []

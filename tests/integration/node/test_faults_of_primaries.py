@@ -5,7 +5,6 @@ it keeps a proof, submits it, and the chain names the legal entity (pbft.md E1, 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.signer import Signer
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
+from tests.integration.node.memory_chain import Member, MemoryChain, now_ms
 from tests.integration.node.test_set_changes_in_memory import ROLES, register
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
@@ -41,12 +40,6 @@ def network(tmp_path: Path) -> ChainNetwork:
         contracts=(("identity", 1), ("governance", 1), ("evidence", 2)),
         parameters={**PARAMETERS, "heartbeat_ms": 60_000},
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 def signer(chain: MemoryChain, network: ChainNetwork, number: int) -> Signer:
@@ -135,8 +128,8 @@ async def test_what_no_transaction_can_carry_is_named_in_the_log_alone(
     many = Batch(now_ms(), (b"x",) * (maximum + 1))
     large = Batch(now_ms(), (bytes(chain.genesis.parameters.batch_bytes_max // 2),))
     members = [await chain.start(number) for number in (1, 2, 3)]
-    for batch in (many, large):
-        message = signer(chain, network, 0).pre_prepare(View(0), SequenceNumber(1), batch)
+    for sequence, batch in enumerate((many, large), 1):
+        message = signer(chain, network, 0).pre_prepare(View(0), SequenceNumber(sequence), batch)
         chain.deliver(0, 1, wire.message_frame(message))
     found = b'guqiao_consensus_evidence_total{replica="0"} 2.0'
     await chain.wait_for(lambda: found in members[0].metrics.render())

@@ -7,7 +7,7 @@ Method: replica 3 is stopped as by a kill, files of it are removed, it is starte
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from services.consensus.domain.messages import EpochStarted
 from services.consensus.domain.replica import Replica
 from services.consensus.jobs import Pause
 from services.consensus.store import ChainStore
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
+from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_repair import is_vote
 from tests.integration.node.test_set_changes_in_memory import ROLES, WINDOW, decide, register
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
@@ -35,12 +35,6 @@ def network(tmp_path: Path, request: pytest.FixtureRequest) -> ChainNetwork:
     contracts = (("identity", 1), ("governance", 1))
     folder = tmp_path / "network"
     return ChainNetwork.create(folder, roles=ROLES, contracts=contracts, parameters=request.param)
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 @pytest.fixture

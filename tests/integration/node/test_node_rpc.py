@@ -7,6 +7,7 @@ One chain of processes serves all tests here; none of them harms it.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +26,7 @@ from guqiao_sdk.errors import DeniedError, NotFoundError, error_from_rpc
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.rules import messages
 from guqiao_sdk.signing import RequestSigner
 from services.chassis.grpc_server.ports import KeyRecord
 from tests.integration.node.test_chain_processes import registration
@@ -196,8 +198,54 @@ async def test_a_start_that_must_be_refused_says_why_and_harms_nothing(
     await network.wait_ready(0)
 
 
+@pytest.mark.req("G2-16-3")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("gm.key", "vote_key_file"),
+        ("gm.key", "next_vote_key_file"),
+        ("vote_key_file", "next_vote_key_file"),
+        ("gm.key", "identity.key_file"),
+        ("vote_key_file", "identity.key_file"),
+    ],
+)
+def test_a_replica_whose_keys_are_not_all_different_does_not_start(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    """The keys of TLS, votes and identity, whatever their files are called."""
+    network = ChainNetwork.create(tmp_path / "chain")
+    keys = {"gm.key": "replica0.tls.key", "vote_key_file": "replica0.vote.key"}
+    copy = tmp_path / "copy.key"
+    shutil.copy(network.folder / keys[first], copy)
+    text = network.replicas[0].config.read_text()
+    if second == "identity.key_file":
+        text += f"""
+[identity]
+did = "did:rem:shandong:replica0"
+key_id = "k1"
+organisation = "did:rem:shandong:operator"
+key_file = "{copy}"
+"""
+    elif second == "next_vote_key_file":
+        text = f'next_vote_key_file = "{copy}"\n{text}'
+    else:
+        text = text.replace(str(network.folder / keys["vote_key_file"]), str(copy))
+    config = tmp_path / "replica.toml"
+    config.write_text(text)
+    exit_code, line = refused(config)
+    remedy = messages("KEY_SHARED").remedy_en
+    assert exit_code == 2
+    assert line == f"KEY_SHARED: {first} and {second} hold the same key. {remedy}"
+
+
 def started(config: Path) -> tuple[int, str]:
     """Exit code and error code of a start with this configuration, which must end."""
+    exit_code, line = refused(config)
+    return exit_code, line.partition(":")[0]
+
+
+def refused(config: Path) -> tuple[int, str]:
+    """Exit code and last line of such a start."""
     ended = subprocess.run(
         [sys.executable, "-m", "services.consensus", "serve", "--config", str(config)],
         cwd=ROOT,
@@ -207,5 +255,4 @@ def started(config: Path) -> tuple[int, str]:
         timeout=30,
         check=False,
     )
-    last = ended.stderr.strip().splitlines()[-1]
-    return ended.returncode, last.partition(":")[0]
+    return ended.returncode, ended.stderr.strip().splitlines()[-1]

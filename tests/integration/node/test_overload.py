@@ -15,6 +15,7 @@ from guqiao_sdk.errors import ExhaustedError as ClientExhaustedError
 from guqiao_sdk.errors import error_from_status
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ExhaustedError, InvalidError
+from services.chassis.grpc_server import Caller, RpcRefusals
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 from services.consensus import api, wire
 from services.consensus.api import NodeApi
@@ -76,11 +77,27 @@ async def test_room_lets_the_refused_transaction_in(
     assert entries[ROOM].id() in member.driver.mempool
 
 
+CALLER = Caller("did:rem:test:client", "k1", "did:rem:test:broker", frozenset())
+
+
+@pytest.fixture(autouse=True)
+def one_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard, which says who calls, is not before the node RPC here."""
+    monkeypatch.setattr(api, "caller", lambda: CALLER)
+
+
 def api_of(member: Member) -> NodeApi:
     """Its node RPC."""
     links = member.repairs._links
     return NodeApi(
-        member.submissions, member.ledger, member.driver, member.finality, links, (), "1"
+        member.submissions,
+        member.ledger,
+        member.driver,
+        member.finality,
+        links,
+        (),
+        "1",
+        RpcRefusals(member.metrics),
     )
 
 
@@ -114,6 +131,8 @@ async def test_on_a_stream_each_is_refused_by_its_id_and_told_when_to_come_again
         assert (error.code, error.fields["pending"]) == ("QUEUE_FULL", str(ROOM))
         assert error.retry_after_seconds is not None
     assert len(member.driver.mempool) == ROOM
+    counted = b'refusals_total{code="QUEUE_FULL",organisation="did:rem:test:broker"} 3.0'
+    assert counted in member.metrics.render()
 
 
 @pytest.mark.req("G2-13-2")

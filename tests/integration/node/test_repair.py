@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,6 @@ FAST: dict[str, Json] = {**PARAMETERS, "heartbeat_ms": 100, "view_timeout_ms": 5
 def network(tmp_path: Path) -> ChainNetwork:
     """A chain that makes an empty block every 100 ms."""
     return ChainNetwork.create(tmp_path / "network", parameters=FAST)
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 async def submit(member: Member, entry: SignedTransaction) -> int:

@@ -331,34 +331,6 @@ async def old_epoch_header(lab: Lab, ledger: Ledger, height: int) -> None:
 
 
 @pytest.mark.req("G2-13-2")
-async def test_who_knows_more_that_is_final_refuses_a_restart_below(lab: Lab) -> None:
-    """Q3: the statement is made from the folder that is behind, as if the other were gone."""
-    chain = lab.chain
-    members = [await chain.start(number) for number in range(4)]
-    first = await register(members[0], lab.network, "first")
-    await chain.wait_for(lambda: all(m.finality.certified_height >= first for m in members))
-    await chain.stop(0)
-    second = await register(members[1], lab.network, "second")
-    await chain.wait_for(lambda: all(m.finality.certified_height >= second for m in members[1:]))
-    for number in (1, 2, 3):
-        await chain.stop(number)
-    lab.lose(2, 3)
-    low = lab.statement(0)
-    assert low.height == first
-    with pytest.raises(ProofError, match=f"replica 1 holds {second}") as refused:
-        lab.put_in_force(lab.ceremony.approve(low), 1)
-    assert refused.value.code == "RESTART_TOO_LOW"
-    high = lab.ceremony.approve(lab.statement(0, 1))
-    assert high.statement.height == second
-    assert [each.height for each in high.statement.remaining] == [first, second]
-    assert lab.put_in_force(high, 0, 1, *NEW) == [True] * 4
-    restarted = await lab.start_restarted()
-    after = await register(restarted[1], lab.network, "after")
-    await chain.wait_for(lambda: all(m.finality.certified_height >= after for m in restarted))
-    assert same_blocks(restarted, second)
-
-
-@pytest.mark.req("G2-13-2")
 async def test_replicas_that_all_forgot_their_votes_go_on_in_a_new_epoch(lab: Lab) -> None:
     """Q6, ADR 0020: more than f forgot at once, so all are silent for good; two take new keys."""
     chain = lab.chain

@@ -6,7 +6,7 @@ Each chain has governors of its four entities; places without a replica are play
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.ledger import Ledger
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
+from tests.integration.node.memory_chain import Member, MemoryChain, now_ms
 from tests.plugins.chain_network import ADMIN, PARAMETERS, ChainNetwork
 
 APPLIED = ledger_pb2.OUTCOME_APPLIED
@@ -56,12 +56,6 @@ def network(tmp_path: Path) -> ChainNetwork:
         contracts=(("identity", 1), ("governance", 1), ("evidence", 1)),
         parameters={**PARAMETERS, "heartbeat_ms": 60_000},
     )
-
-
-@pytest.fixture
-async def chain(network: ChainNetwork, tmp_path: Path) -> AsyncIterator[MemoryChain]:
-    async with memory_chain(tmp_path / "data", network.genesis, network.vote_keys) as chain:
-        yield chain
 
 
 async def send(
@@ -317,7 +311,7 @@ async def test_a_replica_that_votes_twice_is_named_on_chain_and_jailed(
     members_now = members[0].ledger.set_at(height)
     signed = network.provider.sign(network.vote_keys[3], sign_bytes(late, members_now))
     chain.deliver(3, 0, wire.message_frame(replace(late, signature=signed), 1))
-    counted = b'rejected_messages_total{replica="3"} 2.0'
+    counted = b'rejected_messages_total{reason="not_member",replica="3"} 1.0'
     await chain.wait_for(lambda: counted in members[0].metrics.render())
     degraded = b"guqiao_consensus_jailed_replicas 1.0"
     await chain.wait_for(lambda: degraded in members[0].metrics.render())
@@ -380,7 +374,7 @@ async def test_a_batch_of_an_old_epoch_proves_nothing_in_the_new(
     for to in (1, 2, 3):
         chain.deliver(0, to, wire.message_frame(stale))
         chain.deliver(0, to, wire.message_frame(stale, 1))
-    rejected = b'rejected_messages_total{replica="0"} 1.0'
+    rejected = b'rejected_messages_total{reason="unauthentic",replica="0"} 1.0'
     await chain.wait_for(lambda: all(rejected in m.metrics.render() for m in live))
     assert all(m.driver.replica.executed < sequence for m in live)
 

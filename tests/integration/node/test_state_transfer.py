@@ -12,7 +12,8 @@ from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.roles import OBSERVER
 from services.chassis.errors import UnavailableError
-from services.chassis.grpc_server.identity import Caller, calling_as
+from services.chassis.grpc_server import Caller, RpcRefusals
+from services.chassis.grpc_server.identity import calling_as
 from services.consensus.api import NodeApi
 from services.consensus.domain.ledger.state_parts import StatePart
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
@@ -89,7 +90,10 @@ async def check_node_rpc(late: Member, known: bytes) -> None:
     says where to ask instead of that there is no such thing.
     """
     links = late.repairs._links
-    api = NodeApi(late.submissions, late.ledger, late.driver, late.finality, links, (), "1")
+    refusals = RpcRefusals(late.metrics)
+    api = NodeApi(
+        late.submissions, late.ledger, late.driver, late.finality, links, (), "1", refusals
+    )
     observer = Caller("did:rem:test:observer", "k1", "did:rem:test:csrc", frozenset({OBSERVER}))
     with calling_as(observer):
         request = node.GetTransactionRequest(transaction_id=known)
@@ -163,8 +167,8 @@ async def test_a_lying_source_is_named_and_left_and_the_state_comes_from_the_oth
     await check_joined(chain, network, late, old)
     assert lies
     metrics = late.metrics.render()
-    assert b'rejected_messages_total{replica="0"}' in metrics
-    assert b'rejected_messages_total{replica="1"}' not in metrics
+    assert b'rejected_messages_total{reason="unproven",replica="0"}' in metrics
+    assert metrics.count(b"rejected_messages_total{") == 1
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")
@@ -176,7 +180,7 @@ async def test_a_head_without_a_quorum_is_refused_and_its_sender_named(
     lie(chain.members[0], has_no_quorum)
     lie(chain.members[2], without_head)
     late = await chain.start(3)
-    rejected = b'rejected_messages_total{replica="0"}'
+    rejected = b'rejected_messages_total{reason="unproven",replica="0"}'
     await chain.wait_for(lambda: rejected in late.metrics.render())
     assert late.ledger.store.last_height == 0
     del chain.members[2].repairs.state._response
@@ -190,6 +194,33 @@ async def test_one_peers_word_is_not_enough(chain: MemoryChain, network: ChainNe
     silent = [lie(chain.members[number], lambda _: peer_pb2.StateResponse()) for number in (1, 2)]
     late = await chain.start(3)
     await chain.wait_for(lambda: all(len(lies) > 2 for lies in silent))
+    assert late.ledger.store.last_height == 0
+    del chain.members[1].repairs.state._response
+    await check_joined(chain, network, late, old)
+
+
+@pytest.mark.req("G2-13-2", "G2-07-3")
+async def test_an_offer_of_who_is_no_member_does_not_count(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """pbft.md, T3: a learner says the same as the one member that answers."""
+    old = await without_old_blocks(chain, network)
+    for number in (1, 2):
+        lie(chain.members[number], lambda _: peer_pb2.StateResponse())
+    late = await chain.start(3)
+    learner, asked = chain.genesis.replica_set.size, list[int]()
+    honest = chain.members[0].repairs.state._response
+
+    def response(request: peer_pb2.StateRequest) -> peer_pb2.StateResponse | None:
+        answer = honest(request)
+        if answer is not None:
+            asked.append(request.height)
+            late.repairs.state.on_frame(learner, answer, 1)
+        return answer
+
+    chain.members[0].repairs.state._response = response  # type: ignore[method-assign]
+    await chain.wait_for(lambda: len(asked) > 3)
+    assert set(asked) == {0}, "nobody was asked for a part"
     assert late.ledger.store.last_height == 0
     del chain.members[1].repairs.state._response
     await check_joined(chain, network, late, old)

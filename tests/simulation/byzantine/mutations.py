@@ -100,7 +100,7 @@ def replayed_certificates(liar: Liar, to: ReplicaId, message: PeerMessage) -> li
         return [liar.signer.view_change(*place, from_commits)]
     if not message.prepared:
         return None
-    last = View(message.view - 1)
+    last = View(max(message.view - 1, 0))
     moved = tuple(replace(each, view=last) for each in message.prepared)
     return [liar.signer.view_change(message.view, message.certified, message.certificate, moved)]
 

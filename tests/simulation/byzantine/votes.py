@@ -29,10 +29,12 @@ def silent(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
 
 
 def equivocate(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
-    """B3: half of the replicas (or one victim) get another batch, and at once the commit for it."""
+    """B3: half of the replicas (or one victim) get another batch, and at once the commit for it;
+    now and then the victim gets both.
+    """
     if not isinstance(message, PrePrepare):
         return None
-    halves = message.sequence % 3 != 0
+    first, halves = message, message.sequence % 3 != 0
     if to % 2 if halves else to == liar.victim:
         batch = message.batch
         other = Batch(batch.block_time_ms, tuple(reversed(batch.transactions)))
@@ -41,11 +43,13 @@ def equivocate(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | N
         message = liar.signer.pre_prepare(message.view, message.sequence, other)
     prepare = liar.signer.prepare(message.view, message.sequence, message.digest)
     commit = liar.signer.commit(message.view, message.sequence, message.digest)
-    return [message, prepare, commit] if message.sequence % 2 else [message, commit]
+    outs: list[Out] = [message, prepare, commit] if message.sequence % 2 else [message, commit]
+    both = to == liar.victim and message != first and message.sequence % 2 == 0
+    return [first, *outs] if both else outs
 
 
 def double_vote(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
-    """B4."""
+    """B4. In every other view the second view-change is one that starts from genesis."""
     match message:
         case Prepare():
             other: PeerMessage = liar.signer.prepare(
@@ -55,8 +59,10 @@ def double_vote(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | 
             other = liar.signer.commit(message.view, message.sequence, liar.any_digest())
         case Checkpoint():
             other = liar.signer.checkpoint(message.sequence, liar.any_digest())
-        case ViewChange():
+        case ViewChange() if message.view % 2:
             return _stuffed(liar, message)
+        case ViewChange():
+            other = liar.signer.view_change(message.view, SequenceNumber(0), None, ())
         case _:
             return None
     return [message, other] if to % 2 else [other, message]
@@ -65,7 +71,9 @@ def double_vote(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | 
 def _stuffed(liar: Liar, message: ViewChange) -> list[Out] | None:
     """Certificates in which the same few signatures stand again and again."""
     signer = liar.signer
-    views = [each for each in range(message.view) if signer.is_primary(View(each))]
+    # The last one of its own is among so many: a view can be huge (B14).
+    last = range(max(0, message.view - signer.replica_set.size), message.view)
+    views = [each for each in last if signer.is_primary(View(each))]
     quorum = signer.replica_set.quorum
     if not views or liar.random.random() < 0.5:
         higher = SequenceNumber(message.certified + 1)

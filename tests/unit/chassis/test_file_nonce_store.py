@@ -1,5 +1,5 @@
 """The nonce file: durable before it answers, cut only at a torn end, closed to all after a failed
-write.
+write, and after damage to whatever it may have held.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.errors import ServiceError
+from services.chassis.file_operations import FileOperations
 from services.chassis.grpc_server import nonces_file
-from services.chassis.grpc_server.nonces_file import RETRY_SECONDS, FileNonceStore, NonceFileError
+from services.chassis.grpc_server.nonces_file import RETRY_SECONDS, FileNonceStore
+from services.chassis.grpc_server.request_signature import NONCE_SECONDS
 
 DID = "did:rem:shandong:SD000001"
 NOW = 1_700_000_000_000
@@ -26,10 +29,27 @@ PAUSE_OVER = itertools.count().__next__
 """A clock on which the pause is over whenever it is looked at."""
 
 
+@dataclass(slots=True)
+class Disk:
+    """What the test makes of the disk under the store while it is open."""
+
+    fsync: Callable[[int], None] = os.fsync
+    write: Callable[[int, bytes], int] = os.write
+
+    def operations(self) -> FileOperations:
+        return FileOperations(
+            fsync=lambda file: self.fsync(file), write=lambda file, data: self.write(file, data)
+        )
+
+
 def store(
-    path: Path, now_ms: int = NOW, monotonic: Callable[[], float] = PAUSE_OVER
+    path: Path,
+    now_ms: int = NOW,
+    monotonic: Callable[[], float] = PAUSE_OVER,
+    disk: Disk | None = None,
 ) -> FileNonceStore:
-    return FileNonceStore(path, now_ms=lambda: now_ms, monotonic=monotonic)
+    files = (disk or Disk()).operations()
+    return FileNonceStore(path, now_ms=lambda: now_ms, monotonic=monotonic, files=files)
 
 
 async def test_a_nonce_is_new_once(tmp_path: Path) -> None:
@@ -48,16 +68,16 @@ async def test_a_nonce_survives_a_crash_the_moment_it_is_acknowledged(tmp_path: 
         assert not await reopened.remember(DID, "aa", NOW + 1)
 
 
-async def test_an_answer_waits_for_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_waits_for_fsync(tmp_path: Path) -> None:
     synced: list[int] = []
-    real = os.fsync
 
     def fsync(file: int) -> None:
-        real(file)
+        os.fsync(file)
         synced.append(file)
 
-    with store(tmp_path / "n") as nonces:
-        monkeypatch.setattr(os, "fsync", fsync)
+    disk = Disk()
+    with store(tmp_path / "n", disk=disk) as nonces:
+        disk.fsync = fsync
         await nonces.remember(DID, "aa", NOW + 1)
         assert len(synced) == 1
 
@@ -76,32 +96,24 @@ async def test_all_of_many_nonces_at_once_are_on_disk(tmp_path: Path) -> None:
         assert not any(await asyncio.gather(*(nonces.remember(DID, n, NOW + 1) for n in names)))
 
 
+async def test_a_last_line_without_its_end_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "n"
+    with store(path) as nonces:
+        await nonces.remember(DID, "aa", NOW + 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    with store(path) as nonces:
+        assert not await nonces.remember(DID, "aa", NOW + 1)
+
+
 async def test_a_torn_last_line_is_cut_and_the_rest_stands(tmp_path: Path) -> None:
     path = tmp_path / "n"
     with store(path) as nonces:
         await nonces.remember(DID, "aa", NOW + 1)
         await nonces.remember(DID, "bb", NOW + 1)
-    path.write_bytes(path.read_bytes()[:-10])
+    path.write_bytes(path.read_bytes()[:-20])
     with store(path) as nonces:
         assert not await nonces.remember(DID, "aa", NOW + 1)
         assert await nonces.remember(DID, "bb", NOW + 1)
-
-
-def test_damage_before_the_end_refuses_to_open(tmp_path: Path) -> None:
-    path = tmp_path / "n"
-    path.write_bytes(b"17 " + b"a" * 64 + b"\n" + b"17 " + b"z" * 64 + b"\n")
-    with pytest.raises(NonceFileError) as caught:
-        store(path)
-    assert caught.value.line == 2
-
-
-def test_a_file_that_refused_to_open_is_not_held(tmp_path: Path) -> None:
-    path = tmp_path / "n"
-    path.write_bytes(b"nonsense\n")
-    with pytest.raises(NonceFileError):
-        store(path)
-    path.unlink()
-    store(path).close()
 
 
 def test_two_processes_cannot_hold_one_file(tmp_path: Path) -> None:
@@ -134,45 +146,40 @@ async def test_a_long_file_is_compacted_while_it_is_used(
         assert not await nonces.remember(DID, "99", now)
 
 
-async def test_after_a_failed_write_nothing_is_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_after_a_failed_write_nothing_is_accepted(tmp_path: Path) -> None:
     def fail(_file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with store(tmp_path / "n") as nonces:
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "fsync", fail)
-            with pytest.raises(ServiceError) as caught:
-                await nonces.remember(DID, "aa", NOW + 1)
-            assert caught.value.code == "DISK_FULL"
-            with pytest.raises(ServiceError):
-                await nonces.remember(DID, "bb", NOW + 1)
+    disk = Disk()
+    with store(tmp_path / "n", disk=disk) as nonces:
+        disk.fsync = fail
+        with pytest.raises(ServiceError) as caught:
+            await nonces.remember(DID, "aa", NOW + 1)
+        assert caught.value.code == "DISK_FULL"
+        with pytest.raises(ServiceError):
+            await nonces.remember(DID, "bb", NOW + 1)
+        disk.fsync = os.fsync
         assert not await nonces.remember(DID, "aa", NOW + 1), "refused, and used all the same"
 
 
 async def test_once_the_disk_has_room_again_nonces_are_kept_and_none_is_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "n"
-    write = os.write
-    full: list[bool] = []
 
-    def half_of_it(file: int, data: memoryview) -> int:
-        if not full:
-            return write(file, data)
+    def half_of_it(file: int, data: bytes) -> int:
         if len(data) > 40:
-            return write(file, data[:40])
+            return os.write(file, data[:40])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", half_of_it)
-    with store(path) as nonces:
+    disk = Disk()
+    with store(path, disk=disk) as nonces:
         assert await nonces.remember(DID, "before", NOW + 1)
-        full.append(True)
+        disk.write = half_of_it
         for name in ("torn", "later"):
             with pytest.raises(ServiceError):
                 await nonces.remember(DID, name, NOW + 1)
-        full.clear()
+        disk.write = os.write
         assert await nonces.remember(DID, "after", NOW + 1)
         assert await nonces.remember(DID, "again", NOW + 1)
     assert sorted(os.listdir(tmp_path)) == ["n", "n.lock"]
@@ -182,7 +189,7 @@ async def test_once_the_disk_has_room_again_nonces_are_kept_and_none_is_forgotte
 
 
 async def test_a_broken_file_is_written_anew_once_a_pause_and_shown_until_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """A full disk must not cost a whole list for every call that is refused."""
     tries: list[int] = []
@@ -192,18 +199,19 @@ async def test_a_broken_file_is_written_anew_once_a_pause_and_shown_until_then(
         tries.append(file)
         raise OSError(28, "No space left on device")
 
-    with store(tmp_path / "n", monotonic=lambda: clock[0]) as nonces:
+    disk = Disk()
+    with store(tmp_path / "n", monotonic=lambda: clock[0], disk=disk) as nonces:
         assert await nonces.trouble() is None
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "fsync", fail)
-            for name in ("aa", "bb", "cc"):
-                with pytest.raises(ServiceError):
-                    await nonces.remember(DID, name, NOW + 1)
-            assert len(tries) == 1
-            clock[0] += RETRY_SECONDS
+        disk.fsync = fail
+        for name in ("aa", "bb", "cc"):
             with pytest.raises(ServiceError):
-                await nonces.remember(DID, "dd", NOW + 1)
-            assert len(tries) == 2
+                await nonces.remember(DID, name, NOW + 1)
+        assert len(tries) == 1
+        clock[0] += RETRY_SECONDS
+        with pytest.raises(ServiceError):
+            await nonces.remember(DID, "dd", NOW + 1)
+        assert len(tries) == 2
+        disk.fsync = os.fsync
         assert "is the disk full?" in str(await nonces.trouble())
         clock[0] += RETRY_SECONDS
         assert await nonces.trouble() is None, "asking is a try: no calls come to a pod not ready"
@@ -248,3 +256,125 @@ def test_it_answers_as_a_set_would_whatever_the_restarts(
         nonces.close()
 
     asyncio.run(run())
+
+
+LATER = NOW + 300_000
+"""The stamp of a request signed then cannot have been seen at NOW: it would lie too far ahead."""
+
+
+def expiry(stamp_ms: int) -> int:
+    return stamp_ms + NONCE_SECONDS * 1_000
+
+
+async def use(path: Path) -> None:
+    """A file with three nonces."""
+    with store(path) as nonces:
+        for name in ("aa", "bb", "cc"):
+            assert await nonces.remember(DID, name, expiry(NOW))
+
+
+def flipped(content: bytes, at: int, bit: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+
+
+@pytest.mark.req("G2-16-1", "G2-13-2")
+@pytest.mark.parametrize("bit", range(8))
+async def test_any_flipped_bit_is_noticed_and_no_nonce_is_taken_twice(
+    tmp_path: Path, bit: int
+) -> None:
+    path = tmp_path / "n"
+    await use(path)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(flipped(content, at, bit))
+        with store(path) as nonces:
+            assert nonces.was_damaged, (at, bit)
+            for name in ("aa", "bb", "cc"):
+                with pytest.raises(ServiceError, match="NONCES_DAMAGED"):
+                    await nonces.remember(DID, name, expiry(NOW))
+
+
+@pytest.mark.req("G2-16-1", "G2-13-2")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: bytes(len(content)),
+        lambda content: bytes(40) + content[40:],
+        lambda content: b"\xff" * 4096,
+        lambda content: content[:200] + content[201:],
+        lambda content: b"nonsense\n" + content,
+        lambda content: content + bytes(64),
+    ],
+    ids=["zeros", "a zeroed part", "rubbish", "a missing byte", "a foreign line", "zeros behind"],
+)
+async def test_a_damaged_file_refuses_what_it_may_have_held_and_nothing_more(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "n"
+    await use(path)
+    spoilt = damage(path.read_bytes())
+    path.write_bytes(spoilt)
+    with store(path) as nonces:
+        assert nonces.was_damaged
+        assert "300 s" in str(await nonces.trouble())
+        for stamp_ms in (NOW - 1, NOW, LATER):
+            with pytest.raises(ServiceError) as refused:
+                await nonces.remember(DID, f"new{stamp_ms}", expiry(stamp_ms))
+            assert (refused.value.code, refused.value.fields) == (
+                "NONCES_DAMAGED",
+                {"seconds": 300},
+            )
+        assert await nonces.remember(DID, "late", expiry(LATER + 1))
+    assert path.with_suffix(".damaged").read_bytes() == spoilt, "it is kept for whoever looks"
+    with store(path, now_ms=NOW + 1_000) as nonces:
+        assert not nonces.was_damaged
+        assert "299 s" in str(await nonces.trouble()), "a restart takes nothing back"
+        with pytest.raises(ServiceError):
+            await nonces.remember(DID, "aa", expiry(NOW))
+    with store(path, now_ms=LATER + 1) as nonces:
+        assert await nonces.trouble() is None
+        assert await nonces.remember(DID, "fresh", expiry(LATER + 1))
+        assert not await nonces.remember(DID, "late", expiry(LATER + 1))
+
+
+async def test_lines_of_earlier_software_have_no_checksum_and_count(tmp_path: Path) -> None:
+    path = tmp_path / "n"
+    await use(path)
+    content = path.read_bytes()
+    path.write_bytes(b"".join(line[:-9] + b"\n" for line in content.splitlines()))
+    with store(path) as nonces:
+        assert not nonces.was_damaged
+        assert not await nonces.remember(DID, "aa", expiry(NOW))
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+async def test_a_start_that_fails_leaves_the_damage_to_be_found_again(
+    tmp_path: Path, number: int
+) -> None:
+    """Each operation of the rewriting fails in turn."""
+    path, calls = tmp_path / "n", list[str]()
+    path.write_bytes(bytes(50))
+
+    def due(kind: str) -> None:
+        calls.append(kind)
+        if len(calls) == number:
+            raise OSError(5, "Input/output error")
+
+    def write(file: int, data: bytes) -> int:
+        due("write")
+        return os.write(file, data)
+
+    def fsync(file: int) -> None:
+        due("fsync")
+        os.fsync(file)
+
+    def rename(old: Path, new: Path) -> None:
+        due("rename")
+        os.replace(old, new)
+
+    files = FileOperations(write=write, fsync=fsync, rename=rename)
+    with pytest.raises(OSError, match="Input/output"):
+        FileNonceStore(path, now_ms=lambda: NOW, files=files)
+    assert calls == ["write", "fsync", "rename", "fsync"][:number]
+    with store(path) as nonces, pytest.raises(ServiceError, match="NONCES_DAMAGED"):
+        await nonces.remember(DID, "aa", expiry(NOW))

@@ -230,7 +230,8 @@ def test_g6_what_the_ledger_tells_late_of_the_old_epoch_ends_no_new_one(
     """
     core, late = next_core(1, jailed=jailed), SequenceNumber(height)
     header, end = header_hash("late"), SequenceNumber(END)
-    elsewhere = CertifiedElsewhere(late, header, START_MS, None, end)
+    certificate = finality_certificate(height, header)
+    elsewhere = CertifiedElsewhere(late, header, START_MS, certificate, end)
     for message in (Executed(late, header, end), elsewhere):
         assert core.step(ReplicaId(1), message) == []
     assert (core.ended, core.low_watermark, core.halted) == (False, END, False)

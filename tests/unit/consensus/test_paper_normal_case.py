@@ -121,6 +121,20 @@ def test_p13_n3_two_proposals_for_one_sequence_number_are_evidence_and_the_first
     assert bench.core.batch(bench.pre_prepare(1, PAY).digest) == PAY
 
 
+@pytest.mark.req("G2-07-1")
+def test_p13_n3_a_proposal_that_was_refused_for_its_time_proves_a_second_one_all_the_same() -> None:
+    bench = ticking(1)
+    older = a_batch("older", 0)
+    assert "Reject" in kinds(bench.receive_pre_prepare(1, older))
+    assert kinds(bench.receive_pre_prepare(1, older)) == [], "it is said once"
+    effects = bench.receive_pre_prepare(1, PAY)
+    offences = [each.offence for each in effects if isinstance(each, Evidence)]
+    assert len(offences) == 1
+    assert isinstance(offences[0], Equivocation)
+    digests = {offences[0].first.digest, offences[0].second.digest}
+    assert digests == {older.digest(), PAY.digest()}
+
+
 @pytest.mark.parametrize("shift_ms", [-1, 1])
 def test_n4_a_block_time_outside_the_bound_gets_no_vote(shift_ms: int) -> None:
     bench = Bench(1)

@@ -343,25 +343,6 @@ def test_p21_row18_v8_timeouts_double_to_their_bound() -> None:
     assert timeouts == [1_000, 2_000, 4_000, 4_000, 4_000]
 
 
-def test_v8_one_certified_height_does_not_bring_the_first_timeout_back() -> None:
-    bench, _ = many_view_changes()
-    bench.core._suspicion.enter_view()
-    pass_time(bench, 8 * 4_000 - 100)
-    bench.core._suspicion.progress()
-    assert bench.core._suspicion.timeout_ms == 4_000
-
-
-def test_v8_timeouts_fall_back_one_by_one_while_a_view_holds() -> None:
-    bench, _ = many_view_changes()
-    bench.core._suspicion.enter_view()
-    seen = []
-    for held_ms in (8 * 4_000, 8 * 2_000):
-        pass_time(bench, held_ms)
-        bench.core._suspicion.progress()
-        seen.append(bench.core._suspicion.timeout_ms)
-    assert seen == [2_000, 1_000]
-
-
 def test_row18_v8_without_a_quorum_of_view_changes_no_replica_runs_ahead() -> None:
     bench = ticking(2)
     leave(bench)
@@ -386,13 +367,6 @@ def test_v10_votes_that_overtake_the_new_view_count_once_it_is_entered() -> None
         assert bench.receive_prepare(peer, 1, NULL_DIGEST, view=1) == []
     effects = bench.step(opened_view(), 1)
     assert any(isinstance(each, Commit) for each in sent(effects))
-
-
-def test_p23_v10_a_flood_of_votes_for_later_views_stays_bounded() -> None:
-    bench = ticking(2)
-    for view in range(1, 500):
-        bench.receive_commit(3, 1 + view % 4, NULL_DIGEST, view=view)
-    assert len(bench.core._later.kept[signer(3).me]) == 16
 
 
 # --- Restart --------------------------------------------------------------------------------

@@ -149,6 +149,30 @@ def test_p16_row32_a_trickle_in_the_right_order_is_suspected() -> None:
         backup.finish(1)
 
 
+@pytest.mark.req("G2-07-1")
+def test_p16_a_primary_that_works_for_less_than_half_of_the_time_is_suspected() -> None:
+    """T-9: requests wait, and most of the time nothing is under way."""
+    backup = Backup()
+    while backup.suspected_ms is None:
+        assert backup.bench.now_ms - START_MS <= BOUND_MS
+        backup.arrive(1)
+        backup.wait(550)
+        backup.propose()
+        backup.wait(450)
+        backup.finish(10)
+
+
+def test_a_primary_that_works_for_more_than_half_of_the_time_is_not_suspected() -> None:
+    backup = Backup()
+    while backup.bench.now_ms - START_MS < 60_000:
+        backup.arrive(1)
+        backup.wait(450)
+        backup.propose()
+        backup.wait(550)
+        backup.finish(10)
+    assert backup.suspected_ms is None
+
+
 def test_row27_an_idle_primary_is_not_suspected_for_an_hour() -> None:
     backup = Backup()
     for _ in range(720):

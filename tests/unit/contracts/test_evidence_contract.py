@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.receipt import Outcome, Receipt
 from guqiao_sdk.proof.votes import VoteType
 from tests.unit.contracts.governed_chain import (
     WINDOW,
@@ -22,6 +22,7 @@ from tests.unit.contracts.governed_chain import (
     replica_set,
     statement,
 )
+from tests.unit.ledger.chain_builder import MemoryChain
 
 
 @pytest.mark.req("G2-16-4")
@@ -136,3 +137,85 @@ def test_a_change_keeps_who_is_jailed_jailed() -> None:
         assert approve(chain, entity, proposal).outcome is Outcome.APPLIED
     assert latest(chain).replica_set.size == 8
     assert latest(chain).replica_set.jailed == (6,)
+
+
+MEMBERS = ("A", "B", "C", "D")
+
+
+def without_key_3() -> MemoryChain:
+    """Replica 3 of epoch 0 has had its key replaced, and the change is in force."""
+    chain = governed_chain()
+    decide(chain, members_json(*MEMBERS, keys={3: "fresh"}))
+    chain.skip_to(latest(chain).from_height)
+    return chain
+
+
+def accuse_key_3(chain: MemoryChain) -> Receipt:
+    """Evidence of what the first key of replica 3 signed in epoch 0."""
+    first = replica_set(chain, 0)
+    return accuse(chain, statement(first, 3, "one"), statement(first, 3, "two"))
+
+
+@pytest.mark.req("G2-16-4")
+def test_a_key_that_is_to_come_back_is_jailed_in_the_set_that_brings_it() -> None:
+    """pbft.md E6: evidence between the decision of its return and the return."""
+    chain = without_key_3()
+    decide(chain, members_json(*MEMBERS), not_before=chain.header.height + 60)
+    back = latest(chain)
+    assert back.replica_set.jailed == ()
+    receipt = accuse_key_3(chain)
+    assert latest(chain) == replace(back, replica_set=replace(back.replica_set, jailed=(3,)))
+    assert replica_set(chain, back.from_height - 1).jailed == ()
+    recorded = json.loads(receipt.events[0].body)
+    assert recorded["jailed_epoch"] == back.replica_set.epoch
+    assert recorded["jailed_from"] == back.from_height
+    scheduled = json.loads(receipt.events[1].body)
+    assert scheduled["members"][3]["jailed"] is True
+
+
+@pytest.mark.req("G2-16-4")
+@pytest.mark.parametrize("is_proposed", [False, True])
+def test_a_key_known_as_guilty_is_not_brought_back(is_proposed: bool) -> None:
+    """pbft.md G1: evidence between removal and return, before or after the return is proposed."""
+    chain = without_key_3()
+    receipt = propose(chain, "A", members_json(*MEMBERS)) if is_proposed else None
+    recorded = json.loads(accuse_key_3(chain).events[0].body)
+    assert recorded["jailed_epoch"] is None
+    if receipt is None:
+        assert propose(chain, "A", members_json(*MEMBERS)).code == "VOTE_KEY_JAILED"
+    else:
+        assert approve(chain, "B", receipt).code == "VOTE_KEY_JAILED"
+
+
+@pytest.mark.req("G2-16-4")
+def test_a_key_is_jailed_in_every_later_set_that_keeps_it_and_each_is_announced() -> None:
+    chain = governed_chain()
+    decide(chain, members_json(*MEMBERS, keys={1: "fresh"}), not_before=100)
+    receipt = convict(chain, 2)
+    announced = [json.loads(e.body) for e in receipt.events if e.topic.endswith("set_scheduled")]
+    assert [(each["epoch"], each["cause"]) for each in announced] == [
+        (1, "JAILING"),
+        (2, "GOVERNANCE"),
+    ]
+    assert announced[1]["set_hash"] == latest(chain).replica_set.hash().hex()
+
+
+@pytest.mark.req("G2-16-4")
+def test_a_guilty_key_that_was_not_jailed_for_want_of_room_is_jailed_by_the_next_set() -> None:
+    chain = governed_chain()
+    convict(chain, 2)
+    convict(chain, 3)
+    assert latest(chain).replica_set.jailed == (2,)
+    chain.skip_to(latest(chain).from_height)
+    decide(chain, members_json(*MEMBERS, keys={2: "fresh"}))
+    assert latest(chain).replica_set.jailed == (3,)
+
+
+@pytest.mark.req("G2-16-4")
+def test_a_set_with_more_than_f_guilty_keys_is_not_scheduled() -> None:
+    chain = governed_chain()
+    convict(chain, 2)
+    convict(chain, 3)
+    chain.skip_to(latest(chain).from_height)
+    refused = decide(chain, members_json(*MEMBERS, keys={1: "fresh"}))
+    assert refused.code == "JAILED_TOO_MANY"

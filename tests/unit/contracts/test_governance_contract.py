@@ -176,7 +176,7 @@ def test_a_vote_key_does_not_govern() -> None:
     vote_key = {**key_json("x"), "public_key": public_key("new").hex()}
     for keys in ([vote_key], [*held["keys"], {**vote_key, "id": "k2"}]):
         held["keys"] = keys
-        assert propose(chain, "A", NEW, governors=[held]).code == "VOTE_KEY_GOVERNS"
+        assert propose(chain, "A", NEW, governors=[held]).code == "KEY_OF_OTHER_USE"
 
 
 @pytest.mark.req("G2-16-3")

@@ -397,3 +397,14 @@ def test_the_fallback_backend_issues_what_openssl_accepts(gmssl: GmProvider) -> 
     world = World(gmssl, authority, gmssl.keygen(), b"", crl)
     world.judge(world.issue())
     assert crypto.X509.from_cryptography(x509.load_pem_x509_certificate(world.issue()))
+
+
+@pytest.mark.req("G2-09-6")
+@pytest.mark.parametrize("version", [0, 2, 7])
+def test_a_list_of_another_version_is_malformed(world: World, version: int) -> None:
+    label, _, der = pem.unarmor(world.crl)
+    second = b"\x02\x01\x01"  # Version 2, the first integer of the list.
+    at = der.index(second)
+    changed = der[:at] + b"\x02\x01" + bytes([version]) + der[at + len(second) :]
+    with pytest.raises(CertificateMalformedError):
+        world.judge(world.certificate, crl=pem.armor(label, changed))

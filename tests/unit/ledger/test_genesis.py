@@ -14,6 +14,8 @@ from guqiao_sdk.client.trust import trust_from_genesis
 from guqiao_sdk.proof.header import ZERO_HASH
 from services.consensus.domain.ledger.genesis import GenesisError, genesis_header, genesis_state
 from services.consensus.domain.ledger.genesis_json import parse_genesis
+from services.consensus.domain.messages import WINDOW_MAX
+from services.consensus.domain.messages import ProtocolParameters as ReplicaParameters
 from tests.unit.ledger.chain_builder import (
     CLERK,
     genesis_json,
@@ -177,6 +179,23 @@ def test_a_spoilt_member_is_refused_by_name(field: str) -> None:
     with pytest.raises(GenesisError) as caught:
         genesis_of(value)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("window", [1, WINDOW_MAX])
+def test_a_genesis_allows_the_windows_that_the_core_allows(window: int) -> None:
+    value = genesis_json()
+    value["parameters"]["window"] = window
+    assert ReplicaParameters(window, 1, 1, 1, 1, 1).window == genesis_of(value).parameters.window
+
+
+def test_a_window_that_the_core_refuses_is_refused_by_the_genesis() -> None:
+    with pytest.raises(ValueError, match="window"):
+        ReplicaParameters(WINDOW_MAX + 1, 1, 1, 1, 1, 1)
+    value = genesis_json()
+    value["parameters"]["window"] = WINDOW_MAX + 1
+    with pytest.raises(GenesisError) as caught:
+        genesis_of(value)
+    assert caught.value.field == "parameters.window"
 
 
 @given(st.binary(max_size=200))

@@ -148,10 +148,46 @@ def test_an_identity_that_is_no_governor_does_not_become_one() -> None:
         check_against_state(state, with_governors(governor()))
 
 
+def with_uses(state: MemoryState, public_key: bytes, use: str) -> MemoryState:
+    state.values[f"identity/use/{public_key.hex()}".encode()] = canonical_json(use)
+    return state
+
+
+@pytest.mark.req("G2-16-3")
+@pytest.mark.parametrize("use", ["GOVERNANCE", "SIGNING", "RESTART"])
+def test_a_key_of_another_use_gets_no_vote(use: str) -> None:
+    state = with_uses(state_with(), RESTART.statement.new_set.members[3].public_key, use)
+    with pytest.raises(ProofError, match=f"is for {use}, not for VOTE") as error:
+        check_against_state(state, RESTART.statement)
+    assert error.value.code == "RESTART_INVALID"
+
+
+@pytest.mark.req("G2-16-3")
+@pytest.mark.parametrize("use", ["VOTE", "SIGNING", "RESTART"])
+def test_a_key_of_another_use_does_not_govern(use: str) -> None:
+    state = with_uses(state_with(), CASE.keys.public_key("new-governor"), use)
+    with pytest.raises(ProofError, match=f"is for {use}, not for GOVERNANCE"):
+        check_against_state(state, with_governors(governor()))
+
+
+@pytest.mark.req("G2-16-3")
+def test_the_keys_of_a_restart_have_their_use_from_then_on() -> None:
+    restart = replace(RESTART, statement=with_governors(governor()))
+    state = restarted(state_with(), [restart])
+    vote_key = restart.statement.new_set.members[3].public_key
+    for public_key, use in (
+        (vote_key, b'"VOTE"'),
+        (CASE.keys.public_key("new-governor"), b'"GOVERNANCE"'),
+    ):
+        assert state.get(f"identity/use/{public_key.hex()}".encode()) == use
+
+
 @pytest.mark.req("G2-16-4")
-def test_a_guilty_key_does_not_come_back() -> None:
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_guilty_key_neither_stays_nor_comes_back(number: int) -> None:
+    """Replica 0 keeps its key; it was not jailed, for f others were."""
     state = state_with()
-    key = RESTART.statement.new_set.members[3].public_key.hex()
+    key = RESTART.statement.new_set.members[number].public_key.hex()
     state.values[f"evidence/key/{key}".encode()] = b"{}"
     with pytest.raises(ProofError, match="known as guilty"):
         check_against_state(state, RESTART.statement)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.state_proof import (
     EMPTY,
@@ -198,3 +199,14 @@ def test_a_page_reads_back_as_it_was_written() -> None:
     )
     assert again.encode() == page.encode()
     assert BUCKET_LEAVES_MAX >= 1
+
+
+def test_a_page_that_is_not_as_it_was_written_is_malformed() -> None:
+    tree = Tree()
+    tree.change(changes_of({b"key/%d" % each: b"value" for each in range(40)}))
+    for data in tree.pages.values():
+        assert Page.decode(data).encode() == data
+        spoilt = [b"", data[:40], data[:-1], data + b"\x00", bytes([data[0] ^ 1]) + data[1:]]
+        for each in [*spoilt, data[:31] + b"\x01" + data[32:]]:
+            with pytest.raises(MalformedError):
+                Page.decode(each)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from services.consensus.batches import BatchTracker
+from guqiao_sdk.proof.batch import Batch
+from services.consensus.batches import BatchTracker, is_told_enough
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     Digest,
     NewView,
+    PrePrepare,
     Reproposal,
     SequenceNumber,
     View,
@@ -66,6 +68,40 @@ def test_a_new_view_of_another_view_is_not_applied() -> None:
     tracker = tracker_with_three_batches()
     tracker.note_new_view(new_view(1, (2, digest(2))))
     assert tracker.enter_view(View(2), SequenceNumber(0)) == set()
+
+
+def test_of_a_view_and_sequence_number_the_first_batch_alone_is_tracked() -> None:
+    tracker = tracker_with_three_batches()
+    other = [transaction("other")]
+    assert not tracker.add(View(0), SequenceNumber(1), digest(9), other)
+    assert tracker.add(View(0), SequenceNumber(1), digest(1), [transaction("t1")])
+    assert tracker.ids() == {transaction(f"t{number}").id for number in (1, 2, 3)}
+
+
+def test_a_batch_that_the_view_carries_on_is_tracked_beside_what_the_primary_proposed() -> None:
+    tracker = tracker_with_three_batches()
+    tracker.note_new_view(new_view(1, (2, digest(9))))
+    tracker.enter_view(View(1), SequenceNumber(1))
+    assert tracker.add(View(1), SequenceNumber(2), digest(5), [transaction("proposed")])
+    assert tracker.add(View(1), SequenceNumber(2), digest(9), [transaction("carried")])
+    assert tracker.ids() == {transaction("proposed").id, transaction("carried").id}
+
+
+def proposal(name: str, sequence: int = 1, view: int = 0) -> PrePrepare:
+    batch = Batch(1, (name.encode(),))
+    return PrePrepare(
+        View(view), SequenceNumber(sequence), batch, Digest(batch.digest()), SIGNATURE
+    )
+
+
+def test_two_proposals_for_one_place_are_enough_to_wait_for_the_core() -> None:
+    first, second, third = (proposal(name) for name in ("a", "b", "c"))
+    assert not is_told_enough(first, [])
+    assert is_told_enough(first, [first]), "the same again"
+    assert not is_told_enough(second, [first]), "it convicts the primary"
+    assert is_told_enough(third, [first, second])
+    elsewhere = [proposal("a", sequence=2), proposal("b", sequence=2), proposal("c", view=1)]
+    assert not is_told_enough(third, elsewhere)
 
 
 def test_executed_batches_are_forgotten() -> None:

@@ -31,6 +31,16 @@ async def test_taking_waits_until_something_came() -> None:
     assert await taking == [(2, "late")]
 
 
+async def test_of_a_slow_peer_fewer_are_taken_at_once() -> None:
+    queue: FairQueue[int] = FairQueue(count_max=100, bytes_max=10_000)
+    for number in range(30):
+        queue.put(3, number, 10)
+        queue.put(1, number, 10)
+    taken = await queue.take(20, slow={3}, slow_max=4)
+    assert [item for peer, item in taken if peer == 3] == list(range(4))
+    assert [item for peer, item in taken if peer == 1] == list(range(20))
+
+
 @given(PUTS)
 def test_the_newest_within_the_bounds_come_out_in_order(puts: list[tuple[int, int]]) -> None:
     async def play() -> None:

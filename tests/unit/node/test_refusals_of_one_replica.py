@@ -16,6 +16,7 @@ import pytest
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.consensus.v1 import node_service_pb2 as node
+from guqiao_sdk.client import submission
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.submission import Submission
 from guqiao_sdk.client.transactions import (
@@ -205,3 +206,30 @@ async def test_what_one_refused_while_the_others_were_away_is_not_known(
     assert isinstance(submission.error, OutcomeUnknownError)
     with pytest.raises(OutcomeUnknownError):
         await found.client.submit(one, timeout_seconds=1.0)
+
+
+def nonsense(request: Any) -> node.SubmitTransactionResponse:
+    """A result with a detail that is no JSON."""
+    told = executed(request)
+    told.result.detail = b"{"
+    return told
+
+
+def unreadable(request: Any) -> Any:
+    """A refusal whose status is no status."""
+    metadata = grpc.aio.Metadata((STATUS_METADATA_KEY, b"\xff\xff"))
+    raise grpc.aio.AioRpcError(grpc.StatusCode.UNKNOWN, grpc.aio.Metadata(), metadata)
+
+
+@pytest.mark.req("G2-13-2", "G2-16-1")
+@pytest.mark.parametrize("lie", [nonsense, unreadable])
+async def test_an_answer_that_makes_no_sense_ends_no_run(
+    lie: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another replica is asked: one liar would end the import of every client otherwise."""
+    monkeypatch.setattr(submission, "RECONNECT_SECONDS", 0.0)
+    found = replicas(monkeypatch, lie, *[executed] * 3)
+    streamed = await submitted(found, transaction(found.client))
+    assert streamed.error is None
+    assert streamed.result is not None
+    assert streamed.result.height == 7

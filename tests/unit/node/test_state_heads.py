@@ -10,6 +10,7 @@ import pytest
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from services.consensus.jobs import Pause
+from services.consensus.refusals import Reason
 from services.consensus.state_transfer import StateTransfer
 
 LAST_HEIGHT = 20
@@ -25,30 +26,25 @@ class _Ledger:
         return question()
 
 
-class _Counter:
-    def __init__(self, found: list[str], replica: str) -> None:
-        self._found, self._replica = found, replica
-
-    def inc(self) -> None:
-        self._found.append(self._replica)
-
-
-@pytest.mark.parametrize(("height", "refused"), [(LAST_HEIGHT, 0), (LAST_HEIGHT + 4, 1)])
+@pytest.mark.parametrize(
+    ("height", "reason"),
+    [(LAST_HEIGHT, Reason.UNASKED), (LAST_HEIGHT + 4, Reason.UNPROVEN)],
+)
 async def test_a_head_that_blocks_have_overtaken_is_dropped_without_a_word(
-    height: int, refused: int
+    height: int, reason: Reason
 ) -> None:
     """It may be of an epoch that is over here: no set that is known would judge it. One that lies
     ahead is judged, and this one does not hold.
     """
-    rejects: list[str] = []
-    rejected = SimpleNamespace(labels=lambda replica: _Counter(rejects, replica))
+    refused: list[tuple[int, Reason]] = []
+    refusals = SimpleNamespace(count=lambda sender, why, *_: refused.append((sender, why)))
     transfer = StateTransfer(
         driver=cast(Any, SimpleNamespace(pause=Pause.RESTORING)),
         ledger=cast(Any, _Ledger()),
         links=cast(Any, None),
-        metrics=cast(Any, SimpleNamespace(rejects=rejected)),
+        metrics=cast(Any, SimpleNamespace(refusals=refusals)),
         verify=lambda key, message, signature: True,
     )
     header = ledger_pb2.CertifiedHeader(header=b"of an old epoch", certificate=b"of an old set")
     await transfer._take(3, peer_pb2.StateResponse(height=height, certified_header=header))
-    assert rejects == ["3"] * refused
+    assert refused == [(3, reason)]

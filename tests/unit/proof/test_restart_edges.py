@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from guqiao_sdk.archive.records import RESTARTS, read_restarts
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.trust import ChainTrust
+from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, checkpoint_sign_bytes
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance, follow_set_changes
@@ -99,3 +101,21 @@ def test_a_restart_does_not_pass_over_a_set_change_that_its_header_names() -> No
     for trusted in (TRUSTED, known):
         with pytest.raises(ProofError, match="names another set for the next height"):
             follow_set_changes(trusted, [SetChange.of_restart(skipping)], CASE.verify)
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("key", ["no hex", "0", "é" * 130])
+def test_a_governor_whose_key_is_no_hex_cannot_approve(key: str) -> None:
+    case = RestartCase()
+    name = case.old.set.members[0].entity_id
+    case.records[name] = case.with_key(name, public_key=key)
+    with pytest.raises(ProofError, match="not in hex") as raised:
+        case.judge(case.restart())
+    assert raised.value.code == "RESTART_INVALID"
+
+
+@pytest.mark.parametrize("value", [b"[" * 100_000, b'{"a":' * 100_000, b"7", b'"no hex"', b'"0a"'])
+def test_a_value_of_an_archive_that_is_no_restart_is_malformed(value: bytes) -> None:
+    written = Writer().u32(1).blob(RESTARTS + b"1").u8(1).blob(value)
+    with pytest.raises(MalformedError):
+        read_restarts(Reader(bytes(written)))

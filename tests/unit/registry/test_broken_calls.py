@@ -12,6 +12,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
+from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao_sdk.client import operations
 from guqiao_sdk.client.operations import (
     IN_FLIGHT_MAX,
@@ -168,3 +169,29 @@ async def test_a_service_that_stays_away_is_an_error_in_the_end(
     with pytest.raises(AioRpcError):
         await repeated(calls.once)
     assert len(calls.answers) == 1
+
+
+UNREADABLE = [
+    pytest.param({"error": b"\xff"}, id="no status"),
+    pytest.param({"error": b"\x08\x0a\x1a\x38" + b"\x0a" * 10}, id="a status that is cut off"),
+    pytest.param({"result": {"transaction_id": b"t", "outcome": 99}}, id="no outcome"),
+    pytest.param({"result": {"transaction_id": b"t", "outcome": 1, "detail": b"{"}}, id="no JSON"),
+]
+
+
+class AnsweringCalls(Calls):
+    """A registry that answers the first operation with this."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(broken(grpc.StatusCode.UNAVAILABLE))
+        self.answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        yield pb.SubmitOperationsResponse(item=0, **self.answer)
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_an_answer_that_makes_no_sense_is_an_unknown_outcome(answer: dict[str, Any]) -> None:
+    with pytest.raises(OperationError) as raised:
+        await run(AnsweringCalls(answer))
+    assert (raised.value.code, raised.value.index) == ("OUTCOME_UNKNOWN", 0)

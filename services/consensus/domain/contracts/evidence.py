@@ -104,15 +104,15 @@ def submit(host: Host, body: Mapping[str, Json]) -> None:
     jailed = _jail(accused.system, member)
     facts = {
         **_facts(accused, first.vote_type.name, first, second),
-        "jailed_epoch": None if jailed is None else jailed.replica_set.epoch,
-        "jailed_from": None if jailed is None else jailed.from_height,
+        "jailed_epoch": jailed[0].replica_set.epoch if jailed else None,
+        "jailed_from": jailed[0].from_height if jailed else None,
     }
     if known == facts:
         return
     host.put(key_record(member.public_key), facts)
     host.emit(RECORDED, facts)
-    if jailed is not None:
-        announce_set(host, jailed)
+    for each in jailed:
+        announce_set(host, each)
 
 
 def submit_invalid_batch(host: Host, body: Mapping[str, Json]) -> None:
@@ -187,13 +187,13 @@ def _record(host: Host, accused: _Accused, offence: Offence, proven: Proven) -> 
     host.emit(RECORDED, facts)
 
 
-def _jail(system: SystemHost, member: Member) -> SetInForce | None:
-    changed: list[SetInForce | None] = []
+def _jail(system: SystemHost, member: Member) -> list[SetInForce]:
+    changed: list[SetInForce] = []
     system.within(
         GOVERNANCE,
-        lambda: changed.append(jail(system, member.public_key, height=system.height())),
+        lambda: changed.extend(jail(system, member.public_key, height=system.height())),
     )
-    return changed[0]
+    return changed
 
 
 def _facts(accused: _Accused, kind: str, *statements: Statement) -> dict[str, Json]:

@@ -3,7 +3,8 @@
 A proposal names the whole next set. It is scheduled once more than two thirds of the entities of
 the set in force have approved it, for a height at least the window ahead. Governance identities
 hold the role `governor`, are bound to their entity by its code, come from genesis or with an
-approved proposal, and are out of any administrator's reach; a vote key never governs.
+approved proposal, and are out of any administrator's reach. A vote key never governs or signs, and
+a key that did either never votes (`key_uses`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ from services.consensus.domain.contracts.identity_record import (
     IdentityRecord,
     identity_from_state,
     identity_key,
+)
+from services.consensus.domain.contracts.key_uses import (
+    IDENTITY,
+    KeyUse,
+    check_uses,
+    claim_uses,
+    public_keys,
 )
 from services.consensus.domain.contracts.packets_host import (
     SystemHost,
@@ -130,14 +138,17 @@ def _schedule(system: SystemHost, body: Mapping[str, Json]) -> None:
     proposal = parse_proposal(body, this_chain(system))
     for governor in proposal.governors:
         _write_governor(system, governor)
+    vote_keys = _vote_keys(proposal)
+    system.within(IDENTITY, lambda: claim_uses(system, vote_keys, KeyUse.VOTE))
     try:
         scheduled = schedule(
             system,
             proposal.replica_set,
+            guilty={key for key in vote_keys if _is_guilty(system, key)},
             height=system.height(),
             not_before=proposal.not_before,
         )
-    except ReplicaSetError as error:  # It would keep too many of the jailed.
+    except ReplicaSetError as error:  # It would keep too many of the guilty.
         raise Refusal(error.code, detail=error.detail) from error
     for key, _ in system.scan("proposal/", PROPOSALS_MAX):
         system.delete(key)
@@ -145,7 +156,11 @@ def _schedule(system: SystemHost, body: Mapping[str, Json]) -> None:
 
 
 def _write_governor(system: SystemHost, record: IdentityRecord) -> None:
-    system.within("identity", lambda: system.put(identity_key(record.did), record.to_json()))
+    def write() -> None:
+        claim_uses(system, public_keys(record), KeyUse.GOVERNANCE)
+        system.put(identity_key(record.did), record.to_json())
+
+    system.within(IDENTITY, write)
     system.emit("identity.governor_set", record.to_json())
 
 
@@ -158,11 +173,6 @@ def _governor(host: Host) -> tuple[SystemHost, str, ReplicaSet]:
     entity, current = entity_of(sender.organisation), found.replica_set
     if entity not in {member.entity_id for member in current.members}:
         raise Refusal("GOVERNANCE_ENTITY_UNKNOWN", entity=entity, epoch=current.epoch)
-    value = system.read("identity", identity_key(sender.did))
-    assert value is not None, "the sender was authorised"
-    key = identity_from_state(value).keys[sender.key_id].public_key
-    if key in {member.public_key for member in current.members}:
-        raise Refusal("VOTE_KEY_GOVERNS", did=sender.did, key=sender.key_id)
     return system, entity, current
 
 
@@ -188,9 +198,10 @@ def _check(system: SystemHost, proposal: Proposal) -> None:
     seats = {member.public_key: member.replica for member in before.members}
     for member in wanted.members:
         _check_key(system, member.public_key, member.replica, seats.get(member.public_key))
+    system.within(IDENTITY, lambda: check_uses(system, _vote_keys(proposal), KeyUse.VOTE))
     entities = {member.entity_id for member in wanted.members}
     for governor in proposal.governors:
-        _check_governor(system, governor, entities, {m.public_key for m in wanted.members})
+        _check_governor(system, governor, entities, _vote_keys(proposal))
 
 
 def _check_key(system: SystemHost, public_key: bytes, number: int, before: int | None) -> None:
@@ -200,17 +211,28 @@ def _check_key(system: SystemHost, public_key: bytes, number: int, before: int |
     key = public_key.hex()
     if before is not None and before != number:
         raise Refusal("VOTE_KEY_MOVED", vote_key=key, before=before, after=number)
-    if before is None and system.read("evidence", f"key/{key}") is not None:
+    if before is None and _is_guilty(system, public_key):
         raise Refusal("VOTE_KEY_JAILED", vote_key=key)
 
 
+def _vote_keys(proposal: Proposal) -> list[bytes]:
+    return [member.public_key for member in proposal.replica_set.members]
+
+
+def _is_guilty(system: SystemHost, vote_key: bytes) -> bool:
+    return system.read("evidence", f"key/{vote_key.hex()}") is not None
+
+
 def _check_governor(
-    system: SystemHost, record: IdentityRecord, entities: set[str], vote_keys: set[bytes]
+    system: SystemHost, record: IdentityRecord, entities: set[str], vote_keys: list[bytes]
 ) -> None:
     if entity_of(record.organisation) not in entities:
         raise Refusal("GOVERNANCE_ENTITY_UNKNOWN", entity=entity_of(record.organisation))
-    if any(key.public_key in vote_keys for key in record.keys.values()):
-        raise Refusal("VOTE_KEY_GOVERNS", did=record.did)
+    for key in public_keys(record):
+        if key in vote_keys:
+            facts = {"known": KeyUse.VOTE.value, "wanted": KeyUse.GOVERNANCE.value}
+            raise Refusal("KEY_OF_OTHER_USE", key=key.hex(), **facts)
+    system.within(IDENTITY, lambda: check_uses(system, public_keys(record), KeyUse.GOVERNANCE))
     known = system.read("identity", identity_key(record.did))
     if known is not None and roles.GOVERNOR not in identity_from_state(known).roles:
         raise Refusal("IDENTITY_EXISTS", did=record.did)

@@ -34,7 +34,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an ordinary outcome, not 
         self.fields = fields
 
 
-class Host(Protocol):
+class Chain(Protocol):
     """The chain as one call of one contract sees it. Keys are relative to the contract."""
 
     def get(self, key: str) -> Json | None:
@@ -79,6 +79,10 @@ class Host(Protocol):
     def business_time(self) -> str | None:
         """Return the operation's own time, RFC 3339 in seconds with +08:00, where it has one."""
         ...
+
+
+class Host(Chain, Protocol):
+    """What contracts in Python see beyond it."""
 
     def transaction_id(self) -> str:
         """Return the id of the transaction, or of the operation in an envelope, in hex."""

@@ -3,6 +3,7 @@
 Only holders of the role `identity_admin` change it; genesis names the first of them. A revoked key
 stays revoked and a deactivated identity stays deactivated (G2-09-6, G2-11-4). Governors, who decide
 on the replica set, are for the governance contract alone: no administrator makes or unmakes one.
+A key that votes, governs or approves restarts signs nothing here (`key_uses`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from services.consensus.domain.contracts.identity_record import (
     parse_identity,
     parse_key,
 )
+from services.consensus.domain.contracts.key_uses import KeyUse, claim_uses, public_keys
 
 ADMIN_ROLE: Final = "identity_admin"
 
@@ -163,5 +165,6 @@ def _role(value: Json) -> str:
 
 
 def _write(host: Host, record: IdentityRecord, topic: str) -> None:
+    claim_uses(host, public_keys(record), KeyUse.SIGNING)
     host.put(identity_key(record.did), record.to_json())
     host.emit(topic, record.to_json())

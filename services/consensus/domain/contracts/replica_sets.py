@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -162,46 +162,57 @@ def window_of(state: SetsReader) -> int:
     return _present(state)[1]
 
 
-def schedule(state: SetsWriter, wanted: ReplicaSet, *, height: int, not_before: int) -> SetInForce:
+def schedule(
+    state: SetsWriter,
+    wanted: ReplicaSet,
+    *,
+    guilty: Collection[bytes],
+    height: int,
+    not_before: int,
+) -> SetInForce:
     """Let the members of `wanted` certify from `not_before` on, or as soon as can be after
-    `height`; the epoch follows from what is scheduled, and who is jailed stays so.
+    `height`; the epoch follows from what is scheduled, and `guilty` vote keys are jailed. Raises
+    `ReplicaSetError` where those are more than f.
     """
     latest, window = _present(state)
     from_height = max(height + window, not_before, latest.from_height)
     epoch = latest.replica_set.epoch + (from_height > latest.from_height)
-    jailed = _carried(latest.replica_set, wanted)
+    jailed = tuple(each.replica for each in wanted.members if each.public_key in guilty)
     new = SetInForce(from_height, Cause.GOVERNANCE, replace(wanted, epoch=epoch, jailed=jailed))
     new.replica_set.check()
     _keep(state, new)
     return new
 
 
-def jail(state: SetsWriter, public_key: bytes, *, height: int) -> SetInForce | None:
-    """Let the votes of `public_key` count no more, as soon as can be after `height`.
+def jail(state: SetsWriter, public_key: bytes, *, height: int) -> list[SetInForce]:
+    """Let the votes of `public_key` count no more, as soon as can be after `height`, and in every
+    set that is scheduled for later, be it the one that the key comes back with.
 
-    None where that changes nothing: the key is in no set that is in force then, it is jailed, or f
-    others are: who would be left could not be outvoted.
+    Returns the sets that jail it now, in the order of their epochs. It is left as it is in a set
+    that lacks it, has it jailed, or has f others jailed: who would be left could not be outvoted.
     """
     latest, window = _present(state)
     from_height = height + window
     base = set_at(state, from_height)
     assert base is not None, "the first set is in force from the start"
-    jailed = _with_jailed(base, public_key)
-    if jailed is None:
-        return None
     later = [_kept(state, e) for e in range(base.replica_set.epoch + 1, _epoch(latest) + 1)]
-    shift = int(base.from_height < from_height)
-    new = SetInForce(
-        from_height,
-        Cause.JAILING if shift else base.cause,
-        replace(jailed, epoch=jailed.epoch + shift),
-    )
-    _keep(state, new)
+    jailed = _with_jailed(base, public_key)
+    shift = int(jailed is not None and base.from_height < from_height)
+    jailing: list[SetInForce] = []
+    if jailed is not None:
+        cause = Cause.JAILING if shift else base.cause
+        jailing.append(SetInForce(from_height, cause, replace(jailed, epoch=jailed.epoch + shift)))
+        _keep(state, jailing[0])
     for each in later:
-        changed = _with_jailed(each, public_key) or each.replica_set
-        moved = replace(changed, epoch=changed.epoch + shift)
-        _keep(state, replace(each, replica_set=moved))
-    return new
+        jailed = _with_jailed(each, public_key)
+        if jailed is None and not shift:
+            continue
+        changed = jailed or each.replica_set
+        moved = replace(each, replica_set=replace(changed, epoch=changed.epoch + shift))
+        _keep(state, moved)
+        if jailed is not None:
+            jailing.append(moved)
+    return jailing
 
 
 def _with_jailed(known: SetInForce, public_key: bytes) -> ReplicaSet | None:
@@ -212,12 +223,6 @@ def _with_jailed(known: SetInForce, public_key: bytes) -> ReplicaSet | None:
         if member.public_key == public_key and member.replica not in replica_set.jailed:
             return replace(replica_set, jailed=tuple(sorted((*replica_set.jailed, member.replica))))
     return None
-
-
-def _carried(before: ReplicaSet, wanted: ReplicaSet) -> tuple[int, ...]:
-    """Whom `wanted` keeps of the jailed."""
-    keys = {before.members[replica].public_key for replica in before.jailed}
-    return tuple(member.replica for member in wanted.members if member.public_key in keys)
 
 
 def _keep(state: SetsWriter, record: SetInForce) -> None:

@@ -20,9 +20,17 @@ from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import RestartAuthorities
 from services.consensus.domain.contracts.identity_record import IdentityRecord, identity_key
+from services.consensus.domain.contracts.key_uses import (
+    IDENTITY,
+    KeyUse,
+    public_keys,
+    use_key,
+    use_of,
+)
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE, first_records
 from services.consensus.domain.ledger.keys import GENESIS_KEY, PARAMETERS, contract_key
 from services.consensus.domain.ledger.state_tree import apply, changes_of
+from services.consensus.domain.messages import WINDOW_MAX
 
 FORMAT: Final = "guqiao-genesis/1"
 EPOCH_FIRST: Final = 0
@@ -57,7 +65,7 @@ class ProtocolParameters:
 
 
 PARAMETER_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
-    "window": (1, 256),
+    "window": (1, WINDOW_MAX),
     "batch_transactions_max": (1, BATCH_TRANSACTIONS_MAX),
     "batch_bytes_max": (65_536, BATCH_BYTES_MAX),
     "heartbeat_ms": (100, 3_600_000),
@@ -165,6 +173,21 @@ class Genesis:
         """What trust files and data folders name the network by, 32 bytes."""
         return self._hash
 
+    def key_uses(self) -> list[tuple[str, bytes, KeyUse]]:
+        """Every key that the file names for this chain: the member it stands in, and its use."""
+        authorities = self.restart_authorities
+        found = [
+            (f"replicas[{member.replica}].vote_key", member.public_key, KeyUse.VOTE)
+            for member in self.replica_set.members
+        ]
+        for name in () if authorities is None else ("csrc", "province"):
+            key: bytes = getattr(authorities, name)
+            found.append((f"restart_authorities.{name}", key, KeyUse.RESTART))
+        for index, identity in enumerate(self.identities):
+            field = f"identities[{index}].keys"
+            found.extend((field, key, use_of(identity)) for key in public_keys(identity))
+        return found
+
     def active_version(self, name: str, height: int) -> int | None:
         """Return the version of contract `name` that is executed at `height`, or None."""
         versions = [
@@ -188,9 +211,11 @@ def genesis_state(genesis: Genesis) -> dict[bytes, bytes]:
         for name, value in records.items():
             state[contract_key(GOVERNANCE, name)] = canonical_json(value)
     for identity in genesis.identities:
-        state[contract_key("identity", identity_key(identity.did))] = canonical_json(
+        state[contract_key(IDENTITY, identity_key(identity.did))] = canonical_json(
             identity.to_json()
         )
+    for _, public_key, use in genesis.key_uses():
+        state[contract_key(IDENTITY, use_key(public_key))] = canonical_json(use.value)
     return dict(sorted(state.items()))
 
 

@@ -15,6 +15,7 @@ from services.consensus.domain.contracts.identity_record import (
     RecordError,
     parse_identity,
 )
+from services.consensus.domain.contracts.key_uses import KeyUse
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE
 from services.consensus.domain.ledger.genesis import (
     COMMON_PARAMETERS,
@@ -60,7 +61,7 @@ def parse_genesis(data: bytes) -> Genesis:
     chain_id = _match(_CHAIN, members["chain_id"], "chain_id")
     epoch = _natural(members["epoch"], "epoch")
     replica_set = _replica_set(chain_id, epoch, members["replicas"], "replicas")
-    return Genesis(
+    genesis = Genesis(
         replica_set=replica_set,
         parameters=_parameters(members["parameters"]),
         genesis_time_ms=_natural(members["genesis_time_ms"], "genesis_time_ms"),
@@ -71,6 +72,17 @@ def parse_genesis(data: bytes) -> Genesis:
         remote_chains=_remote_chains(members["remote_chains"], chain_id),
         restart_authorities=_own_authorities(members, replica_set),
     )
+    _check_key_uses(genesis)
+    return genesis
+
+
+def _check_key_uses(genesis: Genesis) -> None:
+    """A key votes, governs, signs or approves restarts, and never two of these."""
+    known: dict[bytes, tuple[str, KeyUse]] = {}
+    for field, public_key, use in genesis.key_uses():
+        before = known.setdefault(public_key, (field, use))
+        if before[1] is not use:
+            raise _invalid(field, f"the key of {before[0]}, which has another use")
 
 
 def _with_authorities(value: Json, wanted: str) -> str:

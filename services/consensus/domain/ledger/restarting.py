@@ -22,6 +22,13 @@ from services.consensus.domain.contracts.identity_record import (
     identity_key,
     parse_identity,
 )
+from services.consensus.domain.contracts.key_uses import (
+    IDENTITY,
+    KeyUse,
+    other_use,
+    public_keys,
+    use_key,
+)
 from services.consensus.domain.contracts.replica_sets import (
     GOVERNANCE,
     restart_records,
@@ -34,17 +41,27 @@ from services.consensus.domain.ledger.state import Layer, Readable
 GOVERNOR_DEPTH_MAX: Final = 8
 
 
-class GovernanceState:
-    """The governance contract's keys of a state, for reading."""
+class ContractState:
+    """One contract's keys of a state, for reading."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_contract", "_state")
 
-    def __init__(self, state: Readable) -> None:
+    def __init__(self, state: Readable, contract: str) -> None:
         self._state = state
+        self._contract = contract
 
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, or None."""
-        return read_json(self._state, contract_key(GOVERNANCE, key))
+        return read_json(self._state, contract_key(self._contract, key))
+
+
+class GovernanceState(ContractState):
+    """The governance contract's keys of a state, for reading."""
+
+    __slots__ = ()
+
+    def __init__(self, state: Readable) -> None:
+        super().__init__(state, GOVERNANCE)
 
 
 def restarted(state: Readable, restarts: Iterable[Restart]) -> Layer:
@@ -65,8 +82,10 @@ def write_restart(layer: Layer, restart: Restart) -> None:
         encoded = None if value is None else canonical_json(value)
         layer.put(contract_key(GOVERNANCE, key), encoded)
     for record in governors_of(statement):
-        place = contract_key("identity", identity_key(record.did))
+        place = contract_key(IDENTITY, identity_key(record.did))
         layer.put(place, canonical_json(record.to_json()))
+    for public_key, use in _key_uses(statement):
+        layer.put(contract_key(IDENTITY, use_key(public_key)), canonical_json(use.value))
 
 
 def governors_of(statement: RestartStatement) -> list[IdentityRecord]:
@@ -83,21 +102,37 @@ def check_against_state(state: Readable, statement: RestartStatement) -> None:
     before = {member.public_key for member in statement.old_set.members}
     for member in statement.new_set.members:
         key = member.public_key.hex()
-        guilty = state.get(contract_key("evidence", f"key/{key}")) is not None
-        if guilty and member.public_key not in before:
+        if state.get(contract_key("evidence", f"key/{key}")) is not None:
             raise ProofError(piece, f"the vote key {key} is known as guilty", INVALID)
+    identities = ContractState(state, IDENTITY)
+    _check_key_uses(piece, identities, statement)
     entities = {member.entity_id for member in statement.new_set.members}
     votes = before | {member.public_key for member in statement.new_set.members}
     named: set[str] = set()
     for record in governors_of(statement):
         if entity_of(record.organisation) not in entities or record.did in named:
             raise ProofError(piece, f"{record.did} is named twice or of no entity", INVALID)
-        if any(key.public_key in votes for key in record.keys.values()):
+        if any(public_key in votes for public_key in public_keys(record)):
             raise ProofError(piece, f"a vote key of {record.did} would govern", INVALID)
-        known = read_json(state, contract_key("identity", identity_key(record.did)))
-        if known is not None and roles.GOVERNOR not in identity_from_state(known).roles:
+        present = identities.get(identity_key(record.did))
+        if present is not None and roles.GOVERNOR not in identity_from_state(present).roles:
             raise ProofError(piece, f"{record.did} is known and no governor", INVALID)
         named.add(record.did)
+
+
+def _check_key_uses(piece: str, identities: ContractState, statement: RestartStatement) -> None:
+    for public_key, use in _key_uses(statement):
+        known = other_use(identities, public_key, use)
+        if known is not None:
+            detail = f"the key {public_key.hex()} is for {known.value}, not for {use.value}"
+            raise ProofError(piece, detail, INVALID)
+
+
+def _key_uses(statement: RestartStatement) -> list[tuple[bytes, KeyUse]]:
+    """The keys that the new set and its governors bring, and what each is for."""
+    votes = [(member.public_key, KeyUse.VOTE) for member in statement.new_set.members]
+    governors = [key for record in governors_of(statement) for key in public_keys(record)]
+    return [*votes, *((key, KeyUse.GOVERNANCE) for key in governors)]
 
 
 def _governor(encoded: bytes, piece: str) -> IdentityRecord:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.state_proof import EMPTY, leaf_hash, node_hash
 
 LEVELS: Final = 4
@@ -24,6 +25,7 @@ _HEAP_BYTES: Final = 32 * 2 * SLOTS
 _LEAF_BYTES: Final = 64
 _VERSION_BYTES: Final = 8
 _CHILD: Final = 255
+_PADDING: Final = bytes(32 - SLOTS - 4)
 _NODE: Final = b"\x01"
 
 
@@ -76,7 +78,9 @@ class Page:
 
     @staticmethod
     def decode(data: bytes) -> Page:
-        """Read what `encode` wrote."""
+        """Read what `encode` wrote; raises `MalformedError`."""
+        if len(data) < _HEAP_BYTES or data[SLOTS + 4 : 32] != _PADDING:
+            raise MalformedError("no page of the state tree")
         page = Page()
         page._counts[:] = data[:SLOTS]
         page._single = int.from_bytes(data[SLOTS : SLOTS + 4], "big")
@@ -87,12 +91,13 @@ class Page:
                 length = _VERSION_BYTES if count == _CHILD else count * _LEAF_BYTES
                 page._slots[slot] = data[position : position + length]
                 position += length
-        assert position == len(data), "a page of another length"
+        if position != len(data):
+            raise MalformedError("a page of another length")
         return page
 
     def encode(self) -> bytes:
         """The page as it is stored: slot kinds and flags stand in the heap's unused first node."""
-        head = self._counts + self._single.to_bytes(4, "big") + bytes(32 - SLOTS - 4)
+        head = self._counts + self._single.to_bytes(4, "big") + _PADDING
         return b"".join([head, self._nodes[32:], *self._slots])
 
     @property

@@ -1,0 +1,333 @@
+"""The functions that a contract can call: those of the language, and those of the chain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cmp_to_key
+from typing import TYPE_CHECKING, Any, Final
+
+from guqiao_sdk.gm.sm3 import sm3
+from services.consensus.domain.contracts.host import Party
+from services.consensus.domain.contracts.star.faults import ContractError
+from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.operators import make_range
+from services.consensus.domain.contracts.star.values import (
+    CELL_BYTES,
+    StarDict,
+    StarList,
+    Value,
+    bounded,
+    freeze,
+    from_json,
+    mismatch,
+    new_list,
+    new_str,
+    set_entry,
+    to_json,
+    type_name,
+)
+
+if TYPE_CHECKING:
+    from services.consensus.domain.contracts.star.frames import Run
+
+SCAN_LIMIT_MAX: Final = 1_000
+KEY_LENGTH_MAX: Final = 256
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
+_TOPIC: Final = re.compile(r"[a-z][a-z0-9_.]{0,127}")
+_INT: Final = re.compile(r"[+-]?[0-9]{1,77}")
+_KEY: Final = re.compile(r"[!-~]{1,256}")
+
+KeyFunction = Callable[[Value], Value]
+
+
+# --- The language -----------------------------------------------------------------------------
+
+
+def _len(meter: Meter, value: Value) -> int:
+    if isinstance(value, str | StarList | StarDict):
+        return len(value)
+    raise mismatch("len", value)
+
+
+def _str(meter: Meter, value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, StarList | StarDict):
+        raise mismatch("str", value)
+    return new_str(meter, str(value))
+
+
+def _int(meter: Meter, value: Value) -> int:
+    if isinstance(value, str):
+        if not _INT.fullmatch(value):
+            raise ContractError("CONTRACT_NOT_A_NUMBER", text=value[:80])
+        return bounded(int(value))
+    if isinstance(value, int):
+        return int(value)
+    raise mismatch("int", value)
+
+
+def _bool(meter: Meter, value: Value = False) -> bool:
+    return bool(value)
+
+
+def _elements(meter: Meter, value: Value, what: str) -> Sequence[Value]:
+    if isinstance(value, StarList | StarDict):
+        meter.visit(len(value))
+        return list(value)
+    raise mismatch(what, value)
+
+
+def _list(meter: Meter, value: Value | None = None) -> StarList:
+    return new_list(meter, [] if value is None else list(_elements(meter, value, "list")))
+
+
+def _dict(meter: Meter, value: Value | None = None) -> StarDict:
+    made = StarDict()
+    meter.allocate(CELL_BYTES)
+    if value is not None:
+        if not isinstance(value, StarDict):
+            raise mismatch("dict", value)
+        for key, part in value.items():
+            set_entry(meter, made, key, part)
+    return made
+
+
+def _type(meter: Meter, value: Value) -> str:
+    return type_name(value)
+
+
+def _abs(meter: Meter, value: Value) -> int:
+    if type(value) is int:
+        return abs(value)
+    raise mismatch("abs", value)
+
+
+def _any(meter: Meter, value: Value) -> bool:
+    return any(map(bool, _elements(meter, value, "any")))
+
+
+def _all(meter: Meter, value: Value) -> bool:
+    return all(map(bool, _elements(meter, value, "all")))
+
+
+def _keyed(
+    meter: Meter, values: Value, key: KeyFunction | None, what: str
+) -> list[tuple[Any, Value]]:
+    """Each element beside what it is ordered by; all of these are ints, or all strings."""
+    elements = _elements(meter, values, what)
+    pairs = [(element if key is None else key(element), element) for element in elements]
+    for order, _ in pairs:
+        if type(order) not in (int, str) or type(order) is not type(pairs[0][0]):
+            raise mismatch(what, order, pairs[0][0])
+        meter.touch(len(order) if isinstance(order, str) else 0)
+    meter.charge(meter.table.element * len(pairs) * len(pairs).bit_length())
+    return pairs
+
+
+def _least(meter: Meter, values: Value, key: KeyFunction | None = None) -> Value:
+    return _extreme(meter, values, key, "min", lambda one, other: one < other)
+
+
+def _most(meter: Meter, values: Value, key: KeyFunction | None = None) -> Value:
+    return _extreme(meter, values, key, "max", lambda one, other: one > other)
+
+
+def _extreme(
+    meter: Meter,
+    values: Value,
+    key: KeyFunction | None,
+    what: str,
+    better: Callable[[Any, Any], bool],
+) -> Value:
+    pairs = _keyed(meter, values, key, what)
+    if not pairs:
+        raise ContractError("CONTRACT_VALUE_MISSING", method=what)
+    best = pairs[0]
+    for pair in pairs[1:]:
+        if better(pair[0], best[0]):
+            best = pair
+    return best[1]
+
+
+def _sorted(
+    meter: Meter, values: Value, key: KeyFunction | None = None, reverse: Value = False
+) -> StarList:
+    """Stable, also where it is reversed."""
+    pairs = _keyed(meter, values, key, "sorted")
+    backwards = bool(reverse)
+
+    def compare(one: tuple[Any, Value], other: tuple[Any, Value]) -> int:
+        order = int(one[0] > other[0]) - int(one[0] < other[0])
+        return -order if backwards else order
+
+    pairs.sort(key=cmp_to_key(compare))
+    return new_list(meter, [element for _, element in pairs])
+
+
+def _reversed(meter: Meter, values: Value) -> StarList:
+    return new_list(meter, list(_elements(meter, values, "reversed"))[::-1])
+
+
+def _enumerate(meter: Meter, values: Value, start: Value = 0) -> StarList:
+    if type(start) is not int:
+        raise mismatch("enumerate", start)
+    elements = _elements(meter, values, "enumerate")
+    pairs: list[Value] = [
+        new_list(meter, [bounded(start + number), element])
+        for number, element in enumerate(elements)
+    ]
+    return new_list(meter, pairs)
+
+
+def _zip(meter: Meter, one: Value, other: Value) -> StarList:
+    both = zip(_elements(meter, one, "zip"), _elements(meter, other, "zip"), strict=False)
+    pairs: list[Value] = [new_list(meter, [first, second]) for first, second in both]
+    return new_list(meter, pairs)
+
+
+# --- The chain --------------------------------------------------------------------------------
+
+
+def _key(value: Value) -> str:
+    if not isinstance(value, str) or not _KEY.fullmatch(value):
+        raise ContractError("CONTRACT_KEY_WRONG", maximum=KEY_LENGTH_MAX)
+    return value
+
+
+def _declared(run: Run, key: str, *, to_write: bool) -> str:
+    access = run.access
+    if not (access.may_write(key) if to_write else access.may_read(key)):
+        raise ContractError("CONTRACT_ACCESS_UNDECLARED", key=key[:128], write=to_write)
+    return key
+
+
+def _get(run: Run, key: Value) -> Value:
+    name = _declared(run, _key(key), to_write=False)
+    run.meter.charge(run.meter.table.read)
+    return from_json(run.meter, run.host.get(name))
+
+
+def _put(run: Run, key: Value, value: Value) -> None:
+    name = _declared(run, _key(key), to_write=True)
+    if value is None:
+        raise mismatch("put", value)
+    run.meter.charge(run.meter.table.write)
+    run.host.put(name, to_json(run.meter, value))
+
+
+def _delete(run: Run, key: Value) -> None:
+    name = _declared(run, _key(key), to_write=True)
+    run.meter.charge(run.meter.table.write)
+    run.host.delete(name)
+
+
+def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
+    name = _declared(run, _key(prefix), to_write=False)
+    if type(limit) is not int or not 0 < limit <= SCAN_LIMIT_MAX:
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="limit", max=SCAN_LIMIT_MAX)
+    meter = run.meter
+    meter.charge(meter.table.scan + meter.table.read * limit)
+    found: list[Value] = [
+        new_list(meter, [new_str(meter, key), from_json(meter, value)])
+        for key, value in run.host.scan(name, limit)
+    ]
+    return new_list(meter, found)
+
+
+def _emit(run: Run, topic: Value, body: Value) -> None:
+    if not isinstance(topic, str) or not _TOPIC.fullmatch(topic) or topic.startswith("packet."):
+        raise ContractError("CONTRACT_TOPIC_WRONG", topic=str(topic)[:64])
+    run.meter.charge(run.meter.table.emit)
+    run.host.emit(topic, to_json(run.meter, body))
+
+
+def _party(run: Run, party: Party | None) -> Value:
+    if party is None:
+        return None
+    roles = new_list(run.meter, list(sorted(party.roles)))
+    facts = StarDict([("did", party.did), ("organisation", party.organisation), ("roles", roles)])
+    return freeze(facts)
+
+
+def _sender(run: Run) -> Value:
+    return _party(run, run.host.sender())
+
+
+def _checker(run: Run) -> Value:
+    return _party(run, run.host.checker())
+
+
+def _height(run: Run) -> int:
+    return run.host.height()
+
+
+def _block_time(run: Run) -> int:
+    return run.host.block_time_ms()
+
+
+def _business_time(run: Run) -> str | None:
+    return run.host.business_time()
+
+
+def _require(run: Run, condition: Value, code: Value, fields: dict[str, Value]) -> None:
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        raise ContractError("CONTRACT_CODE_WRONG", code=str(code)[:64])
+    if condition is True:
+        return
+    if condition is not False:
+        raise mismatch("require", condition)
+    facts = {name: to_json(run.meter, value) for name, value in fields.items()}
+    raise ContractError.refusal(code, facts)
+
+
+def _call(run: Run, contract: Value, method: Value, fields: dict[str, Value]) -> Value:
+    if not isinstance(contract, str) or not isinstance(method, str):
+        raise mismatch("call", contract, method)
+    run.meter.charge(run.meter.table.call)
+    arguments = {name: to_json(run.meter, value) for name, value in fields.items()}
+    return from_json(run.meter, run.host.call(contract, method, arguments))
+
+
+def _sm3(run: Run, value: Value) -> str:
+    if not isinstance(value, str):
+        raise mismatch("sm3", value)
+    data = value.encode("utf-8", "surrogatepass")
+    run.meter.charge(run.meter.table.digest)
+    run.meter.touch(len(data))
+    return sm3(data).hex()
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "len": _len,
+    "str": _str,
+    "int": _int,
+    "bool": _bool,
+    "list": _list,
+    "dict": _dict,
+    "type": _type,
+    "abs": _abs,
+    "any": _any,
+    "all": _all,
+    "min": _least,
+    "max": _most,
+    "sorted": _sorted,
+    "reversed": _reversed,
+    "enumerate": _enumerate,
+    "zip": _zip,
+    "range": make_range,
+    "get": _get,
+    "put": _put,
+    "delete": _delete,
+    "scan": _scan,
+    "emit": _emit,
+    "sender": _sender,
+    "checker": _checker,
+    "height": _height,
+    "block_time": _block_time,
+    "business_time": _business_time,
+    "require": _require,
+    "call": _call,
+    "sm3": _sm3,
+}

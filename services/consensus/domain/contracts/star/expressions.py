@@ -1,0 +1,352 @@
+"""From the expressions of a checked form to closures: one for each node, made once.
+
+What an expression evaluates in any case is paid by its statement; what it evaluates on a condition,
+or again and again, pays for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from services.consensus.domain.contracts.star.builtins import FUNCTIONS
+from services.consensus.domain.contracts.star.comprehensions import binder, charged, comprehend
+from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
+from services.consensus.domain.contracts.star.frames import (
+    UNBOUND,
+    Expression,
+    Frame,
+    Function,
+    literal,
+)
+from services.consensus.domain.contracts.star.ir import Node
+from services.consensus.domain.contracts.star.methods import METHODS
+from services.consensus.domain.contracts.star.names import BUILTINS, HOST, Signature
+from services.consensus.domain.contracts.star.names import METHODS as METHOD_SIGNATURES
+from services.consensus.domain.contracts.star.operators import (
+    BINARY,
+    COMPARED,
+    get_item,
+    get_slice,
+    make_range,
+    negative,
+    positive,
+)
+from services.consensus.domain.contracts.star.values import (
+    CELL_BYTES,
+    StarDict,
+    Value,
+    check_key,
+    new_list,
+    set_entry,
+)
+
+
+class Known(Protocol):
+    """What a function's code may refer to, and what a node costs."""
+
+    functions: dict[str, Function]
+    constants: dict[str, Value]
+    node_price: int
+
+
+class Expressions:
+    """Compiles the expressions of one function."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._places: dict[str, int] = {}
+        self._size = 1
+
+    def _place(self, name: str) -> int:
+        """The number of a local, new where the name has none."""
+        if name not in self._places:
+            self._places[name] = self._size
+            self._size += 1
+        return self._places[name]
+
+    # --- Expressions --------------------------------------------------------------------------
+
+    def _expr(self, node: Node) -> tuple[Expression, int]:
+        """The expression, and how many nodes it evaluates in any case."""
+        return _EXPRESSIONS[node[0]](self, node)
+
+    def _all(self, nodes: list[Node]) -> tuple[tuple[Expression, ...], int]:
+        pairs = [self._expr(node) for node in nodes]
+        return tuple(each for each, _ in pairs), sum(count for _, count in pairs)
+
+    def _paid(self, node: Node) -> Expression:
+        """An expression that pays for itself: it is evaluated on a condition, or again."""
+        inner, nodes = self._expr(node)
+        price = self._known.node_price * nodes
+
+        def paid(frame: Frame) -> Value:
+            meter = frame[0].meter
+            meter.gas -= price
+            if meter.gas < 0:
+                raise OutOfGas
+            return inner(frame)
+
+        return paid
+
+    def _over(self, node: Node) -> tuple[Callable[[Frame], Any], int]:
+        """What a `for` iterates over; a range is none of the contract's values."""
+        if node[0] != "call" or node[2] != "range":
+            return self._expr(node)
+        arguments, nodes = self._all(node[4:])
+
+        def over_range(frame: Frame) -> range:
+            return make_range([each(frame) for each in arguments])
+
+        return over_range, 1 + nodes
+
+    def _constant(self, node: Node) -> tuple[Expression, int]:
+        value = literal(node)
+        return lambda frame: value, 1
+
+    def _name(self, node: Node) -> tuple[Expression, int]:
+        name = node[2]
+        if name in self._places or name not in self._known.constants:
+            return self._local(name), 1
+        value = self._known.constants[name]
+        return lambda frame: value, 1
+
+    def _local(self, name: str) -> Expression:
+        place = self._place(name)
+
+        def load(frame: Frame) -> Value:
+            value: Value = frame[place]
+            if value is UNBOUND:
+                raise ContractError("CONTRACT_NAME_UNSET", name=name)
+            return value
+
+        return load
+
+    def _list(self, node: Node) -> tuple[Expression, int]:
+        parts, nodes = self._all(node[2:])
+        return lambda frame: new_list(frame[0].meter, [each(frame) for each in parts]), 1 + nodes
+
+    def _dict(self, node: Node) -> tuple[Expression, int]:
+        keys, first = self._all(node[2::2])
+        values, second = self._all(node[3::2])
+        entries = tuple(zip(keys, values, strict=True))
+
+        def make(frame: Frame) -> Value:
+            made, meter = StarDict(), frame[0].meter
+            meter.allocate(CELL_BYTES)
+            for key, value in entries:
+                place = check_key(key(frame))
+                if place in made:
+                    raise ContractError("CONTRACT_KEY_TWICE", key=str(place)[:64])
+                set_entry(meter, made, place, value(frame))
+            return made
+
+        return make, 1 + first + second
+
+    def _infix(self, node: Node) -> tuple[Expression, int]:
+        operate = (BINARY if node[0] == "binary" else COMPARED)[node[2]]
+        left, first = self._expr(node[3])
+        right, second = self._expr(node[4])
+        nodes = 1 + first + second
+        return lambda frame: operate(frame[0].meter, left(frame), right(frame)), nodes
+
+    def _unary(self, node: Node) -> tuple[Expression, int]:
+        value, nodes = self._expr(node[2])
+        if node[0] == "not":
+            return lambda frame: not value(frame), 1 + nodes
+        operate = negative if node[0] == "negative" else positive
+        return lambda frame: operate(value(frame)), 1 + nodes
+
+    def _logic(self, node: Node) -> tuple[Expression, int]:
+        first, nodes = self._expr(node[2])
+        others = tuple(self._paid(each) for each in node[3:])
+        ends_on = node[0] == "or"
+
+        def logic(frame: Frame) -> Value:
+            value = first(frame)
+            for other in others:
+                if bool(value) is ends_on:
+                    return value
+                value = other(frame)
+            return value
+
+        return logic, 1 + nodes
+
+    def _choose(self, node: Node) -> tuple[Expression, int]:
+        test, nodes = self._expr(node[2])
+        yes, no = self._paid(node[3]), self._paid(node[4])
+        return lambda frame: yes(frame) if test(frame) else no(frame), 1 + nodes
+
+    def _index(self, node: Node) -> tuple[Expression, int]:
+        of, first = self._expr(node[2])
+        at, second = self._expr(node[3])
+        nodes = 1 + first + second
+        return lambda frame: get_item(frame[0].meter, of(frame), at(frame)), nodes
+
+    def _slice(self, node: Node) -> tuple[Expression, int]:
+        parts, nodes = self._all(node[2:])
+        return lambda frame: get_slice(frame[0].meter, *[each(frame) for each in parts]), 1 + nodes
+
+    def _call(self, node: Node) -> tuple[Expression, int]:
+        name, keywords, given = node[2], node[3], node[4:]
+        function = self._known.functions.get(name)
+        if function is not None:
+            return self._call_own(function, keywords, given)
+        if name in ("require", "call"):
+            return self._call_open(name, keywords, given)
+        arguments, nodes = self._arguments(BUILTINS[name], keywords, given)
+        builtin: Callable[..., Value] = FUNCTIONS[name]
+        if name in HOST:
+            return lambda frame: builtin(frame[0], *[each(frame) for each in arguments]), 1 + nodes
+        return lambda frame: builtin(
+            frame[0].meter, *[each(frame) for each in arguments]
+        ), 1 + nodes
+
+    def _call_own(
+        self, function: Function, keywords: list[str], given: list[Node]
+    ) -> tuple[Expression, int]:
+        arguments, nodes = self._arguments(function.signature, keywords, given, function.defaults)
+        return lambda frame: function.run(frame[0], [each(frame) for each in arguments]), 1 + nodes
+
+    def _call_open(
+        self, name: str, keywords: list[str], given: list[Node]
+    ) -> tuple[Expression, int]:
+        """`require` and `call`: two by place, any others by name."""
+        values, nodes = self._all(given)
+        first, second, *others = values
+        builtin: Callable[..., Value] = FUNCTIONS[name]
+
+        def call_open(frame: Frame) -> Value:
+            pair = (first(frame), second(frame))
+            named = {name: each(frame) for name, each in zip(keywords, others, strict=True)}
+            return builtin(frame[0], *pair, named)
+
+        return call_open, 1 + nodes
+
+    def _arguments(
+        self,
+        signature: Signature,
+        keywords: list[str],
+        given: list[Node],
+        defaults: list[Value] | None = None,
+    ) -> tuple[tuple[Expression, ...], int]:
+        """One expression for each parameter that has a value, in their order."""
+        ordered = len(given) - len(keywords)
+        by_name = dict(zip(signature.names[:ordered], given[:ordered], strict=True))
+        by_name |= zip(keywords, given[ordered:], strict=True)
+        arguments: list[Expression] = []
+        nodes = 0
+        for number, name in enumerate(signature.names):
+            if name in by_name:
+                one, count = self._expr(by_name[name])
+                arguments.append(one)
+                nodes += count
+            elif defaults is not None:
+                arguments.append(_always(defaults[number - signature.required]))
+            else:
+                arguments.append(_NOTHING)
+        while defaults is None and arguments and arguments[-1] is _NOTHING:
+            arguments.pop()
+        return tuple(arguments), nodes
+
+    def _method(self, node: Node) -> tuple[Expression, int]:
+        name = node[2]
+        receiver, first = self._expr(node[4])
+        arguments, second = self._arguments(METHOD_SIGNATURES[name], node[3], node[5:])
+        by_type: Mapping[type, Callable[..., Value]] = METHODS[name]
+
+        def method(frame: Frame) -> Value:
+            of = receiver(frame)
+            function = by_type.get(type(of))
+            if function is None:
+                raise ContractError("CONTRACT_METHOD_MISSING", method=name, type=type(of).__name__)
+            return function(frame[0].meter, of, *[each(frame) for each in arguments])
+
+        return method, 2 + first + second
+
+    # --- What has names of its own --------------------------------------------------------------
+
+    def _scoped(self, names: list[str]) -> dict[str, int | None]:
+        """Give names places of their own; returns what they stood for."""
+        before = {name: self._places.pop(name, None) for name in names}
+        for name in names:
+            self._place(name)
+        return before
+
+    def _unscoped(self, before: Mapping[str, int | None]) -> None:
+        for name, place in before.items():
+            del self._places[name]
+            if place is not None:
+                self._places[name] = place
+
+    def _lambda(self, node: Node) -> tuple[Expression, int]:
+        before = self._scoped([node[2]])
+        place, body = self._places[node[2]], self._paid(node[3])
+        self._unscoped(before)
+
+        def make(frame: Frame) -> Any:
+            def key(item: Value) -> Value:
+                frame[place] = item
+                return body(frame)
+
+            return key
+
+        return make, 1
+
+    def _comprehension(self, node: Node) -> tuple[Expression, int]:
+        scopes: list[Mapping[str, int | None]] = []
+        steps: list[tuple[Callable[[Frame], Any] | None, Any]] = []
+        nodes = 1
+        for clause in node[2]:
+            if clause[0] == "if":
+                steps.append((None, self._paid(clause[2])))
+                continue
+            over, count = self._over(clause[3])
+            if scopes:
+                over = charged(over, self._known.node_price * count)
+            else:
+                nodes += count
+            scopes.append(self._scoped(clause[2]))
+            steps.append((over, binder([self._places[name] for name in clause[2]])))
+        made = [self._paid(each) for each in node[3:]]
+        for scope in reversed(scopes):
+            self._unscoped(scope)
+        return comprehend(steps, made), nodes
+
+
+def _nothing(frame: Frame) -> Value:
+    return None
+
+
+_NOTHING: Final = _nothing
+"""Stands for an argument that was not given."""
+
+
+def _always(value: Value) -> Expression:
+    return lambda frame: value
+
+
+_EXPRESSIONS: Final[dict[str, Callable[[Expressions, Node], tuple[Expression, int]]]] = {
+    "int": Expressions._constant,
+    "str": Expressions._constant,
+    "bool": Expressions._constant,
+    "none": Expressions._constant,
+    "name": Expressions._name,
+    "list": Expressions._list,
+    "dict": Expressions._dict,
+    "binary": Expressions._infix,
+    "negative": Expressions._unary,
+    "positive": Expressions._unary,
+    "not": Expressions._unary,
+    "and": Expressions._logic,
+    "or": Expressions._logic,
+    "compare": Expressions._infix,
+    "choose": Expressions._choose,
+    "index": Expressions._index,
+    "slice": Expressions._slice,
+    "call": Expressions._call,
+    "method": Expressions._method,
+    "list_of": Expressions._comprehension,
+    "dict_of": Expressions._comprehension,
+    "lambda": Expressions._lambda,
+}

@@ -1,0 +1,80 @@
+"""What compiled closures work on: a frame for each call of a function, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.ir import Access, Node
+from services.consensus.domain.contracts.star.names import Signature
+from services.consensus.domain.contracts.star.port import StarHost
+from services.consensus.domain.contracts.star.values import StarDict, StarList, Value, set_entry
+
+
+@dataclass(slots=True)
+class Run:
+    """One call: what it has left, and the chain as it sees it."""
+
+    meter: Meter
+    host: StarHost
+    access: Access
+
+
+Frame: TypeAlias = list[Any]
+Expression: TypeAlias = Callable[[Frame], Value]
+Statement: TypeAlias = Callable[[Frame], "Signal"]
+
+Signal: TypeAlias = object
+"""What a statement says: None to go on, `BREAK`, `CONTINUE`, or a `Returned`."""
+BREAK: Final = object()
+CONTINUE: Final = object()
+UNBOUND: Final = object()
+
+
+class Returned:
+    __slots__ = ("value",)
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+
+@dataclass(slots=True)
+class Function:
+    """A compiled function; its body is filled in once all functions are known."""
+
+    signature: Signature
+    defaults: list[Value]
+    body: Statement = field(default=lambda frame: None)
+    size: int = 0
+
+    def run(self, run: Run, arguments: list[Value]) -> Value:
+        """Call it with all of its arguments."""
+        run.meter.charge(run.meter.table.call)
+        frame: Frame = [run, *arguments]
+        frame += [UNBOUND] * (self.size - len(frame))
+        ended = self.body(frame)
+        return ended.value if type(ended) is Returned else None
+
+
+def literal(node: Node) -> Value:
+    """The value of a literal of a checked form."""
+    match node[0]:
+        case "int":
+            return int(node[2])
+        case "negative":
+            return -int(node[2][2])
+        case "str" | "bool":
+            value: Value = node[2]
+            return value
+        case "list":
+            return StarList(literal(part) for part in node[2:])
+        case "dict":
+            entries = StarDict()
+            unmetered = Meter.boundless()
+            for key, part in zip(node[2::2], node[3::2], strict=True):
+                set_entry(unmetered, entries, literal(key), literal(part))
+            return entries
+        case _:
+            return None

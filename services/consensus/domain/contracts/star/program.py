@@ -1,0 +1,241 @@
+"""From the statements of a checked form to closures, and from its functions to programs.
+
+Gas is charged before the work: a statement pays for all nodes that it evaluates in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from services.consensus.domain.contracts.star.comprehensions import binder, unpacker
+from services.consensus.domain.contracts.star.expressions import Expressions
+from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
+from services.consensus.domain.contracts.star.frames import (
+    BREAK,
+    CONTINUE,
+    Frame,
+    Function,
+    Returned,
+    Run,
+    Signal,
+    Statement,
+    literal,
+)
+from services.consensus.domain.contracts.star.gas import GasTable
+from services.consensus.domain.contracts.star.ir import Module, Node
+from services.consensus.domain.contracts.star.names import Signature
+from services.consensus.domain.contracts.star.operators import (
+    BINARY,
+    get_item,
+    hold,
+    release,
+    set_item,
+)
+from services.consensus.domain.contracts.star.values import Value, freeze
+
+
+class Program:
+    """A module ready to run."""
+
+    def __init__(self, module: Module, table: GasTable) -> None:
+        self.module = module
+        self.node_price = table.node
+        self.functions: dict[str, Function] = {}
+        self.constants: dict[str, Value] = {}
+        for constant in module.constants:
+            self.constants[constant[2]] = freeze(literal(constant[3]))
+        for node in module.functions:
+            names = tuple(parameter[2] for parameter in node[3])
+            defaults = [literal(part[3][0]) for part in node[3] if part[3]]
+            required = len(names) - len(defaults)
+            self.functions[node[2]] = Function(Signature(names, required), defaults)
+        for node in module.functions:
+            _Compiler(self).compile(node, self.functions[node[2]])
+
+    def call(self, run: Run, name: str, arguments: Mapping[str, Value]) -> Value:
+        """Call a public function with named arguments; raises `ContractError`, `OutOfGas`."""
+        function = None if name.startswith("_") else self.functions.get(name)
+        if function is None:
+            raise ContractError("METHOD_UNKNOWN", method=name[:64])
+        names = function.signature.names
+        unknown = sorted(set(arguments) - set(names))
+        if unknown:
+            raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
+        values: list[Value] = []
+        for number, parameter in enumerate(names):
+            if parameter in arguments:
+                values.append(arguments[parameter])
+            elif number >= function.signature.required:
+                values.append(function.defaults[number - function.signature.required])
+            else:
+                raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=parameter, why="missing")
+        return function.run(run, values)
+
+
+class _Compiler(Expressions):
+    """Compiles one function."""
+
+    def compile(self, node: Node, function: Function) -> None:
+        """Fill in the body."""
+        for parameter in node[3]:
+            self._place(parameter[2])
+        function.body = self._block(node[4])
+        function.size = self._size
+
+    # --- Statements ---------------------------------------------------------------------------
+
+    def _block(self, nodes: list[Node]) -> Statement:
+        statements = tuple(self._statement(node) for node in nodes)
+        if len(statements) == 1:
+            return statements[0]
+
+        def block(frame: Frame) -> Signal:
+            for statement in statements:
+                signal = statement(frame)
+                if signal is not None:
+                    return signal
+            return None
+
+        return block
+
+    def _statement(self, node: Node) -> Statement:
+        """The statement, paid for, with its line noted on whatever it raises."""
+        inner, nodes = _STATEMENTS[node[0]](self, node)
+        line, price = node[1], self._known.node_price * nodes
+
+        def statement(frame: Frame) -> Signal:
+            try:
+                meter = frame[0].meter
+                meter.gas -= price
+                if meter.gas < 0:
+                    raise OutOfGas
+                return inner(frame)
+            except (ContractError, OutOfGas) as error:
+                if not error.line:
+                    error.line = line
+                raise
+
+        return statement
+
+    def _assign(self, node: Node) -> tuple[Statement, int]:
+        value, nodes = self._expr(node[3])
+        store, more = self._store(node[2])
+
+        def assign(frame: Frame) -> Signal:
+            store(frame, value(frame))
+            return None
+
+        return assign, 1 + nodes + more
+
+    def _store(self, target: Node) -> tuple[Callable[[Frame, Value], None], int]:
+        if target[0] == "index":
+            of, first = self._expr(target[2])
+            at, second = self._expr(target[3])
+
+            def store_item(frame: Frame, value: Value) -> None:
+                set_item(frame[0].meter, of(frame), at(frame), value)
+
+            return store_item, 1 + first + second
+        if target[0] == "name":
+            place = self._place(target[2])
+
+            def store_name(frame: Frame, value: Value) -> None:
+                frame[place] = value
+
+            return store_name, 1
+        places = [self._place(name) for name in target[2:]]
+        return unpacker(places), len(places)
+
+    def _augment(self, node: Node) -> tuple[Statement, int]:
+        operate = BINARY[node[2]]
+        value, nodes = self._expr(node[4])
+        target = node[3]
+        if target[0] == "name":
+            place, load = self._place(target[2]), self._local(target[2])
+
+            def augment_name(frame: Frame) -> Signal:
+                frame[place] = operate(frame[0].meter, load(frame), value(frame))
+                return None
+
+            return augment_name, 3 + nodes
+        of, first = self._expr(target[2])
+        at, second = self._expr(target[3])
+
+        def augment_item(frame: Frame) -> Signal:
+            meter, container, place = frame[0].meter, of(frame), at(frame)
+            before = get_item(meter, container, place)
+            set_item(meter, container, place, operate(meter, before, value(frame)))
+            return None
+
+        return augment_item, 4 + nodes + first + second
+
+    def _do(self, node: Node) -> tuple[Statement, int]:
+        value, nodes = self._expr(node[2])
+
+        def do(frame: Frame) -> Signal:
+            value(frame)
+            return None
+
+        return do, 1 + nodes
+
+    def _return(self, node: Node) -> tuple[Statement, int]:
+        if len(node) == 2:
+            nothing = Returned(None)
+            return lambda frame: nothing, 1
+        value, nodes = self._expr(node[2])
+        return lambda frame: Returned(value(frame)), 1 + nodes
+
+    def _if(self, node: Node) -> tuple[Statement, int]:
+        parts = node[2:]
+        tests = [self._paid(each) for each in parts[:-1:2]]
+        blocks = [self._block(each) for each in parts[1:-1:2]]
+        branches = tuple(zip(tests, blocks, strict=True))
+        otherwise = self._block(parts[-1]) if parts[-1] else None
+
+        def choose(frame: Frame) -> Signal:
+            for test, block in branches:
+                if test(frame):
+                    return block(frame)
+            return None if otherwise is None else otherwise(frame)
+
+        return choose, 1
+
+    def _for(self, node: Node) -> tuple[Statement, int]:
+        over, nodes = self._over(node[3])
+        bind = binder([self._place(name) for name in node[2]])
+        body = self._block(node[4])
+
+        def loop(frame: Frame) -> Signal:
+            meter, values = frame[0].meter, over(frame)
+            items = hold(values)
+            try:
+                for item in items:
+                    meter.charge(meter.table.element)
+                    bind(frame, item)
+                    signal = body(frame)
+                    if signal is None or signal is CONTINUE:
+                        continue
+                    return None if signal is BREAK else signal
+            finally:
+                release(values)
+            return None
+
+        return loop, 1 + nodes
+
+    def _pass(self, node: Node) -> tuple[Statement, int]:
+        signal = {"pass": None, "break": BREAK, "continue": CONTINUE}[node[0]]
+        return lambda frame: signal, 1
+
+
+_STATEMENTS: Final[dict[str, Callable[[_Compiler, Node], tuple[Statement, int]]]] = {
+    "assign": _Compiler._assign,
+    "augment": _Compiler._augment,
+    "do": _Compiler._do,
+    "return": _Compiler._return,
+    "if": _Compiler._if,
+    "for": _Compiler._for,
+    "pass": _Compiler._pass,
+    "break": _Compiler._pass,
+    "continue": _Compiler._pass,
+}

@@ -1,0 +1,124 @@
+"""What a source must be before anything parses it: bounded, visible, and not nested too deep.
+
+One pass over the characters, aware of strings and comments. It keeps hostile text away from the
+parser, and look-alikes away from readers.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from services.consensus.domain.contracts.star.faults import SourceError
+
+SOURCE_BYTES_MAX: Final = 65_536
+LINES_MAX: Final = 4_000
+BRACKETS_MAX: Final = 24
+INDENT_MAX: Final = 48
+OPERATORS_IN_A_ROW_MAX: Final = 8
+DIGITS_MAX: Final = 77
+
+_UNSEEN: Final = frozenset({"Cf", "Zl", "Zp", "Co", "Cn", "Cs"})
+_TOKEN = re.compile(
+    r"""(?P<triple>\"\"\"|''')|(?P<quote>["'])|(?P<comment>\#[^\n]*)|(?P<open>[\[({])"""
+    r"""|(?P<close>[\])}])|(?P<number>[0-9][0-9A-Za-z_.]*)|(?P<word>[A-Za-z_][A-Za-z_0-9]*)"""
+    r"""|(?P<space>[ \n]+)|(?P<point>\.[0-9]?)|(?P<other>.)""",
+    re.DOTALL,
+)
+
+
+def check_text(source: bytes) -> str:
+    """The text of a source, if it may be parsed; raises `SourceError`."""
+    if len(source) > SOURCE_BYTES_MAX:
+        raise SourceError("large", 0, bytes=len(source), max=SOURCE_BYTES_MAX)
+    try:
+        text = source.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = source[: error.start].count(b"\n") + 1
+        raise SourceError("utf8", line, byte=error.start) from None
+    if text.count("\n") > LINES_MAX:
+        raise SourceError("large", LINES_MAX, lines=text.count("\n"), max=LINES_MAX)
+    _check_characters(text)
+    _Scan(text).run()
+    return text
+
+
+def _check_characters(text: str) -> None:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.isascii() and line.isprintable():
+            continue
+        for column, character in enumerate(line, 1):
+            if ord(character) < 32 or ord(character) == 127:
+                raise SourceError("control_character", number, column, code=ord(character))
+            if unicodedata.category(character) in _UNSEEN:
+                raise SourceError("bidirectional", number, column, code=ord(character))
+        indent = len(line) - len(line.lstrip(" "))
+        if indent > INDENT_MAX:
+            raise SourceError("deep", number, indent + 1, indent=indent, max=INDENT_MAX)
+
+
+class _Scan:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+
+    def run(self) -> None:
+        depth = operators = 0
+        word = ""
+        while self._position < len(self._text):
+            match = _TOKEN.match(self._text, self._position)
+            assert match is not None, "every character is something"
+            kind, found = str(match.lastgroup), match.group()
+            if kind in ("triple", "quote"):
+                self._string(found, word)
+                kind = "string"
+            else:
+                self._check_token(kind, found, depth)
+                self._position = match.end()
+            depth += (kind == "open") - (kind == "close")
+            operators = operators + 1 if kind == "other" or found == "not" else operators
+            if kind in ("word", "number", "string") and found != "not":
+                operators = 0
+            if operators > OPERATORS_IN_A_ROW_MAX:
+                raise self._error("deep", operators=operators, max=OPERATORS_IN_A_ROW_MAX)
+            word = found if kind == "word" else ""
+
+    def _check_token(self, kind: str, found: str, depth: int) -> None:
+        if kind == "open" and depth >= BRACKETS_MAX:
+            raise self._error("deep", brackets=depth + 1, max=BRACKETS_MAX)
+        if kind == "number":
+            self._number(found)
+        if kind == "point" and len(found) > 1:
+            raise self._error("float")
+        if kind == "other" and not found.isascii():
+            raise self._error("character", code=ord(found))
+        if kind == "other" and found == ";":
+            raise self._error("statement", found=found)
+        if kind == "other" and found == "\\":
+            raise self._error("syntax", found=found)
+
+    def _number(self, found: str) -> None:
+        if not re.fullmatch(r"0|[1-9][0-9]*|0[xX][0-9a-fA-F]+", found):
+            is_float = re.match(r"[0-9]+(\.|[eE])", found)
+            raise self._error("float" if is_float else "syntax", found=found[:40])
+        if len(found) > DIGITS_MAX:
+            raise self._error("integer", digits=len(found))
+
+    def _string(self, quote: str, prefix: str) -> None:
+        if prefix and self._text[self._position - 1 : self._position].isalnum():
+            raise self._error("string", prefix=prefix[:8])
+        begin = self._position
+        position = begin + len(quote)
+        while not self._text.startswith(quote, position):
+            ends = position >= len(self._text) or (len(quote) == 1 and self._text[position] == "\n")
+            if ends:
+                raise self._error("syntax", found=quote)
+            position += 2 if self._text[position] == "\\" else 1
+        self._position = position + len(quote)
+
+    def _error(self, rule: str, **fields: int | str) -> SourceError:
+        before = self._text[: self._position]
+        line = before.count("\n") + 1
+        column = self._position - (before.rfind("\n") + 1) + 1
+        return SourceError(rule, line, column, **fields)

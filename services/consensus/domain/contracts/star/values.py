@@ -1,0 +1,197 @@
+"""The values of star/1: int, str, bool, None, list, dict; and what holds between them.
+
+A bool is no int, equality never mixes types, dicts keep the order of insertion. Lists and dicts
+can be frozen (constants) or held (while they are iterated over); then changing them is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.star.faults import ContractError
+from services.consensus.domain.contracts.star.gas import Meter
+
+INT_BOUND: Final = 1 << 255
+"""Every int n has |n| < 2^255; what leaves a call (writes, events) is held to JSON's 2^63."""
+STR_LENGTH_MAX: Final = 65_536
+CONTAINER_LENGTH_MAX: Final = 10_000
+DEPTH_MAX: Final = 32
+KEY_INT_BOUND: Final = 1 << 60
+"""Larger ints could be made to collide in a hash table."""
+CELL_BYTES: Final = 64
+"""What an element of a list counts for, about; an entry of a dict counts twice."""
+
+
+class StarList(list["Value"]):
+    """A list; `holds` counts the iterations going on, and is -1 where it is frozen."""
+
+    __slots__ = ("holds",)
+
+    def __init__(self, values: Iterable[Value] = ()) -> None:
+        super().__init__(values)
+        self.holds = 0
+
+
+class StarDict(dict["Key", "Value"]):
+    """A dict; `holds` as for a list."""
+
+    __slots__ = ("holds",)
+
+    def __init__(self, values: Iterable[tuple[Key, Value]] = ()) -> None:
+        super().__init__(values)
+        self.holds = 0
+
+
+Key: TypeAlias = int | str
+Value: TypeAlias = int | str | bool | StarList | StarDict | None
+
+TYPE_NAMES: Final[dict[type, str]] = {
+    int: "int",
+    str: "string",
+    bool: "bool",
+    type(None): "NoneType",
+    StarList: "list",
+    StarDict: "dict",
+}
+
+
+def type_name(value: Value) -> str:
+    """Starlark's name of the value's type."""
+    return TYPE_NAMES[type(value)]
+
+
+def mismatch(what: str, *values: Value) -> ContractError:
+    """An operation met types that it is not for."""
+    return ContractError(
+        "CONTRACT_TYPE_MISMATCH", operation=what, types=list(map(type_name, values))
+    )
+
+
+def bounded(number: int) -> int:
+    """The int, if it is in range."""
+    if -INT_BOUND < number < INT_BOUND:
+        return number
+    raise ContractError("CONTRACT_OUT_OF_RANGE", what="int", max_bits=255)
+
+
+def check_length(length: int, longest: int, what: str) -> None:
+    """Refuse what would become too long."""
+    if length > longest:
+        raise ContractError("LIMIT_EXCEEDED", limit=what, maximum=longest)
+
+
+def new_str(meter: Meter, text: str) -> str:
+    """A string that was just made, accounted for."""
+    length = len(text)
+    if length > STR_LENGTH_MAX:
+        check_length(length, STR_LENGTH_MAX, "string")
+    meter.allocate(length)
+    return text
+
+
+def new_list(meter: Meter, values: list[Value]) -> StarList:
+    """A list of values, accounted for."""
+    check_length(len(values), CONTAINER_LENGTH_MAX, "list")
+    meter.allocate(CELL_BYTES * (len(values) + 1))
+    return StarList(values)
+
+
+def check_changeable(container: StarList | StarDict) -> None:
+    """Refuse to change what is frozen or being iterated over."""
+    if container.holds:
+        reason = "frozen" if container.holds < 0 else "iterated"
+        raise ContractError("CONTRACT_NOT_CHANGEABLE", why=reason, type=type_name(container))
+
+
+def check_key(key: Value) -> Key:
+    """The key, if a dict can have it."""
+    if type(key) is str:
+        return key
+    if type(key) is int and -KEY_INT_BOUND < key < KEY_INT_BOUND:
+        return key
+    raise mismatch("dict key", key)
+
+
+def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
+    """`target[key] = value`."""
+    check_changeable(target)
+    known = check_key(key)
+    if known not in target:
+        check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
+        meter.allocate(2 * CELL_BYTES)
+    target[known] = value
+
+
+def equal(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
+    """`left == right`: of one type and of one content, in depth."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, str) and isinstance(right, str):
+        meter.touch(min(len(left), len(right)))
+        return left == right
+    if isinstance(left, StarList) and isinstance(right, StarList):
+        _check_depth(depth)
+        meter.visit(len(left))
+        return len(left) == len(right) and all(
+            equal(meter, one, other, depth + 1) for one, other in zip(left, right, strict=True)
+        )
+    if isinstance(left, StarDict) and isinstance(right, StarDict):
+        _check_depth(depth)
+        meter.visit(len(left))
+        return len(left) == len(right) and all(
+            key in right and equal(meter, value, right[key], depth + 1)
+            for key, value in left.items()
+        )
+    return left == right
+
+
+def freeze(value: Value) -> Value:
+    """Let nothing of the value be changed any more; returns it."""
+    if isinstance(value, StarList | StarDict):
+        value.holds = -1
+        for part in value.values() if isinstance(value, StarDict) else value:
+            freeze(part)
+    return value
+
+
+def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
+    """The value as it leaves a call, paid for; raises `ContractError` where it is no JSON."""
+    if isinstance(value, str):
+        meter.touch(len(value))
+        return value
+    if isinstance(value, StarDict):
+        _check_depth(depth)
+        meter.visit(2 * len(value))
+        entries: dict[str, Json] = {}
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise mismatch("JSON member", key)
+            entries[key] = to_json(meter, part, depth + 1)
+        return entries
+    if isinstance(value, StarList):
+        _check_depth(depth)
+        meter.visit(len(value))
+        return [to_json(meter, part, depth + 1) for part in value]
+    if type(value) is int and not -(1 << 63) < value < 1 << 63:
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
+    return value
+
+
+def from_json(meter: Meter, value: Json) -> Value:
+    """A value of the chain or of a caller, the contract's own from here on."""
+    if isinstance(value, list):
+        return new_list(meter, [from_json(meter, part) for part in value])
+    if isinstance(value, dict):
+        check_length(len(value), CONTAINER_LENGTH_MAX, "dict")
+        meter.allocate(2 * CELL_BYTES * (len(value) + 1))
+        return StarDict((key, from_json(meter, part)) for key, part in value.items())
+    if isinstance(value, str):
+        return new_str(meter, value)
+    return value
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= DEPTH_MAX:
+        raise ContractError("LIMIT_EXCEEDED", limit="nesting", maximum=DEPTH_MAX)

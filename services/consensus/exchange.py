@@ -1,0 +1,150 @@
+"""Blocks and batches that replicas ask one another for: answers to peers, and theirs to us.
+
+Nothing of an answer is believed: a block counts by its certificate, a batch by the digest that was
+asked for. Requests wait in bounded queues, a peer's excess is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from guqiao.consensus.v1 import peer_pb2
+from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.header import Verify
+from services.consensus import wire
+from services.consensus.catch_up import blocks_answer, verified_blocks
+from services.consensus.domain.messages import (
+    BatchFetched,
+    Digest,
+    PeerHeight,
+    ReplicaId,
+    SequenceNumber,
+)
+from services.consensus.driver import Driver
+from services.consensus.fair_queue import FairQueue
+from services.consensus.ledger import Ledger
+from services.consensus.peers import Links
+from services.consensus.refusals import Reason, Refusals
+from services.consensus.repair import Repairs
+
+PEER_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of each kind of frame, what waits of one peer: at least one frame, whatever its size."""
+PEER_REQUESTS_MAX: Final = 16
+PEER_BATCHES_MAX: Final = 2
+
+Frame = peer_pb2.BlockRequest | peer_pb2.BlockResponse | peer_pb2.BatchRequest | BatchFetched
+
+T = TypeVar("T")
+
+
+class Exchange:
+    """See the module. `run` lasts until it is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        ledger: Ledger,
+        links: Links,
+        refusals: Refusals,
+        repairs: Repairs,
+        verify: Verify,
+    ) -> None:
+        self._driver = driver
+        self._ledger = ledger
+        self._links = links
+        self._refusals = refusals
+        self._repairs = repairs
+        self._verify = verify
+        self._batches: FairQueue[BatchFetched] = _queue(PEER_BATCHES_MAX)
+        self._batch_requests: FairQueue[peer_pb2.BatchRequest] = _queue(PEER_REQUESTS_MAX)
+        self._block_requests: FairQueue[peer_pb2.BlockRequest] = _queue(PEER_REQUESTS_MAX)
+        self._block_responses: FairQueue[peer_pb2.BlockResponse] = _queue(1)
+
+    async def run(self) -> None:
+        """Answer, and take answers, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._batch_loop())
+            tasks.create_task(self._batch_answering_loop())
+            tasks.create_task(self._block_answering_loop())
+            tasks.create_task(self._block_taking_loop())
+
+    def on_frame(self, sender: int, frame: Frame, size: int) -> None:
+        """A peer asks or answers. Must not block."""
+        match frame:
+            case peer_pb2.BlockRequest():
+                dropped = self._block_requests.put(sender, frame, size)
+            case peer_pb2.BlockResponse():
+                dropped = self._block_responses.put(sender, frame, size)
+            case peer_pb2.BatchRequest():
+                dropped = self._batch_requests.put(sender, frame, size)
+            case BatchFetched():
+                dropped = self._batches.put(sender, frame, size)
+        self._refusals.count(sender, Reason.FLOOD, times=dropped)
+
+    # --- Batches -----------------------------------------------------------------------------
+
+    async def _batch_answering_loop(self) -> None:
+        while True:
+            for sender, request in await self._batch_requests.take(1):
+                batch = self._driver.replica.batch(Digest(request.digest))
+                if batch is not None:
+                    self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
+            await asyncio.sleep(0)  # Taking never waits while a peer floods.
+
+    async def _batch_loop(self) -> None:
+        """Only the batch that was asked for goes on: nobody signs such an answer."""
+        while True:
+            for sender, answer in await self._batches.take(1):
+                wanted = self._driver.wanted_batch(answer.sequence)
+                if wanted is not None and await self._ledger.read(answer.batch.digest) == wanted:
+                    self._driver.put(self._driver.me, answer)
+                else:
+                    self._refusals.count(sender, Reason.UNASKED)
+            await asyncio.sleep(0)
+
+    # --- Blocks ------------------------------------------------------------------------------
+
+    async def _block_answering_loop(self) -> None:
+        while True:
+            for sender, request in await self._block_requests.take(1):
+                await self._answer_blocks(sender, request)
+
+    async def _answer_blocks(self, sender: int, request: peer_pb2.BlockRequest) -> None:
+        def answer() -> bytes | None:
+            certified = self._ledger.store.last_certified
+            return blocks_answer(request, self._ledger.block_message, certified)
+
+        frame = await self._ledger.read(answer)
+        if frame is not None:
+            self._links.send(sender, frame, droppable=True)
+
+    async def _block_taking_loop(self) -> None:
+        while True:
+            for sender, response in await self._block_responses.take(1):
+                faults: list[str] = []
+                verify = functools.partial(self._verified, response, faults.append)
+                blocks = await self._ledger.read(verify)
+                for fault in faults:
+                    self._refusals.count(sender, Reason.UNPROVEN, fault)
+                if blocks:
+                    height = SequenceNumber(response.last_certified_height)
+                    self._driver.put_own(PeerHeight(ReplicaId(sender), height))
+                    self._driver.offer_blocks(blocks)
+                await self._repairs.take(sender, response)
+
+    def _verified(
+        self, response: peer_pb2.BlockResponse, refuse: Callable[[str], None]
+    ) -> list[VerifiedBlock]:
+        """The blocks after our last certified one, as far as they hold against our own sets;
+        `refuse` is told why the next does not.
+        """
+        due = self._ledger.store.last_certified + 1
+        return verified_blocks(response, due, self._ledger.set_at, self._verify, refuse)
+
+
+def _queue(count_max: int) -> FairQueue[T]:
+    return FairQueue(count_max=count_max, bytes_max=PEER_BYTES_MAX)

@@ -1,0 +1,69 @@
+"""Which messages of peers are of no use to the core, and why: what the core, being pure, ignores
+without a word is counted by this judgement. It decides nothing that the core would not.
+
+At arrival only what cannot become useful meanwhile is turned away, so that a flood of it costs no
+signature; when the core steps, what it ignores then is named.
+"""
+
+from __future__ import annotations
+
+from services.consensus.domain.epochs import Core
+from services.consensus.domain.learner import Learner
+from services.consensus.domain.messages import (
+    Checkpoint,
+    Commit,
+    Hello,
+    NewView,
+    PeerMessage,
+    Prepare,
+    PrePrepare,
+)
+from services.consensus.refusals import Reason
+
+Ordered = PrePrepare | Prepare | Commit | Checkpoint
+
+
+def useless_on_arrival(
+    core: Core, sender: int, message: PeerMessage, *, window: int, said: int
+) -> Reason | None:
+    """Why a message of this epoch can never be of use; None where it can. `said` is the height that
+    the sender last told to have certified: it told so before it sent this.
+    """
+    if isinstance(message, Hello):
+        return None
+    present = core.replica_set
+    if sender >= present.size or sender in present.jailed:
+        return Reason.NOT_MEMBER
+    if isinstance(core, Learner):
+        return Reason.UNREADY
+    if isinstance(message, Ordered) and message.sequence <= min(said, core.low_watermark):
+        return Reason.STALE
+    return _useless(core, message, beyond=core.low_watermark + 2 * window)
+
+
+def useless_now(core: Core, message: PeerMessage, *, window: int) -> Reason | None:
+    """Why the core does nothing with a message at this moment; None where it does. What it knows
+    of equivocation is not asked: that is an offence, and the core says so.
+    """
+    if isinstance(core, Learner):
+        return None if isinstance(message, Hello) else Reason.UNREADY
+    if isinstance(message, PrePrepare) and message.view != core.view:
+        return Reason.OTHER_VIEW
+    return _useless(core, message, beyond=core.low_watermark + window)
+
+
+def _useless(core: Core, message: PeerMessage, *, beyond: int) -> Reason | None:
+    if isinstance(message, Ordered):
+        if message.sequence <= core.low_watermark:
+            return Reason.LATE
+        if message.sequence > beyond:
+            return Reason.FUTURE
+    if isinstance(message, NewView):
+        return Reason.LATE if message.view < core.view else None
+    if isinstance(message, Prepare | Commit):
+        # While it waits for a view it still counts the votes of the one before.
+        if message.view < core.view and core.active:
+            return Reason.LATE
+        if message.view > core.view + core.replica_set.size:
+            return Reason.FUTURE
+    return None

@@ -1,0 +1,262 @@
+"""What contracts and light clients are given: restarts, statements, proofs of guilt and bodies."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import cache
+from typing import Final
+
+from guqiao_sdk.archive.records import read_restarts
+from guqiao_sdk.proof.canonical import Reader, Writer
+from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from guqiao_sdk.proof.restart import Restart, RestartAuthorities, RestartStatement
+from guqiao_sdk.proof.restart_rules import governor_keys, verify_restart
+from guqiao_sdk.proof.votes import VoteType
+from services.consensus.domain.codec import encode_message
+from services.consensus.domain.contracts import objects
+from services.consensus.domain.contracts.governance_form import Proposal, parse_proposal
+from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.identity_record import (
+    RecordError,
+    parse_identity,
+    parse_key,
+)
+from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
+from services.consensus.domain.contracts.packets_host import hex_bytes
+from services.consensus.domain.contracts.register.members import Members
+from services.consensus.domain.contracts.register.operation import Evidence, read_evidence
+from services.consensus.domain.faults import Proven, UnprovenError, judge_batch, judge_new_view
+from services.consensus.domain.ledger.restarting import governors_of
+from services.consensus.domain.ledger.state_parts import read_prefix
+from services.consensus.domain.ledger.state_tree import apply, changes_of, prove
+from services.consensus.domain.messages import Digest, ReplicaId, SequenceNumber, Statement, View
+from services.consensus.domain.statements import decode_statement, encode_statement
+from tests.fuzz import corpus, mutations
+from tests.fuzz.harness import Target
+from tests.fuzz.readers import MALFORMED, any_signature, json_object, json_value
+from tests.unit.contracts import test_evidence_of_primaries as primaries
+from tests.unit.contracts import test_register_fuzz as register
+from tests.unit.contracts.governed_chain import (
+    WINDOW,
+    governed_chain,
+    governor_json,
+    members_json,
+    replica_set,
+)
+from tests.unit.contracts.register_market import Market
+from tests.unit.ledger.chain_builder import ADMIN, CHAIN, identity_json, key_json
+from tests.unit.proof.restart_case import GENESIS_HASH, RestartCase
+
+ACCUSED: Final = ReplicaId(1)
+
+
+def targets() -> tuple[Target, ...]:
+    """Every decoder of this kind with its samples."""
+    return (*_restarts(), *_accusations(), *_bodies(), _register())
+
+
+# --- Restarts -----------------------------------------------------------------------------------
+
+
+@cache
+def _case() -> RestartCase:
+    return RestartCase()
+
+
+@cache
+def _restart() -> Restart:
+    return _case().restart()
+
+
+def _restarts() -> list[Target]:
+    restart = _restart()
+    statement = replace(restart.statement, governors=(canonical_json(governor_json("E")),))
+    value = canonical_json(restart.encode().hex())
+    return [
+        Target(
+            "restart", Restart.decode, MALFORMED, [restart.encode()], mutations.of_fields,
+            lambda v: v.encode(),
+        ),
+        Target(
+            "restart statement", RestartStatement.decode, MALFORMED, [statement.encode()],
+            mutations.of_fields, lambda v: v.encode(),
+        ),
+        Target(
+            "rules of a restart", _judged, (*MALFORMED, ProofError), [restart.encode()],
+            mutations.of_fields,
+        ),
+        Target(
+            "record of a restart's governor", _keys_of_record, (ProofError,),
+            [restart.statement.remaining[0].record], mutations.of_json,
+        ),
+        Target(
+            "governor of a restart",
+            lambda data: governors_of(replace(statement, governors=(data,))),
+            (ProofError,), statement.governors, mutations.of_json,
+        ),
+        Target(
+            "restart authorities", lambda data: RestartAuthorities.from_json(json_value(data)),
+            (ProofError, JsonError), [canonical_json(_case().authorities.to_json())],
+            mutations.of_json,
+        ),
+        Target(
+            "restarts in a write set", lambda data: read_restarts(Reader(data)), MALFORMED,
+            [_written(value)], mutations.of_fields,
+        ),
+        Target(
+            "restart in a write set", lambda data: read_restarts(Reader(_written(data))), MALFORMED,
+            [value, b""], mutations.of_json,
+        ),
+    ]  # fmt: skip
+
+
+def _written(value: bytes) -> bytes:
+    """A write set with this restart, and with another value that it deletes."""
+    writer = Writer().u32(2).blob(b"governance/restarts/1").u8(1).blob(value)
+    return bytes(writer.blob(b"register/x").u8(0))
+
+
+def _judged(data: bytes) -> Restart:
+    restart = Restart.decode(data)
+    verify_restart(
+        restart,
+        genesis_hash=GENESIS_HASH,
+        authorities=_case().authorities,
+        old_set=_case().old.set,
+        known_header_hash=None,
+        verify=any_signature,
+    )
+    return restart
+
+
+def _keys_of_record(record: bytes) -> list[bytes]:
+    """Under a state that holds the record, whatever it says."""
+    statement = _restart().statement
+    remaining = statement.remaining[0]
+    key = f"identity/did/did:rem:shandong:{remaining.entity_id}.governor".encode()
+    pages: dict[bytes, bytes] = {}
+    update = apply(pages.__getitem__, None, changes_of({key: record}), statement.height)
+    pages.update(update.pages)
+    proof = prove(pages.__getitem__, update.version, key)
+    header = replace(statement.header, state_root=update.root)
+    changed = replace(remaining, record=record, proof=proof)
+    return governor_keys(replace(statement, header=header), changed)
+
+
+# --- Accusations --------------------------------------------------------------------------------
+
+
+def _accusations() -> list[Target]:
+    chain = governed_chain()
+    statement = Statement(
+        VoteType.COMMIT, View(1), SequenceNumber(7), Digest(b"d" * 32), ACCUSED, bytes(64)
+    )
+    members = replica_set(chain, 1)
+    batch = primaries.proof_of(chain, primaries.proposal(chain, b"no transaction"), 0)
+    forged = [
+        encode_message(primaries.new_view(chain, *each)) for each in primaries.FORGED.values()
+    ]
+
+    def new_view(data: bytes) -> Proven:
+        return judge_new_view(data, ACCUSED, members, any_signature, window=WINDOW, base=0)
+
+    return [
+        Target(
+            "statement", lambda data: decode_statement(data, ACCUSED), MALFORMED,
+            [encode_statement(statement)], mutations.of_fields, encode_statement,
+        ),
+        Target(
+            "guilt of an invalid batch",
+            lambda data: judge_batch(data, ACCUSED, members, any_signature),
+            (UnprovenError,), [batch.encode()], mutations.of_fields,
+        ),
+        Target(
+            "guilt of an invalid new-view", new_view, (UnprovenError,), forged, mutations.of_fields
+        ),
+        Target(
+            "prefix of the state", read_prefix, MALFORMED, [b"", b"\x00\x0f\x07", bytes(8)],
+            mutations.of_bytes, lambda v: v.nibbles,
+        ),
+    ]  # fmt: skip
+
+
+# --- Bodies -------------------------------------------------------------------------------------
+
+
+def _bodies() -> list[Target]:
+    records = (RecordError, JsonError)
+    refused = (Refusal, JsonError)
+    payload = corpus.journey().bundle.packets[0].payload
+    evidence: Json = {"evidence": [{"kind": "court_ruling", "digest": "0a" * 32}]}
+    return [
+        Target(
+            "identity", lambda data: parse_identity(json_value(data), field="identity"), records,
+            [canonical_json(identity_json(ADMIN, "identity_admin"))], mutations.of_json,
+        ),
+        Target(
+            "key of an identity", lambda data: parse_key(json_value(data), field="key"), records,
+            [canonical_json(key_json(ADMIN))], mutations.of_json,
+        ),
+        Target("evidence of an operation", _evidence, refused, [canonical_json(evidence)],
+               mutations.of_json),
+        Target("data object", _data_object, refused, [payload], mutations.of_json),
+        Target("payload of a packet", objects._parse, (Refusal,), [payload], mutations.of_json),
+        Target(
+            "governance proposal", _proposal, refused, [canonical_json(_PROPOSAL)],
+            mutations.of_json,
+        ),
+        Target(
+            "bytes in hex", lambda data: hex_bytes(json_value(data), "proof", 64), refused,
+            [b'"0aff"'], mutations.of_json,
+        ),
+    ]  # fmt: skip
+
+
+_PROPOSAL: Final[dict[str, Json]] = {
+    "members": members_json("A", "B", "C", "E"),
+    "governors": [governor_json("E")],
+    "not_before": 0,
+}
+
+
+def _evidence(data: bytes) -> tuple[Evidence, ...]:
+    members = Members(json_object(data))
+    found = read_evidence(members)
+    members.finish()
+    return found
+
+
+def _data_object(data: bytes) -> ObjectHeader:
+    return read_object(json_object(data))
+
+
+def _proposal(data: bytes) -> Proposal:
+    return parse_proposal(json_object(data), CHAIN)
+
+
+def _register() -> Target:
+    """All methods, in a market in which each sample has something to work on: what is well-formed
+    may be refused there by a rule.
+    """
+    samples = [
+        canonical_json({"method": method, "body": body}) for method, body in register.VALID.items()
+    ]
+    return Target("call of the register", _called, (Refusal, JsonError), samples, mutations.of_json)
+
+
+@cache
+def _market() -> Market:
+    return register.market()
+
+
+def _called(data: bytes) -> str:
+    match json_value(data):
+        case {"method": str(method), "body": dict(body)} if method in register.VALID:
+            code = copy.deepcopy(_market()).code(method, body)
+        case _:
+            raise Refusal("BODY_MALFORMED", field="", fault="no call of a method")
+    if code == "BODY_MALFORMED":
+        raise Refusal(code)
+    return code or method

@@ -1,0 +1,58 @@
+"""Mistakes about the restart of a lost quorum; see `bugs`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.planted.bug import Bug
+
+RESTARTS: Final = (
+    Bug(
+        "Q2",
+        "nobody verifies the signatures under a restart",
+        "guqiao_sdk/proof/restart_rules.py",
+        "    if not _holds(statement, approval, verify):\n",
+        "    if not approval.signature:\n",
+        rules=("Q2",),
+    ),
+    Bug(
+        "Q3",
+        "a replica takes a restart from below what it holds",
+        "services/consensus/restart.py",
+        "    if held.height > height:\n",
+        "    if held.height > height + 1_000:\n",
+        rules=("Q3",),
+    ),
+    Bug(
+        "Q5",
+        "a second restart of an epoch takes the place of the first",
+        "services/consensus/restart.py",
+        "        if known != restart:\n",
+        "        if known.statement.epoch != epoch:\n",
+        rules=("Q5",),
+    ),
+    Bug(
+        "Q6",
+        "a replica votes in an epoch that a restart ended",
+        "services/consensus/epochs.py",
+        "        key = None if is_over else voting_key(replica_set, self.me)\n",
+        "        key = voting_key(replica_set, self.me)\n",
+        test="tests/integration/node/test_restart_from_behind.py::test_a_survivor_that_is_behind",
+    ),
+    Bug(
+        "Q6",
+        "what a restart makes void is taken into the index again",
+        "services/consensus/store/restarts.py",
+        " and header.epoch < each.statement.epoch\n",
+        " and header.epoch > each.statement.epoch\n",
+        rules=("L1", "L4"),
+    ),
+    Bug(
+        "Q7",
+        "blocks above a restart are judged by the old set",
+        "services/consensus/chain_sets.py",
+        "            if here < each.statement.height < height:\n",
+        "            if here < each.statement.height < 0:\n",
+        rules=("S5",),
+    ),
+)

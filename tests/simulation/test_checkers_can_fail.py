@@ -1,0 +1,153 @@
+"""A checker that cannot fail proves nothing: each mistake that is made here must be found, by the
+invariant that it breaks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.store import FatalStorageError
+from tests.simulation import workload
+from tests.simulation.checkers import ViolationError
+from tests.simulation.cluster import Cluster
+from tests.simulation.disk import Disk
+from tests.simulation.fault_plan import Fault, Rot
+from tests.simulation.forensics import Forensics
+from tests.simulation.machine import Machine
+from tests.simulation.network import CALM, Network
+from tests.simulation.run import run
+from tests.simulation.scenario import Scenario, honest, of_seed
+from tests.simulation.stored import Shelf, StoredLedger
+
+
+def scenario(*faults: Fault, rot: Rot | None = None, stored: bool = False) -> Scenario:
+    """A run of four honest replicas with these faults alone."""
+    plain = replace(honest(1, 4), requests=20, storm_ms=1_500)
+    return replace(plain, faults=faults, rot=rot, stored=stored)
+
+
+def test_a_replica_whose_damaged_store_never_opens_again_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spoiled: set[int] = set()
+    opened, rotted = Shelf.open, Shelf.rot
+
+    def open_store(self: Shelf, number: int) -> StoredLedger:
+        if number in spoiled:
+            raise FatalStorageError("opening the folder", "damaged for good")
+        return opened(self, number)
+
+    def rot(self: Shelf) -> None:
+        spoiled.add(2)
+        rotted(self)
+
+    monkeypatch.setattr(Shelf, "open", open_store)
+    monkeypatch.setattr(Shelf, "rot", rot)
+    with pytest.raises(AssertionError, match=r"^L3: a replica stops though its disk works"):
+        run(scenario(rot=Rot("bit_flip", 2, 700), stored=True))
+
+
+def test_a_damaged_replica_that_is_never_started_again_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = Machine.start
+
+    def never_again(self: Machine) -> None:
+        if self.life == 0 or self.number != 2:
+            start(self)
+
+    monkeypatch.setattr(Machine, "start", never_again)
+    with pytest.raises(ViolationError, match=r"^L3: .* down \[2\]"):
+        run(scenario(rot=Rot("bit_flip", 2, 700), stored=True))
+
+
+def test_a_replica_that_votes_on_a_full_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Fault(300, "enospc", machines=(1,), value=1)
+    assert run(scenario(full)).fired["enospc"] == 1
+    monkeypatch.setattr(Disk, "look", lambda self: False)
+    with pytest.raises(ViolationError, match=r"^S8: replica 1 votes on a full disk"):
+        run(scenario(full))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("kind", ["lost_write", "torn_write", "fsync_error"])
+def test_a_fault_of_the_disk_counts_once_it_meets_a_write(kind: str, stored: bool) -> None:
+    fault = Fault(300, kind, machines=(1,), value=1)
+    assert run(scenario(fault, stored=stored)).fired[kind] == (stored or kind != "torn_write")
+    assert run(scenario(Fault(1_499, kind), stored=stored)).fired[kind] == 0
+
+
+def test_no_fault_of_a_machine_that_is_down_counts() -> None:
+    down = Fault(10, "kill", machines=(1,))
+    kinds = ("clock_jump", "clock_drift", "clock_frozen", "enospc", "pause", "fsync_error")
+    faults = [Fault(300, kind, machines=(1,), value=1) for kind in kinds[:-1]]
+    cleared = Fault(1_400, "enospc", machines=(1,))
+    fired = run(scenario(down, *faults, cleared)).fired
+    assert {kind: fired[kind] for kind in kinds} == dict.fromkeys(kinds, 0)
+
+
+def test_frames_are_reordered_only_where_one_overtakes_another() -> None:
+    cluster = Cluster(honest(1, 4))
+    cluster.network = Network(cluster.random, 4, cluster.fired)
+    cluster.network.weather = replace(CALM, delay_max_ms=1)
+    arrivals = [cluster.network.arrivals((0, 1), now_ms) for now_ms in range(100)]
+    assert arrivals == sorted(arrivals)
+    assert cluster.fired["reorder"] == 0
+    cluster.network.weather = CALM
+    arrivals = [cluster.network.arrivals((0, 1), now_ms) for now_ms in range(100, 200)]
+    late = [max(arrivals[:number]) for number in range(1, 100)]
+    overtaken = sum(now < before for before, now in zip(late, arrivals[1:], strict=True))
+    assert cluster.fired["reorder"] == overtaken > 0
+
+
+@pytest.mark.parametrize(
+    ("makes", "found"), [("writes", "another state root"), ("refusals", "other receipts")]
+)
+def test_an_execution_that_differs_between_replicas_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, makes: str, found: str
+) -> None:
+    """Something that is no part of the state decides: how often the process executed anything."""
+    executed = itertools.count()
+
+    def add(host: Host, body: Mapping[str, Json]) -> None:
+        number = next(executed)
+        if makes == "refusals":
+            raise Refusal("NUMBER", number=number)
+        host.put("total", number)
+
+    monkeypatch.setattr(workload, "_add", add)
+    with pytest.raises(AssertionError, match=rf"^S5: block \d+ has {found}"):
+        run(scenario(stored=True))
+
+
+def forked() -> Scenario:
+    """Two worlds of four replicas: the traitors' copies make a quorum in each."""
+    return of_seed(13, size=4, strategies=["B28"])
+
+
+def test_a_fork_that_the_replicas_own_proofs_do_not_explain_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = run(forked())
+    assert (report.counts["forks"], report.fired["B28"]) == (1, 1)
+    monkeypatch.setattr(Forensics, "hold_certificate", lambda self, height, certificate: None)
+    monkeypatch.setattr(Forensics, "on_evidence", lambda self, evidence: None)
+    with pytest.raises(ViolationError, match=r"^B28: a fork, and proof only against set\(\)"):
+        run(forked())
+
+
+def test_a_proof_against_a_correct_replica_is_noticed_though_nothing_forked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lies = of_seed(38, size=6, strategies=["B28"])
+    report = run(lies)
+    assert (report.counts["forks"], report.fired["B28"]) == (0, 1)
+    monkeypatch.setattr(Forensics, "culprits", lambda self: set(range(6)))
+    with pytest.raises(ViolationError, match=r"^B28: proof against a correct replica"):
+        run(lies)

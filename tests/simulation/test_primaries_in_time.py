@@ -1,0 +1,122 @@
+"""How long a slow or lost primary holds the others up: T-9 of the reliability plan, ADR 0018.
+
+Virtual time, production code, all checkers. The simulator's first time-out is 400 ms where a
+network's is a second, so what is told in seconds there is counted in time-outs here.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from services.consensus import wire
+from services.consensus.domain.messages import PrePrepare, ReplicaId
+from services.consensus.domain.replica import Replica
+from tests.simulation.cluster import PARAMETERS
+from tests.simulation.machine import Machine
+from tests.simulation.test_known_mistakes_of_clusters import Sieve, heights, sieve, wait_until
+
+TIMEOUT_MS = PARAMETERS.timeout_ms
+STEP_MS = 10
+
+
+class Dawdling(Sieve):
+    """The proposals of replica 0 leave it late."""
+
+    late_ms = 0
+
+    def send(self, sender: Machine, receiver: ReplicaId, data: bytes, number: int = -1) -> None:
+        """Put a frame on the wire, a pre-prepare of replica 0 later."""
+        held = sender.number == 0 and isinstance(self._read(data), PrePrepare)
+        if held and self.late_ms:
+            self.schedule(self.late_ms, lambda: super(Dawdling, self).send(sender, receiver, data))
+        else:
+            super().send(sender, receiver, data, number)
+
+
+def dawdling(late_ms: int) -> Dawdling:
+    found = sieve(kind=Dawdling)
+    assert isinstance(found, Dawdling)
+    found.late_ms = late_ms
+    return found
+
+
+def served(cluster: Sieve, milliseconds: int) -> int:
+    """How many requests one client gets final that waits for each before the next."""
+    ends_ms, count = cluster.now_ms + milliseconds, 0
+    while cluster.now_ms < ends_ms:
+        request = cluster.clients.submit()
+        while request not in cluster.clients.done_ms:
+            cluster.advance(cluster.now_ms + STEP_MS)
+        count += 1
+    return count
+
+
+@pytest.fixture(scope="module")
+def fault_free() -> int:
+    """The same under a primary that is not late."""
+    return served(dawdling(0), 20 * TIMEOUT_MS)
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("late_ms", [10, 30, 45, 50, 55, 100, 300])
+def test_p16_a_late_primary_is_replaced_within_ten_time_outs_or_leaves_half_the_throughput(
+    fault_free: int, late_ms: int
+) -> None:
+    """One client in a closed loop feels every delay in full."""
+    cluster = dawdling(late_ms)
+    in_time = served(cluster, 10 * TIMEOUT_MS)
+    views = [each.core.view for each in cluster.machines if each.core is not None]
+    if min(views) == 0:
+        assert 2 * (in_time + served(cluster, 10 * TIMEOUT_MS)) >= fault_free
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_primary_killed_twenty_time_outs_after_an_outage_is_replaced_within_three(
+    busy: bool,
+) -> None:
+    """ADR 0018: the outage took the time-outs to their bound."""
+    cluster = sieve()
+
+    def lost(sender: int, receiver: int, frame: wire.Frame) -> bool:
+        return isinstance(frame, PrePrepare)
+
+    cluster.lost = lost
+    cluster.clients.submit()
+    wait_until(cluster, lambda: min(timeouts(cluster)) == PARAMETERS.timeout_max_ms, 30_000)
+    cluster.lost = None
+    wait_until(cluster, cluster.clients.all_done, 20_000)
+    ends_ms = cluster.now_ms + 20 * TIMEOUT_MS
+    while cluster.now_ms < ends_ms:
+        if busy:
+            cluster.clients.submit()
+        cluster.advance(cluster.now_ms + TIMEOUT_MS // 4)
+    wait_until(cluster, cluster.clients.all_done, TIMEOUT_MS)
+    core = cluster.machines[0].core
+    assert core is not None
+    cluster.machines[core.primary].crash()
+    cluster.required.discard(core.primary)
+    request, before = cluster.clients.submit(), max(heights(cluster))
+    wait_until(cluster, lambda: request in cluster.clients.done_ms, 3 * TIMEOUT_MS)
+    assert max(heights(cluster)) > before
+
+
+@pytest.mark.req("G2-07-1", "G2-07-6")
+def test_row29_a_network_too_slow_for_the_first_time_out_settles_in_a_view() -> None:
+    """A block takes more than a time-out on every link: the views must not follow each other."""
+    cluster = sieve()
+    links = [(a, b) for a in range(cluster.size) for b in range(cluster.size) if a != b]
+    cluster.network.slow = dict.fromkeys(links, TIMEOUT_MS // 2)
+    views = cluster.counts["view_changes"]
+    for _ in range(150):
+        cluster.clients.submit()
+        cluster.advance(cluster.now_ms + TIMEOUT_MS)
+    assert cluster.counts["view_changes"] - views <= 4 * cluster.size
+    before = max(heights(cluster))
+    cluster.advance(cluster.now_ms + 10 * TIMEOUT_MS)
+    assert max(heights(cluster)) > before
+
+
+def timeouts(cluster: Sieve) -> list[int]:
+    cores = [each.core for each in cluster.machines]
+    return [core._suspicion.timeout_ms for core in cores if isinstance(core, Replica)]

@@ -1,0 +1,145 @@
+"""Random programs of the subset that star/1 shares with Starlark.
+
+Typed as they are made, so that most of them run; some meet what is no value (an index too large, a
+division by zero), and then both engines must say so.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+INTS = ("a", "b", "i")
+STRINGS = ("s", "t")
+LISTS = ("xs", "ys")
+TEXTS = ('""', '"a"', '"股份"', '"a,b,,c"', '" X y "', '"0042"')
+
+
+class Programs:
+    """Sources of one function `f(a, b, s, xs)`, by the seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+
+    def source(self) -> str:
+        """One program; it returns everything that it computed."""
+        lines = ["def f(a, b, s, xs):", "    t = s", "    ys = []", "    i = 0", "    d = {}"]
+        for _ in range(self._random.randint(2, 7)):
+            lines += self._statement(1, in_loop=False)
+        lines.append("    return [a, b, i, s, t, xs, ys, d, d.keys()]")
+        return "\n".join(lines) + "\n"
+
+    def _pick(self, *choices: str) -> str:
+        return self._random.choice(choices)
+
+    def _statement(self, depth: int, *, in_loop: bool) -> list[str]:
+        pad, kind = "    " * depth, self._random.randrange(10)
+        if kind == 0 and depth < 3:
+            body = self._statement(depth + 1, in_loop=in_loop)
+            other = self._statement(depth + 1, in_loop=in_loop)
+            return [f"{pad}if {self.boolean(2)}:", *body, f"{pad}else:", *other]
+        if kind == 1 and depth < 3:
+            over = self._pick(
+                f"range({self.small()})", f"range({self.small()}, {self.small()}, 2)", self.list(1)
+            )
+            body = self._statement(depth + 1, in_loop=True) + self._statement(
+                depth + 1, in_loop=True
+            )
+            return [f"{pad}for i in {over}:", *body]
+        if kind == 2 and in_loop:
+            return [f"{pad}if {self.boolean(1)}:", f"{pad}    {self._pick('break', 'continue')}"]
+        return [pad + self._simple()]
+
+    def _simple(self) -> str:
+        return self._pick(
+            f"{self._pick('a', 'b')} = {self.integer(3)}",
+            f"{self._pick('a', 'b')} {self._pick('+=', '-=', '*=')} {self.integer(1)}",
+            f"t = {self.text(2)}",
+            f"ys = {self.list(2)}",
+            f"ys.append({self.integer(2)})",
+            f"xs[{self.small()}] = {self.integer(1)}",
+            f"ys = ys + [{self.integer(1)}]",
+            f"d[{self.text(1)}] = {self.integer(2)}",
+            f"d[{self.text(0)}] = d.get({self.text(0)}, 0) + 1",
+            f"t += {self.text(1)}",
+            f"ys.insert({self.small()}, {self.integer(1)})",
+            f"d.pop({self.text(0)}, None)",
+            f"a, b = [{self.integer(1)}, {self.integer(1)}]",
+        )
+
+    def small(self) -> str:
+        return str(self._random.randint(-3, 6))
+
+    def integer(self, depth: int) -> str:
+        if depth == 0:
+            return self._pick("a", "b", "i", self.small(), "len(xs)", "len(t)")
+        below = depth - 1
+        return self._pick(
+            self.integer(0),
+            f"({self.integer(below)} {self._pick('+', '-', '*', '//', '%')} {self.integer(below)})",
+            f"(-{self.integer(below)})",
+            f"({self.integer(below)} if {self.boolean(below)} else {self.integer(below)})",
+            f"xs[{self.integer(0)}]",
+            f"(xs[{self.integer(0)} % len(xs)] if xs else {self.small()})",
+            f"(ys[{self.integer(0)} % len(ys)] if ys else {self.small()})",
+            f"abs({self.integer(below)})",
+            f"max({self.list(below)} + [0])",
+            f"min([{self.integer(0)}] + {self.list(below)})",
+            f"max({self.list(below)})",
+            f"{self.text(below)}.find({self.text(0)})",
+            f"{self.text(below)}.count({self.text(0)})",
+            f"int({self._pick('str(a)', chr(34) + '17' + chr(34))})",
+        )
+
+    def boolean(self, depth: int) -> str:
+        if depth == 0:
+            return self._pick("True", "False", "a == b", "s == t", "a < b")
+        below = depth - 1
+        return self._pick(
+            f"({self.integer(below)} {self._pick('==', '!=', '<', '<=', '>', '>=')}"
+            f" {self.integer(below)})",
+            f"({self.text(below)} {self._pick('==', '!=', '<', '>=')} {self.text(below)})",
+            f"({self.list(below)} == {self.list(below)})",
+            f"({self.boolean(below)} {self._pick('and', 'or')} {self.boolean(below)})",
+            f"(not {self.boolean(below)})",
+            f"({self.integer(below)} {self._pick('in', 'not in')} {self.list(below)})",
+            f"({self.text(0)} in {self.text(below)})",
+            f"({self.text(0)} in d)",
+            f"{self.text(below)}.{self._pick('startswith', 'endswith')}({self.text(0)})",
+            f"any({self.list(below)})",
+            "(1 == True)",
+        )
+
+    def text(self, depth: int) -> str:
+        if depth == 0:
+            return self._pick("s", "t", *TEXTS)
+        below = depth - 1
+        return self._pick(
+            self.text(0),
+            f"({self.text(below)} + {self.text(below)})",
+            f"({self.text(below)} * {self._random.randint(-1, 3)})",
+            f"{self.text(below)}[{self.small()}:{self.small()}]",
+            f"{self.text(below)}[::{self._pick('1', '2', '-1')}]",
+            f"{self.text(below)}.replace({self.text(0)}, {self.text(0)})",
+            f"str({self.integer(below)})",
+            f'"-".join([str(x) for x in {self.list(below)}])',
+            f"{self._pick('s', 't')}.{self._pick('strip', 'lstrip', 'rstrip')}()",
+        )
+
+    def list(self, depth: int) -> str:
+        if depth == 0:
+            return self._pick("xs", "ys", "[]", "[1, 2, 3]")
+        below = depth - 1
+        return self._pick(
+            self.list(0),
+            f"[{self.integer(below)}, {self.integer(below)}]",
+            f"({self.list(below)} + {self.list(below)})",
+            f"({self.list(below)} * {self._random.randint(-1, 2)})",
+            f"{self.list(below)}[{self.small()}:{self.small()}]",
+            f"{self.list(below)}[::{self._pick('2', '-1')}]",
+            f"[x + {self.integer(0)} for x in {self.list(below)} if x != {self.integer(0)}]",
+            f"[x * y for x in {self.list(0)} for y in {self.list(0)}]",
+            f"sorted({self.list(below)}, reverse={self._pick('True', 'False')})",
+            f"sorted({self.list(below)}, key=lambda x: -x)",
+            f"list({self.list(below)})",
+            "[x[0] for x in enumerate(xs)]",
+        )
