@@ -127,10 +127,9 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
 def _put_together(settings: Settings, catalogue: Catalogue, stack: AsyncExitStack) -> Parts:
     provider = open_provider(settings.gm.backend)
     genesis = parse_genesis(settings.genesis_file.read_bytes())
-    _check(settings, genesis)
+    _check(settings, genesis, catalogue)
     identity = _identity(settings)
     check_own_keys(settings, identity.info.public_key, provider)
-    _check_contracts(genesis, catalogue)
     telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service="consensus")
     stack.callback(telemetry.shutdown)
     ledger = _open_ledger(settings, genesis, catalogue, provider)
@@ -342,7 +341,7 @@ def _check_membership(settings: Settings, signers: Mapping[bytes, Sign], ledger:
     )
 
 
-def _check(settings: Settings, genesis: Genesis) -> None:
+def _check(settings: Settings, genesis: Genesis, catalogue: Catalogue) -> None:
     if genesis.chain_id != settings.chain_id:
         raise SettingsError(f"the genesis is of {genesis.chain_id}, not of {settings.chain_id}")
     if genesis.historic_import and settings.refuse_historic_import:
@@ -354,6 +353,7 @@ def _check(settings: Settings, genesis: Genesis) -> None:
         raise SettingsError(
             f"peers.addresses must name at least {max(needed, settings.replica + 1)} replicas"
         )
+    _check_contracts(genesis, catalogue)
 
 
 def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:

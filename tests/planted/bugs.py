@@ -230,6 +230,7 @@ SERVICE: Final = (
         "        bound = self.state.get(key)\n",
         "        bound = self._committed.get(key)\n",
         ("B25",),
+        rules=("S4", "S6"),
     ),
     Bug(
         "P18",
@@ -428,9 +429,10 @@ PATIENCE: Final = (
     Bug(
         "P7",
         "time-outs never fall back",
-        f"{CORE}/suspicion.py",
+        f"{CORE}/timeout.py",
         "            self.attempts -= 1\n",
         "            pass\n",
+        rules=("P7",),
     ),
     Bug(
         "P16",
@@ -440,6 +442,7 @@ PATIENCE: Final = (
         "        return False",
         ("B7",),
         size=4,
+        rules=("P16",),
     ),
     Bug(
         "P21",
@@ -448,6 +451,7 @@ PATIENCE: Final = (
         "        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms",
         "        return latest_ms > 0",
         ("B27",),
+        rules=("S3",),
     ),
 )
 

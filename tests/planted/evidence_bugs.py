@@ -11,9 +11,10 @@ EVIDENCE: Final = (
         "P13",
         "two pre-prepares for one sequence number leave no evidence",
         f"{CORE}/ordering.py",
-        "                Evidence(statement.replica, Equivocation(earlier, statement)),\n",
+        "            Evidence(statement.replica, Equivocation(earlier, statement)),\n",
         "",
         ("B3",),
+        rules=("S10",),
     ),
     Bug(
         "P13",
@@ -22,6 +23,7 @@ EVIDENCE: Final = (
         "            Evidence(vote.replica, Equivocation(*statements)),\n",
         "",
         ("B4",),
+        rules=("S10",),
     ),
     Bug(
         "P13",
@@ -30,6 +32,7 @@ EVIDENCE: Final = (
         "            Evidence(message.replica, Equivocation(*statements)),\n",
         "",
         ("B4",),
+        rules=("S10",),
     ),
     Bug(
         "P13",
@@ -39,6 +42,7 @@ EVIDENCE: Final = (
         "",
         ("B15", "B3"),
         size=7,
+        rules=("S10",),
     ),
     Bug(
         "E1",
