@@ -201,12 +201,12 @@ class Ceremony:
 
     def _held(self, store: ChainStore) -> int:
         """Up to where the folder holds headers, one after another, that a quorum signed."""
-        checkers, height = self._cluster.checkers, 0
+        proofs, height = self._cluster.checkers.proofs, 0
         while True:
             header, certificate = store.get_header(height + 1), store.get_certificate(height + 1)
             if header is None or certificate is None or certificate.header_hash != header.hash():
                 return height
-            if not checkers.is_final(height + 1, certificate):
+            if not proofs.is_final(height + 1, certificate):
                 return height
             height += 1
 

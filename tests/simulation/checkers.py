@@ -28,7 +28,6 @@ from services.consensus.domain.effects import (
 from services.consensus.domain.epochs import Core
 from services.consensus.domain.later import LATER_VOTES_PER_WINDOW
 from services.consensus.domain.messages import (
-    NULL_DIGEST,
     BatchRefused,
     Checkpoint,
     Commit,
@@ -38,7 +37,6 @@ from services.consensus.domain.messages import (
     NewView,
     PeerMessage,
     Prepare,
-    PreparedCertificate,
     PrePrepare,
     ReplicaId,
     SequenceNumber,
@@ -52,6 +50,7 @@ from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
 from tests.simulation.membership import Sets, sets_of
 from tests.simulation.patience import Patience
+from tests.simulation.proofs import Proofs
 from tests.simulation.seen import SIGNED, Place, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
@@ -74,11 +73,11 @@ class Checkers:
     def __init__(self, cluster: Cluster, forensics: Forensics) -> None:
         planned = sets_of(cluster.scheme, cluster.size, cluster.scenario.changes)
         self.sets = Sets(planned, cluster.parameters.window)
+        self.proofs = Proofs(self.sets, cluster.scheme.verify)
         self.authorship = Authorship()
         self._began: set[int] = {0}
         self._over = 0
         """A restart ended all epochs below this one."""
-        self._verify = cluster.scheme.verify
         self._window = cluster.parameters.window
         self._cluster = cluster
         self._forensics = forensics
@@ -386,7 +385,7 @@ class Checkers:
         self.authorship.note(message, present)
         covered = statements.signed_bytes(message, present)
         self._require(
-            self._holds(present, replica, covered, message.signature),
+            self.proofs.holds(present, replica, covered, message.signature),
             f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
         )
         view, sequence = 0, statement.sequence
@@ -420,96 +419,21 @@ class Checkers:
         votes = max(
             (len(voters) for each in digests for voters in by_digest[each].values()), default=0
         )
-        quorum = _quorum(self.sets.at(sequence))
+        quorum = self.proofs.quorum(sequence)
         text = f"S3: replica {replica} executes {sequence} on {votes} commits of {quorum}"
         self._require(votes >= quorum, text)
 
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signers = self.signers(sequence, certificate)
+        signers = self.proofs.signers(sequence, certificate)
         text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
-        self._require(self.is_final(sequence, certificate), text)
-
-    def is_final(self, sequence: int, certificate: FinalityCertificate) -> bool:
-        """Whether a quorum of the height's set really signed the certificate."""
-        return len(self.signers(sequence, certificate)) >= _quorum(self.sets.at(sequence))
-
-    def signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
-        """Who really signed the header that a certificate is about."""
-        present = self.sets.at(sequence)
-        signed = statements.vote_bytes(
-            present, statements.CHECKPOINT, 0, sequence, certificate.header_hash
-        )
-        return {
-            signer
-            for signer, signature in certificate.signatures
-            if self._holds(present, signer, signed, signature)
-        }
+        self._require(len(signers) >= self.proofs.quorum(sequence), text)
 
     def _derives(self, replica: ReplicaId, message: NewView, epoch: int) -> None:
         """S9: the new-view that a correct replica enters follows from its signed parts."""
         if message.signature in self._checked:
             return
         self._checked.add(message.signature)
-        where, present = (
-            f"S9: replica {replica} enters view {message.view}",
-            self.sets.planned[epoch],
-        )
-        senders = {each.replica for each in message.view_changes}
-        enough = len(senders) == len(message.view_changes) >= _quorum(present)
-        self._require(enough, f"{where} on too few view-changes")
-        base = max(each.certified for each in message.view_changes)
-        latest: dict[int, PreparedCertificate] = {}
-        for view_change in message.view_changes:
-            signed = statements.signed_bytes(view_change, present)
-            held = self._holds(present, view_change.replica, signed, view_change.signature)
-            self._require(
-                held and view_change.view == message.view, f"{where} on a forged view-change"
-            )
-            self._require(self._is_certified(view_change, epoch), f"{where} on a forged height")
-            for each in view_change.prepared:
-                self._require(self._is_prepared(each, present), f"{where} on a forged certificate")
-                known = latest.get(each.sequence)
-                if each.sequence > base and (known is None or known.view < each.view):
-                    latest[each.sequence] = each
-        due = [
-            (number, latest[number].digest if number in latest else NULL_DIGEST)
-            for number in range(base + 1, max(latest, default=base) + 1)
-        ]
-        stated = [(int(each.sequence), each.digest) for each in message.reproposals]
-        self._require(due == stated, f"{where} as it is told, not as it follows")
-
-    def _is_certified(self, said: ViewChange, epoch: int) -> bool:
-        """The height that a view-change starts from has a quorum's signatures, of its epoch."""
-        if said.certificate is None:
-            return said.certified == self.sets.base(epoch)
-        held = self.is_final(said.certified, said.certificate)
-        return held and self.sets.epoch_at(said.certified) == epoch
-
-    def _is_prepared(self, each: PreparedCertificate, present: ReplicaSet) -> bool:
-        """A quorum of distinct replicas, the primary by its proposal, signed this digest."""
-        primary = each.view % present.size
-        place = (each.view, each.sequence, each.digest)
-        proposed = statements.vote_bytes(present, statements.PRE_PREPARE, *place)
-        prepared = statements.vote_bytes(present, statements.PREPARE, *place)
-        signers: set[int] = set()
-        if self._holds(present, primary, proposed, each.pre_prepare_signature):
-            signers.add(primary)
-        signers |= {
-            signer
-            for signer, signature in each.prepares
-            if self._holds(present, signer, prepared, signature)
-        }
-        return primary in signers and len(signers) >= _quorum(present)
-
-    def _holds(self, present: ReplicaSet, signer: int, signed: bytes, signature: bytes) -> bool:
-        return signer < present.size and self._verify(
-            present.members[signer].public_key, signed, signature
-        )
-
-
-def _quorum(present: ReplicaSet) -> int:
-    """By the paper's formula."""
-    faulty = (present.size - 1) // 3
-    return -(-(present.size + faulty + 1) // 2)
+        fault = self.proofs.new_view_fault(message, epoch)
+        self._require(fault is None, f"S9: replica {replica} enters view {message.view} {fault}")

@@ -15,9 +15,9 @@ from services.consensus.domain.replica import Replica
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
 
-SLOW_TIMEOUTS: Final = 4
-IDLE_SHARE_MAX: Final = 0.7
-"""Requests may wait with nothing under way for three fifths of four time-outs; here a bit more."""
+SLOW_TIMEOUTS: Final = 8
+IDLE_SHARE_MAX: Final = 0.6
+"""Requests may wait with nothing under way for half of eight time-outs; here a bit more."""
 STEADY_TIMEOUTS: Final = 9
 """A view that holds for eight makes the time-out fall back with the next block; here one more."""
 
