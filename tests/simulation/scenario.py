@@ -117,11 +117,12 @@ def of_seed(
     if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
         return _betrayal(random, seed, size, min(requests, 60))
     governed = its_turn(seed, GOVERNED) if governed is None else governed
-    stored = its_turn(seed, STORED) or its_turn(seed, TAKING)
+    newcomer = size if governed and its_turn(seed, TAKING) else None
+    stored = its_turn(seed, STORED) or newcomer is not None
     if governed:
         storm_ms += LONGER_MS
-    changes = plan_changes(random, size, storm_ms, late=stored) if governed else ()
-    newcomer = size if stored and governed else None
+    is_late = newcomer is not None
+    changes = plan_changes(random, size, storm_ms, late=is_late) if governed else ()
     spare = spare_of(size, changes)
     rots = its_turn(seed, ROTTEN) and strategies is None and newcomer is None
     rot = plan_rot(random, seed // ROTTEN[0], size, storm_ms) if rots else None
@@ -139,7 +140,8 @@ def of_seed(
             copies[replica] = random.choice([1, 1, 2])
         liars[replica] = tuple(act for act in acts if act.strategy != "B2")
         if governed and strategies is None:
-            liars[replica] += _acts_on_changes(random, newcomer)
+            leaves = any(each.kind == LEFT and each.seat == replica for each in changes)
+            liars[replica] += _acts_on_changes(random, newcomer, leaves=leaves)
     machines = nodes + sum(copies.values())
     faults = plan_faults(random, seed, size, machines, storm_ms, stored=stored)
     if newcomer is not None:
@@ -225,9 +227,10 @@ def _liars(random: Random, others: list[int], count: int, changes: tuple[Change,
     return sorted(random.sample(others, k=count))
 
 
-def _acts_on_changes(random: Random, newcomer: int | None) -> tuple[Act, ...]:
+def _acts_on_changes(random: Random, newcomer: int | None, *, leaves: bool) -> tuple[Act, ...]:
     """What only a set change lets a liar do, and who comes late."""
     name = random.choice(["B17", "B26"])
+    name = "B26" if leaves else name
     return (Act(name),) if newcomer is None else (Act(name), Act("B22"))
 
 

@@ -145,8 +145,9 @@ class Liar:
         """What it sends to everybody without being asked, now and then."""
         outs: list[Out] = []
         for name in self._playing(round_at(core)):
-            invent = IDLE.get(name) if isinstance(core, Replica) else OUTSIDE.get(name)
-            if invent is not None and self.random.random() < 0.06:
+            inside = isinstance(core, Replica)
+            invent, ratio = (IDLE.get(name), 0.06) if inside else (OUTSIDE.get(name), 0.3)
+            if invent is not None and self.random.random() < ratio:
                 invented = invent(self, core)
                 self.fired[name] += bool(invented)
                 outs += invented
