@@ -17,7 +17,6 @@ import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
 from services.consensus import wire
 from services.consensus.batches import BatchTracker, is_told_enough
 from services.consensus.divergence import Divergence, divergence_of
@@ -61,7 +60,7 @@ from services.consensus.finality import FinalityBoard
 from services.consensus.gate import useless_now
 from services.consensus.jobs import Pause, first_pause
 from services.consensus.ledger import Ledger
-from services.consensus.ledger_work import LedgerWork
+from services.consensus.ledger_work import LedgerWork, copies_under_another_key
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
@@ -445,30 +444,13 @@ class Driver:
         """The transactions of this block need no ordering any more."""
         self._tracker.forget_executed(SequenceNumber(sequence))
         self._proposer.note_executed(sequence)
-        copies = self._copies_under_another_key(sequence) if len(self.mempool) else set[bytes]()
+        copies = copies_under_another_key(self._ledger, self.mempool, sequence)
         if copies:
             self.mempool.give_back(copies)
         self._timers.stop(self.mempool.remove([each for each in ids if each not in copies]))
         backlog, now = self.mempool.ready_count > 0, asyncio.get_running_loop().time()
         self.admission_limit.note_executed(len(ids), backlog=backlog, now=now)
         self._start_timers()
-
-    def _copies_under_another_key(self, sequence: int) -> set[bytes]:
-        """The ids of which the block held nothing but such a copy, while the transaction itself, or
-        no copy of it, waits here.
-        """
-        receipts = self._ledger.receipts(sequence)
-        if not any(receipt.code == SIGNED_BY_ANOTHER for receipt in receipts):
-            return set()
-        block = self._ledger.store.get_block(sequence)
-        assert block is not None, "it was just executed"
-        encoded = zip(block.batch.transactions, receipts, strict=True)
-        settled = {receipt.transaction_id for receipt in receipts if is_final(receipt)}
-        return {
-            receipt.transaction_id
-            for data, receipt in encoded
-            if receipt.code == SIGNED_BY_ANOTHER and self.mempool.find_encoded(data) is None
-        } - settled
 
     def _start_timers(self) -> None:
         self._timers.start()

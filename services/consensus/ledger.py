@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+import structlog
+
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
@@ -56,6 +58,8 @@ from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 RECEIPTS_KEPT_BLOCKS: Final = 16
 """Receipts of the blocks executed last, until clients are told: they need not be read again."""
@@ -288,7 +292,7 @@ class Ledger(ChainSets):
             return state.executed(transaction_id)
 
     def receipts(self, height: int) -> Sequence[Receipt]:
-        """The receipts of a block that is stored."""
+        """The receipts of a block that is stored; `UnavailableError` as of `read`."""
         recent = self._receipts.get(height)
         if recent is not None:
             return recent
@@ -297,6 +301,14 @@ class Ledger(ChainSets):
         if receipts is None:
             raise self.history_not_here(height)
         return receipts
+
+    def batch(self, height: int) -> Batch:
+        """What a block that is stored was made of; `UnavailableError` as of `read`."""
+        with self._noting_damage():
+            block = self.store.get_block(height)
+        if block is None:
+            raise self.history_not_here(height)
+        return block.batch
 
     def results(
         self, height: int, wanted: Callable[[bytes], bool]
@@ -356,12 +368,18 @@ class Ledger(ChainSets):
         """This replica took the state of a later height: others have the blocks before it."""
         return UnavailableError("HISTORY_NOT_HERE", height=height, since=self.history_from)
 
+    def note_damage(self, height: int) -> None:
+        """The record of this block reads back wrong: it is asked of others (`Repairs`)."""
+        if height not in self.damaged_heights:
+            self.damaged_heights.add(height)
+            _log.critical("block.damaged", code="STORAGE_RECORD_DAMAGED", height=height)
+
     @contextmanager
     def _noting_damage(self) -> Iterator[None]:
         try:
             yield
         except DamagedRecordError as error:
-            self.damaged_heights.add(error.height)
+            self.note_damage(error.height)
             raise UnavailableError("STORAGE_RECORD_DAMAGED", height=error.height) from error
         except SegmentArchivedError as error:
             raise UnavailableError(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
-from services.chassis.errors import FailedPreconditionError
+from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
+from services.chassis.errors import FailedPreconditionError, UnavailableError
 from services.consensus.batches import BatchTracker
 from services.consensus.divergence import Divergence
 from services.consensus.domain.ledger.admission import read_transaction
@@ -157,14 +158,20 @@ class LedgerWork:
             self._metrics.height.set(height)
             self._finality.advance(height)
 
+    def _resolve(self, height: int) -> None:
+        for result in self._ledger.results(height, self._finality.wanted):
+            # Whoever waits was admitted with the right key: a copy under another is not theirs.
+            if result.code != SIGNED_BY_ANOTHER:
+                self._finality.resolve(result)
+
     def announce(self, height: int) -> None:
         """Tell everybody who waits for this block or for a transaction in it."""
         header = self._ledger.header(height)
         if self._finality.is_awaited:
-            for result in self._ledger.results(height, self._finality.wanted):
-                # Whoever waits was admitted with the right key: a copy under another is not theirs.
-                if result.code != SIGNED_BY_ANOTHER:
-                    self._finality.resolve(result)
+            # A block executed before a restart, and damaged since, answers nobody: who waits for a
+            # transaction in it asks again when the block is whole.
+            with suppress(UnavailableError):
+                self._resolve(height)
         for expired in self._mempool.drop_expired(height, header.block_time_ms):
             error = FailedPreconditionError(
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
@@ -173,3 +180,24 @@ class LedgerWork:
             self._timers.stop([expired])
         self._metrics.height.set(height)
         self._finality.advance(height)
+
+
+def copies_under_another_key(ledger: Ledger, mempool: Mempool, height: int) -> set[bytes]:
+    """The ids of which a block held nothing but a copy that another key signed, while the
+    transaction itself, or no copy of it, waits here.
+    """
+    if not len(mempool):
+        return set()
+    try:
+        receipts = ledger.receipts(height)
+        if not any(receipt.code == SIGNED_BY_ANOTHER for receipt in receipts):
+            return set()
+        batch = ledger.batch(height)
+    except UnavailableError:
+        return set()  # Executed before a restart, and damaged since: others order what waits.
+    settled = {receipt.transaction_id for receipt in receipts if is_final(receipt)}
+    return {
+        receipt.transaction_id
+        for encoded, receipt in zip(batch.transactions, receipts, strict=True)
+        if receipt.code == SIGNED_BY_ANOTHER and mempool.find_encoded(encoded) is None
+    } - settled

@@ -286,14 +286,8 @@ class Repairs:
             if height == 0:
                 await self._ledger.repair_genesis()
             else:
-                self._report(height)
+                self._ledger.note_damage(height)
         return last + 1
-
-    def _report(self, height: int) -> None:
-        """The record of this block reads back wrong."""
-        if height not in self._ledger.damaged_heights:
-            self._ledger.damaged_heights.add(height)
-            _log.critical("block.damaged", code="STORAGE_RECORD_DAMAGED", height=height)
 
     async def _rewrite_damaged_votes(self) -> None:
         if self._driver.votes and await self._ledger.read(self._ledger.store.votes_damaged):

@@ -20,6 +20,7 @@ from deploy.checker.loader import Manifest, Renderer, containers_of, pod_spec
 from services.chassis.gm_tunnel.__main__ import TunnelConfig
 from services.chassis.settings import SettingsError, load_settings
 from services.consensus import app as consensus_app
+from services.consensus.domain.contracts.catalogue import standard_catalogue
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.settings import Settings as ConsensusSettings
 from tests.deploy.deploy_tree import DEPLOY
@@ -244,6 +245,6 @@ def test_a_replica_that_refuses_historic_import_starts_from_no_genesis_that_allo
     genesis = parse_genesis(network.genesis)
     if historic_import and refused:
         with pytest.raises(SettingsError, match="historic_import"):
-            consensus_app._check(settings, genesis)
+            consensus_app._check(settings, genesis, standard_catalogue())
     else:
-        consensus_app._check(settings, genesis)
+        consensus_app._check(settings, genesis, standard_catalogue())

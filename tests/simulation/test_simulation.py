@@ -14,7 +14,7 @@ from guqiao_sdk.proof.restart import RestartStatement
 from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
-from tests.simulation.byzantine.registry import LYING, STRATEGIES
+from tests.simulation.byzantine.registry import LYING, STRATEGIES, VARIANTS
 from tests.simulation.campaign import SOMETIMES, Outcome, campaign, judge, missing
 from tests.simulation.checkers import ViolationError
 from tests.simulation.fault_plan import FAULTS, LOSSES, ROT_FAULTS
