@@ -32,6 +32,7 @@ from tests.simulation.membership import (
     sizes_of,
     spare_of,
 )
+from tests.simulation.people import next_members, restartable
 from tests.simulation.run import run
 from tests.simulation.scenario import SIZES, of_seed
 from tests.simulation.workload import Execution, genesis_of
@@ -127,3 +128,18 @@ def test_a_block_of_another_epoch_than_follows_is_a_fault() -> None:
     for wrong in ({"epoch": 1}, {"next_set_hash": sets.planned[1].hash()}):
         other = replace(block, header=replace(block.header, **wrong))
         assert sets.fault(other) is not None
+
+
+def test_a_restart_puts_its_set_in_force_behind_its_header_and_no_block_names_it() -> None:
+    first = IDEAL.replica_set(4)
+    sets = Sets([first], window=4)
+    execution = Execution(restartable(genesis_of(first, governed=True)))
+    block = execution.execute(execution.root, Batch(execution.root.block_time_ms, ()))
+    assert sets.fault(block) is None
+    members = next_members(first, (3,), frozenset({3}))
+    sets.restart(replace(first, epoch=1, members=members), base=1)
+    assert [sets.epoch_at(height) for height in (0, 1, 2)] == [0, 0, 1]
+    assert sets.base(1) == 1
+    assert sets.fault(block) is None  # It is told again by whoever comes.
+    old = execution.execute(block.header, Batch(block.header.block_time_ms, ()))
+    assert sets.fault(old) is not None  # Void: of the epoch that is over.
