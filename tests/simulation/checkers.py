@@ -90,8 +90,9 @@ class Checkers:
         self._forgotten: dict[ReplicaId, tuple[tuple[int, int], int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
-        self._applied: dict[str, tuple[int, bytes]] = {}
+        self._applied: dict[str, int] = {}
         self._checked: set[bytes] = set()
+        self._judged: set[int] = set()
         parameters = cluster.parameters
         self._patience: dict[tuple[int, int], Patience] = defaultdict(
             lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
@@ -119,7 +120,8 @@ class Checkers:
         for by_height in (self._executed, self._certified):
             for height in [each for each in by_height if each > base]:
                 del by_height[height]
-        self._applied = {each: at for each, at in self._applied.items() if at[0] <= base}
+        self._applied = {each: at for each, at in self._applied.items() if at <= base}
+        self._judged = {height for height in self._judged if height <= base}
         for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
             kept.clear()
 
@@ -258,8 +260,8 @@ class Checkers:
             self.violate(f"S2: replica {machine.me} has another block {height}", fork=True)
             return
         self._certifies(machine.me, SequenceNumber(height), certificate)
-        if header_hash not in self._checked:
-            self._checked.add(header_hash)
+        if height not in self._judged:
+            self._judged.add(height)
             self._is_valid(block)
         self._certifies(machine.me, SequenceNumber(height), certificate)
 
@@ -334,11 +336,9 @@ class Checkers:
             self._require(reason is None, f"S3: block {height} holds {reason}")
             if receipt.outcome is Outcome.APPLIED:
                 payload = transaction.payload
-                place = height, receipt.transaction_id
-                first = self._applied.setdefault(payload.request_id, place)
-                held = first == place and receipt.transaction_id not in self._checked
+                held = payload.request_id not in self._applied
                 self._require(held, f"S4: {payload.request_id} is applied again at {height}")
-                self._checked.add(receipt.transaction_id)
+                self._applied[payload.request_id] = height
                 live = payload.expires_height >= height
                 live = live and payload.expires_time_ms >= block.header.block_time_ms
                 self._require(live, f"S3: an expired transaction is applied at {height}")

@@ -114,7 +114,6 @@ class Sets:
         self._first = [0]
         """The first height of each epoch that is scheduled; genesis is below the first."""
         self._restarted: set[int] = set()
-        self._taken: set[int] = set()
 
     def restart(self, replica_set: ReplicaSet, base: int) -> None:
         """The set certifies from behind `base` on; no block schedules it."""
@@ -122,7 +121,6 @@ class Sets:
         self.planned.append(replica_set)
         self._first.append(base + 1)
         self._restarted.add(base)
-        self._taken = {each for each in self._taken if each <= base}
 
     def epoch_at(self, height: int) -> int:
         """The epoch of a height, as far as the blocks tell."""
@@ -137,13 +135,9 @@ class Sets:
         return max(0, self._first[epoch] - 1)
 
     def fault(self, block: ExecutedBlock) -> str | None:
-        """Take in a certified block, each in order, perhaps again after a restart; what it says
-        otherwise than it follows.
-        """
+        """Take in a certified block, each in order; what it says otherwise than it follows."""
         height, header = block.header.height, block.header
-        known = height in self._taken
-        self._taken.add(height)
-        for receipt in () if known else block.result.receipts:
+        for receipt in block.result.receipts:
             for event in receipt.events:
                 if event.topic == SCHEDULED:
                     if json.loads(event.body)["from_height"] != height + self._window:

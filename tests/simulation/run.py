@@ -28,8 +28,8 @@ LOAD_SHARE: Final = 0.9
 RETURN_MS: Final = 30_000
 QUIET_MS: Final = 2_000
 BETRAYAL_MS: Final = 4_000
-SLOW_TIMEOUTS_PRESSED: Final = 12
-PRESSED_MS_MAX: Final = 12_000
+SLOW_TIMEOUTS_PRESSED: Final = 10
+PRESSED_MS_MAX: Final = 6_000
 STEADY: Final = (10, 4)
 """In these seeds the end is long enough for a time-out to fall back (P7)."""
 

@@ -140,6 +140,5 @@ def test_a_restart_puts_its_set_in_force_behind_its_header_and_no_block_names_it
     sets.restart(replace(first, epoch=1, members=members), base=1)
     assert [sets.epoch_at(height) for height in (0, 1, 2)] == [0, 0, 1]
     assert sets.base(1) == 1
-    assert sets.fault(block) is None  # It is told again by whoever comes.
     old = execution.execute(block.header, Batch(block.header.block_time_ms, ()))
     assert sets.fault(old) is not None  # Void: of the epoch that is over.
