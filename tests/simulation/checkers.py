@@ -138,13 +138,15 @@ class Checkers:
 
     def on_sent(self, sender: ReplicaId, message: PeerMessage, epoch: int) -> None:
         """Every message that anyone puts on the wire; a commit counts in its height's epoch only,
-        from a member.
+        and where a member really signed it.
         """
         if isinstance(message, Commit) and message.replica == sender:
-            sets, sequence = self.sets, message.sequence
-            if epoch != sets.epoch_at(sequence) or sender >= sets.at(sequence).size:
+            if epoch != self.sets.epoch_at(message.sequence):
                 return
-            self._commits[message.sequence][message.digest][message.view].add(message.replica)
+            present = self.sets.planned[epoch]
+            signed = statements.signed_bytes(message, present)
+            if self.proofs.holds(present, sender, signed, message.signature):
+                self._commits[message.sequence][message.digest][message.view].add(sender)
 
     def on_authentic(self, message: PeerMessage, core: Core) -> None:
         """P12: what passes as said by a correct replica was said by it, and here."""

@@ -50,7 +50,7 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
 from services.consensus.store import FatalStorageError
-from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
+from tests.simulation.byzantine.liar import Framed, Late, Liar, Out, Raw, round_of
 from tests.simulation.disk import Disk
 from tests.simulation.durable import Durable
 from tests.simulation.fetching import Fetching
@@ -440,17 +440,21 @@ class Machine:
         match out:
             case Raw(data):
                 self.send_frame(to, data)
+            case Framed(message, epoch):
+                self.send_frame(to, self._frame(message, epoch))
             case Late(delay_ms, message):
                 self._later(delay_ms, self._put_out, to, message)
             case _:
                 self.cluster.send(self, to, self._frame(out), round_of(out))
 
-    def _frame(self, message: PeerMessage) -> bytes:
-        core = self.core
-        assert core is not None, "whoever speaks is up"
+    def _frame(self, message: PeerMessage, epoch: int | None = None) -> bytes:
+        """The message in a frame of its core's epoch, where no other is given."""
+        if epoch is None:
+            assert self.core is not None, "whoever speaks is up"
+            epoch = self.core.epoch
         if not isinstance(message, Hello):
-            self.cluster.checkers.on_sent(self.me, message, core.epoch)
-        return wire.message_frame(message, core.epoch)
+            self.cluster.checkers.on_sent(self.me, message, epoch)
+        return wire.message_frame(message, epoch)
 
     def send_frame(self, to: ReplicaId, frame: bytes) -> None:
         self.cluster.send(self, to, frame)

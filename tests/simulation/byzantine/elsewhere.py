@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from guqiao_sdk.proof.quorum import ReplicaSet
-from services.consensus import wire
 from services.consensus.domain.epochs import Core
 from services.consensus.domain.messages import (
     Checkpoint,
@@ -30,7 +29,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.domain.signer import Sign, Signer
 from services.consensus.domain.statements import primary_of
 from services.consensus.domain.view_change import chosen_batches
-from tests.simulation.byzantine.liar import IDLE, OUTSIDE, Liar, Out, Raw
+from tests.simulation.byzantine.liar import IDLE, OUTSIDE, Framed, Liar, Out
 from tests.simulation.byzantine.mutations import replay, signed_anew
 
 OTHER_CHAIN = "sim-chain-2"
@@ -98,11 +97,11 @@ def carry(liar: Liar, core: Core) -> list[Out]:
     outs: list[Out] = list(replay(liar, core)) if isinstance(core, Replica) else []
     if liar.other_chain is not None and liar.random.random() < 0.3:
         new_view = liar.other_chain(core.replica_set, View(core.view + 1), core.base)
-        outs.append(Raw(wire.message_frame(new_view, core.epoch)))
+        outs.append(Framed(new_view, core.epoch))
         liar.fired["B17.chain"] += 1
     for epoch, message in _some(liar, list(liar.recorded)):
         if epoch != core.epoch:
-            outs.append(Raw(wire.message_frame(message, core.epoch)))
+            outs.append(Framed(message, core.epoch))
             liar.fired["B17.epoch"] += 1
     if liar.former:
         before = liar.former[-1]
@@ -117,12 +116,12 @@ def _carried_back(liar: Liar, before: Signer) -> list[Out]:
     chosen = [each for each in here if isinstance(each, ViewChange | NewView)][-4:]
     epoch, outs = before.replica_set.epoch, list[Out]()
     for message in [*_some(liar, here), *chosen]:
-        outs.append(Raw(wire.message_frame(message, epoch)))
+        outs.append(Framed(message, epoch))
         view_changes = message.view_changes if isinstance(message, NewView) else [message]
         for each in view_changes:
             if isinstance(each, ViewChange):
                 own = signed_anew(replace(each, replica=before.me), before)
-                outs.append(Raw(wire.message_frame(own, epoch)))
+                outs.append(Framed(own, epoch))
     return outs
 
 
@@ -138,9 +137,9 @@ def go_on(liar: Liar, core: Core) -> list[Out]:
     for message in _some(liar, list(liar.heard)):
         said = _as_own(before, message)
         if said is not None:
-            outs.append(Raw(wire.message_frame(said, before.replica_set.epoch)))
-            outs.append(Raw(wire.message_frame(said, core.epoch)))
-            outs.append(Raw(wire.message_frame(signed_anew(said, now), core.epoch)))
+            outs.append(Framed(said, before.replica_set.epoch))
+            outs.append(Framed(said, core.epoch))
+            outs.append(Framed(signed_anew(said, now), core.epoch))
     if outs:
         liar.fired["B26.removed" if not liar.is_member else "B26.rotated"] += 1
     return outs

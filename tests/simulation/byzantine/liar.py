@@ -58,7 +58,15 @@ class Raw:
     data: bytes
 
 
-Out = PeerMessage | Late | Raw
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """A message in a frame of `epoch`, which need not be the present one."""
+
+    message: PeerMessage
+    epoch: int
+
+
+Out = PeerMessage | Late | Raw | Framed
 
 
 @dataclass(slots=True)
@@ -177,7 +185,7 @@ class Liar:
         return [act.strategy for act in self.acts if act.plays(number)]
 
     def _altered(self, name: str, alter: Alter, to: ReplicaId, out: Out) -> list[Out]:
-        if isinstance(out, Late | Raw):
+        if isinstance(out, Late | Raw | Framed):
             return [out]
         altered = alter(self, to, out)
         if altered is None:
