@@ -123,8 +123,7 @@ def test_nobody_proposes_genesis_or_votes_for_it(name: str) -> None:
         "commit": signer(1).commit(PLACE[0], genesis, PLACE[2]),
         "checkpoint": signer(1).checkpoint(genesis, PLACE[2]),
     }
-    found = refusal(messages[name], MESSAGES[name][1])
-    assert found is not None and "genesis" in found
+    assert "genesis" in (refusal(messages[name], MESSAGES[name][1]) or "it is taken")
 
 
 @pytest.mark.req("G2-09-3")
