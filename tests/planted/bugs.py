@@ -212,7 +212,7 @@ SERVICE: Final = (
         "            self._pending.setdefault(message.request, self.now_ms)\n",
         "            pass\n",
         ("B8",),
-        rules=("L1", "L4"),
+        rules=("P16", "L1", "L4"),
     ),
     Bug(
         "P17",

@@ -160,6 +160,8 @@ class Checkers:
     def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
         """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
         self._due = None
+        if core.ended:
+            return  # It takes nothing more; the core of the next epoch is about to be opened.
         if isinstance(message, ViewChange):
             asked = self._asked[machine.number, machine.life, core.epoch]
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
