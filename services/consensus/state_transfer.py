@@ -50,7 +50,7 @@ WITHOUT_BLOCKS_STEPS: Final = 100
 """Steps of restoring in which no block came, before a state is asked for: ten seconds."""
 
 SILENT_STEPS: Final = 50
-"""Steps after which what a source did not answer is asked of another."""
+"""Steps after which what a source did not answer is asked of another: five seconds."""
 
 REQUESTS_MAX: Final = 32
 RESPONSES_MAX: Final = 16
@@ -82,7 +82,6 @@ class _Taking:
     head: Head
     build: StateBuild
     parts: list[Position] = field(default_factory=list)
-    answered_at: int = 0
     lies: int = 0
 
 
@@ -199,20 +198,17 @@ class StateTransfer:
                 ]
                 _log.warning("state.wanted", height=head.header.height, sources=sources)
                 build = StateBuild(head.header.state_root, sources, bytes_max=self.part_bytes_max)
-                self._taking = _Taking(head, build, answered_at=self._steps)
+                self._taking = _Taking(head, build)
                 self._go_on(self._taking)
 
     def _go_on(self, taking: _Taking) -> None:
-        if self._steps - taking.answered_at >= SILENT_STEPS:
-            taking.answered_at = self._steps
-            for source in taking.build.sources:
-                taking.build.ask_again(source)
+        taking.build.ask_again(since=self._steps - SILENT_STEPS)
         if taking.build.is_stuck:
             _log.warning("state.no_source", height=taking.head.header.height)
             self._heads, self._taking, self._moved_at = {}, None, self._steps
             return
         height = taking.head.header.height
-        for source, prefix in taking.build.ask():
+        for source, prefix in taking.build.ask(self._steps):
             frame = wire.state_request_frame(height, prefix=prefix.nibbles)
             self._links.send(source, frame)
 
@@ -259,7 +255,6 @@ class StateTransfer:
             return
         if entries := self._judge_part(sender, response, taking.build):
             taking.parts.append(await self._ledger.keep_state_part(entries))
-        taking.answered_at = self._steps
         for lie in taking.build.lies[taking.lies :]:
             why = f"part {lie.prefix}: {lie.why}"
             self._metrics.refusals.count(lie.source, Reason.UNPROVEN, why)

@@ -9,6 +9,7 @@ becomes whole, votes again and holds every transaction that was acknowledged.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import shutil
@@ -29,7 +30,7 @@ from tests.crash.damage import STARTS_MAX, UNTOLD, damage
 from tests.crash.writer import fork
 from tests.integration.ledger.store_builder import NO_FSYNC
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
-from tests.integration.node.test_driver_in_memory import transaction
+from tests.integration.node.test_driver_in_memory import position, transaction
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
 HOW: Final = ("flip", "zero", "truncate", "stale")
@@ -132,16 +133,17 @@ class Rounds:
             await asyncio.to_thread(self._look_beside, victim, untold)
         await self.submit(healthy[-1])
         height = max(self.acknowledged.values())
-        await self.chain.wait_for(lambda: self.are_level(victims, height))
+        await self.chain.wait_for(lambda: self.are_level(healthy, height))
         for victim in victims:
-            await self._check(self.chain.members[victim], self.chain.members[healthy[0]])
+            await self._become_whole(victim, self.chain.members[healthy[0]], height)
 
     async def submit(self, number: int = 0) -> None:
         """Acknowledged is what a replica says is final."""
         for _ in range(SUBMITTED_A_ROUND):
-            entry = transaction(self.network, f"t{len(self.acknowledged)}")
-            submissions = self.chain.members[number].submissions
-            result = await submissions.submit(entry, wait_final=True)
+            member = self.chain.members[number]
+            at = position(height=member.ledger.store.last_certified)
+            entry = transaction(self.network, f"t{len(self.acknowledged)}", at=at)
+            result = await member.submissions.submit(entry, wait_final=True)
             assert result is not None
             self.acknowledged[entry.id()] = int(result.height)
 
@@ -176,6 +178,27 @@ class Rounds:
             else:
                 assert _content(member, height) == _content(other, height)
         self.counts["silent at first"] += not member.driver.votes
+
+    async def _become_whole(self, victim: int, other: Member, height: int) -> None:
+        """As whoever supervises replicas does: one that fell over its index is started again."""
+        for _ in range(STARTS_MAX):
+            member = self.chain.members[victim]
+            try:
+                await self.chain.wait_for(functools.partial(self._is_level, victim, height))
+                return await self._check(member, other)
+            except IndexDamagedError:
+                pass  # Met at work, or by reading all of it.
+            self.counts["fell over its index"] += 1
+            await self.chain.stop(victim)
+            await self.chain.start(victim)
+        raise AssertionError("it never stands")
+
+    def _is_level(self, victim: int, height: int) -> bool:
+        """As `are_level`; raises the error that ended a part of the replica."""
+        for task in self.chain.members[victim].tasks:
+            if task.done():
+                raise _leaf_of(task.exception())
+        return self.are_level([victim], height)
 
     async def _check(self, member: Member, other: Member) -> None:
         """It is whole: every block, every acknowledged transaction at its place, the state."""
@@ -219,6 +242,12 @@ def _content(member: Member, height: int) -> tuple[bytes, bytes, list[bytes]]:
     block = member.ledger.block_message(height)
     assert block is not None
     return block.certified_header.header, block.batch, list(block.receipts)
+
+
+def _leaf_of(error: BaseException | None) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error or AssertionError("a part of the replica ended")
 
 
 def open_until_it_stands(data: Path, genesis: bytes, number: int) -> None:

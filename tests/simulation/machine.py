@@ -49,6 +49,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
+from services.consensus.gate import useless_now
 from services.consensus.store import FatalStorageError
 from tests.simulation.byzantine.liar import Framed, Late, Liar, Out, Raw, round_of
 from tests.simulation.disk import Disk
@@ -279,6 +280,9 @@ class Machine:
             self.cluster.refuse(self, sender, reject.reason, data)
             return
         if isinstance(message, PrePrepare):
+            window = self.cluster.parameters.window
+            if useless_now(core, message, window=window) is not None:
+                return  # As the intake: its batch is not judged.
             refused = self.cluster.refusal_of(message)
             if refused is not None:
                 self.step(refused)

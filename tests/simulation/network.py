@@ -85,7 +85,7 @@ class Network:
 
     def damaged(self, data: bytes) -> bytes:
         """What arrives of a frame: now and then with one bit turned over the signature."""
-        if self.corrupt_ratio and self._random.random() < self.corrupt_ratio:
+        if data and self.corrupt_ratio and self._random.random() < self.corrupt_ratio:
             self._fired["corrupt_over"] += 1
             position = self._random.randrange(len(data))
             turned = data[position] ^ (1 << self._random.randrange(8))

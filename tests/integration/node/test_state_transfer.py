@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server import Caller, RpcRefusals
 from services.chassis.grpc_server.identity import calling_as
 from services.consensus.api import NodeApi
-from services.consensus.domain.ledger.state_parts import StatePart
+from services.consensus.domain.ledger.state_parts import PREFIX_NIBBLES_MAX, Prefix, StatePart
 from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
 from tests.integration.node.test_archived_blocks import SEGMENT_BYTES_MAX, archive_of, archived
 from tests.integration.node.test_driver_in_memory import transaction
@@ -169,6 +170,35 @@ async def test_a_lying_source_is_named_and_left_and_the_state_comes_from_the_oth
     metrics = late.metrics.render()
     assert b'rejected_messages_total{reason="unproven",replica="0"}' in metrics
     assert metrics.count(b"rejected_messages_total{") == 1
+
+
+@pytest.mark.req("G2-13-2", "G2-07-3")
+async def test_t5_a_source_that_answers_only_what_was_not_asked_holds_nothing_up(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    old = await without_old_blocks(chain, network)
+    lie(chain.members[0], lambda answer: EMPTY if answer.part else answer)
+    lie(chain.members[2], without_head)  # So the one that is silent is one of the two sources.
+    for member in chain.members.values():
+        member.repairs.state.part_bytes_max = 500
+    late = await chain.start(3)
+    taking = late.repairs.state
+    taking.part_bytes_max = 500
+
+    async def chatter() -> None:
+        while True:
+            if taking._taking is not None:
+                height, prefix = taking._taking.head.header.height, bytes(PREFIX_NIBBLES_MAX)
+                part = StatePart(Prefix(prefix), (), None).encode()
+                answer = peer_pb2.StateResponse(height=height, prefix=prefix, part=part)
+                taking.on_frame(0, answer, 1)
+            await asyncio.sleep(0.02)
+
+    chatting = asyncio.create_task(chatter())
+    try:
+        await check_joined(chain, network, late, old)
+    finally:
+        chatting.cancel()
 
 
 @pytest.mark.req("G2-13-2", "G2-07-3")

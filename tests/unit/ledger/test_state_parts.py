@@ -214,17 +214,51 @@ def test_who_calls_small_parts_too_large_is_found_by_what_they_hold() -> None:
     assert build.sources == (0, 2)
 
 
-def test_who_does_not_answer_is_passed_over_and_a_late_answer_is_of_no_use() -> None:
+def test_t5_each_part_that_is_not_answered_in_time_is_asked_of_the_next_source() -> None:
+    """However much the silent source, or another, answers beside it."""
     source = some_source()
     build = StateBuild(source.root, [0, 1], asked_max=2, bytes_max=BYTES_MAX)
-    first = build.ask()
-    assert first == [(0, ALL)]
-    build.ask_again(0)
-    assert build.ask() == [(1, ALL)]
-    assert build.take(0, source.part(ALL)) == ()
-    assert build.ask() == [], "it waits for the second source"
+    assert build.ask(0) == [(0, ALL)]
+    build.take(0, source.part(ALL))
+    (first, kept), (second, answered) = build.ask(1)
+    assert build.take(second, source.part(answered)) == source.part(answered).entries
+    [(third, later)] = build.ask(4)
+    assert build.take(first, source.part(Prefix(b"\x0f"))) == (), "it was not asked for that"
+    build.ask_again(since=0)
+    assert build.ask(5) == []
+    build.ask_again(since=1)
+    assert build.ask(6) == [(1 - first, kept)], "what was asked later is not overdue yet"
+    assert build.take(1 - first, source.part(kept)) == source.part(kept).entries
+    assert build.take(third, source.part(later)) == source.part(later).entries
+
+
+@pytest.mark.parametrize("asked_again", [True, False])
+def test_t5_an_answer_that_comes_late_is_as_good_and_comes_once(asked_again: bool) -> None:
+    source = some_source()
+    build = StateBuild(source.root, [0, 1], asked_max=2, bytes_max=BYTES_MAX)
+    build.take(0, source.part(build.ask(0)[0][1]))
+    (first, kept), (second, other) = build.ask(1)
+    build.ask_again(since=1)
+    again = build.ask(2) if asked_again else []
+    if not asked_again:
+        assert build.take(second, source.part(kept)) == (), "it was not asked for it"
+    assert build.take(first, source.part(kept)) == source.part(kept).entries
+    assert build.take(first, source.part(kept)) == (), "it is here"
+    assert {prefix for _, prefix in again} == ({kept, other} if asked_again else set())
+    state = dict(source.part(kept).entries or ())
     build.leave(1)
-    assert take_all(build, {0: source}) == source.state
+    build.ask_again(since=2)
+    assert state | take_all(build, {0: source}) == source.state
+    assert build.finished
+
+
+def test_t5_a_source_that_was_left_gives_nothing_any_more() -> None:
+    source = some_source()
+    build = StateBuild(source.root, [0, 1], bytes_max=BYTES_MAX)
+    assert build.ask(0) == [(0, ALL)]
+    build.leave(0)
+    assert build.take(0, source.part(ALL)) == ()
+    assert take_all(build, {1: source}) == source.state
 
 
 def test_a_part_that_is_said_to_be_too_large_for_ever_is_a_lie() -> None:

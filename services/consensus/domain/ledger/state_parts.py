@@ -301,8 +301,18 @@ class _Split:
     size: int = 0
 
 
+@dataclass(slots=True)
+class _Question:
+    """A part that is missing: whom it was asked of last, since when, and of whom at all."""
+
+    source: int
+    since: int
+    asked: set[int]
+
+
 class StateBuild:
     """Takes a state in parts, from several sources. Pure: it says what to ask of whom, and judges.
+    Time is counted in the caller's steps.
 
     Sources that lied are left; where none remain, `is_stuck`. `finished` says that every part came;
     whoever stores the entries computes the root of all once more before anything is active.
@@ -322,7 +332,8 @@ class StateBuild:
         self._asked_max = asked_max
         self._sources = list(dict.fromkeys(sources))
         self._due: list[Prefix] = [Prefix(b"")]
-        self._asked: dict[Prefix, int] = {}
+        self._asked: dict[Prefix, _Question] = {}
+        self._late: dict[Prefix, set[int]] = {}
         self._turn = 0
         self.lies: list[Lie] = []
 
@@ -341,38 +352,51 @@ class StateBuild:
         """Whether parts are missing and nobody is left to ask."""
         return not self.finished and not self._sources
 
-    def ask(self) -> list[tuple[int, Prefix]]:
+    def ask(self, step: int = 0) -> list[tuple[int, Prefix]]:
         """What to ask of whom now; sources take turns."""
         asked: list[tuple[int, Prefix]] = []
         while self._sources and self._due and len(self._asked) < self._asked_max:
             prefix = self._due.pop()
             source = self._sources[self._turn % len(self._sources)]
             self._turn += 1
-            self._asked[prefix] = source
+            earlier = self._late.pop(prefix, set())
+            self._asked[prefix] = _Question(source, step, {source, *earlier})
             asked.append((source, prefix))
         return asked
 
-    def ask_again(self, source: int) -> None:
-        """What this source was asked for and did not answer is asked of the next one."""
-        for prefix in [each for each, of in self._asked.items() if of == source]:
-            del self._asked[prefix]
-            self._due.append(prefix)
+    def ask_again(self, *, since: int) -> None:
+        """What was asked at the step `since` or before, and is not answered, is asked of the next
+        source. An answer that comes late is as good: the part proves itself.
+        """
+        self._give_up(lambda question: question.since <= since)
 
     def leave(self, source: int) -> None:
         """This source is gone, or has the state no more."""
         self._sources = [each for each in self._sources if each != source]
-        self.ask_again(source)
+        self._give_up(lambda question: question.source == source)
+
+    def _give_up(self, which: Callable[[_Question], bool]) -> None:
+        for prefix in [each for each, question in self._asked.items() if which(question)]:
+            self._late[prefix] = self._asked.pop(prefix).asked
+            self._due.append(prefix)
+
+    def _was_asked(self, source: int, prefix: Prefix) -> bool:
+        question = self._asked.get(prefix)
+        asked = self._late.get(prefix, set()) if question is None else question.asked
+        return source in self._sources and source in asked
 
     def take(self, source: int, part: StatePart) -> tuple[Entry, ...]:
         """The entries of an answer; none where it was not asked for, is too large, or was a lie."""
-        if self._asked.get(part.prefix) != source:
+        if not self._was_asked(source, part.prefix):
             return ()
         try:
             entries = verify_part(part, part.prefix, self._root)
         except ProofError as error:
             self.convict(source, part.prefix, error.detail)
             return ()
-        del self._asked[part.prefix]
+        if self._asked.pop(part.prefix, None) is None:
+            del self._late[part.prefix]
+            self._due.remove(part.prefix)
         if entries is None:
             self._splits[part.prefix] = _Split(source)
             self._due += reversed(part.prefix.parts())
