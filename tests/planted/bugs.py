@@ -332,7 +332,7 @@ ROWS: Final = (
         ".u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
         ("B17",),
-        first=101,
+        first=201,
         rules=("P12",),
         also=((_SIGNED, "epoch, kind, view,", "epoch, 2 if kind == 3 else kind, view,"),),
     ),
