@@ -221,7 +221,9 @@ class StateTransfer:
             self._metrics.refusals.count(sender, Reason.UNASKED)
 
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        if self._taking is not None or self._driver.pause is not Pause.RESTORING:
+        asked = self._taking is None and self._driver.pause is Pause.RESTORING
+        if not asked or response.height <= self._ledger.store.last_height:
+            # Blocks may have overtaken it, perhaps into an epoch that it cannot be judged from.
             self._metrics.refusals.count(sender, Reason.UNASKED)
             return
         try:

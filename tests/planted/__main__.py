@@ -69,11 +69,12 @@ def _try(number: int, bug: Bug, scratch: Path) -> dict[str, object]:
             shutil.copytree(source, scratch / name, ignore=ignored)
         else:
             shutil.copy(source, scratch / name)
-    path = scratch / bug.file
-    text = path.read_text(encoding="utf-8")
-    if text.count(bug.old) != 1:
-        return {"caught": False, "why": "the patch no longer applies"}
-    path.write_text(text.replace(bug.old, bug.new), encoding="utf-8")
+    for file, old, new in bug.places:
+        path = scratch / file
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            return {"caught": False, "why": f"the patch no longer applies to {file}"}
+        path.write_text(text.replace(old, new), encoding="utf-8")
     return _by_test(bug, scratch) if bug.test else _by_simulator(number, scratch)
 
 

@@ -11,7 +11,10 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """One mistake. `first` is the chosen seed to begin with; `test` replaces the simulator."""
+    """One mistake. `first` is the chosen seed to begin with; `test` replaces the simulator.
+    `also` are more places to change, as file, old and new; `governed` demands set changes of chosen
+    seeds.
+    """
 
     row: str
     name: str
@@ -23,3 +26,10 @@ class Bug:
     first: int = 1
     test: str = ""
     rules: tuple[str, ...] = ()
+    also: tuple[tuple[str, str, str], ...] = ()
+    governed: bool | None = None
+
+    @property
+    def places(self) -> tuple[tuple[str, str, str], ...]:
+        """All that is changed."""
+        return ((self.file, self.old, self.new), *self.also)

@@ -15,6 +15,9 @@ from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
 from tests.planted.restart_bugs import RESTARTS
 
+_SIGNED: Final = "tests/simulation/statements.py"
+"""The checkers' own idea of what is signed; changed too, a mistake shows by a replay alone."""
+
 QUORUMS: Final = (
     Bug(
         "P1",
@@ -139,9 +142,21 @@ QUORUMS: Final = (
         "signatures do not say in which epoch",
         "guqiao_sdk/proof/votes.py",
         ".text(chain_id).u64(epoch).u8(vote_type)",
-        ".text(chain_id).u64(0 * epoch + 3).u8(vote_type)",
-        ("B26", "B17"),
-        rules=("S9",),
+        ".text(chain_id).u64(0).u8(vote_type)",
+        ("B17",),
+        rules=("P12",),
+        also=((_SIGNED, 'struct.pack(">QBQQ", replica_set.epoch, ', 'struct.pack(">QBQQ", 0, '),),
+        governed=True,
+    ),
+    Bug(
+        "P12",
+        "signatures do not say on which chain",
+        "guqiao_sdk/proof/votes.py",
+        ".text(chain_id).u64(epoch).u8(vote_type)",
+        ".u64(epoch).u8(vote_type)",
+        ("B17",),
+        rules=("P12",),
+        also=((_SIGNED, " + _blob(replica_set.chain_id.encode())\n", "\n"),),
     ),
     Bug(
         "P12",
@@ -150,7 +165,8 @@ QUORUMS: Final = (
         "writer.u64(view).u64(sequence)",
         "writer.u64(0).u64(sequence)",
         ("B17",),
-        rules=("S9",),
+        rules=("P12",),
+        also=((_SIGNED, "kind, view, sequence)\n", "kind, 0, sequence)\n"),),
     ),
     Bug(
         "P13",
@@ -196,7 +212,7 @@ SERVICE: Final = (
         "            self._pending.setdefault(message.request, self.now_ms)\n",
         "            pass\n",
         ("B8",),
-        rules=("L1", "L4"),
+        rules=("P16", "L1", "L4"),
     ),
     Bug(
         "P17",
@@ -316,7 +332,9 @@ ROWS: Final = (
         ".u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
         ("B17",),
-        rules=("S9",),
+        first=201,
+        rules=("P12",),
+        also=((_SIGNED, "epoch, kind, view,", "epoch, 2 if kind == 3 else kind, view,"),),
     ),
     Bug(
         "row 4",

@@ -55,10 +55,11 @@ def look_for(bug: Bug, play: Callable[[Scenario], object]) -> dict[str, object]:
 def scenarios(bug: Bug) -> list[tuple[bool, Scenario]]:
     """The campaign's, then the chosen ones; True for those of the campaign."""
     found = [(True, scenario_of(seed)) for seed in range(SEEDS_MAX)]
-    if bug.strategies or bug.size is not None:
+    if bug.strategies or bug.size is not None or bug.governed is not None:
         chosen = list(bug.strategies) or None
         for seed in range(bug.first, bug.first + SEEDS_MAX):
-            found.append((False, of_seed(seed, size=bug.size, strategies=chosen)))
+            scenario = of_seed(seed, size=bug.size, strategies=chosen, governed=bug.governed)
+            found.append((False, scenario))
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.simulation.byzantine.registry import STRATEGIES
+from tests.simulation.byzantine.registry import STRATEGIES, VARIANTS
 from tests.simulation.fault_plan import FAULTS
 from tests.simulation.generators import scenario_of
 from tests.simulation.run import Report, run
@@ -82,6 +82,7 @@ def campaign(seeds: Iterable[int], *, jobs: int) -> int:
         "violations": violations,
         "faults_fired": {name: total.fired[name] for name in FAULTS},
         "strategies_fired": {name: total.fired[name] for name in STRATEGIES},
+        "variants_fired": {name: total.fired[name] for name in VARIANTS},
         "kinds": dict(sorted(kinds.items())),
         "sometimes": {name: total.counts[name] for name in SOMETIMES},
         "missing": unfired,
@@ -115,8 +116,8 @@ def _compare(first: Report, second: Report) -> None:
 
 
 def missing(total: Outcome) -> list[str]:
-    """The faults, strategies and points that a long campaign must have come to, and did not."""
-    fired = [name for name in (*FAULTS, *STRATEGIES) if not total.fired[name]]
+    """What a long campaign must have come to, and did not."""
+    fired = [name for name in (*FAULTS, *STRATEGIES, *VARIANTS) if not total.fired[name]]
     return fired + [name for name in SOMETIMES if not total.counts[name]]
 
 

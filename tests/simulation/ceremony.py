@@ -31,7 +31,6 @@ from tests.simulation.fault_plan import Loss
 from tests.simulation.faults import apply_fault
 from tests.simulation.machine import Machine
 from tests.simulation.people import (
-    NEW_KEYS,
     approve,
     governors_of,
     half_approved,
@@ -153,8 +152,7 @@ class Ceremony:
         self, statement: RestartStatement, heights: dict[int, int], misled: int | None
     ) -> None:
         cluster, loss = self._cluster, self._loss
-        keys = {number: number + NEW_KEYS for number in loss.lost}
-        cluster.begin_epoch(self._restart, keys)
+        cluster.begin_epoch(self._restart, loss.lost)
         holds = [each for each in heights if heights[each] == statement.height]
         if misled is not None or not cluster.correct.intersection(holds):
             # More than f would be faulty, or only a liar could give the blocks.
@@ -203,12 +201,12 @@ class Ceremony:
 
     def _held(self, store: ChainStore) -> int:
         """Up to where the folder holds headers, one after another, that a quorum signed."""
-        checkers, height = self._cluster.checkers, 0
+        proofs, height = self._cluster.checkers.proofs, 0
         while True:
             header, certificate = store.get_header(height + 1), store.get_certificate(height + 1)
             if header is None or certificate is None or certificate.header_hash != header.hash():
                 return height
-            if len(checkers.signers(height + 1, certificate)) < checkers.quorum:
+            if not proofs.is_final(height + 1, certificate):
                 return height
             height += 1
 

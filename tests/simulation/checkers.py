@@ -25,9 +25,9 @@ from services.consensus.domain.effects import (
     Persist,
     Send,
 )
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.later import LATER_VOTES_PER_WINDOW
 from services.consensus.domain.messages import (
-    NULL_DIGEST,
     BatchRefused,
     Checkpoint,
     Commit,
@@ -37,7 +37,6 @@ from services.consensus.domain.messages import (
     NewView,
     PeerMessage,
     Prepare,
-    PreparedCertificate,
     PrePrepare,
     ReplicaId,
     SequenceNumber,
@@ -47,8 +46,11 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
 from tests.simulation import statements
+from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
+from tests.simulation.membership import Sets, sets_of
 from tests.simulation.patience import Patience
+from tests.simulation.proofs import Proofs
 from tests.simulation.seen import SIGNED, Place, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
@@ -69,13 +71,13 @@ class Checkers:
     """All invariants of one run."""
 
     def __init__(self, cluster: Cluster, forensics: Forensics) -> None:
-        size = cluster.size
-        faulty = (size - 1) // 3
-        self.quorum = -(-(size + faulty + 1) // 2)
-        self._set = cluster.replica_set
-        self._base = 0
-        self._earlier = cluster.replica_set
-        self._verify = cluster.scheme.verify
+        planned = sets_of(cluster.scheme, cluster.size, cluster.scenario.changes)
+        self.sets = Sets(planned, cluster.parameters.window)
+        self.proofs = Proofs(self.sets, cluster.scheme.verify)
+        self.authorship = Authorship()
+        self._began: set[int] = {0}
+        self._over = 0
+        """A restart ended all epochs below this one."""
         self._window = cluster.parameters.window
         self._cluster = cluster
         self._forensics = forensics
@@ -83,9 +85,9 @@ class Checkers:
         self._commits: dict[int, dict[Digest, dict[int, set[int]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(set))
         )
-        self._said: dict[tuple[ReplicaId, VoteType, int, int], Digest] = {}
-        self._reach: dict[ReplicaId, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        self._forgotten: dict[ReplicaId, tuple[int, int]] = {}
+        self._said: dict[tuple[ReplicaId, int, VoteType, int, int], Digest] = {}
+        self._reach: dict[ReplicaId, tuple[tuple[int, int], int]] = defaultdict(lambda: ((0, 0), 0))
+        self._forgotten: dict[ReplicaId, tuple[tuple[int, int], int]] = {}
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, int] = {}
@@ -95,12 +97,10 @@ class Checkers:
         self._patience: dict[tuple[int, int], Patience] = defaultdict(
             lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
         )
-        self._expected: dict[tuple[int, int], SeenStatements] = defaultdict(
-            lambda: SeenStatements(self._set)
-        )
+        self._expected: dict[tuple[int, int, int], SeenStatements] = {}
         self._due: Place | None = None
         self._timers: dict[int, tuple[Replica, int]] = {}
-        self._asked: dict[tuple[int, int], dict[ReplicaId, int]] = defaultdict(dict)
+        self._asked: dict[tuple[int, int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
     def violate(self, text: str, *, fork: bool = False) -> None:
         """An invariant does not hold. With more than f traitors a `fork` is no violation: the run
@@ -110,11 +110,13 @@ class Checkers:
             raise ViolationError(text)
         self.forked = True
 
-    def begin_epoch(self, replica_set: ReplicaSet, base: int, forensics: Forensics) -> None:
+    def begin_epoch(self, replica_set: ReplicaSet, base: int) -> None:
         """The chain was restarted behind `base`. What stood at and below it must stand as it was;
         what was executed or certified above is void, and nothing that was said counts any more.
         """
-        self._set, self._base, self._forensics = replica_set, base, forensics
+        self.sets.restart(replica_set, base)
+        self._over = replica_set.epoch
+        self._began.add(self._over)
         for by_height in (self._executed, self._certified):
             for height in [each for each in by_height if each > base]:
                 del by_height[height]
@@ -122,18 +124,34 @@ class Checkers:
         self._judged = {height for height in self._judged if height <= base}
         for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
             kept.clear()
-        for seen in (self._expected, self._patience, self._timers, self._asked):
-            seen.clear()
-        self._due = None
 
-    def set_of(self, height: int) -> ReplicaSet:
-        """The set that certifies a height."""
-        return self._set if height > self._base else self._earlier
+    def on_epoch(self, machine: Machine, core: Core) -> None:
+        """A correct replica goes on with the set that follows from the chain, above the same
+        height as everybody.
+        """
+        epoch, cluster = core.epoch, self._cluster
+        held = core.replica_set == self.sets.planned[epoch] and core.base == self.sets.base(epoch)
+        self._require(held, f"S2: replica {machine.me} begins epoch {epoch} with another set")
+        if epoch not in self._began:
+            self._began.add(epoch)
+            cluster.on_set_changed(cluster.scenario.changes[epoch - 1])
 
-    def on_sent(self, sender: ReplicaId, message: PeerMessage) -> None:
-        """Every message that anyone puts on the wire."""
+    def on_sent(self, sender: ReplicaId, message: PeerMessage, epoch: int) -> None:
+        """Every message that anyone puts on the wire; a commit counts in its height's epoch only,
+        and where a member really signed it.
+        """
         if isinstance(message, Commit) and message.replica == sender:
-            self._commits[message.sequence][message.digest][message.view].add(message.replica)
+            if epoch != self.sets.epoch_at(message.sequence):
+                return
+            present = self.sets.planned[epoch]
+            signed = statements.signed_bytes(message, present)
+            if self.proofs.holds(present, sender, signed, message.signature):
+                self._commits[message.sequence][message.digest][message.view].add(sender)
+
+    def on_authentic(self, message: PeerMessage, core: Core) -> None:
+        """P12: what passes as said by a correct replica was said by it, and here."""
+        fault = self.authorship.fault(message, core.replica_set)
+        self._require(fault is None, f"P12: {fault}")
 
     def on_votes_lost(self, replica: ReplicaId) -> None:
         """What it said until now, it has forgotten: it must say nothing more about that."""
@@ -142,23 +160,32 @@ class Checkers:
     def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
         """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
         self._due = None
-        life = machine.number, machine.life
+        if core.ended:
+            return  # It takes nothing more; the core of the next epoch is about to be opened.
         if isinstance(message, ViewChange):
-            asked = self._asked[life]
+            asked = self._asked[machine.number, machine.life, core.epoch]
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
         if isinstance(message, Tick):
-            self._patience[life].hear(message)
+            self._patience[machine.number, machine.life].hear(message)
         if isinstance(message, SIGNED):
-            self._due = self._expected[life].conflict(core, message)
+            self._due = self._seen(machine, core).conflict(core, message)
 
-    def after_step(self, machine: Machine, message: Message, effects: list[Effect]) -> None:
+    def _seen(self, machine: Machine, core: Replica) -> SeenStatements:
+        place = machine.number, machine.life, core.epoch
+        if place not in self._expected:
+            self._expected[place] = SeenStatements(self.sets.planned[core.epoch])
+        return self._expected[place]
+
+    def after_step(
+        self, machine: Machine, core: Replica, message: Message, effects: list[Effect]
+    ) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
         if not effects and self._due is None and not isinstance(message, BatchRefused):
             return
         found = [each for each in effects if isinstance(each, Evidence)]
         if isinstance(message, BatchRefused):
             self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
-        expected = self._expected[machine.number, machine.life]
+        expected = self._seen(machine, core)
         for each in found:
             if isinstance(each.offence, Equivocation):
                 expected.prove(each.offence)
@@ -166,31 +193,35 @@ class Checkers:
             text = f"S10: replica {machine.me} saw a second statement in vain: {self._due}"
             self._require(expected.is_proven(self._due), text)
 
-    def on_effect(self, machine: Machine, core: Replica, effect: Effect) -> None:
+    def on_effect(self, machine: Machine, core: Core, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
         if isinstance(effect, Evidence):
-            self._accuses(effect)
+            self._accuses(effect, core)
         elif not self.forked:
             self._acts(machine, core, effect)
 
-    def _acts(self, machine: Machine, core: Replica, effect: Effect) -> None:
+    def _acts(self, machine: Machine, core: Core, effect: Effect) -> None:
+        match effect:
+            case Broadcast(message) | Send(_, message):
+                self._sends(machine, core, message)
+            case Persist() | Execute() | Certified():
+                assert isinstance(core, Replica), "a learner signs and certifies nothing"
+                self._decides(machine, core, effect)
+
+    def _decides(
+        self, machine: Machine, core: Replica, effect: Persist | Execute | Certified
+    ) -> None:
         match effect:
             case Persist(Commit() as commit):
-                self.on_sent(machine.me, commit)  # It counts its own vote from here on.
+                self.on_sent(machine.me, commit, core.epoch)  # It counts its own vote from here on.
             case Persist(Prepare() as prepare):
                 fault = self._patience[machine.number, machine.life].vote_fault(
                     machine, core, prepare
                 )
                 self._require(fault is None, f"S3: replica {machine.me} {fault}")
             case Persist(NewView() as new_view):
-                self._derives(machine.me, new_view)
-                self._expected[machine.number, machine.life].enter(new_view)
-            case Broadcast(message) | Send(_, message):
-                is_over = core.epoch < self._set.epoch and not isinstance(message, Hello)
-                self._require(
-                    not is_over, f"Q6: replica {machine.me} votes in an epoch that is over"
-                )
-                self._sends(machine, core, message)
+                self._derives(machine.me, new_view, core.epoch)
+                self._seen(machine, core).enter(new_view)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
                 empty = not batch.transactions  # A batch that came too late executes as null.
@@ -204,13 +235,14 @@ class Checkers:
                 self._require(fault is None, f"P7: replica {machine.me} {fault}")
                 self._certifies(machine.me, sequence, certificate)
 
-    def _accuses(self, evidence: Evidence) -> None:
+    def _accuses(self, evidence: Evidence, core: Core) -> None:
         offender = evidence.replica
         self._require(
             offender not in self._cluster.correct, f"S10: evidence names correct {offender}"
         )
         self._require(
-            self._forensics.proves(evidence), f"S10: evidence against {offender} is no proof"
+            self._forensics.proves(evidence, core.replica_set, core.base),
+            f"S10: evidence against {offender} is no proof",
         )
 
     def on_stored(self, machine: Machine, height: int) -> None:
@@ -235,6 +267,15 @@ class Checkers:
         if height not in self._judged:
             self._judged.add(height)
             self._is_valid(block)
+        self._certifies(machine.me, SequenceNumber(height), certificate)
+
+    def on_adopted(self, machine: Machine, height: int) -> None:
+        """S2 and S3: a state that a correct replica takes is that of the certified block."""
+        header, certificate = machine.ledger.header(height), machine.ledger.certificate(height)
+        assert certificate is not None, "it came with the state"
+        held = self._certified.get(height) == header.hash()
+        self._require(held, f"S2: replica {machine.me} takes another state of {height}")
+        self._certifies(machine.me, SequenceNumber(height), certificate)
 
     def on_step(self, machine: Machine, core: Replica) -> None:
         """After each step of a correct replica: it is where f + 1 others went, its timers follow no
@@ -260,7 +301,8 @@ class Checkers:
 
     def _joins(self, machine: Machine, core: Replica) -> None:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""
-        asked, faulty_max = self._asked[machine.number, machine.life], self._set.faulty_max
+        asked = self._asked[machine.number, machine.life, core.epoch]
+        faulty_max = core.replica_set.faulty_max
         views = sorted((asked[each] for each in asked if each != machine.me), reverse=True)
         held = len(views) <= faulty_max or core.view >= views[faulty_max]
         self._require(held, f"P6: replica {machine.me} does not join f + 1 others")
@@ -279,7 +321,7 @@ class Checkers:
             ledger = self._cluster.machines[number].ledger
             for height, header_hash in self._cluster.clients.acknowledged.values():
                 self._require(
-                    ledger.header(height).hash() == header_hash,
+                    height <= ledger.history_from or ledger.header(height).hash() == header_hash,
                     f"S7: replica {number} lost acknowledged block {height}",
                 )
 
@@ -288,7 +330,9 @@ class Checkers:
             raise ViolationError(text)
 
     def _is_valid(self, block: ExecutedBlock) -> None:
-        """S3 and S4: only clients' own requests, each applied once."""
+        """S3 and S4: only clients' own requests, each applied once; S2: the set that is due."""
+        fault = self.sets.fault(block)
+        self._require(fault is None, f"S2: {fault}")
         for encoded, receipt in zip(block.batch.transactions, block.result.receipts, strict=True):
             transaction = read(encoded)
             height = block.header.height
@@ -303,9 +347,12 @@ class Checkers:
                 live = live and payload.expires_time_ms >= block.header.block_time_ms
                 self._require(live, f"S3: an expired transaction is applied at {height}")
 
-    def _sends(self, machine: Machine, core: Replica, message: PeerMessage) -> None:
+    def _sends(self, machine: Machine, core: Core, message: PeerMessage) -> None:
         if isinstance(message, Hello):
             return
+        assert isinstance(core, Replica), "a learner signs nothing"
+        is_over = core.epoch < self._over
+        self._require(not is_over, f"Q6: replica {machine.me} votes in an epoch that is over")
         kind = type(message).__name__
         held = encode_message(message) in machine.known
         self._require(held, f"P14: replica {machine.me} sends {kind} before it is durable")
@@ -318,7 +365,7 @@ class Checkers:
             )
         if isinstance(message, Prepare):
             self._follows(machine.me, core, message)
-        self._says(machine.me, message)
+        self._says(machine.me, message, core.epoch)
 
     def _follows(self, replica: ReplicaId, core: Replica, message: Prepare) -> None:
         """P11: a first proposal gets a vote only when the one before it is accepted too."""
@@ -333,34 +380,36 @@ class Checkers:
         held = earlier is not None and earlier.wanted() is not None
         self._require(held, f"P11: replica {replica} votes for {message.sequence} after a gap")
 
-    def _says(self, replica: ReplicaId, message: PeerMessage) -> None:
+    def _says(self, replica: ReplicaId, message: PeerMessage, epoch: int) -> None:
         assert not isinstance(message, Hello)
-        statement = statement_of(message, self._set)
+        present = self.sets.planned[epoch]
+        statement = statement_of(message, present)
         if statement.replica != replica:
             return  # Another primary's new-view, passed on to a peer that missed it.
-        covered = statements.signed_bytes(message, self._set)
+        self.authorship.note(message, present)
+        covered = statements.signed_bytes(message, present)
         self._require(
-            self._holds(replica, covered, message.signature),
+            self.proofs.holds(present, replica, covered, message.signature),
             f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
         )
         view, sequence = 0, statement.sequence
         if isinstance(message, ViewChange | NewView):
             view, sequence = message.view, SequenceNumber(0)
-        self._remembers(replica, view, sequence)
+        self._remembers(replica, (epoch, view), sequence)
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
             for each in message.reproposals:
                 said.append((VoteType.PRE_PREPARE, message.view, each.sequence, each.digest))
         for vote_type, view, number, digest in said:
-            known = self._said.setdefault((replica, vote_type, view, number), digest)
+            known = self._said.setdefault((replica, epoch, vote_type, view, number), digest)
             self._require(
                 known == digest,
                 f"S6: correct replica {replica} equivocates in {vote_type.name} {view}/{number}",
             )
 
-    def _remembers(self, replica: ReplicaId, view: int, sequence: int) -> None:
+    def _remembers(self, replica: ReplicaId, view: tuple[int, int], sequence: int) -> None:
         """P14: no vote, nor view-change, that could contradict one that was lost."""
-        lost_view, lost_sequence = self._forgotten.get(replica, (-1, -1))
+        lost_view, lost_sequence = self._forgotten.get(replica, ((-1, -1), -1))
         held = sequence > lost_sequence if sequence else view > lost_view
         self._require(held, f"P14: replica {replica} votes where it has forgotten its votes")
         reach = self._reach[replica]
@@ -374,80 +423,21 @@ class Checkers:
         votes = max(
             (len(voters) for each in digests for voters in by_digest[each].values()), default=0
         )
-        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {self.quorum}"
-        self._require(votes >= self.quorum, text)
+        quorum = self.proofs.quorum(sequence)
+        text = f"S3: replica {replica} executes {sequence} on {votes} commits of {quorum}"
+        self._require(votes >= quorum, text)
 
     def _certifies(
         self, replica: ReplicaId, sequence: SequenceNumber, certificate: FinalityCertificate
     ) -> None:
-        signers = self.signers(sequence, certificate)
+        signers = self.proofs.signers(sequence, certificate)
         text = f"S3: replica {replica} certifies {sequence} on {len(signers)} signatures"
-        self._require(len(signers) >= self.quorum, text)
+        self._require(len(signers) >= self.proofs.quorum(sequence), text)
 
-    def signers(self, sequence: int, certificate: FinalityCertificate) -> set[int]:
-        """Who really signed the header that a certificate is about."""
-        voters = self.set_of(sequence)
-        signed = statements.vote_bytes(
-            voters, statements.CHECKPOINT, 0, sequence, certificate.header_hash
-        )
-        return {
-            signer
-            for signer, signature in certificate.signatures
-            if self._holds(signer, signed, signature, voters)
-        }
-
-    def _derives(self, replica: ReplicaId, message: NewView) -> None:
+    def _derives(self, replica: ReplicaId, message: NewView, epoch: int) -> None:
         """S9: the new-view that a correct replica enters follows from its signed parts."""
         if message.signature in self._checked:
             return
         self._checked.add(message.signature)
-        where = f"S9: replica {replica} enters view {message.view}"
-        senders = {each.replica for each in message.view_changes}
-        enough = len(senders) == len(message.view_changes) >= self.quorum
-        self._require(enough, f"{where} on too few view-changes")
-        base = max(each.certified for each in message.view_changes)
-        latest: dict[int, PreparedCertificate] = {}
-        for view_change in message.view_changes:
-            signed = statements.signed_bytes(view_change, self._set)
-            held = self._holds(view_change.replica, signed, view_change.signature)
-            self._require(
-                held and view_change.view == message.view, f"{where} on a forged view-change"
-            )
-            self._require(self._is_certified(view_change), f"{where} on a forged height")
-            for each in view_change.prepared:
-                self._require(self._is_prepared(each), f"{where} on a forged certificate")
-                known = latest.get(each.sequence)
-                if each.sequence > base and (known is None or known.view < each.view):
-                    latest[each.sequence] = each
-        due = [
-            (number, latest[number].digest if number in latest else NULL_DIGEST)
-            for number in range(base + 1, max(latest, default=base) + 1)
-        ]
-        stated = [(int(each.sequence), each.digest) for each in message.reproposals]
-        self._require(due == stated, f"{where} as it is told, not as it follows")
-
-    def _is_certified(self, said: ViewChange) -> bool:
-        """The height that a view-change starts from has a quorum's signatures."""
-        if said.certificate is None:
-            return said.certified == self._base
-        return len(self.signers(said.certified, said.certificate)) >= self.quorum
-
-    def _is_prepared(self, each: PreparedCertificate) -> bool:
-        """A quorum of distinct replicas, the primary by its proposal, signed this digest."""
-        primary = each.view % self._set.size
-        place = (each.view, each.sequence, each.digest)
-        proposed = statements.vote_bytes(self._set, statements.PRE_PREPARE, *place)
-        prepared = statements.vote_bytes(self._set, statements.PREPARE, *place)
-        signers = {primary} if self._holds(primary, proposed, each.pre_prepare_signature) else set()
-        signers |= {
-            signer
-            for signer, signature in each.prepares
-            if self._holds(signer, prepared, signature)
-        }
-        return primary in signers and len(signers) >= self.quorum
-
-    def _holds(
-        self, signer: int, signed: bytes, signature: bytes, voters: ReplicaSet | None = None
-    ) -> bool:
-        members = (voters or self._set).members
-        return signer < len(members) and self._verify(members[signer].public_key, signed, signature)
+        fault = self.proofs.new_view_fault(message, epoch)
+        self._require(fault is None, f"S9: replica {replica} enters view {message.view} {fault}")

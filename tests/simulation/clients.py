@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from guqiao_sdk.proof.receipt import Outcome
-from tests.simulation.workload import CLIENTS, Request, read, transaction
+from tests.simulation.workload import CLIENTS, ExecutedBlock, Request, read, transaction
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -58,14 +58,17 @@ class Clients:
 
     def on_final(self, machine: Machine, height: int) -> None:
         """A replica that is held to progress has a certified block."""
-        block = machine.ledger.block(height)
+        self.note_final(machine.number, height, machine.ledger.block(height))
+
+    def note_final(self, number: int, height: int, block: ExecutedBlock) -> None:
+        """The block is final at a replica that is held to progress."""
         for encoded, receipt in zip(block.batch.transactions, block.result.receipts, strict=True):
             if receipt.outcome is Outcome.REFUSED:
                 continue
             self.acknowledged.setdefault(receipt.transaction_id, (height, block.header.hash()))
             request = self._by_id.get(read(encoded).payload.request_id)
             if request is not None:
-                self._note_done(request, machine.number)
+                self._note_done(request, number)
 
     def all_done(self) -> bool:
         """Whether nothing is open."""
@@ -75,6 +78,14 @@ class Clients:
         """Clients with a request that is open while later ones of others are done (L4)."""
         last_done_ms = max(self.done_ms.values(), default=0)
         return {each.client for each in self.open if self.since_ms[each] < last_done_ms}
+
+    def bring(self, encoded: bytes) -> None:
+        """Bring a transaction to every replica, or to most while the storm lasts."""
+        cluster = self._cluster
+        for machine in cluster.machines:
+            if cluster.now_ms >= self._storm_ends_ms or cluster.random.random() < 0.9:
+                delay_ms = cluster.random.randint(1, AFTERWARDS_MS)
+                cluster.schedule(delay_ms, lambda machine=machine: machine.request(encoded))  # type: ignore[misc]
 
     def begin_epoch(self, base: int, requests: int, storm_ms: int) -> int:
         """The chain goes on from `base`: what was shown above it is asked for again. Returns how
@@ -141,8 +152,4 @@ class Clients:
         return last.height, max(last.block_time_ms, self._cluster.now_ms)
 
     def _offer(self, request: Request) -> None:
-        cluster, encoded = self._cluster, self.open[request]
-        for machine in cluster.machines:
-            if cluster.now_ms >= self._storm_ends_ms or cluster.random.random() < 0.9:
-                delay_ms = cluster.random.randint(1, AFTERWARDS_MS)
-                cluster.schedule(delay_ms, lambda machine=machine: machine.request(encoded))  # type: ignore[misc]
+        self.bring(self.open[request])

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from random import Random
 from typing import Final, NoReturn
@@ -20,6 +20,7 @@ from guqiao_sdk.proof.restart import Restart
 from services.consensus import wire
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
@@ -37,6 +38,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.signer import Sign, Signer
 from services.consensus.store import FatalStorageError
+from tests.simulation.byzantine.elsewhere import OtherChain
 from tests.simulation.byzantine.liar import Liar
 from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.clients import Clients
@@ -45,11 +47,14 @@ from tests.simulation.durable import Durable, MemoryLedger
 from tests.simulation.fault_plan import NOTICED
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
+from tests.simulation.governors import Governors
 from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
+from tests.simulation.membership import KEYS_A_NODE, Change, key_number, sign_for
 from tests.simulation.network import Network
 from tests.simulation.people import restartable
 from tests.simulation.scenario import Scenario
+from tests.simulation.state_taking import note_blocks_below
 from tests.simulation.stored import Shelf
 from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
 
@@ -73,6 +78,7 @@ class Cluster:
         self.scenario = scenario
         self.seed = scenario.seed
         self.size = scenario.size
+        self.nodes = scenario.nodes
         self.random = Random(scenario.seed * 7_919 + 1)
         self.scheme: Scheme = IDEAL if scenario.scheme == "ideal" else sm2()
         self.replica_set = self.scheme.replica_set(self.size)
@@ -81,32 +87,38 @@ class Cluster:
         self.fired: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.torn = False
+        self.archived = 0
+        """Up to here nobody has blocks at hand any more."""
         self._round_cuts = scenario.round_cuts
         self.crash_ratio = 0.0
+        self._stormy = False
         self.disk_delays: Counter[int] = Counter()
-        genesis = genesis_of(self.replica_set)
+        genesis = genesis_of(self.replica_set, governed=scenario.governed)
         self.execution = Execution(genesis if scenario.loss is None else restartable(genesis))
         self.restart: Restart | None = None
         self.base = 0
-        """The height that the epoch in force starts above."""
+        """The height behind which the chain was restarted."""
         self.astray: set[int] = set()
         """Machines that go by no chain of ours: they came back, or took another restart."""
-        self.keys: dict[int, int] = {}
-        """Machine -> number of its vote key, where that is not its replica's first."""
+        self._generations: dict[int, range] = {}
+        """Machine -> generations of its vote keys, where it does not have all."""
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
         self._trace = hashlib.blake2b(digest_size=16)
-        self._verdicts: dict[tuple[bytes, int, int], Reject | None] = {}
+        self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
         self._damaged: set[bytes] = set()
         self._refusals: dict[tuple[bytes, int], tuple[int, Refused] | None] = {}
-        self.correct = {each for each in range(self.size) if each not in scenario.faulty}
+        self.correct = {each for each in range(self.nodes) if each not in scenario.faulty}
         if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
         self.required = self.correct - scenario.damaged
-        self.forensics = Forensics(self.replica_set, self.scheme.verify, self.parameters.window)
+        self.forensics = Forensics(self.scheme.verify, self.parameters.window)
         self.checkers = Checkers(self, self.forensics)
+        self.other_chain = OtherChain(
+            lambda key: sign_for(self.scheme, key, self.nodes), self.checkers.authorship.note
+        )
         copies = [owner for owner, count in scenario.copies.items() for _ in range(count)]
-        self.owners = [*range(self.size), *copies]
+        self.owners = [*range(self.nodes), *copies]
         self._places: dict[int, list[int]] = {}
         for number, owner in enumerate(self.owners):
             self._places.setdefault(owner, []).append(number)
@@ -114,9 +126,10 @@ class Cluster:
         self.shelf = Shelf(self) if scenario.stored else None
         self._ledgers: dict[int, Durable] = {}
         self.clients = Clients(self)
+        self.governors = Governors(self)
         self.machines: list[Machine] = []
         for number, owner in enumerate(self.owners):
-            liar = self._liar(owner) if number < self.size else None
+            liar = self._liar(owner) if number < self.nodes else None
             self.machines.append(Machine(self, number, ReplicaId(owner), liar))
 
     def storm(self) -> None:
@@ -128,9 +141,10 @@ class Cluster:
         if scenario.rot is not None and self.shelf is not None:
             self.schedule(scenario.rot.at_ms, self.shelf.rot)
         self.clients.start(scenario.requests, scenario.storm_ms)
-        self.crash_ratio = scenario.crash_ratio
+        self.governors.start()
+        self.crash_ratio, self._stormy = scenario.crash_ratio, True
         self.advance(start_ms + scenario.storm_ms)
-        self.crash_ratio = 0.0
+        self.crash_ratio, self._stormy = 0.0, False
 
     def _found(self) -> None:
         """Replicas with empty folders hear of one another before they vote, and before the storm:
@@ -162,7 +176,7 @@ class Cluster:
         for machine in self.machines:
             if machine.liar is not None:
                 machine.liar.lies = False
-            if machine.number >= self.size or machine.number in self.astray:
+            if machine.number >= self.nodes or machine.number in self.astray:
                 machine.crash()
                 machine.lost = True
 
@@ -196,7 +210,7 @@ class Cluster:
             if groups and not any(sender.number in each and place in each for each in groups):
                 self.fired["round_cut"] += 1
                 continue
-            if sender.number >= self.size:
+            if sender.number >= self.nodes:
                 self.fired["B2"] += 1
             link = (sender.number, place)
             if not self.network.holds(link, data):
@@ -230,31 +244,37 @@ class Cluster:
         return _read_frame(data, epoch)
 
     def authenticate(
-        self, machine: Machine, message: PeerMessage, sender: ReplicaId, data: bytes
+        self, machine: Machine, core: Core, message: PeerMessage, sender: ReplicaId, data: bytes
     ) -> Reject | None:
-        """The production's authentication, once for the same bytes from the same sender."""
-        core = machine.core
-        assert core is not None
-        place = (data, sender, core.epoch)
+        """The production's authentication, once for the same bytes from the same sender: they name
+        their epoch, which is the core's, and everybody knows the same of it but who went astray.
+        """
+        place = (data, sender)
         if place not in self._verdicts or machine.number in self.astray:
-            voters, window = core.replica_set, self.parameters.window
-            verdict = authenticate(message, sender, voters, self.scheme.verify, window, core.base)
+            verify, window = self.scheme.verify, self.parameters.window
+            reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
             if machine.number in self.astray:
-                return verdict
-            self._verdicts[place] = verdict
+                return reject
+            self._verdicts[place] = reject
+            if reject is None:
+                self.checkers.on_authentic(message, core)
         return self._verdicts[place]
 
     def refuse(self, machine: Machine, sender: ReplicaId, reason: str, data: bytes) -> None:
         """Somebody's message does not hold: never a correct replica's, unless it was damaged, or
-        is of an epoch that one of both does not know of (yet, or any more).
+        one of both goes by no chain of ours.
         """
         self.counts["rejects"] += 1
         if machine.number in self.astray or data in self._damaged or self.checkers.forked:
             return
-        if self.base and "OtherEpochError" in reason:
-            self.counts["other_epoch"] += 1
-        elif sender in self.correct:
+        if sender in self.correct:
             self.fail(f"S10: correct replica {sender} is refused: {reason}")
+
+    def refuse_epoch(self, machine: Machine, sender: ReplicaId, data: bytes) -> None:
+        """A vote of another epoch: one of both may not know of it yet, or any more."""
+        self.counts["other_epoch"] += 1
+        if len(self.checkers.sets.planned) == 1:
+            self.refuse(machine, sender, "of an epoch that never was", data)
 
     def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:
         """The production's stateless admission at submission."""
@@ -301,7 +321,7 @@ class Cluster:
 
     def fail_if_told(self, machine: Machine) -> None:
         """The fault that makes one fsync fail."""
-        in_memory = self.shelf is None or machine.number >= self.size
+        in_memory = self.shelf is None or machine.number >= self.nodes
         if in_memory and machine.disk.meets_fault():
             raise FatalStorageError("fsync of a segment", "Input/output error")
 
@@ -311,33 +331,32 @@ class Cluster:
 
     def open_ledger(self, number: int) -> Durable:
         """What a machine finds when it starts."""
-        if self.shelf is not None and (number < self.size or number in self.astray):
+        if self.shelf is not None and (number < self.nodes or number in self.astray):
             return self.shelf.open(number)
         if number not in self._ledgers:
             self._ledgers[number] = MemoryLedger(self.execution)
         return self._ledgers[number]
 
     def signers_of(self, number: int) -> dict[bytes, Sign]:
-        """A machine's vote key."""
-        key = self.keys.get(number, self.owners[number])
-        return {self.scheme.key(key): self.scheme.signer(key)}
+        """A machine's vote keys, the present one and those to come."""
+        generations = self._generations.get(number, range(KEYS_A_NODE))
+        keys = [key_number(self.owners[number], each) for each in generations]
+        return {self.scheme.key(key): self.scheme.signer(key) for key in keys}
 
-    def begin_epoch(self, restart: Restart, keys: dict[int, int]) -> None:
+    def begin_epoch(self, restart: Restart, replaced: Iterable[int]) -> None:
         """The chain was restarted: everything is judged by the new set above its header, and the
-        replicas with new `keys`, which forgot nothing because they never voted, are correct.
+        replicas that were `replaced`, which forgot nothing because they never voted, are correct.
         """
         replica_set, base = restart.statement.new_set, restart.statement.height
-        self.restart, self.replica_set, self.base, self.keys = restart, replica_set, base, keys
-        self._verdicts.clear()
-        self.correct |= set(keys)
+        self.restart, self.replica_set, self.base = restart, replica_set, base
+        self.correct |= set(replaced)
         self.correct -= self.astray
         self.required = set(self.correct)
-        self.forensics = Forensics(replica_set, self.scheme.verify, self.parameters.window, base)
-        self.checkers.begin_epoch(replica_set, base, self.forensics)
-        for number, machine in enumerate(self.machines):
-            machine.liar = None if number in keys else self._liar(number)
-            if number in keys:
-                machine.lost, machine.known = False, set()
+        self.checkers.begin_epoch(replica_set, base)
+        for number in replaced:
+            machine = self.machines[number]
+            machine.liar, machine.lost, machine.known = None, False, set()
+            self._generations[number] = range(1, 2)
 
     def come_back(self, number: int) -> Machine:
         """A lost replica returns with its key and a folder of its own, at another place."""
@@ -346,6 +365,7 @@ class Cluster:
         self.owners.append(number)
         self._places[number].append(place)
         self.astray.add(place)
+        self._generations[place] = range(1)
         machine = Machine(self, place, ReplicaId(number), None)
         self.machines.append(machine)
         return machine
@@ -365,6 +385,14 @@ class Cluster:
         if machine.number in self.required:
             self.clients.on_final(machine, height)
 
+    def on_adopted(self, machine: Machine, height: int) -> None:
+        """A machine took the state of a height."""
+        self.counts["states_taken"] += 1
+        if self.judges(machine):
+            self.checkers.on_adopted(machine, height)
+        if machine.number in self.required:
+            note_blocks_below(machine, 1, height)
+
     def on_evidence(self, machine: Machine, evidence: Evidence) -> None:
         """A machine found evidence."""
         self.counts["evidence"] += 1
@@ -378,6 +406,13 @@ class Cluster:
             self.checkers.violate(f"S5: correct replica {machine.me} halted: {reason}", fork=True)
         machine.crash()
         machine.lost = True
+
+    def on_set_changed(self, change: Change) -> None:
+        """A correct replica is the first to go on with another set; it counts in the storm."""
+        if self._stormy:
+            self.fired[change.kind] += 1
+        else:
+            self.counts["set_changes_in_calm"] += 1
 
     def trace(self, number: int, message: Message) -> None:
         """Count a step and note it in the run's fingerprint (H1)."""
@@ -410,6 +445,7 @@ class Cluster:
             acts,
             self.parameters.timeout_ms,
             self.parameters.window,
+            other_chain=self.other_chain.new_view,
         )
 
 

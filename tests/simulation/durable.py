@@ -15,17 +15,21 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet
-from services.consensus.domain.codec import decode_record
+from services.consensus.domain.codec import decode_log_record, encode_log_record
+from services.consensus.domain.contracts.replica_sets import set_of_epoch
+from services.consensus.domain.ledger.execution import replica_set_at
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.restarting import GovernanceState
 from services.consensus.domain.messages import (
     CertifiedHead,
     Digest,
+    EpochStarted,
     LogRecord,
     Record,
     SequenceNumber,
     View,
 )
-from tests.simulation.workload import ExecutedBlock, Execution
+from tests.simulation.workload import ExecutedBlock, Execution, State
 
 BLOCKS_ANSWERED_MAX: Final = 50
 
@@ -67,13 +71,10 @@ class Durable(Protocol):
     def last_certified(self) -> int:
         """The last height below and at which every block has its certificate."""
 
-    def cover(self, view: int, sequence: int) -> None:
-        """Promise votes up to here, before their records are appended."""
+    def append(self, epoch: int, records: Sequence[Record]) -> None:
+        """Make records of the core of `epoch` durable, the promise before them, and every block."""
 
-    def append(self, records: Sequence[bytes]) -> None:
-        """Make the core's records durable, and every block before them."""
-
-    def compact(self, records: Sequence[bytes]) -> None:
+    def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all so far."""
 
     def records(self) -> Sequence[LogRecord]:
@@ -94,32 +95,15 @@ class Durable(Protocol):
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         """A certified block as it travels, or None."""
 
+    @property
+    def history_from(self) -> int:
+        """Above this height every block is here."""
+
     def block(self, height: int) -> ExecutedBlock:
         """A block that is here."""
 
     def close(self, *, power_cut: bool) -> None:
         """The process ended."""
-
-
-class OneSet:
-    """A chain whose set never changes."""
-
-    genesis: Genesis
-
-    def set_at(self, height: int) -> ReplicaSet:
-        return self.genesis.replica_set
-
-    def epoch_base(self, epoch: int) -> SequenceNumber:
-        return SequenceNumber(0)
-
-    def epoch_end(self, epoch: int) -> SequenceNumber | None:
-        return None
-
-    def restart_base(self, epoch: int) -> SequenceNumber | None:
-        return None
-
-    def is_over(self, epoch: int) -> bool:
-        return False
 
 
 def blocks_from(ledger: Durable, first: int, last: int) -> list[ledger_pb2.Block]:
@@ -157,14 +141,20 @@ def head_of(ledger: Durable) -> CertifiedHead:
     )
 
 
-def message_of(block: ExecutedBlock, certificate: FinalityCertificate) -> ledger_pb2.Block:
+def message_of(ledger: Durable, height: int) -> ledger_pb2.Block:
     """A certified block as it travels."""
+    block, certificate = ledger.block(height), ledger.certificate(height)
+    assert certificate is not None, "a certified block has its certificate"
+    following = ledger.set_at(height + 1)
+    named = following.hash() == block.header.next_set_hash
+    is_next = named and following.epoch > block.header.epoch
     return ledger_pb2.Block(
         certified_header=ledger_pb2.CertifiedHeader(
             header=block.header.encode(), certificate=certificate.encode()
         ),
         batch=block.batch.encode(),
         receipts=block.result.encoded_receipts,
+        next_replica_set=following.encode() if is_next else b"",
     )
 
 
@@ -174,14 +164,16 @@ def blocks_for(ledger: Durable, request: peer_pb2.BlockRequest) -> list[ledger_p
     return blocks_from(ledger, first, min(last, first + BLOCKS_ANSWERED_MAX))
 
 
-class MemoryLedger(OneSet):
+class MemoryLedger:
     """Keeps everything in memory; `_durable` is what a power cut leaves. It forgets no vote."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self.genesis = execution.genesis
         self.must_restore = False
+        self.history_from = 0
         self._records: list[bytes] = []
+        self._epoch = 0
         self._blocks: list[ExecutedBlock] = []
         self._certificates: dict[int, FinalityCertificate] = {}
         self._durable_blocks = 0
@@ -195,22 +187,35 @@ class MemoryLedger(OneSet):
     def view_floor(self, epoch: int) -> View:
         return View(0)
 
+    def set_at(self, height: int) -> ReplicaSet:
+        return replica_set_at(self._state(), self.genesis, height)
+
+    def epoch_base(self, epoch: int) -> SequenceNumber:
+        found = set_of_epoch(GovernanceState(self._state()), epoch)
+        return SequenceNumber(0 if found is None else found.base)
+
+    def epoch_end(self, epoch: int) -> SequenceNumber | None:
+        following = set_of_epoch(GovernanceState(self._state()), epoch + 1)
+        return None if following is None else SequenceNumber(following.from_height - 1)
+
+    def is_over(self, epoch: int) -> bool:
+        return False
+
     def head(self) -> CertifiedHead:
         return head_of(self)
 
-    def cover(self, view: int, sequence: int) -> None:
-        pass
-
-    def append(self, records: Sequence[bytes]) -> None:
-        self._records += records
+    def append(self, epoch: int, records: Sequence[Record]) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._records = epoch, [encode_log_record(EpochStarted(epoch))]
+        self._records += map(encode_log_record, records)
         self._settle()
 
-    def compact(self, records: Sequence[bytes]) -> None:
-        self._records = list(records)
+    def compact(self, records: Sequence[LogRecord]) -> None:
+        self._records = list(map(encode_log_record, records))
         self._settle()
 
-    def records(self) -> list[Record]:
-        return [decode_record(data) for data in self._records]
+    def records(self) -> list[LogRecord]:
+        return [decode_log_record(data) for data in self._records]
 
     def execute(self, batch: Batch) -> BlockHeader:
         block = self._execution.execute(self.header(self.last_height), batch)
@@ -231,7 +236,7 @@ class MemoryLedger(OneSet):
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         if not 1 <= height <= self.last_certified:
             return None
-        return message_of(self._blocks[height - 1], self._certificates[height])
+        return message_of(self, height)
 
     def block(self, height: int) -> ExecutedBlock:
         return self._blocks[height - 1]
@@ -243,6 +248,9 @@ class MemoryLedger(OneSet):
             self._certificates = {h: c for h, c in self._certificates.items() if h in kept}
             self.last_certified = 0
             self._advance()
+
+    def _state(self) -> State:
+        return self._execution.state(self.header(self.last_height).hash())
 
     def _advance(self) -> None:
         while self.last_certified + 1 in self._certificates:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from tests.simulation.membership import JOINED, LEFT, ROTATED
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -84,6 +86,7 @@ ROT_FAULTS: Final = (
     "truncated_tail",
     "stale_file",
 )
+MEMBERSHIP_FAULTS: Final = (JOINED, LEFT, ROTATED)
 NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
 LOSSES: Final = ("quorum_lost", "second_restart", "lost_returned")
@@ -96,6 +99,7 @@ FAULTS: Final = (
     *CLOCK_FAULTS,
     *WRITE_FAULTS,
     *ROT_FAULTS,
+    *MEMBERSHIP_FAULTS,
     *LOSSES,
 )
 """Everything that a campaign must have fired."""

@@ -13,6 +13,10 @@ from tests.simulation.network import Weather
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
+KEPT_BLOCKS: Final = 4
+ARCHIVED_MIN: Final = 6
+AGAIN_MS: Final = 150
+
 Apply = Callable[["Cluster", Fault], None]
 
 
@@ -38,8 +42,9 @@ def _split(cluster: Cluster, fault: Fault) -> None:
 
 def _minority_primary(cluster: Cluster, fault: Fault) -> None:
     """The primary of the latest view is left with too few for a quorum."""
-    view = max((each.core.view for each in cluster.machines if each.core is not None), default=0)
-    primary = cluster.replica_set.primary(view)
+    cores = [each.core for each in cluster.machines if each.core is not None]
+    latest = max(cores, key=lambda core: (core.epoch, core.view), default=None)
+    primary = 0 if latest is None else latest.primary
     others = [each for each in range(len(cluster.machines)) if each != primary]
     few = (primary, *others[: faulty_max(cluster.size)])
     cluster.network.split((few, [each for each in others if each not in few]), fault.kind)
@@ -141,6 +146,22 @@ def _enospc(cluster: Cluster, fault: Fault) -> None:
             disk.clear()
 
 
+def _newcomer(cluster: Cluster, fault: Fault) -> None:
+    """A node comes with an empty folder once the chain is old enough: blocks that all others have
+    are in archives by then.
+    """
+    number = fault.machines[0]
+    others = [each for each in cluster.machines if each.number != number]
+    archived = min(each.ledger.last_certified for each in others) - KEPT_BLOCKS
+    if archived < ARCHIVED_MIN:
+        cluster.schedule(AGAIN_MS, lambda: _newcomer(cluster, fault))
+        return
+    cluster.archived = archived
+    cluster.machines[number].crash()
+    cluster.wipe(number)
+    cluster.machines[number].start()
+
+
 _APPLY: Final[dict[str, Apply]] = {
     "weather": _weather,
     "halves": _split,
@@ -169,4 +190,5 @@ _APPLY: Final[dict[str, Apply]] = {
     "torn_write": _fail_next_write,
     "fsync_error": _fail_next_write,
     "enospc": _enospc,
+    "newcomer": _newcomer,
 }

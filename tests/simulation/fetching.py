@@ -15,7 +15,10 @@ from services.consensus.domain.messages import (
     ReplicaId,
     SequenceNumber,
 )
+from services.consensus.state_transfer import StateFrame
 from tests.simulation.durable import apply_certified, blocks_for
+from tests.simulation.state_taking import StateTaking
+from tests.simulation.stored import StoredLedger
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
@@ -26,16 +29,34 @@ class Fetching:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._state: tuple[StoredLedger, StateTaking] | None = None
 
     def answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
         """Give what is here of the blocks asked for, in a row."""
         machine = self._machine
+        if request.from_height <= machine.cluster.archived:
+            return
         blocks = blocks_for(machine.ledger, request)
         if machine.liar is not None:
             blocks = machine.liar.blocks(blocks)
         if blocks:
             frame = wire.block_response_frame(blocks, machine.ledger.last_certified)
             machine.send_frame(sender, frame)
+
+    def take_state(self, ledger: StoredLedger, *, wanted: bool) -> None:
+        """One turn of taking a state, while the machine restores."""
+        self._taking(ledger).step(wanted=wanted)
+
+    def on_state_frame(self, sender: ReplicaId, frame: StateFrame, data: bytes) -> None:
+        """Give a piece of the state, or take one."""
+        ledger = self._machine.ledger
+        if isinstance(ledger, StoredLedger):
+            self._taking(ledger).on_frame(sender, frame, data)
+
+    def _taking(self, ledger: StoredLedger) -> StateTaking:
+        if self._state is None or self._state[0] is not ledger:
+            self._state = ledger, StateTaking(self._machine, ledger)
+        return self._state[1]
 
     def take_blocks(self, sender: ReplicaId, response: peer_pb2.BlockResponse, data: bytes) -> None:
         """Catch-up: nothing is stored without its certificate."""

@@ -38,13 +38,10 @@ Place = tuple[ReplicaId, VoteType, View, SequenceNumber]
 class Forensics:
     """Everything that correct replicas hold against anybody."""
 
-    def __init__(self, replica_set: ReplicaSet, verify: Verify, window: int, base: int = 0) -> None:
-        self._set = replica_set
-        self._base = base
+    def __init__(self, verify: Verify, window: int) -> None:
         self._verify = verify
         self._window = window
         self._said: dict[Place, Digest] = {}
-        self._keys = {member.public_key for member in replica_set.members}
         self.guilty: set[ReplicaId] = set()
         self.named: set[ReplicaId] = set()
 
@@ -66,31 +63,36 @@ class Forensics:
         """A correct replica says that somebody is guilty."""
         self.named.add(evidence.replica)
 
-    def proves(self, evidence: Evidence) -> bool:
-        """Whether the evidence holds for one who only knows the replica set: an invalid batch or
-        new-view as the bytes that an evidence transaction carries, judged as the contract does.
+    def proves(self, evidence: Evidence, replica_set: ReplicaSet, base: int) -> bool:
+        """Whether the evidence holds for one who only knows the replica set of its epoch, and the
+        height `base` that the epoch starts above: an invalid batch or new-view as the bytes that an
+        evidence transaction carries, judged as the contract does.
         """
         offence, accused = evidence.offence, evidence.replica
         try:
             if isinstance(offence, InvalidBatch):
                 assert offence.index is not None, "no simulated batch is larger than genesis allows"
-                proof = batch_proof(offence.pre_prepare, offence.index, self._set).encode()
-                return bool(judge_batch(proof, accused, self._set, self._judged_by_clients).fault)
+                proof = batch_proof(offence.pre_prepare, offence.index, replica_set).encode()
+                judged_batch = judge_batch(proof, accused, replica_set, self._judge(replica_set))
+                return bool(judged_batch.fault)
             if isinstance(offence, InvalidNewView):
                 proof = new_view_proof(offence.new_view)
-                place = {"window": self._window, "base": self._base}
-                return bool(judge_new_view(proof, accused, self._set, self._verify, **place).fault)
+                place = {"window": self._window, "base": base}
+                judged = judge_new_view(proof, accused, replica_set, self._verify, **place)
+                return bool(judged.fault)
         except UnprovenError:
             return False
-        return self._excludes(offence, accused)
+        return self._excludes(offence, accused, replica_set)
 
-    def _judged_by_clients(self, key: bytes, message: bytes, signature: bytes) -> bool:
+    def _judge(self, replica_set: ReplicaSet) -> Verify:
         """Clients always sign with keyed hashes, replicas as the run's scheme says."""
-        return (
-            self._verify(key, message, signature)
-            if key in self._keys
-            else verify(key, message, signature)
-        )
+        keys = {member.public_key for member in replica_set.members}
+
+        def judge(key: bytes, message: bytes, signature: bytes) -> bool:
+            held = self._verify if key in keys else verify
+            return held(key, message, signature)
+
+        return judge
 
     def culprits(self) -> set[ReplicaId]:
         """Everyone against whom correct replicas, together, keep proof."""
@@ -102,15 +104,16 @@ class Forensics:
         if known != said.digest:
             self.guilty.add(said.replica)
 
-    def _excludes(self, offence: Equivocation, replica: ReplicaId) -> bool:
+    def _excludes(self, offence: Equivocation, replica: ReplicaId, replica_set: ReplicaSet) -> bool:
         first, second = offence.first, offence.second
         same = (first.vote_type, first.view) == (second.vote_type, second.view)
         if first.vote_type is not VoteType.VIEW_CHANGE:
             same = same and first.sequence == second.sequence
         differ = (first.sequence, first.digest) != (second.sequence, second.digest)
-        return same and differ and self._signed(first, replica) and self._signed(second, replica)
+        signed = all(self._signed(each, replica, replica_set) for each in (first, second))
+        return same and differ and signed
 
-    def _signed(self, statement: Statement, replica: ReplicaId) -> bool:
-        key = self._set.members[replica].public_key
-        data = statement_bytes(statement, self._set)
+    def _signed(self, statement: Statement, replica: ReplicaId, replica_set: ReplicaSet) -> bool:
+        key = replica_set.members[replica].public_key
+        data = statement_bytes(statement, replica_set)
         return statement.replica == replica and self._verify(key, data, statement.signature)

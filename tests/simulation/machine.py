@@ -28,11 +28,12 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
-from services.consensus.domain.epochs import Core
+from services.consensus.domain.epochs import Core, voting_key
 from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
     Digest,
+    EpochStarted,
     Executed,
     Hello,
     Message,
@@ -49,9 +50,8 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.epochs import Epochs
 from services.consensus.gate import useless_now
-from services.consensus.ledger import reach_of
 from services.consensus.store import FatalStorageError
-from tests.simulation.byzantine.liar import Late, Liar, Out, Raw, round_of
+from tests.simulation.byzantine.liar import Framed, Late, Liar, Out, Raw, round_of
 from tests.simulation.disk import Disk
 from tests.simulation.durable import Durable
 from tests.simulation.fetching import Fetching
@@ -130,17 +130,29 @@ class Machine:
 
     def _recover(self) -> None:
         cluster = self.cluster
-        epochs = Epochs(
-            self.me,
-            self.ledger,
-            cluster.signers_of(self.number),
-            cluster.parameters,
-            self.clock.read,
-        )
+        signers = cluster.signers_of(self.number)
+        epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
         self.known.update(map(encode_record, records))  # What is read back is durable.
-        self.core = epochs.open(records)
+        self.core = core = epochs.open(records)
+        if self.liar is not None:
+            key = voting_key(core.replica_set, self.me)
+            self.liar.enter(core.replica_set, None if key is None else signers.get(key))
+        if cluster.judges(self):
+            cluster.checkers.on_epoch(self, core)
+
+    def _start_epoch(self) -> None:
+        """The last height of an epoch is certified: go on with the next set, as the driver does."""
+        if self.disk.is_paused:
+            self._later(TICK_MS, self._start_epoch)
+        elif self.restoring is None and self.core is not None and self.core.ended:
+            self._recover()
+            self.wanted.clear()
+            self.pool.return_proposed()
+            self.step(Tick(self.clock.read()))
+            for transaction_id in self.pool.waiting():
+                self.step(RequestPending(transaction_id))
 
     def crash(self, *, power_cut: bool = False, torn: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
@@ -187,14 +199,14 @@ class Machine:
         assert core is not None
         self.ticked_ms = self.cluster.now_ms
         self._later(TICK_MS, self._tick)
-        if self.liar is not None and isinstance(core, Replica):
+        if self.liar is not None:
             if self.liar.forgets(core):
                 self.crash()
                 self.cluster.wipe(self.number)
                 self.start()
                 return
             for out in self.liar.idle(core):
-                for to in range(self.cluster.size):
+                for to in range(self.cluster.nodes):
                     self._put_out(ReplicaId(to), out)
         if not self.disk.look():
             if self.restoring is not None:
@@ -215,10 +227,12 @@ class Machine:
         self.cluster.trace_frame(data)
         try:
             frame = self.cluster.read_frame(data, core.epoch)
-        except (MalformedError, wire.OtherEpochError) as error:
+        except MalformedError as error:
             return self.cluster.refuse(self, sender, repr(error), data)
+        except wire.OtherEpochError:
+            return self.cluster.refuse_epoch(self, sender, data)
         if isinstance(frame, PeerMessage):
-            self._guarded(self._receive_message, sender, frame, data)
+            self._guarded(self._receive_message, core, sender, frame, data)
         else:
             self._guarded(self._receive_other, core, sender, frame, data)
 
@@ -235,6 +249,8 @@ class Machine:
                 self.fetching.answer_blocks(sender, frame)
             case peer_pb2.BlockResponse():
                 self.fetching.take_blocks(sender, frame, data)
+            case peer_pb2.StateRequest() | peer_pb2.StateResponse():
+                self.fetching.on_state_frame(sender, frame, data)
             case _:
                 pass  # Clients bring their transactions to everybody themselves.
 
@@ -250,18 +266,22 @@ class Machine:
         if admitted is not None and self.pool.add(admitted):
             self._guarded(self.step, RequestPending(admitted.id))
 
-    def _receive_message(self, sender: ReplicaId, message: PeerMessage, data: bytes) -> None:
-        reject = self.cluster.authenticate(self, message, sender, data)
+    def _receive_message(
+        self, core: Core, sender: ReplicaId, message: PeerMessage, data: bytes
+    ) -> None:
         if self.liar is not None:
             self.liar.heard.append(message)
+        if isinstance(message, Hello):
+            self.peer_heights[sender] = message.certified
+            self.step(message, sender)
+            return
+        reject = self.cluster.authenticate(self, core, message, sender, data)
         if reject is not None:
             self.cluster.refuse(self, sender, reject.reason, data)
             return
-        if isinstance(message, Hello):
-            self.peer_heights[sender] = message.certified
         if isinstance(message, PrePrepare):
             window = self.cluster.parameters.window
-            if self.core is None or useless_now(self.core, message, window=window) is not None:
+            if useless_now(core, message, window=window) is not None:
                 return  # As the intake: its batch is not judged.
             refused = self.cluster.refusal_of(message)
             if refused is not None:
@@ -295,7 +315,7 @@ class Machine:
             cluster.checkers.before_step(self, judged, message)
         effects = core.step(sender, message)
         if judged is not None:
-            cluster.checkers.after_step(self, message, effects)
+            cluster.checkers.after_step(self, judged, message, effects)
         self._perform(core, effects)
         if self.core is core:
             self._after(core, judged)
@@ -305,11 +325,11 @@ class Machine:
         if judged is not None:
             self.cluster.checkers.on_step(self, judged)
         if core.ended:
-            self._recover()  # In the next epoch.
-        elif isinstance(core, Replica) and core.may_propose and not self.disk.is_paused:
+            self._later(0, self._start_epoch)  # After all that this step led to.
+        elif core.may_propose and not self.disk.is_paused:
             self._propose(core)
 
-    def _propose(self, core: Replica) -> None:
+    def _propose(self, core: Core) -> None:
         time_ms = max(self.clock.read(), core.block_time_min_ms)
         high = core.low_watermark + self.cluster.parameters.window
         fresh = self.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
@@ -341,22 +361,20 @@ class Machine:
             self._write(core, pending)
 
     def _check(self, core: Core, effect: Effect) -> None:
-        if isinstance(core, Replica) and self.cluster.judges(self):
+        if self.cluster.judges(self):
             self.cluster.checkers.on_effect(self, core, effect)
 
     def _write(self, core: Core, records: list[Record]) -> None:
         """Make records durable, and every so often keep only those that still matter."""
         if not records:
             return
-        encoded = [encode_record(record) for record in records]
         self.cluster.fail_if_told(self)
-        self.ledger.cover(*reach_of(records))
-        self.ledger.append(encoded)
-        self.known.update(encoded)
-        self.appended += len(encoded)
+        self.ledger.append(core.epoch, records)
+        self.known.update(map(encode_record, records))
+        self.appended += len(records)
         if self.appended > COMPACT_AT_RECORDS and self.cluster.scenario.compacts:
-            needed = list(map(encode_record, core.records()))
-            self.ledger.compact(needed)
+            needed, epoch = core.records(), core.epoch
+            self.ledger.compact([EpochStarted(epoch, self.ledger.view_floor(epoch)), *needed])
             self.appended = len(needed)
 
     def _perform_one(self, core: Core, effect: Effect) -> None:
@@ -385,7 +403,7 @@ class Machine:
                 cluster.counts["batches_fetched"] += 1
                 self.wanted[sequence] = digest
                 frame = wire.batch_request_frame(sequence, digest)
-                for holder in holders or map(ReplicaId, range(cluster.size)):
+                for holder in holders or map(ReplicaId, range(cluster.nodes)):
                     self.send_frame(holder, frame)
             case FetchBlocks(first, last, source):
                 self.send_frame(source, wire.block_request_frame(first, last))
@@ -405,7 +423,7 @@ class Machine:
 
     def broadcast(self, message: PeerMessage) -> None:
         frame: bytes | None = None
-        for number in range(self.cluster.size):
+        for number in range(self.cluster.nodes):
             to = ReplicaId(number)
             if to == self.me:
                 continue
@@ -426,15 +444,20 @@ class Machine:
         match out:
             case Raw(data):
                 self.send_frame(to, data)
+            case Framed(message, epoch):
+                self.send_frame(to, self._frame(message, epoch))
             case Late(delay_ms, message):
                 self._later(delay_ms, self._put_out, to, message)
             case _:
                 self.cluster.send(self, to, self._frame(out), round_of(out))
 
-    def _frame(self, message: PeerMessage) -> bytes:
-        epoch = 0 if self.core is None else self.core.epoch
-        if not isinstance(message, Hello) and epoch == self.cluster.replica_set.epoch:
-            self.cluster.checkers.on_sent(self.me, message)
+    def _frame(self, message: PeerMessage, epoch: int | None = None) -> bytes:
+        """The message in a frame of its core's epoch, where no other is given."""
+        if epoch is None:
+            assert self.core is not None, "whoever speaks is up"
+            epoch = self.core.epoch
+        if not isinstance(message, Hello):
+            self.cluster.checkers.on_sent(self.me, message, epoch)
         return wire.message_frame(message, epoch)
 
     def send_frame(self, to: ReplicaId, frame: bytes) -> None:
@@ -458,6 +481,11 @@ class Machine:
         """Requests of the block are pending no longer."""
         for transaction_id in self.pool.executed(self.ledger.block(height)):
             self.step(RequestGone(transaction_id))
+
+    def on_adopted(self, height: int) -> None:
+        """A state came instead of the blocks up to here."""
+        self.cluster.on_adopted(self, height)
+        self.pool = Pool(self.ledger)
 
     def announce(self, height: int) -> None:
         """A certificate is kept: clients hear of the block."""

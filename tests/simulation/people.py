@@ -18,26 +18,18 @@ from guqiao_sdk.proof.restart import (
     approval_sign_bytes,
 )
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
-from services.consensus.domain.ledger.genesis import ContractActivation, Genesis
+from services.consensus.domain.ledger.genesis import Genesis
 from tests.simulation.keys import IDEAL, OUTSIDER, public_key, sign_with
+from tests.simulation.membership import key_number
+from tests.simulation.workload import governor_key
 
 _FOREVER_MS: Final = 2**50
 _AUTHORITIES: Final = RestartAuthorities(public_key(OUTSIDER + 3_000), public_key(OUTSIDER + 3_001))
-NEW_KEYS: Final = 100
-"""What is added to a replica's number for the vote key that it has after a restart."""
 
 
 def restartable(genesis: Genesis) -> Genesis:
-    """The same chain, which governance keeps the sets of, and which can be restarted."""
-    return replace(
-        genesis,
-        contracts=(*genesis.contracts, ContractActivation("governance", 1, 0)),
-        identities=(
-            *genesis.identities,
-            *(_governor(member.entity_id) for member in genesis.replica_set.members),
-        ),
-        restart_authorities=_AUTHORITIES,
-    )
+    """The same chain, which governance keeps the sets of: it can be restarted."""
+    return replace(genesis, restart_authorities=_AUTHORITIES)
 
 
 def next_members(
@@ -48,7 +40,7 @@ def next_members(
     """
     members = list(old.members)
     for seat in lost:
-        member = replace(members[seat], public_key=IDEAL.key(seat + generation * NEW_KEYS))
+        member = replace(members[seat], public_key=IDEAL.key(key_number(seat, generation)))
         if seat in newcomers:
             member = replace(member, entity_id=f"newcomer-{seat}", entity_name=f"Newcomer {seat}")
         members[seat] = member
@@ -113,8 +105,9 @@ def _approval(statement: RestartStatement, role: Role, entity_id: str) -> Approv
 
 def _governor_key(entity_id: str) -> bytes:
     kind, _, number = entity_id.partition("-")
-    first = OUTSIDER + (4_000 if kind == "entity" else 5_000)
-    return public_key(first + int(number))
+    if kind == "entity":
+        return governor_key(int(number))
+    return public_key(OUTSIDER + 5_000 + int(number))
 
 
 def _governor(entity_id: str) -> IdentityRecord:

@@ -15,7 +15,7 @@ class Pool:
         self._pending: dict[bytes, AdmittedTransaction] = {}
         self._proposed: set[bytes] = set()
         self._done: set[bytes] = set()
-        for height in range(1, ledger.last_height + 1):
+        for height in range(ledger.history_from + 1, ledger.last_height + 1):
             self.executed(ledger.block(height))
 
     @property
@@ -52,6 +52,10 @@ class Pool:
     def return_proposed(self) -> None:
         """The view changed: what it dropped must come again, what it kept comes twice."""
         self._proposed.clear()
+
+    def waiting(self) -> list[bytes]:
+        """The ids of what waits."""
+        return list(self._pending)
 
     def executed(self, block: ExecutedBlock) -> list[bytes]:
         """Forget a block's transactions; the ids of those that waited here."""

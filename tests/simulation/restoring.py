@@ -52,6 +52,9 @@ class Restoring:
         elif self._turns % ASK_AGAIN_STEPS == 0:
             self._ask()
         self._turns += 1
+        if machine.restoring is not None:
+            ahead = max(machine.peer_heights.values(), default=0)
+            machine.fetching.take_state(ledger, wanted=ahead > store.last_certified)
 
     def _ask(self) -> None:
         machine, certified = self._machine, SequenceNumber(self._ledger.last_certified)

@@ -18,6 +18,8 @@ from tests.simulation.patience import STEADY_TIMEOUTS
 from tests.simulation.scenario import Scenario, its_turn
 
 CATCH_UP_MS: Final = 10_000
+CHANGE_MS: Final = 6_000
+"""A set change takes a few blocks to be decided and then a window of them."""
 STEP_MS: Final = 100
 LOAD_REQUESTS: Final = 20
 LOAD_EVERY_MS: Final = 25
@@ -47,7 +49,8 @@ class Report:
 def bound_ms(cluster: Cluster) -> int:
     """How long after healing a request may take: (f + 1) view changes with their time-outs."""
     faulty = cluster.replica_set.faulty_max
-    return 2 * (faulty + 1) * cluster.parameters.timeout_max_ms + CATCH_UP_MS
+    changes_ms = len(cluster.scenario.changes) * CHANGE_MS
+    return 2 * (faulty + 1) * cluster.parameters.timeout_max_ms + CATCH_UP_MS + changes_ms
 
 
 def run(scenario: Scenario) -> Report:
@@ -76,11 +79,13 @@ def calm(cluster: Cluster) -> None:
     for client in range(4):
         cluster.clients.submit(client)
     limit_ms = cluster.now_ms + bound_ms(cluster)
-    while not cluster.clients.all_done():
+    while not (cluster.clients.all_done() and cluster.governors.settled()):
         if cluster.now_ms >= limit_ms:
             starved = cluster.clients.starved()
             if starved:
                 cluster.fail(f"L4: clients {sorted(starved)} starve while others are served")
+            if not cluster.governors.settled():
+                cluster.fail("L1: the set changes are not in force at all correct replicas in time")
             cluster.fail("L1: not all requests are final at all correct replicas in time")
         cluster.advance(cluster.now_ms + STEP_MS)
     _at_the_head(cluster, limit_ms)
@@ -135,7 +140,7 @@ def _at_the_head(cluster: Cluster, limit_ms: int) -> None:
     """L3: whoever was down, lagged or lost its files stands with the others and takes part. Only
     one that found two truths, which no correct replica does, keeps out.
     """
-    held = [each for each in cluster.machines[: cluster.size] if each.number not in cluster.astray]
+    held = [each for each in cluster.machines[: cluster.nodes] if each.number not in cluster.astray]
     due = [each for each in held if each.liar is None and not each.lost]
     window = cluster.parameters.window
     while True:

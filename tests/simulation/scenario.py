@@ -13,10 +13,13 @@ from typing import Final
 from guqiao_sdk.proof.quorum import faulty_max, quorum
 from tests.simulation.byzantine.registry import LYING
 from tests.simulation.fault_plan import Fault, Loss, Rot, plan_faults, plan_rot
+from tests.simulation.membership import LEFT, ROTATED, Change, plan_changes, sizes_of, spare_of
 
 SIZES: Final = (4, 5, 6, 7, 10)
 SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
 STORM_MS: Final = (2_500, 5_500)
+LONGER_MS: Final = 2_000
+"""For set changes: one takes a window of blocks."""
 LOSS_STORM_MS: Final = (1_200, 3_000)
 """Two of them make one run: before the loss and after it."""
 MANY_REQUESTS: Final = 200
@@ -28,6 +31,8 @@ ROTTEN: Final = (10, 0)
 of the f; the rest have f liars.
 """
 SM2: Final = (40, 17)
+GOVERNED: Final = (8, 4)
+TAKING: Final = (24, 12)
 """(m, r): what happens in the seeds that are r modulo m."""
 
 
@@ -70,7 +75,21 @@ class Scenario:
     """ByzzFuzz: in these rounds only machines of one group hear one another."""
     stored: bool = False
     compacts: bool = False
+    changes: tuple[Change, ...] = ()
+    """What becomes of the set of `size` replicas."""
+    newcomer: int | None = None
+    """Comes late and finds nobody who has the blocks before: it takes a state."""
     kind: str = "storm"
+
+    @property
+    def nodes(self) -> int:
+        """The numbers of all that are ever members."""
+        return max(sizes_of(self.size, self.changes))
+
+    @property
+    def governed(self) -> bool:
+        """Whether the chain keeps its set itself: it changes, or the chain is restarted."""
+        return bool(self.changes) or self.loss is not None
 
     @property
     def faulty(self) -> set[int]:
@@ -83,30 +102,51 @@ class Scenario:
         return set() if self.rot is None else {self.rot.machine}
 
 
-def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = None) -> Scenario:
-    """The scenario of a seed; a size and strategies can be demanded of it."""
+def of_seed(
+    seed: int,
+    size: int | None = None,
+    strategies: list[str] | None = None,
+    *,
+    governed: bool | None = None,
+) -> Scenario:
+    """The scenario of a seed; a size, strategies and set changes can be demanded of it."""
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0] if size is None else size
     storm_ms = random.randint(*STORM_MS)
     requests = MANY_REQUESTS if its_turn(seed, MANY) else random.randint(20, 60)
     if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
         return _betrayal(random, seed, size, min(requests, 60))
-    stored = its_turn(seed, STORED)
-    spare = faulty_max(size)
-    rots = its_turn(seed, ROTTEN) and strategies is None
+    governed = its_turn(seed, GOVERNED) if governed is None else governed
+    newcomer = size if governed and its_turn(seed, TAKING) else None
+    stored = its_turn(seed, STORED) or newcomer is not None
+    if governed:
+        storm_ms += LONGER_MS
+    is_late = newcomer is not None
+    changes = plan_changes(random, size, storm_ms, late=is_late) if governed else ()
+    spare = spare_of(size, changes)
+    rots = its_turn(seed, ROTTEN) and strategies is None and newcomer is None
     rot = plan_rot(random, seed // ROTTEN[0], size, storm_ms) if rots else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
     count = spare - (rot is not None)
     if strategies is None and random.random() < 0.15:
         count = 0
-    others = [each for each in range(size) if rot is None or each != rot.machine]
-    for replica in sorted(random.sample(others, k=count)):
+    nodes = max(sizes_of(size, changes))
+    unable = {newcomer} if rot is None else {rot.machine, newcomer}
+    others = [each for each in range(nodes) if each not in unable]
+    for replica in _liars(random, others, count, changes):
         acts = _acts(random, seed + replica, strategies)
         if any(act.strategy == "B2" for act in acts):
             copies[replica] = random.choice([1, 1, 2])
         liars[replica] = tuple(act for act in acts if act.strategy != "B2")
-    machines = size + sum(copies.values())
+        if governed and strategies is None:
+            leaves = any(each.kind == LEFT and each.seat == replica for each in changes)
+            liars[replica] += _acts_on_changes(random, newcomer, leaves=leaves)
+    machines = nodes + sum(copies.values())
+    faults = plan_faults(random, seed, size, machines, storm_ms, stored=stored)
+    if newcomer is not None:
+        arrival = Fault(storm_ms // 3, "newcomer", machines=(newcomer,))
+        faults = tuple(sorted([*faults, arrival], key=lambda fault: fault.at_ms))
     return Scenario(
         seed=seed,
         size=size,
@@ -114,12 +154,14 @@ def of_seed(seed: int, size: int | None = None, strategies: list[str] | None = N
         storm_ms=storm_ms,
         liars=liars,
         copies=copies,
-        faults=plan_faults(random, seed, size, machines, storm_ms, stored=stored),
+        faults=faults,
         rot=rot,
         crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
         scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
+        changes=changes,
+        newcomer=newcomer,
     )
 
 
@@ -173,6 +215,23 @@ def its_turn(seed: int, turn: tuple[int, int]) -> bool:
 def honest(seed: int, size: int) -> Scenario:
     """Nothing goes wrong."""
     return Scenario(seed=seed, size=size, requests=0, storm_ms=0)
+
+
+def _liars(random: Random, others: list[int], count: int, changes: tuple[Change, ...]) -> list[int]:
+    """Who lies; where the set changes it is often the one that is removed or changes its key."""
+    kind = random.choice([LEFT, ROTATED]) if changes else None
+    struck = [each.seat for each in changes if each.kind == kind and each.seat in others]
+    if count and struck and random.random() < 0.7:
+        rest = [each for each in others if each not in struck]
+        return sorted([*struck, *random.sample(rest, k=count - 1)])
+    return sorted(random.sample(others, k=count))
+
+
+def _acts_on_changes(random: Random, newcomer: int | None, *, leaves: bool) -> tuple[Act, ...]:
+    """What only a set change lets a liar do, and who comes late."""
+    name = random.choice(["B17", "B26"])
+    name = "B26" if leaves else name
+    return (Act(name),) if newcomer is None else (Act(name), Act("B22"))
 
 
 def _acts(random: Random, turn: int, strategies: list[str] | None) -> list[Act]:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
-from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import Restart
 from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.codec import decode_log_record, encode_log_record
@@ -27,12 +26,14 @@ from services.consensus.domain.messages import (
     CertifiedHead,
     EpochStarted,
     LogRecord,
-    SequenceNumber,
+    Record,
     View,
 )
+from services.consensus.ledger import reach_of
 from services.consensus.restart import put_in_force
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
-from tests.simulation.durable import OneSet, head_of, message_of
+from services.consensus.store.state_intake import Snapshot
+from tests.simulation.durable import head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class Shelf:
             replica=cluster.owners[number],
             options=self.options(number),
         )
-        kind = StoredLedger if cluster.scenario.loss is None else RestartableLedger
-        ledger = kind(store, cluster.execution, self, number)
+        ledger = StoredLedger(store, cluster.execution, self, number)
         self._open[number] = ledger
         return ledger
 
@@ -256,12 +256,11 @@ _ROT: Final[dict[str, Callable[[Shelf, int], bool]]] = {
 }
 
 
-class StoredLedger(OneSet):
+class StoredLedger(ChainSets):
     """One opened store. It executes on its own state; receipts and header must be everybody's."""
 
     def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
-        self.store = store
-        self.genesis = execution.genesis
+        super().__init__(store, execution.genesis)
         self._execution = execution
         self._shelf = shelf
         self._number = number
@@ -271,16 +270,23 @@ class StoredLedger(OneSet):
         self.last_certified = store.last_certified
 
     def view_floor(self, epoch: int) -> View:
-        return View(self.store.promise.floor)
-
-    def restarts_behind(self, header: BlockHeader) -> Sequence[Restart]:
-        """The restarts that go on from `header`, as far as the folder has them."""
-        return [each for each in self.store.restarts if each.statement.header == header]
+        return View(self.store.promise.floor if epoch == self._promised_epoch else 0)
 
     @property
     def must_restore(self) -> bool:
         """Whether certified blocks or votes are missing: the replica may not take part yet."""
         return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
+
+    @property
+    def history_from(self) -> int:
+        """Blocks up to here came as a state, and are not here."""
+        with self.store.state_reader() as state:
+            return state.history_from
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Go on from a state that was taken."""
+        self.store.adopt_state(snapshot)
+        self.last_height, self.last_certified = self.store.last_height, self.store.last_certified
 
     def take_found(self) -> bool:
         """Take in the next block from the replica's own segments, if it was found there."""
@@ -295,20 +301,23 @@ class StoredLedger(OneSet):
 
     def end_silence(self) -> None:
         """What is left of lost votes is void; the replica votes again."""
-        self.store.compact_records(())
+        mark = EpochStarted(self._promised_epoch, View(self.store.promise.view))
+        self.store.compact_records([encode_log_record(mark)])
         self.store.end_silence()
 
     def head(self) -> CertifiedHead:
         return head_of(self)
 
-    def cover(self, view: int, sequence: int) -> None:
-        self.store.cover_votes(view, sequence)
+    def append(self, epoch: int, records: Sequence[Record]) -> None:
+        """As `Ledger.append` does."""
+        if epoch != self._promised_epoch:
+            self.store.compact_records([encode_log_record(EpochStarted(epoch))])
+            self.store.begin_epoch(epoch, self.epoch_base(epoch))
+        self.store.cover_votes(*reach_of(records))
+        self.store.append_records(list(map(encode_log_record, records)))
 
-    def append(self, records: Sequence[bytes]) -> None:
-        self.store.append_records(records)
-
-    def compact(self, records: Sequence[bytes]) -> None:
-        self.store.compact_records(records)
+    def compact(self, records: Sequence[LogRecord]) -> None:
+        self.store.compact_records(list(map(encode_log_record, records)))
 
     def records(self) -> Sequence[LogRecord]:
         return [decode_log_record(data) for data in self.store.records()]
@@ -344,11 +353,9 @@ class StoredLedger(OneSet):
         self.last_certified = self.store.last_certified
 
     def block_message(self, height: int) -> ledger_pb2.Block | None:
-        if not 1 <= height <= self.last_certified:
+        if not max(1, self.history_from + 1) <= height <= self.last_certified:
             return None
-        certificate = self.certificate(height)
-        assert certificate is not None, "a certified block has its certificate"
-        return message_of(self.block(height), certificate)
+        return message_of(self, height)
 
     def block(self, height: int) -> ExecutedBlock:
         block = self._blocks.get(height)
@@ -360,6 +367,10 @@ class StoredLedger(OneSet):
             self._blocks[height] = block
         return block
 
+    @property
+    def _promised_epoch(self) -> int:
+        return max(self.store.promise.epoch, self.genesis.epoch)
+
     def close(self, *, power_cut: bool) -> None:
         """The process is killed: nothing is flushed or said."""
         store = self.store
@@ -367,52 +378,3 @@ class StoredLedger(OneSet):
         store._segments.close()
         store._folder.release()
         self._shelf.closed(self._number, power_cut=power_cut)
-
-
-class RestartableLedger(StoredLedger):
-    """The same on a chain whose restart genesis allows: sets and epochs are what production reads
-    out of state and folder, and the log says where the votes of an epoch begin, as `Ledger` does.
-    """
-
-    def __init__(self, store: ChainStore, execution: Execution, shelf: Shelf, number: int) -> None:
-        super().__init__(store, execution, shelf, number)
-        self.sets = ChainSets(store, execution.genesis)
-
-    def set_at(self, height: int) -> ReplicaSet:
-        return self.sets.set_at(height) if self.store.restarts else self.genesis.replica_set
-
-    def epoch_base(self, epoch: int) -> SequenceNumber:
-        return self.sets.epoch_base(epoch)
-
-    def epoch_end(self, epoch: int) -> SequenceNumber | None:
-        return self.sets.epoch_end(epoch) if self.store.restarts else None
-
-    def restart_base(self, epoch: int) -> SequenceNumber | None:
-        return self.sets.restart_base(epoch) if self.store.restarts else None
-
-    def is_over(self, epoch: int) -> bool:
-        return self.sets.is_over(epoch)
-
-    def view_floor(self, epoch: int) -> View:
-        return View(self.store.promise.floor if epoch == self._promised_epoch else 0)
-
-    def cover(self, view: int, sequence: int) -> None:
-        epoch = self.set_at(self.last_certified + 1).epoch
-        if epoch != self._promised_epoch:
-            self.store.compact_records([encode_log_record(EpochStarted(epoch))])
-            self.store.begin_epoch(epoch, self.epoch_base(epoch))
-        super().cover(view, sequence)
-
-    def compact(self, records: Sequence[bytes]) -> None:
-        epoch = self._promised_epoch
-        started = encode_log_record(EpochStarted(epoch, self.view_floor(epoch)))
-        super().compact([started, *records])
-
-    def end_silence(self) -> None:
-        started = EpochStarted(self._promised_epoch, View(self.store.promise.view))
-        self.store.compact_records([encode_log_record(started)])
-        self.store.end_silence()
-
-    @property
-    def _promised_epoch(self) -> int:
-        return max(self.store.promise.epoch, self.genesis.epoch)

@@ -316,6 +316,7 @@ def test_row28_one_replica_with_other_numbers_stops_nobody() -> None:
     assert isinstance(core, Replica)
     other = replace(PARAMETERS, timeout_ms=4, timeout_max_ms=4, heartbeat_ms=6)
     core._parameters = core._suspicion._parameters = core._ordering._parameters = other
+    core._suspicion._timeout._parameters = other
     for _ in range(20):
         serves(cluster)
     assert core._suspects

@@ -14,7 +14,7 @@ from guqiao_sdk.proof.restart import RestartStatement
 from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
-from tests.simulation.byzantine.registry import LYING, STRATEGIES
+from tests.simulation.byzantine.registry import LYING, STRATEGIES, VARIANTS
 from tests.simulation.campaign import SOMETIMES, Outcome, campaign, judge, missing
 from tests.simulation.checkers import ViolationError
 from tests.simulation.fault_plan import FAULTS, LOSSES, ROT_FAULTS
@@ -104,6 +104,7 @@ def test_every_strategy_fault_and_size_is_in_the_campaigns_plan() -> None:
     assert {each.size for each in scenarios} == set(SIZES)
     planned = {fault.kind for each in scenarios for fault in each.faults}
     planned |= {each.rot.kind for each in scenarios if each.rot is not None}
+    planned |= {change.kind for each in scenarios for change in each.changes}
     losses = [each.loss for each in scenarios if each.loss is not None]
     assert len(losses) * 20 == len(scenarios)
     planned |= {kind for loss in losses for kind in loss.kinds}
@@ -136,7 +137,7 @@ def test_the_ceremonys_checkers_can_fail(seed: int, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("never", LOSSES)
 def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
-    fired = Counter({name: 1 for name in (*FAULTS, *STRATEGIES) if name != never})
+    fired = Counter({name: 1 for name in (*FAULTS, *STRATEGIES, *VARIANTS) if name != never})
     total = Outcome(-1, fired=fired, counts=Counter(dict.fromkeys(SOMETIMES, 1)))
     assert missing(total) == [never]
     total.fired[never] = 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from guqiao_sdk import roles
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.json_values import Json
@@ -19,8 +20,10 @@ from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import Payload, SignedTransaction, transaction_sign_bytes
 from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Host, Method
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
+from services.consensus.domain.contracts.replica_sets import GOVERNANCE
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import BlockResult, execute_block
 from services.consensus.domain.ledger.genesis import (
@@ -37,6 +40,8 @@ from tests.simulation.keys import CHAIN, OUTSIDER, public_key, sign_with, verify
 
 START_MS: Final = 1_000_000
 CLIENTS: Final = 4
+GOVERNORS_FROM: Final = 500
+"""The governor of a seat's entity is the client of this number and the seat's."""
 ORGANISATION: Final = "did:rem:sim:market"
 EXPIRES_HEIGHTS: Final = 900
 EXPIRES_MS: Final = 400_000
@@ -61,6 +66,16 @@ def did(client: int) -> str:
     return f"did:rem:sim:client-{client}"
 
 
+def entity(seat: int) -> str:
+    """The legal entity behind a seat."""
+    return f"did:rem:sim:entity-{seat}"
+
+
+def governor_key(seat: int) -> bytes:
+    """The key of that entity's governor."""
+    return _client_key(GOVERNORS_FROM + seat)
+
+
 def transaction(
     request: Request,
     *,
@@ -74,25 +89,52 @@ def transaction(
 
     Another `body` or `signer` than the standard one is a client's fraud.
     """
-    maker = did(request.client)
+    return _signed(
+        Payload(
+            chain=chain,
+            maker=(did(request.client), "k1"),
+            checker=None,
+            organisation=ORGANISATION,
+            request_id=request.id,
+            expires_height=height + EXPIRES_HEIGHTS,
+            expires_time_ms=time_ms + EXPIRES_MS,
+            after=None,
+            contract="tally",
+            method="add",
+            business_time=None,
+            body={"number": request.number, "amount": body},
+        ),
+        _client_key(request.client),
+        _client_key(request.client if signer is None else signer),
+    )
+
+
+def governance(
+    seat: int, number: int, method: str, body: Mapping[str, Json], *, height: int, time_ms: int
+) -> bytes:
+    """What the governor of a seat's entity signs; `number` makes the request another one."""
+    key = _client_key(GOVERNORS_FROM + seat)
     payload = Payload(
-        chain=chain,
-        maker=(maker, "k1"),
+        chain=CHAIN,
+        maker=(did(GOVERNORS_FROM + seat), "k1"),
         checker=None,
-        organisation=ORGANISATION,
-        request_id=request.id,
+        organisation=entity(seat),
+        request_id=Request(GOVERNORS_FROM + seat, number).id,
         expires_height=height + EXPIRES_HEIGHTS,
         expires_time_ms=time_ms + EXPIRES_MS,
         after=None,
-        contract="tally",
-        method="add",
+        contract=GOVERNANCE,
+        method=method,
         business_time=None,
-        body={"number": request.number, "amount": body},
-    ).to_bytes()
-    key = _client_key(request.client)
-    sign = sign_with(_client_key(request.client if signer is None else signer))
-    signature = sign(transaction_sign_bytes(payload))
-    return SignedTransaction(payload, ((key, signature),)).encode()
+        body=body,
+    )
+    return _signed(payload, key, key)
+
+
+def _signed(payload: Payload, key: bytes, signer: bytes) -> bytes:
+    encoded = payload.to_bytes()
+    signature = sign_with(signer)(transaction_sign_bytes(encoded))
+    return SignedTransaction(encoded, ((key, signature),)).encode()
 
 
 class TallyContract:
@@ -113,11 +155,12 @@ def _add(host: Host, body: Mapping[str, Json]) -> None:
     host.put(f"last/{host.sender().did}", [total, dict(body)])
 
 
-CATALOGUE: Final = Catalogue([TallyContract()])
+CATALOGUE: Final = Catalogue([TallyContract(), GovernanceContract()])
 
 
-def genesis_of(replica_set: ReplicaSet) -> Genesis:
-    """A chain with the counting contract and its clients."""
+def genesis_of(replica_set: ReplicaSet, *, governed: bool = False) -> Genesis:
+    """A chain with the counting contract and its clients, and perhaps with governors."""
+    governors = replica_set.size if governed else 0
     shared = ProtocolParameters(
         window=4,
         batch_transactions_max=500,
@@ -126,7 +169,7 @@ def genesis_of(replica_set: ReplicaSet) -> Genesis:
         view_timeout_ms=400,
         view_timeout_max_ms=3_200,
         clock_bound_ms=2_000,
-        snapshot_interval=100,
+        snapshot_interval=4 if governed else 100,
     )
     return Genesis(
         replica_set=replica_set,
@@ -134,8 +177,17 @@ def genesis_of(replica_set: ReplicaSet) -> Genesis:
         genesis_time_ms=START_MS,
         historic_import=False,
         destination=None,
-        contracts=(ContractActivation("tally", 1, 0),),
-        identities=tuple(_identity(client) for client in range(CLIENTS)),
+        contracts=(
+            ContractActivation("tally", 1, 0),
+            *([ContractActivation(GOVERNANCE, 1, 0)] if governed else []),
+        ),
+        identities=(
+            *(_identity(client, ORGANISATION) for client in range(CLIENTS)),
+            *(
+                _identity(GOVERNORS_FROM + seat, entity(seat), roles.GOVERNOR)
+                for seat in range(governors)
+            ),
+        ),
         remote_chains=(),
     )
 
@@ -264,6 +316,6 @@ def _client_key(client: int) -> bytes:
     return public_key(OUTSIDER + 1_000 + client)
 
 
-def _identity(client: int) -> IdentityRecord:
+def _identity(client: int, organisation: str, *held: str) -> IdentityRecord:
     key = KeyRecord(_client_key(client), 0, _FOREVER_MS, revoked=False)
-    return IdentityRecord(did(client), ORGANISATION, frozenset(), True, {"k1": key})
+    return IdentityRecord(did(client), organisation, frozenset(held), True, {"k1": key})

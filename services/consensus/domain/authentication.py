@@ -91,6 +91,8 @@ class _Judge:
     def _pre_prepare(self, message: PrePrepare, sender: ReplicaId) -> str | None:
         if sender != primary_of(self._set, message.view):
             return f"pre-prepare in view {message.view} from a replica that is not its primary"
+        if message.sequence < 1:
+            return "a proposal of genesis"
         return self._signature(message, sender)
 
     def _vote(self, message: Prepare | Commit | Checkpoint, sender: ReplicaId) -> str | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.quorum import ReplicaSet
+from services.consensus.domain.epochs import Core
 from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
@@ -25,10 +27,11 @@ from services.consensus.domain.messages import (
     Prepare,
     PrePrepare,
     ReplicaId,
+    View,
     ViewChange,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.domain.signer import Signer
+from services.consensus.domain.signer import Sign, Signer
 from tests.simulation.keys import OUTSIDER, Scheme
 
 if TYPE_CHECKING:
@@ -55,7 +58,15 @@ class Raw:
     data: bytes
 
 
-Out = PeerMessage | Late | Raw
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """A message in a frame of `epoch`, which need not be the present one."""
+
+    message: PeerMessage
+    epoch: int
+
+
+Out = PeerMessage | Late | Raw | Framed
 
 
 @dataclass(slots=True)
@@ -72,12 +83,31 @@ class Liar:
     victim: ReplicaId = field(init=False)
     remembered: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
     heard: deque[PeerMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MAX))
+    former: list[Signer] = field(default_factory=list)
+    """As which it signed in earlier epochs."""
+    recorded: deque[tuple[int, PeerMessage]] = field(default_factory=lambda: deque(maxlen=200))
+    """What it heard and said in earlier epochs, by them."""
+    epoch: int = 0
+    other_chain: Callable[[ReplicaSet, View, int], NewView] | None = None
+    """A new-view that the same replicas signed for another chain."""
+    is_member: bool = True
     lies: bool = True
 
     def __post_init__(self) -> None:
         """Choose whom to hurt."""
         others = [each for each in range(self.size) if each != self.signer.me]
         self.victim = ReplicaId(self.random.choice(others))
+
+    def enter(self, replica_set: ReplicaSet, sign: Sign | None) -> None:
+        """Another set may be in force, in which it has this key, or none any more."""
+        if replica_set.epoch != self.epoch:
+            self.recorded.extend((self.epoch, each) for each in (*self.heard, *self.remembered))
+            self.heard.clear()
+            self.remembered.clear()
+        self.epoch, self.is_member = replica_set.epoch, sign is not None
+        if sign is not None and replica_set != self.signer.replica_set:
+            self.former.append(self.signer)
+            self.signer = replace(self.signer, replica_set=replica_set, sign=sign)
 
     @property
     def size(self) -> int:
@@ -94,8 +124,9 @@ class Liar:
         self.remembered.append(message)
         return outs
 
-    def proposal(self, batch: Batch, core: Replica) -> Batch:
+    def proposal(self, batch: Batch, core: Core) -> Batch:
         """The batch that it proposes in the place of an honest one."""
+        assert isinstance(core, Replica), "only members propose"
         for name in self._playing(round_at(core)):
             choose = PROPOSALS.get(name)
             if choose is not None:
@@ -112,18 +143,25 @@ class Liar:
             return SPOIL[0](self, blocks)
         return blocks
 
-    def idle(self, core: Replica) -> list[Out]:
+    def state_frame(self, frame: bytes) -> bytes:
+        """The piece of a state with which it answers."""
+        if any(act.strategy == "B22" for act in self.acts) and self.lies:
+            return SPOIL_STATE[0](self, frame)
+        return frame
+
+    def idle(self, core: Core) -> list[Out]:
         """What it sends to everybody without being asked, now and then."""
         outs: list[Out] = []
         for name in self._playing(round_at(core)):
-            invent = IDLE.get(name)
-            if invent is not None and self.random.random() < 0.06:
+            inside = isinstance(core, Replica)
+            invent, ratio = (IDLE.get(name), 0.06) if inside else (OUTSIDE.get(name), 0.3)
+            if invent is not None and self.random.random() < ratio:
                 invented = invent(self, core)
                 self.fired[name] += bool(invented)
                 outs += invented
         return outs
 
-    def forgets(self, core: Replica) -> bool:
+    def forgets(self, core: Core) -> bool:
         """Whether it loses its memory now (reliability P14)."""
         if "B5" in self._playing(round_at(core)) and self.random.random() < 0.01:
             self.fired["B5"] += 1
@@ -147,7 +185,7 @@ class Liar:
         return [act.strategy for act in self.acts if act.plays(number)]
 
     def _altered(self, name: str, alter: Alter, to: ReplicaId, out: Out) -> list[Out]:
-        if isinstance(out, Late | Raw):
+        if isinstance(out, Late | Raw | Framed):
             return [out]
         altered = alter(self, to, out)
         if altered is None:
@@ -160,13 +198,17 @@ Alter = Callable[[Liar, ReplicaId, PeerMessage], list[Out] | None]
 """What goes out in the place of a message; None leaves it alone."""
 
 Choose = Callable[[Liar, Batch, Replica], Batch]
-Invent = Callable[[Liar, Replica], list[Out]]
+Invent = Callable[[Liar, Any], list[Out]]
+"""What it says unasked, with its core: a `Replica`, or in `OUTSIDE` a `Learner`."""
 Spoil = Callable[[Liar, list[ledger_pb2.Block]], list[ledger_pb2.Block]]
 
 OUTGOING: Final[dict[str, Alter]] = {}
 PROPOSALS: Final[dict[str, Choose]] = {}
 IDLE: Final[dict[str, Invent]] = {}
+OUTSIDE: Final[dict[str, Invent]] = {}
+"""The same of one that is no member (any more)."""
 SPOIL: Final[list[Spoil]] = []
+SPOIL_STATE: Final[list[Callable[[Liar, bytes], bytes]]] = []
 
 
 def round_of(message: PeerMessage) -> int:
@@ -181,6 +223,6 @@ def round_of(message: PeerMessage) -> int:
             return ROUNDS_PER_VIEW * message.view
 
 
-def round_at(core: Replica) -> int:
+def round_at(core: Core) -> int:
     """The same for a replica's present place."""
     return ROUNDS_PER_VIEW * core.view + ROUNDS_PER_SEQUENCE * (core.low_watermark + 1)

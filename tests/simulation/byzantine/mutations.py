@@ -21,6 +21,7 @@ from services.consensus.domain.messages import (
     NewView,
     PeerMessage,
     Prepare,
+    PreparedCertificate,
     PrePrepare,
     ReplicaId,
     SequenceNumber,
@@ -30,7 +31,7 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.signer import Signer
 from services.consensus.domain.statements import sign_bytes
-from tests.simulation.byzantine.liar import IDLE, OUTGOING, Liar, Out, Raw
+from tests.simulation.byzantine.liar import OUTGOING, Liar, Out, Raw
 
 SIGNATURE_BYTES = 64
 NESTED_BYTES = 40_000
@@ -88,12 +89,41 @@ def replay(liar: Liar, core: Replica) -> list[Out]:
 
 
 def replayed_certificates(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
-    """B17: certificates of old views are shown as if they were of the last one."""
-    if not isinstance(message, ViewChange) or not message.prepared:
+    """B17: certificates of old views are shown as if they were of the last one, or commits as if
+    they were prepares.
+    """
+    if not isinstance(message, ViewChange):
+        return None
+    from_commits = _certificates_from_commits(liar, message)
+    if from_commits and (not message.prepared or liar.random.random() < 0.5):
+        place = (message.view, message.certified, message.certificate)
+        return [liar.signer.view_change(*place, from_commits)]
+    if not message.prepared:
         return None
     last = View(max(message.view - 1, 0))
     moved = tuple(replace(each, view=last) for each in message.prepared)
     return [liar.signer.view_change(message.view, message.certified, message.certificate, moved)]
+
+
+def _certificates_from_commits(liar: Liar, message: ViewChange) -> tuple[PreparedCertificate, ...]:
+    """A certificate whose prepares are the commits that it heard for the proposal of a place."""
+    proposals = [each for each in liar.heard if isinstance(each, PrePrepare)]
+    for proposal in proposals:
+        place = (proposal.view, proposal.sequence, proposal.digest)
+        primary = liar.signer.primary(proposal.view)
+        commits = {
+            each.replica: each.signature
+            for each in liar.heard
+            if isinstance(each, Commit)
+            and (each.view, each.sequence, each.digest) == place
+            and each.replica != primary
+        }
+        above = message.certified < proposal.sequence <= message.certified + liar.window
+        if above and proposal.view < message.view:
+            prepares = tuple(sorted(commits.items()))
+            if len(prepares) + 1 >= liar.signer.replica_set.quorum:
+                return (PreparedCertificate(*place, proposal.signature, prepares),)
+    return ()
 
 
 def broken_bytes(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
@@ -141,8 +171,13 @@ def stranger(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | Non
     """B26: well-formed votes of another epoch, or under a key that is not in the set."""
     if isinstance(message, Hello) or liar.random.random() < 0.4:
         return None
+    if liar.former and liar.random.random() < 0.5:
+        before = liar.former[-1]  # With the key that it had, in the present epoch or in that one.
+        here = replace(before, replica_set=liar.signer.replica_set)
+        return [signed_anew(message, liar.random.choice([before, here]))]
     key = liar.random.choice([None, 1])
-    epoch = liar.random.choice([1, 7]) if key is None else 0
+    present = liar.signer.replica_set.epoch
+    epoch = present + liar.random.choice([1, 7]) if key is None else present
     return [signed_anew(message, liar.stranger(epoch, key))]
 
 
@@ -200,4 +235,3 @@ OUTGOING.update(
     B21=other_signature,
     B26=stranger,
 )
-IDLE["B17"] = replay

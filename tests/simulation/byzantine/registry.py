@@ -35,6 +35,16 @@ STRATEGIES: Final[dict[str, str]] = {
     "B28": "more than f traitors",
 }
 
+VARIANTS: Final[dict[str, str]] = {
+    "B17.epoch": "genuine messages of one epoch in another",
+    "B17.chain": "genuine messages of another chain under the same keys",
+    "B22.head": "a state whose head is false",
+    "B22.part": "a state of which a part is false",
+    "B26.removed": "a removed member votes on with its key and epoch number",
+    "B26.rotated": "a member votes on with the key that was replaced",
+}
+"""Counted by themselves too, so that none of them is never played."""
+
 LYING: Final = tuple(name for name in STRATEGIES if name != "B28")
 """What at most f replicas do; B28 is another kind of run."""
 

@@ -4,12 +4,15 @@ answers to one who catches up.
 
 from __future__ import annotations
 
-from guqiao.consensus.v1 import ledger_pb2
+from dataclasses import replace
+
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import FinalityCertificate
+from services.consensus.domain.ledger.state_parts import StatePart
 from services.consensus.domain.messages import PeerMessage, PrePrepare, ReplicaId
 from services.consensus.domain.replica import Replica
-from tests.simulation.byzantine.liar import OUTGOING, PROPOSALS, SPOIL, Liar, Out
+from tests.simulation.byzantine.liar import OUTGOING, PROPOSALS, SPOIL, SPOIL_STATE, Liar, Out
 from tests.simulation.workload import Request, did, read, transaction
 
 
@@ -82,6 +85,46 @@ def spoil(liar: Liar, blocks: list[ledger_pb2.Block]) -> list[ledger_pb2.Block]:
     return spoiled
 
 
+def spoil_state(liar: Liar, frame: bytes) -> bytes:
+    """B22: one piece of a state's head or of a part is false, or a part is said to be too large or
+    not here. Only who offered the right head is asked for parts.
+    """
+    spoiled = peer_pb2.PeerFrame.FromString(frame)
+    response = spoiled.state_response
+    if response.HasField("certified_header"):
+        if liar.random.random() < 0.7:
+            return frame
+        liar.fired["B22"] += 1
+        liar.fired["B22.head"] += 1
+        if response.set_changes and liar.random.random() < 0.3:
+            del response.set_changes[0]
+        elif liar.random.random() < 0.3:
+            response.height += 4
+        else:
+            _spoil_certified(liar, response.certified_header)
+    elif response.part:
+        liar.fired["B22"] += 1
+        liar.fired["B22.part"] += 1
+        response.part = _other_part(liar, response.part)
+    return spoiled.SerializeToString()
+
+
+def _other_part(liar: Liar, encoded: bytes) -> bytes:
+    part = StatePart.decode(encoded)
+    match liar.random.randrange(5):
+        case 0:
+            return _other_header(liar, encoded)
+        case 1 if part.entries:
+            return replace(part, entries=part.entries[1:]).encode()
+        case 2 if part.entries:
+            key, value = part.entries[0]
+            return replace(part, entries=((key, value + b"0"), *part.entries[1:])).encode()
+        case 3:
+            return b""
+        case _:
+            return replace(part, entries=None, terminal=None).encode()
+
+
 def _spoil_certified(liar: Liar, certified: ledger_pb2.CertifiedHeader) -> None:
     match liar.random.randrange(3):
         case 0:
@@ -126,3 +169,4 @@ def _one_signer(encoded: bytes) -> bytes:
 PROPOSALS.update(B8=drop_client, B9=reorder, B10=invalid_transaction, B25=collude)
 OUTGOING["B27"] = wrong_time
 SPOIL.append(spoil)
+SPOIL_STATE.append(spoil_state)

@@ -113,6 +113,20 @@ def test_p03_row08_every_altered_field_of_a_message_is_refused(name: str) -> Non
 
 
 @pytest.mark.req("G2-09-3")
+@pytest.mark.parametrize("name", ["pre-prepare", "prepare", "commit", "checkpoint"])
+def test_nobody_proposes_genesis_or_votes_for_it(name: str) -> None:
+    """A refused batch at height 0 was kept as evidence that the contract does not take."""
+    genesis = SequenceNumber(0)
+    messages: dict[str, PeerMessage] = {
+        "pre-prepare": signer(0).pre_prepare(PLACE[0], genesis, a_batch("pay")),
+        "prepare": signer(1).prepare(PLACE[0], genesis, PLACE[2]),
+        "commit": signer(1).commit(PLACE[0], genesis, PLACE[2]),
+        "checkpoint": signer(1).checkpoint(genesis, PLACE[2]),
+    }
+    assert "genesis" in (refusal(messages[name], MESSAGES[name][1]) or "it is taken")
+
+
+@pytest.mark.req("G2-09-3")
 def test_row08_a_certificate_in_a_view_change_cannot_be_exchanged_for_another_valid_one() -> None:
     """Each certificate holds by itself: only the view-change's own signature binds them to it."""
     first, other = (prepared_certificate(0, 1, digest) for digest in (b"d" * 32, b"e" * 32))
