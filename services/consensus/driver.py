@@ -410,15 +410,15 @@ class Driver:
                 reason = Reason.PROTOCOL if certain else Reason.CLOCK
                 self._metrics.refusals.count(sender, reason, why)
             case Evidence(culprit, offence):
-                member = self.replica.replica_set.members[culprit]
-                _log.error(
-                    "evidence.found",
-                    replica=culprit,
-                    entity=member.entity_id,
-                    offence=type(offence).__name__,
-                    proof=repr(offence)[:EVIDENCE_CHARACTERS_MAX],
-                )
-                self._evidence.keep(self.replica.replica_set, effect)
+                replica_set = self.replica.replica_set
+                if self._evidence.keep(replica_set, effect):
+                    _log.error(
+                        "evidence.found",
+                        replica=culprit,
+                        entity=replica_set.members[culprit].entity_id,
+                        offence=type(offence).__name__,
+                        proof=repr(offence)[:EVIDENCE_CHARACTERS_MAX],
+                    )
                 self._metrics.evidence.labels(replica=str(culprit)).inc()
             case Halt():
                 self.halt(divergence_of(effect, self._ledger.store.get_header(effect.sequence)))

@@ -73,17 +73,26 @@ class EvidenceFolder:
         self._metrics = metrics
         self._settled: set[str] = set()
         self.added = asyncio.Event()
+        self._told: set[str] = set()
+        self._kept: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def keep(self, replica_set: ReplicaSet, evidence: Evidence) -> None:
+    def keep(self, replica_set: ReplicaSet, evidence: Evidence) -> bool:
         """Write a proof durably, unless one of its kind is here or the chain knows already. Where
-        the disk is full the log alone says it.
+        the disk is full the log alone says it. True for the first of its kind since the start: who
+        breaks a rule a thousand times a second fills no log.
         """
+        name = _file_name(replica_set.epoch, evidence.replica, kind_of(evidence))
+        is_first = name not in self._told
+        self._told.add(name)
+        if name not in self._kept and name not in self._settled:
+            self._keep(name, replica_set, evidence)
+        return is_first
+
+    def _keep(self, name: str, replica_set: ReplicaSet, evidence: Evidence) -> None:
         epoch, culprit, offence = replica_set.epoch, evidence.replica, kind_of(evidence)
-        name = _file_name(epoch, culprit, offence)
-        if name in self._settled or self.is_known(epoch, culprit, offence):
-            return
-        if self._read(name) is not None:
+        if self.is_known(epoch, culprit, offence) or self._read(name) is not None:
+            self._kept.add(name)
             return
         parts = _parts(evidence, replica_set)
         size_max = min(PROOF_BYTES_MAX, self._chain.genesis.parameters.batch_bytes_max // 3)
@@ -103,6 +112,7 @@ class EvidenceFolder:
         except OSError as error:
             _log.critical("evidence.not_kept", file=name, why=str(error))
             return
+        self._kept.add(name)
         self.added.set()
 
     def pending(self) -> dict[str, Mapping[str, Json]]:
@@ -124,6 +134,7 @@ class EvidenceFolder:
     def _set_aside(self, path: Path) -> None:
         """Kept for whoever looks into it, the last of its name; it is submitted no more."""
         aside = path.with_name(f"{path.name}.damaged")
+        self._kept.discard(path.name)
         try:
             self._files.rename(path, aside)
         except OSError as error:

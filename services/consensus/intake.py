@@ -60,6 +60,7 @@ from services.consensus.refusals import Reason
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator
 from services.consensus.surplus import Sent, Surplus
+from services.consensus.view_change_intake import ViewChangeIntake
 
 PEER_VOTES_MAX: Final = 4_000
 PEER_PROPOSALS_MAX: Final = 64
@@ -136,12 +137,16 @@ class Intake:
         # Votes and transactions have a thread each: a burst of transactions delays no vote.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
+        self._view_changes = ViewChangeIntake(
+            metrics.refusals, self._vote_thread, self._judge_view_changes
+        )
 
     async def run(self) -> None:
         """Judge what comes in until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._vote_loop())
+                tasks.create_task(self._view_changes.run())
                 tasks.create_task(self._proposal_loop())
                 tasks.create_task(self._transaction_loop())
                 tasks.create_task(self._gossip_again_loop())
@@ -155,24 +160,30 @@ class Intake:
     def on_frame(self, sender: int, data: bytes) -> None:
         """A peer's frame. Called by the links; must not block."""
         try:
-            frame = wire.read_frame(data, self._driver.replica.epoch)
+            frame = wire.open_frame(data, self._driver.replica.epoch)
+            if wire.changes_view(frame):
+                self._take_view_change(sender, frame.message)
+            else:
+                self._take_frame(sender, wire.read_content(frame), len(data))
         except MalformedError as error:
             self._refusals.count(sender, Reason.MALFORMED, str(error))
-            return
         except wire.OtherEpochError:
             self._refusals.count(sender, Reason.OTHER_EPOCH)
-            return
+
+    def _take_frame(self, sender: int, frame: wire.Frame, size: int) -> None:
         match frame:
             case peer_pb2.TransactionGossip():
                 self._take_gossip(sender, frame.transactions)
             case peer_pb2.StateRequest() | peer_pb2.StateResponse():
-                self._repairs.state.on_frame(sender, frame, len(data))
+                self._repairs.state.on_frame(sender, frame, size)
             case Hello():
                 self._driver.put_hello(ReplicaId(sender), frame)
-            case PrePrepare() | Prepare() | Commit() | Checkpoint() | ViewChange() | NewView():
-                self._take_message(sender, frame, len(data))
+            case PrePrepare() | Prepare() | Commit() | Checkpoint():
+                self._take_message(sender, frame, size)
+            case ViewChange() | NewView():
+                raise AssertionError("it was taken before it was read")
             case _:
-                self._exchange.on_frame(sender, frame, len(data))
+                self._exchange.on_frame(sender, frame, size)
 
     def on_oversized(self, sender: int, why: str) -> None:
         """A peer announced a frame larger than one may be; its link was cut."""
@@ -196,6 +207,18 @@ class Intake:
         else:
             dropped = self._votes.put(sender, message, size)
             self._refusals.count(sender, Reason.FLOOD, times=dropped)
+
+    def _take_view_change(self, sender: int, encoded: bytes) -> None:
+        if self._driver.votes:
+            self._view_changes.put(sender, encoded)
+        else:
+            self._refusals.count(sender, Reason.UNREADY, "a view-change")
+
+    async def _judge_view_changes(self, messages: list[Sent]) -> None:
+        core = self._driver.replica
+        useful = self._still_useful(core, messages)
+        if useful and isinstance(core, Replica):
+            await self._judge(core, useful)
 
     async def _vote_loop(self) -> None:
         forgers: set[int] = set()
@@ -228,27 +251,35 @@ class Intake:
         """Verify these, and surplus ones for as long as a quorum lacks them. Gives whose messages
         were judged, and whose were not authentic.
         """
-        judged, forged = set[int](), set[int]()
-        while wanted:
-            verdicts = await asyncio.get_running_loop().run_in_executor(
-                self._vote_thread, self._authenticator.judge, core, wanted
-            )
-            if core is not self._driver.replica:  # Judged by a set that is no longer in force.
-                for sender, _ in wanted:
-                    self._refusals.count(sender, Reason.OTHER_EPOCH)
+        judged, forged, all_put = set[int](), set[int](), True
+        while wanted and all_put:  # Else what is held would get lost, too.
+            liars, all_put = await self._judge(core, wanted)
+            if core is not self._driver.replica:
                 break
             judged |= {sender for sender, _ in wanted}
-            is_full = False
-            for (sender, message), verdict in zip(wanted, verdicts, strict=True):
-                if verdict is None:
-                    is_full |= not self._driver.put(ReplicaId(sender), message)
-                else:
-                    forged.add(sender)
-                    self._refusals.count(sender, Reason.UNAUTHENTIC, verdict.reason)
-            if is_full:  # What is held must not get lost, too.
-                break
-            wanted = self._surplus.missing(core, self._driver.waiting())
+            forged |= liars
+            wanted = self._surplus.missing(core, self._driver.waiting()) if all_put else []
         return judged, forged
+
+    async def _judge(self, core: Replica, wanted: list[Sent]) -> tuple[set[int], bool]:
+        """Verify these and give the driver what holds: who sent what does not, and whether the
+        driver had room for all.
+        """
+        verdicts = await asyncio.get_running_loop().run_in_executor(
+            self._vote_thread, self._authenticator.judge, core, wanted
+        )
+        if core is not self._driver.replica:  # Judged by a set that is no longer in force.
+            for sender, _ in wanted:
+                self._refusals.count(sender, Reason.OTHER_EPOCH)
+            return set(), True
+        forged, all_put = set[int](), True
+        for (sender, message), verdict in zip(wanted, verdicts, strict=True):
+            if verdict is None:
+                all_put &= self._driver.put(ReplicaId(sender), message)
+            else:
+                forged.add(sender)
+                self._refusals.count(sender, Reason.UNAUTHENTIC, verdict.reason)
+        return forged, all_put
 
     async def _proposal_loop(self) -> None:
         """Pre-prepares: view, window and signature first, so that only the primary of this view can

@@ -128,6 +128,7 @@ class PeerLinks:
         self._on_oversized = on_oversized
         self._others = [other for other in range(len(addresses)) if other != replica]
         self._queues = {other: SendQueue() for other in self._others}
+        self._unreachable: set[int] = set()
         self._streams: dict[int, GmStream] = {}
         self._server: GmServer | None = None
 
@@ -137,8 +138,15 @@ class PeerLinks:
             self._queues[other].put(frame, droppable=droppable)
 
     def send(self, to: int, frame: bytes, *, droppable: bool = False) -> None:
-        """Queue a frame for one replica."""
-        self._queues[to].put(frame, droppable=droppable)
+        """Queue a frame for one replica; for a member whose address is not configured here, none
+        is sent, and the log says so once.
+        """
+        queue = self._queues.get(to)
+        if queue is not None:
+            queue.put(frame, droppable=droppable)
+        elif to not in self._unreachable:
+            self._unreachable.add(to)
+            _log.error("link.no_address", replica=to, setting="peers.addresses")
 
     def connected(self) -> frozenset[int]:
         """The replicas to which a link is up."""

@@ -23,6 +23,7 @@ GOSSIP_TRANSACTIONS_MAX: Final = 4_000
 BLOCKS_MAX: Final = 100
 DIGEST_BYTES: Final = 32
 _HELLO: Final = bytes([Kind.HELLO])
+_VIEW_CHANGES: Final = (bytes([Kind.VIEW_CHANGE]), bytes([Kind.NEW_VIEW]))
 
 Frame: TypeAlias = (
     PeerMessage
@@ -90,6 +91,11 @@ def state_response_frame(response: peer_pb2.StateResponse) -> bytes:
 
 def read_frame(data: bytes, epoch: int = 0) -> Frame:
     """What a peer sent, or `MalformedError`; `OtherEpochError` for a vote not of `epoch`."""
+    return read_content(open_frame(data, epoch))
+
+
+def open_frame(data: bytes, epoch: int = 0) -> peer_pb2.PeerFrame:
+    """The frame whose content is still to be read; raises as `read_frame` does."""
     try:
         frame = parse_strict(peer_pb2.PeerFrame, data)
     except NotStrictError as error:
@@ -99,6 +105,18 @@ def read_frame(data: bytes, epoch: int = 0) -> Frame:
         raise MalformedError("an empty frame")
     if kind == "message" and frame.epoch != epoch and frame.message[:1] != _HELLO:
         raise OtherEpochError
+    return frame
+
+
+def changes_view(frame: peer_pb2.PeerFrame) -> bool:
+    """Whether it carries a view-change or a new-view: long, and seldom."""
+    return frame.message[:1] in _VIEW_CHANGES
+
+
+def read_content(frame: peer_pb2.PeerFrame) -> Frame:
+    """What an opened frame carries, or `MalformedError`."""
+    kind = frame.WhichOneof("content")
+    assert kind is not None, "open_frame refused an empty one"
     return _READERS[kind](frame)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.consensus import wire
 from services.consensus.domain.contracts.evidence import Offence
@@ -175,3 +176,19 @@ async def test_a_failed_fsync_of_a_proof_ends_the_replica_and_a_full_disk_does_n
     else:
         await register(members[0], network, "meanwhile")
         assert not (evidence_of(chain, 1) / NAME).exists()
+
+
+@pytest.mark.req("G2-16-4")
+async def test_who_breaks_a_rule_again_and_again_is_written_down_and_told_of_once(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    for number in (1, 2, 3):
+        await chain.start(number)
+    frame = wire.message_frame(bad_proposal(chain, network))
+    with capture_logs() as logs:
+        for _ in range(21):
+            chain.deliver(0, 1, frame)
+        counted = b'guqiao_consensus_evidence_total{replica="0"} 21.0'
+        await chain.wait_for(lambda: counted in chain.members[1].metrics.render())
+    assert [each["replica"] for each in logs if each["event"] == "evidence.found"] == [0]
+    assert [path.name for path in evidence_of(chain, 1).iterdir()] == [NAME]

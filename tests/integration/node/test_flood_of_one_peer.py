@@ -23,6 +23,7 @@ from services.consensus.domain.messages import (
     ReplicaId,
     SequenceNumber,
     View,
+    ViewChange,
 )
 from services.consensus.domain.signer import Signer
 from services.consensus.exchange import PEER_BYTES_MAX
@@ -36,6 +37,8 @@ from services.consensus.offered import PEER_TRANSACTIONS_MAX
 from services.consensus.peers import FRAME_BYTES_MAX
 from services.consensus.refusals import NEVER_HONEST, Reason
 from services.consensus.signing import signer
+from services.consensus.surplus import Sent
+from services.consensus.view_change_intake import WAITING_MAX
 from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_driver_in_memory import APPLIED, submit, transaction
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
@@ -176,6 +179,8 @@ def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
         wire.message_frame(replace(vote, signature=number.to_bytes(64, "big")))
         for number in range(PEER_VOTES_MAX + 500)
     ]
+    for view in range(1, 300):
+        yield wire.message_frame(by.view_change(View(view), SequenceNumber(0), None, ()))
     large = Batch(1, tuple(bytes([n]) * (LARGE_BYTES // 8) for n in range(8)))
     proposal = by.pre_prepare(View(0), SequenceNumber(3), large)
     yield from [wire.message_frame(proposal)] * (PEER_PROPOSALS_MAX + 20)
@@ -192,7 +197,8 @@ def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
 
 
 def queues(member: Member) -> list[FairQueue[object]]:
-    rooms = (member.intake, member.intake._exchange, member.repairs.state)
+    intake = member.intake
+    rooms = (intake, intake._exchange, intake._view_changes, member.repairs.state)
     return [
         value for room in rooms for value in vars(room).values() if isinstance(value, FairQueue)
     ]
@@ -201,7 +207,7 @@ def queues(member: Member) -> list[FairQueue[object]]:
 def check_bounds(member: Member) -> None:
     """What waits of the liar, and what of it the core was given."""
     found = queues(member)
-    assert len(found) == 7
+    assert len(found) == 8
     for queue in found:
         waiting = queue._peers.get(LIAR)
         assert waiting is None or len(waiting.entries) <= queue._count_max
@@ -240,6 +246,29 @@ async def test_under_a_flood_of_one_peer_the_others_go_on_and_the_peer_is_counte
         assert found[LIAR, Reason.UNASKED] > 0
         assert {key for key in found if key[0] != LIAR and Reason(key[1]) in NEVER_HONEST} == set()
         assert found.keys().isdisjoint((number, Reason.FLOOD.value) for number in range(3))
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+async def test_of_a_flood_of_authentic_view_changes_the_last_are_read_and_the_rest_is_counted(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    member, *others = await three(chain, network)
+    verified: list[View] = []
+    judge = member.intake._view_changes._judge
+
+    async def judged(messages: list[Sent]) -> None:
+        verified.extend(each.view for _, each in messages if isinstance(each, ViewChange))
+        await judge(messages)
+
+    member.intake._view_changes._judge = judged
+    by = liar(chain, network)
+    for view in range(1, 1_001):
+        message = by.view_change(View(view), SequenceNumber(0), None, ())
+        member.intake.on_frame(LIAR, wire.message_frame(message))
+    await chain.wait_for(lambda: len(verified) > 0)
+    assert verified == [View(each) for each in range(1_001 - WAITING_MAX, 1_001)]
+    assert counted(member)[LIAR, Reason.FLOOD] == 1_000 - WAITING_MAX
+    assert (await submit(others[0], transaction(network, "honest"))).outcome == APPLIED
 
 
 async def _go_on(members: list[Member], flooded: list[bytes]) -> None:

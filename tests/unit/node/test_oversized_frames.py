@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.chassis.gm_tls import FrameTooLargeError, GmStream, GmTlsIdentity
 from services.consensus.peers import FRAME_BYTES_MAX, PeerLinks
@@ -51,3 +52,14 @@ async def test_a_link_that_ends_between_two_frames_accuses_nobody() -> None:
     heard: list[tuple[Any, ...]] = []
     await links(heard)._serve(2, cast(GmStream, Stream(b"\x00\x00\x00\x01x")))
     assert [each[0] for each in heard] == ["link", "frame"]
+
+
+@pytest.mark.req("G2-07-2")
+def test_a_frame_for_a_member_whose_address_is_not_here_is_none_and_said_once() -> None:
+    """A set change may name a member before this node is told where it is."""
+    peers = links([])
+    with capture_logs() as logs:
+        for _ in range(3):
+            peers.send(4, b"frame")
+    peers.send(3, b"frame")
+    assert [(each["event"], each["replica"]) for each in logs] == [("link.no_address", 4)]
