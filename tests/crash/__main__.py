@@ -44,7 +44,9 @@ CAMPAIGNS: Final[dict[str, Campaign]] = {
     "damage": Campaign(
         lambda at, asked: damage.run(at, cases=asked.damages, seed=asked.seed), True
     ),
-    "sweep": Campaign(lambda at, asked: sweep.run(at, every=asked.sweep_every), True),
+    "sweep": Campaign(
+        lambda at, asked: sweep.run(at, every=asked.sweep_every, seed=asked.seed), True
+    ),
     "replicas": Campaign(
         lambda at, asked: replicas.run(at, sizes=asked.replica_sizes, seed=asked.seed), True
     ),
@@ -108,9 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--sweep-every", type=int, default=7, help="1 sweeps over all operations")
+    parser.add_argument("--sweep-every", type=int, default=7, help="1: all operations")
     parser.add_argument("--damages", type=int, default=500)
-    parser.add_argument("--replica-kills", type=int, default=8, help="of processes under load")
+    parser.add_argument("--replica-kills", type=int, default=30, help="of processes under load")
     parser.add_argument("--replica-sizes", type=int, nargs="+", default=[4, 7], help="n, damaged f")
     parser.add_argument("--power-cuts", type=int, default=10)
     parser.add_argument("--seed", type=int, default=20_261_127)

@@ -92,12 +92,14 @@ class FaultyFiles:
         return OSError(number, os.strerror(number))
 
 
-def run(folder: Path, *, every: int) -> dict[str, int]:
-    """Sweep over each `every`-th operation with each fault; returns how often each one fired."""
+def run(folder: Path, *, every: int, seed: int) -> dict[str, int]:
+    """Sweep over each `every`-th operation with each fault; returns how often each one fired. Each
+    fault begins at another operation, and with another seed again.
+    """
     kinds = operations_of(folder / "count", BLOCKS)
     fired: Counter[str] = Counter({fault: 0 for fault in FAULTS})
-    for fault in FAULTS:
-        for at in _numbers(fault, kinds)[::every]:
+    for begin, fault in enumerate(FAULTS, seed):
+        for at in _numbers(fault, kinds)[begin % every :: every]:
             run_with(folder / "run", fault, at, kinds[at - 1])
             fired[fault] += 1
             fired[kinds[at - 1]] += 1
