@@ -104,6 +104,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.store.folder:read_identity",
         "services.consensus.store.promise:_read",
         "services.consensus.store.recovery:_header_of",
+        "services.consensus.view_change_intake:_read",
         "services.gateway.handlers:Handlers._with_true_anchor",
     ),
     PROVIDER: (
