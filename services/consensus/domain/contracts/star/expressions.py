@@ -48,6 +48,7 @@ class Known(Protocol):
     functions: dict[str, Function]
     constants: dict[str, Value]
     node_price: int
+    watched: bool
 
 
 class Expressions:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.ir import Access, Node
+from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.names import Signature
 from services.consensus.domain.contracts.star.port import StarHost
 from services.consensus.domain.contracts.star.values import StarDict, StarList, Value, set_entry
@@ -20,6 +21,8 @@ class Run:
     meter: Meter
     host: StarHost
     access: Access
+    lines: LineGas | None = None
+    """Where a watched program counts its gas."""
 
 
 Frame: TypeAlias = list[Any]

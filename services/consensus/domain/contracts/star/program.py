@@ -36,10 +36,11 @@ from services.consensus.domain.contracts.star.values import Value, freeze
 
 
 class Program:
-    """A module ready to run."""
+    """A module ready to run; where it is watched, a run with `lines` counts gas by line."""
 
-    def __init__(self, module: Module, table: GasTable) -> None:
+    def __init__(self, module: Module, table: GasTable, *, watched: bool = False) -> None:
         self.module = module
+        self.watched = watched
         self.node_price = table.node
         self.functions: dict[str, Function] = {}
         self.constants: dict[str, Value] = {}
@@ -116,7 +117,7 @@ class _Compiler(Expressions):
                     error.line = line
                 raise
 
-        return statement
+        return _watched(statement, line) if self._known.watched else statement
 
     def _assign(self, node: Node) -> tuple[Statement, int]:
         value, nodes = self._expr(node[3])
@@ -226,6 +227,20 @@ class _Compiler(Expressions):
     def _pass(self, node: Node) -> tuple[Statement, int]:
         signal = {"pass": None, "break": BREAK, "continue": CONTINUE}[node[0]]
         return lambda frame: signal, 1
+
+
+def _watched(statement: Statement, line: int) -> Statement:
+    """The statement, whose gas is counted for its line."""
+
+    def watched(frame: Frame) -> Signal:
+        lines = frame[0].lines
+        lines.enter(line)
+        try:
+            return statement(frame)
+        finally:
+            lines.leave()
+
+    return watched
 
 
 _STATEMENTS: Final[dict[str, Callable[[_Compiler, Node], tuple[Statement, int]]]] = {
