@@ -34,6 +34,8 @@ Signal: TypeAlias = object
 BREAK: Final = object()
 CONTINUE: Final = object()
 UNBOUND: Final = object()
+FRAME_HEAD: Final = 2
+"""A frame begins with the meter and the run; the places of names follow."""
 
 
 class Returned:
@@ -54,8 +56,9 @@ class Function:
 
     def run(self, run: Run, arguments: list[Value]) -> Value:
         """Call it with all of its arguments."""
-        run.meter.charge(run.meter.table.call)
-        frame: Frame = [run, *arguments]
+        meter = run.meter
+        meter.charge(meter.table.call)
+        frame: Frame = [meter, run, *arguments]
         frame += [UNBOUND] * (self.size - len(frame))
         ended = self.body(frame)
         return ended.value if type(ended) is Returned else None

@@ -5,11 +5,12 @@ It keeps the bounds of the ledger's host, so that what runs here does not fail t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import EVENTS_MAX
 from services.consensus.domain.contracts.host import Party
 from services.consensus.domain.contracts.star.faults import ContractError
@@ -19,6 +20,9 @@ WRITES_MAX: Final = 10_000
 OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 _MISSING: Final = object()
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False
+).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +116,5 @@ class MemoryHost:
         self.writes[key] = value
 
     def _count(self, name: str, value: Json) -> None:
-        self._output_bytes += len(name) + len(canonical_json(value))
+        self._output_bytes += len(name) + len(_encode(value).encode())
         check_length(self._output_bytes, OUTPUT_BYTES_MAX, "output_bytes")
