@@ -7,8 +7,8 @@ pure-Python `starlark` package does on the same source.
 A call is 2 reads, 2 writes, 1 event and the checks of `data/contracts/transfer.star`, on a host in
 memory, from JSON arguments to JSON writes. Rounds of the two take turns, so that neighbours on the
 machine meet both; times are CPU time of this process. `ratio` compares with the other engine by its
-documented interface, `ratio_to_bare` with the bare call of a function, which neither isolates calls
-nor could run on a chain.
+documented interface, `ratio_to_bare` with the bare call of a function through its inner parts: the
+comparison that is kindest to it.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Theirs:
     """The other engine on the same source: compiled once, with its own bounds on steps and memory.
 
     `one` goes by its documented interface, which runs the file in a module of its own for each
-    call, as a chain must: nothing of a call stays for the next. `bare` calls the function of one
-    module again and again through its inner parts, the least that it can do.
+    call. `bare` calls the function of one module again and again through its inner parts, the least
+    that it can do.
     """
 
     def __init__(self) -> None:
