@@ -133,18 +133,18 @@ def test_too_little_gas_ends_a_call_with_nothing_written(command: Command, state
 def test_writes_are_kept_where_that_is_asked_for(command: Command, tmp_path: Path) -> None:
     made = source(
         tmp_path,
-        'ACCESS = {"read": [], "write": [""]}\n\ndef f(n):\n    put("new", n)\n'
-        '    delete("old")\n    delete("never")\n    return scan("", 9)\n',
+        'ACCESS = {"read": [], "write": ["s/"]}\n\ndef f(n):\n    put("s/new", n)\n'
+        '    delete("s/old")\n    delete("s/never")\n    return scan("s/", 9)\n',
     )
     state = tmp_path / "fresh.json"
     keep = ["--state", state, "--write-state", "-o", "json"]
     assert command("run", made, "--method", "f", "--args", '{"n": ["股", 1]}', *keep).code == 0
-    assert json.loads(state.read_text()) == {"new": ["股", 1]}
-    state.write_text('{"old": true}')
+    assert json.loads(state.read_text()) == {"s/new": ["股", 1]}
+    state.write_text('{"s/old": true}')
     told = command("run", made, "--method", "f", "--args", '{"n": 2}', *keep).json
-    assert told["writes"] == {"new": 2, "old": None}
-    assert told["result"] == [["new", 2]]
-    assert json.loads(state.read_text()) == {"new": 2}
+    assert told["writes"] == {"s/new": 2, "s/old": None}
+    assert told["result"] == [["s/new", 2]]
+    assert json.loads(state.read_text()) == {"s/new": 2}
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 

@@ -94,7 +94,7 @@ class _Compiler(Expressions):
         def block(frame: Frame) -> Signal:
             meter, line = frame[0], 0
             try:
-                for line, price, statement in statements:
+                for line, price, statement in statements:  # noqa: B007 - noted below
                     meter.gas = gas = meter.gas - price
                     if gas < 0:
                         raise OutOfGas
