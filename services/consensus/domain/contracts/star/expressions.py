@@ -34,6 +34,7 @@ from services.consensus.domain.contracts.star.operators import (
     negative,
     positive,
 )
+from services.consensus.domain.contracts.star.shapes import LITERALS
 from services.consensus.domain.contracts.star.values import (
     CELL_BYTES,
     StarDict,
@@ -59,8 +60,8 @@ class Expressions:
     def __init__(self, known: Known) -> None:
         self._known = known
         self._places: dict[str, int] = {}
-        self._always_bound = 0
-        """Places below are parameters', which no statement unsets."""
+        self._bound: set[int] = set()
+        """Places that have a value whenever what is compiled next runs: nothing unsets a name."""
         self._size = FRAME_HEAD
 
     def _place(self, name: str) -> int:
@@ -118,7 +119,7 @@ class Expressions:
 
     def _local(self, name: str) -> Expression:
         place = self._place(name)
-        if place < self._always_bound:
+        if place in self._bound:
             return itemgetter(place)
 
         def load(frame: Frame) -> Value:
@@ -155,6 +156,12 @@ class Expressions:
         left, first = self._expr(node[3])
         right, second = self._expr(node[4])
         nodes = 1 + first + second
+        if node[4][0] in LITERALS:
+            value = literal(node[4])
+            return lambda frame: operate(frame[0], left(frame), value), nodes
+        if node[3][0] in LITERALS:
+            value = literal(node[3])
+            return lambda frame: operate(frame[0], value, right(frame)), nodes
         return lambda frame: operate(frame[0], left(frame), right(frame)), nodes
 
     def _unary(self, node: Node) -> tuple[Expression, int]:
@@ -168,6 +175,11 @@ class Expressions:
         first, nodes = self._expr(node[2])
         others = tuple(self._paid(each) for each in node[3:])
         ends_on = node[0] == "or"
+        if len(others) == 1:
+            (second,) = others
+            if ends_on:
+                return lambda frame: first(frame) or second(frame), 1 + nodes
+            return lambda frame: first(frame) and second(frame), 1 + nodes
 
         def logic(frame: Frame) -> Value:
             value = first(frame)
@@ -218,6 +230,9 @@ class Expressions:
         values, nodes = self._all(given)
         first, second, *others = values
         builtin: Callable[..., Value] = FUNCTIONS[name]
+
+        if not keywords:
+            return lambda frame: builtin(frame[1], first(frame), second(frame), {}), 1 + nodes
 
         def call_open(frame: Frame) -> Value:
             pair = (first(frame), second(frame))

@@ -80,16 +80,15 @@ class _Compiler(Expressions):
     def compile(self, node: Node, function: Function) -> None:
         """Fill in the body."""
         for parameter in node[3]:
-            self._place(parameter[2])
-        self._always_bound = self._size
-        function.body = self._block(node[4])
+            self._bound.add(self._place(parameter[2]))
+        function.body = self._block(node[4], is_body=True)
         function.size = self._size
 
     # --- Statements ---------------------------------------------------------------------------
 
-    def _block(self, nodes: list[Node]) -> Statement:
+    def _block(self, nodes: list[Node], *, is_body: bool = False) -> Statement:
         """Statements in turn, each paid for, with its line noted on whatever it raises."""
-        statements = tuple(self._statement(node) for node in nodes)
+        statements = tuple(self._statement(node, is_body=is_body) for node in nodes)
 
         def block(frame: Frame) -> Signal:
             meter, line = frame[0], 0
@@ -109,9 +108,11 @@ class _Compiler(Expressions):
 
         return block
 
-    def _statement(self, node: Node) -> tuple[int, int, Statement]:
+    def _statement(self, node: Node, *, is_body: bool) -> tuple[int, int, Statement]:
         """Its line, what it is paid before it runs, and what runs."""
         inner, nodes = _STATEMENTS[node[0]](self, node)
+        if is_body and node[0] == "assign" and node[2][0] == "name":
+            self._bound.add(self._places[node[2][2]])
         line, price = node[1], self._known.node_price * nodes
         if self._known.watched:
             return line, 0, _watched(inner, line, price)

@@ -117,10 +117,12 @@ def check_key(key: Value) -> Key:
 
 def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
     """`target[key] = value`."""
-    check_changeable(target)
-    known = check_key(key)
+    if target.holds:
+        check_changeable(target)
+    known = key if type(key) is str else check_key(key)
     if known not in target:
-        check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
+        if len(target) >= CONTAINER_LENGTH_MAX:
+            check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
         meter.allocate(2 * CELL_BYTES)
     target[known] = value
 
@@ -159,12 +161,11 @@ def freeze(value: Value) -> Value:
 
 def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
     """The value as it leaves a call, paid for; raises `ContractError` where it is no JSON."""
-    kind = type(value)
-    if kind is str:
-        meter.touch(len(value))  # type: ignore[arg-type]
+    if type(value) is str:
+        meter.touch(len(value))
         return value
-    if kind is int:
-        if -JSON_INT_BOUND < value < JSON_INT_BOUND:  # type: ignore[operator]
+    if type(value) is int:
+        if -JSON_INT_BOUND < value < JSON_INT_BOUND:
             return value
         raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
     if isinstance(value, StarDict):
@@ -185,10 +186,9 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
 
 def from_json(meter: Meter, value: Json) -> Value:
     """A value of the chain or of a caller, the contract's own from here on."""
-    kind = type(value)
-    if kind is int:
+    if type(value) is int:
         return value
-    if kind is str:
+    if type(value) is str:
         return new_str(meter, value)
     if isinstance(value, list):
         return new_list(meter, [from_json(meter, part) for part in value])
