@@ -116,5 +116,6 @@ class MemoryHost:
         self.writes[key] = value
 
     def _count(self, name: str, value: Json) -> None:
-        self._output_bytes += len(name) + len(_encode(value).encode())
+        text = str(value) if type(value) is int else _encode(value)
+        self._output_bytes += len(name) + len(text.encode())
         check_length(self._output_bytes, OUTPUT_BYTES_MAX, "output_bytes")

@@ -60,8 +60,8 @@ class Program:
         if function is None:
             raise ContractError("METHOD_UNKNOWN", method=name[:64])
         names = function.signature.names
-        unknown = sorted(set(arguments) - set(names))
-        if unknown:
+        if not arguments.keys() <= set(names):
+            unknown = sorted(arguments.keys() - names)
             raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
         values: list[Value] = []
         for number, parameter in enumerate(names):
