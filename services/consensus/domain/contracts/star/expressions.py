@@ -234,10 +234,11 @@ class Expressions:
         if not keywords:
             return lambda frame: builtin(frame[1], first(frame), second(frame), {}), 1 + nodes
 
+        pairs = tuple(zip(keywords, others, strict=True))
+
         def call_open(frame: Frame) -> Value:
-            pair = (first(frame), second(frame))
-            named = {name: each(frame) for name, each in zip(keywords, others, strict=True)}
-            return builtin(frame[1], *pair, named)
+            one, two = first(frame), second(frame)
+            return builtin(frame[1], one, two, {name: each(frame) for name, each in pairs})
 
         return call_open, 1 + nodes
 
