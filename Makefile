@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
-	first-steps simulate endurance planted fuzz crash partitions golden bench bench-cpu manifests compliance lock clean
+	first-steps simulate endurance planted fuzz crash partitions golden bench bench-cpu bench-star manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ bench: $(VENV)/.development gen/.stamp ## Speed against the machine's own limits
 
 bench-cpu: $(VENV)/.development gen/.stamp ## CPU time a transaction, in verifications, against the recorded figure
 	@PYTHONPATH=.:gen $(BIN)/python -m bench.cpu_guard
+
+bench-star: $(VENV)/.development gen/.stamp ## Calls of a star/1 contract a second, against the starlark package; last line JSON
+	@PYTHONPATH=.:gen $(BIN)/python -m bench.star
 
 compliance: ## Comes later: which requirement is shown by which test
 	@echo "make compliance comes with the compliance work; tests already cite docs/requirements.md" >&2; exit 1

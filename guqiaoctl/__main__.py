@@ -14,11 +14,10 @@ from typing import Annotated
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
+from guqiaoctl.contract_commands import contract
 from guqiaoctl.failures import EXIT_USAGE, CliError
+from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
 from guqiaoctl.output import fail
-
-DEFAULT_DATA = Path(".guqiao")
-HEIGHT_MAX = 2**63 - 1
 
 app = typer.Typer(
     name="guqiao",
@@ -44,21 +43,7 @@ app.add_typer(tx, name="tx")
 app.add_typer(governance, name="governance")
 app.add_typer(restart, name="restart")
 app.add_typer(archive, name="archive")
-
-
-class Format(StrEnum):
-    """Output formats."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-class Shown(StrEnum):
-    """Output formats of what is no table of rows."""
-
-    TABLE = "table"
-    JSON = "json"
+app.add_typer(contract, name="contract")
 
 
 class OnMalformed(StrEnum):
@@ -68,8 +53,6 @@ class OnMalformed(StrEnum):
     SKIP = "skip"
 
 
-Data = Annotated[Path, typer.Option("--data", help="The network's folder 网络目录")]
-Output = Annotated[Shown, typer.Option("-o", "--output", help="Output format 输出格式")]
 Chain = Annotated[str, typer.Option("--chain", help="csrc or shandong 链")]
 Governor = Annotated[
     int, typer.Option("--governor", help="In whose name: the entity of replica N 治理人编号")

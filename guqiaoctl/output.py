@@ -123,5 +123,15 @@ def print_table(
         print("  ".join(padded).rstrip(), file=file)
 
 
+def shown(value: Any) -> str:
+    """A value, or a text as it is, in one line in which nothing moves the cursor or hides."""
+    is_json = isinstance(value, list | dict | bool | int | None)
+    text = json.dumps(value, ensure_ascii=False) if is_json else str(value)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

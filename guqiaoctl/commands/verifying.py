@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +15,8 @@ from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
 from guqiao_sdk.verify import Verdict, verify_bundle
 from guqiaoctl.commands.calls import unverified
-from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
+from guqiaoctl.failures import EXIT_USAGE, CliError
+from guqiaoctl.input_files import read_input
 from guqiaoctl.output import Progress, choose, print_json, print_table
 
 
@@ -32,7 +31,9 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
             verify_one = _counting(provider.verify, progress)
             trusted = read_trust(trust, provider)
             now_ms = time.time_ns() // 1_000_000
-            verdict = verify_bundle(_read(bundle), trusted, verify_one, now_ms=now_ms)
+            verdict = verify_bundle(
+                read_input(bundle, BUNDLE_BYTES_MAX), trusted, verify_one, now_ms=now_ms
+            )
     except NotABundleError as error:
         raise CliError(
             "BUNDLE_MALFORMED",
@@ -68,7 +69,7 @@ def _counting(verify: Verify, progress: Progress) -> Verify:
 def read_trust(trust: Path, provider: GmProvider) -> Trust:
     """The trust file that an offline verification starts from."""
     try:
-        return parse_trust(_read(trust), provider.verify)
+        return parse_trust(read_input(trust, BUNDLE_BYTES_MAX), provider.verify)
     except NotATrustFileError as error:
         raise CliError(
             error.code,
@@ -118,37 +119,3 @@ def _summary(verdict: Verdict) -> dict[str, Any]:
 def time_text(milliseconds: int) -> str:
     """A block time for a person."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-
-
-def _read(path: Path) -> bytes:
-    """A file's content, or what is written into a pipe, such as a shell's `<(...)`."""
-    try:
-        kind = path.stat().st_mode
-        if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
-            raise _unreadable(path, "neither a file nor a pipe", "既不是文件也不是管道")
-        with open(path, "rb", opener=_open_at_once) as file:
-            content = file.read(BUNDLE_BYTES_MAX + 1)  # More is no bundle, however long.
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise _unreadable(path, reason, reason) from None
-    if stat.S_ISFIFO(kind) and not content:
-        raise _unreadable(path, "a pipe into which nobody writes", "没有数据写入的管道")
-    return content
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a pipe without waiting for a writer; where there is one, reading waits for it."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    os.set_blocking(descriptor, True)
-    return descriptor
-
-
-def _unreadable(path: Path, reason_en: str, reason_zh: str) -> CliError:
-    return CliError(
-        "FILE_UNREADABLE",
-        f"{path} cannot be read ({reason_en})",
-        f"无法读取 {path}（{reason_zh}）",
-        "check the path and its permissions",
-        "请检查路径和权限",
-        exit_code=EXIT_NOT_FOUND,
-    )

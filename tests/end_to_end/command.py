@@ -16,6 +16,7 @@ from typing import IO, Final
 
 _IMPORTED: Final = (
     "guqiaoctl.__main__",
+    "guqiaoctl.commands.contracts",
     "guqiaoctl.commands.dev",
     "guqiaoctl.commands.doctor",
     "guqiaoctl.commands.explaining",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from services.consensus.domain.contracts.host import Party
 from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas, SourceError
 from services.consensus.domain.contracts.star.gas import GasTable
-from tests.unit.star.harness import Contract, MemoryStar, contract
+from tests.unit.star.harness import AROUND, Contract, contract, host
 from tests.unit.star.programs import Programs
 
 
@@ -144,16 +145,17 @@ def test_what_the_host_gives_is_the_callers_own_and_what_it_takes_is_a_copy() ->
     source = f'{ACCESS}def f():\n    x = get("own/a")\n    x.append(3)\n    put("own/b", x)\n'
     source += '    x.append(4)\n    emit("own.changed", {"x": x})\n    return get("own/b")\n'
     made = contract(source)
-    made.host.state["own/a"] = [1, 2]
+    made.host = host({"own/a": [1, 2]})
     assert made.call("f") == [1, 2, 3]
-    assert made.host.state == {"own/a": [1, 2], "own/b": [1, 2, 3]}
+    assert made.host.after() == {"own/a": [1, 2], "own/b": [1, 2, 3]}
     assert made.host.events == [("own.changed", {"x": [1, 2, 3, 4]})]
 
 
 def test_who_signed_and_when_is_what_the_host_says() -> None:
     source = "def f():\n    return [sender(), checker(), height(), block_time(), business_time()]\n"
     made = contract(source)
-    made.host.second = Party("did:2", "k", "did:o", frozenset({"b", "a"}))
+    second = Party("did:2", "k", "did:o", frozenset({"b", "a"}))
+    made.host = host(around=replace(AROUND, checker=second))
     assert made.call("f") == [
         {
             "did": "did:rem:shandong:clerk",
@@ -320,8 +322,3 @@ def test_an_unknown_engine_is_refused() -> None:
     for engine in ("wasm/1", "star/2", "", 1):
         with pytest.raises(SourceError, match="engine"):
             check({"engine": engine, "constants": [], "functions": []})
-
-
-def test_the_host_of_the_tests_keeps_the_order_of_keys() -> None:
-    host = MemoryStar({"a/2": 1, "a/10": 2, "b": 3})
-    assert host.scan("a/", 5) == [("a/10", 2), ("a/2", 1)]

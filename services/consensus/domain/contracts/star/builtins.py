@@ -18,7 +18,6 @@ from services.consensus.domain.contracts.star.values import (
     StarList,
     Value,
     bounded,
-    freeze,
     from_json,
     mismatch,
     new_list,
@@ -190,13 +189,9 @@ def _zip(meter: Meter, one: Value, other: Value) -> StarList:
 # --- The chain --------------------------------------------------------------------------------
 
 
-def _key(value: Value) -> str:
-    if not isinstance(value, str) or not _KEY.fullmatch(value):
+def _declared(run: Run, key: Value, *, to_write: bool) -> str:
+    if type(key) is not str or not _KEY.fullmatch(key):
         raise ContractError("CONTRACT_KEY_WRONG", maximum=KEY_LENGTH_MAX)
-    return value
-
-
-def _declared(run: Run, key: str, *, to_write: bool) -> str:
     access = run.access
     if not (access.may_write(key) if to_write else access.may_read(key)):
         raise ContractError("CONTRACT_ACCESS_UNDECLARED", key=key[:128], write=to_write)
@@ -204,13 +199,13 @@ def _declared(run: Run, key: str, *, to_write: bool) -> str:
 
 
 def _get(run: Run, key: Value) -> Value:
-    name = _declared(run, _key(key), to_write=False)
+    name = _declared(run, key, to_write=False)
     run.meter.charge(run.meter.table.read)
     return from_json(run.meter, run.host.get(name))
 
 
 def _put(run: Run, key: Value, value: Value) -> None:
-    name = _declared(run, _key(key), to_write=True)
+    name = _declared(run, key, to_write=True)
     if value is None:
         raise mismatch("put", value)
     run.meter.charge(run.meter.table.write)
@@ -218,13 +213,13 @@ def _put(run: Run, key: Value, value: Value) -> None:
 
 
 def _delete(run: Run, key: Value) -> None:
-    name = _declared(run, _key(key), to_write=True)
+    name = _declared(run, key, to_write=True)
     run.meter.charge(run.meter.table.write)
     run.host.delete(name)
 
 
 def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
-    name = _declared(run, _key(prefix), to_write=False)
+    name = _declared(run, prefix, to_write=False)
     if type(limit) is not int or not 0 < limit <= SCAN_LIMIT_MAX:
         raise ContractError("CONTRACT_OUT_OF_RANGE", what="limit", max=SCAN_LIMIT_MAX)
     meter = run.meter
@@ -248,7 +243,8 @@ def _party(run: Run, party: Party | None) -> Value:
         return None
     roles = new_list(run.meter, list(sorted(party.roles)))
     facts = StarDict([("did", party.did), ("organisation", party.organisation), ("roles", roles)])
-    return freeze(facts)
+    roles.holds = facts.holds = -1
+    return facts
 
 
 def _sender(run: Run) -> Value:

@@ -26,7 +26,7 @@ def comprehend(
 
     def walk(frame: Frame, number: int, out: Any) -> None:
         if number == len(steps):
-            meter = frame[0].meter
+            meter = frame[0]
             if is_list:
                 append(meter, out, made[0](frame))
             else:
@@ -37,7 +37,7 @@ def comprehend(
             if act(frame):
                 walk(frame, number + 1, out)
             return
-        meter, values = frame[0].meter, over(frame)
+        meter, values = frame[0], over(frame)
         items = hold(values)
         try:
             for item in items:
@@ -60,7 +60,7 @@ def charged(over: Callable[[Frame], Any], price: int) -> Callable[[Frame], Any]:
     """What is iterated over again and again, paid for each time."""
 
     def paid(frame: Frame) -> Any:
-        frame[0].meter.charge(price)
+        frame[0].charge(price)
         return over(frame)
 
     return paid

@@ -7,12 +7,14 @@ or again and again, pays for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from services.consensus.domain.contracts.star.builtins import FUNCTIONS
 from services.consensus.domain.contracts.star.comprehensions import binder, charged, comprehend
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
 from services.consensus.domain.contracts.star.frames import (
+    FRAME_HEAD,
     UNBOUND,
     Expression,
     Frame,
@@ -32,6 +34,7 @@ from services.consensus.domain.contracts.star.operators import (
     negative,
     positive,
 )
+from services.consensus.domain.contracts.star.shapes import LITERALS
 from services.consensus.domain.contracts.star.values import (
     CELL_BYTES,
     StarDict,
@@ -48,6 +51,7 @@ class Known(Protocol):
     functions: dict[str, Function]
     constants: dict[str, Value]
     node_price: int
+    watched: bool
 
 
 class Expressions:
@@ -56,7 +60,9 @@ class Expressions:
     def __init__(self, known: Known) -> None:
         self._known = known
         self._places: dict[str, int] = {}
-        self._size = 1
+        self._bound: set[int] = set()
+        """Places that have a value whenever what is compiled next runs: nothing unsets a name."""
+        self._size = FRAME_HEAD
 
     def _place(self, name: str) -> int:
         """The number of a local, new where the name has none."""
@@ -81,9 +87,9 @@ class Expressions:
         price = self._known.node_price * nodes
 
         def paid(frame: Frame) -> Value:
-            meter = frame[0].meter
-            meter.gas -= price
-            if meter.gas < 0:
+            meter = frame[0]
+            meter.gas = gas = meter.gas - price
+            if gas < 0:
                 raise OutOfGas
             return inner(frame)
 
@@ -113,6 +119,8 @@ class Expressions:
 
     def _local(self, name: str) -> Expression:
         place = self._place(name)
+        if place in self._bound:
+            return itemgetter(place)
 
         def load(frame: Frame) -> Value:
             value: Value = frame[place]
@@ -124,7 +132,7 @@ class Expressions:
 
     def _list(self, node: Node) -> tuple[Expression, int]:
         parts, nodes = self._all(node[2:])
-        return lambda frame: new_list(frame[0].meter, [each(frame) for each in parts]), 1 + nodes
+        return lambda frame: new_list(frame[0], [each(frame) for each in parts]), 1 + nodes
 
     def _dict(self, node: Node) -> tuple[Expression, int]:
         keys, first = self._all(node[2::2])
@@ -132,7 +140,7 @@ class Expressions:
         entries = tuple(zip(keys, values, strict=True))
 
         def make(frame: Frame) -> Value:
-            made, meter = StarDict(), frame[0].meter
+            made, meter = StarDict(), frame[0]
             meter.allocate(CELL_BYTES)
             for key, value in entries:
                 place = check_key(key(frame))
@@ -148,7 +156,13 @@ class Expressions:
         left, first = self._expr(node[3])
         right, second = self._expr(node[4])
         nodes = 1 + first + second
-        return lambda frame: operate(frame[0].meter, left(frame), right(frame)), nodes
+        if node[4][0] in LITERALS:
+            value = literal(node[4])
+            return lambda frame: operate(frame[0], left(frame), value), nodes
+        if node[3][0] in LITERALS:
+            value = literal(node[3])
+            return lambda frame: operate(frame[0], value, right(frame)), nodes
+        return lambda frame: operate(frame[0], left(frame), right(frame)), nodes
 
     def _unary(self, node: Node) -> tuple[Expression, int]:
         value, nodes = self._expr(node[2])
@@ -161,6 +175,11 @@ class Expressions:
         first, nodes = self._expr(node[2])
         others = tuple(self._paid(each) for each in node[3:])
         ends_on = node[0] == "or"
+        if len(others) == 1:
+            (second,) = others
+            if ends_on:
+                return lambda frame: first(frame) or second(frame), 1 + nodes
+            return lambda frame: first(frame) and second(frame), 1 + nodes
 
         def logic(frame: Frame) -> Value:
             value = first(frame)
@@ -181,11 +200,11 @@ class Expressions:
         of, first = self._expr(node[2])
         at, second = self._expr(node[3])
         nodes = 1 + first + second
-        return lambda frame: get_item(frame[0].meter, of(frame), at(frame)), nodes
+        return lambda frame: get_item(frame[0], of(frame), at(frame)), nodes
 
     def _slice(self, node: Node) -> tuple[Expression, int]:
         parts, nodes = self._all(node[2:])
-        return lambda frame: get_slice(frame[0].meter, *[each(frame) for each in parts]), 1 + nodes
+        return lambda frame: get_slice(frame[0], *[each(frame) for each in parts]), 1 + nodes
 
     def _call(self, node: Node) -> tuple[Expression, int]:
         name, keywords, given = node[2], node[3], node[4:]
@@ -196,17 +215,13 @@ class Expressions:
             return self._call_open(name, keywords, given)
         arguments, nodes = self._arguments(BUILTINS[name], keywords, given)
         builtin: Callable[..., Value] = FUNCTIONS[name]
-        if name in HOST:
-            return lambda frame: builtin(frame[0], *[each(frame) for each in arguments]), 1 + nodes
-        return lambda frame: builtin(
-            frame[0].meter, *[each(frame) for each in arguments]
-        ), 1 + nodes
+        return _applied(builtin, 1 if name in HOST else 0, arguments), 1 + nodes
 
     def _call_own(
         self, function: Function, keywords: list[str], given: list[Node]
     ) -> tuple[Expression, int]:
         arguments, nodes = self._arguments(function.signature, keywords, given, function.defaults)
-        return lambda frame: function.run(frame[0], [each(frame) for each in arguments]), 1 + nodes
+        return lambda frame: function.run(frame[1], [each(frame) for each in arguments]), 1 + nodes
 
     def _call_open(
         self, name: str, keywords: list[str], given: list[Node]
@@ -216,10 +231,14 @@ class Expressions:
         first, second, *others = values
         builtin: Callable[..., Value] = FUNCTIONS[name]
 
+        if not keywords:
+            return lambda frame: builtin(frame[1], first(frame), second(frame), {}), 1 + nodes
+
+        pairs = tuple(zip(keywords, others, strict=True))
+
         def call_open(frame: Frame) -> Value:
-            pair = (first(frame), second(frame))
-            named = {name: each(frame) for name, each in zip(keywords, others, strict=True)}
-            return builtin(frame[0], *pair, named)
+            one, two = first(frame), second(frame)
+            return builtin(frame[1], one, two, {name: each(frame) for name, each in pairs})
 
         return call_open, 1 + nodes
 
@@ -260,7 +279,7 @@ class Expressions:
             function = by_type.get(type(of))
             if function is None:
                 raise ContractError("CONTRACT_METHOD_MISSING", method=name, type=type(of).__name__)
-            return function(frame[0].meter, of, *[each(frame) for each in arguments])
+            return function(frame[0], of, *[each(frame) for each in arguments])
 
         return method, 2 + first + second
 
@@ -312,6 +331,21 @@ class Expressions:
         for scope in reversed(scopes):
             self._unscoped(scope)
         return comprehend(steps, made), nodes
+
+
+def _applied(
+    builtin: Callable[..., Value], head: int, arguments: tuple[Expression, ...]
+) -> Expression:
+    """The call of a builtin, which takes the run or its meter before the arguments."""
+    if not arguments:
+        return lambda frame: builtin(frame[head])
+    if len(arguments) == 1:
+        (only,) = arguments
+        return lambda frame: builtin(frame[head], only(frame))
+    if len(arguments) == 2:
+        first, second = arguments
+        return lambda frame: builtin(frame[head], first(frame), second(frame))
+    return lambda frame: builtin(frame[head], *[each(frame) for each in arguments])
 
 
 def _nothing(frame: Frame) -> Value:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.ir import Access, Node
+from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.names import Signature
 from services.consensus.domain.contracts.star.port import StarHost
 from services.consensus.domain.contracts.star.values import StarDict, StarList, Value, set_entry
@@ -20,6 +21,8 @@ class Run:
     meter: Meter
     host: StarHost
     access: Access
+    lines: LineGas | None = None
+    """Where a watched program counts its gas."""
 
 
 Frame: TypeAlias = list[Any]
@@ -31,6 +34,8 @@ Signal: TypeAlias = object
 BREAK: Final = object()
 CONTINUE: Final = object()
 UNBOUND: Final = object()
+FRAME_HEAD: Final = 2
+"""A frame begins with the meter and the run; the places of names follow."""
 
 
 class Returned:
@@ -51,8 +56,9 @@ class Function:
 
     def run(self, run: Run, arguments: list[Value]) -> Value:
         """Call it with all of its arguments."""
-        run.meter.charge(run.meter.table.call)
-        frame: Frame = [run, *arguments]
+        meter = run.meter
+        meter.charge(meter.table.call)
+        frame: Frame = [meter, run, *arguments]
         frame += [UNBOUND] * (self.size - len(frame))
         ended = self.body(frame)
         return ended.value if type(ended) is Returned else None

@@ -79,11 +79,11 @@ class Meter:
 
     def allocate(self, size: int) -> None:
         """Count memory that is about to be taken, and gas for filling it."""
-        self.allocated += size
-        if self.allocated > ALLOCATED_BYTES_MAX:
+        self.allocated = allocated = self.allocated + size
+        if allocated > ALLOCATED_BYTES_MAX:
             raise ContractError("LIMIT_EXCEEDED", limit="memory", maximum=ALLOCATED_BYTES_MAX)
-        self.gas -= self._byte_price * (1 + size // UNIT_BYTES)
-        if self.gas < 0:
+        self.gas = gas = self.gas - self._byte_price * (1 + size // UNIT_BYTES)
+        if gas < 0:
             raise OutOfGas
 
     @staticmethod

@@ -9,6 +9,7 @@ from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.values import (
     CONTAINER_LENGTH_MAX,
+    INT_BOUND,
     STR_LENGTH_MAX,
     StarDict,
     StarList,
@@ -28,7 +29,8 @@ from services.consensus.domain.contracts.star.values import (
 def add(meter: Meter, left: Value, right: Value) -> Value:
     """`left + right`: ints, strings, lists."""
     if type(left) is int and type(right) is int:
-        return bounded(left + right)
+        total = left + right
+        return total if -INT_BOUND < total < INT_BOUND else bounded(total)
     if type(left) is str and type(right) is str:
         return new_str(meter, left + right)
     if isinstance(left, StarList) and isinstance(right, StarList):
@@ -40,7 +42,8 @@ def add(meter: Meter, left: Value, right: Value) -> Value:
 def subtract(meter: Meter, left: Value, right: Value) -> Value:
     """`left - right` of ints."""
     if type(left) is int and type(right) is int:
-        return bounded(left - right)
+        difference = left - right
+        return difference if -INT_BOUND < difference < INT_BOUND else bounded(difference)
     raise mismatch("-", left, right)
 
 

@@ -36,10 +36,11 @@ from services.consensus.domain.contracts.star.values import Value, freeze
 
 
 class Program:
-    """A module ready to run."""
+    """A module ready to run; where it is watched, a run with `lines` counts gas by line."""
 
-    def __init__(self, module: Module, table: GasTable) -> None:
+    def __init__(self, module: Module, table: GasTable, *, watched: bool = False) -> None:
         self.module = module
+        self.watched = watched
         self.node_price = table.node
         self.functions: dict[str, Function] = {}
         self.constants: dict[str, Value] = {}
@@ -59,8 +60,8 @@ class Program:
         if function is None:
             raise ContractError("METHOD_UNKNOWN", method=name[:64])
         names = function.signature.names
-        unknown = sorted(set(arguments) - set(names))
-        if unknown:
+        if not arguments.keys() <= set(names):
+            unknown = sorted(arguments.keys() - names)
             raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
         values: list[Value] = []
         for number, parameter in enumerate(names):
@@ -79,44 +80,43 @@ class _Compiler(Expressions):
     def compile(self, node: Node, function: Function) -> None:
         """Fill in the body."""
         for parameter in node[3]:
-            self._place(parameter[2])
-        function.body = self._block(node[4])
+            self._bound.add(self._place(parameter[2]))
+        function.body = self._block(node[4], is_body=True)
         function.size = self._size
 
     # --- Statements ---------------------------------------------------------------------------
 
-    def _block(self, nodes: list[Node]) -> Statement:
-        statements = tuple(self._statement(node) for node in nodes)
-        if len(statements) == 1:
-            return statements[0]
+    def _block(self, nodes: list[Node], *, is_body: bool = False) -> Statement:
+        """Statements in turn, each paid for, with its line noted on whatever it raises."""
+        statements = tuple(self._statement(node, is_body=is_body) for node in nodes)
 
         def block(frame: Frame) -> Signal:
-            for statement in statements:
-                signal = statement(frame)
-                if signal is not None:
-                    return signal
-            return None
-
-        return block
-
-    def _statement(self, node: Node) -> Statement:
-        """The statement, paid for, with its line noted on whatever it raises."""
-        inner, nodes = _STATEMENTS[node[0]](self, node)
-        line, price = node[1], self._known.node_price * nodes
-
-        def statement(frame: Frame) -> Signal:
+            meter, line = frame[0], 0
             try:
-                meter = frame[0].meter
-                meter.gas -= price
-                if meter.gas < 0:
-                    raise OutOfGas
-                return inner(frame)
+                for line, price, statement in statements:  # noqa: B007 - noted below
+                    meter.gas = gas = meter.gas - price
+                    if gas < 0:
+                        raise OutOfGas
+                    signal = statement(frame)
+                    if signal is not None:
+                        return signal
             except (ContractError, OutOfGas) as error:
                 if not error.line:
                     error.line = line
                 raise
+            return None
 
-        return statement
+        return block
+
+    def _statement(self, node: Node, *, is_body: bool) -> tuple[int, int, Statement]:
+        """Its line, what it is paid before it runs, and what runs."""
+        inner, nodes = _STATEMENTS[node[0]](self, node)
+        if is_body and node[0] == "assign" and node[2][0] == "name":
+            self._bound.add(self._places[node[2][2]])
+        line, price = node[1], self._known.node_price * nodes
+        if self._known.watched:
+            return line, 0, _watched(inner, line, price)
+        return line, price, inner
 
     def _assign(self, node: Node) -> tuple[Statement, int]:
         value, nodes = self._expr(node[3])
@@ -134,7 +134,7 @@ class _Compiler(Expressions):
             at, second = self._expr(target[3])
 
             def store_item(frame: Frame, value: Value) -> None:
-                set_item(frame[0].meter, of(frame), at(frame), value)
+                set_item(frame[0], of(frame), at(frame), value)
 
             return store_item, 1 + first + second
         if target[0] == "name":
@@ -155,7 +155,7 @@ class _Compiler(Expressions):
             place, load = self._place(target[2]), self._local(target[2])
 
             def augment_name(frame: Frame) -> Signal:
-                frame[place] = operate(frame[0].meter, load(frame), value(frame))
+                frame[place] = operate(frame[0], load(frame), value(frame))
                 return None
 
             return augment_name, 3 + nodes
@@ -163,7 +163,7 @@ class _Compiler(Expressions):
         at, second = self._expr(target[3])
 
         def augment_item(frame: Frame) -> Signal:
-            meter, container, place = frame[0].meter, of(frame), at(frame)
+            meter, container, place = frame[0], of(frame), at(frame)
             before = get_item(meter, container, place)
             set_item(meter, container, place, operate(meter, before, value(frame)))
             return None
@@ -172,6 +172,8 @@ class _Compiler(Expressions):
 
     def _do(self, node: Node) -> tuple[Statement, int]:
         value, nodes = self._expr(node[2])
+        if node[2][0] == "call" and node[2][2] in _RETURN_NOTHING:
+            return value, 1 + nodes
 
         def do(frame: Frame) -> Signal:
             value(frame)
@@ -207,7 +209,7 @@ class _Compiler(Expressions):
         body = self._block(node[4])
 
         def loop(frame: Frame) -> Signal:
-            meter, values = frame[0].meter, over(frame)
+            meter, values = frame[0], over(frame)
             items = hold(values)
             try:
                 for item in items:
@@ -227,6 +229,24 @@ class _Compiler(Expressions):
         signal = {"pass": None, "break": BREAK, "continue": CONTINUE}[node[0]]
         return lambda frame: signal, 1
 
+
+def _watched(statement: Statement, line: int, price: int) -> Statement:
+    """The statement, paid for by itself, whose gas is counted for its line."""
+
+    def watched(frame: Frame) -> Signal:
+        lines = frame[1].lines
+        lines.enter(line)
+        try:
+            frame[0].charge(price)
+            return statement(frame)
+        finally:
+            lines.leave()
+
+    return watched
+
+
+_RETURN_NOTHING: Final = frozenset({"put", "delete", "emit", "require"})
+"""Builtins, whose None is a statement's "go on"."""
 
 _STATEMENTS: Final[dict[str, Callable[[_Compiler, Node], tuple[Statement, int]]]] = {
     "assign": _Compiler._assign,

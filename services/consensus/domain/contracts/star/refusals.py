@@ -83,8 +83,9 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "star_argument": ("不支持 * 和 ** 参数。", "There are no * and ** arguments."),
     "statement": ("star/1 没有这种语句。", "star/1 does not have this statement."),
     "string": (
-        "字符串只能是普通字符串，且不长于 65,536 个字符。",
-        "A string is a plain one, without a prefix, of at most 65,536 characters.",
+        "字符串只能是普通字符串，不长于 65,536 个字符，不含 NUL 和单独的代理字符。",
+        "A string is a plain one, without a prefix, of at most 65,536 characters, none of them NUL"
+        " or half of a pair.",
     ),
     "syntax": ("语法错误。", "This is not valid syntax."),
     "tuple": ("没有元组；请用列表。", "There are no tuples; use a list."),

@@ -7,6 +7,7 @@ call one another is judged on the canonical form (`ir`), by whoever sees it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import EXPRESSION_DEPTH_MAX, Module, Node
 from services.consensus.domain.contracts.star.text import check_text
+
+_NOT_IN_JSON: Final = re.compile("[\0\ud800-\udfff]")
+"""What escapes can put into a string, and no chain can keep."""
 
 _BINARY: Final[dict[type[ast.operator], str]] = {
     ast.Add: "+",
@@ -256,6 +260,8 @@ class _Translator:
             case int() as number:
                 return self._node(value, "int", str(number))
             case str() as text:
+                if _NOT_IN_JSON.search(text):
+                    raise _refusal("string", value)
                 return self._node(value, "str", text)
             case None:
                 return self._node(value, "none")

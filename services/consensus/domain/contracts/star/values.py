@@ -15,6 +15,7 @@ from services.consensus.domain.contracts.star.gas import Meter
 
 INT_BOUND: Final = 1 << 255
 """Every int n has |n| < 2^255; what leaves a call (writes, events) is held to JSON's 2^63."""
+JSON_INT_BOUND: Final = 1 << 63
 STR_LENGTH_MAX: Final = 65_536
 CONTAINER_LENGTH_MAX: Final = 10_000
 DEPTH_MAX: Final = 32
@@ -116,10 +117,12 @@ def check_key(key: Value) -> Key:
 
 def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
     """`target[key] = value`."""
-    check_changeable(target)
-    known = check_key(key)
+    if target.holds:
+        check_changeable(target)
+    known = key if type(key) is str else check_key(key)
     if known not in target:
-        check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
+        if len(target) >= CONTAINER_LENGTH_MAX:
+            check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
         meter.allocate(2 * CELL_BYTES)
     target[known] = value
 
@@ -128,7 +131,7 @@ def equal(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
     """`left == right`: of one type and of one content, in depth."""
     if type(left) is not type(right):
         return False
-    if isinstance(left, str) and isinstance(right, str):
+    if type(left) is str and type(right) is str:
         meter.touch(min(len(left), len(right)))
         return left == right
     if isinstance(left, StarList) and isinstance(right, StarList):
@@ -158,9 +161,13 @@ def freeze(value: Value) -> Value:
 
 def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
     """The value as it leaves a call, paid for; raises `ContractError` where it is no JSON."""
-    if isinstance(value, str):
+    if type(value) is str:
         meter.touch(len(value))
         return value
+    if type(value) is int:
+        if -JSON_INT_BOUND < value < JSON_INT_BOUND:
+            return value
+        raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
     if isinstance(value, StarDict):
         _check_depth(depth)
         meter.visit(2 * len(value))
@@ -174,21 +181,21 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         _check_depth(depth)
         meter.visit(len(value))
         return [to_json(meter, part, depth + 1) for part in value]
-    if type(value) is int and not -(1 << 63) < value < 1 << 63:
-        raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
     return value
 
 
 def from_json(meter: Meter, value: Json) -> Value:
     """A value of the chain or of a caller, the contract's own from here on."""
+    if type(value) is int:
+        return value
+    if type(value) is str:
+        return new_str(meter, value)
     if isinstance(value, list):
         return new_list(meter, [from_json(meter, part) for part in value])
     if isinstance(value, dict):
         check_length(len(value), CONTAINER_LENGTH_MAX, "dict")
         meter.allocate(2 * CELL_BYTES * (len(value) + 1))
         return StarDict((key, from_json(meter, part)) for key, part in value.items())
-    if isinstance(value, str):
-        return new_str(meter, value)
     return value
 
 

@@ -1,0 +1,31 @@
+"""Options that several commands share, and the forms in which they print."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_DATA = Path(".guqiao")
+HEIGHT_MAX = 2**63 - 1
+
+
+class Format(StrEnum):
+    """Output formats."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class Shown(StrEnum):
+    """Output formats of what is no table of rows."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Data = Annotated[Path, typer.Option("--data", help="The network's folder 网络目录")]
+Output = Annotated[Shown, typer.Option("-o", "--output", help="Output format 输出格式")]

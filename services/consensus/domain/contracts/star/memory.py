@@ -1,0 +1,121 @@
+"""A host without a chain: the state of one contract in a dictionary, for tools and tests.
+
+It keeps the bounds of the ledger's host, so that what runs here does not fail there for its size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.receipt import EVENTS_MAX
+from services.consensus.domain.contracts.host import Party
+from services.consensus.domain.contracts.star.faults import ContractError
+from services.consensus.domain.contracts.star.values import check_length
+
+WRITES_MAX: Final = 10_000
+OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
+
+_MISSING: Final = object()
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False
+).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a call finds out about itself: who signed, and when."""
+
+    maker: Party
+    checker: Party | None
+    height: int
+    block_time_ms: int
+    business_time: str | None
+
+
+@dataclass(slots=True)
+class MemoryHost:
+    """Implements `port.StarHost`. `state` is never changed: `writes` lie above it, None where a key
+    was deleted. Values that are handed in belong to the host.
+    """
+
+    state: Mapping[str, Json]
+    surroundings: Surroundings
+    writes: dict[str, Json] = field(default_factory=dict)
+    events: list[tuple[str, Json]] = field(default_factory=list)
+    _output_bytes: int = 0
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, own writes included, or None."""
+        found = self.writes.get(key, _MISSING)
+        return self.state.get(key) if found is _MISSING else found  # type: ignore[return-value]
+
+    def put(self, key: str, value: Json) -> None:
+        """Write `value`, which is not None, under `key`."""
+        assert value is not None, "a stored null does not exist: delete"
+        self._count(key, value)
+        self._write(key, value)
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; no effect when it is absent."""
+        if self.get(key) is not None:
+            self._write(key, None)
+
+    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
+        found = sorted(self._under(prefix), key=lambda entry: entry[0].encode())
+        return found[:limit]
+
+    def emit(self, topic: str, body: Json) -> None:
+        """Add an event."""
+        check_length(len(self.events) + 1, EVENTS_MAX, "events")
+        self._count(topic, body)
+        self.events.append((topic, body))
+
+    def sender(self) -> Party:
+        """Return the maker."""
+        return self.surroundings.maker
+
+    def checker(self) -> Party | None:
+        """Return the second signer, where there is one."""
+        return self.surroundings.checker
+
+    def height(self) -> int:
+        """Return the height of the block."""
+        return self.surroundings.height
+
+    def block_time_ms(self) -> int:
+        """Return the block time: milliseconds since 1970-01-01T00:00:00Z."""
+        return self.surroundings.block_time_ms
+
+    def business_time(self) -> str | None:
+        """Return the operation's own time, where it has one."""
+        return self.surroundings.business_time
+
+    def call(self, contract: str, method: str, arguments: Mapping[str, Json]) -> Json:
+        """Refuse: there is no other contract here."""
+        raise ContractError("CONTRACT_CALL_OFFLINE", contract=contract[:64], method=method[:64])
+
+    def after(self) -> dict[str, Json]:
+        """The state with the writes in it, keys in the order of their bytes."""
+        return dict(self.scan("", len(self.state) + len(self.writes)))
+
+    def _under(self, prefix: str) -> Iterator[tuple[str, Json]]:
+        for key in self.state.keys() | self.writes.keys():
+            if key.startswith(prefix):
+                value = self.get(key)
+                if value is not None:
+                    yield key, value
+
+    def _write(self, key: str, value: Json) -> None:
+        if key not in self.writes:
+            check_length(len(self.writes) + 1, WRITES_MAX, "writes")
+        self.writes[key] = value
+
+    def _count(self, name: str, value: Json) -> None:
+        text = str(value) if type(value) is int else _encode(value)
+        self._output_bytes += len(name) + len(text.encode())
+        check_length(self._output_bytes, OUTPUT_BYTES_MAX, "output_bytes")
