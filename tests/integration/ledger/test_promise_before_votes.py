@@ -24,7 +24,8 @@ from services.consensus.domain.messages import (
 from services.consensus.ledger import Ledger
 from services.consensus.store import ChainStore, FatalStorageError, FileOperations, StoreOptions
 from services.consensus.store.promise import Promise
-from tests.integration.ledger.store_builder import CATALOGUE, GENESIS, open_store, verify
+from tests.integration.ledger.store_builder import GENESIS, open_store
+from tests.unit.ledger.chain_builder import CATALOGUE, verify
 
 PROMISES = ("promise.1.json", "promise.2.json")
 ME = ReplicaId(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.integration.node.test_repair import submit
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
 BEATING: dict[str, Json] = {**PARAMETERS, "heartbeat_ms": 100, "view_timeout_ms": 1_000}
-STATEMENTS = (PrePrepare, Prepare, Commit, Checkpoint, ViewChange, NewView)
+Spoken = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView
 
 
 @pytest.fixture
@@ -49,13 +50,13 @@ class Sends:
         if frame.WhichOneof("content") != "message":
             return
         message = decode_message(frame.message)
-        if not isinstance(message, STATEMENTS) or self._author(message) != sender:
+        if not isinstance(message, Spoken) or self._author(message) != sender:
             return
         self.said[type(message)] += 1
         if not self.segments.holds(self.chain.folder_of(sender), encode_log_record(message)):
             self.early.append((sender, type(message).__name__))
 
-    def _author(self, message: PrePrepare | NewView | Prepare | Commit | Checkpoint) -> int:
+    def _author(self, message: Spoken) -> int:
         if isinstance(message, PrePrepare | NewView):
             return message.view % self.chain.genesis.replica_set.size
         return message.replica
@@ -78,5 +79,5 @@ async def test_p14_every_statement_is_durable_when_it_is_handed_to_the_links(
     await submit(members[1], transaction(network, "second"))
     again = await chain.start(0)
     await submit(again, transaction(network, "third"))
-    assert set(sends.said) == set(STATEMENTS)
+    assert set(sends.said) == set(get_args(Spoken))
     assert not sends.early
