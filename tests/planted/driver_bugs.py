@@ -1,4 +1,8 @@
-"""Mistakes about the order in which a replica writes and speaks; see `bugs`."""
+"""Mistakes about the order in which a replica writes and speaks; see `bugs`.
+
+Simulated runs have another driver and another ledger around the same core, so tests of the real ones
+must notice.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ _WRITE: Final = "                self.store.append_records(encoded)\n"
 
 DRIVER: Final = (
     Bug(
-        "P14",
+        "D2",
         "a vote is sent before it is durable",
         "services/consensus/driver.py",
         _APPEND + _SEND,
@@ -27,7 +31,7 @@ DRIVER: Final = (
         test="tests/integration/node/test_records_before_sends.py::test_p14",
     ),
     Bug(
-        "P14",
+        "R6",
         "a vote is durable before the promise that covers it",
         "services/consensus/ledger.py",
         _PROMISE + _WRITE,
