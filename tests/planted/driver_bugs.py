@@ -1,7 +1,7 @@
 """Mistakes about the order in which a replica writes and speaks; see `bugs`.
 
-Simulated runs have another driver and another ledger around the same core, so tests of the real ones
-must notice.
+Simulated runs have another driver and another ledger around the same core, so tests of the real
+ones must notice.
 """
 
 from __future__ import annotations
