@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
+from tests.planted.driver_bugs import DRIVER
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
 from tests.planted.restart_bugs import RESTARTS
 
@@ -455,4 +456,4 @@ PATIENCE: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP, *RESTARTS)
+BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP, *RESTARTS, *DRIVER)

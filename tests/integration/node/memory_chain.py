@@ -54,11 +54,20 @@ class MemoryLinks:
     chain: MemoryChain
 
     def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
+        self._note(frame)
         for other in range(max(self.chain.places, self.chain.genesis.replica_set.size)):
             if other != self.me:
-                self.send(other, frame)
+                self._deliver_soon(other, frame)
 
     def send(self, to: int, frame: bytes, *, droppable: bool = False) -> None:
+        self._note(frame)
+        self._deliver_soon(to, frame)
+
+    def _note(self, frame: bytes) -> None:
+        if self.chain.on_send is not None:
+            self.chain.on_send(self.me, frame)
+
+    def _deliver_soon(self, to: int, frame: bytes) -> None:
         asyncio.get_running_loop().call_soon(self.chain.deliver, self.me, to, frame)
 
     def connected(self) -> frozenset[int]:
@@ -99,6 +108,9 @@ class MemoryChain:
     members: dict[int, Member] = field(default_factory=dict)
     heard: list[tuple[int, int, bytes]] = field(default_factory=list)
     watch: Callable[[int, bytes], None] | None = None
+    """Told the sender and the frame of each delivery."""
+    on_send: Callable[[int, bytes], None] | None = None
+    """Told the same in the very call of a replica that sends, once however many it sends to."""
     loses: Callable[[bytes], bool] | None = None
     """Which frames get lost on the way."""
 

@@ -7,7 +7,7 @@ Method: replica 3 is stopped as by a kill, files of it are removed, it is starte
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from guqiao_sdk.gm.provider import PrivateKey
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.codec import encode_log_record
-from services.consensus.domain.messages import EpochStarted
+from services.consensus.domain.messages import EpochStarted, LogRecord
 from services.consensus.domain.replica import Replica
 from services.consensus.jobs import Pause
 from services.consensus.store import ChainStore
@@ -261,5 +261,42 @@ async def test_a_floor_outlives_the_promise_and_a_second_loss(
     await chain.wait_for(lambda: member.driver.votes)
     assert member.ledger.store.last_certified >= through
     assert not any(is_vote(frame) for frame in heard)
+    assert member.driver.replica.view >= left
+    await its_vote_counts(chain, network, "after")
+
+
+async def compact_now(chain: MemoryChain, member: Member) -> None:
+    """What every few hundred heights does: the log begins anew with the records that matter."""
+    compact, done = member.ledger.compact, list[bool]()
+
+    async def noted(records: Sequence[LogRecord]) -> None:
+        await compact(records)
+        done.append(True)
+
+    member.ledger.compact = noted  # type: ignore[method-assign]
+    member.driver.compact_soon()
+    await chain.wait_for(lambda: bool(done))
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+async def test_a_floor_outlives_a_compaction_and_then_the_promise(
+    chain: MemoryChain, network: ChainNetwork, new: PrivateKey
+) -> None:
+    """The mark that the compacted log begins with is the only other place that knows the floor."""
+    await started(chain, network, new)
+    await in_a_later_view(chain)
+    await chain.stop(3, clean=False)
+    lose(chain.folder_of(3), "segments", "index")
+    member = await back(chain, network, new, [])
+    await chain.wait_for(lambda: member.driver.votes)
+    left = member.ledger.store.promise.floor
+    assert left > 0
+    await compact_now(chain, member)
+    await chain.stop(3, clean=False)
+    lose(chain.folder_of(3), *PROMISE_FILES)
+    member = await back(chain, network, new, [])
+    made = member.ledger.store.promise
+    assert (made.forgotten, made.floor, member.ledger.view_floor(0)) == (False, left, left)
+    assert member.driver.votes
     assert member.driver.replica.view >= left
     await its_vote_counts(chain, network, "after")
