@@ -175,6 +175,14 @@ def whys(machine: OneMachine) -> dict[str, str]:
     return {one["name"]: one["why"] for one in status(machine) if one["state"] != "ready"}
 
 
+def all_say(machine: OneMachine, names: set[str], text: str) -> bool:
+    """Whether these, and nobody else, are not ready for this reason: what they say first may be
+    that a quorum is away.
+    """
+    said = whys(machine)
+    return names == set(said) and all(text in why for why in said.values())
+
+
 def identity(replica: int) -> str:
     return f"guqiao:replica:shandong/{replica}"
 
@@ -209,9 +217,9 @@ def test_a_revoked_replica_and_gateway_lose_their_links_and_the_rest_goes_on_dec
     before, carried = starts(machine), anchored(machine)
     certificates, revoked = Certificates(machine), {"shandong-2", "shandong-gateway"}
     certificates.publish(*revoked)
-    wait_until("the revoked say so", lambda: revoked == set(whys(machine)))
-    for name, why in whys(machine).items():
-        assert "it was revoked; issue a new one" in why, name
+    wait_until(
+        "the revoked say so", lambda: all_say(machine, revoked, "it was revoked; issue a new one")
+    )
     others = sorted(REPLICAS - revoked)
     wait_until("cut", lambda: all(cuts(machine, name, "revoked") for name in others))
     for name in others:
@@ -239,9 +247,8 @@ def test_a_list_that_ends_cuts_its_links_and_a_new_one_brings_them_back(
     before, carried = starts(machine), anchored(machine)
     Certificates(machine).publish(ends_in=timedelta(seconds=4))
     affected = REPLICAS | {"shandong-gateway"}
-    wait_until("the links are cut", lambda: affected == set(whys(machine)))
-    for name, why in whys(machine).items():
-        assert "the revocation list is out of date; fetch or issue a new one" in why, name
+    ended = "the revocation list is out of date; fetch or issue a new one"
+    wait_until("the links are cut", lambda: all_say(machine, affected, ended))
     wait_until(
         "no replica has a link",
         lambda: all("1 replicas linked, 3 needed" in whys(machine)[name] for name in REPLICAS),
