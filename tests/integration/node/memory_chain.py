@@ -231,11 +231,24 @@ class MemoryChain:
             await self.stop(number)
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Until `condition` holds; fails after a bound."""
+        """Until `condition` holds; fails after a bound, and says where every replica stands."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true"
+            assert time.monotonic() < deadline, f"it did not come true: {self._standing()}"
             await asyncio.sleep(0.01)
+
+    def _standing(self) -> list[str]:
+        """For whoever reads why a wait was in vain; a part of a replica that ended says nothing."""
+        return [self._stands(number) for number in sorted(self.members)]
+
+    def _stands(self, number: int) -> str:
+        member = self.members[number]
+        core, store = member.driver.replica, member.ledger.store
+        ended = [repr(task.exception()) for task in member.tasks if task.done()]
+        return (
+            f"{number}: view {core.view}, executed {store.last_height}, certified "
+            f"{store.last_certified}, pending {len(member.driver.mempool)}, ended {ended}"
+        )
 
 
 def protocol_of(genesis: Genesis) -> ProtocolParameters:
