@@ -23,11 +23,11 @@ State = Annotated[
 ]
 Sender = Annotated[str, typer.Option("--sender", help="The maker's DID 经办人")]
 SenderRoles = Annotated[
-    list[str], typer.Option("--sender-role", help="A role of theirs 经办人角色")
+    list[str] | None, typer.Option("--sender-role", help="A role of theirs 经办人角色")
 ]
 Checker = Annotated[str | None, typer.Option("--checker", help="The checker's DID 复核人")]
 CheckerRoles = Annotated[
-    list[str], typer.Option("--checker-role", help="A role of theirs 复核人角色")
+    list[str] | None, typer.Option("--checker-role", help="A role of theirs 复核人角色")
 ]
 Height = Annotated[int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="Block height 高度")]
 Time = Annotated[
@@ -64,9 +64,9 @@ def contract_run(
         ),
     ] = False,
     sender: Sender = SENDER,
-    sender_role: SenderRoles = [],  # noqa: B006 - Typer's form of an option that may be repeated
+    sender_role: SenderRoles = None,
     checker: Checker = None,
-    checker_role: CheckerRoles = [],  # noqa: B006 - the same
+    checker_role: CheckerRoles = None,
     height: Height = 1,
     time: Time = TIME,
     gas: Gas = GAS_DEFAULT,
@@ -84,8 +84,8 @@ def contract_run(
         method=method,
         arguments=args,
         state=state,
-        sender=(sender, sender_role),
-        checker=None if checker is None else (checker, checker_role),
+        sender=(sender, sender_role or []),
+        checker=None if checker is None else (checker, checker_role or []),
         height=height,
         time=time,
         gas=gas,
@@ -100,9 +100,9 @@ def contract_gas(
     args: Arguments = "{}",
     state: State = None,
     sender: Sender = SENDER,
-    sender_role: SenderRoles = [],  # noqa: B006 - Typer's form of an option that may be repeated
+    sender_role: SenderRoles = None,
     checker: Checker = None,
-    checker_role: CheckerRoles = [],  # noqa: B006 - the same
+    checker_role: CheckerRoles = None,
     height: Height = 1,
     time: Time = TIME,
     gas: Gas = GAS_DEFAULT,
@@ -117,8 +117,8 @@ def contract_gas(
         method=method,
         arguments=args,
         state=state,
-        sender=(sender, sender_role),
-        checker=None if checker is None else (checker, checker_role),
+        sender=(sender, sender_role or []),
+        checker=None if checker is None else (checker, checker_role or []),
         height=height,
         time=time,
         gas=gas,

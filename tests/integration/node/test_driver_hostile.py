@@ -6,6 +6,8 @@ transactions become final all the same.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -137,7 +139,7 @@ async def test_a_primary_that_proposes_many_batches_for_one_place_holds_memory_w
         batch = Batch(started_ms, (entry.encode(),))
         message = pre_prepare(chain, network, 0, 1, batch)
         chain.deliver(0, 1, wire.message_frame(message))
-        await chain.wait_for(lambda digest=message.digest: digest in judged)  # type: ignore[misc]
+        await chain.wait_for(functools.partial(operator.contains, judged, message.digest))
     core = victim.driver.replica
     assert isinstance(core, Replica)
     await chain.wait_for(lambda: core._ordering.fault is not None)

@@ -148,15 +148,20 @@ async def test_a_promise_that_is_gone_is_made_again_from_the_votes_of_its_epoch(
     await its_vote_counts(chain, network, "after")
 
 
+async def lost_its_votes(chain: MemoryChain, network: ChainNetwork, new: PrivateKey) -> None:
+    """Replica 3 left the first view, stopped, and lost its segments with all votes."""
+    await started(chain, network, new)
+    await in_a_later_view(chain)
+    await chain.stop(3, clean=False)
+    lose(chain.folder_of(3), "segments", "index")
+
+
 @pytest.mark.req("G2-07-1", "G2-10-3")
 async def test_a_floor_of_the_first_epoch_holds_in_it_and_in_no_later_one(
     chain: MemoryChain, network: ChainNetwork, new: PrivateKey
 ) -> None:
     """R6: the views that a replica left before it lost its votes are barred for that epoch only."""
-    await started(chain, network, new)
-    await in_a_later_view(chain)
-    await chain.stop(3, clean=False)
-    lose(chain.folder_of(3), "segments", "index")
+    await lost_its_votes(chain, network, new)
     heard: list[bytes] = []
     member = await back(chain, network, new, heard)
     assert member.ledger.store.promise.forgotten
@@ -236,10 +241,7 @@ async def test_a_floor_outlives_the_promise_and_a_second_loss(
     """Votes are lost, then both files of the promise, then votes again: the views that were left
     before the first loss stay left.
     """
-    await started(chain, network, new)
-    await in_a_later_view(chain)
-    await chain.stop(3, clean=False)
-    lose(chain.folder_of(3), "segments", "index")
+    await lost_its_votes(chain, network, new)
     member = await back(chain, network, new, [])
     left = member.ledger.store.promise.view
     assert left > 0
@@ -283,10 +285,7 @@ async def test_a_floor_outlives_a_compaction_and_then_the_promise(
     chain: MemoryChain, network: ChainNetwork, new: PrivateKey
 ) -> None:
     """The mark that the compacted log begins with is the only other place that knows the floor."""
-    await started(chain, network, new)
-    await in_a_later_view(chain)
-    await chain.stop(3, clean=False)
-    lose(chain.folder_of(3), "segments", "index")
+    await lost_its_votes(chain, network, new)
     member = await back(chain, network, new, [])
     await chain.wait_for(lambda: member.driver.votes)
     left = member.ledger.store.promise.floor

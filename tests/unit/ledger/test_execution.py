@@ -11,15 +11,11 @@ import pytest
 from guqiao_sdk.proof.packet import Packet, commitment_key
 from guqiao_sdk.proof.receipt import EVENTS_MAX, Outcome, Receipt
 from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
+from services.consensus.domain.contracts.host import OUTPUT_BYTES_MAX, WRITES_MAX
 from services.consensus.domain.ledger.admission import Refused, read_transaction
 from services.consensus.domain.ledger.authorisation import check_stateful
 from services.consensus.domain.ledger.execution import BLOCK_OUTPUT_BYTES_MAX
-from services.consensus.domain.ledger.host import (
-    OUTPUT_BYTES_MAX,
-    PACKETS_MAX,
-    VALUE_BYTES_MAX,
-    WRITES_MAX,
-)
+from services.consensus.domain.ledger.host import PACKETS_MAX, VALUE_BYTES_MAX
 from tests.unit.ledger.chain_builder import (
     ADMIN,
     CLERK,

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
+
+WRITES_MAX: Final = 10_000
+OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""What one call may write and announce; it goes with the block through one frame and one event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,18 @@ from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
 from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
 from services.consensus.domain.contracts.catalogue import Catalogue
-from services.consensus.domain.contracts.host import Contract, Party, Refusal, call
+from services.consensus.domain.contracts.host import (
+    OUTPUT_BYTES_MAX,
+    Contract,
+    Party,
+    Refusal,
+    call,
+)
 from services.consensus.domain.contracts.replica_sets import set_at
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.authorisation import Identities, authorise
 from services.consensus.domain.ledger.genesis import Genesis
-from services.consensus.domain.ledger.host import (
-    OUTPUT_BYTES_MAX,
-    CallContext,
-    LedgerHost,
-)
+from services.consensus.domain.ledger.host import CallContext, LedgerHost
 from services.consensus.domain.ledger.keys import executed_key, request_key
 from services.consensus.domain.ledger.restarting import GovernanceState, write_restart
 from services.consensus.domain.ledger.state import Layer, Readable, StateReader

@@ -18,18 +18,19 @@ from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet, commitment_key
 from guqiao_sdk.proof.receipt import EVENTS_MAX, Event
 from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX
-from services.consensus.domain.contracts.host import Party, Refusal
+from services.consensus.domain.contracts.host import (
+    OUTPUT_BYTES_MAX,
+    WRITES_MAX,
+    Party,
+    Refusal,
+)
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.keys import PACKETS, contract_key, packet_sequence_key
 from services.consensus.domain.ledger.state import KEY_BYTES_MAX, Layer, Readable
 
-WRITES_MAX: Final = 10_000
 PACKETS_MAX: Final = 256
 VALUE_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 65_536
 """Whatever a transaction can bring may be kept, with some facts beside it."""
-
-OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""What one call may write and announce; it goes with the block through one frame and one event."""
 
 EVENT_FRAME_BYTES: Final = 8
 SCAN_ENTRIES_MAX: Final = 1 << 24

@@ -12,14 +12,10 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import EVENTS_MAX
-from services.consensus.domain.contracts.host import Party
+from services.consensus.domain.contracts.host import OUTPUT_BYTES_MAX, WRITES_MAX, Party
 from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.star.values import check_length
 
-WRITES_MAX: Final = 10_000
-OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
-
-_MISSING: Final = object()
 _encode: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), check_circular=False
 ).encode
@@ -50,8 +46,7 @@ class MemoryHost:
 
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, own writes included, or None."""
-        found = self.writes.get(key, _MISSING)
-        return self.state.get(key) if found is _MISSING else found  # type: ignore[return-value]
+        return self.writes[key] if key in self.writes else self.state.get(key)
 
     def put(self, key: str, value: Json) -> None:
         """Write `value`, which is not None, under `key`."""
