@@ -45,6 +45,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
+from services.consensus.domain.suspicion import PENDING_REQUESTS_MAX
 from tests.simulation import statements
 from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
@@ -298,6 +299,8 @@ class Checkers:
         most = max(map(len, later.votes.values()), default=0)
         if most > LATER_VOTES_PER_WINDOW * window or len(later.proposals) > window:
             self.violate("S8: too many messages of later views")
+        if len(core._suspicion._pending) > PENDING_REQUESTS_MAX:
+            self.violate("S8: too many pending requests")
 
     def _joins(self, machine: Machine, core: Replica) -> None:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""

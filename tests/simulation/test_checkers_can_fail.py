@@ -13,7 +13,7 @@ import pytest
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.store import FatalStorageError
-from tests.simulation import workload
+from tests.simulation import checkers, workload
 from tests.simulation.checkers import ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
@@ -73,6 +73,14 @@ def test_a_replica_that_votes_on_a_full_disk_is_noticed(monkeypatch: pytest.Monk
     monkeypatch.setattr(Disk, "look", lambda self: False)
     with pytest.raises(ViolationError, match=r"^S8: replica 1 votes on a full disk"):
         run(scenario(full))
+
+
+def test_a_replica_that_holds_too_many_pending_requests_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkers, "PENDING_REQUESTS_MAX", 0)
+    with pytest.raises(ViolationError, match=r"^S8: too many pending requests"):
+        run(scenario())
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.consensus.domain.messages import RequestPending
+from services.consensus.domain import suspicion
+from services.consensus.domain.messages import RequestGone, RequestPending
 from services.consensus.domain.suspicion import Suspicion
 from services.consensus.domain.timeout import STEADY_TIMEOUTS, Timeout
 from tests.unit.consensus.test_slow_primary import DEFAULTS
@@ -127,3 +128,16 @@ def test_a_view_that_holds_for_long_makes_up_for_earlier_haste() -> None:
         timeout.leave_view()
     timeout.enter_view(now_ms)
     assert time_to_fall(timeout, now_ms) == 4_000
+
+
+def test_of_too_many_pending_requests_the_oldest_keep_their_timers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suspicion, "PENDING_REQUESTS_MAX", 2)
+    timers = Suspicion(DEFAULTS, 0)
+    for number in range(4):
+        timers.on_request(RequestPending(b"request %d" % number))
+    assert list(timers._pending) == [b"request 0", b"request 1"]
+    timers.on_request(RequestGone(b"request 0"))
+    timers.on_request(RequestPending(b"request 3"))
+    assert list(timers._pending) == [b"request 1", b"request 3"], "there is room again"

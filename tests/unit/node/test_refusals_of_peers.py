@@ -35,6 +35,7 @@ from tests.unit.consensus.protocol import (
     a_batch,
     header_hash,
     signer,
+    view_change,
 )
 
 WINDOW = PARAMETERS.window
@@ -192,6 +193,20 @@ def test_a_learner_takes_no_votes_and_hears_hellos() -> None:
     assert useless_on_arrival(learner, 3, vote, window=WINDOW, said=0) is Reason.UNREADY
     assert useless_now(learner, vote, window=WINDOW) is Reason.UNREADY
     assert useless_now(learner, hello, window=WINDOW) is None
+
+
+@pytest.mark.req("G2-07-1")
+def test_the_new_view_that_is_waited_for_is_of_use() -> None:
+    bench = at_height()
+    asking = tuple(view_change(each, 2) for each in (0, 2, 3))
+    for message in asking:
+        bench.step(message, message.replica)
+    assert (bench.core.view, bench.core.active) == (2, False)
+    new_view = signer(2).new_view(View(2), asking, ())
+    assert useless_on_arrival(bench.core, 2, new_view, window=WINDOW, said=0) is None
+    assert useless_now(bench.core, new_view, window=WINDOW) is None
+    bench.step(new_view, 2)
+    assert bench.core.active
 
 
 SEQUENCES = st.integers(0, HEIGHT + 3 * WINDOW)

@@ -1,0 +1,154 @@
+"""Whose state is taken, which head, and when a state that is being taken is given up (pbft.md, T1
+to T7): a real `StateTransfer` over a ledger and links by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.state_proof import key_hash, value_hash
+from services.consensus.domain.ledger.state_parts import Prefix, StatePart
+from services.consensus.domain.ledger.tree_page import subtree_hash
+from services.consensus.jobs import Pause
+from services.consensus.refusals import Reason
+from services.consensus.state_transfer import Head, StateTransfer
+from services.consensus.store.state_intake import Snapshot
+from tests.simulation.keys import replica_set
+
+LAST_HEIGHT, HEIGHT = 20, 24
+ENTRY = (b"key", b"value")
+ROOT = subtree_hash([(key_hash(ENTRY[0]), value_hash(ENTRY[1]))], 0)
+PART = StatePart(Prefix(b""), (), (ENTRY,)).encode()
+
+
+def head(height: int = HEIGHT, size: int = 4) -> Head:
+    """A head whose certificate was found to hold."""
+    header = BlockHeader(
+        "chain", 0, height, bytes(32), bytes(32), 1, bytes(32), bytes(32), ROOT, bytes(32)
+    )
+    return Head(header, FinalityCertificate(header.hash(), ()), (), replica_set(size))
+
+
+class Restoring:
+    """A replica that restores, is at `LAST_HEIGHT`, and waits for blocks no longer."""
+
+    def __init__(self, size: int = 4) -> None:
+        self.size = size
+        self.adopted: list[Snapshot] = []
+        self.asked: list[int] = []
+        self.refused: list[tuple[int, Reason]] = []
+        self.kept: list[object] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Happens while the ledger's thread is at work."""
+        self.store = SimpleNamespace(last_height=LAST_HEIGHT, last_certified=LAST_HEIGHT)
+        self.offered = head(size=size)
+        ledger = SimpleNamespace(
+            store=self.store,
+            genesis=SimpleNamespace(parameters=SimpleNamespace(snapshot_interval=4)),
+            set_at=lambda height: replica_set(size),
+            read=self._judge_head,
+            keep_state_part=self._keep,
+        )
+        links = SimpleNamespace(
+            broadcast=lambda frame: None, send=lambda to, frame: self.asked.append(to)
+        )
+        refusals = SimpleNamespace(count=lambda sender, why, *_: self.refused.append((sender, why)))
+        self.transfer = StateTransfer(
+            driver=cast(Any, SimpleNamespace(pause=Pause.RESTORING, adopt_state=self._adopt)),
+            ledger=cast(Any, ledger),
+            links=cast(Any, links),
+            metrics=cast(Any, SimpleNamespace(refusals=refusals)),
+            verify=lambda key, message, signature: True,
+            without_blocks_steps=0,
+        )
+        self.step()
+
+    def step(self) -> None:
+        self.transfer.step(wanted=True)
+
+    def a_block_comes(self) -> None:
+        self.store.last_height += 1
+        self.store.last_certified += 1
+        self.step()
+
+    async def offer(self, senders: Iterable[int]) -> None:
+        """These peers offer the head."""
+        height = self.offered.header.height
+        certified = ledger_pb2.CertifiedHeader(header=b"judged by the test")
+        for sender in senders:
+            answer = peer_pb2.StateResponse(height=height, certified_header=certified)
+            await self.transfer._take(sender, answer)
+        self.step()
+
+    async def part_comes(self, sender: int) -> None:
+        await self.transfer._take(sender, peer_pb2.StateResponse(height=HEIGHT, part=PART))
+
+    async def _judge_head(self, question: object) -> Head:
+        self.meanwhile()
+        return self.offered
+
+    async def _keep(self, entries: object) -> object:
+        self.kept.append(entries)
+        self.meanwhile()
+        return len(self.kept)
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        self.adopted.append(snapshot)
+
+
+@pytest.mark.req("G2-10-3")
+@pytest.mark.parametrize("size", [4, 7])
+async def test_a_state_is_asked_for_once_f_plus_one_offer_its_head(size: int) -> None:
+    replica, faulty_max = Restoring(size), replica_set(size).faulty_max
+    await replica.offer(range(faulty_max))
+    await replica.offer([faulty_max - 1])
+    assert replica.asked == [], "all who offered it may be liars"
+    await replica.offer([faulty_max])
+    assert len(replica.asked) == 1
+    await replica.part_comes(replica.asked[0])
+    assert [each.header.height for each in replica.adopted] == [HEIGHT]
+    assert replica.kept == [(ENTRY,)]
+    assert replica.refused == []
+
+
+async def test_an_offer_of_one_who_has_no_vote_in_the_set_of_the_head_does_not_count() -> None:
+    replica = Restoring()
+    await replica.offer([0, 4])
+    assert replica.asked == []
+
+
+async def test_a_part_of_one_who_offered_no_such_state_is_not_taken() -> None:
+    replica = Restoring()
+    await replica.offer([0, 2])
+    await replica.part_comes(3)
+    assert replica.refused == [(3, Reason.UNASKED)]
+    assert (replica.kept, replica.adopted) == ([], [])
+
+
+@pytest.mark.req("G2-10-3")
+async def test_a_state_is_given_up_when_a_block_comes_while_its_last_part_is_stored() -> None:
+    replica = Restoring()
+    await replica.offer([0, 2])
+    replica.meanwhile = replica.a_block_comes
+    await replica.part_comes(replica.asked[0])
+    assert replica.kept == [(ENTRY,)]
+    assert replica.adopted == [], "blocks give the whole history, a state does not"
+
+
+async def test_a_head_that_blocks_overtake_while_it_is_judged_counts_for_nothing() -> None:
+    replica = Restoring()
+    await replica.offer([0])
+
+    def blocks_come() -> None:
+        replica.store.last_height = HEIGHT
+
+    replica.meanwhile = blocks_come
+    await replica.offer([2])
+    assert replica.asked == []
+    assert replica.refused == [], "it was of use when it was sent"
