@@ -57,7 +57,9 @@ async def submit(member: Member, network: ChainNetwork, text: str) -> int:
 async def check_that_it_goes_on(chain: MemoryChain) -> None:
     member = chain.members[3]
     await chain.wait_for(lambda: b"repaired_blocks_total 1.0" in member.metrics.render())
-    assert content(member, 1) == content(chain.members[0], 1)
+    other = chain.members[0]
+    await chain.wait_for(lambda: other.ledger.store.last_certified >= 1)
+    assert content(member, 1) == content(other, 1)
     assert not any(task.done() for task in member.tasks)
 
 
