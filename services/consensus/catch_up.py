@@ -5,19 +5,42 @@ each by its certificate.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
+from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import BlockHeader, Verify
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
 
 BLOCKS_ANSWERED_MAX: Final = 100
 BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedBatch:
+    """What of a verified block waits to be executed: what follows from it is not kept beside it."""
+
+    header: BlockHeader
+    certificate: FinalityCertificate
+    batch: Batch
+    transaction_ids: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, block: VerifiedBlock) -> CertifiedBatch:
+        """The part of `block` that is kept."""
+        ids = tuple(each.id() for each in block.transactions)
+        return cls(block.header, block.certificate, block.batch, ids)
+
+    @property
+    def height(self) -> int:
+        """The block's height, at least 1."""
+        return self.header.height
 
 
 def blocks_answer(

@@ -203,6 +203,14 @@ class Driver:
         """Verified blocks from a peer, in order. False when enough of them wait already."""
         return self._ledger_work.offer_blocks(blocks)
 
+    @property
+    def due_block(self) -> int | None:
+        """The height of the first block that nobody has offered yet; None: enough wait."""
+        work = self._ledger_work
+        if not work.takes_blocks:
+            return None
+        return max(self._ledger.store.last_certified, work.offered_to) + 1
+
     def adopt_state(self, snapshot: Snapshot) -> None:
         """Go on from a state that was taken, before the replica takes part."""
         assert self.pause is Pause.RESTORING, "a core that votes goes on from its own head"

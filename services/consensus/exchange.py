@@ -125,24 +125,29 @@ class Exchange:
     async def _block_taking_loop(self) -> None:
         while True:
             for sender, response in await self._block_responses.take(1):
-                faults: list[str] = []
-                verify = functools.partial(self._verified, response, faults.append)
-                blocks = await self._ledger.read(verify)
-                for fault in faults:
-                    self._refusals.count(sender, Reason.UNPROVEN, fault)
-                if blocks:
-                    height = SequenceNumber(response.last_certified_height)
-                    self._driver.put_own(PeerHeight(ReplicaId(sender), height))
-                    self._driver.offer_blocks(blocks)
+                await self._take_blocks(sender, response)
                 await self._repairs.take(sender, response)
 
+    async def _take_blocks(self, sender: int, response: peer_pb2.BlockResponse) -> None:
+        due = self._driver.due_block
+        if due is None:
+            return
+        faults: list[str] = []
+        verify = functools.partial(self._verified, response, due, faults.append)
+        blocks = await self._ledger.read(verify)
+        for fault in faults:
+            self._refusals.count(sender, Reason.UNPROVEN, fault)
+        if blocks:
+            height = SequenceNumber(response.last_certified_height)
+            self._driver.put_own(PeerHeight(ReplicaId(sender), height))
+            self._driver.offer_blocks(blocks)
+
     def _verified(
-        self, response: peer_pb2.BlockResponse, refuse: Callable[[str], None]
+        self, response: peer_pb2.BlockResponse, due: int, refuse: Callable[[str], None]
     ) -> list[VerifiedBlock]:
-        """The blocks after our last certified one, as far as they hold against our own sets;
-        `refuse` is told why the next does not.
+        """The blocks from `due` on, as far as they hold against our own sets; `refuse` is told why
+        the next does not.
         """
-        due = self._ledger.store.last_certified + 1
         return verified_blocks(response, due, self._ledger.set_at, self._verify, refuse)
 
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import structlog
 
-from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
+from services.consensus.catch_up import CertifiedBatch
 from services.consensus.divergence import FILE_NAME
 from services.consensus.domain.messages import SequenceNumber
 from services.consensus.ledger import Ledger
@@ -46,7 +46,7 @@ class ExecuteJob:
 class CatchUpJob:
     """Take blocks that others certified."""
 
-    blocks: tuple[VerifiedBlock, ...]
+    blocks: tuple[CertifiedBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)

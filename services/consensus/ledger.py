@@ -23,6 +23,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from services.chassis.errors import UnavailableError
+from services.consensus.catch_up import CertifiedBatch
 from services.consensus.chain_sets import ChainSets
 from services.consensus.divergence import Divergence, DivergenceFile
 from services.consensus.domain.codec import decode_log_record, encode_log_record
@@ -164,7 +165,7 @@ class Ledger(ChainSets):
             del self._receipts[next(iter(self._receipts))]
         return header
 
-    async def apply_certified(self, block: VerifiedBlock) -> bool:
+    async def apply_certified(self, block: CertifiedBatch) -> bool:
         """Take a block that a quorum certified: execute it unless that was done, compare, store.
         False: the core had its certificate kept meanwhile.
 

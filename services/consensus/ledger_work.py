@@ -18,6 +18,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
 from services.chassis.errors import FailedPreconditionError, UnavailableError
 from services.consensus.batches import BatchTracker
+from services.consensus.catch_up import CertifiedBatch
 from services.consensus.divergence import Divergence
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.messages import (
@@ -38,6 +39,7 @@ from services.consensus.timers import RequestTimers
 _log = structlog.get_logger(__name__)
 
 CATCH_UP_JOBS_MAX: Final = 2
+"""Answers with blocks: one that is being used, and one so that nothing waits for the next."""
 
 
 class LedgerWork:
@@ -68,7 +70,7 @@ class LedgerWork:
         self._on_executed = on_executed
         self._on_halt = on_halt
         self._jobs: asyncio.Queue[ExecuteJob | CatchUpJob | AdoptJob] = asyncio.Queue()
-        self._catch_up_jobs = 0
+        self._catch_up_jobs = self._offered_to = 0
 
     def execute(self, sequence: SequenceNumber, batch: Batch) -> None:
         """The core asks for the next batch to be executed."""
@@ -76,11 +78,22 @@ class LedgerWork:
 
     def offer_blocks(self, blocks: Sequence[VerifiedBlock]) -> bool:
         """Verified blocks from a peer, in order. False when enough of them wait already."""
-        if self._catch_up_jobs >= CATCH_UP_JOBS_MAX:
+        if not self.takes_blocks:
             return False
         self._catch_up_jobs += 1
-        self._jobs.put_nowait(CatchUpJob(tuple(blocks)))
+        self._offered_to = max(block.height for block in blocks)
+        self._jobs.put_nowait(CatchUpJob(tuple(map(CertifiedBatch.of, blocks))))
         return True
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether `offer_blocks` has room."""
+        return self._catch_up_jobs < CATCH_UP_JOBS_MAX
+
+    @property
+    def offered_to(self) -> int:
+        """The height of the last block that was offered and is not taken yet; 0: there is none."""
+        return self._offered_to if self._catch_up_jobs else 0
 
     def adopt(self, snapshot: Snapshot) -> None:
         """A state whose parts are all kept; it comes after the blocks that were offered."""
@@ -101,8 +114,7 @@ class LedgerWork:
                     case ExecuteJob():
                         await self._execute(job)
                     case CatchUpJob():
-                        self._catch_up_jobs -= 1
-                        await self._catch_up(job.blocks)
+                        await self._take_blocks(job)
                     case AdoptJob():
                         await self._adopt(job.snapshot)
             except HeaderMismatchError as error:
@@ -133,12 +145,18 @@ class LedgerWork:
         end = self._ledger.epoch_end(header.epoch)
         self._tell(Executed(job.sequence, Digest(header.hash()), end))
 
-    async def _catch_up(self, blocks: Sequence[VerifiedBlock]) -> None:
+    async def _take_blocks(self, job: CatchUpJob) -> None:
+        try:
+            await self._catch_up(job.blocks)
+        finally:
+            self._catch_up_jobs -= 1
+
+    async def _catch_up(self, blocks: Sequence[CertifiedBatch]) -> None:
         for block in blocks:
             if block.height != self._ledger.store.last_certified + 1:
                 continue
             new = await self._ledger.apply_certified(block)
-            self._on_executed(block.height, [each.id() for each in block.transactions])
+            self._on_executed(block.height, block.transaction_ids)
             if new:
                 self.announce(block.height)
             self._tell(

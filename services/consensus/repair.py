@@ -109,9 +109,9 @@ class Silence:
         return self._through
 
 
-def missing_blocks(store: ChainStore) -> tuple[int, int]:
-    """The heights, first and last, to ask the peers for now."""
-    first, last = store.last_certified + 1, store.last_certified + ASKED_AT_ONCE_MAX
+def missing_blocks(store: ChainStore, due: int) -> tuple[int, int]:
+    """The heights, first and last, to ask the peers for now; `due` is the first of them."""
+    first, last = due, due + ASKED_AT_ONCE_MAX - 1
     found = store.next_found_height
     if found is not None and found > first:
         last = min(last, found - 1)
@@ -146,7 +146,7 @@ class Repairs:
         self._metrics = metrics
         self._verify = verify
         self._step_seconds = step_seconds
-        self._turn = 0
+        self._turn = self._asked_from = self._unanswered_steps = 0
         self._stranded_steps = STRANDED_FACTOR * without_blocks_steps
         self._certified = self._stands = 0
         self._silence = Silence(ledger.genesis.parameters.window)
@@ -181,7 +181,7 @@ class Repairs:
                 break
             if steps % ASK_AGAIN_STEPS == 0:
                 self._say_where_it_stands()
-                self._ask_for_missing()
+            self._ask_for_missing()
             ahead = max(self._driver.peer_heights.values(), default=0)
             self.state.step(wanted=ahead > store.last_certified)
             steps += 1
@@ -229,7 +229,17 @@ class Repairs:
         self._links.broadcast(wire.message_frame(Hello(View(0), True, False, certified)))
 
     def _ask_for_missing(self) -> None:
-        first, last = missing_blocks(self._ledger.store)
+        """Ask once for what is not here and was not given yet; again only where it does not come:
+        a peer that answers slowly is not made to answer twice.
+        """
+        due = self._driver.due_block
+        if due is None:
+            return
+        self._unanswered_steps += 1
+        if due == self._asked_from and self._unanswered_steps < ASK_AGAIN_STEPS:
+            return
+        self._asked_from, self._unanswered_steps = due, 0
+        first, last = missing_blocks(self._ledger.store, due)
         ahead = sorted(
             peer for peer, height in self._driver.peer_heights.items() if height >= first
         )

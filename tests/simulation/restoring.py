@@ -59,7 +59,7 @@ class Restoring:
     def _ask(self) -> None:
         machine, certified = self._machine, SequenceNumber(self._ledger.last_certified)
         machine.broadcast(Hello(View(0), True, False, certified))
-        first, last = missing_blocks(self._ledger.store)
+        first, last = missing_blocks(self._ledger.store, certified + 1)
         ahead = sorted(peer for peer, height in machine.peer_heights.items() if height >= first)
         if ahead:
             self._asked += 1

@@ -13,6 +13,7 @@ from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader
+from services.consensus.catch_up import CertifiedBatch
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_set_changes_in_memory import ROLES, check_chain, decide, register
@@ -53,7 +54,7 @@ class SlowMember:
                 await self.old.wait()
             return await execute(batch, transactions)
 
-        async def slow_apply(block: VerifiedBlock) -> bool:
+        async def slow_apply(block: CertifiedBatch) -> bool:
             if block.header.epoch == 1:
                 self.at_new.set()
                 await self.new.wait()
