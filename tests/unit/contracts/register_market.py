@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ def market_body(**rules: int) -> dict[str, Any]:
             "41": {"label": "特限股", "forms": ["joint_stock"]},
             "61": {"label": "有限公司股", "forms": ["limited"]},
         },
-        "evidence_required": EVIDENCE_REQUIRED,
+        "evidence_required": deepcopy(EVIDENCE_REQUIRED),
     }
 
 
