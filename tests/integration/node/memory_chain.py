@@ -16,9 +16,18 @@ from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey
 from services.chassis.telemetry import Metrics
 from services.consensus.domain.contracts.catalogue import Catalogue, standard_catalogue
+from services.consensus.domain.learner import Learner
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.genesis_json import parse_genesis
-from services.consensus.domain.messages import ProtocolParameters, ReplicaId
+from services.consensus.domain.messages import (
+    Commit,
+    Digest,
+    Prepare,
+    ProtocolParameters,
+    ReplicaId,
+    SequenceNumber,
+)
+from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.epochs import Epochs
 from services.consensus.evidence import EvidenceFolder, EvidenceReporter
@@ -247,8 +256,18 @@ class MemoryChain:
         ended = [repr(task.exception()) for task in member.tasks if task.done()]
         return (
             f"{number}: view {core.view}, executed {store.last_height}, certified "
-            f"{store.last_certified}, pending {len(member.driver.mempool)}, ended {ended}"
+            f"{store.last_certified}, pending {len(member.driver.mempool)}, votes for the next "
+            f"{_votes_for(core, store.last_height + 1)}, ended {ended}"
         )
+
+
+def _votes_for(core: Replica | Learner, height: int) -> list[list[int]]:
+    """Whose prepares and commits for the next height the core holds."""
+    if isinstance(core, Learner):
+        return []
+    at = core.view, SequenceNumber(height), Digest(bytes(32)), ReplicaId(0), b""
+    held = [core.held_votes.signers(vote) for vote in (Prepare(*at), Commit(*at))]
+    return [sorted(signers or ()) for signers in held]
 
 
 def protocol_of(genesis: Genesis) -> ProtocolParameters:

@@ -146,7 +146,12 @@ async def lose_quorum(lab: Lab) -> tuple[int, bytes]:
     await chain.wait_for(lambda: all(m.finality.certified_height >= height for m in members))
     chain.loses = is_checkpoint
     unfinished = asyncio.ensure_future(register(members[0], lab.network, "uncertified"))
-    await chain.wait_for(lambda: all(m.ledger.store.last_height == height + 1 for m in members))
+
+    def is_executed() -> bool:
+        assert not unfinished.done(), unfinished
+        return all(member.ledger.store.last_height == height + 1 for member in members)
+
+    await chain.wait_for(is_executed)
     lost = members[0].ledger.header(height + 1).hash()
     for number in range(4):
         await chain.stop(number)
