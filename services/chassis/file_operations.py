@@ -13,6 +13,8 @@ class FileOperations:
     """Each may raise `OSError`."""
 
     open: Callable[[Path, int, int], int] = os.open
+    read: Callable[[int, int, int], bytes] = os.pread
+    """At most so many bytes of a descriptor, from an offset."""
     write: Callable[[int, bytes], int] = os.write
     fsync: Callable[[int], None] = os.fsync
     truncate: Callable[[int, int], None] = os.ftruncate

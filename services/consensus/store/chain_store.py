@@ -255,10 +255,7 @@ class ChainStore:
         if position is None:
             return None
         where = f"segment {position.segment}, offset {position.offset}"
-        try:
-            record = self._segments.read(position)
-        except OSError as error:
-            raise DamagedRecordError(height, f"{where}: {error.strerror}") from error
+        record = self._segments.read(position)
         if isinstance(record, Damage) or record.height != height:
             raise DamagedRecordError(height, where)
         return StoredBlock.decode(record.payload)
@@ -359,10 +356,7 @@ class ChainStore:
             position = self._index.position(transaction, height)
         if position is None or self._segments.is_archived(position.segment):
             return True
-        try:
-            record = self._segments.read(position)
-        except OSError:
-            return False
+        record = self._segments.read(position)
         return isinstance(record, Record) and record.height == height
 
     def votes_damaged(self) -> bool:

@@ -12,18 +12,34 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from guqiao_sdk.archive.records import HEAD, HEAD_BYTES, MAGIC, RECORD_BYTES_MAX, RecordType
+import structlog
+
+from guqiao_sdk.archive.records import (
+    HEAD,
+    HEAD_BYTES,
+    MAGIC,
+    RECORD_BYTES_MAX,
+    Data,
+    RecordType,
+)
 from guqiao_sdk.files import make_folder
 from services.consensus.store.errors import FatalStorageError, SegmentArchivedError
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
 
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 
+READ_BYTES: Final = 1024 * 1024
+
+_READING: Final = os.O_RDONLY | os.O_CLOEXEC
 _APPENDING: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+_log = structlog.get_logger(__name__)
 
 
 class Position(NamedTuple):
@@ -158,21 +174,28 @@ class Segments:
             self._rotate()
 
     def read(self, position: Position) -> Record | Damage:
-        """Read the record at `position`; raises `SegmentArchivedError` where the archive with it is
-        away.
+        """Read the record at `position`; what the disk does not give is damage, too. Raises
+        `SegmentArchivedError` where the archive with it is away.
         """
         path = self._path(position.segment)
         try:
-            with path.open("rb") as file:
-                file.seek(position.offset)
-                head = file.read(HEAD_BYTES)
-                fields = _read_head(head, self._salt)
-                data = head + file.read(0 if fields is None else fields[2])
+            data = self._read(path, position.offset)
         except OSError as error:
             if path.is_symlink():
                 raise SegmentArchivedError(path) from error
-            raise
+            _log.error("segment.unreadable", segment=path.name, why=error.strerror)
+            return Damage(position, position, None, 0)
         return parse_record(data, 0, position, self._salt)
+
+    def _read(self, path: Path, offset: int) -> bytes:
+        """The bytes of the record that begins there, as far as its head says how long it is."""
+        read, file = self._files.read, self._files.open(path, _READING, 0)
+        try:
+            head = read(file, HEAD_BYTES, offset)
+            fields = _read_head(head, self._salt)
+            return head if fields is None else head + read(file, fields[2], offset + HEAD_BYTES)
+        finally:
+            os.close(file)
 
     def is_archived(self, number: int) -> bool:
         """Whether a link to an archive stands in the segment's place."""
@@ -191,13 +214,41 @@ class Segments:
             if size < max(offset, int(number < self._number)):
                 yield Damage(Position(number, min(offset, size)), Position(number + 1, 0), None, 0)
             elif size > offset:
-                with (
-                    path.open("rb") as file,
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-                ):
+                with self._content(path, size) as data:
                     yield from self._scan_file(data, Position(number, offset))
 
-    def _scan_file(self, data: mmap.mmap, position: Position) -> Iterator[Record | Damage]:
+    @contextmanager
+    def _content(self, path: Path, size: int) -> Iterator[Data]:
+        """A whole segment. Where the disk does not give all of it, the pages that are missing are
+        blank: a map of it would end the process (SIGBUS).
+        """
+        with path.open("rb") as file:
+            blanked = self._blanked(file.fileno(), size)
+            if blanked is not None:
+                _log.error("segment.unreadable", segment=path.name)
+                yield blanked
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
+
+    def _blanked(self, file: int, size: int) -> bytes | None:
+        """The content with blanks for what cannot be read; None: all of it can."""
+        read = self._files.read
+        try:
+            for offset in range(0, size, READ_BYTES):
+                read(file, READ_BYTES, offset)
+        except OSError:
+            pages = range(0, size, mmap.PAGESIZE)
+            return b"".join(self._page(file, min(mmap.PAGESIZE, size - at), at) for at in pages)
+        return None
+
+    def _page(self, file: int, size: int, offset: int) -> bytes:
+        try:
+            return self._files.read(file, size, offset)
+        except OSError:
+            return bytes(size)
+
+    def _scan_file(self, data: Data, position: Position) -> Iterator[Record | Damage]:
         while position.offset < len(data):
             item = parse_record(data, position.offset, position, self._salt)
             if isinstance(item, Damage):
@@ -217,7 +268,7 @@ class Segments:
         if size < barrier.height and size:
             yield Damage(Position(number, size), Position(number, barrier.height), None, 0)
 
-    def _resynchronise(self, data: mmap.mmap, damage: Damage) -> Position:
+    def _resynchronise(self, data: Data, damage: Damage) -> Position:
         """Return where the next whole record begins, or the file's end."""
         number, offset = damage.end
         if damage.type is not None and self._is_record(data, offset):
@@ -229,7 +280,7 @@ class Segments:
             offset += 1
         return Position(number, len(data))
 
-    def _is_record(self, data: mmap.mmap, offset: int) -> bool:
+    def _is_record(self, data: Data, offset: int) -> bool:
         return isinstance(parse_record(data, offset, START, self._salt), Record)
 
     def _barrier(self) -> bytes:
@@ -294,9 +345,7 @@ def _read_head(head: bytes, salt: int) -> tuple[RecordType, int, int, int] | Non
     return RecordType(kind), height, length, payload_checksum
 
 
-def parse_record(
-    data: bytes | mmap.mmap, offset: int, position: Position, salt: int
-) -> Record | Damage:
+def parse_record(data: Data, offset: int, position: Position, salt: int) -> Record | Damage:
     """The record at `offset`, or what is wrong with it."""
     fields = _read_head(data[offset : offset + HEAD_BYTES], salt)
     if fields is None:
