@@ -358,11 +358,9 @@ def _check(settings: Settings, genesis: Genesis, catalogue: Catalogue) -> None:
 
 def _check_contracts(genesis: Genesis, catalogue: Catalogue) -> None:
     """This software must carry all contracts that the genesis names."""
-    for entry in genesis.contracts:
-        if catalogue.find(entry.name, entry.version) is None:
-            raise NotFoundError(
-                "CONTRACT_UNKNOWN", contract=f"{entry.name} version {entry.version}"
-            )
+    lacked = catalogue.missing(genesis)
+    if lacked is not None:
+        raise NotFoundError("CONTRACT_UNKNOWN", contract=f"{lacked.name} version {lacked.version}")
 
 
 def _parameters(genesis: Genesis) -> ProtocolParameters:

@@ -12,6 +12,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 from typing import Final, NoReturn
@@ -61,6 +62,8 @@ from tests.simulation.workload import START_MS, Execution, genesis_of, verify_ma
 STEPS_MAX: Final = 400_000
 FOUNDING_MS: Final = 2_000
 
+OLD_PACE: Final = 3
+"""How much more slowly a machine with an old configuration repeats what it said."""
 PARAMETERS: Final = ProtocolParameters(
     window=4,
     timeout_ms=400,
@@ -93,6 +96,8 @@ class Cluster:
         self.crash_ratio = 0.0
         self._stormy = False
         self.disk_delays: Counter[int] = Counter()
+        self.old_configs: set[int] = set()
+        """Machines that run with the configuration of earlier times."""
         genesis = genesis_of(self.replica_set, governed=scenario.governed)
         self.execution = Execution(genesis if scenario.loss is None else restartable(genesis))
         self.restart: Restart | None = None
@@ -167,6 +172,9 @@ class Cluster:
             machine.clock.right()
             machine.disk.mend()
             machine.resume()
+            if machine.number in self.old_configs:
+                machine.crash()
+        self.old_configs.clear()
         damaged = self.scenario.damaged
         for machine in sorted(self.machines, key=lambda each: each.number in damaged):
             machine.start()
@@ -342,6 +350,14 @@ class Cluster:
         generations = self._generations.get(number, range(KEYS_A_NODE))
         keys = [key_number(self.owners[number], each) for each in generations]
         return {self.scheme.key(key): self.scheme.signer(key) for key in keys}
+
+    def config_of(self, number: int) -> tuple[dict[bytes, Sign], ProtocolParameters]:
+        """What a machine is configured with: vote keys, and a pace, which is its own."""
+        signers = self.signers_of(number)
+        if number not in self.old_configs:
+            return signers, self.parameters
+        resend_ms = OLD_PACE * self.parameters.resend_ms
+        return dict(list(signers.items())[:1]), replace(self.parameters, resend_ms=resend_ms)
 
     def begin_epoch(self, restart: Restart, replaced: Iterable[int]) -> None:
         """The chain was restarted: everything is judged by the new set above its header, and the

@@ -18,6 +18,8 @@ class Disk:
     def __init__(self, fired: Counter[str]) -> None:
         self.is_paused = False
         """Whether the replica takes no part, because it has seen the disk full."""
+        self.gives_nothing = False
+        """Whether what a running process reads of its blocks meets EIO."""
         self._fired = fired
         self._next: str | None = None
         self._failed: str | None = None
@@ -38,6 +40,7 @@ class Disk:
     def mend(self) -> None:
         """Nothing is wrong any more."""
         self._next = self._full_since_ms = None
+        self.gives_nothing = False
 
     def meets_fault(self, *, votes: bool = True) -> bool:
         """Something is being written, votes or not: whether that fails now, for good. A power cut
@@ -49,6 +52,11 @@ class Disk:
         if self._failed != "torn_write":  # That is counted where a part of it was there.
             self._fired[self._failed] += 1
         return True
+
+    def read_fails(self) -> bool:
+        """A running process reads: whether that fails."""
+        self._fired["read_error"] += self.gives_nothing
+        return self.gives_nothing
 
     def stopped_by(self, error: FatalStorageError) -> str:
         """The fault that stopped the process; raises AssertionError where there was none."""

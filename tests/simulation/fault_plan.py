@@ -75,9 +75,18 @@ NETWORK_FAULTS: Final = (
     "slow_link",
     "tcp_reset",
 )
-PROCESS_FAULTS: Final = ("kill", "pause", "restart_storm", "all_at_once", "rolling")
+PROCESS_FAULTS: Final = (
+    "kill",
+    "pause",
+    "restart_storm",
+    "all_at_once",
+    "rolling",
+    "old_binary",
+    "old_config",
+)
 CLOCK_FAULTS: Final = ("clock_jump", "clock_drift", "clock_frozen")
 WRITE_FAULTS: Final = ("lost_write", "torn_write", "fsync_error", "enospc", "slow_disk")
+READ_FAULTS: Final = ("read_error",)
 ROT_FAULTS: Final = (
     "bit_flip",
     "zeroed_page",
@@ -91,6 +100,8 @@ NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
 LOSSES: Final = ("quorum_lost", "second_restart", "lost_returned")
 """What happens in a run whose chain is restarted: see `ceremony`."""
+STORED_ONLY: Final = ("torn_write", *READ_FAULTS)
+"""What needs files."""
 FAULTS: Final = (
     *NETWORK_FAULTS,
     "partition_heal",
@@ -98,6 +109,7 @@ FAULTS: Final = (
     *PROCESS_FAULTS,
     *CLOCK_FAULTS,
     *WRITE_FAULTS,
+    *READ_FAULTS,
     *ROT_FAULTS,
     *MEMBERSHIP_FAULTS,
     *LOSSES,
@@ -131,7 +143,7 @@ def plan_faults(
     random: Random, seed: int, size: int, machines: int, storm_ms: int, *, stored: bool
 ) -> tuple[Fault, ...]:
     """The faults of one storm, by time."""
-    kinds = [kind for kind in _PLANS if stored or kind != "torn_write"]
+    kinds = [kind for kind in _PLANS if stored or kind not in STORED_ONLY]
     plan = list(_weather(_Stage(random, size, machines, 1, storm_ms)))
     at_ms, number = random.randint(50, 400), 0
     while at_ms < storm_ms:
@@ -280,6 +292,23 @@ def _clock(stage: _Stage, kind: str) -> Iterator[Fault]:
         yield Fault(stage.ends_ms, "clock_right", machines=tuple(range(stage.machines)))
 
 
+def _another_time(stage: _Stage, kind: str) -> Iterator[Fault]:
+    """Somebody starts a machine with what was installed on it in earlier times."""
+    chosen = stage.some(stage.random.choice([1, 1, 2]))
+    yield Fault(stage.at_ms, "kill", machines=chosen)
+    yield Fault(stage.at_ms + 30, kind, machines=chosen, value=1)
+    yield Fault(stage.ends_ms, kind, machines=chosen, value=0)
+
+
+def _read_error(stage: _Stage, kind: str) -> Iterator[Fault]:
+    """The disks of some give nothing when another, which was away, asks for what it missed."""
+    late, *chosen = stage.random.sample(range(stage.machines), k=stage.random.choice([2, 3]))
+    yield Fault(stage.at_ms, "kill", machines=(late,))
+    yield Fault(stage.ends_ms, "start", machines=(late,))
+    yield Fault(stage.at_ms, kind, machines=tuple(chosen), value=1)
+    yield Fault(stage.ends_ms + 400, kind, machines=tuple(chosen), value=0)
+
+
 def _disk(stage: _Stage, kind: str) -> Iterator[Fault]:
     """Power cuts and failed writes stop the process; a full disk pauses it."""
     chosen = stage.some(stage.random.choice([1, 1, 2, stage.machines]))
@@ -307,6 +336,8 @@ _PLANS: Final[dict[str, Callable[[_Stage, str], Iterator[Fault]]]] = {
     "restart_storm": _restart_storm,
     "all_at_once": _all_at_once,
     "rolling": _rolling,
+    "old_binary": _another_time,
+    "old_config": _another_time,
     "clock_jump": _clock,
     "clock_drift": _clock,
     "clock_frozen": _clock,
@@ -314,4 +345,5 @@ _PLANS: Final[dict[str, Callable[[_Stage, str], Iterator[Fault]]]] = {
     "torn_write": _disk,
     "fsync_error": _disk,
     "enospc": _disk,
+    "read_error": _read_error,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from guqiao_sdk.proof.quorum import faulty_max
 from tests.simulation.fault_plan import Fault
 from tests.simulation.network import Weather
+from tests.simulation.workload import OLD_CATALOGUE
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -104,6 +105,30 @@ def _start(cluster: Cluster, fault: Fault) -> None:
         cluster.machines[number].start()
 
 
+def _old_binary(cluster: Cluster, fault: Fault) -> None:
+    """Software that lacks a contract of the chain does not start; then the present one does."""
+    for number in fault.machines:
+        machine = cluster.machines[number]
+        if fault.value and machine.core is None and not machine.lost:
+            assert OLD_CATALOGUE.missing(cluster.execution.genesis) is not None
+            cluster.fired[fault.kind] += 1
+        elif not fault.value:
+            machine.start()
+
+
+def _old_config(cluster: Cluster, fault: Fault) -> None:
+    """The machine runs with its first vote key alone and another pace; then with what is right."""
+    for number in fault.machines:
+        machine = cluster.machines[number]
+        machine.crash()
+        if fault.value:
+            cluster.old_configs.add(number)
+        else:
+            cluster.old_configs.discard(number)
+        machine.start()
+        cluster.fired[fault.kind] += bool(fault.value) and machine.core is not None
+
+
 def _pause(cluster: Cluster, fault: Fault) -> None:
     for number in fault.machines:
         machine = cluster.machines[number]
@@ -135,6 +160,11 @@ def _fail_next_write(cluster: Cluster, fault: Fault) -> None:
     """A failed fsync, or a power cut before it: what was written is gone, or a part is there."""
     for number in fault.machines:
         cluster.machines[number].disk.fail_next(fault.kind)
+
+
+def _read_error(cluster: Cluster, fault: Fault) -> None:
+    for number in fault.machines:
+        cluster.machines[number].disk.gives_nothing = bool(fault.value)
 
 
 def _enospc(cluster: Cluster, fault: Fault) -> None:
@@ -182,6 +212,8 @@ _APPLY: Final[dict[str, Apply]] = {
     "rolling": _kill,
     "start": _start,
     "pause": _pause,
+    "old_binary": _old_binary,
+    "old_config": _old_config,
     "clock_jump": _clock,
     "clock_drift": _clock,
     "clock_frozen": _clock,
@@ -190,5 +222,6 @@ _APPLY: Final[dict[str, Apply]] = {
     "torn_write": _fail_next_write,
     "fsync_error": _fail_next_write,
     "enospc": _enospc,
+    "read_error": _read_error,
     "newcomer": _newcomer,
 }

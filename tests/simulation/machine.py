@@ -130,8 +130,8 @@ class Machine:
 
     def _recover(self) -> None:
         cluster = self.cluster
-        signers = cluster.signers_of(self.number)
-        epochs = Epochs(self.me, self.ledger, signers, cluster.parameters, self.clock.read)
+        signers, parameters = cluster.config_of(self.number)
+        epochs = Epochs(self.me, self.ledger, signers, parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
         self.known.update(map(encode_record, records))  # What is read back is durable.

@@ -12,9 +12,12 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from structlog.testing import capture_logs
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
@@ -58,6 +61,7 @@ class Shelf:
         self._synced: dict[int, dict[Path, list[int]]] = {}
         self._open: dict[int, StoredLedger] = {}
         self._stale: Path | None = None
+        self._is_judge = False
         rot = cluster.scenario.rot
         if rot is not None and rot.kind == "stale_file":
             cluster.schedule(rot.at_ms // 2, self._take_copy)
@@ -80,7 +84,7 @@ class Shelf:
         return StoreOptions(
             reserve_bytes=0,
             segment_bytes_max=SEGMENT_BYTES,
-            files=FileOperations(fsync=self._fsync(number)),
+            files=FileOperations(fsync=self._fsync(number), read=self._read(number)),
             sequences_a_promise=SEQUENCES_A_PROMISE,
         )
 
@@ -224,6 +228,25 @@ class Shelf:
 
         return fsync
 
+    def _read(self, number: int) -> Callable[[int, int, int], bytes]:
+        def read(descriptor: int, size: int, offset: int) -> bytes:
+            machines = self._cluster.machines
+            running = number < len(machines) and machines[number].core is not None
+            if running and not self._is_judge and machines[number].disk.read_fails():
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return os.pread(descriptor, size, offset)
+
+        return read
+
+    @contextmanager
+    def as_judge(self) -> Iterator[None]:
+        """No disk withholds what is read meanwhile: a checker or a client looks."""
+        self._is_judge = True
+        try:
+            yield
+        finally:
+            self._is_judge = False
+
     def _cut(self, path: Path, durable: int) -> None:
         size = path.stat().st_size
         kept = durable
@@ -285,12 +308,14 @@ class StoredLedger(ChainSets):
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Go on from a state that was taken."""
-        self.store.adopt_state(snapshot)
+        with self._shelf.as_judge():  # A disk fault there ends the process.
+            self.store.adopt_state(snapshot)
         self.last_height, self.last_certified = self.store.last_height, self.store.last_certified
 
     def take_found(self) -> bool:
         """Take in the next block from the replica's own segments, if it was found there."""
-        found = self.store.find_next()
+        with capture_logs():
+            found = self.store.find_next()
         if found is None:
             return False
         assert not found.must_execute, "blocks are damaged here only together with the index"
@@ -355,12 +380,16 @@ class StoredLedger(ChainSets):
     def block_message(self, height: int) -> ledger_pb2.Block | None:
         if not max(1, self.history_from + 1) <= height <= self.last_certified:
             return None
+        with capture_logs():
+            if not self.store.is_whole(height):
+                return None  # Others give it.
         return message_of(self, height)
 
     def block(self, height: int) -> ExecutedBlock:
         block = self._blocks.get(height)
         if block is None:
-            stored = self.store.get_block(height)
+            with self._shelf.as_judge():
+                stored = self.store.get_block(height)
             assert stored is not None, f"block {height} is stored"
             parent = self.header(height - 1)
             block = self._execution.execute(parent, stored.batch, self.restarts_behind(parent))

@@ -38,7 +38,7 @@ from tests.simulation.scenario import SIZES, of_seed
 from tests.simulation.workload import Execution, genesis_of
 
 DIGEST = Digest(b"d" * 32)
-NEWCOMER = 84
+NEWCOMER = 36
 """A seed whose newcomer meets an archive and a lying source."""
 
 

@@ -156,6 +156,8 @@ def _add(host: Host, body: Mapping[str, Json]) -> None:
 
 
 CATALOGUE: Final = Catalogue([TallyContract(), GovernanceContract()])
+OLD_CATALOGUE: Final = Catalogue([GovernanceContract()])
+"""What software carried before the counting contract was written."""
 
 
 def genesis_of(replica_set: ReplicaSet, *, governed: bool = False) -> Genesis:

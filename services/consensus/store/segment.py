@@ -179,7 +179,7 @@ class Segments:
         """
         path = self._path(position.segment)
         try:
-            data = self._read(path, position.offset)
+            data = self._bytes_at(path, position.offset)
         except OSError as error:
             if path.is_symlink():
                 raise SegmentArchivedError(path) from error
@@ -187,7 +187,7 @@ class Segments:
             return Damage(position, position, None, 0)
         return parse_record(data, 0, position, self._salt)
 
-    def _read(self, path: Path, offset: int) -> bytes:
+    def _bytes_at(self, path: Path, offset: int) -> bytes:
         """The bytes of the record that begins there, as far as its head says how long it is."""
         read, file = self._files.read, self._files.open(path, _READING, 0)
         try:

@@ -7,6 +7,7 @@ start rather than to differ from the other replicas.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from services.consensus.domain.contracts.evidence import EvidenceContract
 from services.consensus.domain.contracts.governance import GovernanceContract
@@ -17,6 +18,9 @@ from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.consensus.domain.contracts.services import ServicesContract
+
+if TYPE_CHECKING:
+    from services.consensus.domain.ledger.genesis import ContractActivation, Genesis
 
 
 class Catalogue:
@@ -34,6 +38,11 @@ class Catalogue:
     def find(self, name: str, version: int) -> Contract | None:
         """Return that version of the contract, or None when this software lacks it."""
         return self._contracts.get((name, version))
+
+    def missing(self, genesis: Genesis) -> ContractActivation | None:
+        """The first contract of the chain that this software lacks: it may not take part."""
+        lacked = (each for each in genesis.contracts if not self.find(each.name, each.version))
+        return next(lacked, None)
 
 
 def standard_catalogue() -> Catalogue:
