@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.crash import damage, kills, power_cut, processes, replicas, sweep, traced
+from tests.crash import blackout, damage, kills, power_cut, processes, replicas, sweep, traced
 
 MEMORY_DISK: Final = Path("/dev/shm")
 CAMPAIGNS_AT_ONCE: Final = 2
@@ -56,6 +56,10 @@ CAMPAIGNS: Final[dict[str, Campaign]] = {
     "kills": Campaign(lambda at, asked: kills.run(at, kills=asked.kills, seed=asked.seed)),
     "power": Campaign(
         lambda at, asked: power_cut.run(at, cuts=asked.power_cuts, seed=asked.seed),
+        why_not=power_cut.why_not,
+    ),
+    "blackout": Campaign(
+        lambda at, asked: blackout.run(at, cuts=asked.blackouts, seed=asked.seed),
         why_not=power_cut.why_not,
     ),
     "strace": Campaign(lambda at, _: traced.run(at), why_not=traced.why_not),
@@ -115,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replica-kills", type=int, default=30, help="of processes under load")
     parser.add_argument("--replica-sizes", type=int, nargs="+", default=[4, 7], help="n, damaged f")
     parser.add_argument("--power-cuts", type=int, default=10)
+    parser.add_argument("--blackouts", type=int, default=10, help="power cuts of whole replicas")
     parser.add_argument("--seed", type=int, default=20_261_127)
     parser.add_argument("--only", choices=sorted(CAMPAIGNS))
     asked = parser.parse_args(arguments)

@@ -26,6 +26,8 @@ from tests.crash.writer import EXIT_STORAGE, Acknowledged, fork, write_chain
 IMAGE_BYTES: Final = 64 * 1024 * 1024
 SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN
 NO_LOG_FLUSH: Final = 2
+OTHER_BOOT: Final = "00000000-0000-0000-0000-000000000000"
+"""What the machine is called that comes up again."""
 LINES_MAX: Final = 40
 START_SPIN_MAX: Final = 1_500_000
 
@@ -44,10 +46,8 @@ def run(folder: Path, *, cuts: int, seed: int) -> dict[str, int]:
     """Cut the power so often; raises `AssertionError` where anything acknowledged is wrong."""
     chance = random.Random(seed)
     image, mounted = folder / "disk.img", folder / "disk"
+    make_image(image, IMAGE_BYTES)
     mounted.mkdir()
-    with image.open("wb") as file:
-        file.truncate(IMAGE_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
     acknowledged, counts = Acknowledged(), {"power cuts": 0, "power cuts before ready": 0}
     for number in range(cuts):
         with _mounted(image, mounted):
@@ -59,19 +59,36 @@ def run(folder: Path, *, cuts: int, seed: int) -> dict[str, int]:
         counts["power cuts before ready"] += not acknowledged.is_ready
         with _mounted(image, mounted):
             session = mounted / "data" / "session"
-            if session.exists():  # The machine that comes up again has another boot id.
-                session.write_text("00000000-0000-0000-0000-000000000000")
+            if session.exists():
+                session.write_text(OTHER_BOOT)
             check_folder(mounted / "data", acknowledged)
     return {**counts, "acknowledged": len(acknowledged.headers)}
 
 
+def make_image(image: Path, size: int) -> None:
+    """An empty ext4 of so many bytes in a file."""
+    with image.open("wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+
+
+def mount(image: Path, place: Path) -> None:
+    """Put the image in place."""
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+
+
+def unmount(place: Path) -> None:
+    """Take it away; what was shut down before loses all that was not synced."""
+    subprocess.run(["umount", str(place)], check=True)
+
+
 @contextmanager
 def _mounted(image: Path, place: Path) -> Iterator[None]:
-    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    mount(image, place)
     try:
         yield
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        unmount(place)
 
 
 def _cut_once(
@@ -86,14 +103,14 @@ def _cut_once(
             for _ in range(spin):
                 pass
             going[0] = 1
-            _shut_down(mounted)
+            shut_down(mounted)
         for number, line in enumerate(lines, 1):
             acknowledged.take(line)
             last = line.rstrip()
             log_durably(log, line.rstrip())
             if number == cut_after:
                 going[0] = 1
-                _shut_down(mounted)
+                shut_down(mounted)
     status = os.waitstatus_to_exitcode(child.wait())
     assert status in (EXIT_STORAGE, -7), f"the process went on without a disk: {status}, {last}"
 
@@ -118,7 +135,8 @@ def _write_while_powered(data: Path, say: Callable[[str], None], going: mmap.mma
     write_chain(data, say_unless_overtaken, files=FileOperations(fsync=fsync), blocks=None)
 
 
-def _shut_down(mounted: Path) -> None:
+def shut_down(mounted: Path) -> None:
+    """From now on nothing reaches the disk, and what is on its way there is lost."""
     descriptor = os.open(mounted, os.O_RDONLY)
     try:
         fcntl.ioctl(descriptor, SHUTDOWN, NO_LOG_FLUSH.to_bytes(4, "little"))

@@ -53,7 +53,7 @@ async def _run(folder: Path, kills: int, chance: random.Random) -> dict[str, int
                 tasks.create_task(load.run(number))
             early = await _kill(network, kills, chance)
             load.is_over.set()
-        await _check(network, load.record)
+        await check(network, load.record)
         return {
             "kills": kills,
             "kills before ready": early,
@@ -81,7 +81,7 @@ async def _kill(network: ChainNetwork, kills: int, chance: random.Random) -> int
     return early
 
 
-async def _check(network: ChainNetwork, record: Record) -> None:
+async def check(network: ChainNetwork, record: Record) -> None:
     """Every replica has every block that anybody was told of, and all have the same."""
     last = max(result.height for result in record.told.values())
     for number in range(N):

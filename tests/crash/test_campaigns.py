@@ -21,11 +21,11 @@ SEED = 20_261_127
 
 @pytest.mark.timeout(300)
 @pytest.mark.req("G2-07-3", "G2-13-2")
-@pytest.mark.parametrize("name", ["power", "strace"])
+@pytest.mark.parametrize("name", ["power", "blackout", "strace"])
 def test_what_the_machine_does_not_allow_is_said_and_is_no_pass(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert main(["--only", name, "--power-cuts", "2"]) == 0
+    assert main(["--only", name, "--power-cuts", "2", "--blackouts", "2"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (name in report["campaigns"]) is not (name in report["not_run"])
     assert all(count > 0 for each in report["campaigns"].values() for count in each.values())
