@@ -49,8 +49,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`code` is empty when accepted; `detail` is canonical JSON facts of a refusal (`{}`
-    otherwise).
+    """`code` is empty when accepted; `detail` is canonical JSON: the facts of a refusal, result and
+    gas of a call in star/1, else `{}`.
 
     For REPLAYED, `replay_of` is the id of the transaction executed first and `code` its outcome;
     else it is empty.

@@ -19,7 +19,7 @@ from guqiaoctl.commands.contract_inputs import (
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.output import choose, language, print_json, print_table, shown
-from services.consensus.domain.contracts.star.execution import Outcome, Status, execute
+from services.consensus.domain.contracts.star.execution import Outcome, Status
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
 from services.consensus.domain.contracts.star.ir import Module
@@ -116,9 +116,9 @@ def run(order: Order, *, write_state: bool, as_json: bool) -> None:
     module = _module(order, read_input(order.file, SOURCE_BYTES_MAX), as_json=as_json)
     outcome, host, _ = _execute(order, module, state, watched=False, as_json=as_json)
     if as_json:
-        print_json(_summary(outcome))
+        print_json(_summary(outcome, host))
     else:
-        _print_outcome(outcome)
+        _print_outcome(outcome, host)
     _end(order, outcome)
     if write_state and order.state is not None:
         write_state_file(order.state, host.after())
@@ -132,7 +132,7 @@ def _module(order: Order, source: bytes, *, as_json: bool) -> Module:
         facts = {"rule": error.rule, "column": error.column, **error.fields}
         if as_json:
             refused = Outcome(Status.ERROR, 0, code=_REFUSED, fields=facts, line=error.line)
-            print_json(_summary(refused) | {"status": "refused"})
+            print_json(_summary(refused, None) | {"status": "refused"})
         zh, en = SENTENCES[error.rule]
         place = f"{shown(order.file)}:{error.line}:{error.column}"
         raise CliError(
@@ -157,38 +157,39 @@ def _execute(
         facts: dict[str, Json] = {"argument": error.where, "why": error.why}
         wrong = Outcome(Status.ERROR, 0, code="CONTRACT_ARGUMENT_WRONG", fields=facts)
         if as_json:
-            print_json(_summary(wrong))
+            print_json(_summary(wrong, host))
         raise _failure(order, wrong, EXIT_USAGE) from None
     program = Program(module, GasTable(), watched=watched)
-    outcome = execute(program, host, meter, order.method, arguments, lines if watched else None)
+    outcome = host.run(program, meter, order.method, arguments, lines if watched else None)
     return outcome, host, lines
 
 
-def _summary(outcome: Outcome) -> dict[str, Any]:
+def _summary(outcome: Outcome, host: MemoryHost | None) -> dict[str, Any]:
     """The outcome as JSON; `fields` only where there are facts about why not."""
+    writes, events = (host.writes, host.events) if host is not None else ({}, [])
     return {
         "status": outcome.status.value,
         "code": outcome.code,
         "result": outcome.result,
         "gas_used": outcome.gas_used,
-        "writes": dict(sorted(outcome.writes.items())),
-        "events": [{"topic": topic, "body": body} for topic, body in outcome.events],
+        "writes": dict(sorted(writes.items())),
+        "events": [{"topic": topic, "body": body} for topic, body in events],
         "line": outcome.line,
     } | ({"fields": dict(outcome.fields)} if outcome.fields else {})
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome, host: MemoryHost) -> None:
     """For a person; why a call did not end well is said on standard error."""
     if outcome.status is Status.OK:
         print(f"{choose('result', '结果')}  {shown(outcome.result)}")
     print(f"{choose('gas', '计量')}  {outcome.gas_used:,}")
-    if outcome.writes:
+    if host.writes:
         print()
-        rows = [(key, _written(value)) for key, value in sorted(outcome.writes.items())]
+        rows = [(key, _written(value)) for key, value in sorted(host.writes.items())]
         print_table((choose("KEY", "键"), choose("WRITTEN", "写入")), rows)
-    if outcome.events:
+    if host.events:
         print()
-        events = [(topic, shown(body)) for topic, body in outcome.events]
+        events = [(topic, shown(body)) for topic, body in host.events]
         print_table((choose("EVENT", "事件"), choose("BODY", "内容")), events)
 
 
@@ -251,13 +252,13 @@ def show_gas(order: Order, *, as_json: bool) -> None:
     state = state_of(order.state, may_be_missing=False)
     source = read_input(order.file, SOURCE_BYTES_MAX)
     module = _module(order, source, as_json=as_json)
-    outcome, _, lines = _execute(order, module, state, watched=True, as_json=as_json)
+    outcome, host, lines = _execute(order, module, state, watched=True, as_json=as_json)
     texts = source.decode().split("\n")
     used = lines.total()
     rows = [(line, gas, texts[line - 1] if line else "") for line, gas in used.items()]
     if as_json:
         told = [{"line": line, "gas": gas, "source": text} for line, gas, text in rows]
-        print_json({**_summary(outcome), "lines": told})
+        print_json({**_summary(outcome, host), "lines": told})
     else:
         outside = choose("arguments, result", "参数、结果")
         print_table(

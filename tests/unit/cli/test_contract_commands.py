@@ -168,9 +168,10 @@ def test_who_signs_and_when_is_what_the_options_say(command: Command, tmp_path: 
 
 
 def test_another_contract_cannot_be_called_here(command: Command, tmp_path: Path) -> None:
-    made = source(tmp_path, 'def f():\n    return call("other", "m", x=1)\n')
+    declared = 'ACCESS = {"read": [], "write": [], "call": ["other.m"]}\n\n'
+    made = source(tmp_path, declared + 'def f():\n    return call("other", "m", x=1)\n')
     told = command("run", made, "--method", "f", "-o", "json").json
-    assert (told["code"], told["line"]) == ("CONTRACT_CALL_OFFLINE", 2)
+    assert (told["code"], told["line"]) == ("CONTRACT_CALL_OFFLINE", 4)
     assert told["fields"] == {"contract": "other", "method": "m"}
 
 
