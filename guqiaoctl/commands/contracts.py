@@ -1,4 +1,4 @@
-"""`guqiao contract lint`, `run` and `gas`: star/1 on this machine, without a network."""
+"""`guqiao contract lint`, `run`, `gas` and `diff`: star/1 on this machine, without a network."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from guqiaoctl.output import choose, language, print_json, print_table, shown
 from services.consensus.domain.contracts.star.execution import Outcome, Status
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
+from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.memory import MemoryHost
@@ -133,16 +134,21 @@ def _module(order: Order, source: bytes, *, as_json: bool) -> Module:
         if as_json:
             refused = Outcome(Status.ERROR, 0, code=_REFUSED, fields=facts, line=error.line)
             print_json(_summary(refused, None) | {"status": "refused"})
-        zh, en = SENTENCES[error.rule]
-        place = f"{shown(order.file)}:{error.line}:{error.column}"
-        raise CliError(
-            _REFUSED,
-            f"{place}: {error.rule}: {en.rstrip('.')}{_facts(error.fields)}",
-            f"{place}：{error.rule}：{zh.rstrip('。')}{_facts(error.fields)}",
-            messages(_REFUSED).remedy_en,
-            messages(_REFUSED).remedy_zh,
-            exit_code=EXIT_UNVERIFIED,
-        ) from None
+        raise source_refused(order.file, error) from None
+
+
+def source_refused(file: Path, error: SourceError) -> CliError:
+    """The failure for a source that is not star/1."""
+    zh, en = SENTENCES[error.rule]
+    place = f"{shown(file)}:{error.line}:{error.column}"
+    return CliError(
+        _REFUSED,
+        f"{place}: {error.rule}: {en.rstrip('.')}{_facts(error.fields)}",
+        f"{place}：{error.rule}：{zh.rstrip('。')}{_facts(error.fields)}",
+        messages(_REFUSED).remedy_en,
+        messages(_REFUSED).remedy_zh,
+        exit_code=EXIT_UNVERIFIED,
+    )
 
 
 def _execute(
@@ -275,3 +281,36 @@ def show_gas(order: Order, *, as_json: bool) -> None:
         )
         print(f"\n{choose('gas', '计量')}  {outcome.gas_used:,}")
     _end(order, outcome)
+
+
+# --- diff -------------------------------------------------------------------------------------
+
+
+def diff(before: Path, after: Path, *, as_json: bool) -> None:
+    """Tell what an upgrade from one source to the other changes for those who rely on it."""
+    one, other = (interface_of(_of_file(path)) for path in (before, after))
+    changes = compare(one, other)
+    is_compatible = not any(each.is_breaking for each in changes)
+    if as_json:
+        told = [each.to_json() for each in changes]
+        print_json({"compatible": is_compatible, "changes": told})
+        return
+    if changes:
+        breaking, kept = choose("breaking", "不兼容"), choose("compatible", "兼容")
+        print_table(
+            (choose("CHANGE", "变更"), choose("WHAT", "对象"), ""),
+            [(each.rule, each.what, breaking if each.is_breaking else kept) for each in changes],
+        )
+        print()
+    print(
+        choose("a compatible upgrade", "兼容升级")
+        if is_compatible
+        else choose("an incompatible upgrade", "非兼容升级")
+    )
+
+
+def _of_file(path: Path) -> Module:
+    try:
+        return compile_source(read_input(path, SOURCE_BYTES_MAX))
+    except SourceError as error:
+        raise source_refused(path, error) from None
