@@ -28,6 +28,47 @@ from tests.unit.ledger.chain_builder import (
 
 CATALOGUE = Catalogue([IdentityContract(), GovernanceContract(), DeploymentsContract()])
 ENTITIES = ("A", "B", "C", "D")
+BANK = """
+ACCESS = {"read": [], "write": ["held/"]}
+
+def pay(to, amount):
+    require(amount > 0, "AMOUNT_INVALID", amount=amount)
+    put("held/" + to, (get("held/" + to) or 0) + amount)
+    emit("paid", {"to": to, "amount": amount, "by": sender()["did"]})
+    return get("held/" + to)
+
+def held(of):
+    return get("held/" + of)
+"""
+SHOP = """
+ACCESS = {"read": [], "write": ["sold/"], "call": ["bank.pay", "bank.held", "shop.buy", "nobody.m"]}
+
+def buy(item, price):
+    put("sold/" + item, price)
+    emit("sold", {"item": item})
+    held = call("bank", "pay", to="shop", amount=price)
+    require(held < 100, "TOO_RICH", held=held)
+    return held
+
+def other(contract, method):
+    return call(contract, method)
+
+def spy():
+    return get("held/shop")
+"""
+LOOP = """
+ACCESS = {"read": [], "write": ["n"]}
+
+def spin():
+    put("n", 1)
+    emit("began", 1)
+    for a in range(10000):
+        for b in range(10000):
+            pass
+
+def cheap():
+    return 1
+"""
 
 
 def star_genesis(gas: Any = None) -> dict[str, Any]:
@@ -118,3 +159,11 @@ def stored(chain: MemoryChain, contract: str, key: str) -> Any:
     """What a contract keeps under a key."""
     value = chain.state.get(f"{contract}/{key}".encode())
     return None if value is None else json.loads(value)
+
+
+def two_contracts() -> MemoryChain:
+    """A chain with a bank, and a shop that calls it."""
+    chain = star_chain()
+    deploy(chain, "bank", BANK)
+    deploy(chain, "shop", SHOP)
+    return chain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,16 @@ from services.consensus.domain.contracts.deployed import FIRST_GAS
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.ledger.star_programs import StarPrograms
 from tests.unit.contracts.star_chain import (
+    BANK,
+    LOOP,
     call,
     call_payload,
-    decide,
     deploy,
     facts,
     star_chain,
     stored,
     told,
+    two_contracts,
     upgrade,
 )
 from tests.unit.ledger.chain_builder import (
@@ -34,34 +35,6 @@ from tests.unit.ledger.chain_builder import (
 )
 
 TRANSFER = (Path(__file__).parents[3] / "data/contracts/transfer.star").read_text()
-BANK = """
-ACCESS = {"read": [], "write": ["held/"]}
-
-def pay(to, amount):
-    require(amount > 0, "AMOUNT_INVALID", amount=amount)
-    put("held/" + to, (get("held/" + to) or 0) + amount)
-    emit("paid", {"to": to, "amount": amount, "by": sender()["did"]})
-    return get("held/" + to)
-
-def held(of):
-    return get("held/" + of)
-"""
-SHOP = """
-ACCESS = {"read": [], "write": ["sold/"], "call": ["bank.pay", "bank.held", "shop.buy", "nobody.m"]}
-
-def buy(item, price):
-    put("sold/" + item, price)
-    emit("sold", {"item": item})
-    held = call("bank", "pay", to="shop", amount=price)
-    require(held < 100, "TOO_RICH", held=held)
-    return held
-
-def other(contract, method):
-    return call(contract, method)
-
-def spy():
-    return get("held/shop")
-"""
 SEED = (
     TRANSFER
     + """
@@ -150,20 +123,6 @@ def test_an_announcement_stands_under_the_name_of_its_contract() -> None:
 
 # --- Gas --------------------------------------------------------------------------------------
 
-LOOP = """
-ACCESS = {"read": [], "write": ["n"]}
-
-def spin():
-    put("n", 1)
-    emit("began", 1)
-    for a in range(10000):
-        for b in range(10000):
-            pass
-
-def cheap():
-    return 1
-"""
-
 
 @pytest.mark.req("G2-08-1")
 def test_gas_ends_what_never_ends_and_rolls_it_back() -> None:
@@ -201,154 +160,37 @@ def test_gas_rules_stand_on_the_chain_by_their_version() -> None:
     assert used[0] < used[1]
 
 
-# --- Calls between contracts ------------------------------------------------------------------
-
-
-def two_contracts() -> MemoryChain:
-    chain = star_chain()
-    deploy(chain, "bank", BANK)
-    deploy(chain, "shop", SHOP)
-    return chain
-
-
-@pytest.mark.req("G2-08-2")
-def test_a_contract_calls_another_one_each_in_its_own_state() -> None:
-    chain = two_contracts()
-    receipt = call(chain, "shop", "buy", item="tea", price=40)
-    assert facts(receipt)["result"] == 40
-    assert told(receipt) == {
-        "contract.shop.sold": {"item": "tea"},
-        "contract.bank.paid": {"to": "shop", "amount": 40, "by": CLERK},
-    }
-    assert stored(chain, "bank", "held/shop") == 40
-    assert stored(chain, "shop", "sold/tea") == 40
-    spied = call(chain, "shop", "spy")
-    assert (spied.code, facts(spied)["at"]) == ("CONTRACT_ACCESS_UNDECLARED", "shop:15")
-
-
-@pytest.mark.parametrize(
-    ("price", "code", "at"),
-    [(0, "CONTRACT_REFUSED", "bank:5"), (100, "CONTRACT_REFUSED", "shop:8")],
-)
-def test_a_failure_on_either_side_of_a_call_rolls_all_of_it_back(
-    price: int, code: str, at: str
-) -> None:
-    chain = two_contracts()
-    receipt = call(chain, "shop", "buy", item="tea", price=price)
-    assert (receipt.code, receipt.events, facts(receipt)["at"]) == (code, (), at)
-    assert stored(chain, "bank", "held/shop") is None
-    assert stored(chain, "shop", "sold/tea") is None
-
-
-def test_what_is_not_declared_not_there_or_paused_is_not_called() -> None:
-    chain = two_contracts()
-
-    def other(contract: str, method: str) -> tuple[str, str]:
-        receipt = call(chain, "shop", "other", contract=contract, method=method)
-        return receipt.code, facts(receipt)["at"]
-
-    assert other("bank", "drain") == ("CONTRACT_CALL_UNDECLARED", "shop:12")
-    assert other("identity", "register_identity") == ("CONTRACT_CALL_UNDECLARED", "shop:12")
-    assert other("nobody", "m") == ("CONTRACT_UNKNOWN", "shop:12")
-    assert other("bank", "held") == ("CONTRACT_ARGUMENT_WRONG", "shop:12")
-    decide(chain, "pause", {"name": "bank", "reason": "audit"}, "B")
-    assert other("bank", "held") == ("CONTRACT_PAUSED", "shop:12")
-    decide(chain, "resume", {"name": "bank", "reason": "done"}, "B", "C")
-    assert call(chain, "shop", "buy", item="tea", price=1).accepted
-
-
-def test_a_system_contract_is_nobodys_to_call() -> None:
+def test_a_scan_pays_for_what_the_block_has_deleted_under_its_prefix() -> None:
     chain = star_chain()
     source = """
-ACCESS = {"read": [], "write": [], "call": ["identity.grant_role", "contracts.deploy"]}
+ACCESS = {"read": [], "write": ["k/", "l/"]}
 
-def f(contract, method):
-    return call(contract, method, did="x", role="y")
+def fill(count):
+    for number in range(count):
+        put("k/" + str(number), 1)
+
+def clear(count):
+    for number in range(count):
+        delete("k/" + str(number))
+
+def look(prefix):
+    return scan(prefix, 1)
 """
-    deploy(chain, "climber", source)
-    for contract, method in (("identity", "grant_role"), ("contracts", "deploy")):
-        receipt = call(chain, "climber", "f", contract=contract, method=method)
-        assert (receipt.code, facts(receipt)["at"]) == ("CONTRACT_UNKNOWN", "climber:5")
-
-
-CIRCLE = """
-ACCESS = {"read": [], "write": ["n"], "call": ["%s"]}
-
-def go(left):
-    put("n", left)
-    return 0 if left == 0 else call(%s, left=left - 1)
-"""
-
-
-def test_a_contract_is_not_entered_again_not_through_another_one_either() -> None:
-    chain = star_chain()
-    deploy(chain, "ping", CIRCLE % ("pong.go", '"pong", "go"'))
-    deploy(chain, "pong", CIRCLE % ("ping.go", '"ping", "go"'))
-    deploy(chain, "self", CIRCLE % ("self.go", '"self", "go"'))
-    assert call(chain, "ping", "go", left=1).accepted
-    before = stored(chain, "ping", "n"), stored(chain, "pong", "n")
-    receipt = call(chain, "ping", "go", left=2)
-    assert receipt.code == "CONTRACT_REENTERED"
-    assert facts(receipt) == {"callee": "ping", "at": "pong:6"}
-    assert (stored(chain, "ping", "n"), stored(chain, "pong", "n")) == before
-    assert facts(call(chain, "self", "go", left=1)) == {"callee": "self", "at": "self:6"}
-    # What was left in a refused call is not taken for being inside still.
-    assert call(chain, "ping", "go", left=1).accepted
-
-
-def test_calls_go_four_contracts_deep_and_no_deeper() -> None:
-    chain = star_chain()
-    for number in range(5):
-        following = f"c{number + 1:02d}"
-        deploy(chain, f"c{number:02d}", CIRCLE % (f"{following}.go", f'"{following}", "go"'))
-    assert call(chain, "c00", "go", left=3).accepted
-    receipt = call(chain, "c00", "go", left=4)
-    assert (receipt.code, facts(receipt)["at"]) == ("LIMIT_EXCEEDED", "c03:6")
-    assert stored(chain, "c00", "n") == 3
-
-
-def test_the_deepest_calls_that_the_engine_allows_stay_far_from_pythons_bound() -> None:
-    """Three contracts whose functions call one another to the bound that all have together."""
-    chain = star_chain()
-
-    def chained(functions: int, deepest: str) -> str:
-        parts = [f"def g0(x):\n    return {deepest}\n"]
-        nested = "(" * 8 + "g%d(x)" + " + 0)" * 8
-        parts += [f"def g{n}(x):\n    return {nested % (n - 1)}\n" for n in range(1, functions)]
-        return "\n".join([*parts, f"def go(x):\n    return g{functions - 1}(x)\n"])
-
-    deploy(chain, "one", chained(3, "x"))
-    names = [("two", "one"), ("three", "two")]
-    for name, called in names:
-        access = f'ACCESS = {{"read": [], "write": [], "call": ["{called}.go"]}}\n\n'
-        deploy(chain, name, access + chained(3, f'call("{called}", "go", x=x)'))
-    limit = sys.getrecursionlimit()
-    assert limit >= 1_000
-    sys.setrecursionlimit(700)
-    try:
-        assert facts(call(chain, "three", "go", x=5))["result"] == 5
-    finally:
-        sys.setrecursionlimit(limit)
-    access = 'ACCESS = {"read": [], "write": [], "call": ["one.go"]}\n\n'
-    deploy(chain, "tall", access + chained(11, 'call("one", "go", x=x)'))
-    receipt = call(chain, "tall", "go", x=5)
-    assert (receipt.code, facts(receipt)["limit"]) == ("LIMIT_EXCEEDED", "call_depth")
-
-
-def test_out_of_gas_in_the_called_contract_ends_the_calling_one() -> None:
-    chain = star_chain(transaction_limit=5_000, block_limit=20_000)
-    deploy(chain, "loop", LOOP)
-    source = """
-ACCESS = {"read": [], "write": ["m"], "call": ["loop.spin"]}
-
-def f():
-    put("m", 1)
-    return call("loop", "spin")
-"""
-    deploy(chain, "outer", source)
-    receipt = call(chain, "outer", "f")
-    assert (receipt.code, facts(receipt)) == ("CONTRACT_OUT_OF_GAS", {"gas": 5_000, "at": "loop:8"})
-    assert stored(chain, "outer", "m") is None
+    deploy(chain, "heap", source)
+    assert call(chain, "heap", "fill", count=500).accepted
+    before = facts(call(chain, "heap", "look", prefix="l/"))["gas"]
+    payloads = [
+        call_payload(chain, "heap", method, body)
+        for method, body in (
+            ("clear", {"count": 500}),
+            ("look", {"prefix": "k/"}),
+            ("look", {"prefix": "l/"}),
+        )
+    ]
+    receipts = chain.execute(*payloads).receipts
+    assert [facts(each).get("result") for each in receipts] == [None, [], []]
+    assert [facts(each)["gas"] for each in receipts[1:]] == [before + 500, before]
+    assert facts(call(chain, "heap", "look", prefix="k/"))["gas"] == before
 
 
 # --- What anybody may send --------------------------------------------------------------------

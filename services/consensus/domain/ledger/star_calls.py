@@ -178,7 +178,13 @@ class LedgerStarHost:
         _or_contract_error(lambda: self._host.delete(key))
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
-        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
+        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen.
+
+        Deleted keys that are passed over are many where the block has just deleted them; each key
+        that it wrote there is paid for.
+        """
+        passed = self._host.writes.written_under(contract_key(self._active[-1], prefix))
+        self._meter.charge(self._meter.table.element * passed)
         return self._host.scan(prefix, limit)
 
     def emit(self, topic: str, body: Json) -> None:

@@ -15,8 +15,8 @@ from services.consensus.domain.contracts.star.gas import GasTable
 from services.consensus.domain.contracts.star.program import Program
 
 PROGRAMS_MAX: Final = 128
-FORM_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of the forms of all that is kept; a program takes some dozen times as much."""
+FORM_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of the forms of all that is kept; a program takes about 24 times as much."""
 
 _Key: TypeAlias = tuple[str, GasTable]
 
