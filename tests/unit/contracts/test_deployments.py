@@ -30,7 +30,14 @@ from tests.unit.contracts.star_chain import (
     told,
     upgrade,
 )
-from tests.unit.ledger.chain_builder import CLERK, MARKET, MemoryChain, genesis_of, payload_of
+from tests.unit.ledger.chain_builder import (
+    CLERK,
+    MARKET,
+    MemoryChain,
+    genesis_of,
+    payload_of,
+    replicas_json,
+)
 
 SOURCE = """
 ACCESS = {"read": [], "write": ["n/"]}
@@ -83,6 +90,22 @@ def test_a_contract_runs_once_more_than_two_thirds_of_the_entities_approve() -> 
     assert ask(chain, "D", "approve", named).code == "PROPOSAL_UNKNOWN"
     left = [key for key in chain.state.entries if key.startswith(b"contracts/propos")]
     assert left == []
+
+
+@pytest.mark.req("G2-05-5")
+def test_of_three_entities_two_are_not_more_than_two_thirds_nor_one_more_than_a_third() -> None:
+    value = star_genesis()
+    value["replicas"] = replicas_json("A", "B", "C", "C")
+    chain = MemoryChain(genesis_of(value), star_chain().catalogue)
+    decide(chain, "deploy", body_of("counter"), "B")
+    assert record(chain) is None
+    decide(chain, "deploy", body_of("counter"), "B", "C")
+    assert record(chain)["status"] == "active"
+    assert ask(chain, "D", "pause", REASON).code == "GOVERNANCE_ENTITY_UNKNOWN"
+    decide(chain, "pause", REASON)
+    assert record(chain)["status"] == "active"
+    decide(chain, "pause", REASON, "B")
+    assert record(chain)["status"] == "paused"
 
 
 @pytest.mark.req("G2-05-5")

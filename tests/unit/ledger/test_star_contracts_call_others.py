@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.unit.contracts.star_chain import (
+    BANK,
     LOOP,
     call,
     decide,
@@ -18,6 +19,11 @@ from tests.unit.contracts.star_chain import (
     two_contracts,
 )
 from tests.unit.ledger.chain_builder import CLERK
+
+LOOK = """
+def look():
+    return scan("held/", 9)
+"""
 
 
 @pytest.mark.req("G2-08-2")
@@ -33,6 +39,45 @@ def test_a_contract_calls_another_one_each_in_its_own_state() -> None:
     assert stored(chain, "shop", "sold/tea") == 40
     spied = call(chain, "shop", "spy")
     assert (spied.code, facts(spied)["at"]) == ("CONTRACT_ACCESS_UNDECLARED", "shop:15")
+
+
+def test_what_comes_after_a_call_is_the_callers_own_again() -> None:
+    """One contract is called again and again, and the caller goes on in its own name and state."""
+    chain = star_chain()
+    deploy(chain, "bank", BANK + LOOK)
+    source = """
+ACCESS = {"read": [], "write": ["held/"], "call": ["bank.pay", "bank.look"]}
+
+def often(count):
+    for number in range(count):
+        call("bank", "pay", to="x", amount=1)
+    put("held/own", count)
+    emit("done", {"count": count})
+    return [call("bank", "look"), scan("held/", 9)]
+"""
+    deploy(chain, "often", source)
+    receipt = call(chain, "often", "often", count=30)
+    assert facts(receipt)["result"] == [[["held/x", 30]], [["held/own", 30]]]
+    assert told(receipt)["contract.often.done"] == {"count": 30}
+    assert [event.topic for event in receipt.events].count("contract.bank.paid") == 30
+    assert stored(chain, "often", "held/own") == 30
+    assert stored(chain, "bank", "held/own") is None
+
+
+def test_a_scan_of_the_called_contract_does_not_pay_for_the_callers_keys() -> None:
+    chain = star_chain()
+    deploy(chain, "bank", BANK + LOOK)
+    source = """
+ACCESS = {"read": [], "write": ["held/", "kept/"], "call": ["bank.look"]}
+
+def f(prefix):
+    for number in range(100):
+        put(prefix + str(number), 1)
+    return call("bank", "look")
+"""
+    deploy(chain, "outer", source)
+    gas = [facts(call(chain, "outer", "f", prefix=each))["gas"] for each in ("held/", "kept/")]
+    assert gas[0] == gas[1]
 
 
 @pytest.mark.parametrize(
