@@ -260,3 +260,16 @@ def contract_call(
     from guqiaoctl.commands.deploying import Place, call
 
     call(Place(data, chain, name), account, method, args, as_json=output is Shown.JSON)
+
+
+@contract.command("show")
+def contract_show(
+    name: Name,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Show a contract of a chain, and what is proposed for it 查看合约与提案."""
+    from guqiaoctl.commands.deploying import Place, show
+
+    show(Place(data, chain, name), as_json=output is Shown.JSON)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.json_values import Json, parse_json_strict
+from guqiao_sdk.rules import messages
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.contract_inputs import WrongArgumentsError, arguments_of
 from guqiaoctl.commands.contracts import source_refused
@@ -31,7 +33,7 @@ from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import ACCOUNTS
-from guqiaoctl.output import Progress, choose, print_json, say, shown
+from guqiaoctl.output import Progress, choose, print_json, print_table, say, shown
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.package import is_of_source, package
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
@@ -48,6 +50,41 @@ class Place:
     data: Path
     chain: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A contract's record, None where there is none, and the open proposals with their code."""
+
+    name: str
+    height: int
+    record: Mapping[str, Json] | None
+    proposals: tuple[tuple[Mapping[str, Json], Mapping[str, Json] | None], ...]
+
+
+def show(place: Place, *, as_json: bool) -> None:
+    """Show a contract and the open proposals for it, as the chain's state proves them."""
+    network, chain = load_network(place.data), known_chain(place.chain)
+    with Progress(choose("asking the chain", "查询链")):
+        found = guarded(asyncio.run, read_contract(network, chain, place.name))
+    if found.record is None and not found.proposals:
+        raise _unknown(place)
+    proposals = [dict(proposal) for proposal, _ in found.proposals]
+    if as_json:
+        record = None if found.record is None else dict(found.record)
+        print_json({"height": found.height, "contract": record, "proposals": proposals})
+        return
+    if found.record is not None:
+        fields = ("name", "engine", "version", "status", "digest")
+        print_table([each.upper() for each in fields], [[found.record[each] for each in fields]])
+    if proposals:
+        print_table(
+            ("PROPOSAL", "ACTION", "ENTITY", "APPROVALS"),
+            [
+                (each["id"], each["action"], each["entity_id"], len(_listed(each["approvals"])))
+                for each in proposals
+            ],
+        )
 
 
 def propose_code(
@@ -115,32 +152,30 @@ def _propose(
 async def _approve(
     network: Network, chain: str, name: str, governor: int, proposal: str
 ) -> tuple[TransactionResult, str | None]:
-    await _check_source(network, chain, name, proposal)
+    found = await read_contract(network, chain, name)
+    _check_source(found, proposal)
     body: dict[str, Json] = {"name": name, "proposal": proposal}
     result = await submit_as_governor(network, chain, governor, (CONTRACTS, "approve", body))
-    record = await _state(network, chain, f"contract/{name}", result.height)
-    return result, None if record is None else str(record["status"])
+    after = await read_contract(network, chain, name, result.height)
+    return result, None if after.record is None else str(after.record["status"])
 
 
-async def _check_source(network: Network, chain: str, name: str, proposal: str) -> None:
+def _check_source(found: Found, proposal: str) -> None:
     """Refuse a proposal that is not there, or whose source is not what it would run."""
-    present = (await read_governed(network, chain)).present
-    for entity in sorted({member.entity_id for member in present.members}):
-        found = await _state(network, chain, f"proposal/{entity}/{name}")
-        if found is None or found["id"] != proposal:
+    for each, code in found.proposals:
+        if each["id"] != proposal:
             continue
-        facts = found["facts"]
-        assert isinstance(facts, dict)
-        code = await _state(network, chain, f"proposed/{entity}/{name}")
+        facts = each["facts"]
+        assert isinstance(facts, dict), "the contract wrote it"
         if code is not None and not _is_shown(str(code["source"]), str(facts["digest"])):
-            raise _not_its_source(name)
+            raise _not_its_source(found.name)
         return
     raise CliError(
         "PROPOSAL_UNKNOWN",
-        f"{name} has no open proposal {proposal[:64]}",
-        f"{name} 没有未决提案 {proposal[:64]}",
-        "give the id that the proposal printed",
-        "请使用提出提案时打印的编号",
+        f"{found.name} has no open proposal {shown(proposal[:64])}",
+        f"{found.name} 没有未决提案 {shown(proposal[:64])}",
+        "give the id that `guqiao contract show` names",
+        "请使用 `guqiao contract show` 所列的编号",
         exit_code=EXIT_NOT_FOUND,
     )
 
@@ -152,14 +187,29 @@ def _is_shown(source: str, digest: str) -> bool:
         return False
 
 
-async def _state(
-    network: Network, chain: str, key: str, height: int | None = None
-) -> Mapping[str, Json] | None:
+async def read_contract(
+    network: Network, chain: str, name: str, height: int | None = None
+) -> Found:
+    """What the chain's state proves of a contract and the open proposals for it, at one height."""
+    present = (await read_governed(network, chain)).present
     provider = open_provider()
     identity = open_identity(network, provider, chain, READERS[chain])
     async with open_chain(network, provider, chain, identity) as client:
         at = (await client.latest()).height if height is None else height
-        proven = await client.get_state_proof(f"{CONTRACTS}/{key}", at)
+        record = await _value(client, f"contract/{name}", at)
+        proposals = []
+        for entity in sorted({member.entity_id for member in present.members}):
+            proposal = await _value(client, f"proposal/{entity}/{name}", at)
+            if proposal is not None:
+                code = await _value(client, f"proposed/{entity}/{name}", at)
+                proposals.append((proposal, code))
+    return Found(name, at, record, tuple(proposals))
+
+
+async def _value(client: ChainClient, key: str, height: int) -> Mapping[str, Json] | None:
+    if height == 0:  # Nobody certified genesis, and it knows no contract in star/1.
+        return None
+    proven = await client.get_state_proof(f"{CONTRACTS}/{key}", height)
     if proven.value is None:
         return None
     value = parse_json_strict(proven.value, depth_max=STATE_DEPTH_MAX, size_max=STATE_BYTES_MAX)
@@ -175,8 +225,19 @@ async def _call(
     async with open_chain(network, provider, chain, identity) as client:
         result = await client.submit(await client.build(*what))
     if not result.accepted:
-        raise refused(result)
+        raise _with_facts(refused(result), result.detail.get("facts"))
     return result
+
+
+def _with_facts(error: CliError, facts: Json) -> CliError:
+    """What a contract itself tells of why it said no."""
+    if isinstance(facts, dict) and facts:
+        told = ", ".join(f"{name}={shown(value)}" for name, value in sorted(facts.items()))
+        error.texts = {
+            language: (f"{text.rstrip('.。')} ({told})", remedy)
+            for language, (text, remedy) in error.texts.items()
+        }
+    return error
 
 
 def _tell(place: Place, result: TransactionResult, facts: dict[str, Any], *, as_json: bool) -> None:
@@ -192,6 +253,23 @@ def _tell(place: Place, result: TransactionResult, facts: dict[str, Any], *, as_
     else:
         rest = ", ".join(f"{name}={shown(value)}" for name, value in facts.items())
         say(f"{place.chain}: {place.name} ({result.height}) {rest}")
+
+
+def _listed(value: Json) -> list[Json]:
+    assert isinstance(value, list), "the contract wrote it"
+    return value
+
+
+def _unknown(place: Place) -> CliError:
+    texts = messages("CONTRACT_UNKNOWN")
+    return CliError(
+        "CONTRACT_UNKNOWN",
+        f"{place.chain}: {shown(place.name)}: {texts.en.rstrip('.')}",
+        f"{place.chain}：{shown(place.name)}：{texts.zh.rstrip('。')}",
+        texts.remedy_en,
+        texts.remedy_zh,
+        exit_code=EXIT_NOT_FOUND,
+    )
 
 
 def _not_its_source(name: str) -> CliError:

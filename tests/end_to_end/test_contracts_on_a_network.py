@@ -64,12 +64,19 @@ def test_the_entities_take_a_contract_through_its_life(
     assert told["gas"] > 0
     refused = add(one_machine, 0)
     assert (refused.error, refused.code) == ("CONTRACT_REFUSED", 5)
-    assert "counter:5: COUNT_INVALID" in refused.err
+    assert "counter:5: COUNT_INVALID (count=0)" in refused.err
 
     upgrade = ("contract", "upgrade", *name, "--governor", 0, "--compatible")
     misclassified = one_machine.run(*upgrade, file_of(tmp_path, BROKEN))
     assert misclassified.error == "UPGRADE_MISCLASSIFIED"
     file = file_of(tmp_path, READ)
+    open_one = one_machine.must(*upgrade, file).out.strip()
+    shown = one_machine.must("contract", "show", "counter", "-o", "json").json()
+    assert (shown["contract"]["version"], shown["contract"]["status"]) == (1, "active")
+    assert [each["id"] for each in shown["proposals"]] == [open_one]
+    assert shown["proposals"][0]["facts"]["compatible"] is True
+    table = one_machine.must("contract", "show", "counter").out
+    assert open_one in table
     decide(one_machine, "upgrade", file, *name, "--compatible", by=(1, 2))
     read = ("contract", "call", "counter", "--method", "of", "--args", '{"who": "x"}')
     assert one_machine.must(*read, "-o", "json").json()["result"] == 2
@@ -98,6 +105,7 @@ def test_what_is_wrong_is_refused_in_both_languages(
         (["deploy", good, "--name", "other", "--governor", 4], "REQUEST_MALFORMED", 2),
         (["deploy", tmp_path / "none", "--name", "other", *governor], "FILE_UNREADABLE", 3),
         (["approve", "other", "00" * 32, *governor], "PROPOSAL_UNKNOWN", 3),
+        (["show", "other"], "CONTRACT_UNKNOWN", 3),
         (["pause", "other", "--reason", "x", *governor], "CONTRACT_UNKNOWN", 3),
         (["call", "other", "--method", "f", "--args", "["], "REQUEST_MALFORMED", 2),
         (["call", "other", "--method", "f", "--account", "nobody"], "REQUEST_MALFORMED", 2),

@@ -283,6 +283,11 @@ def contract_approve(world: World) -> None:
     deploying.approve(deploying.Place(world.data, "csrc", "transfer"), 0, ID, as_json=False)
 
 
+def contract_show(world: World) -> None:
+    world.replace(deploying, read_contract=world.end_later)
+    deploying.show(deploying.Place(world.data, "csrc", "transfer"), as_json=False)
+
+
 def contract_call(world: World) -> None:
     world.replace(deploying, _call=world.end_later)
     place = deploying.Place(world.data, "csrc", "transfer")
@@ -349,6 +354,7 @@ COMMANDS: Final[list[tuple[Callable[[World], None], str, str]]] = [
     (governance_approve, "waiting for the chain", "等待链的结果"),
     (contract_deploy, "waiting for the chain", "等待链的结果"),
     (contract_approve, "waiting for the chain", "等待链的结果"),
+    (contract_show, "asking the chain", "查询链"),
     (contract_call, "waiting for the chain", "等待链的结果"),
     (import_that_reads, "reading the dataset", "读取数据集"),
     (import_that_makes_its_calls, "reference data", "基础数据"),
