@@ -51,6 +51,15 @@ COMPATIBLE = SOURCE + '\ndef of(who):\n    return get("n/" + who)\n'
 BREAKING = SOURCE.replace('"count": count})', '"sum": count})')
 
 
+def star_gas() -> Any:
+    """The first rules, as a chain holds them."""
+    return stored(star_chain(), "contracts", f"gas/{1:020d}")
+
+
+def star_gas_names() -> list[str]:
+    return list(star_gas()["prices"])
+
+
 def body_of(name: str, source: str = SOURCE) -> dict[str, Any]:
     return {"name": name, **package(source.encode())}
 
@@ -394,6 +403,64 @@ def test_governance_itself_goes_on_beside_it() -> None:
     assert receipt.accepted, receipt.code
 
 
+# --- Gas --------------------------------------------------------------------------------------
+
+
+def new_gas(**changes: Any) -> dict[str, Any]:
+    """The next rules: half the limit, a node at three times its price."""
+    rules = star_gas()
+    prices = {**rules["prices"], "node": 3}
+    body = {"transaction_limit": 500_000, "block_limit": 5_000_000, "prices": prices}
+    return {**body, **changes}
+
+
+@pytest.mark.req("G2-05-5")
+def test_the_entities_change_gas_by_a_new_version_and_the_old_one_stays() -> None:
+    chain = star_chain()
+    deploy(chain, "counter", SOURCE)
+    before = facts(call(chain, "counter", "add", who="x", count=1))["gas"]
+    proposed = ask(chain, "A", "set_gas", new_gas())
+    assert approving(chain, proposed, "B", "gas").accepted
+    assert stored(chain, "contracts", "gas/latest") == 1
+    set_last = told(approving(chain, proposed, "C", "gas"))["contracts.gas_set"]
+    assert set_last["gas"] == {**new_gas(), "version": 2}
+    assert stored(chain, "contracts", "gas/latest") == 2
+    assert stored(chain, "contracts", f"gas/{1:020d}") == star_gas()
+    assert facts(call(chain, "counter", "add", who="x", count=1))["gas"] > before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"transaction_limit": 0},
+        {"transaction_limit": 5_000_001},
+        {"block_limit": "1"},
+        {"prices": {}},
+        {"prices": None},
+        {"prices": {**dict.fromkeys(star_gas_names(), 1), "more": 1}},
+        {"prices": dict.fromkeys(star_gas_names(), 0)},
+    ],
+)
+def test_gas_rules_that_could_not_hold_are_refused(changes: dict[str, Any]) -> None:
+    receipt = ask(star_chain(), "A", "set_gas", new_gas(**changes))
+    assert (receipt.code, facts(receipt)["field"]) == ("BODY_MALFORMED", "gas")
+
+
+def test_gas_rules_of_an_older_version_are_stale() -> None:
+    chain = star_chain()
+    stale = ask(chain, "D", "set_gas", new_gas(block_limit=6_000_000))
+    key = b"contracts/proposal/D/gas"
+    kept = chain.state.entries[key]
+    proposed = ask(chain, "A", "set_gas", new_gas())
+    for entity in ("B", "C"):
+        assert approving(chain, proposed, entity, "gas").accepted
+    assert approving(chain, stale, "A", "gas").code == "PROPOSAL_UNKNOWN"
+    chain.state.entries[key] = kept
+    assert approving(chain, stale, "A", "gas").accepted
+    assert approving(chain, stale, "B", "gas").code == "PROPOSAL_EXPIRED"
+    assert stored(chain, "contracts", "gas/latest") == 2
+
+
 # --- Genesis ----------------------------------------------------------------------------------
 
 
@@ -421,7 +488,3 @@ def test_a_genesis_that_could_not_run_contracts_is_refused(change: Any, field: s
         genesis_of(value)
     assert caught.value.code == "GENESIS_INVALID"
     assert caught.value.field.endswith(field)
-
-
-def star_gas() -> Any:
-    return json.loads(json.dumps(stored(star_chain(), "contracts", f"gas/{1:020d}")))

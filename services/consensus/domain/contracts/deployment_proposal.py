@@ -27,6 +27,7 @@ class Action(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     DESTROY = "destroy"
+    SET_GAS = "set_gas"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,17 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
+    GAS_LATEST_KEY,
     SYSTEM_KEY,
     Deployed,
+    GasRules,
     Status,
     code_key,
     code_of,
     contract_record_key,
     deployed,
+    gas_key,
+    gas_rules,
 )
 from services.consensus.domain.contracts.deployment_form import (
     Code,
@@ -55,6 +59,7 @@ RESERVED: Final = frozenset(
     (
         "contracts",
         "evidence",
+        "gas",
         "governance",
         "identity",
         "ledger",
@@ -65,7 +70,10 @@ RESERVED: Final = frozenset(
         "services",
     )
 )
-"""Names of contracts in Python, on whichever chain; the same for ever in this version."""
+"""Names of contracts in Python, on whichever chain, and what proposals about gas are called; the
+same for ever in this version.
+"""
+GAS_NAME: Final = "gas"
 
 _BECOMES: Final = {
     Action.PAUSE: (Status.PAUSED, "contracts.paused"),
@@ -95,6 +103,7 @@ class DeploymentsContract:
             "pause": lambda host, body: _propose_status(host, body, Action.PAUSE),
             "resume": lambda host, body: _propose_status(host, body, Action.RESUME),
             "destroy": lambda host, body: _propose_status(host, body, Action.DESTROY),
+            "set_gas": set_gas,
             "approve": approve,
             "withdraw": withdraw,
         }
@@ -142,6 +151,20 @@ def upgrade(host: Host, body: Mapping[str, Json]) -> None:
         "changes_count": len(changes),
     }
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
+
+
+def set_gas(host: Host, body: Mapping[str, Json]) -> None:
+    """Propose the next version of limits and prices, under the name `gas`. Calls from then on are
+    paid by it; what was paid before stays.
+    """
+    read_members(body, "transaction_limit", "block_limit", "prices")
+    _, entity, current = governor_of(host)
+    version = gas_rules(host).version + 1
+    try:
+        rules = GasRules.from_json({**body, "version": version})
+    except ValueError as error:
+        raise Refusal("BODY_MALFORMED", field="gas", fault=str(error)[:200]) from error
+    _propose(host, Action.SET_GAS, GAS_NAME, (entity, current), {"gas": rules.to_json()}, None)
 
 
 def approve(host: Host, body: Mapping[str, Json]) -> None:
@@ -211,10 +234,23 @@ def _take_effect(host: Host, proposal: ContractProposal) -> None:
     if action in (Action.DEPLOY, Action.UPGRADE):
         _take_code(host, proposal)
         return
+    if action is Action.SET_GAS:
+        _take_gas(host, proposal)
+        return
     status, topic = _BECOMES[action]
     contract = _in_status(host, name, action).with_status(status)
     host.put(contract_record_key(name), contract.to_json())
     host.emit(topic, {**_told(proposal), **contract.to_json(), **proposal.facts})
+
+
+def _take_gas(host: Host, proposal: ContractProposal) -> None:
+    rules = GasRules.from_json(proposal.facts["gas"])
+    if rules.version != gas_rules(host).version + 1:
+        # Of an entity that left and came back: others have changed gas meanwhile.
+        raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id)
+    host.put(gas_key(rules.version), rules.to_json())
+    host.put(GAS_LATEST_KEY, rules.version)
+    host.emit("contracts.gas_set", {**_told(proposal), **proposal.facts})
 
 
 def _take_code(host: Host, proposal: ContractProposal) -> None:
