@@ -410,7 +410,7 @@ def new_gas(**changes: Any) -> dict[str, Any]:
     """The next rules: half the limit, a node at three times its price."""
     rules = star_gas()
     prices = {**rules["prices"], "node": 3}
-    body = {"transaction_limit": 500_000, "block_limit": 5_000_000, "prices": prices}
+    body = {"transaction_limit": 250_000, "block_limit": 1_000_000, "prices": prices}
     return {**body, **changes}
 
 
@@ -433,7 +433,7 @@ def test_the_entities_change_gas_by_a_new_version_and_the_old_one_stays() -> Non
     "changes",
     [
         {"transaction_limit": 0},
-        {"transaction_limit": 5_000_001},
+        {"transaction_limit": 1_000_001},
         {"block_limit": "1"},
         {"prices": {}},
         {"prices": None},
@@ -448,7 +448,7 @@ def test_gas_rules_that_could_not_hold_are_refused(changes: dict[str, Any]) -> N
 
 def test_gas_rules_of_an_older_version_are_stale() -> None:
     chain = star_chain()
-    stale = ask(chain, "D", "set_gas", new_gas(block_limit=6_000_000))
+    stale = ask(chain, "D", "set_gas", new_gas(block_limit=2_000_000))
     key = b"contracts/proposal/D/gas"
     kept = chain.state.entries[key]
     proposed = ask(chain, "A", "set_gas", new_gas())
