@@ -13,6 +13,8 @@ from typing import Final
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 
 EVENTS_MAX: Final = 4_096
+DETAIL_DEPTH_MAX: Final = 16
+"""No detail nests deeper."""
 
 SIGNED_BY_ANOTHER: Final = "KEY_MISMATCH"
 """The payload of somebody else under another key: an id does not cover the signatures, so what is

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk.client.transactions import parse_detail
 from guqiao_sdk.proof.receipt import Outcome
 from services.consensus.domain.contracts.deployed import FIRST_GAS
 from services.consensus.domain.contracts.star.syntax import compile_source
@@ -240,13 +241,44 @@ def flood(count):
     assert stored(chain, "flood", "k0") is None
 
 
-def test_a_long_result_is_told_by_its_size() -> None:
+def test_a_long_or_deep_result_is_told_by_its_size() -> None:
     chain = star_chain()
-    deploy(chain, "long", 'def f(n):\n    return "x" * n\n')
-    assert facts(call(chain, "long", "f", n=4_000))["result"] == "x" * 4_000
-    told_of = facts(call(chain, "long", "f", n=5_000))
-    assert told_of["result_omitted_bytes"] == 5_002
+    source = """
+def long(n):
+    return "x" * n
+
+def deep(n):
+    value = 1
+    for number in range(n):
+        value = [value]
+    return value
+
+def no(n):
+    require(False, "SAID_NO", long=long(n), deep=deep(n % 32))
+"""
+    deploy(chain, "teller", source)
+    assert facts(call(chain, "teller", "long", n=3_798))["result"] == "x" * 3_798
+    told_of = facts(call(chain, "teller", "long", n=3_799))
+    assert told_of["result_omitted_bytes"] == 3_801
     assert set(told_of) == {"gas", "result_omitted_bytes"}
+    assert facts(call(chain, "teller", "deep", n=14))["result"] == json.loads(
+        "[" * 14 + "1" + "]" * 14
+    )
+    deep = call(chain, "teller", "deep", n=15)
+    assert facts(deep)["result_omitted_bytes"] == 31
+    assert set(facts(call(chain, "teller", "no", n=13))) == {"at", "reason", "facts"}
+    for n in (14, 31, 6_000):
+        refused = call(chain, "teller", "no", n=n)
+        assert facts(refused)["at"] == "teller:12"
+        assert facts(refused)["reason"] == "SAID_NO"
+        assert facts(refused)["facts_omitted_bytes"] > n
+    for receipt in (
+        *chain.execute(
+            *(call_payload(chain, "teller", "deep", {"n": n}) for n in (14, 15, 31))
+        ).receipts,
+        call(chain, "teller", "no", n=13),
+    ):
+        assert parse_detail(receipt.detail) == facts(receipt)
 
 
 def test_a_contract_sees_who_signed_when_and_for_when() -> None:

@@ -295,7 +295,7 @@ class _Block:
         self._gas_used += called.gas_used
         if called.refusal is not None:
             raise called.refusal
-        return _told(called.facts)
+        return canonical_json(called.facts)
 
     def _check_gas(self, rules: GasRules) -> None:
         """A call begins only where all that it may use is left of the block's."""
@@ -313,15 +313,6 @@ class _Block:
             assert contract is not None, f"this software lacks {name} version {version}"
             self._contracts[name] = contract
         return self._contracts[name]
-
-
-def _told(facts: dict[str, Json]) -> bytes:
-    """What the receipt of a call in star/1 tells; of a long result, its size."""
-    detail = canonical_json(facts)
-    if len(detail) > DETAIL_BYTES_MAX:
-        size = len(canonical_json(facts["result"]))
-        return canonical_json({"gas": facts["gas"], "result_omitted_bytes": size})
-    return detail
 
 
 def _binding(receipt: Receipt, body_digest: bytes) -> bytes:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.receipt import DETAIL_DEPTH_MAX
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
     Deployed,
@@ -43,6 +44,10 @@ from services.consensus.domain.ledger.state import Readable
 CALLS_DEEP_MAX: Final = 4
 """The called contract, and those that it calls in turn."""
 
+TOLD_BYTES_MAX: Final = 3_800
+"""Of a result, or of the facts of a contract's refusal, in a receipt, which is kept for ever."""
+
+TOLD_DEPTH_MAX: Final = DETAIL_DEPTH_MAX - 2
 TOPIC_LENGTH_MAX: Final = 128
 EVENTS_PREFIX: Final = "contract."
 """Before name and topic: what a contract announces is taken for no system contract's word."""
@@ -102,8 +107,8 @@ def call_star(
     on_chain.enter(contract.name, with_program, method)
     outcome = execute(with_program, on_chain, meter, method, arguments)
     if outcome.status is Ended.OK:
-        facts = {"gas": outcome.gas_used, "result": outcome.result}
-        return StarCall(outcome.gas_used, facts, None)
+        told = _told("result", outcome.result)
+        return StarCall(outcome.gas_used, {"gas": outcome.gas_used, **told}, None)
     return StarCall(outcome.gas_used, {}, _refusal(contract.name, outcome))
 
 
@@ -112,9 +117,25 @@ def _refusal(called: str, outcome: Outcome) -> Refusal:
     assert outcome.code is not None
     at = f"{outcome.contract or called}:{outcome.line}"
     if outcome.is_refusal:
-        facts = dict(outcome.fields)
-        return Refusal("CONTRACT_REFUSED", at=at, reason=outcome.code, facts=facts)
+        told = _told("facts", dict(outcome.fields))
+        return Refusal("CONTRACT_REFUSED", at=at, reason=outcome.code, **told)
     return Refusal(outcome.code, **{**outcome.fields, "at": at})
+
+
+def _told(name: str, value: Json) -> dict[str, Json]:
+    """The value, or where it is too long or too deep for a receipt, its size."""
+    size = len(canonical_json(value))
+    if size > TOLD_BYTES_MAX or _depth(value) > TOLD_DEPTH_MAX:
+        return {f"{name}_omitted_bytes": size}
+    return {name: value}
+
+
+def _depth(value: Json) -> int:
+    """How deep lists and objects nest; the engine bounds it."""
+    if isinstance(value, list | dict):
+        parts = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(_depth, parts), default=0)
+    return 0
 
 
 class LedgerStarHost:
