@@ -231,7 +231,7 @@ def result_from_message(message: ledger_pb2.TransactionResult) -> TransactionRes
 
 
 def parse_detail(data: bytes) -> Mapping[str, Json]:
-    """The facts of a refusal; raises `MalformedError` when they are not a JSON object."""
+    """The facts of a receipt; raises `MalformedError` when they are not a JSON object."""
     try:
         value = parse_json_strict(
             data or b"{}", depth_max=DETAIL_DEPTH_MAX, size_max=_DETAIL_BYTES_MAX

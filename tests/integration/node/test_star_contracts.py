@@ -13,6 +13,7 @@ import pytest
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.client.transactions import ChainPosition, build_transaction
 from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.deployed import FIRST_GAS
 from services.consensus.domain.contracts.star.package import package
 from tests.integration.node.memory_chain import Member, MemoryChain, now_ms
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
@@ -116,3 +117,38 @@ async def test_replicas_deploy_upgrade_and_call_a_contract_and_agree_on_every_ro
     for member in members:
         assert [kept(member, f"transfer/free/P/{who}") for who in "AB"] == [5, 5]
         assert kept(member, "contracts/contract/transfer")["version"] == 2
+
+
+ATTEMPTS_MAX = 20
+SPIN = b"""
+def spin():
+    for a in range(10000):
+        for b in range(10000):
+            pass
+"""
+
+
+async def spin(member: Member, network: ChainNetwork) -> list[ledger_pb2.TransactionResult]:
+    """One who sends again what had no room, as the SDK does; all that he was told."""
+    told: list[ledger_pb2.TransactionResult] = []
+    while not told or (told[-1].code == "BLOCK_FULL" and len(told) < ATTEMPTS_MAX):
+        told.append(await send(member, network, "clerk", "spinner", "spin", {}))
+    return told
+
+
+@pytest.mark.req("G2-08-1")
+async def test_callers_who_spend_all_their_gas_share_blocks_and_stop_nobody(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """More of them than a block has gas for."""
+    members = [await chain.start(number) for number in range(4)]
+    await decide(members, network, "deploy", {"name": "spinner", **package(SPIN)})
+    calls = 2 * FIRST_GAS.block_limit // FIRST_GAS.transaction_limit
+    told = await asyncio.gather(*(spin(members[n % 4], network) for n in range(calls)))
+    assert {each[-1].code for each in told} == {"CONTRACT_OUT_OF_GAS"}
+    last = max(each[-1].height for each in told)
+    for height in {each[-1].height for each in told}:
+        ended = [each for each in told if each[-1].height == height]
+        assert len(ended) <= FIRST_GAS.block_limit // FIRST_GAS.transaction_limit
+    await chain.wait_for(lambda: all(m.finality.certified_height >= last for m in members))
+    assert len({member.ledger.header(last).state_root for member in members}) == 1

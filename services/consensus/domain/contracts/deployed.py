@@ -104,10 +104,10 @@ class GasRules:
         return GasRules(version, limit, whole, table)
 
 
-FIRST_GAS: Final = GasRules(1, 500_000, 2_500_000, GasTable())
+FIRST_GAS: Final = GasRules(1, 500_000, 1_500_000, GasTable())
 """What a chain begins with whose genesis names no other. A million took 0.05 to 0.28 s of one core,
-whatever it was spent on, so the worst of blocks stays below the view time-out of a second; a share
-transfer takes 500.
+whatever it was spent on, so the worst of blocks stays well below a view's time-out of a second; a
+share transfer takes 500.
 """
 
 
