@@ -1,4 +1,4 @@
-"""`guqiao contract …`: contracts of star/1 on this machine, without a network."""
+"""`guqiao contract …`: contracts of star/1 on this machine, and on the chains of a network."""
 
 from __future__ import annotations
 
@@ -124,3 +124,152 @@ def contract_gas(
         gas=gas,
     )
     show_gas(order, as_json=output is Shown.JSON)
+
+
+@contract.command("diff")
+def contract_diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The source as it is 现行源文件")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The source to come 升级后源文件")],
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Show what an upgrade changes for others, and whether it is compatible 比较接口."""
+    from guqiaoctl.commands.contracts import diff
+
+    diff(before, after, as_json=output is Shown.JSON)
+
+
+# --- On a chain -------------------------------------------------------------------------------
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The contract's name 合约名")]
+OnChain = Annotated[str, typer.Option("--chain", help="Which chain 链")]
+Governor = Annotated[int, typer.Option("--governor", help="The entity, by its replica 单位编号")]
+Reason = Annotated[str, typer.Option("--reason", help="Kept on the chain 原因")]
+
+
+@contract.command("deploy")
+def contract_deploy(
+    file: Source,
+    name: Annotated[str, typer.Option("--name", help="The contract's name 合约名")],
+    governor: Governor,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Propose a new contract for an entity; prints the proposal's id 提出部署."""
+    from guqiaoctl.commands.deploying import Place, propose_code
+
+    place = Place(data, chain, name)
+    propose_code(place, governor, file, compatible=None, as_json=output is Shown.JSON)
+
+
+@contract.command("upgrade")
+def contract_upgrade(
+    file: Source,
+    name: Annotated[str, typer.Option("--name", help="The contract's name 合约名")],
+    governor: Governor,
+    compatible: Annotated[
+        bool,
+        typer.Option("--compatible", help="Refuse it where it breaks anything 不兼容则拒绝"),
+    ] = False,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Propose the next version of a contract; prints the proposal's id 提出升级."""
+    from guqiaoctl.commands.deploying import Place, propose_code
+
+    place = Place(data, chain, name)
+    propose_code(place, governor, file, compatible=compatible, as_json=output is Shown.JSON)
+
+
+@contract.command("pause")
+def contract_pause(
+    name: Name,
+    reason: Reason,
+    governor: Governor,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Propose to pause a contract; more than a third of the entities suffice 提出暂停."""
+    from guqiaoctl.commands.deploying import Place, propose_status
+
+    place = Place(data, chain, name)
+    propose_status(place, governor, "pause", reason, as_json=output is Shown.JSON)
+
+
+@contract.command("resume")
+def contract_resume(
+    name: Name,
+    reason: Reason,
+    governor: Governor,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Propose that a paused contract goes on 提出恢复."""
+    from guqiaoctl.commands.deploying import Place, propose_status
+
+    place = Place(data, chain, name)
+    propose_status(place, governor, "resume", reason, as_json=output is Shown.JSON)
+
+
+@contract.command("destroy")
+def contract_destroy(
+    name: Name,
+    reason: Reason,
+    governor: Governor,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Propose to end a contract for good; its state stays readable 提出销毁."""
+    from guqiaoctl.commands.deploying import Place, propose_status
+
+    place = Place(data, chain, name)
+    propose_status(place, governor, "destroy", reason, as_json=output is Shown.JSON)
+
+
+@contract.command("approve")
+def contract_approve(
+    name: Name,
+    proposal: Annotated[str, typer.Argument(metavar="PROPOSAL", help="Its id 提案编号")],
+    governor: Governor,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Approve a proposal for an entity 批准提案. Exit code 7: its source is not what would run."""
+    from guqiaoctl.commands.deploying import Place, approve
+
+    approve(Place(data, chain, name), governor, proposal, as_json=output is Shown.JSON)
+
+
+@contract.command("call")
+def contract_call(
+    name: Name,
+    method: Method,
+    args: Arguments = "{}",
+    account: Annotated[str, typer.Option("--account", help="Who signs 签名账户")] = "maker",
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Call a contract on a chain 调用合约. Exit code 5: it said no."""
+    from guqiaoctl.commands.deploying import Place, call
+
+    call(Place(data, chain, name), account, method, args, as_json=output is Shown.JSON)
+
+
+@contract.command("show")
+def contract_show(
+    name: Name,
+    chain: OnChain = "shandong",
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Show a contract of a chain, and what is proposed for it 查看合约与提案."""
+    from guqiaoctl.commands.deploying import Place, show
+
+    show(Place(data, chain, name), as_json=output is Shown.JSON)

@@ -17,7 +17,7 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.merkle import MerklePath, merkle_paths, merkle_root
-from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.receipt import DETAIL_DEPTH_MAX, Outcome
 from guqiao_sdk.proof.transaction import (
     ENVELOPE_TRANSACTIONS_MAX,
     SIGNATURES_MAX,
@@ -31,7 +31,6 @@ from guqiao_sdk.proof.transaction import (
 EXPIRES_AFTER_HEIGHTS: Final = 500
 EXPIRES_AFTER_MS: Final = 300_000
 _DETAIL_BYTES_MAX: Final = 1_048_576
-_DETAIL_DEPTH_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +231,10 @@ def result_from_message(message: ledger_pb2.TransactionResult) -> TransactionRes
 
 
 def parse_detail(data: bytes) -> Mapping[str, Json]:
-    """The facts of a refusal; raises `MalformedError` when they are not a JSON object."""
+    """The facts of a receipt; raises `MalformedError` when they are not a JSON object."""
     try:
         value = parse_json_strict(
-            data or b"{}", depth_max=_DETAIL_DEPTH_MAX, size_max=_DETAIL_BYTES_MAX
+            data or b"{}", depth_max=DETAIL_DEPTH_MAX, size_max=_DETAIL_BYTES_MAX
         )
     except JsonError as error:
         raise MalformedError(str(error)) from error

@@ -13,6 +13,8 @@ from typing import Final
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 
 EVENTS_MAX: Final = 4_096
+DETAIL_DEPTH_MAX: Final = 16
+"""No detail nests deeper."""
 
 SIGNED_BY_ANOTHER: Final = "KEY_MISMATCH"
 """The payload of somebody else under another key: an id does not cover the signatures, so what is
@@ -49,8 +51,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`code` is empty when accepted; `detail` is canonical JSON facts of a refusal (`{}`
-    otherwise).
+    """`code` is empty when accepted; `detail` is canonical JSON: the facts of a refusal, result and
+    gas of a call in star/1, else `{}`.
 
     For REPLAYED, `replay_of` is the id of the transaction executed first and `code` its outcome;
     else it is empty.

@@ -1,4 +1,4 @@
-"""`guqiao contract lint`, `run` and `gas`: star/1 on this machine, without a network."""
+"""`guqiao contract lint`, `run`, `gas` and `diff`: star/1 on this machine, without a network."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from guqiaoctl.commands.contract_inputs import (
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.output import choose, language, print_json, print_table, shown
-from services.consensus.domain.contracts.star.execution import Outcome, Status, execute
+from services.consensus.domain.contracts.star.execution import Outcome, Status
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
+from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.memory import MemoryHost
@@ -116,9 +117,9 @@ def run(order: Order, *, write_state: bool, as_json: bool) -> None:
     module = _module(order, read_input(order.file, SOURCE_BYTES_MAX), as_json=as_json)
     outcome, host, _ = _execute(order, module, state, watched=False, as_json=as_json)
     if as_json:
-        print_json(_summary(outcome))
+        print_json(_summary(outcome, host))
     else:
-        _print_outcome(outcome)
+        _print_outcome(outcome, host)
     _end(order, outcome)
     if write_state and order.state is not None:
         write_state_file(order.state, host.after())
@@ -132,17 +133,22 @@ def _module(order: Order, source: bytes, *, as_json: bool) -> Module:
         facts = {"rule": error.rule, "column": error.column, **error.fields}
         if as_json:
             refused = Outcome(Status.ERROR, 0, code=_REFUSED, fields=facts, line=error.line)
-            print_json(_summary(refused) | {"status": "refused"})
-        zh, en = SENTENCES[error.rule]
-        place = f"{shown(order.file)}:{error.line}:{error.column}"
-        raise CliError(
-            _REFUSED,
-            f"{place}: {error.rule}: {en.rstrip('.')}{_facts(error.fields)}",
-            f"{place}：{error.rule}：{zh.rstrip('。')}{_facts(error.fields)}",
-            messages(_REFUSED).remedy_en,
-            messages(_REFUSED).remedy_zh,
-            exit_code=EXIT_UNVERIFIED,
-        ) from None
+            print_json(_summary(refused, None) | {"status": "refused"})
+        raise source_refused(order.file, error) from None
+
+
+def source_refused(file: Path, error: SourceError) -> CliError:
+    """The failure for a source that is not star/1."""
+    zh, en = SENTENCES[error.rule]
+    place = f"{shown(file)}:{error.line}:{error.column}"
+    return CliError(
+        _REFUSED,
+        f"{place}: {error.rule}: {en.rstrip('.')}{_facts(error.fields)}",
+        f"{place}：{error.rule}：{zh.rstrip('。')}{_facts(error.fields)}",
+        messages(_REFUSED).remedy_en,
+        messages(_REFUSED).remedy_zh,
+        exit_code=EXIT_UNVERIFIED,
+    )
 
 
 def _execute(
@@ -157,38 +163,39 @@ def _execute(
         facts: dict[str, Json] = {"argument": error.where, "why": error.why}
         wrong = Outcome(Status.ERROR, 0, code="CONTRACT_ARGUMENT_WRONG", fields=facts)
         if as_json:
-            print_json(_summary(wrong))
+            print_json(_summary(wrong, host))
         raise _failure(order, wrong, EXIT_USAGE) from None
     program = Program(module, GasTable(), watched=watched)
-    outcome = execute(program, host, meter, order.method, arguments, lines if watched else None)
+    outcome = host.run(program, meter, order.method, arguments, lines if watched else None)
     return outcome, host, lines
 
 
-def _summary(outcome: Outcome) -> dict[str, Any]:
+def _summary(outcome: Outcome, host: MemoryHost | None) -> dict[str, Any]:
     """The outcome as JSON; `fields` only where there are facts about why not."""
+    writes, events = (host.writes, host.events) if host is not None else ({}, [])
     return {
         "status": outcome.status.value,
         "code": outcome.code,
         "result": outcome.result,
         "gas_used": outcome.gas_used,
-        "writes": dict(sorted(outcome.writes.items())),
-        "events": [{"topic": topic, "body": body} for topic, body in outcome.events],
+        "writes": dict(sorted(writes.items())),
+        "events": [{"topic": topic, "body": body} for topic, body in events],
         "line": outcome.line,
     } | ({"fields": dict(outcome.fields)} if outcome.fields else {})
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome, host: MemoryHost) -> None:
     """For a person; why a call did not end well is said on standard error."""
     if outcome.status is Status.OK:
         print(f"{choose('result', '结果')}  {shown(outcome.result)}")
     print(f"{choose('gas', '计量')}  {outcome.gas_used:,}")
-    if outcome.writes:
+    if host.writes:
         print()
-        rows = [(key, _written(value)) for key, value in sorted(outcome.writes.items())]
+        rows = [(key, _written(value)) for key, value in sorted(host.writes.items())]
         print_table((choose("KEY", "键"), choose("WRITTEN", "写入")), rows)
-    if outcome.events:
+    if host.events:
         print()
-        events = [(topic, shown(body)) for topic, body in outcome.events]
+        events = [(topic, shown(body)) for topic, body in host.events]
         print_table((choose("EVENT", "事件"), choose("BODY", "内容")), events)
 
 
@@ -251,13 +258,13 @@ def show_gas(order: Order, *, as_json: bool) -> None:
     state = state_of(order.state, may_be_missing=False)
     source = read_input(order.file, SOURCE_BYTES_MAX)
     module = _module(order, source, as_json=as_json)
-    outcome, _, lines = _execute(order, module, state, watched=True, as_json=as_json)
+    outcome, host, lines = _execute(order, module, state, watched=True, as_json=as_json)
     texts = source.decode().split("\n")
     used = lines.total()
     rows = [(line, gas, texts[line - 1] if line else "") for line, gas in used.items()]
     if as_json:
         told = [{"line": line, "gas": gas, "source": text} for line, gas, text in rows]
-        print_json({**_summary(outcome), "lines": told})
+        print_json({**_summary(outcome, host), "lines": told})
     else:
         outside = choose("arguments, result", "参数、结果")
         print_table(
@@ -274,3 +281,36 @@ def show_gas(order: Order, *, as_json: bool) -> None:
         )
         print(f"\n{choose('gas', '计量')}  {outcome.gas_used:,}")
     _end(order, outcome)
+
+
+# --- diff -------------------------------------------------------------------------------------
+
+
+def diff(before: Path, after: Path, *, as_json: bool) -> None:
+    """Tell what an upgrade from one source to the other changes for those who rely on it."""
+    one, other = (interface_of(_of_file(path)) for path in (before, after))
+    changes = compare(one, other)
+    is_compatible = not any(each.is_breaking for each in changes)
+    if as_json:
+        told = [each.to_json() for each in changes]
+        print_json({"compatible": is_compatible, "changes": told})
+        return
+    if changes:
+        breaking, kept = choose("breaking", "不兼容"), choose("compatible", "兼容")
+        print_table(
+            (choose("CHANGE", "变更"), choose("WHAT", "对象"), ""),
+            [(each.rule, each.what, breaking if each.is_breaking else kept) for each in changes],
+        )
+        print()
+    print(
+        choose("a compatible upgrade", "兼容升级")
+        if is_compatible
+        else choose("an incompatible upgrade", "非兼容升级")
+    )
+
+
+def _of_file(path: Path) -> Module:
+    try:
+        return compile_source(read_input(path, SOURCE_BYTES_MAX))
+    except SourceError as error:
+        raise source_refused(path, error) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -75,7 +75,7 @@ def status(data: Path, chain: str, *, as_json: bool) -> None:
     """Show the set in force, those that are scheduled, and the open proposals."""
     network = load_network(data)
     with Progress(choose("asking the chain", "查询链")):
-        found = guarded(asyncio.run, _read(network, _known_chain(chain)))
+        found = guarded(asyncio.run, read_governed(network, known_chain(chain)))
     if as_json:
         print_json(found.to_json())
         return
@@ -101,7 +101,7 @@ def propose(
     network = load_network(data)
     if (file is None) == (not replace):
         raise _malformed("give either a file or --replace", "请给出提案文件或 --replace，二者择一")
-    proposing = _propose(network, _known_chain(chain), governor, file, replace)
+    proposing = _propose(network, known_chain(chain), governor, file, replace)
     with Progress(choose("waiting for the chain", "等待链的结果")):
         result = guarded(asyncio.run, proposing)
     print(result.transaction_id.hex())
@@ -111,7 +111,7 @@ def approve(data: Path, chain: str, governor: int, proposal: str) -> None:
     """Approve a proposal in the name of an entity."""
     network = load_network(data)
     body: dict[str, Json] = {"proposal": proposal.strip().lower()}
-    approving = _submit(network, _known_chain(chain), governor, "approve", body)
+    approving = _submit(network, known_chain(chain), governor, "approve", body)
     with Progress(choose("waiting for the chain", "等待链的结果")):
         result = guarded(asyncio.run, approving)
     say(f"{chain}: {body['proposal']} +1 ({result.height})")
@@ -121,7 +121,7 @@ async def _propose(
     network: Network, chain: str, governor: int, file: Path | None, replace: Sequence[str]
 ) -> TransactionResult:
     if file is None:
-        present = (await _read(network, chain)).present
+        present = (await read_governed(network, chain)).present
         body = _with_keys(present, [replacement(text, present.size) for text in replace])
     else:
         body = body_of(file)
@@ -131,6 +131,13 @@ async def _propose(
 async def _submit(
     network: Network, chain: str, governor: int, method: str, body: dict[str, Json]
 ) -> TransactionResult:
+    return await submit_as_governor(network, chain, governor, ("governance", method, body))
+
+
+async def submit_as_governor(
+    network: Network, chain: str, governor: int, call: tuple[str, str, Mapping[str, Json]]
+) -> TransactionResult:
+    """Call a contract's method as the governor of an entity; raises `CliError` where it refuses."""
     provider = open_provider()
     if not 0 <= governor < REPLICAS:
         raise _malformed(
@@ -139,7 +146,7 @@ async def _submit(
         )
     identity = open_identity(network, provider, chain, f"governor-{governor}")
     async with open_chain(network, provider, chain, identity) as client:
-        result = await client.submit(await client.build("governance", method, body))
+        result = await client.submit(await client.build(*call))
     if not result.accepted:
         raise refused(result)
     return result
@@ -154,7 +161,8 @@ def refused(result: TransactionResult) -> CliError:
     )
 
 
-async def _read(network: Network, chain: str) -> Governed:
+async def read_governed(network: Network, chain: str) -> Governed:
+    """What the chain's state proves of its sets."""
     provider = open_provider()
     identity = open_identity(network, provider, chain, READERS[chain])
     async with open_chain(network, provider, chain, identity) as client:
@@ -262,7 +270,7 @@ def body_of(file: Path) -> dict[str, Json]:
     return value
 
 
-def _known_chain(chain: str) -> str:
+def known_chain(chain: str) -> str:
     if chain not in CHAINS:
         raise _malformed(
             f"there is no chain {chain!r}, but {', '.join(CHAINS)}",

@@ -41,7 +41,14 @@ PARAMETERS: Final = {
     "clock_bound_ms": 10_000,
     "snapshot_interval": 1_000,
 }
-COMMON_CONTRACTS: Final = ("identity", "governance", "evidence", "light_client", "packets")
+COMMON_CONTRACTS: Final = (
+    "identity",
+    "governance",
+    "evidence",
+    "light_client",
+    "packets",
+    "contracts",
+)
 VERSIONS: Final = {"evidence": 2, "light_client": 2}
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")

@@ -36,6 +36,7 @@ from services.consensus.domain.ledger.execution import (
     execute_block,
 )
 from services.consensus.domain.ledger.genesis import Genesis
+from services.consensus.domain.ledger.star_programs import StarPrograms
 from services.consensus.domain.ledger.state_parts import Entry
 from services.consensus.domain.messages import (
     CertifiedHead,
@@ -103,6 +104,7 @@ class Ledger(ChainSets):
         self._reserve_bytes = reserve_bytes
         self._catalogue = catalogue
         self._verify = verify
+        self._programs = StarPrograms()
         self._receipts: dict[int, tuple[Receipt, ...]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-write")
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-execute")
@@ -445,6 +447,7 @@ class Ledger(ChainSets):
                 transactions=transactions,
                 verify=self._verify,
                 restarts=self.restarts_behind(parent),
+                programs=self._programs,
             )
 
     async def _write(self, write: Callable[[], T]) -> T:

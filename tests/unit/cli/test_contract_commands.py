@@ -168,9 +168,10 @@ def test_who_signs_and_when_is_what_the_options_say(command: Command, tmp_path: 
 
 
 def test_another_contract_cannot_be_called_here(command: Command, tmp_path: Path) -> None:
-    made = source(tmp_path, 'def f():\n    return call("other", "m", x=1)\n')
+    declared = 'ACCESS = {"read": [], "write": [], "call": ["other.m"]}\n\n'
+    made = source(tmp_path, declared + 'def f():\n    return call("other", "m", x=1)\n')
     told = command("run", made, "--method", "f", "-o", "json").json
-    assert (told["code"], told["line"]) == ("CONTRACT_CALL_OFFLINE", 2)
+    assert (told["code"], told["line"]) == ("CONTRACT_CALL_OFFLINE", 4)
     assert told["fields"] == {"contract": "other", "method": "m"}
 
 
@@ -363,3 +364,35 @@ def test_what_a_loop_calls_counts_where_it_stands(command: Command, tmp_path: Pa
     shown = command("gas", made, "--method", "f", "--args", '{"n": 2}', language="zh").out
     assert shown.startswith("行")
     assert "return i * i + 1" in shown
+
+
+# --- diff -------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G2-14-4")
+def test_a_diff_says_what_breaks_and_whether_an_upgrade_is_compatible(
+    command: Command, tmp_path: Path
+) -> None:
+    text = TRANSFER.read_text()
+    same = command("diff", TRANSFER, TRANSFER, "-o", "json").json
+    assert same == {"compatible": True, "changes": []}
+    more = source(tmp_path, text + "\ndef more():\n    return 1\n")
+    added = {"rule": "METHOD_ADDED", "what": "more", "breaking": False}
+    assert command("diff", TRANSFER, more, "-o", "json").json == {
+        "compatible": True,
+        "changes": [added],
+    }
+    told = command("diff", more, TRANSFER)
+    assert told.code == 0
+    assert "METHOD_REMOVED" in told.out
+    assert told.out.endswith("an incompatible upgrade\n")
+    assert command("diff", more, TRANSFER, language="zh").out.endswith("非兼容升级\n")
+
+
+def test_a_diff_of_what_is_no_contract_is_refused_with_its_place(
+    command: Command, tmp_path: Path
+) -> None:
+    wrong = source(tmp_path, "def f():\n    while True:\n        pass\n")
+    told = command("diff", TRANSFER, wrong)
+    assert (told.code, told.out) == (7, "")
+    assert f"{wrong}:2:5: while" in told.err

@@ -21,6 +21,7 @@ import pytest
 from guqiaoctl import output
 from guqiaoctl.commands import (
     archiving,
+    deploying,
     dev,
     doctor,
     governance,
@@ -256,7 +257,7 @@ def tx_proof(world: World) -> None:
 
 
 def governance_status(world: World) -> None:
-    world.replace(governance, _read=world.end_later)
+    world.replace(governance, read_governed=world.end_later)
     governance.status(world.data, "csrc", as_json=False)
 
 
@@ -268,6 +269,29 @@ def governance_propose(world: World) -> None:
 def governance_approve(world: World) -> None:
     world.replace(governance, _submit=world.end_later)
     governance.approve(world.data, "csrc", 0, ID)
+
+
+def contract_deploy(world: World) -> None:
+    world.replace(deploying, submit_as_governor=world.end_later)
+    place = deploying.Place(world.data, "csrc", "transfer")
+    file = Path(__file__).parents[3] / "data" / "contracts" / "transfer.star"
+    deploying.propose_code(place, 0, file, compatible=None, as_json=False)
+
+
+def contract_approve(world: World) -> None:
+    world.replace(deploying, _approve=world.end_later)
+    deploying.approve(deploying.Place(world.data, "csrc", "transfer"), 0, ID, as_json=False)
+
+
+def contract_show(world: World) -> None:
+    world.replace(deploying, read_contract=world.end_later)
+    deploying.show(deploying.Place(world.data, "csrc", "transfer"), as_json=False)
+
+
+def contract_call(world: World) -> None:
+    world.replace(deploying, _call=world.end_later)
+    place = deploying.Place(world.data, "csrc", "transfer")
+    deploying.call(place, "admin", "f", "{}", as_json=False)
 
 
 def import_that_reads(world: World) -> None:
@@ -328,6 +352,10 @@ COMMANDS: Final[list[tuple[Callable[[World], None], str, str]]] = [
     (governance_status, "asking the chain", "查询链"),
     (governance_propose, "waiting for the chain", "等待链的结果"),
     (governance_approve, "waiting for the chain", "等待链的结果"),
+    (contract_deploy, "waiting for the chain", "等待链的结果"),
+    (contract_approve, "waiting for the chain", "等待链的结果"),
+    (contract_show, "asking the chain", "查询链"),
+    (contract_call, "waiting for the chain", "等待链的结果"),
     (import_that_reads, "reading the dataset", "读取数据集"),
     (import_that_makes_its_calls, "reference data", "基础数据"),
 ]

@@ -25,6 +25,7 @@ from services.consensus.domain.ledger.execution import BlockResult, execute_bloc
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.domain.ledger.keys import EXECUTED_PREFIX, executed_ids
+from services.consensus.domain.ledger.star_programs import StarPrograms
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 
 CHAIN = "testing"
@@ -268,6 +269,8 @@ class MemoryChain:
 
     genesis: Genesis = field(default_factory=lambda: genesis_of(genesis_json()))
     catalogue: Catalogue = CATALOGUE
+    programs: StarPrograms | None = None
+    """Kept from block to block; None: each block begins without."""
 
     def __post_init__(self) -> None:
         self.state = MemoryState(genesis_state(self.genesis))
@@ -289,6 +292,7 @@ class MemoryChain:
             batch=batch,
             transactions=[read_transaction(encoded) for encoded in batch.transactions],
             verify=verify,
+            programs=self.programs,
         )
         self.state.change(result.write_set)
         pages: dict[bytes, bytes] = {}

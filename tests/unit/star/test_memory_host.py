@@ -7,7 +7,7 @@ import pytest
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import EVENTS_MAX
 from services.consensus.domain.contracts.star import memory
-from services.consensus.domain.contracts.star.execution import Outcome, Status, execute
+from services.consensus.domain.contracts.star.execution import Outcome, Status
 from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
 from services.consensus.domain.contracts.star.line_gas import LineGas
@@ -25,7 +25,7 @@ def host(**state: Json) -> MemoryHost:
 
 def ended(body: str, on: MemoryHost, gas: int = 100_000, **arguments: Json) -> Outcome:
     program = Program(compile_source(f"{ACCESS}{body}".encode()), GasTable())
-    return execute(program, on, Meter(gas, GasTable()), "f", arguments)
+    return on.run(program, Meter(gas, GasTable()), "f", arguments)
 
 
 def refusal(error: ContractError) -> tuple[str, Json]:
@@ -75,8 +75,12 @@ def test_the_bounds_are_those_of_the_ledger(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_other_contract_is_there() -> None:
-    told = ended('def f():\n    return call("other", "m")\n', host())
-    assert (told.status, told.code, told.line) == (Status.ERROR, "CONTRACT_CALL_OFFLINE", 4)
+    calling = 'ACCESS = {"read": [], "write": [], "call": ["other.m"]}\n\n'
+    calling += 'def f(x):\n    return call("other", x)\n'
+    program = Program(compile_source(calling.encode()), GasTable())
+    for method, code in (("m", "CONTRACT_CALL_OFFLINE"), ("n", "CONTRACT_CALL_UNDECLARED")):
+        told = host().run(program, Meter(100_000, GasTable()), "f", {"x": method})
+        assert (told.status, told.code, told.line) == (Status.ERROR, code, 4)
 
 
 BODY = """def f(n):
@@ -90,19 +94,22 @@ BODY = """def f(n):
 
 @pytest.mark.req("G2-08-1")
 def test_only_a_call_that_ends_well_has_writes_and_events() -> None:
-    good = ended(BODY, host(own_b=1), n=4)
+    on = host(own_b=1)
+    good = ended(BODY, on, n=4)
     assert (good.status, good.result) == (Status.OK, [4, None])
-    assert good.writes == {"own/a": 4, "own/b": None}
-    assert good.events == (("own.changed", 4),)
-    bad = ended(BODY, host(own_b=1), n=5)
+    assert on.writes == {"own/a": 4, "own/b": None}
+    assert on.events == [("own.changed", 4)]
+    on = host(own_b=1)
+    bad = ended(BODY, on, n=5)
     assert (bad.status, bad.code, bad.fields, bad.line) == (Status.ERROR, "TOO_MUCH", {"n": 5}, 7)
     for gas in range(good.gas_used):
-        short = ended(BODY, host(own_b=1), gas, n=4)
+        cut = host(own_b=1)
+        short = ended(BODY, cut, gas, n=4)
         assert (short.status, short.gas_used) == (Status.OUT_OF_GAS, gas)
         assert short.code == "CONTRACT_OUT_OF_GAS"
-        assert (short.writes, short.events, short.result) == ({}, (), None)
-    assert bad.writes == {}
-    assert bad.events == ()
+        assert (cut.writes, cut.events, short.result) == ({}, [], None)
+    assert on.writes == {}
+    assert on.events == []
     assert ended(BODY, host(own_b=1), good.gas_used, n=4) == good
 
 
@@ -125,6 +132,6 @@ def test_gas_by_line_is_the_gas_of_the_call_wherever_it_ends() -> None:
         for n in (4, 5):
             meter = Meter(gas, GasTable())
             lines = LineGas(meter)
-            told = execute(watched, host(own_b=1), meter, "f", {"n": n}, lines)
-            assert told == execute(plain, host(own_b=1), Meter(gas, GasTable()), "f", {"n": n})
+            told = host(own_b=1).run(watched, meter, "f", {"n": n}, lines)
+            assert told == host(own_b=1).run(plain, Meter(gas, GasTable()), "f", {"n": n})
             assert sum(lines.total().values()) == told.gas_used

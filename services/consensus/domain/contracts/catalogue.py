@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from services.consensus.domain.contracts.deployments import DeploymentsContract
 from services.consensus.domain.contracts.evidence import EvidenceContract
 from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Contract
@@ -49,6 +50,7 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
+            DeploymentsContract(),
             EvidenceContract(1),
             EvidenceContract(2),
             GovernanceContract(),

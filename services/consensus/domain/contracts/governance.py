@@ -41,6 +41,7 @@ from services.consensus.domain.contracts.packets_host import (
 from services.consensus.domain.contracts.replica_sets import (
     GOVERNANCE,
     Cause,
+    SetInForce,
     latest_set,
     schedule,
     set_at,
@@ -71,9 +72,29 @@ def entity_of(organisation: str) -> str:
     return organisation.rpartition(":")[2]
 
 
+def governor_of(host: Host) -> tuple[SystemHost, str, ReplicaSet]:
+    """The sender's entity, if he may speak for it, and the set in force: for every contract that
+    lets the entities decide.
+    """
+    require_role(host, roles.GOVERNOR)
+    system, sender = system_host(host), host.sender()
+    current = _set_in_force(system)
+    entity = entity_of(sender.organisation)
+    if entity not in {member.entity_id for member in current.members}:
+        raise Refusal("GOVERNANCE_ENTITY_UNKNOWN", entity=entity, epoch=current.epoch)
+    return system, entity, current
+
+
+def _set_in_force(system: SystemHost) -> ReplicaSet:
+    found: list[SetInForce | None] = []
+    system.within(GOVERNANCE, lambda: found.append(set_at(system, system.height())))
+    assert found[0] is not None, "genesis writes the first set"
+    return found[0].replica_set
+
+
 def propose(host: Host, body: Mapping[str, Json]) -> None:
     """Propose the next set; takes the place of an earlier proposal of the same entity."""
-    system, entity, current = _governor(host)
+    system, entity, current = governor_of(host)
     proposal = parse_proposal(body, this_chain(host))
     _check_pending(host)
     _check(system, proposal)
@@ -93,7 +114,7 @@ def propose(host: Host, body: Mapping[str, Json]) -> None:
 
 def approve(host: Host, body: Mapping[str, Json]) -> None:
     """Approve a proposal for the sender's entity; doing so twice changes nothing."""
-    system, entity, current = _governor(host)
+    system, entity, current = governor_of(host)
     require_members(body, "", "proposal")
     record = _open_proposal(host, body["proposal"])
     _check_pending(host)
@@ -103,7 +124,7 @@ def approve(host: Host, body: Mapping[str, Json]) -> None:
 
 def withdraw(host: Host, body: Mapping[str, Json]) -> None:
     """Take the own entity's proposal back."""
-    _, entity, _ = _governor(host)
+    _, entity, _ = governor_of(host)
     require_members(body, "", "proposal")
     record = _open_proposal(host, body["proposal"])
     if record["entity_id"] != entity:
@@ -162,18 +183,6 @@ def _write_governor(system: SystemHost, record: IdentityRecord) -> None:
 
     system.within(IDENTITY, write)
     system.emit("identity.governor_set", record.to_json())
-
-
-def _governor(host: Host) -> tuple[SystemHost, str, ReplicaSet]:
-    """The sender's entity, if he may speak for it, and the set in force."""
-    require_role(host, roles.GOVERNOR)
-    system, sender = system_host(host), host.sender()
-    found = set_at(host, host.height())
-    assert found is not None, "genesis writes the first set"
-    entity, current = entity_of(sender.organisation), found.replica_set
-    if entity not in {member.entity_id for member in current.members}:
-        raise Refusal("GOVERNANCE_ENTITY_UNKNOWN", entity=entity, epoch=current.epoch)
-    return system, entity, current
 
 
 def _check_pending(host: Host) -> None:

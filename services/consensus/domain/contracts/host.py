@@ -31,7 +31,7 @@ class Party:
 class Refusal(Exception):  # noqa: N818 - a refusal is an ordinary outcome, not an error
     """A rule said no. `code` is a symbol of the rule catalogue; `fields` are the facts."""
 
-    def __init__(self, code: str, **fields: Json) -> None:
+    def __init__(self, code: str, /, **fields: Json) -> None:
         facts = ", ".join(f"{name}={value!r}" for name, value in sorted(fields.items()))
         super().__init__(f"{code}({facts})")
         self.code = code

@@ -21,6 +21,7 @@ from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
 from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
 from services.consensus.domain.contracts.catalogue import Catalogue
+from services.consensus.domain.contracts.deployed import GasRules
 from services.consensus.domain.contracts.host import (
     OUTPUT_BYTES_MAX,
     Contract,
@@ -35,6 +36,8 @@ from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.host import CallContext, LedgerHost
 from services.consensus.domain.ledger.keys import executed_key, request_key
 from services.consensus.domain.ledger.restarting import GovernanceState, write_restart
+from services.consensus.domain.ledger.star_calls import call_star, find_callable, rules_in_force
+from services.consensus.domain.ledger.star_programs import StarPrograms
 from services.consensus.domain.ledger.state import Layer, Readable, StateReader
 
 DETAIL_BYTES_MAX: Final = 4_096
@@ -88,14 +91,24 @@ def execute_block(
     transactions: Sequence[AdmittedTransaction],
     verify: Verify,
     restarts: Sequence[Restart] = (),
+    programs: StarPrograms | None = None,
 ) -> BlockResult:
     """Execute `batch` on the state after `parent`. `transactions` are the batch's own, read;
     `restarts` are those behind `parent`: the block is the first one of the epoch that they begin.
+    `programs` are kept from block to block by whoever executes many; they change no result.
     """
     assert all(each.statement.header == parent for each in restarts)
     assert parent.block_time_ms <= batch.block_time_ms, "block time never decreases"
     assert [transaction.encoded for transaction in transactions] == list(batch.transactions)
-    block = _Block(state, genesis, catalogue, parent.height + 1, batch.block_time_ms, verify)
+    block = _Block(
+        state,
+        genesis,
+        catalogue,
+        parent.height + 1,
+        batch.block_time_ms,
+        verify,
+        StarPrograms() if programs is None else programs,
+    )
     for each in restarts:
         write_restart(block.state, each)
     receipts = tuple(block.execute(transaction) for transaction in transactions)
@@ -138,6 +151,7 @@ class _Block:
         height: int,
         block_time_ms: int,
         verify: Verify,
+        programs: StarPrograms,
     ) -> None:
         self.state = Layer(state)
         self._committed = state
@@ -146,6 +160,8 @@ class _Block:
         self._height = height
         self._block_time_ms = block_time_ms
         self._verify = verify
+        self._programs = programs
+        self._gas_used = 0
         self._identities = Identities(self.state)
         self._executed: dict[bytes, None] = {}
         self._output_bytes = 0
@@ -257,20 +273,42 @@ class _Block:
         )
         host = LedgerHost(self.state, context, payload.contract)
         try:
-            call(self._contract(payload.contract), payload.method, host, payload.body)
+            detail = self._run(payload, host)
         except Refusal as refusal:
             code, detail = refusal.code, _detail(refusal)
             return Receipt(transaction.id, Outcome.REFUSED, code, detail, b"", ())
         self._check_room(host.output_bytes)
         self.state.absorb(host.writes)
         self._output_bytes += host.output_bytes
-        return Receipt(transaction.id, Outcome.APPLIED, "", _NO_DETAIL, b"", tuple(host.events))
+        return Receipt(transaction.id, Outcome.APPLIED, "", detail, b"", tuple(host.events))
 
-    def _contract(self, name: str) -> Contract:
+    def _run(self, payload: Payload, host: LedgerHost) -> bytes:
+        """Call the contract, in Python or in star/1; returns what the receipt tells, or refuses."""
+        contract = self._contract(payload.contract)
+        if contract is not None:
+            call(contract, payload.method, host, payload.body)
+            return _NO_DETAIL
+        found = find_callable(self.state, payload.contract)
+        rules = rules_in_force(self.state)
+        self._check_gas(rules)
+        called = call_star(host, self._programs, rules, found, payload.method, payload.body)
+        self._gas_used += called.gas_used
+        if called.refusal is not None:
+            raise called.refusal
+        return canonical_json(called.facts)
+
+    def _check_gas(self, rules: GasRules) -> None:
+        """A call begins only where all that it may use is left of the block's."""
+        self._is_full |= self._gas_used + rules.transaction_limit > rules.block_limit
+        if self._is_full:
+            raise _NoEffect(Refusal("BLOCK_FULL", limit="gas", maximum=rules.block_limit))
+
+    def _contract(self, name: str) -> Contract | None:
+        """The active version of one of the chain's own contracts; None for any other name."""
         if name not in self._contracts:
             version = self._genesis.active_version(name, self._height)
             if version is None:
-                raise Refusal("CONTRACT_UNKNOWN", contract=name)
+                return None
             contract = self._catalogue.find(name, version)
             assert contract is not None, f"this software lacks {name} version {version}"
             self._contracts[name] = contract

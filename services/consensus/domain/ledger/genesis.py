@@ -19,6 +19,7 @@ from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import RestartAuthorities
+from services.consensus.domain.contracts.deployed import CONTRACTS, first_contract_records
 from services.consensus.domain.contracts.identity_record import IdentityRecord, identity_key
 from services.consensus.domain.contracts.key_uses import (
     IDENTITY,
@@ -206,10 +207,9 @@ def genesis_state(genesis: Genesis) -> dict[bytes, bytes]:
         key = contract_key(activation.name, PARAMETERS)
         if key not in state:
             state[key] = canonical_json({**activation.parameters, **common})
-    if any(activation.name == GOVERNANCE for activation in genesis.contracts):
-        records = first_records(genesis.replica_set, genesis.parameters.window)
+    for contract, records in _first_records(genesis).items():
         for name, value in records.items():
-            state[contract_key(GOVERNANCE, name)] = canonical_json(value)
+            state[contract_key(contract, name)] = canonical_json(value)
     for identity in genesis.identities:
         state[contract_key(IDENTITY, identity_key(identity.did))] = canonical_json(
             identity.to_json()
@@ -217,6 +217,18 @@ def genesis_state(genesis: Genesis) -> dict[bytes, bytes]:
     for _, public_key, use in genesis.key_uses():
         state[contract_key(IDENTITY, use_key(public_key))] = canonical_json(use.value)
     return dict(sorted(state.items()))
+
+
+def _first_records(genesis: Genesis) -> dict[str, Mapping[str, Json]]:
+    """What contracts find in their state from the start, beside their parameters."""
+    records: dict[str, Mapping[str, Json]] = {}
+    names = [activation.name for activation in genesis.contracts]
+    if GOVERNANCE in names:
+        records[GOVERNANCE] = first_records(genesis.replica_set, genesis.parameters.window)
+    if CONTRACTS in names:
+        parameters = genesis.contracts[names.index(CONTRACTS)].parameters
+        records[CONTRACTS] = first_contract_records(names, parameters)
+    return records
 
 
 def genesis_header(genesis: Genesis) -> BlockHeader:

@@ -10,6 +10,11 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
 from guqiao_sdk.proof.restart import RestartAuthorities
+from services.consensus.domain.contracts.deployed import (
+    CONTRACTS,
+    GAS_PARAMETER,
+    first_contract_records,
+)
 from services.consensus.domain.contracts.identity_record import (
     IdentityRecord,
     RecordError,
@@ -73,7 +78,24 @@ def parse_genesis(data: bytes) -> Genesis:
         restart_authorities=_own_authorities(members, replica_set),
     )
     _check_key_uses(genesis)
+    _check_deployments(genesis.contracts)
     return genesis
+
+
+def _check_deployments(contracts: tuple[ContractActivation, ...]) -> None:
+    """Entities decide on contracts in star/1; what the file says of gas has to be whole."""
+    deploying = [each for each in contracts if each.name == CONTRACTS]
+    if not deploying:
+        return
+    if all(each.name != GOVERNANCE for each in contracts):
+        raise _invalid("contracts", f"{CONTRACTS} without {GOVERNANCE}")
+    parameters = deploying[0].parameters
+    for name in sorted(parameters.keys() - {GAS_PARAMETER}):
+        raise _invalid(f"contracts.{CONTRACTS}.parameters.{name[:64]}", "unknown")
+    try:
+        first_contract_records([], parameters)
+    except ValueError as error:
+        raise _invalid(f"contracts.{CONTRACTS}.parameters.{GAS_PARAMETER}", str(error)) from error
 
 
 def _check_key_uses(genesis: Genesis) -> None:

@@ -91,6 +91,14 @@ class Layer:
             yield from self._present(following)
             following = next(own, None)
 
+    def written_under(self, prefix: bytes) -> int:
+        """How many keys under `prefix` this layer and the layers below it write or delete: what a
+        scan passes over beside the entries that it yields.
+        """
+        below = self._base.written_under(prefix) if isinstance(self._base, Layer) else 0
+        start, end = self._range(prefix)
+        return end - start + below
+
     def net_writes(self) -> dict[bytes, bytes | None]:
         """Return the writes that change something below, by bytes of the key."""
         base = self._base
@@ -98,11 +106,12 @@ class Layer:
 
     def _own(self, prefix: bytes) -> Iterator[bytes]:
         # A copy: the caller may write while it scans, and sees the keys as they were.
-        keys = self._keys[bisect_left(self._keys, prefix) :]
-        for key in keys:
-            if not key.startswith(prefix):
-                return
-            yield key
+        start, end = self._range(prefix)
+        yield from self._keys[start:end]
+
+    def _range(self, prefix: bytes) -> tuple[int, int]:
+        """Where the own keys under a prefix stand; keys are UTF-8, which has no byte 0xff."""
+        return bisect_left(self._keys, prefix), bisect_left(self._keys, prefix + b"\xff")
 
     def _present(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
         value = self._writes[key]

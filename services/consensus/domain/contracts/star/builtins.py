@@ -281,6 +281,9 @@ def _require(run: Run, condition: Value, code: Value, fields: dict[str, Value]) 
 def _call(run: Run, contract: Value, method: Value, fields: dict[str, Value]) -> Value:
     if not isinstance(contract, str) or not isinstance(method, str):
         raise mismatch("call", contract, method)
+    if not run.access.may_call(contract, method):
+        facts = {"contract": contract[:64], "method": method[:64]}
+        raise ContractError("CONTRACT_CALL_UNDECLARED", **facts)
     run.meter.charge(run.meter.table.call)
     arguments = {name: to_json(run.meter, value) for name, value in fields.items()}
     return from_json(run.meter, run.host.call(contract, method, arguments))

@@ -10,7 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from guqiao_sdk.proof.json_values import (
+    DEPTH_BOUND,
+    Json,
+    JsonError,
+    canonical_json,
+    parse_json_strict,
+)
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import (
     ENGINE,
@@ -42,7 +48,10 @@ _BINARY: Final = frozenset({"+", "-", "*", "//", "%"})
 _COMPARED: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "in", "not in"})
 _CLAUSES_MAX: Final = 2
 _PREFIXES_MAX: Final = 64
-_PREFIX_LENGTH_MAX: Final = 128
+_PREFIX: Final = re.compile("(?s:.{1,128})")
+_CALLED: Final = re.compile(r"[a-z][a-z0-9_]{2,63}\.[a-z][a-z0-9_]{0,63}")
+_ACCESS: Final = {"read": _PREFIX, "write": _PREFIX, "call": _CALLED}
+"""What ACCESS declares: prefixes of keys, and methods of other contracts, which may be left out."""
 _FUNCTIONS_MAX: Final = 256
 STACK_MAX: Final = 400
 """Frames of the evaluator that a call may need, over all functions that call one another."""
@@ -52,6 +61,18 @@ _FRAMES_OF_CALL: Final = 6
 def check(form: Json, columns: Mapping[int, int] | None = None) -> Module:
     """The module that a form is; raises `SourceError`. `columns` say where nodes stand, by id."""
     return _Check(columns or {}).module(form)
+
+
+def read_form(data: bytes) -> Module:
+    """The module whose canonical form these bytes are, in whichever spelling; raises `SourceError`.
+
+    Of what nobody compiles here no column is known.
+    """
+    try:
+        form = parse_json_strict(data, depth_max=DEPTH_BOUND, size_max=IR_BYTES_MAX)
+    except JsonError as error:
+        raise SourceError("form", 0, why=str(error)[:200]) from None
+    return check(form)
 
 
 def _opened(form: Json) -> dict[str, Any]:
@@ -94,8 +115,8 @@ class _Check(Shapes):
             self._signature(self._node(function, {"function": 3}))
         for function in functions:
             self._function(self._node(function, {"function": 3}))
-        self._check_recursion()
-        return Module(whole, self._access())
+        frames = self._check_recursion()
+        return Module(whole, self._access(), frames)
 
     # --- The top level ------------------------------------------------------------------------
 
@@ -188,10 +209,11 @@ class _Check(Shapes):
         elif target[0] == "unpack":
             self._names.update(self._new_names(target[2:], target))
 
-    def _check_recursion(self) -> None:
+    def _check_recursion(self) -> dict[str, int]:
         needed: dict[str, int] = {}
         for name in self._calls:
             self._visit(name, [], needed)
+        return needed
 
     def _visit(self, name: str, path: list[str], needed: dict[str, int]) -> int:
         """How many frames calling a function needs."""
@@ -211,19 +233,19 @@ class _Check(Shapes):
         declared = self._constants.get("ACCESS")
         if declared is None:
             return Access((), ())
-        prefixes: dict[str, tuple[str, ...]] = {}
-        if declared[0] != "dict" or len(declared) != 6:
+        found: dict[str, tuple[str, ...]] = {}
+        if declared[0] != "dict":
             self._refuse("access", declared)
         for key, value in zip(declared[2::2], declared[3::2], strict=True):
             texts = [part[2] for part in value[2:] if part[0] == "str"]
-            sizes = all(0 < len(text) <= _PREFIX_LENGTH_MAX for text in texts)
             whole = value[0] == "list" and len(texts) == len(value) - 2 <= _PREFIXES_MAX
-            if key[0] != "str" or key[2] not in ("read", "write") or not (whole and sizes):
+            form = _ACCESS.get(key[2]) if key[0] == "str" and key[2] not in found else None
+            if form is None or not whole or not all(map(form.fullmatch, texts)):
                 self._refuse("access", declared)
-            prefixes[key[2]] = tuple(texts)
-        if len(prefixes) != 2:
+            found[key[2]] = tuple(texts)
+        if not {"read", "write"} <= set(found):
             self._refuse("access", declared)
-        return Access(prefixes["read"], prefixes["write"])
+        return Access(found["read"], found["write"], found.get("call", ()))
 
     # --- Statements ---------------------------------------------------------------------------
 

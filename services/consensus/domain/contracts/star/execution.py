@@ -1,6 +1,7 @@
 """One call of a contract, to its end: a value, or why there is none, and what it cost.
 
-A call that does not end well has written and announced nothing; its gas is used up all the same.
+Whoever has the host drops what a call wrote and announced that did not end well; its gas is used up
+all the same.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from services.consensus.domain.contracts.star.faults import ContractError, OutOf
 from services.consensus.domain.contracts.star.frames import Run
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.line_gas import LineGas
-from services.consensus.domain.contracts.star.memory import MemoryHost
+from services.consensus.domain.contracts.star.port import StarHost
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.values import Value, from_json, to_json
 
@@ -29,8 +30,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`code` and `fields` say why not; `line` is where, 0 where no statement was running. `writes`
-    holds None for a key that was deleted.
+    """`code` and `fields` say why not, in the contract's own words where `is_refusal`; `line` is
+    where, 0 where no statement was running, in another contract than the called one if `contract`
+    names it.
     """
 
     status: Status
@@ -39,32 +41,30 @@ class Outcome:
     code: str | None = None
     fields: Mapping[str, Json] = field(default_factory=dict)
     line: int = 0
-    writes: Mapping[str, Json] = field(default_factory=dict)
-    events: tuple[tuple[str, Json], ...] = ()
+    contract: str = ""
+    is_refusal: bool = False
 
 
 def execute(
     program: Program,
-    host: MemoryHost,
+    host: StarHost,
     meter: Meter,
     method: str,
     arguments: Mapping[str, Json],
     lines: LineGas | None = None,
 ) -> Outcome:
-    """Call a public method on a host of its own. Arguments and result are paid for as well.
-
-    A watched program needs `lines`.
-    """
-    assert (lines is not None) is program.watched
+    """Call a public method. A watched program needs `lines`."""
     try:
-        given: dict[str, Value] = {
-            name: from_json(meter, value) for name, value in arguments.items()
-        }
-        run = Run(meter, host, program.module.access, lines)
-        result = to_json(meter, program.call(run, method, given))
+        result = call_method(program, host, meter, method, arguments, lines)
     except ContractError as error:
         return Outcome(
-            Status.ERROR, meter.used, code=error.code, fields=error.fields, line=error.line
+            Status.ERROR,
+            meter.used,
+            code=error.code,
+            fields=error.fields,
+            line=error.line,
+            contract=error.contract,
+            is_refusal=error.is_refusal,
         )
     except OutOfGas as error:
         return Outcome(
@@ -73,7 +73,23 @@ def execute(
             code="CONTRACT_OUT_OF_GAS",
             fields={"gas": meter.limit},
             line=error.line,
+            contract=error.contract,
         )
-    return Outcome(
-        Status.OK, meter.used, result, writes=dict(host.writes), events=tuple(host.events)
-    )
+    return Outcome(Status.OK, meter.used, result)
+
+
+def call_method(
+    program: Program,
+    host: StarHost,
+    meter: Meter,
+    method: str,
+    arguments: Mapping[str, Json],
+    lines: LineGas | None = None,
+) -> Json:
+    """The same within another call, by whose meter it is paid: arguments and result as well. Raises
+    `ContractError`, `OutOfGas`.
+    """
+    assert (lines is not None) is program.watched
+    given: dict[str, Value] = {name: from_json(meter, value) for name, value in arguments.items()}
+    run = Run(meter, host, program.module.access, lines)
+    return to_json(meter, program.call(run, method, given))

@@ -23,7 +23,8 @@ class SourceError(Exception):
 class ContractError(Exception):
     """The contract broke a rule of the engine (`code`), or said no (`require`).
 
-    `line` is the line of the statement, 0 until the statement that was running notes it.
+    `line` is the line of the statement, 0 until the statement that was running notes it; `contract`
+    the contract of that line, empty where it is the one that was called first.
     """
 
     def __init__(self, code: str, /, **fields: Json) -> None:
@@ -31,6 +32,7 @@ class ContractError(Exception):
         self.code = code
         self.fields = fields
         self.line = 0
+        self.contract = ""
         self.is_refusal = False
 
     @staticmethod
@@ -47,3 +49,4 @@ class OutOfGas(Exception):  # noqa: N818 - an ordinary outcome, not an error of 
     def __init__(self) -> None:
         super().__init__("out of gas")
         self.line = 0
+        self.contract = ""

@@ -20,6 +20,7 @@ JSON, written canonically. A node is `[kind, line, ...]`; the table below is all
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -39,10 +40,13 @@ Node: TypeAlias = list[Any]
 
 @dataclass(frozen=True)
 class Access:
-    """The key prefixes that a contract reads and writes; what it may write it may read."""
+    """The key prefixes that a contract reads and writes, and the methods of other contracts that it
+    calls, as `contract.method`. What it may write it may read.
+    """
 
     read: tuple[str, ...]
     write: tuple[str, ...]
+    call: tuple[str, ...] = ()
 
     def may_read(self, key: str) -> bool:
         """Whether the key, or everything under this prefix, is declared for reading."""
@@ -52,13 +56,20 @@ class Access:
         """Whether the key is declared for writing."""
         return key.startswith(self.write)
 
+    def may_call(self, contract: str, method: str) -> bool:
+        """Whether this method of another contract is declared."""
+        return f"{contract}.{method}" in self.call
+
 
 @dataclass(frozen=True)
 class Module:
-    """A checked canonical form. `form` is its JSON, never to be changed."""
+    """A checked canonical form. `form` is its JSON, never to be changed; `frames` says how deep the
+    evaluator's stack may become in a call of each function.
+    """
 
     form: dict[str, Any]
     access: Access
+    frames: Mapping[str, int]
 
     @cached_property
     def encoded(self) -> bytes:

@@ -13,7 +13,11 @@ from typing import Final
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import EVENTS_MAX
 from services.consensus.domain.contracts.host import OUTPUT_BYTES_MAX, WRITES_MAX, Party
+from services.consensus.domain.contracts.star.execution import Outcome, Status, execute
 from services.consensus.domain.contracts.star.faults import ContractError
+from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.line_gas import LineGas
+from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.values import check_length
 
 _encode: Final = json.JSONEncoder(
@@ -93,6 +97,22 @@ class MemoryHost:
     def call(self, contract: str, method: str, arguments: Mapping[str, Json]) -> Json:
         """Refuse: there is no other contract here."""
         raise ContractError("CONTRACT_CALL_OFFLINE", contract=contract[:64], method=method[:64])
+
+    def run(
+        self,
+        program: Program,
+        meter: Meter,
+        method: str,
+        arguments: Mapping[str, Json],
+        lines: LineGas | None = None,
+    ) -> Outcome:
+        """Call a method; unless it ends well, nothing is written and announced."""
+        assert not self.writes
+        outcome = execute(program, self, meter, method, arguments, lines)
+        if outcome.status is not Status.OK:
+            self.writes.clear()
+            self.events.clear()
+        return outcome
 
     def after(self) -> dict[str, Json]:
         """The state with the writes in it, keys in the order of their bytes."""

@@ -6,8 +6,10 @@ from typing import Final
 
 SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "access": (
-        "ACCESS 必须是一个字典，含 read 和 write 两项，各为键前缀字符串的列表。",
-        "ACCESS is a dict with the members read and write, each a list of key prefixes.",
+        "ACCESS 必须是一个字典，含 read 和 write 两项，各为键前缀字符串的列表；"
+        "另可含 call 项，为“合约.方法”字符串的列表。",
+        "ACCESS is a dict with the members read and write, each a list of key prefixes, and call,"
+        " where it calls others, a list of contract.method.",
     ),
     "argument": (
         "参数个数或名称与函数的定义不符。",

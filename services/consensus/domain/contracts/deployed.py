@@ -1,0 +1,177 @@
+"""What the contract `contracts` keeps: contracts in star/1, their versions, and what gas is.
+
+contract/<name>             the record: engine, digest, version, status
+code/<name>/<version>       the canonical form that is executed, and the source beside it
+gas/<version>, gas/latest   limits and prices
+system                      the names of the chain's own contracts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Protocol
+
+from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.star.gas import GasTable
+
+CONTRACTS: Final = "contracts"
+SYSTEM_KEY: Final = "system"
+GAS_LATEST_KEY: Final = "gas/latest"
+GAS_LIMIT_MAX: Final = 100_000_000
+GAS_PARAMETER: Final = "gas"
+"""The member of the contract's parameters in the genesis file that holds other first rules."""
+
+
+class Status(StrEnum):
+    """Where in its life a contract is."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DESTROYED = "destroyed"
+
+
+class Reader(Protocol):
+    """The keys of the contract `contracts`, for reading."""
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A contract as the chain knows it. `version` counts its deployment and upgrades from 1."""
+
+    name: str
+    engine: str
+    digest: str
+    version: int
+    status: Status
+
+    def to_json(self) -> dict[str, Json]:
+        """The record."""
+        return {
+            "name": self.name,
+            "engine": self.engine,
+            "digest": self.digest,
+            "version": self.version,
+            "status": self.status.value,
+        }
+
+    def with_status(self, status: Status) -> Deployed:
+        """The same contract at another place of its life."""
+        return replace(self, status=status)
+
+
+@dataclass(frozen=True, slots=True)
+class GasRules:
+    """What a transaction and a block may use, in units of gas, and what things cost."""
+
+    version: int
+    transaction_limit: int
+    block_limit: int
+    prices: GasTable
+
+    def to_json(self) -> dict[str, Json]:
+        """The record."""
+        prices: dict[str, Json] = {
+            name: getattr(self.prices, name) for name in GasTable.__dataclass_fields__
+        }
+        return {
+            "version": self.version,
+            "transaction_limit": self.transaction_limit,
+            "block_limit": self.block_limit,
+            "prices": prices,
+        }
+
+    @staticmethod
+    def from_json(value: Json) -> GasRules:
+        """Read rules that a genesis file or the state holds; raises `ValueError`."""
+        members = {"version", "transaction_limit", "block_limit", "prices"}
+        if not isinstance(value, dict) or set(value) != members:
+            raise ValueError(f"not an object of {', '.join(sorted(members))}")
+        version = _bounded(value["version"], "version")
+        limit = _bounded(value["transaction_limit"], "transaction_limit")
+        whole = _bounded(value["block_limit"], "block_limit")
+        if whole < limit:
+            raise ValueError("block_limit is less than transaction_limit")
+        prices = value["prices"]
+        if not isinstance(prices, dict):
+            raise ValueError("prices is not an object")
+        table = GasTable.from_json({name: _bounded(each, name) for name, each in prices.items()})
+        return GasRules(version, limit, whole, table)
+
+
+FIRST_GAS: Final = GasRules(1, 500_000, 1_500_000, GasTable())
+"""What a chain begins with whose genesis names no other. A million took 0.05 to 0.28 s of one core,
+whatever it was spent on, so the worst of blocks stays well below a view's time-out of a second; a
+share transfer takes 500.
+"""
+
+
+def contract_record_key(name: str) -> str:
+    """The key of a contract's record."""
+    return f"contract/{name}"
+
+
+def code_key(name: str, version: int) -> str:
+    """The key of the canonical form and the source of one version."""
+    return f"code/{name}/{version:020d}"
+
+
+def gas_key(version: int) -> str:
+    """The key of one version of the gas rules."""
+    return f"gas/{version:020d}"
+
+
+def first_contract_records(
+    system_names: list[str], parameters: Mapping[str, Json]
+) -> dict[str, Json]:
+    """What genesis writes for a chain that has the contract."""
+    found = parameters.get(GAS_PARAMETER)
+    rules = FIRST_GAS if found is None else GasRules.from_json(found)
+    names: list[Json] = list(sorted(set(system_names)))
+    return {
+        SYSTEM_KEY: names,
+        gas_key(rules.version): rules.to_json(),
+        GAS_LATEST_KEY: rules.version,
+    }
+
+
+def deployed(reader: Reader, name: str) -> Deployed | None:
+    """The contract of this name, in whatever status, or None."""
+    match reader.get(contract_record_key(name)):
+        case {
+            "engine": str(engine),
+            "digest": str(digest),
+            "version": int(version),
+            "status": str(status),
+        }:
+            return Deployed(name, engine, digest, version, Status(status))
+        case None:
+            return None
+    raise AssertionError("a record of another shape")
+
+
+def code_of(reader: Reader, contract: Deployed) -> bytes:
+    """The canonical form of the present version."""
+    record = reader.get(code_key(contract.name, contract.version))
+    assert isinstance(record, dict), "versions are kept for ever"
+    form = record["ir"]
+    assert isinstance(form, str)
+    return form.encode()
+
+
+def gas_rules(reader: Reader) -> GasRules:
+    """The rules in force."""
+    latest = reader.get(GAS_LATEST_KEY)
+    assert isinstance(latest, int), "genesis writes the first rules"
+    return GasRules.from_json(reader.get(gas_key(latest)))
+
+
+def _bounded(value: Json, name: str) -> int:
+    if type(value) is not int or not 0 < value <= GAS_LIMIT_MAX:
+        raise ValueError(f"{name} is not a whole number from 1 to {GAS_LIMIT_MAX}")
+    return value

@@ -1,0 +1,309 @@
+"""The contract `contracts`: how contracts in star/1 come onto a chain, change, pause and end.
+
+Every step is proposed by a governor for his entity and takes effect in the transaction with which
+enough entities have approved it (G2-05-5). Whether an upgrade is compatible is what the forms show,
+never what is declared. A destroyed contract is never called again and its name never taken again;
+its state stays where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.quorum import ReplicaSet
+from services.consensus.domain.contracts.deployed import (
+    CONTRACTS,
+    GAS_LATEST_KEY,
+    SYSTEM_KEY,
+    Deployed,
+    GasRules,
+    Status,
+    code_key,
+    code_of,
+    contract_record_key,
+    deployed,
+    gas_key,
+    gas_rules,
+)
+from services.consensus.domain.contracts.deployment_form import (
+    Code,
+    read_code,
+    read_members,
+    read_name,
+    read_reason,
+)
+from services.consensus.domain.contracts.deployment_proposal import (
+    PROPOSAL_LIFE_MS,
+    Action,
+    ContractProposal,
+    drop,
+    entities_of,
+    keep,
+    make_room,
+    may_take_effect,
+    open_proposal,
+    proposals_for,
+    proposed_code_key,
+)
+from services.consensus.domain.contracts.governance import governor_of
+from services.consensus.domain.contracts.host import Host, Method, Refusal
+from services.consensus.domain.contracts.star.check import read_form
+from services.consensus.domain.contracts.star.interface import compare, interface_of
+from services.consensus.domain.contracts.star.ir import ENGINE
+
+CHANGES_TOLD_MAX: Final = 32
+RESERVED: Final = frozenset(
+    (
+        "contracts",
+        "evidence",
+        "gas",
+        "governance",
+        "identity",
+        "ledger",
+        "light_client",
+        "objects",
+        "packets",
+        "register",
+        "services",
+    )
+)
+"""Names of contracts in Python, on whichever chain, and what proposals about gas are called; the
+same for ever in this version.
+"""
+GAS_NAME: Final = "gas"
+
+_BECOMES: Final = {
+    Action.PAUSE: (Status.PAUSED, "contracts.paused"),
+    Action.RESUME: (Status.ACTIVE, "contracts.resumed"),
+    Action.DESTROY: (Status.DESTROYED, "contracts.destroyed"),
+}
+_FROM: Final = {
+    Action.UPGRADE: (Status.ACTIVE, Status.PAUSED),
+    Action.PAUSE: (Status.ACTIVE,),
+    Action.RESUME: (Status.PAUSED,),
+    Action.DESTROY: (Status.ACTIVE, Status.PAUSED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentsContract:
+    """`contracts` v1."""
+
+    name: str = CONTRACTS
+    version: int = 1
+
+    def methods(self) -> Mapping[str, Method]:
+        """For governors."""
+        return {
+            "deploy": deploy,
+            "upgrade": upgrade,
+            "pause": lambda host, body: _propose_status(host, body, Action.PAUSE),
+            "resume": lambda host, body: _propose_status(host, body, Action.RESUME),
+            "destroy": lambda host, body: _propose_status(host, body, Action.DESTROY),
+            "set_gas": set_gas,
+            "approve": approve,
+            "withdraw": withdraw,
+        }
+
+
+def deploy(host: Host, body: Mapping[str, Json]) -> None:
+    """Propose a new contract under a name of its own."""
+    read_members(body, "name", "engine", "ir", "source")
+    name = read_name(body["name"])
+    _, entity, current = governor_of(host)
+    _check_free(host, name)
+    code = read_code(body)
+    facts: dict[str, Json] = {"engine": ENGINE, "digest": code.module.digest.hex()}
+    _propose(host, Action.DEPLOY, name, (entity, current), facts, code)
+
+
+def upgrade(host: Host, body: Mapping[str, Json]) -> None:
+    """Propose the next version of a contract. `compatible` is what the proposer told everybody; a
+    breaking change told as compatible is refused (G2-14-4).
+    """
+    read_members(body, "name", "engine", "ir", "source", "compatible")
+    name = read_name(body["name"])
+    _, entity, current = governor_of(host)
+    before = _in_status(host, name, Action.UPGRADE)
+    code = read_code(body)
+    digest = code.module.digest.hex()
+    if digest == before.digest:
+        raise Refusal("CONTRACT_UNCHANGED", contract=name, digest=digest)
+    changes = compare(interface_of(read_form(code_of(host, before))), interface_of(code.module))
+    breaking = [each for each in changes if each.is_breaking]
+    told: list[Json] = [each.to_json() for each in changes[:CHANGES_TOLD_MAX]]
+    claimed = body["compatible"]
+    if type(claimed) is not bool:
+        raise Refusal("BODY_MALFORMED", field="compatible", fault="neither true nor false")
+    if claimed and breaking:
+        raise Refusal(
+            "UPGRADE_MISCLASSIFIED", contract=name, breaking=len(breaking), changes=told[:8]
+        )
+    facts: dict[str, Json] = {
+        "engine": ENGINE,
+        "digest": digest,
+        "from_version": before.version,
+        "compatible": not breaking,
+        "changes": told,
+        "changes_count": len(changes),
+    }
+    _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
+
+
+def set_gas(host: Host, body: Mapping[str, Json]) -> None:
+    """Propose the next version of limits and prices, under the name `gas`. Calls from then on are
+    paid by it; what was paid before stays.
+    """
+    read_members(body, "transaction_limit", "block_limit", "prices")
+    _, entity, current = governor_of(host)
+    version = gas_rules(host).version + 1
+    try:
+        rules = GasRules.from_json({**body, "version": version})
+    except ValueError as error:
+        raise Refusal("BODY_MALFORMED", field="gas", fault=str(error)[:200]) from error
+    _propose(host, Action.SET_GAS, GAS_NAME, (entity, current), {"gas": rules.to_json()}, None)
+
+
+def approve(host: Host, body: Mapping[str, Json]) -> None:
+    """Approve a proposal for the sender's entity; doing so twice changes nothing."""
+    read_members(body, "name", "proposal")
+    name = read_name(body["name"])
+    _, entity, current = governor_of(host)
+    proposal = open_proposal(host, name, body["proposal"], current)
+    if entity not in proposal.approvals:
+        _approve(host, proposal, entity, current)
+
+
+def withdraw(host: Host, body: Mapping[str, Json]) -> None:
+    """Take the own entity's proposal back."""
+    read_members(body, "name", "proposal")
+    name = read_name(body["name"])
+    _, entity, current = governor_of(host)
+    proposal = open_proposal(host, name, body["proposal"], current)
+    if proposal.entity != entity:
+        raise Refusal("PROPOSAL_UNKNOWN", proposal=proposal.id)
+    drop(host, entity, name)
+    host.emit("contracts.withdrawn", {"proposal": proposal.id, "name": name, "entity_id": entity})
+
+
+def _propose_status(host: Host, body: Mapping[str, Json], action: Action) -> None:
+    read_members(body, "name", "reason")
+    name, reason = read_name(body["name"]), read_reason(body["reason"])
+    _, entity, current = governor_of(host)
+    _in_status(host, name, action)
+    _propose(host, action, name, (entity, current), {"reason": reason}, None)
+
+
+def _propose(
+    host: Host,
+    action: Action,
+    name: str,
+    proposer: tuple[str, ReplicaSet],
+    facts: dict[str, Json],
+    code: Code | None,
+) -> None:
+    entity, current = proposer
+    make_room(host, entity, name)
+    drop(host, entity, name)
+    expires_ms = host.block_time_ms() + PROPOSAL_LIFE_MS
+    identifier = host.transaction_id()
+    proposal = ContractProposal(identifier, action, name, entity, expires_ms, (), facts)
+    if code is not None:
+        host.put(proposed_code_key(entity, name), code.to_json())
+    host.emit("contracts.proposed", {**_told(proposal), **facts})
+    _approve(host, proposal, entity, current)
+
+
+def _approve(host: Host, proposal: ContractProposal, entity: str, current: ReplicaSet) -> None:
+    proposal = proposal.approved_by(entity)
+    keep(host, proposal)
+    counted = {"approvals": proposal.count(current), "entities": len(entities_of(current))}
+    host.emit("contracts.approved", {**_told(proposal), "entity_id": entity, **counted})
+    if may_take_effect(proposal, current):
+        _take_effect(host, proposal)
+        # They were judged against the contract as it was.
+        for other in list(proposals_for(host, proposal.name, entities_of(current))):
+            drop(host, other.entity, other.name)
+
+
+def _take_effect(host: Host, proposal: ContractProposal) -> None:
+    name, action = proposal.name, proposal.action
+    if action in (Action.DEPLOY, Action.UPGRADE):
+        _take_code(host, proposal)
+        return
+    if action is Action.SET_GAS:
+        _take_gas(host, proposal)
+        return
+    status, topic = _BECOMES[action]
+    contract = _in_status(host, name, action).with_status(status)
+    host.put(contract_record_key(name), contract.to_json())
+    host.emit(topic, {**_told(proposal), **contract.to_json(), **proposal.facts})
+
+
+def _take_gas(host: Host, proposal: ContractProposal) -> None:
+    rules = GasRules.from_json(proposal.facts["gas"])
+    if rules.version != gas_rules(host).version + 1:
+        # Of an entity that left and came back: others have changed gas meanwhile.
+        raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id)
+    host.put(gas_key(rules.version), rules.to_json())
+    host.put(GAS_LATEST_KEY, rules.version)
+    host.emit("contracts.gas_set", {**_told(proposal), **proposal.facts})
+
+
+def _take_code(host: Host, proposal: ContractProposal) -> None:
+    """A paused contract stays paused under its new version."""
+    name, facts = proposal.name, proposal.facts
+    before = None
+    if proposal.action is Action.DEPLOY:
+        _check_free(host, name)
+    else:
+        before = _in_status(host, name, Action.UPGRADE)
+        if before.version != facts["from_version"]:
+            # Of an entity that left and came back: what was compared is no more.
+            raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id)
+    contract = Deployed(
+        name,
+        engine=ENGINE,
+        digest=str(facts["digest"]),
+        version=1 if before is None else before.version + 1,
+        status=Status.ACTIVE if before is None else before.status,
+    )
+    code = host.get(proposed_code_key(proposal.entity, name))
+    assert code is not None, "it stands there while the proposal does"
+    host.put(code_key(name, contract.version), code)
+    host.put(contract_record_key(name), contract.to_json())
+    topic = "contracts.deployed" if before is None else "contracts.upgraded"
+    host.emit(topic, {**_told(proposal), **contract.to_json(), **facts})
+
+
+def _told(proposal: ContractProposal) -> dict[str, Json]:
+    return {
+        "proposal": proposal.id,
+        "action": proposal.action.value,
+        "name": proposal.name,
+        "entity_id": proposal.entity,
+    }
+
+
+def _check_free(host: Host, name: str) -> None:
+    taken = host.get(SYSTEM_KEY)
+    assert isinstance(taken, list), "genesis writes the names of the chain's contracts"
+    if name in RESERVED or name in taken or deployed(host, name) is not None:
+        raise Refusal("CONTRACT_NAME_TAKEN", name=name)
+
+
+def _in_status(host: Host, name: str, action: Action) -> Deployed:
+    """The contract, if it is where this action begins."""
+    contract = deployed(host, name)
+    if contract is None:
+        raise Refusal("CONTRACT_UNKNOWN", contract=name)
+    if contract.status is Status.DESTROYED:
+        raise Refusal("CONTRACT_DESTROYED", contract=name)
+    if contract.status not in _FROM[action]:
+        raise Refusal(
+            "CONTRACT_STATE_WRONG", contract=name, status=contract.status.value, action=action.value
+        )
+    return contract

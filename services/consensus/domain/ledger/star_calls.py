@@ -1,0 +1,244 @@
+"""Calls of contracts in star/1 on the chain: the ledger's host behind the engine's port.
+
+All contracts that one transaction calls share its gas, its overlay and its bounds; each writes in
+its own namespace and announces under its own name. A contract that is being called is not entered
+again, so its state never changes under its feet. Whatever a contract does ends in a value or in a
+`Refusal` that says why and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.receipt import DETAIL_DEPTH_MAX
+from services.consensus.domain.contracts.deployed import (
+    CONTRACTS,
+    Deployed,
+    GasRules,
+    Status,
+    code_of,
+    deployed,
+    gas_rules,
+)
+from services.consensus.domain.contracts.host import Party, Refusal
+from services.consensus.domain.contracts.star.check import STACK_MAX
+from services.consensus.domain.contracts.star.execution import (
+    Outcome,
+    call_method,
+    execute,
+)
+from services.consensus.domain.contracts.star.execution import (
+    Status as Ended,
+)
+from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
+from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.program import Program
+from services.consensus.domain.ledger.host import LedgerHost, read_json
+from services.consensus.domain.ledger.keys import contract_key
+from services.consensus.domain.ledger.star_programs import StarPrograms
+from services.consensus.domain.ledger.state import Readable
+
+CALLS_DEEP_MAX: Final = 4
+"""The called contract, and those that it calls in turn."""
+
+TOLD_BYTES_MAX: Final = 3_800
+"""Of a result, or of the facts of a contract's refusal, in a receipt, which is kept for ever."""
+
+TOLD_DEPTH_MAX: Final = DETAIL_DEPTH_MAX - 2
+TOPIC_LENGTH_MAX: Final = 128
+EVENTS_PREFIX: Final = "contract."
+"""Before name and topic: what a contract announces is taken for no system contract's word."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentsState:
+    """The keys of the contract `contracts`, for reading, whoever's call it is."""
+
+    state: Readable
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, or None."""
+        return read_json(self.state, contract_key(CONTRACTS, key))
+
+
+@dataclass(frozen=True, slots=True)
+class StarCall:
+    """How a transaction's call ended: its receipt's facts, or the refusal; and its gas."""
+
+    gas_used: int
+    facts: dict[str, Json]
+    refusal: Refusal | None
+
+
+def find_callable(state: Readable, name: str) -> Deployed:
+    """The contract, if it may be called now; raises `Refusal`."""
+    contract = deployed(DeploymentsState(state), name)
+    if contract is None:
+        raise Refusal("CONTRACT_UNKNOWN", contract=name)
+    if contract.status is Status.DESTROYED:
+        raise Refusal("CONTRACT_DESTROYED", contract=name)
+    if contract.status is Status.PAUSED:
+        raise Refusal("CONTRACT_PAUSED", contract=name)
+    return contract
+
+
+def rules_in_force(state: Readable) -> GasRules:
+    """What gas is at this point of the chain."""
+    return gas_rules(DeploymentsState(state))
+
+
+def call_star(
+    host: LedgerHost,
+    programs: StarPrograms,
+    rules: GasRules,
+    contract: Deployed,
+    method: str,
+    arguments: Mapping[str, Json],
+) -> StarCall:
+    """Call a contract for a transaction. The caller drops what `host` holds where it is refused."""
+    meter = Meter(rules.transaction_limit, rules.prices)
+    on_chain = LedgerStarHost(host, programs, meter)
+    with_program = on_chain.program(contract)
+    on_chain.enter(contract.name, with_program, method)
+    outcome = execute(with_program, on_chain, meter, method, arguments)
+    if outcome.status is Ended.OK:
+        told = _told("result", outcome.result)
+        return StarCall(outcome.gas_used, {"gas": outcome.gas_used, **told}, None)
+    return StarCall(outcome.gas_used, {}, _refusal(contract.name, outcome))
+
+
+def _refusal(called: str, outcome: Outcome) -> Refusal:
+    """What a contract says by `require` is its own: codes of the chain it cannot speak."""
+    assert outcome.code is not None
+    at = f"{outcome.contract or called}:{outcome.line}"
+    if outcome.is_refusal:
+        told = _told("facts", dict(outcome.fields))
+        return Refusal("CONTRACT_REFUSED", at=at, reason=outcome.code, **told)
+    return Refusal(outcome.code, **{**outcome.fields, "at": at})
+
+
+def _told(name: str, value: Json) -> dict[str, Json]:
+    """The value, or where it is too long or too deep for a receipt, its size."""
+    size = len(canonical_json(value))
+    if size > TOLD_BYTES_MAX or _depth(value) > TOLD_DEPTH_MAX:
+        return {f"{name}_omitted_bytes": size}
+    return {name: value}
+
+
+def _depth(value: Json) -> int:
+    """How deep lists and objects nest; the engine bounds it."""
+    if isinstance(value, list | dict):
+        parts = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(_depth, parts), default=0)
+    return 0
+
+
+class LedgerStarHost:
+    """Implements `star.port.StarHost` for all calls that a transaction comes to."""
+
+    __slots__ = ("_active", "_frames", "_host", "_meter", "_programs")
+
+    def __init__(self, host: LedgerHost, programs: StarPrograms, meter: Meter) -> None:
+        self._host = host
+        self._programs = programs
+        self._meter = meter
+        self._active: list[str] = []
+        self._frames = 0
+
+    def program(self, contract: Deployed) -> Program:
+        """The contract, compiled."""
+        state = DeploymentsState(self._host.writes)
+        table = self._meter.table
+        return self._programs.find(contract.digest, table, lambda: code_of(state, contract))
+
+    def enter(self, name: str, program: Program, method: str) -> int:
+        """Count a contract among those that are being called; returns the frames that it takes."""
+        frames = program.module.frames.get(method, 0)
+        if len(self._active) >= CALLS_DEEP_MAX or self._frames + frames > STACK_MAX:
+            raise ContractError("LIMIT_EXCEEDED", limit="call_depth", maximum=CALLS_DEEP_MAX)
+        self._active.append(name)
+        self._frames += frames
+        return frames
+
+    def call(self, contract: str, method: str, arguments: Mapping[str, Json]) -> Json:
+        """Call another contract; what it raises ends the whole call."""
+        if contract in self._active:
+            raise ContractError("CONTRACT_REENTERED", callee=contract)
+        called = _or_contract_error(lambda: find_callable(self._host.writes, contract))
+        program = self.program(called)
+        frames = self.enter(contract, program, method)
+        results: list[Json] = []
+        try:
+            self._host.within(
+                contract,
+                lambda: results.append(call_method(program, self, self._meter, method, arguments)),
+            )
+        except (ContractError, OutOfGas) as error:
+            if error.line and not error.contract:
+                error.contract = contract
+            raise
+        self._active.pop()
+        self._frames -= frames
+        return results[0]
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, own writes included, or None."""
+        return self._host.get(key)
+
+    def put(self, key: str, value: Json) -> None:
+        """Write `value`, which is not None, under `key`."""
+        _or_contract_error(lambda: self._host.put(key, value))
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; no effect when it is absent."""
+        _or_contract_error(lambda: self._host.delete(key))
+
+    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen.
+
+        Deleted keys that are passed over are many where the block has just deleted them; each key
+        that it wrote there is paid for.
+        """
+        passed = self._host.writes.written_under(contract_key(self._active[-1], prefix))
+        self._meter.charge(self._meter.table.element * passed)
+        return self._host.scan(prefix, limit)
+
+    def emit(self, topic: str, body: Json) -> None:
+        """Add an event, under the contract's name."""
+        full = f"{EVENTS_PREFIX}{self._active[-1]}.{topic}"
+        if len(full) > TOPIC_LENGTH_MAX:
+            raise ContractError("LIMIT_EXCEEDED", limit="topic", maximum=TOPIC_LENGTH_MAX)
+        _or_contract_error(lambda: self._host.emit(full, body))
+
+    def sender(self) -> Party:
+        """Return the maker, whichever contract called."""
+        return self._host.sender()
+
+    def checker(self) -> Party | None:
+        """Return the second signer, where there is one."""
+        return self._host.checker()
+
+    def height(self) -> int:
+        """Return the height of the block being executed."""
+        return self._host.height()
+
+    def block_time_ms(self) -> int:
+        """Return the block time."""
+        return self._host.block_time_ms()
+
+    def business_time(self) -> str | None:
+        """Return the operation's own time, where it has one."""
+        return self._host.business_time()
+
+
+def _or_contract_error(ask: Callable[[], T]) -> T:
+    """What the ledger's host refuses, the engine notes with the line."""
+    try:
+        return ask()
+    except Refusal as refusal:
+        raise ContractError(refusal.code, **refusal.fields) from None
