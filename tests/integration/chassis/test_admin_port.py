@@ -245,7 +245,7 @@ async def test_connections_beyond_the_limit_are_closed_until_others_end(
         assert (await get(server, "/livez"))[0] == 200
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300))
 def test_any_bytes_get_an_answer_and_the_server_lives_on(request_bytes: bytes) -> None:
     async def run() -> None:

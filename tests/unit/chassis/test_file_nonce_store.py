@@ -234,7 +234,7 @@ async def test_a_full_store_refuses_rather_than_forgets(
         assert not await nonces.remember(DID, "aa", NOW + 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     names=st.lists(st.sampled_from("abcdef"), max_size=12),
     restarts=st.sets(st.integers(0, 12), max_size=3),

@@ -320,9 +320,7 @@ def test_sources_that_hold_are_listed_and_end_with_status_0(command: Command) ->
     assert command("lint").code == 2
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(st.binary(max_size=200), st.text("def f():\n ret=[({'x\"\\0~\u202e1.+", max_size=80))
 )

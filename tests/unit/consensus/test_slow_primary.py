@@ -236,7 +236,7 @@ def test_a_primary_far_slower_than_earlier_ones_is_not_excused() -> None:
     assert not fair.excuses(5_000, 8_000, 1_000, 8_000)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=20, max_size=60))
 def test_a_primary_that_proposes_what_is_pending_at_once_is_never_suspected(
     turns: list[tuple[int, int]],

@@ -471,7 +471,7 @@ STEPS = st.tuples(
 
 
 @given(st.lists(STEPS, max_size=25))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_row_of_operations_keeps_every_invariant(steps: list[tuple[str, int, int]]) -> None:
     """`Market.run` recounts everything from nothing after each call, accepted or refused."""
     market = market_of(entry(HOLDER, 700), entry(OTHER, 300))

@@ -141,7 +141,7 @@ def test_every_method_is_fuzzed() -> None:
 
 
 @given(st.sampled_from(sorted(VALID)), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_valid_call_with_any_part_replaced_is_accepted_or_refused(
     method: str, data: st.DataObject
 ) -> None:
@@ -157,6 +157,6 @@ def test_a_valid_call_with_any_part_replaced_is_accepted_or_refused(
 
 
 @given(st.sampled_from(sorted(VALID)), st.dictionaries(st.text(max_size=8), JSON, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_object_is_accepted_or_refused(method: str, body: dict[str, Json]) -> None:
     market().code(method, body)

@@ -198,7 +198,7 @@ TRANSFERS = st.tuples(
     cap=st.integers(min_value=6, max_value=12),
     moves=st.lists(TRANSFERS, max_size=15),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.req("N0-17")
 def test_any_row_of_transfers_keeps_the_sums_and_the_cap(
     shares: list[int],

@@ -39,7 +39,7 @@ from guqiao_sdk.gm.self_test import (
 )
 
 OVER_A_FIXTURE = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
 
 
@@ -197,9 +197,7 @@ def test_any_bytes_get_a_false_and_never_an_exception(
     assert libcrypto.verify(public_key, message, signature) is False
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(
     public_key=st.one_of(st.just(SM2_PUBLIC_KEY), st.binary(max_size=70)),
     message=st.binary(max_size=64),

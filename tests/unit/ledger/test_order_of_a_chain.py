@@ -50,7 +50,7 @@ def chain_of(kinds: list[str]) -> list[Payload]:
     arrivals=st.permutations(range(LENGTH)),
     cuts=st.sets(st.integers(1, LENGTH - 1)),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_counts_as_executed_came_after_what_it_follows(
     kinds: list[str], asked_before: int, arrivals: list[int], cuts: set[int]
 ) -> None:

@@ -115,7 +115,7 @@ def state_of(chain: MemoryChain) -> dict[str, Json]:
 
 
 @pytest.mark.req("G2-08-1")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.sampled_from(["steps"] * 9 + ["other"]))
 def test_a_call_ends_alike_on_the_chain_and_in_memory(steps: list[Any], name: str) -> None:
     chain = played()

@@ -65,7 +65,7 @@ def some_source(count: int = 60) -> Source:
     return Source({b"key/%d" % number: b"value %d" % number for number in range(count)})
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(STATES, PREFIXES)
 def test_a_part_is_proven_to_be_all_under_its_prefix(
     state: dict[bytes, bytes], prefix: Prefix
@@ -76,7 +76,7 @@ def test_a_part_is_proven_to_be_all_under_its_prefix(
     assert StatePart.decode(part.encode()) == part
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STATES, PREFIXES, st.data())
 def test_t4_no_part_with_another_content_is_proven(
     state: dict[bytes, bytes], prefix: Prefix, data: st.DataObject
@@ -120,7 +120,7 @@ def take_all(build: StateBuild, sources: dict[int, Source]) -> dict[bytes, bytes
 
 
 @pytest.mark.req("G2-07-3")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(STATES, st.integers(1, 3))
 def test_the_whole_state_comes_from_several_sources(state: dict[bytes, bytes], count: int) -> None:
     source = Source(state)

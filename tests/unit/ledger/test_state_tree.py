@@ -66,7 +66,7 @@ KEYS = st.integers(0, 60).map(lambda number: b"key/%d" % number)
 WRITES = st.dictionaries(KEYS, st.none() | st.binary(max_size=4), max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(WRITES, max_size=8))
 def test_the_root_is_that_of_the_naive_tree_after_every_block(
     blocks: list[dict[bytes, bytes | None]],
@@ -82,7 +82,7 @@ def test_the_root_is_that_of_the_naive_tree_after_every_block(
         assert root == naive_state_root(state)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(WRITES, min_size=1, max_size=6), st.data())
 def test_every_version_proves_presence_and_absence(
     blocks: list[dict[bytes, bytes | None]], data: st.DataObject
@@ -105,7 +105,7 @@ def test_every_version_proves_presence_and_absence(
             verify_state_proof(piece="test", root=root, key=key, value=wrong, proof=proof)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(KEYS, st.binary(max_size=4), max_size=30), st.randoms(use_true_random=False))
 def test_equal_states_have_equal_roots_whatever_the_history(
     state: dict[bytes, bytes], chance: random.Random
@@ -119,7 +119,7 @@ def test_equal_states_have_equal_roots_whatever_the_history(
     assert root == naive_state_root(state)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 255), st.integers(0, 7)), min_size=1, max_size=14, unique=True

@@ -47,7 +47,7 @@ def plain(value: object) -> Json:
     return value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 32), ARGUMENTS)
 def test_a_program_comes_to_the_same_in_both_engines(
     seed: int, arguments: tuple[int, int, str, list[int]]

@@ -235,7 +235,7 @@ def test_endless_work_runs_out_of_gas_and_says_where() -> None:
     assert caught.value.line >= 3
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 1 << 32), st.integers(-9, 9), st.integers(0, 400))
 def test_gas_is_exact_and_less_of_it_only_ends_a_call_sooner(seed: int, a: int, gas: int) -> None:
     made = contract(Programs(seed).source())
@@ -268,7 +268,7 @@ VALUES: st.SearchStrategy[Json] = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.integers(0, 1 << 32), VALUES, VALUES, VALUES, VALUES)
 def test_any_arguments_end_in_a_value_an_error_or_no_gas(
     seed: int, a: Json, b: Json, s: Json, xs: Json

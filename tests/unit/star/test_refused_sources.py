@@ -160,7 +160,7 @@ def test_what_is_no_operator_is_refused_whatever_it_is(kind: str, symbol: Json) 
         check(form)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_a_form_that_was_changed_anywhere_is_refused_or_still_one_of_star_1(
     data: st.DataObject,
@@ -188,7 +188,7 @@ def test_a_form_that_was_changed_anywhere_is_refused_or_still_one_of_star_1(
         assert check(module.form).digest == module.digest
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=200)
     | st.text(alphabet="def f(a):\n return[]{}'\"\\#+-*/<>=!.,0x1 lambdaforifn", max_size=200).map(
