@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Output, Shown
-
-GAS_DEFAULT: Final = 10_000_000
-GAS_MAX: Final = 10_000_000_000
-"""More would be hours."""
+from guqiaoctl.options import (
+    DEFAULT_DATA,
+    GAS_DEFAULT,
+    GAS_MAX,
+    HEIGHT_MAX,
+    SENDER,
+    TIME,
+    Data,
+    Output,
+    Shown,
+)
 
 contract = typer.Typer(help="Contracts of star/1 合约", no_args_is_help=True)
 
@@ -34,9 +40,6 @@ Time = Annotated[
     str, typer.Option("--time", help="RFC 3339, or milliseconds since 1970 (UTC) 区块和业务时间")
 ]
 Gas = Annotated[int, typer.Option("--gas", min=0, max=GAS_MAX, help="What it may use 计量上限")]
-
-SENDER: Final = "did:rem:local:maker"
-TIME: Final = "2026-01-05T10:00:00+08:00"
 
 
 @contract.command("lint")
@@ -124,6 +127,34 @@ def contract_gas(
         gas=gas,
     )
     show_gas(order, as_json=output is Shown.JSON)
+
+
+@contract.command("test")
+def contract_test(
+    file: Source,
+    cases: Annotated[
+        Path | None, typer.Option("--cases", help="Default: FILE with .cases.json 用例文件")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Run a contract's cases, without a network 运行用例. Exit code 5: one fails."""
+    from guqiaoctl.commands.contract_cases import test
+    from guqiaoctl.commands.contracts import module_of
+
+    test(file, module_of(file), cases, as_json=output is Shown.JSON)
+
+
+@contract.command("new")
+def contract_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called 合约名")],
+    into: Annotated[Path, typer.Option("--into", help="The folder 目录")] = Path(),
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Begin a contract: NAME.star and cases that pass 新建合约. Nothing is replaced."""
+    from guqiaoctl.commands.contract_cases import new
+
+    new(name, into)
 
 
 @contract.command("diff")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 DEFAULT_DATA = Path(".guqiao")
-HEIGHT_MAX = 2**63 - 1
+SENDER: Final = "did:rem:local:maker"
+TIME: Final = "2026-01-05T10:00:00+08:00"
+"""Who signs a call on this machine, and when, where nobody says."""
+GAS_DEFAULT: Final = 10_000_000
+GAS_MAX: Final = 10_000_000_000
+"""More would be hours."""
+HEIGHT_MAX: Final = 2**63 - 1
 
 
 class Format(StrEnum):

@@ -65,10 +65,15 @@ def state_of(path: Path | None, *, may_be_missing: bool) -> dict[str, Json]:
         raise _no_state(path, str(error)) from None
     if not isinstance(value, dict):
         raise _no_state(path, "not an object")
-    for key, part in value.items():
+    check_state(value, path)
+    return value
+
+
+def check_state(state: dict[str, Json], path: Path) -> None:
+    """Raise `CliError` for what no state of a contract holds."""
+    for key, part in state.items():
         if part is None or not _KEY.fullmatch(key):
             raise _no_state(path, f"member {shown(key[:64])}")
-    return value
 
 
 def write_state_file(path: Path, state: dict[str, Json]) -> None:

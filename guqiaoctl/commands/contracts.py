@@ -117,7 +117,7 @@ def run(order: Order, *, write_state: bool, as_json: bool) -> None:
     module = _module(order, read_input(order.file, SOURCE_BYTES_MAX), as_json=as_json)
     outcome, host, _ = _execute(order, module, state, watched=False, as_json=as_json)
     if as_json:
-        print_json(_summary(outcome, host))
+        print_json(summary(outcome, host))
     else:
         _print_outcome(outcome, host)
     _end(order, outcome)
@@ -133,7 +133,7 @@ def _module(order: Order, source: bytes, *, as_json: bool) -> Module:
         facts = {"rule": error.rule, "column": error.column, **error.fields}
         if as_json:
             refused = Outcome(Status.ERROR, 0, code=_REFUSED, fields=facts, line=error.line)
-            print_json(_summary(refused, None) | {"status": "refused"})
+            print_json(summary(refused, None) | {"status": "refused"})
         raise source_refused(order.file, error) from None
 
 
@@ -163,14 +163,14 @@ def _execute(
         facts: dict[str, Json] = {"argument": error.where, "why": error.why}
         wrong = Outcome(Status.ERROR, 0, code="CONTRACT_ARGUMENT_WRONG", fields=facts)
         if as_json:
-            print_json(_summary(wrong, host))
+            print_json(summary(wrong, host))
         raise _failure(order, wrong, EXIT_USAGE) from None
     program = Program(module, GasTable(), watched=watched)
     outcome = host.run(program, meter, order.method, arguments, lines if watched else None)
     return outcome, host, lines
 
 
-def _summary(outcome: Outcome, host: MemoryHost | None) -> dict[str, Any]:
+def summary(outcome: Outcome, host: MemoryHost | None) -> dict[str, Any]:
     """The outcome as JSON; `fields` only where there are facts about why not."""
     writes, events = (host.writes, host.events) if host is not None else ({}, [])
     return {
@@ -264,7 +264,7 @@ def show_gas(order: Order, *, as_json: bool) -> None:
     rows = [(line, gas, texts[line - 1] if line else "") for line, gas in used.items()]
     if as_json:
         told = [{"line": line, "gas": gas, "source": text} for line, gas, text in rows]
-        print_json({**_summary(outcome, host), "lines": told})
+        print_json({**summary(outcome, host), "lines": told})
     else:
         outside = choose("arguments, result", "参数、结果")
         print_table(
@@ -288,7 +288,7 @@ def show_gas(order: Order, *, as_json: bool) -> None:
 
 def diff(before: Path, after: Path, *, as_json: bool) -> None:
     """Tell what an upgrade from one source to the other changes for those who rely on it."""
-    one, other = (interface_of(_of_file(path)) for path in (before, after))
+    one, other = (interface_of(module_of(path)) for path in (before, after))
     changes = compare(one, other)
     is_compatible = not any(each.is_breaking for each in changes)
     if as_json:
@@ -309,7 +309,8 @@ def diff(before: Path, after: Path, *, as_json: bool) -> None:
     )
 
 
-def _of_file(path: Path) -> Module:
+def module_of(path: Path) -> Module:
+    """The contract in a file; raises `CliError` where it is none."""
     try:
         return compile_source(read_input(path, SOURCE_BYTES_MAX))
     except SourceError as error:

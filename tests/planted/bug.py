@@ -13,7 +13,7 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 class Bug:
     """One mistake. `first` is the chosen seed to begin with; `test` replaces the simulator.
     `also` are more places to change, as file, old and new; `governed` demands set changes of chosen
-    seeds.
+    seeds, `lost` that their quorum is lost and the chain restarted.
     """
 
     row: str
@@ -28,6 +28,7 @@ class Bug:
     rules: tuple[str, ...] = ()
     also: tuple[tuple[str, str, str], ...] = ()
     governed: bool | None = None
+    lost: bool = False
 
     @property
     def places(self) -> tuple[tuple[str, str, str], ...]:

@@ -1,8 +1,8 @@
 """Run inside a scratch copy with one bug in it: look for a seed that a checker catches it by.
 
-First the campaign that `make simulate` runs, from seed 0 on; then, for a bug that names some, seeds
-with strategies and a size chosen for it. Only a violation of a rule that the bug names counts: that
-the code fails somewhere of itself shows no more than that it is broken.
+First the campaign that `make simulate` runs, from seed 0 on; then, for a bug that asks for them,
+seeds with strategies, a size or a lost quorum. Only a violation of a rule that the bug names
+counts: that the code fails somewhere of itself shows no more than that it is broken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.planted.bugs import BUGS
 from tests.simulation.checkers import ViolationError
 from tests.simulation.generators import scenario_of
 from tests.simulation.run import run
-from tests.simulation.scenario import Scenario, of_seed
+from tests.simulation.scenario import Scenario, of_loss, of_seed
 
 SEEDS_MAX: Final = 200
 
@@ -55,6 +55,8 @@ def look_for(bug: Bug, play: Callable[[Scenario], object]) -> dict[str, object]:
 def scenarios(bug: Bug) -> list[tuple[bool, Scenario]]:
     """The campaign's, then the chosen ones; True for those of the campaign."""
     found = [(True, scenario_of(seed)) for seed in range(SEEDS_MAX)]
+    if bug.lost:
+        found += [(False, of_loss(number, number)) for number in range(SEEDS_MAX)]
     if bug.strategies or bug.size is not None or bug.governed is not None:
         chosen = list(bug.strategies) or None
         for seed in range(bug.first, bug.first + SEEDS_MAX):

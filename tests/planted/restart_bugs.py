@@ -54,5 +54,6 @@ RESTARTS: Final = (
         "            if here < each.statement.height < height:\n",
         "            if here < each.statement.height < 0:\n",
         rules=("S5",),
+        lost=True,
     ),
 )
