@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -54,11 +55,14 @@ class Ended:
 
 @dataclass
 class Market:
-    """A contract of the common set on a host in memory."""
+    """A contract of the common set on a host in memory. A day passes with each step that is taken,
+    from 2026-01-05 on.
+    """
 
     name: str
     state: dict[str, Any] = field(default_factory=dict)
     height: int = 0
+    taken: int = 0
 
     @property
     def template(self) -> Template:
@@ -74,7 +78,14 @@ class Market:
     ) -> Ended:
         """One transaction; what it writes is kept where it ends well."""
         self.height += 1
-        around = Surroundings(maker, checker, self.height, 1_767_578_400_000 + self.height, None)
+        day = date(2026, 1, 5) + timedelta(days=self.taken)
+        around = Surroundings(
+            maker,
+            checker,
+            self.height,
+            1_767_578_400_000 + self.height,
+            f"{day}T10:00:00+08:00",
+        )
         host = MemoryHost(copy.deepcopy(self.state), around)
         outcome = execute(_program(self.name), host, Meter(GAS, GasTable()), method, arguments)
         if outcome.status is not Status.OK:
@@ -86,7 +97,9 @@ class Market:
         """Take a step, signed by whom the template asks for."""
         step = self.transition(method)
         checker = party(CHECKER, step.checker) if step.checker else None
-        return self.call(method, party(MAKER, step.role), checker, **arguments)
+        ended = self.call(method, party(MAKER, step.role), checker, **arguments)
+        self.taken += ended.code is None
+        return ended
 
     def look(self, method: str, /, **arguments: Json) -> Any:
         """What a view shows."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services.consensus.domain.contracts.template.vocabulary import DESCRIPTION, STATE, Tier
-from tests.unit.templates.common_walks import SPOILED, WALKS, Spoiled, Step, Walk
+from tests.unit.templates.common_walks import SPOILED, WALKS
 from tests.unit.templates.template_market import CHECKER, FOLDER, MAKER, Market, party
+from tests.unit.templates.walk_steps import Spoiled, Step, Walk
 
 ALL = [(name, walk) for name, walks in WALKS.items() for walk in walks]
 BAD = [(name, each) for name, cases in SPOILED.items() for each in cases]
@@ -163,7 +164,7 @@ def without_lines(part: Any) -> Any:
 
 
 COMMON = ("_maker", "_checker", "_identifier", "_text", "_whole", "_one_of", "_digest", "_date")
-COMMON_TOO = ("_uscc", "_expect", "_step", "trace")
+COMMON_TOO = ("_month", "_today", "_uscc", "_expect", "_step", "trace")
 
 
 def test_what_contracts_share_is_the_same_in_all_of_them() -> None:
