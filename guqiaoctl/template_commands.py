@@ -71,3 +71,86 @@ def template_diff(
     from guqiaoctl.commands.templates import diff
 
     diff(old, new, as_json=output is Shown.JSON)
+
+
+# --- On the regulatory chain ------------------------------------------------------------------
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="A template, such as transfer 模板编号")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Of it 版本")]
+Reason = Annotated[str, typer.Option("--reason", help="For the record 事由")]
+
+
+@template.command("publish")
+def template_publish(file: File, data: Data = DEFAULT_DATA) -> None:
+    """Publish a COMMON template as the CSRC 发布市场共性模板."""
+    from guqiaoctl.commands.template_filing import publish
+
+    publish(data, file)
+
+
+@template.command("file")
+def template_file(
+    file: File,
+    tests: Annotated[Path, typer.Option("--tests", help="The report of its tests 测试报告")],
+    risk_review: Annotated[
+        Path, typer.Option("--risk-review", help="The review of its risks 风险论证报告")
+    ],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Define an operator's own template, and file it with the CSRC 备案自行定义的模板."""
+    from guqiaoctl.commands.template_filing import file as file_template
+
+    file_template(data, file, tests=tests, risk_review=risk_review)
+
+
+@template.command("accept")
+def template_accept(
+    identifier: Id,
+    version: Version,
+    number: Annotated[str, typer.Option("--number", help="The filing number 备案号")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Accept a filing as the CSRC, under a number 接受备案."""
+    from guqiaoctl.commands.template_filing import act
+
+    act(data, "accept", identifier, version, filing_number=number)
+
+
+@template.command("give-back")
+def template_give_back(
+    identifier: Id, version: Version, reason: Reason, data: Data = DEFAULT_DATA
+) -> None:
+    """Give a filing back as the CSRC 退回备案."""
+    from guqiaoctl.commands.template_filing import act
+
+    act(data, "give_back", identifier, version, reason=reason)
+
+
+@template.command("retire")
+def template_retire(
+    identifier: Id, version: Version, reason: Reason, data: Data = DEFAULT_DATA
+) -> None:
+    """End a COMMON template as the CSRC 废止市场共性模板."""
+    from guqiaoctl.commands.template_filing import act
+
+    act(data, "retire", identifier, version, reason=reason)
+
+
+@template.command("withdraw")
+def template_withdraw(
+    identifier: Id, version: Version, reason: Reason, data: Data = DEFAULT_DATA
+) -> None:
+    """End an operator's own template 撤回自行定义的模板."""
+    from guqiaoctl.commands.template_filing import act
+
+    act(data, "withdraw", identifier, version, reason=reason)
+
+
+@template.command("status")
+def template_status(
+    identifier: Id, version: Version, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """Show where a version is in its life, proven 查询模板状态. Exit code 3: there is none."""
+    from guqiaoctl.commands.template_filing import status
+
+    status(data, identifier, version, as_json=output is Shown.JSON)

@@ -17,6 +17,7 @@ from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.consensus.domain.contracts.services import ServicesContract
+from services.consensus.domain.contracts.templates import TemplatesContract
 
 
 class Catalogue:
@@ -50,5 +51,6 @@ def standard_catalogue() -> Catalogue:
             ObjectsContract(),
             PacketsContract(),
             ServicesContract(),
+            TemplatesContract(),
         ]
     )
