@@ -28,6 +28,7 @@ from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Code, Template
 
 MALFORMED: Final = "TEMPLATE_MALFORMED"
+SOURCE_OTHER: Final = "TEMPLATE_SOURCE_OTHER"
 SOURCE: Final = "source"
 _SOURCE_FILE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}\.star")
 
@@ -63,6 +64,27 @@ def load_code(path: Path) -> Code:
             texts.remedy_zh,
             exit_code=EXIT_UNVERIFIED,
         ) from None
+
+
+def require_own_source(template: Template) -> None:
+    """Raise `CliError`, exit code 7, unless the source that a template shows is the program that it
+    holds: a chain reads the program alone.
+    """
+    code = template.contract
+    try:
+        is_same = compile_source(code.source.encode()).encoded == code.module.encoded
+    except SourceError:
+        is_same = False
+    if not is_same:
+        texts = messages(SOURCE_OTHER)
+        raise CliError(
+            SOURCE_OTHER,
+            texts.en,
+            texts.zh,
+            texts.remedy_en,
+            texts.remedy_zh,
+            exit_code=EXIT_UNVERIFIED,
+        )
 
 
 def _with_code(value: Json, path: Path) -> Json:

@@ -17,19 +17,26 @@ from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.governance import READERS, refused
+from guqiaoctl.commands.templates import print_template
 from guqiaoctl.failures import EXIT_NOT_FOUND, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
-from guqiaoctl.output import Progress, choose, print_json, say
-from guqiaoctl.template_files import load_template
+from guqiaoctl.output import Progress, choose, print_json, say, shown
+from guqiaoctl.template_files import load_template, require_own_source
+from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Template
 
 SIGNERS: Final = {CSRC: ("market", "tech"), MARKET: ("maker", "checker")}
 """The accounts that sign a step, by domain: who takes it, and who checks it."""
 EVIDENCE_BYTES_MAX: Final = 64 * 1024 * 1024
 RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
+SHOWN: Final = (
+    *("status", "organisation", "author", "reviewer", "tests", "risk_review", "filing_number"),
+    *("reason", "height", "transaction_id"),
+)
+"""Of a record, beside what the template itself says."""
 
 
 def publish(data: Path, path: Path) -> None:
@@ -55,24 +62,30 @@ def file(data: Path, path: Path, *, tests: Path, risk_review: Path) -> None:
 
 
 def act(data: Path, method: str, identifier: str, version: int, **more: str) -> None:
-    """Take a step that names a template on chain, in the name of whose it is."""
+    """Take a step that names a template on chain, in the name of whose it is. Nothing is accepted
+    whose source, which people read, is not the program that would run.
+    """
+    network = load_network(data)
+    if method == "accept":
+        _kept_template(_read(network, identifier, version))
     domain = MARKET if method == "withdraw" else CSRC
     named: dict[str, Json] = {"id": identifier, "version": version, **more}
-    result = _take(load_network(data), domain, method, named)
+    result = _take(network, domain, method, named)
     say(f"{identifier}@{version}: {method} ({result.height})")
 
 
 def status(data: Path, identifier: str, version: int, *, as_json: bool) -> None:
-    """Show where a version of a template is in its life."""
-    network = load_network(data)
-    with Progress(choose("asking the chain", "查询链")):
-        record = guarded(asyncio.run, _record(network, identifier, version))
+    """Show where a version of a template is in its life, and what it says."""
+    record = _read(load_network(data), identifier, version)
+    template = _kept_template(record)
     if as_json:
         print_json(record)
         return
-    for name in ("status", "digest", "organisation", "author", "reviewer", "filing_number"):
+    for name in SHOWN:
         if name in record:
-            print(f"{name}: {record[name]}")
+            print(f"{name}: {shown(record[name])}")
+    print()
+    print_template(template)
 
 
 def _told(template: Template) -> None:
@@ -99,6 +112,17 @@ async def _submit(
     if not result.accepted:
         raise refused(result)
     return result
+
+
+def _read(network: Network, identifier: str, version: int) -> dict[str, Json]:
+    with Progress(choose("asking the chain", "查询链")):
+        return guarded(asyncio.run, _record(network, identifier, version))
+
+
+def _kept_template(record: dict[str, Json]) -> Template:
+    template = read_template(record["template"])
+    require_own_source(template)
+    return template
 
 
 async def _record(network: Network, identifier: str, version: int) -> dict[str, Json]:

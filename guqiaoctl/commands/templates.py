@@ -38,10 +38,11 @@ def show(path: Path, *, svg: Path | None, as_json: bool) -> None:
         if as_json:
             print_json({"digest": found.digest.hex(), "template": found.to_json()})
         else:
-            _print_template(found)
+            print_template(found)
 
 
-def _print_template(found: Template) -> None:
+def print_template(found: Template) -> None:
+    """The template as tables in both languages."""
     head = [
         (choose("template", "模板"), f"{found.id}@{found.version}"),
         (choose("title", "名称"), _both(found.title)),

@@ -6,10 +6,15 @@ with the ways to do it wrong.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.json_values import Json
+from guqiaoctl.network.clients import open_chain, open_identity
+from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.template_files import load_template
 from tests.end_to_end.harness import OneMachine
 
@@ -34,6 +39,36 @@ def own_template(folder: Path) -> Path:
     return path
 
 
+def refuse_a_source_that_is_not_the_program(machine: OneMachine) -> None:
+    """An operator whose own tools file another text: no command of ours does."""
+
+    async def define() -> None:
+        provider = open_provider()
+        network = machine.network
+        maker, checker = (
+            open_identity(network, provider, MARKET, name) for name in ("maker", "checker")
+        )
+        value = load_template(FOLDER / "transfer.yaml").to_json()
+        contract = value["contract"]
+        assert isinstance(contract, dict)
+        value |= {"id": "false_friend", "class": "SELF"}
+        value["contract"] = {**contract, "source": "X = 1\n"}
+        body: dict[str, Json] = {"template": value, "tests": "1a" * 32, "risk_review": "2b" * 32}
+        named: dict[str, Json] = {"id": "false_friend", "version": 1}
+        async with open_chain(network, provider, CSRC, maker) as client:
+            for method, given in (("define", body), ("file", named)):
+                transaction = await client.build("templates", method, given, checker=checker)
+                assert (await client.submit(transaction)).accepted
+
+    asyncio.run(define())
+    for command in (
+        ("accept", "false_friend", 1, "--number", "BA-2026-9"),
+        ("status", "false_friend", 1),
+    ):
+        refused = machine.run("template", *command)
+        assert (refused.code, refused.error) == (7, "TEMPLATE_SOURCE_OTHER")
+
+
 def test_the_common_set_is_published_and_an_operators_own_template_is_filed(
     one_machine: OneMachine, tmp_path: Path
 ) -> None:
@@ -56,6 +91,7 @@ def test_the_common_set_is_published_and_an_operators_own_template_is_filed(
     assert (early.code, early.error) == (3, "TEMPLATE_UNKNOWN")
 
     one_machine.must("template", "file", own, *evidence)
+    refuse_a_source_that_is_not_the_program(one_machine)
     one_machine.must("template", "give-back", "own_transfer", 1, "--reason", "补充测试报告")
     one_machine.must("template", "file", own, *evidence)
     one_machine.must("template", "accept", "own_transfer", 1, "--number", "BA-2026-1")
@@ -65,3 +101,4 @@ def test_the_common_set_is_published_and_an_operators_own_template_is_filed(
     one_machine.must("template", "retire", "listing", 1, "--reason", "由新模板替代")
     shown = one_machine.must("template", "status", "listing", 1).out
     assert shown.startswith("status: RETIRED\n")
+    assert "挂牌、展示和摘牌" in shown

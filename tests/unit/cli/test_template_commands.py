@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 import pytest
 
 from guqiaoctl.__main__ import main
-from guqiaoctl.template_files import load_template
+from guqiaoctl.failures import CliError
+from guqiaoctl.template_files import load_template, require_own_source
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "data" / "templates"
@@ -203,3 +204,21 @@ def test_an_upgrade_is_told_apart_by_its_changes(command: Command, folder: Path)
     assert ended.code == 0
     assert "transitions.deregister.from.SUSPENDED" in ended.out
     assert ended.out.endswith("incompatible: 1 of 2\n")
+
+
+# --- On the regulatory chain ------------------------------------------------------------------
+
+
+@pytest.mark.req("G2-08-4")
+@pytest.mark.parametrize(
+    "change_source", [lambda text: text + "\nX = 1\n", lambda text: "import x"]
+)
+def test_a_source_that_is_not_the_program_is_found_out(
+    change_source: Callable[[str], str],
+) -> None:
+    found = load_template(SUBJECT)
+    require_own_source(found)
+    contract = replace(found.contract, source=change_source(found.contract.source))
+    with pytest.raises(CliError) as refused:
+        require_own_source(replace(found, contract=contract))
+    assert (refused.value.code, refused.value.exit_code) == ("TEMPLATE_SOURCE_OTHER", 7)
