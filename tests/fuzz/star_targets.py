@@ -1,22 +1,17 @@
-"""What the contract engine is given: sources, canonical forms and templates from anybody."""
+"""What the contract engine is given: sources, and canonical forms from anybody."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
 from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import IR_BYTES_MAX, Module
 from services.consensus.domain.contracts.star.syntax import compile_source
-from services.consensus.domain.contracts.template.faults import TemplateError
-from services.consensus.domain.contracts.template.form import read_template
-from services.consensus.domain.contracts.template.model import Template
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target
-from tests.fuzz.readers import json_value
 from tests.unit.star.programs import Programs
-from tests.unit.templates.template_market import template
 
 SOURCES: Final = [Programs(seed).source().encode() for seed in (1, 2, 3)]
 
@@ -35,26 +30,7 @@ def targets() -> tuple[Target, ...]:
     return (
         Target("star/1 source", compile_source, (SourceError,), SOURCES, mutations.of_bytes),
         Target("star/1 form", _of_json, (SourceError, JsonError), forms, mutations.of_json),
-        Target(
-            "contract template", _template, (TemplateError, JsonError), _templates(),
-            mutations.of_json,
-        ),
-    )  # fmt: skip
-
-
-def _templates() -> list[bytes]:
-    """Templates with a short contract."""
-    code: dict[str, Json] = {
-        "engine": "star/1",
-        "ir": compile_source(SHORT[0]).encoded.decode(),
-        "source": SHORT[0].decode(),
-    }
-    names = ("subject", "registration")
-    return [canonical_json({**template(name).to_json(), "contract": code}) for name in names]
-
-
-def _template(data: bytes) -> Template:
-    return read_template(json_value(data))
+    )
 
 
 def _of_json(data: bytes) -> Module:
