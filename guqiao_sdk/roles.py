@@ -20,6 +20,8 @@ OBSERVER: Final = "observer"
 SUPERVISOR: Final = "supervisor"
 SERVICE_PUBLISHER: Final = "service_publisher"
 PEER_GATEWAY: Final = "peer_gateway"
+CSRC_MARKET: Final = "csrc_market"
+CSRC_TECH: Final = "csrc_tech"
 GOVERNOR: Final = "governor"
 REPLICA: Final = "replica"
 
@@ -37,6 +39,8 @@ CHAIN_READERS: Final = frozenset(
         SUPERVISOR,
         SERVICE_PUBLISHER,
         PEER_GATEWAY,
+        CSRC_MARKET,
+        CSRC_TECH,
         GOVERNOR,
     }
 )

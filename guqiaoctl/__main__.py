@@ -18,6 +18,7 @@ from guqiaoctl.contract_commands import contract
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
 from guqiaoctl.output import fail
+from guqiaoctl.template_commands import template
 
 app = typer.Typer(
     name="guqiao",
@@ -44,6 +45,7 @@ app.add_typer(governance, name="governance")
 app.add_typer(restart, name="restart")
 app.add_typer(archive, name="archive")
 app.add_typer(contract, name="contract")
+app.add_typer(template, name="template")
 
 
 class OnMalformed(StrEnum):

@@ -53,7 +53,7 @@ VERSIONS: Final = {"evidence": 2, "light_client": 2}
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
-    CSRC: (*COMMON_CONTRACTS, "objects", "services"),
+    CSRC: (*COMMON_CONTRACTS, "objects", "services", "templates"),
     MARKET: (*COMMON_CONTRACTS, "register"),
 }
 

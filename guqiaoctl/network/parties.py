@@ -97,6 +97,8 @@ OPERATOR: Final = ENTITIES[MARKET][0]
 ACCOUNTS: Final = (
     Account("admin", REGULATOR, {CSRC: ("identity_admin", "chain_admin", "supervisor")}),
     Account("supervisor", REGULATOR, {CSRC: ("supervisor",)}),
+    Account("market", REGULATOR, {CSRC: ("csrc_market",)}),
+    Account("tech", REGULATOR, {CSRC: ("csrc_tech",)}),
     Account(
         "gateway",
         REGULATOR,
@@ -106,8 +108,12 @@ ACCOUNTS: Final = (
     Account("enablement", REGULATOR, {CSRC: ("observer",)}),
     Account("admin", OPERATOR, {MARKET: ("identity_admin", "market_admin", "observer")}),
     Account("institution", OPERATOR, {MARKET: ("registration_institution",)}),
-    Account("maker", OPERATOR, {MARKET: ("operator_maker", "observer")}),
-    Account("checker", OPERATOR, {MARKET: ("operator_checker", "observer")}),
+    Account("maker", OPERATOR, {MARKET: ("operator_maker", "observer"), CSRC: ("operator_maker",)}),
+    Account(
+        "checker",
+        OPERATOR,
+        {MARKET: ("operator_checker", "observer"), CSRC: ("operator_checker",)},
+    ),
     Account(
         "gateway",
         OPERATOR,

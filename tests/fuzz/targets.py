@@ -64,6 +64,7 @@ from tests.fuzz import (
     mutations,
     network_targets,
     star_targets,
+    template_targets,
 )
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import MALFORMED, any_signature, json_value
@@ -82,6 +83,7 @@ def targets() -> tuple[Target, ...]:
         *(*_canonical(), *_consensus(), *_proofs(), *_json()),
         *contract_targets.targets(),
         *star_targets.targets(),
+        *template_targets.targets(),
         *file_targets.targets(),
         *network_targets.targets(),
     )

@@ -19,6 +19,7 @@ from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
 from services.consensus.domain.contracts.services import ServicesContract
+from services.consensus.domain.contracts.templates import TemplatesContract
 
 if TYPE_CHECKING:
     from services.consensus.domain.ledger.genesis import ContractActivation, Genesis
@@ -61,5 +62,6 @@ def standard_catalogue() -> Catalogue:
             ObjectsContract(),
             PacketsContract(),
             ServicesContract(),
+            TemplatesContract(),
         ]
     )

@@ -1,0 +1,147 @@
+"""`guqiao template publish`, `file`, `accept` and the like: templates on the regulatory chain.
+
+Each step is signed by two persons of the organisation that takes it. What is shown of a template
+was proven by the chain's own state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from guqiao_sdk import rules
+from guqiao_sdk.client.transactions import TransactionResult
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
+from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.governance import READERS, refused
+from guqiaoctl.commands.templates import print_template
+from guqiaoctl.failures import EXIT_NOT_FOUND, CliError
+from guqiaoctl.input_files import read_input
+from guqiaoctl.network.clients import open_chain, open_identity
+from guqiaoctl.network.layout import Network, load_network
+from guqiaoctl.network.parties import CSRC, MARKET
+from guqiaoctl.output import Progress, choose, print_json, say, shown
+from guqiaoctl.template_files import load_template, require_own_source
+from services.consensus.domain.contracts.template.form import read_template
+from services.consensus.domain.contracts.template.model import Template
+
+SIGNERS: Final = {CSRC: ("market", "tech"), MARKET: ("maker", "checker")}
+"""The accounts that sign a step, by domain: who takes it, and who checks it."""
+EVIDENCE_BYTES_MAX: Final = 64 * 1024 * 1024
+RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
+SHOWN: Final = (
+    *("status", "organisation", "author", "reviewer", "tests", "risk_review", "filing_number"),
+    *("reason", "height", "transaction_id"),
+)
+"""Of a record, beside what the template itself says."""
+
+
+def publish(data: Path, path: Path) -> None:
+    """Publish a COMMON template in the name of the CSRC."""
+    template = load_template(path)
+    body: dict[str, Json] = {"template": template.to_json()}
+    _take(load_network(data), CSRC, "publish", body)
+    _told(template)
+
+
+def file(data: Path, path: Path, *, tests: Path, risk_review: Path) -> None:
+    """Define an operator's own template with its evidence, and file it with the CSRC."""
+    template = load_template(path)
+    network = load_network(data)
+    evidence: dict[str, Json] = {
+        "tests": _digest(tests),
+        "risk_review": _digest(risk_review),
+    }
+    _take(network, MARKET, "define", {"template": template.to_json(), **evidence})
+    named: dict[str, Json] = {"id": template.id, "version": template.version}
+    _take(network, MARKET, "file", named)
+    _told(template)
+
+
+def act(data: Path, method: str, identifier: str, version: int, **more: str) -> None:
+    """Take a step that names a template on chain, in the name of whose it is. Nothing is accepted
+    whose source, which people read, is not the program that would run.
+    """
+    network = load_network(data)
+    if method == "accept":
+        _kept_template(_read(network, identifier, version))
+    domain = MARKET if method == "withdraw" else CSRC
+    named: dict[str, Json] = {"id": identifier, "version": version, **more}
+    result = _take(network, domain, method, named)
+    say(f"{identifier}@{version}: {method} ({result.height})")
+
+
+def status(data: Path, identifier: str, version: int, *, as_json: bool) -> None:
+    """Show where a version of a template is in its life, and what it says."""
+    record = _read(load_network(data), identifier, version)
+    template = _kept_template(record)
+    if as_json:
+        print_json(record)
+        return
+    for name in SHOWN:
+        if name in record:
+            print(f"{name}: {shown(record[name])}")
+    print()
+    print_template(template)
+
+
+def _told(template: Template) -> None:
+    print(f"{template.id}@{template.version}  {template.digest.hex()}")
+
+
+def _digest(path: Path) -> str:
+    return sm3(read_input(path, EVIDENCE_BYTES_MAX)).hex()
+
+
+def _take(network: Network, domain: str, method: str, body: dict[str, Json]) -> TransactionResult:
+    with Progress(choose("waiting for the chain", "等待链的结果")):
+        return guarded(asyncio.run, _submit(network, domain, method, body))
+
+
+async def _submit(
+    network: Network, domain: str, method: str, body: dict[str, Json]
+) -> TransactionResult:
+    provider = open_provider()
+    maker, checker = (open_identity(network, provider, domain, x) for x in SIGNERS[domain])
+    async with open_chain(network, provider, CSRC, maker) as client:
+        transaction = await client.build("templates", method, body, checker=checker)
+        result = await client.submit(transaction)
+    if not result.accepted:
+        raise refused(result)
+    return result
+
+
+def _read(network: Network, identifier: str, version: int) -> dict[str, Json]:
+    with Progress(choose("asking the chain", "查询链")):
+        return guarded(asyncio.run, _record(network, identifier, version))
+
+
+def _kept_template(record: dict[str, Json]) -> Template:
+    template = read_template(record["template"])
+    require_own_source(template)
+    return template
+
+
+async def _record(network: Network, identifier: str, version: int) -> dict[str, Json]:
+    provider = open_provider()
+    identity = open_identity(network, provider, CSRC, READERS[CSRC])
+    async with open_chain(network, provider, CSRC, identity) as client:
+        height = (await client.latest()).height
+        key = f"templates/template/{identifier}/{version:020d}"
+        proven = await client.get_state_proof(key, height)
+    if proven.value is None:
+        texts = rules.messages("TEMPLATE_UNKNOWN", id=identifier, version=version)
+        raise CliError(
+            "TEMPLATE_UNKNOWN",
+            texts.en,
+            texts.zh,
+            texts.remedy_en,
+            texts.remedy_zh,
+            exit_code=EXIT_NOT_FOUND,
+        )
+    value = parse_json_strict(proven.value, depth_max=DEPTH_BOUND, size_max=RECORD_BYTES_MAX)
+    assert isinstance(value, dict), "the contract wrote it"
+    return value
