@@ -29,6 +29,7 @@ from tests.unit.star.test_refused_sources import REFUSED
 HERE: Final = Path(__file__).parent
 CORPUS: Final = HERE / "star_1.jsonl"
 CONTRACTS: Final = HERE.parents[1] / "data" / "contracts"
+TEMPLATES: Final = HERE.parents[1] / "data" / "templates"
 GENERATED: Final = 120
 GAS: Final = 200_000
 TABLE: Final = GasTable(
@@ -116,6 +117,8 @@ def inputs() -> Iterator[tuple[str, str, list[Call]]]:
     yield "host", (HERE / "host.star").read_text(encoding="utf-8"), _of_host()
     yield "values", (HERE / "values.star").read_text(encoding="utf-8"), _of_values()
     yield "transfer", (CONTRACTS / "transfer.star").read_text(encoding="utf-8"), _of_transfer()
+    for path in sorted(TEMPLATES.glob("*.star")):
+        yield f"template {path.stem}", path.read_text(encoding="utf-8"), []
     for number, (rule, source, _, _) in enumerate(REFUSED):
         yield f"refused {number} {rule}", source, []
     for seed in range(GENERATED):
