@@ -84,8 +84,8 @@ CATCH_UP: Final = (
         "C6",
         "what was certified during a fetch is left to the next resend",
         f"{CORE}/replica.py",
-        "        return effects + self._catch_up_at_once(self.low_watermark)\n",
-        "        return effects + self._catch_up_at_once(self._ordering.high)\n",
+        "self._fetching.ask_at_once(self.low_watermark, self.low_watermark)\n",
+        "self._fetching.ask_at_once(self.low_watermark, self._ordering.high)\n",
         test=f"{CONSENSUS_TESTS}/test_paper_normal_case.py::test_c6",
     ),
 )

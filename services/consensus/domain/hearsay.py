@@ -45,6 +45,11 @@ class Hearsay:
         said = self._of_epoch(peer)
         return said is not None and (said.view > view or (said.view == view and said.suspects))
 
+    def is_waiting(self, peer: ReplicaId) -> bool:
+        """Whether `peer` says to wait for a new-view."""
+        said = self._of_epoch(peer)
+        return said is not None and not said.active
+
     def wants_help(self, peer: ReplicaId, view: View, now_ms: int) -> bool:
         """Whether `peer` is not in `view`, and was not helped within the resend interval."""
         said = self._of_epoch(peer)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.quorum import ReplicaSet
-from services.consensus.domain.effects import Broadcast, Effect, FetchBlocks
+from services.consensus.domain.effects import Broadcast, Effect
+from services.consensus.domain.fetching import Fetching
 from services.consensus.domain.hearsay import Hearsay
 from services.consensus.domain.messages import (
     CertifiedElsewhere,
@@ -25,7 +26,6 @@ from services.consensus.domain.messages import (
     Tick,
     View,
 )
-from services.consensus.domain.replica import FETCH_BLOCKS_MAX
 from services.consensus.domain.statements import primary_of
 from services.consensus.domain.suspicion import Suspicion
 
@@ -57,7 +57,7 @@ class Learner:
         self._resend_ms = now_ms
         self._epoch_end = epoch_end
         self.low_watermark = head.sequence
-        self._fetching_to = head.sequence
+        self._fetching = Fetching(self._hearsay, head.sequence)
 
     def step(self, sender: ReplicaId, message: Message) -> list[Effect]:
         """Advance by one message; votes and proposals of others are not looked at."""
@@ -112,9 +112,9 @@ class Learner:
     def _on_certified(self, message: CertifiedElsewhere) -> list[Effect]:
         self._epoch_end = message.epoch_end
         self.low_watermark = max(self.low_watermark, message.sequence)
-        if self.ended or self.low_watermark < self._fetching_to:
+        if self.ended:
             return []
-        return self._catch_up()
+        return self._fetching.ask_at_once(self.low_watermark, self.low_watermark)
 
     def _on_tick(self, clock_ms: int) -> list[Effect]:
         self._time.tick(clock_ms)
@@ -122,13 +122,4 @@ class Learner:
             return []
         self._resend_ms = self._time.now_ms + self._resend_every_ms
         hello = Hello(self.view, False, False, self.low_watermark, self.replica_set.epoch)
-        return [Broadcast(hello), *self._catch_up()]
-
-    def _catch_up(self) -> list[Effect]:
-        asked = self._hearsay.ask_first(self.low_watermark)
-        if asked is None:
-            return []
-        known, source = asked
-        last = min(known, self.low_watermark + FETCH_BLOCKS_MAX)
-        self._fetching_to = SequenceNumber(last)
-        return [FetchBlocks(SequenceNumber(self.low_watermark + 1), self._fetching_to, source)]
+        return [Broadcast(hello), *self._fetching.ask(self.low_watermark, self.low_watermark)]

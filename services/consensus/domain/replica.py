@@ -7,7 +7,7 @@ always. Every vote is persisted in the list of effects before the effect that se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -18,7 +18,6 @@ from services.consensus.domain.effects import (
     Broadcast,
     Effect,
     Evidence,
-    FetchBlocks,
     InvalidBatch,
     InvalidNewView,
     Persist,
@@ -26,6 +25,7 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
+from services.consensus.domain.fetching import Fetching
 from services.consensus.domain.hearsay import Hearsay
 from services.consensus.domain.held_votes import HeldVotes
 from services.consensus.domain.later import Later, Ordered
@@ -70,8 +70,6 @@ from services.consensus.domain.view_change import (
 
 FIRST_VIEW: Final = View(0)
 GENESIS: Final = SequenceNumber(0)
-FETCH_BLOCKS_MAX: Final = 64
-"""Blocks asked for at once."""
 
 
 class Replica:
@@ -111,7 +109,7 @@ class Replica:
         self._later = Later(parameters.window, replica_set)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
-        self._fetching_to = head.sequence
+        self._fetching = Fetching(self._hearsay, head.sequence)
         self._end_epoch(epoch_end)
 
     @classmethod
@@ -251,7 +249,7 @@ class Replica:
             case Hello():
                 self._hearsay.hear(sender, message)
                 # Votes of a peer beyond the window are of no use here, only its blocks are.
-                catch_up = self._catch_up_at_once(self._ordering.high)
+                catch_up = self._fetching.ask_at_once(self.low_watermark, self._ordering.high)
                 return [*self._help(sender), *self._judge(), *catch_up]
             case _:
                 assert_never(message)
@@ -318,7 +316,7 @@ class Replica:
         effects += self._ordering.certified(self._checkpoints.head)
         effects += self._certify()
         # What was certified meanwhile nobody sends again: it has to be fetched, too.
-        return effects + self._catch_up_at_once(self.low_watermark)
+        return effects + self._fetching.ask_at_once(self.low_watermark, self.low_watermark)
 
     def _end_epoch(self, end: SequenceNumber | None) -> None:
         """Learn where the epoch ends: nothing beyond is proposed or voted for in it.
@@ -362,24 +360,11 @@ class Replica:
         effects += self._checkpoints.resend()
         stuck = self.low_watermark == self._low_at_resend
         self._low_at_resend = self.low_watermark
-        return effects + self._catch_up(beyond=self.low_watermark if stuck else self._ordering.high)
+        beyond = self.low_watermark if stuck else self._ordering.high
+        return effects + self._fetching.ask(self.low_watermark, beyond)
 
     def _hello(self) -> Hello:
         return Hello(self._view, self._active, self._suspects, self.low_watermark, self.epoch)
-
-    def _catch_up(self, beyond: SequenceNumber) -> list[Effect]:
-        """Ask one of the peers that say to be further than `beyond`, each in turn."""
-        asked = self._hearsay.ask_first(beyond)
-        return [] if asked is None else self._fetch_blocks(*asked)
-
-    def _catch_up_at_once(self, beyond: SequenceNumber) -> list[Effect]:
-        """The same, unless blocks were asked for that did not come: `_resend` asks another peer."""
-        return [] if self.low_watermark < self._fetching_to else self._catch_up(beyond)
-
-    def _fetch_blocks(self, known: SequenceNumber, source: ReplicaId) -> list[Effect]:
-        first = SequenceNumber(self.low_watermark + 1)
-        self._fetching_to = SequenceNumber(min(known, self.low_watermark + FETCH_BLOCKS_MAX))
-        return [FetchBlocks(first, self._fetching_to, source)]
 
     # --- View changes -----------------------------------------------------------------------
 
@@ -389,9 +374,16 @@ class Replica:
         suspected, self._suspects = self._suspects, self._is_suspect()
         if self._suspects and not suspected:
             effects.append(Broadcast(self._hello()))
-        if self._suspects and self._suspecting() > self.replica_set.faulty_max:
+        agreed = self._suspects and self._suspecting() > self.replica_set.faulty_max
+        if agreed or self._is_missed():
             effects += self._leave_for(View(self._view + 1))
         return effects
+
+    def _is_missed(self) -> bool:
+        """Whether f + 1 others wait in vain while this replica, at its floor, asked for no view."""
+        mute = not self._active and not self._view_changes.asked(self._view)
+        waiting = sum(map(self._hearsay.is_waiting, self._others())) if mute else 0
+        return self._suspicion.others_wait_long(waiting > self.replica_set.faulty_max)
 
     def _is_suspect(self) -> bool:
         suspicion, ordering = self._suspicion, self._ordering
@@ -408,13 +400,15 @@ class Replica:
 
     def _suspecting(self) -> int:
         """How many replicas suspect this view or have left it, this one included."""
-        others = set(range(self.replica_set.size)) - {self._signer.me, *self.replica_set.jailed}
-        return 1 + sum(self._has_left(ReplicaId(peer)) for peer in others)
+        return 1 + sum(map(self._has_left, self._others()))
+
+    def _others(self) -> Iterator[ReplicaId]:
+        absent = {self._signer.me, *self.replica_set.jailed}
+        return (ReplicaId(each) for each in range(self.replica_set.size) if each not in absent)
 
     def _has_left(self, peer: ReplicaId) -> bool:
-        if self._view_changes.view_of(peer) > self._view:
-            return True
-        return self._hearsay.has_left(peer, self._view)
+        asked = self._view_changes.view_of(peer) > self._view
+        return asked or self._hearsay.has_left(peer, self._view)
 
     def _leave_for(self, view: View) -> list[Effect]:
         """From here on this replica takes no part in any view below `view`."""
@@ -467,7 +461,7 @@ class Replica:
         effects += self._ordering.vote_reproposals()
         base = base_of(message.view_changes)
         if base.certified > self.low_watermark:
-            effects += self._fetch_blocks(base.certified, base.replica)
+            effects += self._fetching.fetch(self.low_watermark, base.certified, base.replica)
         for sender, kept in self._later.take(self._view):
             effects += self._on_ordered(sender, kept)
         return effects

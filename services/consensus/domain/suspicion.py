@@ -25,6 +25,7 @@ class Suspicion:
         self.now_ms = now_ms
         self.entered_ms = now_ms
         self.quorum_since_ms: int | None = None
+        self._others_wait_since_ms: int | None = None
         self._progress_ms = now_ms
         self._idle_until_ms = now_ms
         self._timeout = Timeout(parameters, now_ms)
@@ -102,6 +103,15 @@ class Suspicion:
     def new_view_late(self) -> bool:
         """Whether a quorum asked for the view and its new-view does not come (PBFT 4.5.2)."""
         since = self.quorum_since_ms
+        return since is not None and self.now_ms - since > self.timeout_ms
+
+    def others_wait_long(self, others_wait: bool) -> bool:
+        """Whether others have waited for a new-view for longer than a view may stand still."""
+        if not others_wait:
+            self._others_wait_since_ms = None
+        elif self._others_wait_since_ms is None:
+            self._others_wait_since_ms = self.now_ms
+        since = self._others_wait_since_ms
         return since is not None and self.now_ms - since > self.timeout_ms
 
     def _request_wait_ms(self) -> int:

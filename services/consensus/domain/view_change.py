@@ -99,6 +99,10 @@ class ViewChanges:
             Evidence(message.replica, Equivocation(*statements)),
         ]
 
+    def asked(self, view: View) -> bool:
+        """Whether this replica asked for `view` or a later one, as far as it knows."""
+        return self.own is not None and self.own.view >= view
+
     def view_of(self, replica: ReplicaId) -> View:
         """The view that `replica` last asked for."""
         known = self._latest.get(replica)

@@ -77,7 +77,8 @@ class MemoryLinks:
             self.chain.on_send(self.me, frame)
 
     def _deliver_soon(self, to: int, frame: bytes) -> None:
-        asyncio.get_running_loop().call_soon(self.chain.deliver, self.me, to, frame)
+        carry = self.chain.carry or self.chain.deliver
+        asyncio.get_running_loop().call_soon(carry, self.me, to, frame)
 
     def connected(self) -> frozenset[int]:
         return frozenset(self.chain.members) - {self.me}
@@ -122,6 +123,8 @@ class MemoryChain:
     """Told the same in the very call of a replica that sends, once however many it sends to."""
     loses: Callable[[bytes], bool] | None = None
     """Which frames get lost on the way."""
+    carry: Callable[[int, int, bytes], None] | None = None
+    """In the place of `deliver`: from whom, to whom, what."""
 
     def deliver(self, sender: int, to: int, frame: bytes) -> None:
         """A frame arrives; those for a place that the test plays are kept for it."""
