@@ -30,6 +30,8 @@ QUIET_MS: Final = 2_000
 BETRAYAL_MS: Final = 4_000
 SLOW_TIMEOUTS_PRESSED: Final = 10
 PRESSED_MS_MAX: Final = 6_000
+ONE_MORE: Final = (2, 0)
+"""In these seeds one replica stops for good in the end, where the others can bear it."""
 STEADY: Final = (10, 4)
 """In these seeds the end is long enough for a time-out to fall back (P7)."""
 
@@ -68,6 +70,8 @@ def run(scenario: Scenario) -> Report:
                 ceremony.take_in()
             quiet(cluster)
             cluster.checkers.at_the_end()
+            if not scenario.faulty and loss is None and its_turn(cluster.seed, ONE_MORE):
+                one_more(cluster)
         return _report(cluster)
     finally:
         cluster.close()
@@ -105,6 +109,29 @@ def quiet(cluster: Cluster) -> None:
         cluster.fail("L2: views change though nothing is wrong")
     if its_turn(cluster.seed, STEADY):
         cluster.advance(cluster.now_ms + STEADY_TIMEOUTS * _timeout_ms(cluster) + QUIET_MS)
+
+
+def one_more(cluster: Cluster) -> None:
+    """Nobody lies and all are well; now one stops for good. Whatever the others went through,
+    they are a quorum (L1).
+    """
+    votes = [each for each in sorted(cluster.required) if _votes(cluster, each)]
+    gone = cluster.random.choice(votes)
+    cluster.machines[gone].crash()
+    cluster.machines[gone].lost = True
+    cluster.required.discard(gone)
+    for client in range(4):
+        cluster.clients.submit(client)
+    limit_ms = cluster.now_ms + bound_ms(cluster)
+    while not cluster.clients.all_done():
+        if cluster.now_ms >= limit_ms:
+            cluster.fail(f"L1: without replica {gone}, which stopped, nothing becomes final")
+        cluster.advance(cluster.now_ms + STEP_MS)
+    cluster.counts["one_more"] += 1
+
+
+def _votes(cluster: Cluster, number: int) -> bool:
+    return isinstance(cluster.machines[number].core, Replica)
 
 
 def _press(cluster: Cluster) -> None:
