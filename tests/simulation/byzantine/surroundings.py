@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import FinalityCertificate
 from services.consensus.domain.ledger.state_parts import StatePart
 from services.consensus.domain.messages import PeerMessage, PrePrepare, ReplicaId
@@ -18,8 +19,16 @@ from tests.simulation.workload import Request, did, read, transaction
 
 def drop_client(liar: Liar, batch: Batch, core: Replica) -> Batch:
     """B8."""
-    kept = [each for each in batch.transactions if read(each).payload.maker[0] != did(0)]
+    kept = [each for each in batch.transactions if _maker(each) != did(0)]
     return Batch(batch.block_time_ms, tuple(kept))
+
+
+def _maker(encoded: bytes) -> str | None:
+    """Whose transaction it is; None: another strategy of this liar made it unreadable."""
+    try:
+        return read(encoded).payload.maker[0]
+    except MalformedError:
+        return None
 
 
 def reorder(liar: Liar, batch: Batch, core: Replica) -> Batch:
