@@ -36,6 +36,7 @@ from tests.simulation.people import (
     half_approved,
     next_members,
 )
+from tests.simulation.stored import StoredLedger
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -93,16 +94,21 @@ class Ceremony:
         cluster.fired["quorum_lost"] += 1
 
     def _await_first_block(self) -> None:
-        """Nothing that is certified, and the chain would be founded anew."""
+        """Nothing certified that outlasts the loss, and the chain would be founded anew."""
         cluster = self._cluster
         limit_ms = cluster.now_ms + FIRST_BLOCK_MS
-        if not self._certified():
+        if not self._is_kept():
             cluster.heal()
-        while not self._certified():
+        while not self._is_kept():
             if cluster.now_ms >= limit_ms:
-                cluster.fail("L1: no block is certified after the storm")
+                cluster.fail("L1: no certified block is kept after the storm")
             cluster.clients.submit()
             cluster.advance(cluster.now_ms + 100)
+
+    def _is_kept(self) -> bool:
+        """Whether a power cut leaves a survivor a certified block."""
+        ledgers = [self._cluster.machines[each].ledger for each in self._survivors]
+        return any(isinstance(each, StoredLedger) and each.kept_certified for each in ledgers)
 
     def _certified(self) -> int:
         ledgers = [self._cluster.machines[each].ledger for each in self._survivors]

@@ -291,6 +291,8 @@ class StoredLedger(ChainSets):
         self._blocks: dict[int, ExecutedBlock] = {}
         self.last_height = store.last_height
         self.last_certified = store.last_certified
+        self.kept_certified = 0
+        """Up to here certificates outlast a power cut: a barrier of this process covers them."""
 
     def view_floor(self, epoch: int) -> View:
         return View(self.store.promise.floor if epoch == self._promised_epoch else 0)
@@ -340,9 +342,11 @@ class StoredLedger(ChainSets):
             self.store.begin_epoch(epoch, self.epoch_base(epoch))
         self.store.cover_votes(*reach_of(records))
         self.store.append_records(list(map(encode_log_record, records)))
+        self.kept_certified = self.last_certified
 
     def compact(self, records: Sequence[LogRecord]) -> None:
         self.store.compact_records(list(map(encode_log_record, records)))
+        self.kept_certified = self.last_certified
 
     def records(self) -> Sequence[LogRecord]:
         return [decode_log_record(data) for data in self.store.records()]
