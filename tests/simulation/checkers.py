@@ -89,6 +89,8 @@ class Checkers:
         self._said: dict[tuple[ReplicaId, int, VoteType, int, int], Digest] = {}
         self._reach: dict[ReplicaId, tuple[tuple[int, int], int]] = defaultdict(lambda: ((0, 0), 0))
         self._forgotten: dict[ReplicaId, tuple[tuple[int, int], int]] = {}
+        self._given_back: dict[ReplicaId, set[bytes]] = defaultdict(set)
+        """The new-views of its own that others gave a replica which had forgotten them."""
         self._executed: dict[int, Digest] = {}
         self._certified: dict[int, bytes] = {}
         self._applied: dict[str, int] = {}
@@ -125,6 +127,7 @@ class Checkers:
         self._judged = {height for height in self._judged if height <= base}
         for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
             kept.clear()
+        self._given_back.clear()
 
     def on_epoch(self, machine: Machine, core: Core) -> None:
         """A correct replica goes on with the set that follows from the chain, above the same
@@ -168,6 +171,8 @@ class Checkers:
             asked[message.replica] = max(message.view, asked.get(message.replica, 0))
         if isinstance(message, Tick):
             self._patience[machine.number, machine.life].hear(message)
+        if isinstance(message, NewView) and machine.me in self._forgotten:
+            self._given_back[machine.me].add(encode_message(message))
         if isinstance(message, SIGNED):
             self._due = self._seen(machine, core).conflict(core, message)
 
@@ -398,7 +403,8 @@ class Checkers:
         view, sequence = 0, statement.sequence
         if isinstance(message, ViewChange | NewView):
             view, sequence = message.view, SequenceNumber(0)
-        self._remembers(replica, (epoch, view), sequence)
+        if encode_message(message) not in self._given_back[replica]:
+            self._remembers(replica, (epoch, view), sequence)
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
             for each in message.reproposals:
@@ -411,7 +417,9 @@ class Checkers:
             )
 
     def _remembers(self, replica: ReplicaId, view: tuple[int, int], sequence: int) -> None:
-        """P14: no vote, nor view-change, that could contradict one that was lost."""
+        """P14: no vote, nor view-change, that could contradict one that was lost. Its own new-view,
+        given back by others (V9) and passed on with the same signature, is nothing new.
+        """
         lost_view, lost_sequence = self._forgotten.get(replica, ((-1, -1), -1))
         held = sequence > lost_sequence if sequence else view > lost_view
         self._require(held, f"P14: replica {replica} votes where it has forgotten its votes")

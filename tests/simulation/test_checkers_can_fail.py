@@ -12,13 +12,16 @@ import pytest
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.messages import Message, NewView
+from services.consensus.domain.replica import Replica
 from services.consensus.store import FatalStorageError
 from tests.simulation import checkers, workload
-from tests.simulation.checkers import ViolationError
+from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
 from tests.simulation.fault_plan import Fault, Rot
 from tests.simulation.forensics import Forensics
+from tests.simulation.generators import scenario_of
 from tests.simulation.machine import Machine
 from tests.simulation.network import CALM, Network
 from tests.simulation.run import run
@@ -65,6 +68,24 @@ def test_a_damaged_replica_that_is_never_started_again_is_noticed(
     monkeypatch.setattr(Machine, "start", never_again)
     with pytest.raises(ViolationError, match=r"^L3: .* down \[2\]"):
         run(scenario(rot=Rot("bit_flip", 2, 700), stored=True))
+
+
+def test_a_new_view_that_a_replica_signs_after_it_forgot_its_votes_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What others give back has another signature than what it then sends."""
+    given = Checkers.before_step
+
+    def before_step(self: Checkers, machine: Machine, core: Replica, message: Message) -> None:
+        if isinstance(message, NewView):
+            message = replace(message, signature=bytes(64))
+        given(self, machine, core, message)
+
+    forgets = scenario_of(500110)
+    run(forgets)
+    monkeypatch.setattr(Checkers, "before_step", before_step)
+    with pytest.raises(ViolationError, match=r"^P14: replica 2 votes where it has forgotten"):
+        run(forgets)
 
 
 def test_a_replica_that_votes_on_a_full_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
