@@ -14,7 +14,7 @@ from typing import Final
 from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
 from tests.planted.driver_bugs import DRIVER
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
-from tests.planted.restart_bugs import RESTARTS
+from tests.planted.restart_bugs import FLOOR, RESTARTS
 
 _SIGNED: Final = "tests/simulation/statements.py"
 """The checkers' own idea of what is signed; changed too, a mistake shows by a replay alone."""
@@ -456,4 +456,14 @@ PATIENCE: Final = (
     ),
 )
 
-BUGS: Final = (*QUORUMS, *SERVICE, *ROWS, *PATIENCE, *EVIDENCE, *CATCH_UP, *RESTARTS, *DRIVER)
+BUGS: Final = (
+    *QUORUMS,
+    *SERVICE,
+    *ROWS,
+    *PATIENCE,
+    *EVIDENCE,
+    *CATCH_UP,
+    *RESTARTS,
+    *FLOOR,
+    *DRIVER,
+)

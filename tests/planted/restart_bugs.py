@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.planted.bug import Bug
+from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
 
 RESTARTS: Final = (
     Bug(
@@ -55,5 +55,25 @@ RESTARTS: Final = (
         "            if here < each.statement.height < 0:\n",
         rules=("S5",),
         lost=True,
+    ),
+)
+
+FLOOR: Final = (
+    Bug(
+        "V3",
+        "who lost its votes votes below its floor",
+        f"{CORE}/replica.py",
+        "            replica._view, replica._active = view_floor, False\n"
+        "            replica._ordering.voting = False\n",
+        "            replica._view, replica._active = view_floor, False\n",
+        rules=("V3",),
+    ),
+    Bug(
+        "V8",
+        "who waits at its floor is missed where others wait for a quorum",
+        f"{CORE}/replica.py",
+        "        if agreed or self._is_missed():\n",
+        "        if agreed:\n",
+        test=f"{CONSENSUS_TESTS}/test_view_floor.py::test_v8_f_plus_1",
     ),
 )

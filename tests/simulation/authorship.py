@@ -31,6 +31,10 @@ class Authorship:
     def __init__(self) -> None:
         self._signed: dict[bytes, set[tuple[str, int, Place]]] = {}
 
+    def has_signed(self, signature: bytes) -> bool:
+        """Whether exactly this was said before: whoever says it again says nothing new."""
+        return signature in self._signed
+
     def note(self, message: PeerMessage, present: ReplicaSet) -> None:
         """A correct replica signs this as a member of the set."""
         for place, signature in _own(message, present):

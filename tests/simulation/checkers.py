@@ -88,6 +88,7 @@ class Checkers:
         )
         self._said: dict[tuple[ReplicaId, int, VoteType, int, int], Digest] = {}
         self._reach: dict[ReplicaId, tuple[tuple[int, int], int]] = defaultdict(lambda: ((0, 0), 0))
+        self._left: dict[ReplicaId, tuple[int, int]] = {}
         self._forgotten: dict[ReplicaId, tuple[tuple[int, int], int]] = {}
         self._given_back: dict[ReplicaId, set[bytes]] = defaultdict(set)
         """The new-views of its own that others gave a replica which had forgotten them."""
@@ -128,6 +129,7 @@ class Checkers:
         for kept in (self._commits, self._said, self._reach, self._forgotten, self._checked):
             kept.clear()
         self._given_back.clear()
+        self._left.clear()
 
     def on_epoch(self, machine: Machine, core: Core) -> None:
         """A correct replica goes on with the set that follows from the chain, above the same
@@ -394,7 +396,10 @@ class Checkers:
         statement = statement_of(message, present)
         if statement.replica != replica:
             return  # Another primary's new-view, passed on to a peer that missed it.
+        is_new = not self.authorship.has_signed(message.signature)
         self.authorship.note(message, present)
+        if is_new:
+            self._keeps_out(replica, epoch, message)
         covered = statements.signed_bytes(message, present)
         self._require(
             self.proofs.holds(present, replica, covered, message.signature),
@@ -425,6 +430,16 @@ class Checkers:
         self._require(held, f"P14: replica {replica} votes where it has forgotten its votes")
         reach = self._reach[replica]
         self._reach[replica] = max(reach[0], view), max(reach[1], sequence)
+
+    def _keeps_out(self, replica: ReplicaId, epoch: int, message: PeerMessage) -> None:
+        """V3: who asked for a view votes in no lower one, whatever it forgot since."""
+        if isinstance(message, ViewChange | PrePrepare | Prepare | Commit):
+            view = epoch, message.view
+            left = self._left.get(replica, view)
+            text = f"V3: replica {replica} votes in view {view}, it left for {left}"
+            self._require(view >= left, text)
+            if isinstance(message, ViewChange):
+                self._left[replica] = view
 
     def _has_quorum(
         self, replica: ReplicaId, sequence: SequenceNumber, digest: Digest | None
