@@ -109,10 +109,10 @@ class Suspicion:
         """Whether others have waited for a new-view for longer than a view may stand still."""
         if not others_wait:
             self._others_wait_since_ms = None
-        elif self._others_wait_since_ms is None:
+            return False
+        if self._others_wait_since_ms is None:
             self._others_wait_since_ms = self.now_ms
-        since = self._others_wait_since_ms
-        return since is not None and self.now_ms - since > self.timeout_ms
+        return self.now_ms - self._others_wait_since_ms > self.timeout_ms
 
     def _request_wait_ms(self) -> int:
         """How long the oldest pending request has waited in this view; 0 where none is pending."""
