@@ -69,6 +69,14 @@ FLOOR: Final = (
         rules=("V3",),
     ),
     Bug(
+        "R4",
+        "a compacted log forgets what was prepared",
+        f"{CORE}/ordering.py",
+        "            for record in (entry.prepare, entry.prepared, entry.commit):\n",
+        "            for record in (entry.prepare, entry.commit):\n",
+        test=f"{CONSENSUS_TESTS}/test_paper_view_change.py::test_r4_a_compacted_log_still_shows",
+    ),
+    Bug(
         "V8",
         "who waits at its floor is missed where others wait for a quorum",
         f"{CORE}/replica.py",

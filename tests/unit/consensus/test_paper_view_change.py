@@ -452,6 +452,18 @@ def test_r4_a_compacted_log_recovers_the_same_votes() -> None:
     ]
 
 
+@pytest.mark.req("G2-07-1")
+def test_r4_a_compacted_log_still_shows_what_was_prepared() -> None:
+    """Without it the view-change would hide a batch that may be committed elsewhere (V3)."""
+    bench = ticking(2)
+    bench.receive_pre_prepare(1, PAY)
+    bench.receive_prepare(1, 1, PAY.digest())
+    bench.recover(bench.core.records())
+    bench.step(Tick(bench.now_ms))
+    (message,) = [each for each in sent(leave(bench)) if isinstance(each, ViewChange)]
+    assert [(each.sequence, each.digest) for each in message.prepared] == [(1, PAY.digest())]
+
+
 def test_r4_a_compacted_log_still_says_that_the_view_was_left() -> None:
     """Without it the replica would vote again in the view that it had promised to leave."""
     bench = ticking(2)
