@@ -236,6 +236,21 @@ def test_a_primary_far_slower_than_earlier_ones_is_not_excused() -> None:
     assert not fair.excuses(5_000, 8_000, 1_000, 8_000)
 
 
+def test_p16_v11_a_slow_primary_does_not_make_the_next_one_look_good() -> None:
+    """It is compared with the fast one before them both, if only at half of that rate."""
+    fair, now_ms = Fairness(0), 0
+    for each_turn, turns in ((10, 100), (1, 60), (2, 60)):
+        entered_ms = now_ms
+        for _ in range(turns):
+            now_ms += 50
+            fair.observe(now_ms, 1_000, waits=True, under_way=True)
+            for _ in range(each_turn):
+                fair.ordered(now_ms - 500, now_ms)
+        excused = fair.excuses(entered_ms, now_ms, 4_000, 8_000)
+        fair.enter_view(now_ms)
+    assert not excused, "40 a second, where the first came to 200 and half of that counts"
+
+
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=20, max_size=60))
 def test_a_primary_that_proposes_what_is_pending_at_once_is_never_suspected(

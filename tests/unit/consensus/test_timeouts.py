@@ -94,6 +94,26 @@ def time_to_fall(timeout: Timeout, now_ms: int) -> int:
     return now_ms - began_ms
 
 
+def wait(view: Suspicion, clock_ms: int, during_ms: int) -> int:
+    """Let time pass; where the clock stands then."""
+    for _ in range(during_ms // TICK_MS):
+        clock_ms += TICK_MS
+        view.tick(clock_ms)
+    return clock_ms
+
+
+def test_v8_the_timer_for_a_new_view_is_not_that_of_the_view_before() -> None:
+    """It starts when a quorum asks for the next one, however long the last was waited for."""
+    view = View().suspicion
+    view.quorum_since_ms = view.now_ms
+    clock_ms = wait(view, 0, LONGEST_MS + TICK_MS)
+    assert view.new_view_late()
+    view.leave_view()
+    assert not view.new_view_late()
+    wait(view, clock_ms, 5 * LONGEST_MS)
+    assert not view.new_view_late(), "nobody asked for it yet"
+
+
 def test_haste_that_was_wrong_takes_twice_as_long_the_next_time_up_to_the_slow_pace() -> None:
     """A machine that stalls again and again: each stall leaves the view at the shorter time-out."""
     timeout, now_ms, taken = Timeout(DEFAULTS, 0), 0, []
