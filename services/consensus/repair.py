@@ -102,10 +102,15 @@ class Silence:
     def through(
         self, present: ReplicaSet, heights: Mapping[ReplicaId, int], *, base: int = 0
     ) -> int | None:
-        """What `beyond_what_anybody_says` said first in the epoch of `present`."""
-        if self._through is None or present.epoch != self._epoch:
-            self._epoch = present.epoch
-            self._through = beyond_what_anybody_says(present, self._window, heights, base=base)
+        """The least that `beyond_what_anybody_says` said in the epoch of `present`: the chain moves
+        on, and honest replicas never say less than before, so what is lower is as safe, and what
+        was higher may have been said by ones that the chain left behind.
+        """
+        if present.epoch != self._epoch:
+            self._epoch, self._through = present.epoch, None
+        found = beyond_what_anybody_says(present, self._window, heights, base=base)
+        known = [each for each in (found, self._through) if each is not None]
+        self._through = min(known, default=None)
         return self._through
 
 

@@ -109,7 +109,7 @@ def test_the_word_of_learners_and_of_jailed_replicas_counts_nothing() -> None:
     assert beyond_what_anybody_says(present, WINDOW, said) == OLD + 2 * WINDOW
 
 
-def test_what_was_said_first_counts_until_another_set_is_in_force() -> None:
+def test_the_chain_may_move_on_until_another_set_is_in_force() -> None:
     silence, present = Silence(WINDOW), replica_set(4)
     said = {ReplicaId(0): OLD, ReplicaId(1): 0}
     assert silence.through(present, said) is None
@@ -120,3 +120,14 @@ def test_what_was_said_first_counts_until_another_set_is_in_force() -> None:
     following = replace(present, epoch=1)
     assert silence.through(following, later) == 2 * OLD + 2 * WINDOW
     assert silence.through(replace(present, epoch=2), {}) is None
+
+
+def test_what_nobody_says_any_more_is_not_waited_for() -> None:
+    """Replicas that a restart left behind spoke first, of blocks that are void."""
+    silence, present = Silence(WINDOW), replica_set(5)
+    left = {ReplicaId(0): OLD, ReplicaId(1): OLD, ReplicaId(2): OLD}
+    assert silence.through(present, left, base=5) == OLD + 2 * WINDOW
+    back = {ReplicaId(0): 5, ReplicaId(1): 5, ReplicaId(2): 5}
+    assert silence.through(present, back, base=5) == 5
+    assert silence.through(present, left, base=5) == 5
+    assert silence.through(present, {}, base=5) == 5
