@@ -7,6 +7,7 @@ refused, and so is what YAML would silently take for a date, a fraction, null or
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import yaml
@@ -59,8 +60,8 @@ class _Reader:
     """
 
     def __init__(self, text: str) -> None:
-        self._loader = yaml.SafeLoader(text)
-        self._resolver = Resolver()
+        self._next: Callable[[], Any] = yaml.SafeLoader(text).get_event
+        self._resolve: Callable[..., Any] = Resolver().resolve
         self._nodes = 0
         self.lines: dict[Path, int] = {}
 
@@ -77,9 +78,6 @@ class _Reader:
         if not isinstance(after, yaml.StreamEndEvent):
             self._refuse("yaml_documents", after, ())
         return value
-
-    def _next(self) -> Any:
-        return self._loader.get_event()  # type: ignore[no-untyped-call]
 
     def _value(self, event: Any, path: Path) -> Json:
         self._nodes += 1
@@ -126,7 +124,7 @@ class _Reader:
         text: str = event.value
         if event.style is not None:  # Quoted, or a block.
             return text
-        tag = self._resolver.resolve(ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+        tag = self._resolve(ScalarNode, text, (True, False))
         if tag == f"{_TAG}str":
             return text
         if tag == f"{_TAG}bool" and text in ("true", "false"):

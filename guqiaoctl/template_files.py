@@ -8,13 +8,17 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.rules import messages
+from guqiaoctl.commands.contracts import source_refused
 from guqiaoctl.failures import EXIT_UNVERIFIED, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.output import shown
 from guqiaoctl.strict_yaml import BYTES_MAX, YamlError, read_yaml
 from services.consensus.domain.contracts.star.faults import SourceError
-from services.consensus.domain.contracts.star.refusals import SENTENCES
-from services.consensus.domain.contracts.star.syntax import compile_source
+from services.consensus.domain.contracts.star.package import (
+    Code,
+    code_of_source,
+    is_of_source,
+)
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
 from services.consensus.domain.contracts.template.faults import (
     Path as Place,
@@ -25,7 +29,7 @@ from services.consensus.domain.contracts.template.faults import (
     shown_path,
 )
 from services.consensus.domain.contracts.template.form import read_template
-from services.consensus.domain.contracts.template.model import Code, Template
+from services.consensus.domain.contracts.template.model import Template
 
 MALFORMED: Final = "TEMPLATE_MALFORMED"
 SOURCE_OTHER: Final = "TEMPLATE_SOURCE_OTHER"
@@ -51,19 +55,9 @@ def load_code(path: Path) -> Code:
     """The contract in a file; raises `CliError`, exit code 7, with file, line and a sentence."""
     source = read_input(path, SOURCE_BYTES_MAX)
     try:
-        return Code(compile_source(source), source.decode())
+        return code_of_source(source)
     except SourceError as error:
-        zh, en = SENTENCES[error.rule]
-        texts = messages("CONTRACT_SOURCE_REFUSED", rule=error.rule)
-        place = f"{shown(path)}:{error.line}:{error.column}"
-        raise CliError(
-            "CONTRACT_SOURCE_REFUSED",
-            f"{place}: {error.rule}: {en}",
-            f"{place}：{error.rule}：{zh}",
-            texts.remedy_en,
-            texts.remedy_zh,
-            exit_code=EXIT_UNVERIFIED,
-        ) from None
+        raise source_refused(path, error) from None
 
 
 def require_own_source(template: Template) -> None:
@@ -72,7 +66,7 @@ def require_own_source(template: Template) -> None:
     """
     code = template.contract
     try:
-        is_same = compile_source(code.source.encode()).encoded == code.module.encoded
+        is_same = is_of_source(code.source, code.module.digest.hex())
     except SourceError:
         is_same = False
     if not is_same:

@@ -284,7 +284,7 @@ class NodeApi(NodeServiceServicer):
     ) -> node.GetIdentityResponse:
         """The keys, roles and organisation of a DID at the latest height."""
         with self.ledger.store.state_reader() as state:
-            record = Identities(state).find(request.did)
+            record, height = Identities(state).find(request.did), state.last_header.height
         if record is None:
             raise NotFoundError("IDENTITY_UNKNOWN", did=request.did)
         return node.GetIdentityResponse(
@@ -302,7 +302,7 @@ class NodeApi(NodeServiceServicer):
                 )
                 for key_id, key in sorted(record.keys.items())
             ],
-            height=self.ledger.store.last_height,
+            height=height,
         )
 
     async def _take(

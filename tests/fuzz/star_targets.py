@@ -7,7 +7,6 @@ from typing import Final
 from guqiao_sdk.proof.json_values import JsonError, canonical_json
 from services.consensus.domain.contracts.deployed import FIRST_GAS, GasRules
 from services.consensus.domain.contracts.deployment_form import (
-    Code,
     read_code,
     read_members,
     read_name,
@@ -18,7 +17,7 @@ from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.interface import interface_of
 from services.consensus.domain.contracts.star.ir import Module
-from services.consensus.domain.contracts.star.package import package
+from services.consensus.domain.contracts.star.package import Code, package
 from services.consensus.domain.contracts.star.syntax import compile_source
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target

@@ -49,7 +49,9 @@ class Asked:
             self.hellos += isinstance(decode_message(frame.message), Hello)
 
 
-async def emptied(chain: MemoryChain, network: ChainNetwork) -> tuple[Member, asyncio.Event]:
+async def emptied(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Member, asyncio.Event]:
     """Replica 3 restores from nothing; it executes no block before the event is set."""
     await grown(chain, network)
     await chain.stop(3)
@@ -62,7 +64,7 @@ async def emptied(chain: MemoryChain, network: ChainNetwork) -> tuple[Member, as
         await may_go_on.wait()
         return await apply(block)
 
-    member.ledger.apply_certified = held  # type: ignore[method-assign]
+    monkeypatch.setattr(member.ledger, "apply_certified", held)
     return member, may_go_on
 
 
@@ -79,7 +81,7 @@ async def test_blocks_that_it_was_given_are_not_asked_for_again_while_it_execute
     """One is being executed, one waits: what came beside them would only take room."""
     monkeypatch.setattr(repair, "ASKED_AT_ONCE_MAX", 1)
     chain.on_send = asked = Asked()
-    member, may_go_on = await emptied(chain, network)
+    member, may_go_on = await emptied(chain, network, monkeypatch)
     await chain.wait_for(lambda: member.driver.due_block is None)
     count = len(asked.firsts)
     await rounds(chain, asked)
@@ -93,14 +95,14 @@ async def test_blocks_that_it_was_given_are_not_asked_for_again_while_it_execute
 
 @pytest.mark.req("G2-13-2")
 async def test_what_does_not_come_is_asked_for_again(
-    chain: MemoryChain, network: ChainNetwork
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_blocks(data: bytes) -> bool:
         return peer_pb2.PeerFrame.FromString(data).WhichOneof("content") == "block_response"
 
     chain.on_send = asked = Asked()
     chain.loses = is_blocks
-    member, may_go_on = await emptied(chain, network)
+    member, may_go_on = await emptied(chain, network, monkeypatch)
     await chain.wait_for(lambda: len(asked.firsts) >= HELLOS)
     assert set(asked.firsts) == {1}
     assert len(asked.firsts) <= asked.hellos, "not more often than it says where it stands"

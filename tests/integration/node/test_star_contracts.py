@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from guqiao.consensus.v1 import ledger_pb2
-from guqiao_sdk.client.transactions import ChainPosition, build_transaction
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.deployed import FIRST_GAS
 from services.consensus.domain.contracts.star.package import package
-from tests.integration.node.memory_chain import Member, MemoryChain, now_ms
+from tests.integration.node import test_set_changes_in_memory as set_changes
+from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 
 APPLIED, REFUSED = ledger_pb2.OUTCOME_APPLIED, ledger_pb2.OUTCOME_REFUSED
@@ -47,20 +47,8 @@ async def send(
     method: str,
     body: Mapping[str, Json],
 ) -> ledger_pb2.TransactionResult:
-    height = member.finality.certified_height
-    position = ChainPosition("shandong", height, bytes(32), now_ms())
-    transaction = build_transaction(
-        network.provider,
-        network.identities[maker],
-        position,
-        contract=contract,
-        method=method,
-        body=body,
-    )
-    async with asyncio.timeout(60):
-        result = await member.submissions.submit(transaction, wait_final=True)
-    assert result is not None
-    return result
+    maker_identity = network.identities[maker]
+    return await set_changes.send(member, network, maker_identity, contract, method, body)
 
 
 async def decide(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from guqiaoctl.commands.contract_cases import cases_path
-from tests.unit.cli.test_contract_commands import TRANSFER, Command, command
+from tests.unit.cli.running import Command
+from tests.unit.cli.test_contract_commands import TRANSFER, command
 
 __all__ = ["command"]
 

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guqiaoctl.__main__ import main
+from tests.unit.cli.running import Command, command_of
 
 TRANSFER = Path(__file__).parents[3] / "data" / "contracts" / "transfer.star"
 CALL = ["--method", "transfer", "--sender-role", "clerk", "--args"]
 OUTCOME = ["status", "code", "result", "gas_used", "writes", "events", "line"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What it printed."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
-
-
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: str | Path, language: str = "en") -> Ended:
-        monkeypatch.setenv("GUQIAO_LANG", language)
-        monkeypatch.setattr(sys, "argv", ["guqiao", "contract", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, written.out, written.err)
-
-    return run
+    return command_of("contract", monkeypatch, capsys)
 
 
 def transfer(shares: int, **other: object) -> str:

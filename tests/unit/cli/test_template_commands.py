@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from guqiaoctl.__main__ import main
 from guqiaoctl.failures import CliError
 from guqiaoctl.template_files import load_template, require_own_source
+from tests.unit.cli.running import Command, command_of
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "data" / "templates"
 SUBJECT = FOLDER / "subject.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What it printed."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
-
-
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: str | Path, language: str = "en") -> Ended:
-        monkeypatch.setenv("GUQIAO_LANG", language)
-        monkeypatch.setattr(sys, "argv", ["guqiao", "template", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, written.out, written.err)
-
-    return run
+    return command_of("template", monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def star_genesis(gas: Any = None) -> dict[str, Any]:
     return value
 
 
-def star_chain(**limits: int) -> MemoryChain:
+def star_chain(**limits: Json) -> MemoryChain:
     """A chain whose gas rules differ from the first ones in `limits`."""
     gas = {**FIRST_GAS.to_json(), **limits} if limits else None
     return MemoryChain(genesis_of(star_genesis(gas)), CATALOGUE)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.receipt import Outcome, Receipt
+from services.consensus.domain.contracts.catalogue import standard_catalogue
 from services.consensus.domain.contracts.deployment_proposal import (
     PROPOSAL_LIFE_MS,
     PROPOSALS_OF_ENTITY_MAX,
@@ -127,6 +128,12 @@ def test_nobody_but_a_governor_of_an_entity_decides() -> None:
     named = {"name": "counter", "proposal": proposed.transaction_id.hex()}
     payload = call_payload(chain, "contracts", "approve", named)
     assert chain.receipt(payload).code == "ROLE_MISSING"
+
+
+def test_every_contract_in_python_keeps_its_name() -> None:
+    """The list is a rule of this version, and so no function of what this software carries."""
+    carried = {name for name, _ in standard_catalogue()._contracts}
+    assert carried <= RESERVED
 
 
 @pytest.mark.parametrize("name", [*sorted(RESERVED), "counter"])

@@ -146,7 +146,9 @@ def test_a_common_template_is_retired_for_good_with_a_reason() -> None:
     assert (again.code, again.fields["state"]) == ("ILLEGAL_TRANSITION", "RETIRED")
     following = act(host, CSRC, "publish", template={**COMMON, "version": 2})
     assert following.code is None
-    assert "compatible" not in following.events[0][1]  # type: ignore[operator]
+    body = following.events[0][1]
+    assert isinstance(body, dict)
+    assert "compatible" not in body
 
 
 # --- SELF -----------------------------------------------------------------------------------------

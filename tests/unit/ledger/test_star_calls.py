@@ -152,7 +152,7 @@ def test_gas_rules_stand_on_the_chain_by_their_version() -> None:
     assert stored(chain, "contracts", f"gas/{1:020d}") == FIRST_GAS.to_json()
     dear = FIRST_GAS.to_json()["prices"]
     assert isinstance(dear, dict)
-    other = star_chain(version=2, prices={**dear, "node": 7})  # type: ignore[arg-type]
+    other = star_chain(version=2, prices={**dear, "node": 7})
     assert stored(other, "contracts", "gas/latest") == 2
     used = []
     for each in (chain, other):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guqiao_sdk.proof.json_values import canonical_json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json, canonical_json, parse_json_strict
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.template.faults import (
     TemplateError,
@@ -141,8 +141,10 @@ def test_one_thing_that_is_wrong_is_refused_by_its_rule(path: str, part: Any, ru
 
 
 def test_an_event_that_no_step_makes_and_what_is_restricted_have_no_place() -> None:
-    extra = {"topic": "transfer.other", "members": ["transfer_id", "state"]}
-    events = [*TRANSFER["events"], {**extra, "title": {"zh": "甲", "en": "a"}}]  # type: ignore[misc]
+    extra: dict[str, Json] = {"topic": "transfer.other", "members": ["transfer_id", "state"]}
+    known = TRANSFER["events"]
+    assert isinstance(known, list)
+    events: list[Json] = [*known, {**extra, "title": {"zh": "甲", "en": "a"}}]
     assert refused({**TRANSFER, "events": events}).rule == "event_unused"
     error = refused(spoiled(TRANSFER, "events.1.members.1", "seller"))
     assert (error.rule, shown_path(error.path)) == ("event_member", "events[1].members[1]")
@@ -165,7 +167,9 @@ def test_parameters_are_numbers_within_bounds(member: str, part: Any, rule: str)
 
 
 def test_the_form_of_the_contract_is_its_one_spelling() -> None:
-    form = SUBJECT["contract"]["ir"]  # type: ignore[index, call-overload]
+    contract = SUBJECT["contract"]
+    assert isinstance(contract, dict)
+    form = contract["ir"]
     assert isinstance(form, str)
     assert refused(spoiled(SUBJECT, "contract.ir", form + " ")).rule == "contract"
     module = compile_source(b"def f(a):\n    return a\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
@@ -18,22 +17,11 @@ from services.consensus.domain.contracts.packets_host import require_members
 from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import ENGINE, Module
+from services.consensus.domain.contracts.star.package import Code
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
 
 REASON_LENGTH_MAX: Final = 500
 CONTRACT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{2,63}")
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A checked form, and the text that it is said to come from."""
-
-    module: Module
-    source: str
-
-    def to_json(self) -> dict[str, Json]:
-        """As the state keeps it; the form in its one spelling."""
-        return {"engine": ENGINE, "ir": self.module.encoded.decode(), "source": self.source}
 
 
 def read_name(value: Json) -> str:

@@ -29,7 +29,6 @@ from services.consensus.domain.contracts.deployed import (
     gas_rules,
 )
 from services.consensus.domain.contracts.deployment_form import (
-    Code,
     read_code,
     read_members,
     read_name,
@@ -53,6 +52,7 @@ from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import ENGINE
+from services.consensus.domain.contracts.star.package import Code
 
 CHANGES_TOLD_MAX: Final = 32
 RESERVED: Final = frozenset(
@@ -68,6 +68,7 @@ RESERVED: Final = frozenset(
         "packets",
         "register",
         "services",
+        "templates",
     )
 )
 """Names of contracts in Python, on whichever chain, and what proposals about gas are called; the

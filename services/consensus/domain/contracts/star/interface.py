@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.ir import Access, Module, Node
+from services.consensus.domain.contracts.star.outline import Outline
 
 UNKNOWN_TOPIC: Final = "?"
 """Stands for the topics that the form does not spell out."""
@@ -58,10 +59,11 @@ def interface_of(module: Module) -> Interface:
         if not node[2].startswith("_")
     }
     events: dict[str, frozenset[str] | None] = {}
-    for node in module.functions:
-        for topic, members in _emitted(node):
-            known = events.get(topic, members)
-            both = None if known is None or members is None else known & members
+    for function in Outline(module).functions.values():
+        for emit in function.emits:
+            topic = UNKNOWN_TOPIC if emit.topic is None else emit.topic
+            known = events.get(topic, emit.members)
+            both = None if known is None or emit.members is None else known & emit.members
             events[topic] = both
     return Interface(methods, events, module.access)
 
@@ -132,26 +134,3 @@ def _default(part: list[Any]) -> Json:
         return None
     node: Node = part[0]
     return [node[0], *node[2:]]
-
-
-def _emitted(node: Any) -> Iterator[tuple[str, frozenset[str] | None]]:
-    """Topic and members of each `emit` in a form. Its bounds bound the recursion."""
-    if not isinstance(node, list):
-        return
-    # A list of keywords may begin with these words, too, but it has no line.
-    if node[:1] == ["call"] and type(node[1]) is int and node[2] == "emit":
-        given = dict(zip(("topic", "body"), node[4:], strict=False))
-        if node[3]:
-            places = len(node[4:]) - len(node[3])
-            given = dict(zip(("topic", "body"), node[4 : 4 + places], strict=False))
-            given |= dict(zip(node[3], node[4 + places :], strict=True))
-        topic, body = given["topic"], given["body"]
-        yield topic[2] if topic[0] == "str" else UNKNOWN_TOPIC, _members(body)
-    for part in node:
-        yield from _emitted(part)
-
-
-def _members(body: Node) -> frozenset[str] | None:
-    if body[0] != "dict" or any(key[0] != "str" for key in body[2::2]):
-        return None
-    return frozenset(key[2] for key in body[2::2])

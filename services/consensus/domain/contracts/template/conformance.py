@@ -12,8 +12,8 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.ir import Module
+from services.consensus.domain.contracts.star.outline import WRITES, Emit, Function, Outline
 from services.consensus.domain.contracts.template.model import Group, Template, Transition
-from services.consensus.domain.contracts.template.outline import WRITES, Emit, Function, Outline
 from services.consensus.domain.contracts.template.vocabulary import (
     DESCRIPTION,
     STATE,

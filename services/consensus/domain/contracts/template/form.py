@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, JsonError, parse_json_strict
-from services.consensus.domain.contracts.star.check import check
+from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.faults import SourceError
-from services.consensus.domain.contracts.star.ir import ENGINE, IR_BYTES_MAX
+from services.consensus.domain.contracts.star.ir import ENGINE
+from services.consensus.domain.contracts.star.package import Code
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
 from services.consensus.domain.contracts.template import reading
 from services.consensus.domain.contracts.template.consistency import check_template
 from services.consensus.domain.contracts.template.faults import Path, TemplateError
 from services.consensus.domain.contracts.template.model import (
     FORMAT,
-    Code,
     Event,
     Field,
     Group,
@@ -214,11 +214,7 @@ def _code(value: Json, path: Path) -> Code:
     if not isinstance(form, str):
         raise TemplateError("contract", (*path, "ir"), broken="form", line=0)
     try:
-        module = check(
-            parse_json_strict(form.encode(), depth_max=DEPTH_BOUND, size_max=IR_BYTES_MAX)
-        )
-    except JsonError:
-        raise TemplateError("contract", (*path, "ir"), broken="form", line=0) from None
+        module = read_form(form.encode())
     except SourceError as error:
         at = (*path, "ir")
         raise TemplateError("contract", at, broken=error.rule, line=error.line) from None

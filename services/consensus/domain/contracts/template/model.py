@@ -8,7 +8,7 @@ from typing import Final
 
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
-from services.consensus.domain.contracts.star.ir import ENGINE, Module
+from services.consensus.domain.contracts.star.package import Code
 from services.consensus.domain.contracts.template.vocabulary import Label, TemplateClass, Tier
 
 FORMAT: Final = "guqiao-template/1"
@@ -183,18 +183,6 @@ class Supervision:
     def to_json(self) -> Json:
         """As the template spells it."""
         return {"view": self.view, "state": self.state}
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """The contract: its checked canonical form, which is what runs, and the text for readers."""
-
-    module: Module
-    source: str
-
-    def to_json(self) -> Json:
-        """As the template spells it."""
-        return {"engine": ENGINE, "ir": self.module.encoded.decode(), "source": self.source}
 
 
 @dataclass(frozen=True)
