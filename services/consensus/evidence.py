@@ -14,7 +14,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -44,6 +44,7 @@ from services.consensus.store.errors import raise_if_full
 FILE_TAG: Final = "guqiao/evidence-file/1"
 FILE_BYTES_MAX: Final = 2 * PROOF_BYTES_MAX + 1_024
 RETRY_SECONDS: Final = 2.0
+RETRY_SECONDS_MAX: Final = 600.0
 SUBMIT_SECONDS_MAX: Final = 30.0
 
 _log = structlog.get_logger(__name__)
@@ -214,8 +215,16 @@ def _offence_of_file(name: str) -> Offence:
 
 
 @dataclass(frozen=True, slots=True)
+class _Waiting:
+    """How long a refused proof waits, and until when by the loop's clock."""
+
+    seconds: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceReporter:
-    """Submits what the folder holds until the chain has judged it. `run` lasts until cancelled."""
+    """Submits what the folder holds until the chain holds it. `run` lasts until cancelled."""
 
     folder: EvidenceFolder
     ledger: Ledger
@@ -223,17 +232,24 @@ class EvidenceReporter:
     provider: GmProvider
     identity: Identity
     now_ms: Callable[[], int]
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Submit what was left from before, then what is added; again while it is not final."""
+        """Submit what was left from before, then what is added; again until the chain holds it."""
         while True:
             self.folder.added.clear()
             for name, body in self.folder.pending().items():
-                await self._report(name, body)
-            timeout = RETRY_SECONDS if self.folder.pending() else None
+                if self._seconds_left(name) <= 0:
+                    await self._report(name, body)
+            due = min(map(self._seconds_left, self.folder.pending()), default=None)
+            timeout = None if due is None else max(due, RETRY_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self.folder.added.wait()
+
+    def _seconds_left(self, name: str) -> float:
+        waiting = self._waiting.get(name)
+        return 0.0 if waiting is None else waiting.until - asyncio.get_running_loop().time()
 
     async def _report(self, name: str, body: Mapping[str, Json]) -> None:
         epoch, replica = body["epoch"], body["replica"]
@@ -247,20 +263,38 @@ class EvidenceReporter:
             return
         try:
             async with asyncio.timeout(SUBMIT_SECONDS_MAX):
-                result = await self.submit(self._transaction(offence, body), wait_final=True)
+                transaction = self._transaction(offence, body, again=name in self._waiting)
+                result = await self.submit(transaction, wait_final=True)
         except (ServiceError, TimeoutError) as error:
             _log.warning("evidence.waits", replica=replica, epoch=epoch, why=str(error))
             return
         assert result is not None, "it waited for the final result"
+        if result.code and not self.folder.is_known(epoch, replica, offence):
+            self._wait(name)
+            _log.error("evidence.refused", replica=replica, epoch=epoch, code=result.code)
+            return
         self.folder.settle(name)
-        _log.warning("evidence.submitted", replica=replica, epoch=epoch, code=result.code)
+        self._waiting.pop(name, None)
+        _log.warning("evidence.submitted", replica=replica, epoch=epoch)
 
-    def _transaction(self, offence: Offence, body: Mapping[str, Json]) -> SignedTransaction:
-        """The request id follows from the proof: after a restart it is the same request."""
+    def _wait(self, name: str) -> None:
+        """A refused one is asked again, later each time: who may not submit today may tomorrow."""
+        before = self._waiting.get(name)
+        seconds = RETRY_SECONDS if before is None else min(2 * before.seconds, RETRY_SECONDS_MAX)
+        self._waiting[name] = _Waiting(seconds, asyncio.get_running_loop().time() + seconds)
+
+    def _transaction(
+        self, offence: Offence, body: Mapping[str, Json], *, again: bool
+    ) -> SignedTransaction:
+        """The request id follows from the proof: after a restart it is the same request. One that
+        was refused has its answer for ever, so it is asked `again` as another; what the chain holds
+        already it does not record twice.
+        """
         header = self.ledger.header(self.ledger.store.last_certified)
         time_ms = max(header.block_time_ms, self.now_ms())
         position = ChainPosition(header.chain_id, header.height, header.hash(), time_ms)
-        request_id = str(uuid.UUID(bytes=sm3(canonical_json(dict(body)))[:16]))
+        first_id = uuid.UUID(bytes=sm3(canonical_json(dict(body)))[:16])
+        request_id = str(uuid.uuid4() if again else first_id)
         return build_transaction(
             self.provider,
             self.identity,

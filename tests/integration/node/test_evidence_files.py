@@ -7,6 +7,7 @@ runs, and it sees the fault again.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable
@@ -15,10 +16,15 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from guqiao.consensus.v1 import ledger_pb2
+from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
+from services.chassis.telemetry import Metrics
 from services.consensus import wire
 from services.consensus.domain.contracts.evidence import Offence
+from services.consensus.evidence import EvidenceFolder, EvidenceReporter
+from services.consensus.metrics import ReplicaMetrics
 from services.consensus.store import FatalStorageError, FileOperations
-from tests.integration.node.memory_chain import MemoryChain, memory_chain
+from tests.integration.node.memory_chain import MemoryChain, memory_chain, now_ms
 from tests.integration.node.test_faults_of_primaries import bad_proposal, recorded
 from tests.integration.node.test_set_changes_in_memory import ROLES, register
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
@@ -192,3 +198,42 @@ async def test_who_breaks_a_rule_again_and_again_is_written_down_and_told_of_onc
         await chain.wait_for(lambda: counted in chain.members[1].metrics.render())
     assert [each["replica"] for each in logs if each["event"] == "evidence.found"] == [0]
     assert [path.name for path in evidence_of(chain, 1).iterdir()] == [NAME]
+
+
+@pytest.mark.req("G2-16-4")
+async def test_a_proof_whose_submission_is_refused_stays_and_is_submitted_as_another_request(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    member = members[0]
+    requests: list[str] = []
+
+    async def submit(
+        transaction: SignedTransaction, *, wait_final: bool
+    ) -> ledger_pb2.TransactionResult | None:
+        """Refuses the first, whatever it asks; the chain judges the others."""
+        requests.append(parse_payload(transaction.payload).request_id)
+        if requests == requests[:1]:
+            return ledger_pb2.TransactionResult(
+                outcome=ledger_pb2.OUTCOME_REFUSED, code="LIMIT_EXCEEDED"
+            )
+        return await member.submissions.submit(transaction, wait_final=wait_final)
+
+    await see_the_fault(chain, network, 1)
+    folder = EvidenceFolder(
+        evidence_of(chain, 1), member.ledger, FileOperations(), ReplicaMetrics(Metrics())
+    )
+    identity = network.identities["1/replica"]
+    reporter = EvidenceReporter(folder, member.ledger, submit, chain.provider, identity, now_ms)
+    running = asyncio.ensure_future(reporter.run())
+    try:
+        await chain.wait_for(lambda: len(requests) == 1)
+        assert (evidence_of(chain, 1) / NAME).exists()
+        await chain.wait_for(
+            lambda: all(recorded(chain, each, 0, Offence.INVALID_BATCH) for each in members)
+        )
+        await chain.wait_for(lambda: not (evidence_of(chain, 1) / NAME).exists())
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len(set(requests)) == 2
