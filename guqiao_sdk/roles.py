@@ -23,6 +23,7 @@ PEER_GATEWAY: Final = "peer_gateway"
 CSRC_MARKET: Final = "csrc_market"
 CSRC_TECH: Final = "csrc_tech"
 GOVERNOR: Final = "governor"
+CONTRACT_REVIEWER: Final = "contract_reviewer"
 REPLICA: Final = "replica"
 
 CHAIN_READERS: Final = frozenset(
@@ -42,6 +43,7 @@ CHAIN_READERS: Final = frozenset(
         CSRC_MARKET,
         CSRC_TECH,
         GOVERNOR,
+        CONTRACT_REVIEWER,
     }
 )
 """Who may ask a replica about status, headers, identities and the proofs of transactions."""

@@ -27,6 +27,7 @@ from guqiaoctl.output import Progress, choose, print_json, say, shown
 from guqiaoctl.template_files import load_template, require_own_source
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.standing import TEMPLATES
 
 SIGNERS: Final = {CSRC: ("market", "tech"), MARKET: ("maker", "checker")}
 """The accounts that sign a step, by domain: who takes it, and who checks it."""
@@ -82,7 +83,7 @@ def status(data: Path, identifier: str, version: int, *, as_json: bool) -> None:
         print_json(record)
         return
     for name in SHOWN:
-        if name in record:
+        if record.get(name) is not None:
             print(f"{name}: {shown(record[name])}")
     print()
     print_template(template)
@@ -107,7 +108,7 @@ async def _submit(
     provider = open_provider()
     maker, checker = (open_identity(network, provider, domain, x) for x in SIGNERS[domain])
     async with open_chain(network, provider, CSRC, maker) as client:
-        transaction = await client.build("templates", method, body, checker=checker)
+        transaction = await client.build(TEMPLATES, method, body, checker=checker)
         result = await client.submit(transaction)
     if not result.accepted:
         raise refused(result)
@@ -130,9 +131,12 @@ async def _record(network: Network, identifier: str, version: int) -> dict[str, 
     identity = open_identity(network, provider, CSRC, READERS[CSRC])
     async with open_chain(network, provider, CSRC, identity) as client:
         height = (await client.latest()).height
-        key = f"templates/template/{identifier}/{version:020d}"
-        proven = await client.get_state_proof(key, height)
-    if proven.value is None:
+        place = f"{identifier}/{version:020d}"
+        found = [
+            (await client.get_state_proof(f"{TEMPLATES}/{kind}/{place}", height)).value
+            for kind in ("template", "standing")
+        ]
+    if None in found:
         texts = rules.messages("TEMPLATE_UNKNOWN", id=identifier, version=version)
         raise CliError(
             "TEMPLATE_UNKNOWN",
@@ -142,6 +146,11 @@ async def _record(network: Network, identifier: str, version: int) -> dict[str, 
             texts.remedy_zh,
             exit_code=EXIT_NOT_FOUND,
         )
-    value = parse_json_strict(proven.value, depth_max=DEPTH_BOUND, size_max=RECORD_BYTES_MAX)
-    assert isinstance(value, dict), "the contract wrote it"
-    return value
+    record, standing = (
+        parse_json_strict(value, depth_max=DEPTH_BOUND, size_max=RECORD_BYTES_MAX)
+        for value in found
+        if value is not None
+    )
+    assert isinstance(record, dict), "the contract wrote it"
+    assert isinstance(standing, dict), "the contract wrote it"
+    return record | standing

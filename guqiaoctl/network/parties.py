@@ -98,7 +98,7 @@ ACCOUNTS: Final = (
     Account("admin", REGULATOR, {CSRC: ("identity_admin", "chain_admin", "supervisor")}),
     Account("supervisor", REGULATOR, {CSRC: ("supervisor",)}),
     Account("market", REGULATOR, {CSRC: ("csrc_market",)}),
-    Account("tech", REGULATOR, {CSRC: ("csrc_tech",)}),
+    Account("tech", REGULATOR, {CSRC: ("csrc_tech", "contract_reviewer")}),
     Account(
         "gateway",
         REGULATOR,
@@ -112,7 +112,10 @@ ACCOUNTS: Final = (
     Account(
         "checker",
         OPERATOR,
-        {MARKET: ("operator_checker", "observer"), CSRC: ("operator_checker",)},
+        {
+            MARKET: ("operator_checker", "contract_reviewer", "observer"),
+            CSRC: ("operator_checker",),
+        },
     ),
     Account(
         "gateway",

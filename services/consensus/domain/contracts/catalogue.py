@@ -51,7 +51,8 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
-            DeploymentsContract(),
+            DeploymentsContract(1),
+            DeploymentsContract(2),
             EvidenceContract(1),
             EvidenceContract(2),
             GovernanceContract(),

@@ -41,24 +41,63 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NamedTemplate:
+    """Which template a contract was deployed by; `digest` in hex, of a SELF one its number."""
+
+    id: str
+    version: int
+    template_class: str
+    digest: str
+    filing_number: str | None
+
+    def to_json(self) -> dict[str, Json]:
+        """As records and events have it."""
+        return {
+            "id": self.id,
+            "version": self.version,
+            "class": self.template_class,
+            "digest": self.digest,
+            "filing_number": self.filing_number,
+        }
+
+    @staticmethod
+    def from_json(value: Json) -> NamedTemplate:
+        """Read what `to_json` gave."""
+        match value:
+            case {
+                "id": str(identifier),
+                "version": int(version),
+                "class": str(template_class),
+                "digest": str(digest),
+                "filing_number": str() | None as number,
+            }:
+                return NamedTemplate(identifier, version, template_class, digest, number)
+        raise AssertionError("a template named in another shape")
+
+
+@dataclass(frozen=True, slots=True)
 class Deployed:
-    """A contract as the chain knows it. `version` counts its deployment and upgrades from 1."""
+    """A contract as the chain knows it. `version` counts its deployment and upgrades from 1;
+    `template` is None where the chain asked for none.
+    """
 
     name: str
     engine: str
     digest: str
     version: int
     status: Status
+    template: NamedTemplate | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The record."""
-        return {
+        record: dict[str, Json] = {
             "name": self.name,
             "engine": self.engine,
             "digest": self.digest,
             "version": self.version,
             "status": self.status.value,
         }
+        return record if self.template is None else record | {"template": self.template.to_json()}
 
     def with_status(self, status: Status) -> Deployed:
         """The same contract at another place of its life."""
@@ -142,16 +181,20 @@ def first_contract_records(
 
 def deployed(reader: Reader, name: str) -> Deployed | None:
     """The contract of this name, in whatever status, or None."""
-    match reader.get(contract_record_key(name)):
+    record = reader.get(contract_record_key(name))
+    if record is None:
+        return None
+    assert isinstance(record, dict), "the contract wrote it"
+    match record:
         case {
             "engine": str(engine),
             "digest": str(digest),
             "version": int(version),
             "status": str(status),
         }:
-            return Deployed(name, engine, digest, version, Status(status))
-        case None:
-            return None
+            named = record.get("template")
+            template = None if named is None else NamedTemplate.from_json(named)
+            return Deployed(name, engine, digest, version, Status(status), template)
     raise AssertionError("a record of another shape")
 
 

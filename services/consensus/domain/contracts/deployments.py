@@ -3,13 +3,15 @@
 Every step is proposed by a governor for his entity and takes effect in the transaction with which
 enough entities have approved it (G2-05-5). Whether an upgrade is compatible is what the forms show,
 never what is declared. A destroyed contract is never called again and its name never taken again;
-its state stays where it was.
+its state stays where it was. From version 2 on a contract runs by a template of the regulatory
+chain (`deployment_template.py`); version 1 asks for none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
@@ -20,6 +22,7 @@ from services.consensus.domain.contracts.deployed import (
     SYSTEM_KEY,
     Deployed,
     GasRules,
+    NamedTemplate,
     Status,
     code_key,
     code_of,
@@ -46,6 +49,12 @@ from services.consensus.domain.contracts.deployment_proposal import (
     open_proposal,
     proposals_for,
     proposed_code_key,
+)
+from services.consensus.domain.contracts.deployment_template import (
+    RELEASE,
+    read_release,
+    require_standing,
+    require_successor,
 )
 from services.consensus.domain.contracts.governance import governor_of
 from services.consensus.domain.contracts.host import Host, Method, Refusal
@@ -91,41 +100,48 @@ _FROM: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DeploymentsContract:
-    """`contracts` v1."""
+    """`contracts`; v2 asks of a deployment and of an upgrade for the template, its standing, tests
+    and a risk review, and of each approval of them for the standing.
+    """
 
-    name: str = CONTRACTS
     version: int = 1
+    name: str = CONTRACTS
 
     def methods(self) -> Mapping[str, Method]:
         """For governors."""
+        by_template = self.version > 1
         return {
-            "deploy": deploy,
-            "upgrade": upgrade,
+            "deploy": partial(deploy, by_template=by_template),
+            "upgrade": partial(upgrade, by_template=by_template),
             "pause": lambda host, body: _propose_status(host, body, Action.PAUSE),
             "resume": lambda host, body: _propose_status(host, body, Action.RESUME),
             "destroy": lambda host, body: _propose_status(host, body, Action.DESTROY),
             "set_gas": set_gas,
-            "approve": approve,
+            "approve": partial(approve, by_template=by_template),
             "withdraw": withdraw,
         }
 
 
-def deploy(host: Host, body: Mapping[str, Json]) -> None:
+def deploy(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -> None:
     """Propose a new contract under a name of its own."""
-    read_members(body, "name", "engine", "ir", "source")
+    read_members(body, *("name", "engine", "ir", "source"), *(RELEASE if by_template else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     _check_free(host, name)
     code = read_code(body)
     facts: dict[str, Json] = {"engine": ENGINE, "digest": code.module.digest.hex()}
+    if by_template:
+        facts |= read_release(host, body, code.module).facts
     _propose(host, Action.DEPLOY, name, (entity, current), facts, code)
 
 
-def upgrade(host: Host, body: Mapping[str, Json]) -> None:
+def upgrade(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -> None:
     """Propose the next version of a contract. `compatible` is what the proposer told everybody; a
     breaking change told as compatible is refused (G2-14-4).
     """
-    read_members(body, "name", "engine", "ir", "source", "compatible")
+    read_members(
+        body, *("name", "engine", "ir", "source", "compatible"), *(RELEASE if by_template else ())
+    )
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     before = _in_status(host, name, Action.UPGRADE)
@@ -151,6 +167,10 @@ def upgrade(host: Host, body: Mapping[str, Json]) -> None:
         "changes": told,
         "changes_count": len(changes),
     }
+    if by_template:
+        release = read_release(host, body, code.module)
+        require_successor(before.template, release.named)
+        facts |= release.facts
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
 
 
@@ -168,12 +188,16 @@ def set_gas(host: Host, body: Mapping[str, Json]) -> None:
     _propose(host, Action.SET_GAS, GAS_NAME, (entity, current), {"gas": rules.to_json()}, None)
 
 
-def approve(host: Host, body: Mapping[str, Json]) -> None:
-    """Approve a proposal for the sender's entity; doing so twice changes nothing."""
-    read_members(body, "name", "proposal")
+def approve(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -> None:
+    """Approve a proposal for the sender's entity; doing so twice changes nothing. The template that
+    it names has to be in force still.
+    """
+    read_members(body, "name", "proposal", *(("standing",) if by_template else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     proposal = open_proposal(host, name, body["proposal"], current)
+    if by_template:
+        _require_in_force(host, proposal, body["standing"])
     if entity not in proposal.approvals:
         _approve(host, proposal, entity, current)
 
@@ -188,6 +212,19 @@ def withdraw(host: Host, body: Mapping[str, Json]) -> None:
         raise Refusal("PROPOSAL_UNKNOWN", proposal=proposal.id)
     drop(host, entity, name)
     host.emit("contracts.withdrawn", {"proposal": proposal.id, "name": name, "entity_id": entity})
+
+
+def _require_in_force(host: Host, proposal: ContractProposal, standing: Json) -> None:
+    named = proposal.facts.get("template")
+    if named is not None:
+        template = NamedTemplate.from_json(named)
+        require_standing(host, (template.id, template.version), template.digest, standing)
+    elif proposal.action in (Action.DEPLOY, Action.UPGRADE):
+        # Proposed while the chain asked for none.
+        raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id, expired_ms=proposal.expires_ms)
+    elif standing is not None:
+        fault = "this proposal has no template"
+        raise Refusal("BODY_MALFORMED", field="standing", fault=fault)
 
 
 def _propose_status(host: Host, body: Mapping[str, Json], action: Action) -> None:
@@ -265,12 +302,14 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         if before.version != facts["from_version"]:
             # Of an entity that left and came back: what was compared is no more.
             raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id)
+    named = facts.get("template")
     contract = Deployed(
         name,
         engine=ENGINE,
         digest=str(facts["digest"]),
         version=1 if before is None else before.version + 1,
         status=Status.ACTIVE if before is None else before.status,
+        template=None if named is None else NamedTemplate.from_json(named),
     )
     code = host.get(proposed_code_key(proposal.entity, name))
     assert code is not None, "it stands there while the proposal does"

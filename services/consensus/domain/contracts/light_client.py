@@ -14,7 +14,7 @@ from typing import Final
 
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, verify_certificate
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import (
     Misbehaviour,
@@ -110,6 +110,37 @@ def consensus_state(host: SystemHost, chain: str, height: int) -> ConsensusState
         transactions_root=_bytes(state["transactions_root"]),
         block_time_ms=_int(state["block_time_ms"]),
     )
+
+
+def certified_header(
+    host: SystemHost, chain: str, body: Mapping[str, Json], path: str
+) -> BlockHeader:
+    """A header that `body` brings as `header` and `certificate`, certified by the set that the
+    client of `chain` follows now, for another contract that proves something against it at once;
+    the client does not move. Raises `Refusal`.
+    """
+    found: list[BlockHeader] = []
+    host.within(NAME, lambda: found.append(_certified_header(host, chain, body, path)))
+    return found[0]
+
+
+def _certified_header(
+    host: SystemHost, chain: str, body: Mapping[str, Json], path: str
+) -> BlockHeader:
+    record = _client(host, chain)
+    _refuse_frozen(chain, record)
+    header, certificate = _certified(body, path)
+    known = host.get(_state_key(chain, header.height))
+    if isinstance(known, dict) and known["header_hash"] != header.hash().hex():
+        piece = f"header of {chain} height {header.height}"
+        detail = "another header is known at this height"
+        raise Refusal("HEADER_UNVERIFIED", piece=piece, detail=detail)
+    replica_set = _trusted(record, None).replica_set
+    try:
+        verify_certificate(header, certificate, replica_set, host.verify_signature)
+    except ProofError as error:
+        raise _unverified(error) from error
+    return header
 
 
 def update(host: Host, body: Mapping[str, Json], *, restarts: bool = False) -> None:

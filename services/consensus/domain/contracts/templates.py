@@ -6,7 +6,8 @@ signs, and files it; the CSRC accepts it under a filing number or gives it back.
 conforms: the contract inside a template is held against it here. Whether a version breaks who
 relies on the one before is seen in the two, and written down.
 
-    template/<id>/<version>  the record: status, digest, who, the template itself
+    template/<id>/<version>  the record: digest, who, the template itself
+    standing/<id>/<version>  where it is in its life (`template/standing.py`)
     head/<id>                class, owner, latest version, and the one in force
     filing/<number>          which template it was given to
 """
@@ -16,29 +17,36 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.packets_host import (
-    hex_bytes,
     natural,
     require_members,
     require_role,
     text,
 )
 from services.consensus.domain.contracts.template.changes import changes
-from services.consensus.domain.contracts.template.conformance import deviations
-from services.consensus.domain.contracts.template.faults import TemplateError, shown_path
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.standing import (
+    NONE,
+    TEMPLATES,
+    Standing,
+    Status,
+    standing_key,
+)
 from services.consensus.domain.contracts.template.vocabulary import TemplateClass
+from services.consensus.domain.contracts.template_checks import (
+    require_conforming,
+    require_digest,
+    require_template,
+)
 
-NAME: Final = "templates"
+NAME: Final = TEMPLATES
 REASON_LENGTH_MAX: Final = 500
-DIGEST_BYTES: Final = 32
 CHANGES_MAX: Final = 20
 """Told in an event, those that break first; whoever has both templates finds them all."""
 
@@ -46,21 +54,6 @@ _ID: Final = re.compile(r"[a-z][a-z0-9_]{1,47}")
 _FILING_NUMBER: Final = re.compile(r"[A-Z0-9][A-Z0-9-]{3,31}")
 
 
-class Status(StrEnum):
-    """Where a version of a template is in its life. A draft and its review are not on chain yet."""
-
-    PUBLISHED = "PUBLISHED"
-    DEFINED = "DEFINED"
-    FILED = "FILED"
-    FILING_ACCEPTED = "FILING_ACCEPTED"
-    FILING_RETURNED = "FILING_RETURNED"
-    SUPERSEDED = "SUPERSEDED"
-    RETIRED = "RETIRED"
-    WITHDRAWN = "WITHDRAWN"
-
-
-NONE: Final = "NONE"
-"""Where a version is that nobody wrote yet."""
 TRANSITIONS: Final[Mapping[str, Mapping[str, Status]]] = {
     "publish": {NONE: Status.PUBLISHED},
     "define": {
@@ -117,7 +110,7 @@ def define(host: Host, body: Mapping[str, Json]) -> None:
     """
     _require_operator(host)
     require_members(body, "", "template tests risk_review")
-    evidence = {name: _digest(body[name], name) for name in ("tests", "risk_review")}
+    evidence = {name: require_digest(body[name], name) for name in ("tests", "risk_review")}
     template = _template(body["template"], TemplateClass.SELF)
     head = _own_head(host, template)
     status = _status(host, template.id, template.version)
@@ -136,7 +129,7 @@ def file(host: Host, body: Mapping[str, Json]) -> None:
     _require_operator(host)
     record = _record(host, body, "file")
     _require_owner(host, record)
-    _move(host, record, Status.FILED, {}, "template.filed")
+    _move(host, record, Status.FILED, None, "template.filed")
 
 
 def accept(host: Host, body: Mapping[str, Json]) -> None:
@@ -152,10 +145,7 @@ def accept(host: Host, body: Mapping[str, Json]) -> None:
         raise Refusal("FILING_NUMBER_TAKEN", number=number)
     template = read_template(record["template"])
     host.put(key, {"id": template.id, "version": template.version})
-    host.put(
-        _key(template.id, template.version),
-        {**record, "status": Status.FILING_ACCEPTED.value, "filing_number": number},
-    )
+    _stand(host, template, Standing(Status.FILING_ACCEPTED, template.digest.hex(), number))
     head = _head(host, template)
     _put_in_force(host, template, head, "template.filing_accepted", {"filing_number": number})
 
@@ -165,7 +155,7 @@ def give_back(host: Host, body: Mapping[str, Json]) -> None:
     _require_csrc(host)
     record = _record(host, body, "give_back", "reason")
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
-    _move(host, record, Status.FILING_RETURNED, {"reason": reason}, "template.filing_returned")
+    _move(host, record, Status.FILING_RETURNED, reason, "template.filing_returned")
 
 
 def retire(host: Host, body: Mapping[str, Json]) -> None:
@@ -218,17 +208,10 @@ def _require_owner(host: Host, record: Mapping[str, Json]) -> None:
 
 def _template(value: Json, wanted: TemplateClass) -> Template:
     """The template, of this class and with a contract that conforms to it."""
-    try:
-        found = read_template(value)
-    except TemplateError as error:
-        place = shown_path(error.path)[:200]
-        raise Refusal("TEMPLATE_MALFORMED", rule=error.rule, place=place) from None
+    found = require_template(value)
     if found.template_class is not wanted:
         raise Refusal("TEMPLATE_CLASS_WRONG", wanted=wanted.value)
-    odd = deviations(found, found.contract.module)
-    if odd:
-        what = f"{odd[0].rule} {odd[0].what}"[:300]
-        raise Refusal("TEMPLATE_NONCONFORMING", what=what, line=odd[0].line, count=len(odd))
+    require_conforming(found, found.contract.module)
     return found
 
 
@@ -261,12 +244,14 @@ def _require_next(host: Host, template: Template, head: Mapping[str, Any]) -> No
         raise Refusal("TEMPLATE_VERSION_WRONG", expected=expected)
 
 
+def _standing(host: Host, identifier: str, version: int) -> Standing | None:
+    value = host.get(standing_key(identifier, version))
+    return None if value is None else Standing.from_json(value)
+
+
 def _status(host: Host, identifier: str, version: int) -> str:
-    value = host.get(_key(identifier, version))
-    if value is None:
-        return NONE
-    assert isinstance(value, dict), "the contract wrote it"
-    return str(value["status"])
+    standing = _standing(host, identifier, version)
+    return NONE if standing is None else standing.status
 
 
 def _require_step(step: str, status: str) -> None:
@@ -284,13 +269,7 @@ def _record(host: Host, body: Mapping[str, Json], step: str, *more: str) -> dict
     if value is None:
         raise Refusal("TEMPLATE_UNKNOWN", id=identifier, version=version)
     assert isinstance(value, dict), "the contract wrote it"
-    _require_step(step, str(value["status"]))
-    return value
-
-
-def _digest(value: Json, field: str) -> Json:
-    if len(hex_bytes(value, field, DIGEST_BYTES)) != DIGEST_BYTES:
-        raise Refusal("BODY_MALFORMED", field=field, fault=f"not {DIGEST_BYTES} bytes in hex")
+    _require_step(step, _status(host, identifier, version))
     return value
 
 
@@ -300,7 +279,6 @@ def _digest(value: Json, field: str) -> Json:
 def _write(host: Host, template: Template, status: Status, more: Mapping[str, Json]) -> None:
     sender = host.sender()
     record: dict[str, Json] = {
-        "status": status.value,
         "digest": template.digest.hex(),
         "organisation": sender.organisation,
         "author": sender.did,
@@ -309,6 +287,11 @@ def _write(host: Host, template: Template, status: Status, more: Mapping[str, Js
         "template": template.to_json(),
     }
     host.put(_key(template.id, template.version), {**record, **more})
+    _stand(host, template, Standing(status, template.digest.hex()))
+
+
+def _stand(host: Host, template: Template, standing: Standing) -> None:
+    host.put(standing_key(template.id, template.version), standing.to_json())
 
 
 def _put_in_force(
@@ -323,8 +306,10 @@ def _put_in_force(
         found = changes(read_template(record["template"]), template)
         told: list[Json] = [each.to_json() for each in found[:CHANGES_MAX]]
         is_compatible = not any(each.is_breaking for each in found)
-        superseded = {**record, "status": Status.SUPERSEDED.value}
-        host.put(_key(template.id, former), superseded)
+        standing = _standing(host, template.id, former)
+        assert standing is not None, "a record has a standing"
+        superseded = standing.moved(Status.SUPERSEDED)
+        host.put(standing_key(template.id, former), superseded.to_json())
         facts |= {
             "supersedes": former,
             "compatible": is_compatible,
@@ -337,12 +322,13 @@ def _put_in_force(
 
 
 def _move(
-    host: Host, record: dict[str, Json], status: Status, more: dict[str, Json], topic: str
+    host: Host, record: dict[str, Json], status: Status, reason: str | None, topic: str
 ) -> None:
     template = read_template(record["template"])
-    key = _key(template.id, template.version)
-    host.put(key, {**record, **more, "status": status.value})
-    host.emit(topic, {**_facts(template), **more})
+    standing = _standing(host, template.id, template.version)
+    assert standing is not None, "a record has a standing"
+    _stand(host, template, standing.moved(status, reason=reason))
+    host.emit(topic, _facts(template) if reason is None else _facts(template) | {"reason": reason})
 
 
 def _end(host: Host, record: dict[str, Json], status: Status, reason: str, topic: str) -> None:
@@ -351,7 +337,7 @@ def _end(host: Host, record: dict[str, Json], status: Status, reason: str, topic
     assert isinstance(head, dict), "a record has a head"
     if head["in_force"] == template.version:
         host.put(_head_key(template.id), {**head, "in_force": 0})
-    _move(host, record, status, {"reason": reason}, topic)
+    _move(host, record, status, reason, topic)
 
 
 def _facts(template: Template) -> dict[str, Json]:

@@ -1,0 +1,179 @@
+"""What a deployment brings beside its code: the template, its standing, tests and a risk review.
+
+The template's standing is proven from the regulatory chain's certified state, never told
+(G2-08-7): a deployment and each approval of it bring a proof, so what takes effect was in force
+within `STANDING_AGE_MS_MAX`. On the regulatory chain itself it is read. Tests and risk review are
+signed for by a second person (G2-16-5, G2-16-6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from guqiao_sdk import roles
+from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.state_proof import StateProof
+from services.consensus.domain.contracts.deployed import NamedTemplate
+from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.light_client import certified_header
+from services.consensus.domain.contracts.packets import PROOF_BYTES_MAX, verify_or_refuse
+from services.consensus.domain.contracts.packets_host import (
+    SystemHost,
+    hex_bytes,
+    natural,
+    require_members,
+    system_host,
+)
+from services.consensus.domain.contracts.star.ir import Module
+from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.standing import (
+    IN_FORCE,
+    NONE,
+    TEMPLATES,
+    Standing,
+    standing_key,
+)
+from services.consensus.domain.contracts.template_checks import (
+    require_conforming,
+    require_digest,
+    require_template,
+)
+
+STANDING_AGE_MS_MAX: Final = 86_400_000
+"""How far the regulatory chain's block time may lie behind this chain's in a proof of standing."""
+RELEASE: Final = ("template", "standing", "tests", "risk_review")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What was brought and holds: by which template, and the facts that are kept of it."""
+
+    template: Template
+    named: NamedTemplate
+    facts: dict[str, Json]
+
+
+def read_release(host: Host, body: Mapping[str, Json], module: Module) -> Release:
+    """Judge the members `RELEASE` of a deployment of `module`; raises `Refusal`."""
+    reviewer = _reviewer(host)
+    tests = _tests(body["tests"], module)
+    review = require_digest(body["risk_review"], "risk_review")
+    template = require_template(body["template"])
+    digest = template.digest.hex()
+    standing = require_standing(host, (template.id, template.version), digest, body["standing"])
+    require_conforming(template, module)
+    named = NamedTemplate(
+        template.id,
+        template.version,
+        template.template_class.value,
+        digest,
+        standing.filing_number,
+    )
+    facts: dict[str, Json] = {
+        "template": named.to_json(),
+        "tests": tests,
+        "risk_review": review,
+        "reviewer": reviewer,
+    }
+    return Release(template, named, facts)
+
+
+def require_successor(before: NamedTemplate | None, named: NamedTemplate) -> None:
+    """Refuse an upgrade by another template, or by an earlier version of it."""
+    if before is None:
+        return
+    if named.id != before.id or named.version < before.version:
+        raise Refusal(
+            "CONTRACT_TEMPLATE_OTHER",
+            template=f"{before.id}@{before.version}",
+            other=f"{named.id}@{named.version}",
+        )
+
+
+def require_standing(host: Host, version: tuple[str, int], digest: str, proof: Json) -> Standing:
+    """The standing of a template, if it is in force with this digest; raises `Refusal`.
+
+    `proof` is `{header, certificate, standing, proof}` of the regulatory chain, or null on that
+    chain itself.
+    """
+    system = system_host(host)
+    parameters = host.get("parameters")
+    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
+    regulator = parameters["destination"]
+    if regulator is None:
+        if proof is not None:
+            fault = "the regulatory chain reads its own state"
+            raise Refusal("BODY_MALFORMED", field="standing", fault=fault)
+        value = system.read(TEMPLATES, standing_key(*version))
+    else:
+        assert isinstance(regulator, str)
+        value = _proven(system, regulator, version, proof)
+    standing = None if value is None else _standing(value)
+    if standing is None or standing.status not in IN_FORCE or standing.digest != digest:
+        raise Refusal(
+            "TEMPLATE_NOT_FILED",
+            template=f"{version[0]}@{version[1]}",
+            state=NONE if standing is None else standing.status.value,
+            is_same=standing is not None and standing.digest == digest,
+        )
+    return standing
+
+
+def _proven(host: SystemHost, chain: str, version: tuple[str, int], proof: Json) -> Json | None:
+    if not isinstance(proof, dict):
+        raise Refusal("BODY_MALFORMED", field="standing", fault="not an object")
+    require_members(proof, "standing.", "header certificate standing proof")
+    if proof["standing"] is None:
+        return None
+    header = certified_header(host, chain, proof, "standing.")
+    oldest = host.block_time_ms() - STANDING_AGE_MS_MAX
+    if header.block_time_ms < oldest:
+        raise Refusal("TEMPLATE_STANDING_OLD", block_time_ms=header.block_time_ms, oldest_ms=oldest)
+    try:
+        path = StateProof.decode(hex_bytes(proof["proof"], "standing.proof", PROOF_BYTES_MAX))
+    except MalformedError as error:
+        raise Refusal("PROOF_INVALID", piece="standing.proof", detail=str(error)) from error
+    verify_or_refuse(
+        piece=f"standing of {version[0]}@{version[1]}",
+        root=header.state_root,
+        key=f"{TEMPLATES}/{standing_key(*version)}",
+        value=proof["standing"],
+        proof=path,
+    )
+    return proof["standing"]
+
+
+def _standing(value: Json) -> Standing:
+    try:
+        return Standing.from_json(value)
+    except ValueError as error:
+        # The regulatory chain's own state says it: its release is another one.
+        raise Refusal("BODY_MALFORMED", field="standing.standing", fault=str(error)) from error
+
+
+def _tests(value: Json, module: Module) -> Json:
+    """The report's digest and what it says: cases passed, none failed, of this very form."""
+    if not isinstance(value, dict):
+        raise Refusal("BODY_MALFORMED", field="tests", fault="not an object")
+    require_members(value, "tests.", "report form passed failed")
+    require_digest(value["report"], "tests.report")
+    if value["form"] != module.digest.hex():
+        raise Refusal("CONTRACT_UNTESTED", fault="the report is of another form")
+    natural(value["passed"], "tests.passed")
+    if value["failed"] != 0 or type(value["failed"]) is not int:
+        raise Refusal("CONTRACT_UNTESTED", fault="a case failed")
+    return dict(value)
+
+
+def _reviewer(host: Host) -> str:
+    checker = host.checker()
+    if checker is None:
+        raise Refusal("CHECKER_MISSING", roles=roles.CONTRACT_REVIEWER)
+    if checker.did == host.sender().did:
+        raise Refusal("CHECKER_IS_MAKER", did=checker.did)
+    if roles.CONTRACT_REVIEWER not in checker.roles:
+        raise Refusal("ROLE_MISSING", sender=checker.did, allowed=[roles.CONTRACT_REVIEWER])
+    return checker.did
