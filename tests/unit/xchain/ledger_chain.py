@@ -164,8 +164,11 @@ class LedgerChain:
             historic_import=historic_import,
             destination=destination,
             contracts=tuple(
-                ContractActivation(name, 1, 1)
-                for name in (*CONTRACTS, *(contract.name for contract in further))
+                ContractActivation(name, version, 1)
+                for name, version in (
+                    *((name, 1) for name in CONTRACTS),
+                    *((contract.name, contract.version) for contract in further),
+                )
             ),
             identities=(record, *others),
             remote_chains=tuple(
@@ -204,14 +207,18 @@ class LedgerChain:
         request_id: str | None = None,
         business_time: str | None = None,
         after: bytes | None = None,
+        signers: tuple[IdentityRecord, ...] = (),
     ) -> bytes:
-        """Sign one transaction; its request id is the next one unless a test names it."""
+        """Sign one transaction; its request id is the next one unless a test names it. `signers`
+        are maker and checker where it is not the one identity that makes it.
+        """
         self.requests += 1
+        dids = [each.did for each in signers] or [self.did]
         payload = Payload(
             chain=self.header.chain_id,
-            maker=(self.did, "key-1"),
-            checker=None,
-            organisation=self.did,
+            maker=(dids[0], "key-1"),
+            checker=(dids[1], "key-1") if len(dids) > 1 else None,
+            organisation=signers[0].organisation if signers else self.did,
             request_id=request_id or str(uuid.UUID(int=self.requests)),
             expires_height=self.header.height + 500,
             expires_time_ms=self.header.block_time_ms + 500_000,
@@ -221,8 +228,9 @@ class LedgerChain:
             business_time=business_time,
             body=body,
         ).to_bytes()
-        signature = self.keys.sign(self.did, transaction_sign_bytes(payload))
-        return SignedTransaction(payload, ((self.keys.public_key(self.did), signature),)).encode()
+        message = transaction_sign_bytes(payload)
+        signatures = tuple((self.keys.public_key(x), self.keys.sign(x, message)) for x in dids)
+        return SignedTransaction(payload, signatures).encode()
 
     def signed_together(self, *transactions: bytes) -> list[bytes]:
         """The same transactions under one signature."""
