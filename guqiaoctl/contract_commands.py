@@ -175,6 +175,13 @@ def contract_diff(
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The contract's name 合约名")]
 OnChain = Annotated[str, typer.Option("--chain", help="Which chain 链")]
 Governor = Annotated[int, typer.Option("--governor", help="The entity, by its replica 单位编号")]
+Template = Annotated[
+    str | None, typer.Option("--template", metavar="ID@VERSION", help="In force 生效的模板")
+]
+Tests = Annotated[
+    Path | None, typer.Option("--tests", help="Output of `contract test -o json` 测试报告")
+]
+RiskReview = Annotated[Path | None, typer.Option("--risk-review", help="Its file 风险论证文件")]
 Reason = Annotated[str, typer.Option("--reason", help="Kept on the chain 原因")]
 
 
@@ -183,15 +190,22 @@ def contract_deploy(
     file: Source,
     name: Annotated[str, typer.Option("--name", help="The contract's name 合约名")],
     governor: Governor,
+    template: Template = None,
+    tests: Tests = None,
+    risk_review: RiskReview = None,
     chain: OnChain = "shandong",
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Propose a new contract for an entity; prints the proposal's id 提出部署."""
-    from guqiaoctl.commands.deploying import Place, propose_code
+    """Propose a new contract for an entity; prints the proposal's id 提出部署.
 
-    place = Place(data, chain, name)
-    propose_code(place, governor, file, compatible=None, as_json=output is Shown.JSON)
+    The account that reviews contracts signs with the governor for tests and risk review.
+    """
+    from guqiaoctl.commands.deploying import Place, propose_code
+    from guqiaoctl.commands.releases import Release
+
+    place, release = Place(data, chain, name), Release(template, tests, risk_review)
+    propose_code(place, governor, file, release, compatible=None, as_json=output is Shown.JSON)
 
 
 @contract.command("upgrade")
@@ -203,15 +217,23 @@ def contract_upgrade(
         bool,
         typer.Option("--compatible", help="Refuse it where it breaks anything 不兼容则拒绝"),
     ] = False,
+    template: Template = None,
+    tests: Tests = None,
+    risk_review: RiskReview = None,
     chain: OnChain = "shandong",
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Propose the next version of a contract; prints the proposal's id 提出升级."""
-    from guqiaoctl.commands.deploying import Place, propose_code
+    """Propose the next version of a contract; prints the proposal's id 提出升级.
 
-    place = Place(data, chain, name)
-    propose_code(place, governor, file, compatible=compatible, as_json=output is Shown.JSON)
+    The account that reviews contracts signs with the governor for tests and risk review.
+    """
+    from guqiaoctl.commands.deploying import Place, propose_code
+    from guqiaoctl.commands.releases import Release
+
+    place, release = Place(data, chain, name), Release(template, tests, risk_review)
+    is_json = output is Shown.JSON
+    propose_code(place, governor, file, release, compatible=compatible, as_json=is_json)
 
 
 @contract.command("pause")

@@ -28,19 +28,20 @@ from guqiaoctl.commands.governance import (
     refused,
     submit_as_governor,
 )
+from guqiaoctl.commands.releases import REVIEWERS, Release, members_of, standing_for
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import ACCOUNTS
 from guqiaoctl.output import Progress, choose, print_json, print_table, say, shown
+from services.consensus.domain.contracts.deployed import CONTRACTS
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.package import is_of_source, package
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
 
 STATE_BYTES_MAX: Final = 2 * 1024 * 1024
 STATE_DEPTH_MAX: Final = 16
-CONTRACTS: Final = "contracts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ def show(place: Place, *, as_json: bool) -> None:
     if found.record is not None:
         fields = ("name", "engine", "version", "status", "digest")
         print_table([each.upper() for each in fields], [[found.record[each] for each in fields]])
+        template = found.record.get("template")
+        if isinstance(template, dict):
+            number = template["filing_number"] or "-"
+            row = (template["id"], template["version"], template["class"], number)
+            print_table(("TEMPLATE", "VERSION", "CLASS", "FILING"), [row])
     if proposals:
         print_table(
             ("PROPOSAL", "ACTION", "ENTITY", "APPROVALS"),
@@ -88,7 +94,13 @@ def show(place: Place, *, as_json: bool) -> None:
 
 
 def propose_code(
-    place: Place, governor: int, file: Path, *, compatible: bool | None, as_json: bool
+    place: Place,
+    governor: int,
+    file: Path,
+    release: Release,
+    *,
+    compatible: bool | None,
+    as_json: bool,
 ) -> None:
     """Propose a new contract, or with `compatible` its next version; tells the proposal."""
     source = read_input(file, SOURCE_BYTES_MAX)
@@ -96,10 +108,15 @@ def propose_code(
         body: dict[str, Json] = {"name": place.name, **package(source)}
     except SourceError as error:
         raise source_refused(file, error) from None
-    if compatible is None:
-        _propose(place, governor, "deploy", body, as_json=as_json)
-    else:
-        _propose(place, governor, "upgrade", {**body, "compatible": compatible}, as_json=as_json)
+    method = "deploy"
+    if compatible is not None:
+        method, body = "upgrade", body | {"compatible": compatible}
+    network, chain = load_network(place.data), known_chain(place.chain)
+    with Progress(choose("waiting for the chain", "等待链的结果")):
+        result = guarded(
+            asyncio.run, _propose_code(network, chain, governor, (method, body), release)
+        )
+    _tell_proposal(place, result, as_json=as_json)
 
 
 def propose_status(place: Place, governor: int, action: str, reason: str, *, as_json: bool) -> None:
@@ -143,25 +160,39 @@ def _propose(
         result = guarded(
             asyncio.run, submit_as_governor(network, chain, governor, (CONTRACTS, method, body))
         )
-    if as_json:
-        _tell(place, result, {}, as_json=True)
-    else:
-        print(result.transaction_id.hex())
+    _tell_proposal(place, result, as_json=as_json)
+
+
+async def _propose_code(
+    network: Network,
+    chain: str,
+    governor: int,
+    what: tuple[str, dict[str, Json]],
+    release: Release,
+) -> TransactionResult:
+    method, body = what
+    more = await members_of(network, chain, release)
+    call = (CONTRACTS, method, body | more)
+    reviewer = REVIEWERS[chain] if more else None
+    return await submit_as_governor(network, chain, governor, call, checker=reviewer)
 
 
 async def _approve(
     network: Network, chain: str, name: str, governor: int, proposal: str
 ) -> tuple[TransactionResult, str | None]:
     found = await read_contract(network, chain, name)
-    _check_source(found, proposal)
+    facts = _checked_facts(found, proposal)
     body: dict[str, Json] = {"name": name, "proposal": proposal}
+    body |= await standing_for(network, chain, facts)
     result = await submit_as_governor(network, chain, governor, (CONTRACTS, "approve", body))
     after = await read_contract(network, chain, name, result.height)
     return result, None if after.record is None else str(after.record["status"])
 
 
-def _check_source(found: Found, proposal: str) -> None:
-    """Refuse a proposal that is not there, or whose source is not what it would run."""
+def _checked_facts(found: Found, proposal: str) -> Mapping[str, Json]:
+    """A proposal's facts; refuses one that is not there, or whose source is not what it would
+    run.
+    """
     for each, code in found.proposals:
         if each["id"] != proposal:
             continue
@@ -169,7 +200,7 @@ def _check_source(found: Found, proposal: str) -> None:
         assert isinstance(facts, dict), "the contract wrote it"
         if code is not None and not _is_shown(str(code["source"]), str(facts["digest"])):
             raise _not_its_source(found.name)
-        return
+        return facts
     raise CliError(
         "PROPOSAL_UNKNOWN",
         f"{found.name} has no open proposal {shown(proposal[:64])}",
@@ -238,6 +269,13 @@ def _with_facts(error: CliError, facts: Json) -> CliError:
             for language, (text, remedy) in error.texts.items()
         }
     return error
+
+
+def _tell_proposal(place: Place, result: TransactionResult, *, as_json: bool) -> None:
+    if as_json:
+        _tell(place, result, {}, as_json=True)
+    else:
+        print(result.transaction_id.hex())
 
 
 def _tell(place: Place, result: TransactionResult, facts: dict[str, Any], *, as_json: bool) -> None:

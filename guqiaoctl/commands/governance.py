@@ -135,9 +135,16 @@ async def _submit(
 
 
 async def submit_as_governor(
-    network: Network, chain: str, governor: int, call: tuple[str, str, Mapping[str, Json]]
+    network: Network,
+    chain: str,
+    governor: int,
+    call: tuple[str, str, Mapping[str, Json]],
+    *,
+    checker: str | None = None,
 ) -> TransactionResult:
-    """Call a contract's method as the governor of an entity; raises `CliError` where it refuses."""
+    """Call a contract's method as the governor of an entity, with the account `checker` as second
+    signer where there is one; raises `CliError` where it refuses.
+    """
     provider = open_provider()
     if not 0 <= governor < REPLICAS:
         raise _malformed(
@@ -146,7 +153,8 @@ async def submit_as_governor(
         )
     identity = open_identity(network, provider, chain, f"governor-{governor}")
     async with open_chain(network, provider, chain, identity) as client:
-        result = await client.submit(await client.build(*call))
+        second = None if checker is None else open_identity(network, provider, chain, checker)
+        result = await client.submit(await client.build(*call, checker=second))
     if not result.accepted:
         raise refused(result)
     return result

@@ -10,15 +10,14 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from guqiao_sdk import rules
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json
 from guqiaoctl.commands.calls import guarded
-from guqiaoctl.commands.governance import READERS, refused
+from guqiaoctl.commands.governance import refused
+from guqiaoctl.commands.proven_templates import read_proven_template
 from guqiaoctl.commands.templates import print_template
-from guqiaoctl.failures import EXIT_NOT_FOUND, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
@@ -32,7 +31,6 @@ from services.consensus.domain.contracts.template.standing import TEMPLATES
 SIGNERS: Final = {CSRC: ("market", "tech"), MARKET: ("maker", "checker")}
 """The accounts that sign a step, by domain: who takes it, and who checks it."""
 EVIDENCE_BYTES_MAX: Final = 64 * 1024 * 1024
-RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
 SHOWN: Final = (
     *("status", "organisation", "author", "reviewer", "tests", "risk_review", "filing_number"),
     *("reason", "height", "transaction_id"),
@@ -117,40 +115,11 @@ async def _submit(
 
 def _read(network: Network, identifier: str, version: int) -> dict[str, Json]:
     with Progress(choose("asking the chain", "查询链")):
-        return guarded(asyncio.run, _record(network, identifier, version))
+        found = guarded(asyncio.run, read_proven_template(network, identifier, version))
+    return found.record | found.standing
 
 
 def _kept_template(record: dict[str, Json]) -> Template:
     template = read_template(record["template"])
     require_own_source(template)
     return template
-
-
-async def _record(network: Network, identifier: str, version: int) -> dict[str, Json]:
-    provider = open_provider()
-    identity = open_identity(network, provider, CSRC, READERS[CSRC])
-    async with open_chain(network, provider, CSRC, identity) as client:
-        height = (await client.latest()).height
-        place = f"{identifier}/{version:020d}"
-        found = [
-            (await client.get_state_proof(f"{TEMPLATES}/{kind}/{place}", height)).value
-            for kind in ("template", "standing")
-        ]
-    if None in found:
-        texts = rules.messages("TEMPLATE_UNKNOWN", id=identifier, version=version)
-        raise CliError(
-            "TEMPLATE_UNKNOWN",
-            texts.en,
-            texts.zh,
-            texts.remedy_en,
-            texts.remedy_zh,
-            exit_code=EXIT_NOT_FOUND,
-        )
-    record, standing = (
-        parse_json_strict(value, depth_max=DEPTH_BOUND, size_max=RECORD_BYTES_MAX)
-        for value in found
-        if value is not None
-    )
-    assert isinstance(record, dict), "the contract wrote it"
-    assert isinstance(standing, dict), "the contract wrote it"
-    return record | standing

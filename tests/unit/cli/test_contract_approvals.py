@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guqiaoctl.commands.deploying import Found, _check_source
+from guqiaoctl.commands.deploying import Found, _checked_facts
 from guqiaoctl.failures import CliError
 from services.consensus.domain.contracts.star.package import package
 from services.consensus.domain.contracts.star.syntax import compile_source
@@ -24,19 +24,19 @@ def found(source: str, run: bytes) -> Found:
 
 
 def test_a_proposal_whose_source_is_what_would_run_may_be_approved() -> None:
-    _check_source(found(SHOWN.decode(), SHOWN), "ab" * 32)
+    _checked_facts(found(SHOWN.decode(), SHOWN), "ab" * 32)
     # Pausing and ending bring no code.
-    _check_source(found(SHOWN.decode(), SHOWN), "cd" * 32)
+    _checked_facts(found(SHOWN.decode(), SHOWN), "cd" * 32)
 
 
 @pytest.mark.parametrize("source", [SHOWN.decode(), SHOWN.decode() + "\x01", "import os\n", ""])
 def test_a_proposal_that_shows_another_source_is_not_approved(source: str) -> None:
     with pytest.raises(CliError) as caught:
-        _check_source(found(source, OTHER), "ab" * 32)
+        _checked_facts(found(source, OTHER), "ab" * 32)
     assert (caught.value.code, caught.value.exit_code) == ("CONTRACT_SOURCE_DIFFERS", 7)
 
 
 def test_a_proposal_that_is_not_open_is_not_approved() -> None:
     with pytest.raises(CliError) as caught:
-        _check_source(found(SHOWN.decode(), SHOWN), "ef" * 32)
+        _checked_facts(found(SHOWN.decode(), SHOWN), "ef" * 32)
     assert (caught.value.code, caught.value.exit_code) == ("PROPOSAL_UNKNOWN", 3)

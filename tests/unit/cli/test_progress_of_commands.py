@@ -31,6 +31,7 @@ from guqiaoctl.commands import (
     transactions,
     verifying,
 )
+from guqiaoctl.commands.releases import Release
 from guqiaoctl.network import bootstrap, bring_up
 from guqiaoctl.network.layout import create_network
 from guqiaoctl.result_files import whole_file
@@ -272,10 +273,10 @@ def governance_approve(world: World) -> None:
 
 
 def contract_deploy(world: World) -> None:
-    world.replace(deploying, submit_as_governor=world.end_later)
+    world.replace(deploying, _propose_code=world.end_later)
     place = deploying.Place(world.data, "csrc", "transfer")
     file = Path(__file__).parents[3] / "data" / "contracts" / "transfer.star"
-    deploying.propose_code(place, 0, file, compatible=None, as_json=False)
+    deploying.propose_code(place, 0, file, Release(), compatible=None, as_json=False)
 
 
 def contract_approve(world: World) -> None:

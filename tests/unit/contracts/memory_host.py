@@ -65,7 +65,7 @@ class MemoryHost:
             call(contract, method, self, body)
         except Refusal as refusal:
             self._roll_back()
-            return Outcome(refusal.code, refusal.fields)
+            return Outcome(refusal.code, json.loads(canonical_json(refusal.fields)))
         return Outcome(None, {}, self.events, self.packets)
 
     def get(self, key: str) -> Json | None:

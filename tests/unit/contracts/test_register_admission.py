@@ -180,7 +180,7 @@ def test_values_keep_within_53_bits(value: int, code: str) -> None:
 
 def test_wrong_references_lead_nowhere_and_are_not_malformed() -> None:
     market = Market()
-    for wrong in ("", "Q1/holding", "%2F", "无", "\x00", ".."):
+    for wrong in ("", "Q1/holding", "%2F", "无", "\x01", ".."):
         assert market.code("register_company", company_registration(1, company_ref=wrong)) == (
             "COMPANY_UNKNOWN"
         )

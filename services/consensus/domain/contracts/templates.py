@@ -251,7 +251,7 @@ def _standing(host: Host, identifier: str, version: int) -> Standing | None:
 
 def _status(host: Host, identifier: str, version: int) -> str:
     standing = _standing(host, identifier, version)
-    return NONE if standing is None else standing.status
+    return NONE if standing is None else standing.status.value
 
 
 def _require_step(step: str, status: str) -> None:
