@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.gas import GasTable
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 CONTRACTS: Final = "contracts"
 SYSTEM_KEY: Final = "system"
@@ -42,23 +43,27 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A contract as the chain knows it. `version` counts its deployment and upgrades from 1."""
+    """A contract as the chain knows it. `version` counts its deployment and upgrades from 1;
+    `tiers` is what its template says of its data, None where the chain asked for no template.
+    """
 
     name: str
     engine: str
     digest: str
     version: int
     status: Status
+    tiers: TierMap | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The record."""
-        return {
+        """The record; without tiers it has no such member."""
+        record: dict[str, Json] = {
             "name": self.name,
             "engine": self.engine,
             "digest": self.digest,
             "version": self.version,
             "status": self.status.value,
         }
+        return record | ({} if self.tiers is None else {"tiers": self.tiers.to_json()})
 
     def with_status(self, status: Status) -> Deployed:
         """The same contract at another place of its life."""
@@ -142,14 +147,16 @@ def first_contract_records(
 
 def deployed(reader: Reader, name: str) -> Deployed | None:
     """The contract of this name, in whatever status, or None."""
-    match reader.get(contract_record_key(name)):
+    record = reader.get(contract_record_key(name))
+    match record:
         case {
             "engine": str(engine),
             "digest": str(digest),
             "version": int(version),
             "status": str(status),
-        }:
-            return Deployed(name, engine, digest, version, Status(status))
+        } if isinstance(record, dict):
+            tiers = TierMap.from_json(record["tiers"]) if "tiers" in record else None
+            return Deployed(name, engine, digest, version, Status(status), tiers)
         case None:
             return None
     raise AssertionError("a record of another shape")
