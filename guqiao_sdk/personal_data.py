@@ -5,9 +5,9 @@ command line judge by this module, so it is pure, takes time linear in what it i
 Unicode table: two versions of Python that differ in one would part the replicas of a chain.
 
 Judged is every text, member names included, as people write such numbers: in ASCII or full-width
-characters, in groups with spaces or hyphens, alone or within a sentence. Whole numbers are amounts
-and counts, of which one in a few would look like a telephone; they are judged where the caller says
-that they stand for a text. What letters of the same word surround is judged if that word holds no
+characters, in groups with spaces or hyphens, alone or within a sentence. Whole numbers never are:
+they are amounts and counts, many of which would look like a telephone, and what is a number of a
+person is kept as a text. What letters of the same word surround is judged if that word holds no
 other digits. Names and addresses of persons have no form that can be recognised, and bank accounts
 without a check digit have none either: keeping those off a chain is the matter of templates.
 """
@@ -29,8 +29,13 @@ PATH_LENGTH_MAX: Final = 256
 DIGITS_LEAST: Final = 11
 """No number that is looked for has fewer digits."""
 
+PASSED_BY: Final = 32
 SHAPES: Final = 8
-"""So often is a place with digits enough looked at, about."""
+"""Characters that cost as little as one where digits are few, and how often each is looked at where
+they are dense.
+"""
+
+Pay = Callable[[int], None]
 
 
 class PersonalKind(StrEnum):
@@ -51,12 +56,9 @@ class Finding:
     path: str
 
 
-def find_personal_data(
-    value: Json, *, with_numbers: bool = False, pay: Callable[[int], None] | None = None
-) -> Finding | None:
-    """The first number of a person in `value`, or None. With `with_numbers` whole numbers are read
-    as the texts that they are written as. `pay` is told what the next part of the search costs, in
-    characters that are looked at; what it raises ends the search.
+def find_personal_data(value: Json, *, pay: Pay | None = None) -> Finding | None:
+    """The first number of a person in `value`, or None. `pay` is told what the next part of the
+    search costs, in characters that are looked at closely; what it raises ends the search.
     """
     pending: list[tuple[str, Json]] = [("$", value)]
     while pending:
@@ -71,8 +73,8 @@ def find_personal_data(
         elif isinstance(part, list):
             rows = [(_at(path, f"[{number}]"), each) for number, each in enumerate(part)]
             pending.extend(reversed(rows))
-        elif isinstance(part, str) or (with_numbers and type(part) is int):
-            kind = _kind_in(str(part), pay)
+        elif isinstance(part, str):
+            kind = _kind_in(part, pay)
             if kind is not None:
                 return Finding(kind, path)
     return None
@@ -115,7 +117,9 @@ def _shape(form: str) -> re.Pattern[str]:
     return re.compile(f"(?<![0-9])(?=({spelled})(?![0-9]))")
 
 
-def _kind_in(text: str, pay: Callable[[int], None] | None) -> PersonalKind | None:
+def _kind_in(text: str, pay: Pay | None) -> PersonalKind | None:
+    if pay is not None:
+        pay(1 + len(text) // PASSED_BY)
     plain = text.translate(_PLAIN)
     if sum(map(plain.count, "0123456789")) < DIGITS_LEAST:
         return None
