@@ -19,6 +19,7 @@ from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.star.package import code_of_source, package
+from services.consensus.domain.contracts.template.tiers import TierMap
 from services.consensus.domain.contracts.templates import TemplatesContract
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
 from tests.unit.templates.template_market import template
@@ -177,6 +178,7 @@ def test_a_contract_runs_by_a_published_template_that_the_regulatory_chain_prove
     record = markets.shandong.value("contracts/contract/transfer")
     assert isinstance(record, dict)
     assert (record["status"], record["template"]) == ("active", named)
+    assert record["tiers"] == TierMap.of(TRANSFER).to_json()
 
 
 def own_template(**changes: Any) -> dict[str, Any]:

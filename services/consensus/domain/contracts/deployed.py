@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.gas import GasTable
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 CONTRACTS: Final = "contracts"
 SYSTEM_KEY: Final = "system"
@@ -78,7 +79,8 @@ class NamedTemplate:
 @dataclass(frozen=True, slots=True)
 class Deployed:
     """A contract as the chain knows it. `version` counts its deployment and upgrades from 1;
-    `template` is None where the chain asked for none.
+    `template` is the one that it runs by and `tiers` what that says of its data, both None where
+    the chain asked for no template.
     """
 
     name: str
@@ -87,9 +89,10 @@ class Deployed:
     version: int
     status: Status
     template: NamedTemplate | None = None
+    tiers: TierMap | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The record."""
+        """The record; without a template it has no such members."""
         record: dict[str, Json] = {
             "name": self.name,
             "engine": self.engine,
@@ -97,7 +100,11 @@ class Deployed:
             "version": self.version,
             "status": self.status.value,
         }
-        return record if self.template is None else record | {"template": self.template.to_json()}
+        if self.template is not None:
+            record["template"] = self.template.to_json()
+        if self.tiers is not None:
+            record["tiers"] = self.tiers.to_json()
+        return record
 
     def with_status(self, status: Status) -> Deployed:
         """The same contract at another place of its life."""
@@ -192,9 +199,16 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
             "version": int(version),
             "status": str(status),
         }:
-            named = record.get("template")
-            template = None if named is None else NamedTemplate.from_json(named)
-            return Deployed(name, engine, digest, version, Status(status), template)
+            named, tiers = record.get("template"), record.get("tiers")
+            return Deployed(
+                name,
+                engine,
+                digest,
+                version,
+                Status(status),
+                template=None if named is None else NamedTemplate.from_json(named),
+                tiers=None if tiers is None else TierMap.from_json(tiers),
+            )
     raise AssertionError("a record of another shape")
 
 

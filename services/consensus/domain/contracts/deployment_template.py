@@ -28,7 +28,6 @@ from services.consensus.domain.contracts.packets_host import (
     system_host,
 )
 from services.consensus.domain.contracts.star.ir import Module
-from services.consensus.domain.contracts.template.model import Template
 from services.consensus.domain.contracts.template.standing import (
     IN_FORCE,
     NONE,
@@ -36,6 +35,7 @@ from services.consensus.domain.contracts.template.standing import (
     Standing,
     standing_key,
 )
+from services.consensus.domain.contracts.template.tiers import TierMap
 from services.consensus.domain.contracts.template_checks import (
     require_conforming,
     require_digest,
@@ -51,7 +51,6 @@ RELEASE: Final = ("template", "standing", "tests", "risk_review")
 class Release:
     """What was brought and holds: by which template, and the facts that are kept of it."""
 
-    template: Template
     named: NamedTemplate
     facts: dict[str, Json]
 
@@ -74,11 +73,12 @@ def read_release(host: Host, body: Mapping[str, Json], module: Module) -> Releas
     )
     facts: dict[str, Json] = {
         "template": named.to_json(),
+        "tiers": TierMap.of(template).to_json(),
         "tests": tests,
         "risk_review": review,
         "reviewer": reviewer,
     }
-    return Release(template, named, facts)
+    return Release(named, facts)
 
 
 def require_successor(before: NamedTemplate | None, named: NamedTemplate) -> None:

@@ -62,6 +62,7 @@ from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import ENGINE
 from services.consensus.domain.contracts.star.package import Code
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 CHANGES_TOLD_MAX: Final = 32
 RESERVED: Final = frozenset(
@@ -302,7 +303,7 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         if before.version != facts["from_version"]:
             # Of an entity that left and came back: what was compared is no more.
             raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id)
-    named = facts.get("template")
+    named, tiers = facts.get("template"), facts.get("tiers")
     contract = Deployed(
         name,
         engine=ENGINE,
@@ -310,6 +311,7 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         version=1 if before is None else before.version + 1,
         status=Status.ACTIVE if before is None else before.status,
         template=None if named is None else NamedTemplate.from_json(named),
+        tiers=None if tiers is None else TierMap.from_json(tiers),
     )
     code = host.get(proposed_code_key(proposal.entity, name))
     assert code is not None, "it stands there while the proposal does"
