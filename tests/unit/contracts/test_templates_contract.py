@@ -10,12 +10,8 @@ import pytest
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Party
 from services.consensus.domain.contracts.template.form import read_template
-from services.consensus.domain.contracts.templates import (
-    NONE,
-    TRANSITIONS,
-    Status,
-    TemplatesContract,
-)
+from services.consensus.domain.contracts.template.standing import NONE, Status
+from services.consensus.domain.contracts.templates import TRANSITIONS, TemplatesContract
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
 from tests.unit.templates.template_market import template
 

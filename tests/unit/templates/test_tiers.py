@@ -61,7 +61,7 @@ def test_a_record_keeps_the_map_for_life_and_one_without_has_no_such_member() ->
             return self.record
 
     with_map = Deployed(
-        "transfer", "star/1", "ab" * 32, 1, Status.ACTIVE, TierMap.of(template("transfer"))
+        "transfer", "star/1", "ab" * 32, 1, Status.ACTIVE, tiers=TierMap.of(template("transfer"))
     )
     assert deployed(Kept(with_map.to_json()), "transfer") == with_map
     assert with_map.with_status(Status.PAUSED).tiers == with_map.tiers

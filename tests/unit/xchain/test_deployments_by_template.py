@@ -96,7 +96,7 @@ class Markets:
         body = {"template": TRANSFER.to_json() | changes}
         self.templates("publish", (MARKET_SIDE, TECH_SIDE), body)
 
-    def standing(self, key: str = STANDING) -> dict[str, Json]:
+    def standing(self, key: str = STANDING) -> dict[str, Any]:
         """What the latest block of the regulatory chain proves."""
         block = self.csrc.blocks[self.csrc.header.height]
         return {
@@ -106,7 +106,7 @@ class Markets:
             "proof": self.csrc.prove(f"templates/{key}").encode().hex(),
         }
 
-    def body(self, source: str = SOURCE, **changes: Any) -> dict[str, Json]:
+    def body(self, source: str = SOURCE, **changes: Any) -> dict[str, Any]:
         """What a deployment of a source brings, its tests passed."""
         code = package(source.encode())
         form = _digest(source)
@@ -217,7 +217,7 @@ def test_an_operators_own_template_runs_under_its_filing_number_and_not_before(
     }
     for state, steps in before.items():
         walk(markets, *steps)
-        brought = {"template": own_template(), "standing": markets.standing(OWN)}
+        brought: dict[str, Any] = {"template": own_template(), "standing": markets.standing(OWN)}
         refused = markets.ask("deploy", markets.body(**brought))
         assert refused.code == "TEMPLATE_NOT_FILED", refused.detail
         assert f'"state":"{state}"'.encode() in refused.detail
@@ -272,7 +272,10 @@ def test_a_standing_that_is_told_and_not_proven_deploys_nothing(markets: Markets
     told = markets.standing(OWN)
     assert isinstance(told["standing"], dict)
     accepted = told["standing"] | {"status": "FILING_ACCEPTED", "filing_number": "BA-1"}
-    brought = {"template": own_template(), "standing": told | {"standing": accepted}}
+    brought: dict[str, Any] = {
+        "template": own_template(),
+        "standing": told | {"standing": accepted},
+    }
     assert markets.ask("deploy", markets.body(**brought)).code == "PROOF_INVALID"
     brought["standing"] = markets.standing() | {"proof": told["proof"]}
     assert markets.ask("deploy", markets.body(**brought)).code == "PROOF_INVALID"
@@ -287,7 +290,8 @@ def test_a_standing_that_is_told_and_not_proven_deploys_nothing(markets: Markets
     ):
         receipt = markets.ask("deploy", markets.body(standing=markets.standing() | change))
         assert receipt.code == "HEADER_UNVERIFIED", change
-    for value in (None, 1, [], {}, markets.standing() | {"more": 1}, {"standing": None}):
+    values: list[Any] = [None, 1, [], {}, markets.standing() | {"more": 1}, {"standing": None}]
+    for value in values:
         assert markets.ask("deploy", markets.body(standing=value)).code == "BODY_MALFORMED"
     for member in ("header", "certificate", "proof"):
         broken = markets.standing() | {member: "00"}
@@ -389,9 +393,9 @@ def test_an_upgrade_keeps_to_the_template_or_a_later_version_of_it(markets: Mark
     markets.deploy()
     changed = SOURCE.replace("1000000000000", "2000000000000")
     assert changed != SOURCE
-    upgrade = {"source": changed, "compatible": True}
+    upgrade: dict[str, Any] = {"source": changed, "compatible": True}
     walk(markets, "define", "file", "accept")
-    own = {"template": own_template(), "standing": markets.standing(OWN)}
+    own: dict[str, Any] = {"template": own_template(), "standing": markets.standing(OWN)}
     body = markets.body(changed, compatible=True, **own)
     assert markets.ask("upgrade", body).code == "CONTRACT_TEMPLATE_OTHER"
     last = markets.deploy("upgrade", **upgrade)

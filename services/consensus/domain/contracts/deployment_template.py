@@ -55,7 +55,7 @@ class Release:
     facts: dict[str, Json]
 
 
-def read_release(host: Host, body: Mapping[str, Json], module: Module) -> Release:
+def judge_release(host: Host, body: Mapping[str, Json], module: Module) -> Release:
     """Judge the members `RELEASE` of a deployment of `module`; raises `Refusal`."""
     reviewer = _reviewer(host)
     tests = _tests(body["tests"], module)

@@ -52,7 +52,7 @@ from services.consensus.domain.contracts.deployment_proposal import (
 )
 from services.consensus.domain.contracts.deployment_template import (
     RELEASE,
-    read_release,
+    judge_release,
     require_standing,
     require_successor,
 )
@@ -132,7 +132,7 @@ def deploy(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -
     code = read_code(body)
     facts: dict[str, Json] = {"engine": ENGINE, "digest": code.module.digest.hex()}
     if by_template:
-        facts |= read_release(host, body, code.module).facts
+        facts |= judge_release(host, body, code.module).facts
     _propose(host, Action.DEPLOY, name, (entity, current), facts, code)
 
 
@@ -169,7 +169,7 @@ def upgrade(host: Host, body: Mapping[str, Json], *, by_template: bool = False) 
         "changes_count": len(changes),
     }
     if by_template:
-        release = read_release(host, body, code.module)
+        release = judge_release(host, body, code.module)
         require_successor(before.template, release.named)
         facts |= release.facts
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
