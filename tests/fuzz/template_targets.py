@@ -1,16 +1,22 @@
-"""What a chain is given as a contract template."""
+"""What a chain is given as a contract template, and with a contract that runs by one."""
 
 from __future__ import annotations
 
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from services.consensus.domain.contracts.deployed import CONTRACTS
+from services.consensus.domain.contracts.deployment_template import RELEASE, Release, judge_release
+from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.template.faults import TemplateError
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
+from services.consensus.domain.ledger.host import CallContext, LedgerHost
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target
-from tests.fuzz.readers import json_value
+from tests.fuzz.readers import any_signature, json_value
 from tests.unit.templates.template_market import template
+from tests.unit.xchain import test_deployments_by_template as by_template
 
 SOURCE = (
     b"A = [1, {'a': -2}]\n\ndef f(a, b=2):\n    for x in A:\n        a += x\n    return a[b:]\n"
@@ -29,8 +35,48 @@ def targets() -> tuple[Target, ...]:
         for name in ("subject", "registration")
     ]
     refusals = (TemplateError, JsonError)
-    return (Target("contract template", _template, refusals, samples, mutations.of_json),)
+    return (
+        Target("contract template", _template, refusals, samples, mutations.of_json),
+        _release(),
+    )
 
 
 def _template(data: bytes) -> Template:
     return read_template(json_value(data))
+
+
+def _release() -> Target:
+    """What comes with a deployment, judged as a market's chain does that any signature convinces:
+    the template is of one that is in force, so a sample is accepted.
+    """
+    markets = by_template.Markets.make()
+    markets.publish()
+    body = markets.body()
+    reviewed = (by_template.governor("shandong", 0), by_template.REVIEWER)
+    maker, checker = (Party(each.did, "key-1", each.organisation, each.roles) for each in reviewed)
+    header = markets.shandong.header
+    admitted = read_transaction(
+        markets.shandong.transaction("contracts", "deploy", {}, signers=reviewed)
+    )
+    assert isinstance(admitted, AdmittedTransaction)
+    context = CallContext(
+        chain_id="shandong",
+        destination="csrc",
+        height=header.height + 1,
+        block_time_ms=header.block_time_ms + 1_000,
+        transaction=admitted,
+        maker=maker,
+        checker=checker,
+        verify=any_signature,
+    )
+    module = by_template.TRANSFER.contract.module
+
+    def judge(data: bytes) -> Release:
+        brought = json_value(data)
+        if not isinstance(brought, dict) or set(brought) != set(RELEASE):
+            raise Refusal("BODY_MALFORMED")
+        host = LedgerHost(markets.shandong.state, context, CONTRACTS)
+        return judge_release(host, brought, module)
+
+    sample = canonical_json({name: body[name] for name in RELEASE})
+    return Target("release of a contract", judge, (Refusal, JsonError), [sample], mutations.of_json)

@@ -37,7 +37,6 @@ PROVIDER: Final = "numbers of fixed length, checked before; tests/unit/gm holds 
 EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     OWN_STATE: (
         "services.consensus.domain.contracts.identity_record:_key_from_state",
-        "services.consensus.domain.contracts.light_client:_bytes",
         "services.consensus.domain.contracts.replica_sets:restart_of_epoch",
         "services.consensus.domain.contracts.replica_sets:set_of_epoch",
         "services.consensus.domain.contracts.replica_sets:written_restarts",
@@ -49,7 +48,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.ledger.host:LedgerHost.read",
         "services.consensus.domain.ledger.host:LedgerHost.scan",
         "services.consensus.domain.ledger.host:LedgerHost.send_packet",
-        "services.consensus.domain.ledger.host:read_json",
         "services.consensus.objects:_kept_object",
         "services.consensus.restart:_speaks_for",
         "services.consensus.store.index:Index._page_reader.<locals>.read",
