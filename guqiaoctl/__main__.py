@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
+from guqiaoctl.calendar_commands import calendar
 from guqiaoctl.contract_commands import contract
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
@@ -46,6 +47,7 @@ app.add_typer(restart, name="restart")
 app.add_typer(archive, name="archive")
 app.add_typer(contract, name="contract")
 app.add_typer(template, name="template")
+app.add_typer(calendar, name="calendar")
 
 
 class OnMalformed(StrEnum):

@@ -18,12 +18,15 @@ from typing import Any, Final
 from guqiao_sdk.gm.errors import KeyFileError
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.working_days import published
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.files import write_file
 from guqiaoctl.network.layout import Layout, replica_names
 from guqiaoctl.network.parties import ACCOUNTS, CHAINS, CSRC, ENTITIES, MARKET, REPLICAS, Account
 from guqiaoctl.network.pki import ensure_key
 from guqiaoctl.output import choose
+from services.consensus.domain.contracts.calendar import NAME as CALENDAR
+from services.consensus.domain.contracts.calendar import YEARS_PARAMETER
 from services.consensus.domain.ledger.genesis import RemoteChain
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.store.errors import IdentityDamagedError, OtherNetworkError
@@ -53,7 +56,7 @@ VERSIONS: Final = {"contracts": 2, "evidence": 2, "light_client": 2}
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
-    CSRC: (*COMMON_CONTRACTS, "objects", "services", "templates"),
+    CSRC: (*COMMON_CONTRACTS, "calendar", "objects", "services", "templates"),
     MARKET: (*COMMON_CONTRACTS, "register"),
 }
 
@@ -199,16 +202,23 @@ def _genesis(
             for name in RESTART_AUTHORITIES
         },
         "parameters": PARAMETERS,
-        "contracts": [
-            {"name": name, "version": VERSIONS.get(name, 1), "from_height": 0}
-            for name in CONTRACTS[chain]
-        ],
+        "contracts": [_activation(name) for name in CONTRACTS[chain]],
         "identities": [
             _identity(layout, account, chain, now_ms, provider)
             for account in ACCOUNTS
             if chain in account.roles
         ],
     }
+
+
+def _activation(name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": name, "version": VERSIONS.get(name, 1), "from_height": 0}
+    if name == CALENDAR:
+        years = published().years
+        entry["parameters"] = {
+            YEARS_PARAMETER: {str(year): each.to_json() for year, each in years.items()}
+        }
+    return entry
 
 
 def _replicas(layout: Layout, chain: str, provider: GmProvider) -> list[dict[str, Any]]:

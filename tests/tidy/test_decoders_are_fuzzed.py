@@ -75,6 +75,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     SETTINGS: (
         "guqiao_sdk.client.endpoints:_parse",
         "guqiao_sdk.rules:catalogue",
+        "guqiao_sdk.working_days:published",
         "services.chassis.gm_tunnel.__main__:main",
         "services.chassis.postgres.migrations:load_migrations",
         "services.chassis.settings:load_settings",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from services.consensus.domain.contracts.calendar import CalendarContract
 from services.consensus.domain.contracts.deployments import DeploymentsContract
 from services.consensus.domain.contracts.evidence import EvidenceContract
 from services.consensus.domain.contracts.governance import GovernanceContract
@@ -51,6 +52,7 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
+            CalendarContract(),
             DeploymentsContract(1),
             DeploymentsContract(2),
             EvidenceContract(1),

@@ -27,6 +27,7 @@ from services.consensus.domain.contracts.packets_host import (
     require_members,
     system_host,
 )
+from services.consensus.domain.contracts.signers import require_second
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.template.standing import (
     IN_FORCE,
@@ -57,7 +58,7 @@ class Release:
 
 def judge_release(host: Host, body: Mapping[str, Json], module: Module) -> Release:
     """Judge the members `RELEASE` of a deployment of `module`; raises `Refusal`."""
-    reviewer = _reviewer(host)
+    reviewer = require_second(host, roles.CONTRACT_REVIEWER)
     tests = _tests(body["tests"], module)
     review = require_digest(body["risk_review"], "risk_review")
     template = require_template(body["template"])
@@ -76,7 +77,7 @@ def judge_release(host: Host, body: Mapping[str, Json], module: Module) -> Relea
         "tiers": TierMap.of(template).to_json(),
         "tests": tests,
         "risk_review": review,
-        "reviewer": reviewer,
+        "reviewer": reviewer.did,
     }
     return Release(named, facts)
 
@@ -166,14 +167,3 @@ def _tests(value: Json, module: Module) -> Json:
     if value["failed"] != 0 or type(value["failed"]) is not int:
         raise Refusal("CONTRACT_UNTESTED", fault="a case failed")
     return dict(value)
-
-
-def _reviewer(host: Host) -> str:
-    checker = host.checker()
-    if checker is None:
-        raise Refusal("CHECKER_MISSING", roles=roles.CONTRACT_REVIEWER)
-    if checker.did == host.sender().did:
-        raise Refusal("CHECKER_IS_MAKER", did=checker.did)
-    if roles.CONTRACT_REVIEWER not in checker.roles:
-        raise Refusal("ROLE_MISSING", sender=checker.did, allowed=[roles.CONTRACT_REVIEWER])
-    return checker.did

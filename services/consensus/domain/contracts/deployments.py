@@ -67,6 +67,7 @@ from services.consensus.domain.contracts.template.tiers import TierMap
 CHANGES_TOLD_MAX: Final = 32
 RESERVED: Final = frozenset(
     (
+        "calendar",
         "contracts",
         "evidence",
         "gas",

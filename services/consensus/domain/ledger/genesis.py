@@ -19,6 +19,8 @@ from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import RestartAuthorities
+from services.consensus.domain.contracts.calendar import NAME as CALENDAR
+from services.consensus.domain.contracts.calendar import first_years
 from services.consensus.domain.contracts.deployed import CONTRACTS, first_contract_records
 from services.consensus.domain.contracts.identity_record import IdentityRecord, identity_key
 from services.consensus.domain.contracts.key_uses import (
@@ -228,6 +230,8 @@ def _first_records(genesis: Genesis) -> dict[str, Mapping[str, Json]]:
     if CONTRACTS in names:
         parameters = genesis.contracts[names.index(CONTRACTS)].parameters
         records[CONTRACTS] = first_contract_records(names, parameters)
+    if CALENDAR in names:
+        records[CALENDAR] = first_years(genesis.contracts[names.index(CALENDAR)].parameters)
     return records
 
 

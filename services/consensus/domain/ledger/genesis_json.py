@@ -10,6 +10,8 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
 from guqiao_sdk.proof.restart import RestartAuthorities
+from services.consensus.domain.contracts.calendar import NAME as CALENDAR
+from services.consensus.domain.contracts.calendar import YEARS_PARAMETER, first_years
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
     GAS_PARAMETER,
@@ -79,6 +81,7 @@ def parse_genesis(data: bytes) -> Genesis:
     )
     _check_key_uses(genesis)
     _check_deployments(genesis.contracts)
+    _check_calendar(genesis.contracts)
     return genesis
 
 
@@ -96,6 +99,18 @@ def _check_deployments(contracts: tuple[ContractActivation, ...]) -> None:
         first_contract_records([], parameters)
     except ValueError as error:
         raise _invalid(f"contracts.{CONTRACTS}.parameters.{GAS_PARAMETER}", str(error)) from error
+
+
+def _check_calendar(contracts: tuple[ContractActivation, ...]) -> None:
+    """The years that the file seeds the calendar with have to be whole."""
+    for parameters in (each.parameters for each in contracts if each.name == CALENDAR):
+        for name in sorted(parameters.keys() - {YEARS_PARAMETER}):
+            raise _invalid(f"contracts.{CALENDAR}.parameters.{name[:64]}", "unknown")
+        try:
+            first_years(parameters)
+        except ValueError as error:
+            field = f"contracts.{CALENDAR}.parameters.{YEARS_PARAMETER}"
+            raise _invalid(field, str(error)) from error
 
 
 def _check_key_uses(genesis: Genesis) -> None:

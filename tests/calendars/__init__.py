@@ -1,0 +1,1 @@
+"""The vendored calendar, generated and checked."""
