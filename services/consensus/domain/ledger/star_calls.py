@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.receipt import DETAIL_DEPTH_MAX
+from guqiao_sdk.proof.transaction import Payload
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
     Deployed,
@@ -38,7 +39,7 @@ from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.template.enforcement import TierGuard
 from services.consensus.domain.ledger.host import LedgerHost, read_json
-from services.consensus.domain.ledger.keys import contract_key
+from services.consensus.domain.ledger.keys import contract_key, request_key
 from services.consensus.domain.ledger.star_programs import StarPrograms
 from services.consensus.domain.ledger.state import Readable
 
@@ -112,6 +113,26 @@ def call_star(
         told = _told("result", outcome.result)
         return StarCall(outcome.gas_used, {"gas": outcome.gas_used, **told}, None)
     return StarCall(outcome.gas_used, {}, _refusal(contract.name, outcome))
+
+
+def judge_arguments(state: Readable, payload: Payload) -> Refusal | None:
+    """The refusal that a call will meet for numbers of persons in its arguments, if it can be told
+    before the transaction is ordered and thereby on chain for ever. A request that was executed
+    once is answered again.
+    """
+    contract = deployed(DeploymentsState(state), payload.contract)
+    is_bound = state.get(request_key(payload.organisation, payload.request_id)) is not None
+    if contract is None or contract.tiers is None or is_bound:
+        return None
+    rules = rules_in_force(state)
+    guard = TierGuard(contract.tiers, Meter(rules.transaction_limit, rules.prices))
+    try:
+        guard.arguments(payload.body)
+    except ContractError as error:
+        return Refusal(error.code, **error.fields, at=f"{contract.name}:0")
+    except OutOfGas:
+        return None
+    return None
 
 
 def _refusal(called: str, outcome: Outcome) -> Refusal:
