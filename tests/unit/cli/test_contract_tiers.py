@@ -64,7 +64,7 @@ def test_a_contract_that_keeps_to_its_tiers_runs_and_pays_for_the_check(command:
         ),
         (
             '"reference": reference, "owner"',
-            '"reference": reference + " 13800138000", "owner"',
+            '"reference": reference + " 示例", "owner"',
             "TIER_NONPUBLIC_ONCHAIN",
             {
                 "why": "not_described",

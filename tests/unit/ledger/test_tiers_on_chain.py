@@ -223,8 +223,8 @@ def test_what_a_check_looks_at_is_paid_for() -> None:
     free = star_chain()
     deploy(free, "keeper", KEEPER)
     without = facts(keep(free, "terms/1", {"price": 3}))["gas"]
-    arguments_and_key_and_member = (1 + 1 + 1 + 1) + 1 + 1
-    assert with_tiers == without + arguments_and_key_and_member
+    arguments, key, member, name = 4, 1, 1, 1
+    assert with_tiers == without + arguments + key + member + name
     long: dict[str, Any] = {"price": 3, "note": "4111 " * 5_000}
     receipt = keep(guarded_chain(transaction_limit=200_000), "terms/1", long)
     assert receipt.code == "CONTRACT_OUT_OF_GAS"

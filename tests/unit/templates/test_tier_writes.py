@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -135,7 +136,8 @@ PUBLIC_SPOILED: Final = [
     ("vault:1", "not_object", None),
     ([COMPANY], "not_object", None),
     (7, "not_object", None),
-    (DESCRIBED, "unknown", "digest"),
+    (DESCRIBED, "missing", "kind"),
+    (COMPANY | {"digest": DIGEST}, "unknown", "digest"),
     (without(COMPANY, "scale"), "missing", "scale"),
     (without(COMPANY, "state"), "missing", "state"),
     (COMPANY | {"kind": None}, "missing", "kind"),
@@ -163,7 +165,8 @@ def test_public_data_that_is_not_whole_is_refused(value: Json, why: str, field: 
     ("key", "value", "why", "field"),
     [
         ("terms/T1", DIGEST, "not_object", None),
-        ("terms/T1", {"digest": DIGEST}, "unknown", "digest"),
+        ("terms/T1", {"digest": DIGEST}, "missing", "buyer"),
+        ("terms/T1", TERMS | {"digest": DIGEST}, "unknown", "digest"),
         ("terms/T1", without(TERMS, "price"), "missing", "price"),
         ("terms/T1", TERMS | {"price": "b64:qmFzZTY0"}, "type", "price"),
         ("terms/T1", TERMS | {"price": True}, "type", "price"),
@@ -232,6 +235,7 @@ def test_of_nonpublic_data_only_a_description_is_written(value: Json, field: str
         ),
         (TRANSFER, "terms/T1", TERMS | {"state": "APPLIED"}, (UNCLASSIFIED, "unknown", "state")),
         (TRANSFER, "other/T1", TERMS, (UNCLASSIFIED, "unknown", None)),
+        (SUBJECT, "subject/S1", {"phone": "x"}, (NONPUBLIC, "elsewhere", "phone")),
         (TRANSFER, "terms", TERMS, (UNCLASSIFIED, "unknown", None)),
         (SUBJECT, "trace/S1", STEP | {"phone": "x"}, (NONPUBLIC, "elsewhere", "phone")),
         (SUBJECT, "trace/S1", [STEP, STEP | {"a": 1}], (UNCLASSIFIED, "unknown", "a")),
@@ -283,6 +287,9 @@ def test_an_event_with_what_not_everybody_may_read_is_refused(
         (SUBJECT, "subject/S1", COMPANY | {"uscc": "{}"}, "uscc"),
         (SUBJECT, "subject/S1", COMPANY | {"state": "{}"}, "state"),
         (SUBJECT, "subject/S1", COMPANY | {"{}": 1}, None),
+        (SUBJECT, "subject/S1", {"region": ["({})"]}, "region"),
+        (SUBJECT, "subject/S1", {"phone": "{}"}, "phone"),
+        (SUBJECT, "subject/S1", "{}", None),
         (TRANSFER, "terms/T1", TERMS | {"seller": "{}"}, "seller"),
         (SUBJECT, "identity/S1", DESCRIBED | {"reference": "file:{}"}, "reference"),
         (SUBJECT, "identity/S1", DESCRIBED | {"owner": "{}"}, "owner"),
@@ -291,13 +298,10 @@ def test_an_event_with_what_not_everybody_may_read_is_refused(
     ],
 )
 def test_a_number_of_a_person_is_refused_and_never_told(
-    kind: str, number: str, tiers: TierMap, key: str, value: dict[str, Any], field: str | None
+    kind: str, number: str, tiers: TierMap, key: str, value: Json, field: str | None
 ) -> None:
-    filled: dict[str, Json] = {
-        name.format(number): part.format(number) if isinstance(part, str) else part
-        for name, part in value.items()
-    }
-    code, facts = refused_write(tiers, key, filled)
+    filled = json.dumps(value).replace("{}", number)
+    code, facts = refused_write(tiers, key, json.loads(filled))
     assert (code, facts["why"], facts["kind"]) == (NONPUBLIC, "personal", kind)
     assert facts.get("field") == field
     assert number not in str(facts)
@@ -443,12 +447,12 @@ def test_a_check_is_paid_for_by_what_it_looks_at() -> None:
         cost(NOTES, "note/1", {"content": "a"}),
         cost(NOTES, "note/1", {"content": "股" * 3200}),
     )
-    assert (short, long) == (3, 103)
+    assert (short, long) == (4, 104)
     digits = "1 股 " * 640
-    assert cost(NOTES, "note/1", {"content": digits}) == 3 + 80 + len(digits)
+    assert cost(NOTES, "note/1", {"content": digits}) == 4 + 80 + len(digits)
     dense = "12345 67890 1"
-    assert cost(NOTES, "note/1", {"content": dense}) == 3 + 9 * len(dense)
-    assert cost(TRANSFER, "terms/T1", TERMS) == 7
+    assert cost(NOTES, "note/1", {"content": dense}) == 4 + 9 * len(dense)
+    assert cost(TRANSFER, "terms/T1", TERMS) == 11
     meter = Meter(1_000, GasTable(element=7))
     TierGuard(NOTES, meter).write("note/1", {"content": "a"})
     assert meter.used == 7 * short

@@ -181,6 +181,7 @@ class TierMap:
         if found is not None:
             prefix = self.steps if is_step else "" if group is None else group.prefix
             raise _Place(self, prefix, place.group, pay).personal(found)
+        place.check_persons(value)
         if is_step:
             place.check_steps(value)
         elif group is None:
@@ -195,17 +196,17 @@ class TierMap:
         `ContractError`. Everybody reads events.
         """
         place = _Place(self, None, "", pay)
+        place.check_persons(body)
         if not isinstance(body, dict):
             raise place.error(_UNCLASSIFIED, Why.NOT_OBJECT)
-        place.visit(body)
         for name, value in body.items():
+            field = self.fields.get(name)
             if name == STATE:
                 place.check_state(value, Tier.PUBLIC)
-                continue
-            field = self.fields.get(name)
-            if field is None or field[0].tier is not Tier.PUBLIC:
+            elif field is None or field[0].tier is not Tier.PUBLIC:
                 raise place.stranger(name)
-            place.check_field(field[0].tier, field[1], value)
+            else:
+                place.check_field(field[0].tier, field[1], value)
 
     @cached_property
     def fields(self) -> dict[str, tuple[TierGroup, TierField]]:
@@ -227,43 +228,52 @@ class _Place:
     group: str
     pay: Pay | None
 
+    def check_persons(self, value: Json) -> None:
+        """Refuse numbers of persons before anything else is said, wherever they stand."""
+        if not isinstance(value, dict):
+            self._check_text(value)
+            return
+        self._spend(len(value))
+        for name, part in value.items():
+            self._check_text(name)
+            if not self._is_credit_code(name, part):
+                self._check_text(part, field=name[:NAME_SHOWN_MAX])
+
     def check_whole(self, group: TierGroup, value: Json) -> None:
         """All fields are there in the clear; one alone may stand for itself, without an object."""
         if not isinstance(value, dict):
             if group.has_state or len(group.fields) != 1:
                 raise self.error(_CODES[group.tier], Why.NOT_OBJECT)
             value = {group.fields[0].name: value}
-        self.visit(value)
         wanted = {each.name for each in group.fields} | ({STATE} if group.has_state else set())
-        for name in value:
-            if name not in wanted:
+        strangers = [name for name in value if name not in wanted]
+        for name in strangers:
+            if self.tiers.tier_of(name) is Tier.NONPUBLIC:
                 raise self.stranger(name)
         for field in group.fields:
             self.check_field(group.tier, field, value.get(field.name))
         if group.has_state:
             self.check_state(value.get(STATE), group.tier)
+        for name in strangers:
+            raise self.stranger(name)
 
     def check_field(self, tier: Tier, field: TierField, value: Json) -> None:
-        """A value is of its field's type, and no number of a person."""
+        """A value is of its field's type, and no digest of one."""
         if value is None:
             if field.is_optional:
                 return
             raise self.error(_CODES[tier], Why.MISSING, field=field.name)
         if type(value) is not _KINDS[TYPES[field.type].kind]:
             raise self.error(_CODES[tier], Why.TYPE, field=field.name)
-        if not isinstance(value, str):
-            return
-        if field.type in _READ_BY_PEOPLE and _DIGEST.fullmatch(value):
+        is_read = isinstance(value, str) and field.type in _READ_BY_PEOPLE
+        if is_read and _DIGEST.fullmatch(str(value)):
             raise self.error(_CODES[tier], Why.DIGEST, field=field.name)
-        if not (field.type == "uscc" and is_uscc(value)):
-            self.check_text(value, field.name)
 
     def check_state(self, value: Json, tier: Tier) -> None:
         """The state of a business is a word."""
         if not isinstance(value, str):
             why = Why.MISSING if value is None else Why.TYPE
             raise self.error(_CODES[tier], why, field=STATE)
-        self.check_text(value, STATE)
 
     def check_described(self, value: Json) -> None:
         """Digest, reference and owner, and nothing else."""
@@ -273,7 +283,6 @@ class _Place:
             part = value[name]
             if not isinstance(part, str) or not form.fullmatch(part):
                 raise self.error(_NONPUBLIC, Why.NOT_DESCRIBED, field=name)
-            self.check_text(part, name)
 
     def check_steps(self, value: Json) -> None:
         """Their count, one of them, or a list of them: of words and numbers about it."""
@@ -282,30 +291,15 @@ class _Place:
         for step in value if isinstance(value, list) else [value]:
             if not isinstance(step, dict):
                 raise self.error(_UNCLASSIFIED, Why.NOT_OBJECT)
-            self.visit(step)
+            self._spend(len(step))
             for name, part in step.items():
                 if name not in STEP and self.tiers.tier_of(name) in (None, Tier.NONPUBLIC):
                     raise self.stranger(name)
                 if isinstance(part, list | dict):
                     raise self.error(_UNCLASSIFIED, Why.TYPE, field=name)
-                self.check_text(part, name)
-
-    def check_text(self, value: Json, name: str) -> None:
-        """Refuse a number of a person."""
-        found = find_personal_data(value, pay=self.pay)
-        if found is not None:
-            raise self.personal(found, field=name)
-
-    def visit(self, record: Mapping[str, Json]) -> None:
-        """Pay for looking at each member of an object."""
-        if self.pay is not None:
-            self.pay(len(record))
 
     def stranger(self, name: str) -> ContractError:
         """For a member that has no place here: the code of the tier that it belongs to."""
-        found = find_personal_data(name, pay=self.pay)
-        if found is not None:
-            return self.personal(found)
         tier = self.tiers.tier_of(name)
         if tier is None:
             return self.error(_UNCLASSIFIED, Why.UNKNOWN, field=name[:NAME_SHOWN_MAX])
@@ -322,6 +316,21 @@ class _Place:
         if self.group:
             facts["group"] = self.group
         return ContractError(code, why=why.value, **facts)
+
+    def _check_text(self, value: Json, **facts: str) -> None:
+        found = find_personal_data(value, pay=self.pay)
+        if found is not None:
+            raise self.personal(found, **facts)
+
+    def _is_credit_code(self, name: str, value: Json) -> bool:
+        """In a field for it; elsewhere what may also be an identity number is taken for one."""
+        field = self.tiers.fields.get(name)
+        is_for_it = field is not None and field[1].type == "uscc"
+        return is_for_it and isinstance(value, str) and is_uscc(value)
+
+    def _spend(self, count: int) -> None:
+        if self.pay is not None:
+            self.pay(count)
 
 
 def check_arguments(arguments: Mapping[str, Json], *, pay: Pay | None = None) -> None:
