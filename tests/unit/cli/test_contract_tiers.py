@@ -79,6 +79,12 @@ def test_a_contract_that_keeps_to_its_tiers_runs_and_pays_for_the_check(command:
             "TIER_UNCLASSIFIED",
             {"why": "unknown", "key": "elsewhere/S1"},
         ),
+        (
+            '"kind": "PERSON", "state"',
+            '"kind": "PERSON", "region": {"of": region}, "state"',
+            "TIER_PUBLIC_NOT_ONCHAIN",
+            {"why": "type", "field": "region"},
+        ),
     ],
 )
 def test_a_write_in_the_wrong_tier_has_its_code_line_and_facts_at_home(
@@ -90,12 +96,13 @@ def test_a_write_in_the_wrong_tier_has_its_code_line_and_facts_at_home(
         made.write_text(text.replace('"identity/", ', '"identity/", "elsewhere/", '))
     run = ["run", made, *SIGNED, *arguments()]
     assert command(*run).code == 0
+    word = "emit(" if "region" in new else "put("
     ended = command(*run, "--template", TEMPLATE, "-o", "json")
     assert ended.code == 5
     told = ended.json
     assert (told["status"], told["code"], told["fields"]) == ("error", code, facts)
     assert (told["writes"], told["events"]) == ({}, [])
-    assert "put(" in made.read_text(encoding="utf-8").split("\n")[told["line"] - 1]
+    assert word in made.read_text(encoding="utf-8").split("\n")[told["line"] - 1]
     assert ended.err.startswith(f"{code}: {made}:{told['line']}: ")
 
 

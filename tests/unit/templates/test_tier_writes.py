@@ -107,6 +107,7 @@ def refused_event(tiers: TierMap, body: Json) -> tuple[str, dict[str, Json]]:
     [
         (SUBJECT, "subject/S1", COMPANY),
         (SUBJECT, "subject/S2", COMPANY | {"uscc": "", "registered_name": ""}),
+        (SUBJECT, "subject/S3", COMPANY | {"region": DIGEST}),
         (SUBJECT, "identity/S2", DESCRIBED),
         (TRANSFER, "terms/T1", TERMS),
         (TRANSFER, "position/P1/A", 13800138000),
@@ -361,6 +362,12 @@ VALUES: Final[dict[str, st.SearchStrategy[Json]]] = {
 }
 
 
+TEXTS: Final = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9
+)
+"""What a contract's texts can be."""
+
+
 @st.composite
 def records(draw: st.DrawFn) -> tuple[TierMap, TierGroup, dict[str, Json]]:
     """A group of a template of the common set, and a record of it."""
@@ -394,8 +401,8 @@ def test_any_record_that_is_spoiled_in_one_place_is_refused(
     st.sampled_from(sorted(ALL)),
     st.text("abcdefghijklmnopqrstuvwxyz/0123456789_", min_size=1, max_size=30),
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=9),
-        lambda parts: st.lists(parts) | st.dictionaries(st.text(max_size=9), parts),
+        st.none() | st.booleans() | st.integers() | TEXTS,
+        lambda parts: st.lists(parts) | st.dictionaries(TEXTS, parts),
         max_leaves=9,
     ),
 )
@@ -430,6 +437,8 @@ def test_what_is_told_of_names_and_keys_is_bounded() -> None:
     key, name = "x" * 999, "y" * 999
     assert refused_write(SUBJECT, key, 1)[1]["key"] == key[:NAME_SHOWN_MAX]
     _, facts = refused_write(SUBJECT, "subject/S1", COMPANY | {name: 1})
+    assert facts["field"] == name[:NAME_SHOWN_MAX]
+    _, facts = refused_write(SUBJECT, "subject/S1", {name: MOBILE})
     assert facts["field"] == name[:NAME_SHOWN_MAX]
 
 
