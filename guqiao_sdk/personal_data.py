@@ -95,6 +95,9 @@ _PLAIN: Final[dict[int, str | None]] = {
 }
 """By code point: digits, letters, spaces and hyphens as ASCII has them."""
 
+_DIGITS: Final = "0123456789"
+_ALL_DIGITS: Final = _DIGITS + "".join(chr(code) for code in range(0xFF10, 0xFF1A))
+
 _GAP: Final = r"[ ()\-]{1,3}"
 _DENSE: Final = re.compile(r"[0-9]{2}(?:[ ()\-]{0,3}[0-9Xx]){9,}")
 """Where a number may be: outside of it digits are too few or too far apart."""
@@ -120,12 +123,13 @@ def _shape(form: str) -> re.Pattern[str]:
 def _kind_in(text: str, pay: Pay | None) -> PersonalKind | None:
     if pay is not None:
         pay(1 + len(text) // PASSED_BY)
-    plain = text.translate(_PLAIN)
-    if sum(map(plain.count, "0123456789")) < DIGITS_LEAST:
+    if len(text) < DIGITS_LEAST:
+        return None
+    if sum(map(text.count, _DIGITS if text.isascii() else _ALL_DIGITS)) < DIGITS_LEAST:
         return None
     if pay is not None:
         pay(len(text))
-    plain = _MIXED.sub(_own_digits, _UUID.sub("#", plain))
+    plain = _MIXED.sub(_own_digits, _UUID.sub("#", text.translate(_PLAIN)))
     for dense in _DENSE.finditer(plain):
         if pay is not None:
             pay(SHAPES * len(dense.group()))

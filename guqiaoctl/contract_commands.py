@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,18 @@ from guqiaoctl.options import (
     Shown,
 )
 
+if TYPE_CHECKING:
+    from services.consensus.domain.contracts.template.tiers import TierMap
+
 contract = typer.Typer(help="Contracts of star/1 合约", no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="The contract's source 合约源文件")]
 Method = Annotated[str, typer.Option("--method", help="What to call 方法")]
 Arguments = Annotated[str, typer.Option("--args", help="A JSON object by name 参数")]
+TemplateFile = Annotated[
+    Path | None,
+    typer.Option("--template", help="YAML whose tiers the writes have to keep to 模板文件"),
+]
 State = Annotated[
     Path | None, typer.Option("--state", help="JSON: each key of the contract, its value 状态文件")
 ]
@@ -60,6 +67,7 @@ def contract_run(
     method: Method,
     args: Arguments = "{}",
     state: State = None,
+    template: TemplateFile = None,
     write_state: Annotated[
         bool,
         typer.Option(
@@ -92,6 +100,7 @@ def contract_run(
         height=height,
         time=time,
         gas=gas,
+        tiers=_tiers(template),
     )
     run(order, write_state=write_state, as_json=output is Shown.JSON)
 
@@ -102,6 +111,7 @@ def contract_gas(
     method: Method,
     args: Arguments = "{}",
     state: State = None,
+    template: TemplateFile = None,
     sender: Sender = SENDER,
     sender_role: SenderRoles = None,
     checker: Checker = None,
@@ -125,6 +135,7 @@ def contract_gas(
         height=height,
         time=time,
         gas=gas,
+        tiers=_tiers(template),
     )
     show_gas(order, as_json=output is Shown.JSON)
 
@@ -135,6 +146,7 @@ def contract_test(
     cases: Annotated[
         Path | None, typer.Option("--cases", help="Default: FILE with .cases.json 用例文件")
     ] = None,
+    template: TemplateFile = None,
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
@@ -142,7 +154,7 @@ def contract_test(
     from guqiaoctl.commands.contract_cases import test
     from guqiaoctl.commands.contracts import module_of
 
-    test(file, module_of(file), cases, as_json=output is Shown.JSON)
+    test(file, module_of(file), cases, tiers=_tiers(template), as_json=output is Shown.JSON)
 
 
 @contract.command("new")
@@ -168,6 +180,16 @@ def contract_diff(
     from guqiaoctl.commands.contracts import diff
 
     diff(before, after, as_json=output is Shown.JSON)
+
+
+def _tiers(path: Path | None) -> TierMap | None:
+    """The tiers of a template in a file; raises `CliError`, exit code 7, where it is none."""
+    if path is None:
+        return None
+    from guqiaoctl.template_files import load_template
+    from services.consensus.domain.contracts.template.tiers import TierMap
+
+    return TierMap.of(load_template(path))
 
 
 # --- On a chain -------------------------------------------------------------------------------
@@ -309,9 +331,14 @@ def contract_call(
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Call a contract on a chain 调用合约. Exit code 5: it said no."""
+    """Call a contract on a chain 调用合约. Exit code 5: it said no; 2: wrong arguments.
+
+    Arguments with numbers of persons are wrong: they would be on chain for ever.
+    """
+    from guqiaoctl.commands.contract_inputs import refuse_personal_data
     from guqiaoctl.commands.deploying import Place, call
 
+    refuse_personal_data(args)
     call(Place(data, chain, name), account, method, args, as_json=output is Shown.JSON)
 
 

@@ -28,6 +28,8 @@ from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.memory import MemoryHost
 from services.consensus.domain.contracts.star.program import Program
+from services.consensus.domain.contracts.template.enforcement import TierGuard
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 CASES_MAX: Final = 10_000
 
@@ -72,13 +74,15 @@ def cases_path(source: Path) -> Path:
     return source.with_suffix(".cases.json")
 
 
-def test(source: Path, module: Module, cases: Path | None, *, as_json: bool) -> None:
-    """Run the cases in their order, each on the state that the one before left; exit code 5 where
-    one comes to something else than is expected.
+def test(
+    source: Path, module: Module, cases: Path | None, *, tiers: TierMap | None, as_json: bool
+) -> None:
+    """Run the cases in their order, each on the state that the one before left and within the tiers
+    of a template, if one is given; exit code 5 where one comes to something else than is expected.
     """
     path = cases if cases is not None else cases_path(source)
     state, expected = read_cases(path)
-    verdicts, lines = run_cases(module, state, expected)
+    verdicts, lines = run_cases(module, state, expected, tiers)
     failed = sum(bool(each.differences) for each in verdicts)
     written = set[int]().union(*(_lines_of(each[-1]) for each in module.functions))
     not_run = sorted(written - lines)
@@ -91,14 +95,14 @@ def test(source: Path, module: Module, cases: Path | None, *, as_json: bool) -> 
 
 
 def run_cases(
-    module: Module, state: Mapping[str, Json], cases: list[Case]
+    module: Module, state: Mapping[str, Json], cases: list[Case], tiers: TierMap | None
 ) -> tuple[list[Verdict], set[int]]:
     """The verdicts, and the lines of the source that ran."""
     verdicts, lines = list[Verdict](), set[int]()
     program = Program(module, GasTable(), watched=True)
     with Progress(choose("cases", "用例"), len(cases)) as progress:
         for case in cases:
-            verdict, state, ran = _run(program, state, case)
+            verdict, state, ran = _run(program, state, case, tiers)
             verdicts.append(verdict)
             lines |= ran
             progress.show(len(verdicts))
@@ -106,7 +110,7 @@ def run_cases(
 
 
 def _run(
-    program: Program, state: Mapping[str, Json], case: Case
+    program: Program, state: Mapping[str, Json], case: Case, tiers: TierMap | None
 ) -> tuple[Verdict, dict[str, Json], set[int]]:
     """The verdict, the state afterwards, and the lines that ran."""
     call = case.call
@@ -117,7 +121,9 @@ def _run(
         call.get("height", 1),
         call.get("time", TIME),
     )
-    host, meter = MemoryHost(state, around), Meter(call.get("gas", GAS_DEFAULT), GasTable())
+    meter = Meter(call.get("gas", GAS_DEFAULT), GasTable())
+    guard = None if tiers is None else TierGuard(tiers, meter)
+    host = MemoryHost(state, around, guard=guard)
     used = LineGas(meter)
     outcome = host.run(program, meter, call["method"], call.get("args", {}), used)
     told = {"fields": {}} | summary(outcome, host)

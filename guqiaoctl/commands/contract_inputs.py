@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
+from guqiao_sdk.personal_data import find_personal_data
 from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX
 from guqiao_sdk.rules import messages
@@ -22,6 +23,7 @@ from services.consensus.domain.contracts.star.memory import Surroundings
 
 STATE_BYTES_MAX: Final = 64 * 1024 * 1024
 DEPTH_MAX: Final = 32
+PERSONAL: Final = "TIER_NONPUBLIC_ONCHAIN"
 
 _BEIJING: Final = timezone(timedelta(hours=8))
 _MILLISECONDS_MAX: Final = 253_370_764_800_000
@@ -51,6 +53,26 @@ def arguments_of(text: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise WrongArgumentsError("not an object", "$")
     return value
+
+
+def refuse_personal_data(text: str) -> None:
+    """Raise `CliError` for arguments with a number of a person, which no chain may hold. It is told
+    where and of which kind, never the number. What are no arguments is not judged.
+    """
+    try:
+        found = find_personal_data(arguments_of(text))
+    except WrongArgumentsError:
+        return
+    if found is not None:
+        texts = messages(PERSONAL)
+        raise CliError(
+            PERSONAL,
+            f"--args: {shown(found.path)}: {found.kind}: {texts.en}",
+            f"--args：{shown(found.path)}：{found.kind}：{texts.zh}",
+            texts.remedy_en,
+            texts.remedy_zh,
+            exit_code=EXIT_USAGE,
+        )
 
 
 def state_of(path: Path | None, *, may_be_missing: bool) -> dict[str, Json]:

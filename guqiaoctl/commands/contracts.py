@@ -30,13 +30,17 @@ from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.refusals import SENTENCES
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
+from services.consensus.domain.contracts.template.enforcement import TierGuard
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 _REFUSED: Final = "CONTRACT_SOURCE_REFUSED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A call as the command line asks for it. Who signs: a DID and its roles."""
+    """A call as the command line asks for it. Who signs: a DID and its roles. `tiers` are those of
+    the template that the contract is to keep to, if one is given.
+    """
 
     file: Path
     method: str
@@ -47,6 +51,7 @@ class Order:
     height: int
     time: str
     gas: int
+    tiers: TierMap | None
 
 
 # --- lint -------------------------------------------------------------------------------------
@@ -154,8 +159,10 @@ def source_refused(file: Path, error: SourceError) -> CliError:
 def _execute(
     order: Order, module: Module, state: dict[str, Json], *, watched: bool, as_json: bool
 ) -> tuple[Outcome, MemoryHost, LineGas]:
-    host = MemoryHost(state, surroundings_of(order.sender, order.checker, order.height, order.time))
+    around = surroundings_of(order.sender, order.checker, order.height, order.time)
     meter = Meter(order.gas, GasTable())
+    guard = None if order.tiers is None else TierGuard(order.tiers, meter)
+    host = MemoryHost(state, around, guard=guard)
     lines = LineGas(meter)
     try:
         arguments = arguments_of(order.arguments)

@@ -1,4 +1,6 @@
-"""Runs the contract of a template without a chain, and keeps its state from call to call."""
+"""Runs the contract of a template without a chain, as guarded as there, and keeps its state from
+call to call.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,13 @@ from typing import Any, Final
 from guqiao_sdk.proof.json_values import Json
 from guqiaoctl.template_files import load_template
 from services.consensus.domain.contracts.host import Party
-from services.consensus.domain.contracts.star.execution import Status, execute
+from services.consensus.domain.contracts.star.execution import Status
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
 from services.consensus.domain.contracts.star.memory import MemoryHost, Surroundings
 from services.consensus.domain.contracts.star.program import Program
+from services.consensus.domain.contracts.template.enforcement import TierGuard
 from services.consensus.domain.contracts.template.model import Template, Transition
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 FOLDER: Final = Path(__file__).parents[3] / "data" / "templates"
 GAS: Final = 1_000_000
@@ -86,8 +90,10 @@ class Market:
             1_767_578_400_000 + self.height,
             f"{day}T10:00:00+08:00",
         )
-        host = MemoryHost(copy.deepcopy(self.state), around)
-        outcome = execute(_program(self.name), host, Meter(GAS, GasTable()), method, arguments)
+        meter = Meter(GAS, GasTable())
+        guard = TierGuard(TierMap.of(self.template), meter)
+        host = MemoryHost(copy.deepcopy(self.state), around, guard=guard)
+        outcome = host.run(_program(self.name), meter, method, arguments)
         if outcome.status is not Status.OK:
             return Ended(outcome.code, dict(outcome.fields), None, [])
         self.state = host.after()

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.receipt import DETAIL_DEPTH_MAX
+from guqiao_sdk.proof.transaction import Payload
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
     Deployed,
@@ -36,8 +37,9 @@ from services.consensus.domain.contracts.star.execution import (
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.program import Program
+from services.consensus.domain.contracts.template.enforcement import TierGuard
 from services.consensus.domain.ledger.host import LedgerHost, read_json
-from services.consensus.domain.ledger.keys import contract_key
+from services.consensus.domain.ledger.keys import contract_key, request_key
 from services.consensus.domain.ledger.star_programs import StarPrograms
 from services.consensus.domain.ledger.state import Readable
 
@@ -104,12 +106,33 @@ def call_star(
     meter = Meter(rules.transaction_limit, rules.prices)
     on_chain = LedgerStarHost(host, programs, meter)
     with_program = on_chain.program(contract)
-    on_chain.enter(contract.name, with_program, method)
-    outcome = execute(with_program, on_chain, meter, method, arguments)
+    guard = on_chain.enter(contract, with_program, method).guard
+    judge = None if guard is None else guard.arguments
+    outcome = execute(with_program, on_chain, meter, method, arguments, judge=judge)
     if outcome.status is Ended.OK:
         told = _told("result", outcome.result)
         return StarCall(outcome.gas_used, {"gas": outcome.gas_used, **told}, None)
     return StarCall(outcome.gas_used, {}, _refusal(contract.name, outcome))
+
+
+def judge_arguments(state: Readable, payload: Payload) -> Refusal | None:
+    """The refusal that a call will meet for numbers of persons in its arguments, if it can be told
+    before the transaction is ordered and thereby on chain for ever. A request that was executed
+    once is answered again.
+    """
+    contract = deployed(DeploymentsState(state), payload.contract)
+    is_bound = state.get(request_key(payload.organisation, payload.request_id)) is not None
+    if contract is None or contract.tiers is None or is_bound:
+        return None
+    rules = rules_in_force(state)
+    guard = TierGuard(contract.tiers, Meter(rules.transaction_limit, rules.prices))
+    try:
+        guard.arguments(payload.body)
+    except ContractError as error:
+        return Refusal(error.code, **error.fields, at=f"{contract.name}:0")
+    except OutOfGas:
+        return None
+    return None
 
 
 def _refusal(called: str, outcome: Outcome) -> Refusal:
@@ -138,17 +161,27 @@ def _depth(value: Json) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """A contract that is being called: the frames that it takes, and what stands before its writes
+    where it has a template.
+    """
+
+    name: str
+    frames: int
+    guard: TierGuard | None
+
+
 class LedgerStarHost:
     """Implements `star.port.StarHost` for all calls that a transaction comes to."""
 
-    __slots__ = ("_active", "_frames", "_host", "_meter", "_programs")
+    __slots__ = ("_active", "_host", "_meter", "_programs")
 
     def __init__(self, host: LedgerHost, programs: StarPrograms, meter: Meter) -> None:
         self._host = host
         self._programs = programs
         self._meter = meter
-        self._active: list[str] = []
-        self._frames = 0
+        self._active: list[_Active] = []
 
     def program(self, contract: Deployed) -> Program:
         """The contract, compiled."""
@@ -156,22 +189,23 @@ class LedgerStarHost:
         table = self._meter.table
         return self._programs.find(contract.digest, table, lambda: code_of(state, contract))
 
-    def enter(self, name: str, program: Program, method: str) -> int:
-        """Count a contract among those that are being called; returns the frames that it takes."""
+    def enter(self, contract: Deployed, program: Program, method: str) -> _Active:
+        """Count a contract among those that are being called."""
         frames = program.module.frames.get(method, 0)
-        if len(self._active) >= CALLS_DEEP_MAX or self._frames + frames > STACK_MAX:
+        in_all = frames + sum(each.frames for each in self._active)
+        if len(self._active) >= CALLS_DEEP_MAX or in_all > STACK_MAX:
             raise ContractError("LIMIT_EXCEEDED", limit="call_depth", maximum=CALLS_DEEP_MAX)
-        self._active.append(name)
-        self._frames += frames
-        return frames
+        guard = None if contract.tiers is None else TierGuard(contract.tiers, self._meter)
+        self._active.append(_Active(contract.name, frames, guard))
+        return self._active[-1]
 
     def call(self, contract: str, method: str, arguments: Mapping[str, Json]) -> Json:
         """Call another contract; what it raises ends the whole call."""
-        if contract in self._active:
+        if any(each.name == contract for each in self._active):
             raise ContractError("CONTRACT_REENTERED", callee=contract)
         called = _or_contract_error(lambda: find_callable(self._host.writes, contract))
         program = self.program(called)
-        frames = self.enter(contract, program, method)
+        self.enter(called, program, method)
         results: list[Json] = []
         try:
             self._host.within(
@@ -183,7 +217,6 @@ class LedgerStarHost:
                 error.contract = contract
             raise
         self._active.pop()
-        self._frames -= frames
         return results[0]
 
     def get(self, key: str) -> Json | None:
@@ -191,7 +224,10 @@ class LedgerStarHost:
         return self._host.get(key)
 
     def put(self, key: str, value: Json) -> None:
-        """Write `value`, which is not None, under `key`."""
+        """Write `value`, which is not None, under `key`, if it is of that tier."""
+        guard = self._active[-1].guard
+        if guard is not None:
+            guard.write(key, value)
         _or_contract_error(lambda: self._host.put(key, value))
 
     def delete(self, key: str) -> None:
@@ -204,15 +240,18 @@ class LedgerStarHost:
         Deleted keys that are passed over are many where the block has just deleted them; each key
         that it wrote there is paid for.
         """
-        passed = self._host.writes.written_under(contract_key(self._active[-1], prefix))
+        passed = self._host.writes.written_under(contract_key(self._active[-1].name, prefix))
         self._meter.charge(self._meter.table.element * passed)
         return self._host.scan(prefix, limit)
 
     def emit(self, topic: str, body: Json) -> None:
         """Add an event, under the contract's name."""
-        full = f"{EVENTS_PREFIX}{self._active[-1]}.{topic}"
+        active = self._active[-1]
+        full = f"{EVENTS_PREFIX}{active.name}.{topic}"
         if len(full) > TOPIC_LENGTH_MAX:
             raise ContractError("LIMIT_EXCEEDED", limit="topic", maximum=TOPIC_LENGTH_MAX)
+        if active.guard is not None:
+            active.guard.event(body)
         _or_contract_error(lambda: self._host.emit(full, body))
 
     def sender(self) -> Party:

@@ -6,7 +6,7 @@ all the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -52,9 +52,15 @@ def execute(
     method: str,
     arguments: Mapping[str, Json],
     lines: LineGas | None = None,
+    *,
+    judge: Callable[[Mapping[str, Json]], None] | None = None,
 ) -> Outcome:
-    """Call a public method. A watched program needs `lines`."""
+    """Call a public method. A watched program needs `lines`. `judge` sees the arguments first; what
+    it raises ends the call.
+    """
     try:
+        if judge is not None:
+            judge(arguments)
         result = call_method(program, host, meter, method, arguments, lines)
     except ContractError as error:
         return Outcome(

@@ -19,6 +19,7 @@ from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.values import check_length
+from services.consensus.domain.contracts.template.enforcement import TierGuard
 
 _encode: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), check_circular=False
@@ -39,13 +40,15 @@ class Surroundings:
 @dataclass(slots=True)
 class MemoryHost:
     """Implements `port.StarHost`. `state` is never changed: `writes` lie above it, None where a key
-    was deleted. Values that are handed in belong to the host.
+    was deleted. Values that are handed in belong to the host. With a `guard` it keeps to the tiers
+    of a template.
     """
 
     state: Mapping[str, Json]
     surroundings: Surroundings
     writes: dict[str, Json] = field(default_factory=dict)
     events: list[tuple[str, Json]] = field(default_factory=list)
+    guard: TierGuard | None = None
     _output_bytes: int = 0
 
     def get(self, key: str) -> Json | None:
@@ -55,6 +58,8 @@ class MemoryHost:
     def put(self, key: str, value: Json) -> None:
         """Write `value`, which is not None, under `key`."""
         assert value is not None, "a stored null does not exist: delete"
+        if self.guard is not None:
+            self.guard.write(key, value)
         self._count(key, value)
         self._write(key, value)
 
@@ -70,6 +75,8 @@ class MemoryHost:
 
     def emit(self, topic: str, body: Json) -> None:
         """Add an event."""
+        if self.guard is not None:
+            self.guard.event(body)
         check_length(len(self.events) + 1, EVENTS_MAX, "events")
         self._count(topic, body)
         self.events.append((topic, body))
@@ -108,7 +115,8 @@ class MemoryHost:
     ) -> Outcome:
         """Call a method; unless it ends well, nothing is written and announced."""
         assert not self.writes
-        outcome = execute(program, self, meter, method, arguments, lines)
+        judge = None if self.guard is None else self.guard.arguments
+        outcome = execute(program, self, meter, method, arguments, lines, judge=judge)
         if outcome.status is not Status.OK:
             self.writes.clear()
             self.events.clear()

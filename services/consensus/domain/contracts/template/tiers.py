@@ -3,17 +3,77 @@
 `conformance` judges a program before it runs and cannot see values; this judges the values. PUBLIC
 and RESTRICTED groups are on chain whole and in the clear, the latter in state that only authorised,
 audited calls read; of a NONPUBLIC group digest, reference and owner are. What the template does not
-name is not classified, so it is refused. Nothing that is refused is told but where it stands.
+name is not classified, so it is refused. Of what is refused, an error tells where it stands alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Final
 
+from guqiao_sdk.market_identifiers import is_uscc
+from guqiao_sdk.personal_data import Finding, Pay, find_personal_data
 from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.template.model import Group, Template
-from services.consensus.domain.contracts.template.vocabulary import TYPES, Tier
+from services.consensus.domain.contracts.template.vocabulary import (
+    DESCRIPTION,
+    STATE,
+    TYPES,
+    Tier,
+)
+
+NAME_SHOWN_MAX: Final = 128
+"""Characters of a key, or of a member's name, that an error tells."""
+
+STEP: Final = frozenset({"number", "step", STATE, "maker", "checker", "height", "time"})
+"""What a step for supervision holds, besides fields that are on chain anyway."""
+
+DESCRIBED_LENGTH_MAX: Final = 200
+"""Of a reference and an owner: a body has no place in them."""
+
+_DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
+_DESCRIBED: Final = {
+    "digest": re.compile(r"[0-9a-f]{64}"),
+    "reference": re.compile(rf"[!-~]{{1,{DESCRIBED_LENGTH_MAX}}}"),
+    "owner": re.compile(rf"[!-~]{{1,{DESCRIBED_LENGTH_MAX}}}"),
+}
+_KINDS: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool}
+_READ_BY_PEOPLE: Final = frozenset({"name", "text"})
+"""Types of fields in which a digest stands in place of a value."""
+
+_NONPUBLIC: Final = "TIER_NONPUBLIC_ONCHAIN"
+_UNCLASSIFIED: Final = "TIER_UNCLASSIFIED"
+_CODES: Final = {
+    Tier.PUBLIC: "TIER_PUBLIC_NOT_ONCHAIN",
+    Tier.RESTRICTED: "TIER_RESTRICTED_NOT_ONCHAIN",
+    Tier.NONPUBLIC: _NONPUBLIC,
+}
+
+
+class Why(StrEnum):
+    """What is wrong, as the fact `why` of an error."""
+
+    MISSING = "missing"
+    """A field that is not optional is not there, or None."""
+    DIGEST = "digest"
+    """A digest stands in place of a text."""
+    TYPE = "type"
+    """The value is of another type than the field."""
+    NOT_OBJECT = "not_object"
+    """No object with the fields, such as a digest or a ciphertext of all of them."""
+    NOT_DESCRIBED = "not_described"
+    """Other than digest, reference and owner."""
+    ELSEWHERE = "elsewhere"
+    """A field that belongs to another group."""
+    UNKNOWN = "unknown"
+    """What the template does not name."""
+    PERSONAL = "personal"
+    """A number of a natural person; `kind` says which."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,7 +140,7 @@ def _are_fields(types: dict[str, Json], optional: list[Json]) -> bool:
     return all(kind in TYPES for kind in types.values()) and all(each in types for each in optional)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TierMap:
     """The groups of a template, by prefix, and the prefix of the steps for supervision."""
 
@@ -109,6 +169,179 @@ class TierMap:
         """The group with the longest prefix of `key`, or None."""
         found = [each for each in self.groups if key.startswith(each.prefix)]
         return max(found, key=lambda each: len(each.prefix), default=None)
+
+    def check_write(self, key: str, value: Json, *, pay: Pay | None = None) -> None:
+        """Refuse a write in the wrong tier; raises `ContractError` with `why` and what is known of
+        `key`, `group` and `field`. `pay` as for `find_personal_data`.
+        """
+        group = self.group_of(key)
+        is_step = group is None and key.startswith(self.steps)
+        place = _Place(self, key[:NAME_SHOWN_MAX], "" if group is None else group.name, pay)
+        found = find_personal_data(key, pay=pay)
+        if found is not None:
+            prefix = self.steps if is_step else "" if group is None else group.prefix
+            raise _Place(self, prefix, place.group, pay).personal(found)
+        place.check_persons(value)
+        if is_step:
+            place.check_steps(value)
+        elif group is None:
+            raise place.error(_UNCLASSIFIED, Why.UNKNOWN)
+        elif group.tier is Tier.NONPUBLIC:
+            place.check_described(value)
+        else:
+            place.check_whole(group, value)
+
+    def check_event(self, body: Json, *, pay: Pay | None = None) -> None:
+        """Refuse an event that holds more than fields of PUBLIC groups and `state`; raises
+        `ContractError`. Everybody reads events.
+        """
+        place = _Place(self, None, "", pay)
+        place.check_persons(body)
+        if not isinstance(body, dict):
+            raise place.error(_UNCLASSIFIED, Why.NOT_OBJECT)
+        for name, value in body.items():
+            field = self.fields.get(name)
+            if name == STATE:
+                place.check_state(value, Tier.PUBLIC)
+            elif field is None or field[0].tier is not Tier.PUBLIC:
+                raise place.stranger(name)
+            else:
+                place.check_field(field[0].tier, field[1], value)
+
+    @cached_property
+    def fields(self) -> dict[str, tuple[TierGroup, TierField]]:
+        """Every field by its name, with its group."""
+        return {field.name: (group, field) for group in self.groups for field in group.fields}
+
+    def tier_of(self, name: str) -> Tier | None:
+        """The tier of a field, or None where the template names no such field."""
+        found = self.fields.get(name)
+        return None if found is None else found[0].tier
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where something is about to be written: what of it an error may tell, and who pays."""
+
+    tiers: TierMap
+    key: str | None
+    group: str
+    pay: Pay | None
+
+    def check_persons(self, value: Json) -> None:
+        """Refuse numbers of persons before anything else is said, wherever they stand."""
+        if not isinstance(value, dict):
+            self._check_text(value)
+            return
+        self._spend(len(value))
+        for name, part in value.items():
+            self._check_text(name)
+            if not self._is_credit_code(name, part):
+                self._check_text(part, field=name[:NAME_SHOWN_MAX])
+
+    def check_whole(self, group: TierGroup, value: Json) -> None:
+        """All fields are there in the clear; one alone may stand for itself, without an object."""
+        if not isinstance(value, dict):
+            if group.has_state or len(group.fields) != 1:
+                raise self.error(_CODES[group.tier], Why.NOT_OBJECT)
+            value = {group.fields[0].name: value}
+        wanted = {each.name for each in group.fields} | ({STATE} if group.has_state else set())
+        strangers = [name for name in value if name not in wanted]
+        for name in strangers:
+            if self.tiers.tier_of(name) is Tier.NONPUBLIC:
+                raise self.stranger(name)
+        for field in group.fields:
+            self.check_field(group.tier, field, value.get(field.name))
+        if group.has_state:
+            self.check_state(value.get(STATE), group.tier)
+        for name in strangers:
+            raise self.stranger(name)
+
+    def check_field(self, tier: Tier, field: TierField, value: Json) -> None:
+        """A value is of its field's type, and no digest of one."""
+        if value is None:
+            if field.is_optional:
+                return
+            raise self.error(_CODES[tier], Why.MISSING, field=field.name)
+        if type(value) is not _KINDS[TYPES[field.type].kind]:
+            raise self.error(_CODES[tier], Why.TYPE, field=field.name)
+        is_read = isinstance(value, str) and field.type in _READ_BY_PEOPLE
+        if is_read and _DIGEST.fullmatch(str(value)):
+            raise self.error(_CODES[tier], Why.DIGEST, field=field.name)
+
+    def check_state(self, value: Json, tier: Tier) -> None:
+        """The state of a business is a word."""
+        if not isinstance(value, str):
+            why = Why.MISSING if value is None else Why.TYPE
+            raise self.error(_CODES[tier], why, field=STATE)
+
+    def check_described(self, value: Json) -> None:
+        """Digest, reference and owner, and nothing else."""
+        if not isinstance(value, dict) or value.keys() != frozenset(DESCRIPTION):
+            raise self.error(_NONPUBLIC, Why.NOT_DESCRIBED)
+        for name, form in _DESCRIBED.items():
+            part = value[name]
+            if not isinstance(part, str) or not form.fullmatch(part):
+                raise self.error(_NONPUBLIC, Why.NOT_DESCRIBED, field=name)
+
+    def check_steps(self, value: Json) -> None:
+        """Their count, one of them, or a list of them: of words and numbers about it."""
+        if type(value) is int:
+            return
+        for step in value if isinstance(value, list) else [value]:
+            if not isinstance(step, dict):
+                raise self.error(_UNCLASSIFIED, Why.NOT_OBJECT)
+            self._spend(len(step))
+            for name, part in step.items():
+                if name not in STEP and self.tiers.tier_of(name) in (None, Tier.NONPUBLIC):
+                    raise self.stranger(name)
+                if isinstance(part, list | dict):
+                    raise self.error(_UNCLASSIFIED, Why.TYPE, field=name)
+
+    def stranger(self, name: str) -> ContractError:
+        """For a member that has no place here: the code of the tier that it belongs to."""
+        tier = self.tiers.tier_of(name)
+        if tier is None:
+            return self.error(_UNCLASSIFIED, Why.UNKNOWN, field=name[:NAME_SHOWN_MAX])
+        return self.error(_CODES[tier], Why.ELSEWHERE, field=name)
+
+    def personal(self, found: Finding, **facts: str) -> ContractError:
+        """For what holds a number of a person."""
+        return self.error(_NONPUBLIC, Why.PERSONAL, kind=found.kind.value, **facts)
+
+    def error(self, code: str, why: Why, **facts: str) -> ContractError:
+        """The error of the engine with all that is known."""
+        if self.key is not None:
+            facts["key"] = self.key
+        if self.group:
+            facts["group"] = self.group
+        return ContractError(code, why=why.value, **facts)
+
+    def _check_text(self, value: Json, **facts: str) -> None:
+        found = find_personal_data(value, pay=self.pay)
+        if found is not None:
+            raise self.personal(found, **facts)
+
+    def _is_credit_code(self, name: str, value: Json) -> bool:
+        """In a field for it; elsewhere what may also be an identity number is taken for one."""
+        field = self.tiers.fields.get(name)
+        is_for_it = field is not None and field[1].type == "uscc"
+        return is_for_it and isinstance(value, str) and is_uscc(value)
+
+    def _spend(self, count: int) -> None:
+        if self.pay is not None:
+            self.pay(count)
+
+
+def check_arguments(arguments: Mapping[str, Json], *, pay: Pay | None = None) -> None:
+    """Refuse arguments with numbers of persons; raises `ContractError`, with `argument` as a path.
+    They are part of the transaction, so on chain whatever the method does with them.
+    """
+    found = find_personal_data(dict(arguments), pay=pay)
+    if found is not None:
+        raise ContractError(
+            _NONPUBLIC, why=Why.PERSONAL.value, kind=found.kind.value, argument=found.path
+        )
 
 
 def _by_prefix(groups: Iterable[TierGroup]) -> tuple[TierGroup, ...]:
