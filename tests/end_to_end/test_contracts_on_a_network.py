@@ -80,6 +80,9 @@ def test_the_entities_take_a_contract_through_its_life(
     refused = apply(one_machine)
     assert (refused.error, refused.code) == ("CONTRACT_REFUSED", 5)
     assert "SHARES_INSUFFICIENT (asked=3, available=0)" in refused.err
+    personal = apply(one_machine, seller="A1 13900000000")
+    assert (personal.error, personal.code) == ("TIER_NONPUBLIC_ONCHAIN", 2)
+    assert "13900000000" not in personal.err
     read = ("contract", "call", "transfer", "--method", "position")
     look = (*read, "--args", '{"product": "P1", "seller": "A1"}', "-o", "json")
     told = one_machine.must(*look).json()
