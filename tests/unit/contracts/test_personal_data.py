@@ -137,6 +137,7 @@ def test_digits_more_are_another_number(more: str, number: str) -> None:
         ("ID11010519491231002xyz", PersonalKind.ID_NUMBER),
         ("1101 0519 4912 3100 2X", PersonalKind.ID_NUMBER),
         ("110105 491231 002", PersonalKind.ID_NUMBER),
+        ("110105240229002", PersonalKind.ID_NUMBER),
         ("911310199003070019", PersonalKind.ID_NUMBER),
         ("电话:13800138000,13900139000", PersonalKind.PHONE),
         ("(+86)138 0013 8000", PersonalKind.PHONE),
@@ -149,6 +150,7 @@ def test_digits_more_are_another_number(more: str, number: str) -> None:
         ("622202 1234567890128", PersonalKind.BANK_ACCOUNT),
         ("6222 0212 3456 7890 128", PersonalKind.BANK_ACCOUNT),
         ("卡号6222021234567890128", PersonalKind.BANK_ACCOUNT),
+        ("9558 0300 2000 0000", PersonalKind.BANK_ACCOUNT),
     ],
 )
 def test_what_people_write_is_found(text: str, kind: PersonalKind) -> None:
@@ -164,6 +166,9 @@ def test_what_people_write_is_found(text: str, kind: PersonalKind) -> None:
         "10010519491231002X",  # No such province.
         "110105180012310022",  # No such century.
         "110105490230002",
+        "110105230229002",
+        "110105000229002",
+        "110105490015002",
         "100105491231002",
         "12800138000",
         "6222021234567890127",
@@ -256,7 +261,18 @@ def test_whole_numbers_are_amounts() -> None:
     assert find_personal_data([True, False, None]) is None
 
 
+def test_a_credit_code_of_digits_alone_is_no_card_whatever_its_digits_come_to() -> None:
+    begun = (f"9137010000{number:07}" for number in range(9_999))
+    codes = [code + last for code in begun for last in "0123456789" if is_uscc(code + last)]
+    assert [code for code in codes if kind_in(code) is not None] == []
+    spoiled = (code[:-1] + last for code in codes for last in "0123456789")
+    assert {kind_in(code) for code in spoiled} == {None, PersonalKind.BANK_ACCOUNT}
+
+
 def test_a_path_is_bounded() -> None:
+    found = find_personal_data({"a" * 99: MOBILE})
+    assert found is not None
+    assert found.path == "$." + "a" * 64
     value: Any = MOBILE
     for _ in range(60):
         value = {"member" * 20: value}
