@@ -110,6 +110,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     PROVIDER: (
         "guqiao_sdk.gm.gmssl_backend:GmsslProvider.load_private_key",
         "guqiao_sdk.gm.gmssl_backend:GmsslProvider.sign",
+        "guqiao_sdk.gm.gmssl_backend:_multiplied",
         "guqiao_sdk.signing:request_sign_bytes",
         "guqiao_sdk.signing:stream_item_sign_bytes",
     ),
