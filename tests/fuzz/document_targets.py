@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Final
-
 from guqiao_sdk.gm.errors import GmDecryptError, KeyFileError
 from guqiao_sdk.gm.self_test import SM2_CIPHER
 from guqiao_sdk.gm.sm2_cipher import decode_cipher
-from guqiao_sdk.object_store.body_keys import BodyKeys, DataKey, load_wrapping_key
-from guqiao_sdk.object_store.errors import BodyErasedError, BodyKeyDamagedError
+from guqiao_sdk.object_store.body_keys import load_wrapping_key
 from guqiao_sdk.proof.json_values import JsonError, canonical_json
 from guqiao_sdk.sealed_form import Sealed, SealedFormError, parse_sealed
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import json_value, of_file
-from tests.unit.sealing.test_sealed_documents import provider, sealed_to_two
-
-REFERENCE: Final = "5a" * 16
+from tests.unit.sealing.test_sealed_documents import sealed_to_two
 
 
 def targets() -> tuple[Target, ...]:
@@ -36,27 +29,7 @@ def targets() -> tuple[Target, ...]:
             "key that wraps others", of_file(load_wrapping_key), (KeyFileError,),
             [(b"k" * 16).hex().encode()], mutations.of_bytes, lambda v: v.hex().encode(),
         ),
-        Target(
-            "key record of a body", _data_key, (BodyKeyDamagedError, BodyErasedError),
-            [_key_record()], mutations.of_bytes,
-        ),
     )  # fmt: skip
-
-
-def _key_record() -> bytes:
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        _keys(folder).make(REFERENCE)
-        return Path(folder, REFERENCE).read_bytes()
-
-
-def _data_key(data: bytes) -> DataKey:
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        Path(folder, REFERENCE).write_bytes(data)
-        return _keys(folder).find(REFERENCE)
-
-
-def _keys(folder: str) -> BodyKeys:
-    return BodyKeys(Path(folder), b"w" * 16, provider())
 
 
 def _sealed(data: bytes) -> Sealed:

@@ -86,6 +86,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "guqiao_sdk.market_reader:read_dataset",
         "guqiao_sdk.market_text:_parts",
         "guqiao_sdk.market_text:read_lines",
+        "guqiao_sdk.object_store.body_keys:BodyKeys._read",
+        "guqiao_sdk.object_store.folder:read_file",
         "services.chassis.grpc_server.wrapping:_Wrapped._parse",
         "services.consensus.domain.contracts.light_client:_judge_known_height",
     ),
