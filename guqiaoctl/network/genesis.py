@@ -54,7 +54,7 @@ VERSIONS: Final = {"evidence": 2, "light_client": 2}
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
     CSRC: (*COMMON_CONTRACTS, "objects", "services", "templates"),
-    MARKET: (*COMMON_CONTRACTS, "register"),
+    MARKET: (*COMMON_CONTRACTS, "register", "documents"),
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from services.consensus.domain.contracts.deployments import DeploymentsContract
+from services.consensus.domain.contracts.documents import DocumentsContract
 from services.consensus.domain.contracts.evidence import EvidenceContract
 from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Contract
@@ -52,6 +53,7 @@ def standard_catalogue() -> Catalogue:
     return Catalogue(
         [
             DeploymentsContract(),
+            DocumentsContract(),
             EvidenceContract(1),
             EvidenceContract(2),
             GovernanceContract(),

@@ -58,6 +58,7 @@ CHANGES_TOLD_MAX: Final = 32
 RESERVED: Final = frozenset(
     (
         "contracts",
+        "documents",
         "evidence",
         "gas",
         "governance",
