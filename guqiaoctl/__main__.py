@@ -15,6 +15,7 @@ import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from guqiaoctl.contract_commands import contract
+from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
 from guqiaoctl.output import fail
@@ -46,6 +47,7 @@ app.add_typer(restart, name="restart")
 app.add_typer(archive, name="archive")
 app.add_typer(contract, name="contract")
 app.add_typer(template, name="template")
+app.add_typer(document, name="document")
 
 
 class OnMalformed(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -42,12 +43,15 @@ def chained(market: DocumentMarket) -> list[dict[str, Any]]:
     """All audit records, each of which must be bound to the one before."""
     head = market.record("audit_head") or {"count": 0, "digest": FIRST_BEFORE}
     records = [market.record(f"audit/{number:020d}") for number in range(1, head["count"] + 1)]
-    before = FIRST_BEFORE
+    before, traced = FIRST_BEFORE, Counter[str]()
     for record in records:
         assert record["before"] == before
         before = record_digest(record)
-        assert market.record(f"trace/{record['document']}/{record['number']:020d}") == before
+        traced[record["document"]] += 1
+        count = traced[record["document"]]
+        assert market.record(f"trace/{record['document']}/{count:020d}") == record["number"]
     assert head["digest"] == before
+    assert all(market.record(f"traced/{name}") == count for name, count in traced.items())
     return records
 
 

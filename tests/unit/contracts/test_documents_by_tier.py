@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.document_form import TITLE_LENGTH_MAX
+from services.consensus.domain.contracts.document_form import (
+    CONTENT_BYTES_MAX,
+    ORDER_BYTES_MAX,
+    TITLE_LENGTH_MAX,
+)
 from services.consensus.domain.contracts.host import Party
 from tests.unit.contracts.document_market import (
     ADMIN,
@@ -93,6 +97,7 @@ def test_numbers_of_persons_are_kept_off_the_chain(value: str, kind: str) -> Non
         {**PUBLIC, "content": {"a": [{"b": value}]}},
         {**PUBLIC, "title": f"公告 {value}"},
         {**NONPUBLIC, "title": f"材料 {value}"},
+        {**PUBLIC, "document": value.strip()},
     )
     for body in places:
         refused = market.publish(**body)
@@ -104,6 +109,16 @@ def test_numbers_of_persons_are_kept_off_the_chain(value: str, kind: str) -> Non
 @pytest.mark.parametrize("content", ["", {}, [], 7, None, True])
 def test_a_content_says_something(content: Json) -> None:
     assert DocumentMarket().publish(area="notices", content=content).code == "BODY_MALFORMED"
+
+
+def test_what_stands_in_the_clear_has_its_bounds() -> None:
+    market = DocumentMarket()
+    large = market.publish(area="notices", content="公" * (CONTENT_BYTES_MAX // 3))
+    limits = {"limit": "clear_bytes", "maximum": CONTENT_BYTES_MAX}
+    assert (large.code, large.fields) == ("LIMIT_EXCEEDED", limits)
+    assert market.publish(area="notices", content="公" * (CONTENT_BYTES_MAX // 3 - 99)).code is None
+    order = market.act((ADMIN, CHECKER), "revoke", reason="x" * ORDER_BYTES_MAX)
+    assert (order.code, order.fields["maximum"]) == ("LIMIT_EXCEEDED", ORDER_BYTES_MAX)
 
 
 # --- RESTRICTED -----------------------------------------------------------------------------------

@@ -101,7 +101,10 @@ def _record(
     }
     own = record_digest(record)
     host.put(records.audit_key(number), record)
-    host.put(records.trace_key(document, number), own)
+    traced = host.get(records.traced_key(document))
+    count = traced + 1 if type(traced) is int else 1
+    host.put(records.traced_key(document), count)
+    host.put(records.trace_key(document, count), number)
     host.put(records.AUDIT_HEAD_KEY, {"count": number, "digest": own})
     host.emit(TOPIC, {**record, "digest": own})
 

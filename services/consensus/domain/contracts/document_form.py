@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from guqiao_sdk.personal_data import find_personal_data
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.sealed_form import Sealed, SealedFormError, parse_sealed
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.identity_record import DID, ROLE
@@ -24,6 +24,11 @@ from services.consensus.domain.contracts.packets_host import (
 )
 from services.consensus.domain.contracts.template.vocabulary import Tier
 
+PUBLISH: Final = "publish"
+"""The method whose body may be large."""
+CONTENT_BYTES_MAX: Final = 256 * 1024
+ORDER_BYTES_MAX: Final = 8 * 1024
+"""What stands in the clear of a publication, and of any other call, in canonical JSON."""
 TITLE_LENGTH_MAX: Final = 200
 REASON_LENGTH_MAX: Final = 500
 ACCOUNT_LENGTH_MAX: Final = 64
@@ -89,17 +94,13 @@ def tier(value: Json) -> Tier:
 
 
 def title(value: Json) -> str:
-    """A title in the clear, which names no number of a person."""
-    found = text(value, "title", TITLE_LENGTH_MAX)
-    _require_nothing_personal({"title": found})
-    return found
+    """A title in the clear."""
+    return text(value, "title", TITLE_LENGTH_MAX)
 
 
 def reason(value: Json) -> str:
-    """A reason in the clear, likewise."""
-    found = text(value, "reason", REASON_LENGTH_MAX)
-    _require_nothing_personal({"reason": found})
-    return found
+    """A reason in the clear."""
+    return text(value, "reason", REASON_LENGTH_MAX)
 
 
 def condition(value: Json) -> dict[str, Json] | None:
@@ -131,7 +132,7 @@ def read_publication(body: Mapping[str, Json], wanted: Tier) -> Publication:
     """Read a publication in an area of this tier, or refuse: what is in the wrong place first."""
     payload = _payload_of_tier(body, wanted)
     require_members(body, "", " ".join((*_COMMON, *payload)))
-    found = Publication(
+    return Publication(
         document=document_id(body["document"]),
         version=natural(body["version"], "version"),
         area=area_id(body["area"]),
@@ -141,7 +142,25 @@ def read_publication(body: Mapping[str, Json], wanted: Tier) -> Publication:
         sealed=_sealed(body["sealed"]) if wanted is Tier.RESTRICTED else None,
         description=_described(body) if wanted is Tier.NONPUBLIC else None,
     )
-    return found
+
+
+def check_clear(method: str, body: Mapping[str, Json]) -> None:
+    """Refuse a body that names a number of a person where it stands in the clear, which is
+    everywhere but in a sealed form: on chain it could never be erased. It is bounded first, for the
+    search takes its time.
+    """
+    clear: Json = {name: value for name, value in body.items() if name != "sealed"}
+    bytes_max = CONTENT_BYTES_MAX if method == PUBLISH else ORDER_BYTES_MAX
+    if len(canonical_json(clear)) > bytes_max:
+        raise Refusal("LIMIT_EXCEEDED", limit="clear_bytes", maximum=bytes_max)
+    found = find_personal_data(clear)
+    if found is not None:
+        raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
+
+
+def check_place(body: Mapping[str, Json], wanted: Tier) -> None:
+    """Refuse a publication that puts something where its area's tier forbids it."""
+    _payload_of_tier(body, wanted)
 
 
 def _payload_of_tier(body: Mapping[str, Json], wanted: Tier) -> tuple[str, ...]:
@@ -167,7 +186,6 @@ def _payload_of_tier(body: Mapping[str, Json], wanted: Tier) -> tuple[str, ...]:
 def _content(value: Json) -> Json:
     if not isinstance(value, str | dict) or not value:
         raise Refusal("BODY_MALFORMED", field="content", fault="neither a text nor an object")
-    _require_nothing_personal({"content": value})
     return value
 
 
@@ -187,13 +205,6 @@ def _described(body: Mapping[str, Json]) -> dict[str, Json]:
         "owner": did(body["owner"], "owner"),
         "reference": _match(_REFERENCE, body["reference"], "reference"),
     }
-
-
-def _require_nothing_personal(value: Json) -> None:
-    """What is on chain in the clear names no number of a person: it could never be erased."""
-    found = find_personal_data(value)
-    if found is not None:
-        raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
 
 
 def _match(pattern: re.Pattern[str], value: Json, field: str) -> str:

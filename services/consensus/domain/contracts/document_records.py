@@ -62,8 +62,13 @@ def audit_key(number: int) -> str:
     return f"audit/{number:020d}"
 
 
+def traced_key(document: str) -> str:
+    """Where it stands how many accesses to a document there were."""
+    return f"traced/{document}"
+
+
 def trace_key(document: str, number: int) -> str:
-    """Where an audit record is found by its document."""
+    """Where the number of a document's audit record stands; they are counted from 1."""
     return f"trace/{document}/{number:020d}"
 
 

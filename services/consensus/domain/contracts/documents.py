@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from guqiao_sdk.proof.canonical import digest
@@ -40,16 +41,23 @@ class DocumentsContract:
 
     def methods(self) -> Mapping[str, Method]:
         """For the market's administrator, for operators, for governors, and for every reader."""
-        return {
+        methods: dict[str, Method] = {
             "define_area": define_area,
             "grant": grant,
             "revoke": revoke,
-            "publish": publish,
+            form.PUBLISH: publish,
             "reclassify": reclassify,
             "approve_reclassification": approve_reclassification,
             "note_erasure": note_erasure,
             "read": access,
         }
+        return {name: partial(_called, name, method) for name, method in methods.items()}
+
+
+def _called(name: str, method: Method, host: Host, body: Mapping[str, Json]) -> None:
+    """Nothing is done with a body that may not stand on chain."""
+    form.check_clear(name, body)
+    method(host, body)
 
 
 def publish(host: Host, body: Mapping[str, Json]) -> None:

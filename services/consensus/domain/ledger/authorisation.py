@@ -18,6 +18,7 @@ from services.consensus.domain.contracts.identity_record import (
 )
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.keys import contract_key
+from services.consensus.domain.ledger.misplaced_documents import misplaced
 from services.consensus.domain.ledger.state import Readable, StateReader
 
 
@@ -86,6 +87,9 @@ def check_stateful(
         authorise(identities or Identities(state), transaction, block_time_ms)
     except Refusal as refusal:
         return Refused(refusal.code, dict(refusal.fields))
+    out_of_place = misplaced(state, transaction.payload)
+    if out_of_place is not None:
+        return Refused(out_of_place.code, dict(out_of_place.fields))
     return _check_predecessor(state, transaction.payload)
 
 

@@ -1,0 +1,19 @@
+"""Opens the encrypted bodies of a domain, in folders of the network's own."""
+
+from __future__ import annotations
+
+from guqiao_sdk.gm.provider import GmProvider
+from guqiao_sdk.object_store.body_keys import BodyKeys, load_wrapping_key, make_wrapping_key
+from guqiao_sdk.object_store.encrypted import EncryptedStore
+from guqiao_sdk.object_store.folder import FolderStore
+from guqiaoctl.network.layout import Network
+
+
+def open_bodies(network: Network, provider: GmProvider, domain: str) -> EncryptedStore:
+    """The store of a domain; its wrapping key is made where there is none yet."""
+    layout = network.layout
+    make_wrapping_key(layout.wrapping_key(domain))
+    keys = BodyKeys(
+        layout.body_keys(domain), load_wrapping_key(layout.wrapping_key(domain)), provider
+    )
+    return EncryptedStore(FolderStore(layout.bodies(domain)), keys, provider)
