@@ -114,9 +114,12 @@ class BodyKeys:
 
 
 def make_wrapping_key(path: Path) -> None:
-    """Write a new key-encryption key for its owner only; an existing one stays as it is."""
+    """Write a new key-encryption key for its owner only; an existing one stays as it is, also one
+    that another process makes meanwhile.
+    """
     make_folder(path.parent)
-    new = write_beside(path, secrets.token_bytes(KEY_SIZE).hex().encode(), _MODE)
+    own = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    new = write_beside(own, secrets.token_bytes(KEY_SIZE).hex().encode(), _MODE)
     try:
         os.link(new, path)
     except FileExistsError:

@@ -10,10 +10,12 @@ from guqiaoctl.network.layout import Network
 
 
 def open_bodies(network: Network, provider: GmProvider, domain: str) -> EncryptedStore:
-    """The store of a domain; its wrapping key is made where there is none yet."""
+    """The store of a domain. Its wrapping key is made with the first body, and never anew: raises
+    `KeyFileError` where it is gone and records are there that it wraps.
+    """
     layout = network.layout
-    make_wrapping_key(layout.wrapping_key(domain))
-    keys = BodyKeys(
-        layout.body_keys(domain), load_wrapping_key(layout.wrapping_key(domain)), provider
-    )
+    if not layout.body_keys(domain).exists():
+        make_wrapping_key(layout.wrapping_key(domain))
+    wrapping_key = load_wrapping_key(layout.wrapping_key(domain))
+    keys = BodyKeys(layout.body_keys(domain), wrapping_key, provider)
     return EncryptedStore(FolderStore(layout.bodies(domain)), keys, provider)

@@ -126,17 +126,22 @@ async def test_another_body_is_found_whatever_its_place(
             await folder_bodies.get(first.reference, first.digest)
 
 
-@pytest.mark.req("G2-17-7")
-async def test_who_keeps_the_keys_cannot_slip_in_another_body(
-    folder_bodies: EncryptedStore, tmp_path: Path
+@pytest.mark.req("G2-17-8")
+async def test_who_has_the_wrapping_key_cannot_slip_in_another_body(
+    folder_bodies: EncryptedStore,
+    tmp_path: Path,
+    provider: GmProvider,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Body and key record exchanged together authenticate; the digest on chain does not fit."""
-    first, second = await folder_bodies.put(BODY), await folder_bodies.put(b"another")
-    for path in (tmp_path / "keys").iterdir():
-        assert path.stat().st_mode & 0o077 == 0
-    assert await folder_bodies.get(second.reference, second.digest) == b"another"
+    """Another body with a key record of its own authenticates; the digest on chain does not fit."""
+    described = await folder_bodies.put(BODY)
+    body_file(tmp_path, described.reference).unlink()
+    (tmp_path / "keys" / described.reference).unlink()
+    monkeypatch.setattr(encrypted, "new_reference", lambda: described.reference)
+    forged = await folder_bodies.put(b"another body")
+    assert await folder_bodies.get(forged.reference, forged.digest) == b"another body"
     with pytest.raises(BodyTamperedError):
-        await folder_bodies.get(second.reference, first.digest)
+        await folder_bodies.get(described.reference, described.digest)
 
 
 @pytest.mark.req("G2-17-7")
