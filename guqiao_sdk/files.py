@@ -24,3 +24,12 @@ def write_beside(path: Path, content: bytes, mode: int) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return new
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable: what was put there, renamed or removed."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

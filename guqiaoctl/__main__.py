@@ -16,6 +16,7 @@ from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from guqiaoctl.calendar_commands import calendar
 from guqiaoctl.contract_commands import contract
+from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
 from guqiaoctl.output import fail
@@ -48,6 +49,7 @@ app.add_typer(archive, name="archive")
 app.add_typer(contract, name="contract")
 app.add_typer(template, name="template")
 app.add_typer(calendar, name="calendar")
+app.add_typer(document, name="document")
 
 
 class OnMalformed(StrEnum):

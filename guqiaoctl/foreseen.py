@@ -17,6 +17,7 @@ import grpc
 
 from guqiao_sdk.errors import GuqiaoError, error_from_rpc
 from guqiao_sdk.gm.errors import GmError
+from guqiao_sdk.object_store.errors import ObjectStoreError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.rules import Messages, UnknownCodeError, messages
 from guqiaoctl.commands.calls import failure_of, unverified
@@ -55,6 +56,17 @@ _STORAGE: Final = {
     "DISK_FULL": EXIT_UNAVAILABLE,
 }
 """Of a replica's data folder; the others are conflicts."""
+_OF_DOCUMENTS: Final = {
+    "SEALED_CHANGED": EXIT_UNVERIFIED,
+    "SEALED_FOR_OTHERS": EXIT_DENIED,
+    "BODY_TAMPERED": EXIT_UNVERIFIED,
+    "BODY_KEY_DAMAGED": EXIT_UNVERIFIED,
+    "BODY_UNKNOWN": EXIT_NOT_FOUND,
+    "BODY_SIZE_INVALID": EXIT_USAGE,
+    "OBJECT_STORE_FULL": EXIT_UNAVAILABLE,
+    "OBJECT_STORE_UNAVAILABLE": EXIT_UNAVAILABLE,
+}
+"""What a sealed or stored document fails with."""
 _OF_DATABASE: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -106,7 +118,11 @@ def _failure_of_system(cause: BaseException) -> CliError | None:
         case StorageError():
             return _storage_failure(cause)
         case GmError():
-            return _with_remedy(cause.code, cause.en, cause.zh, EXIT_USAGE)
+            exit_code = _OF_DOCUMENTS.get(cause.code, EXIT_USAGE)
+            return _with_remedy(cause.code, cause.en, cause.zh, exit_code)
+        case ObjectStoreError():
+            exit_code = _OF_DOCUMENTS.get(cause.code, EXIT_CONFLICT)
+            return _with_remedy(cause.code, cause.en, cause.zh, exit_code)
         case PostgresError():
             _, code, exit_code = next(row for row in _POSTGRES if isinstance(cause, row[0]))
             return _with_remedy(code, cause.text_en, cause.text_zh, exit_code)

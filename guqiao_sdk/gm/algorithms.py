@@ -15,6 +15,7 @@ class GmAlgorithm(StrEnum):
     """Every algorithm the system may use."""
 
     SM2_WITH_SM3 = "SM2-SM3"
+    SM2_ENCRYPTION = "SM2-ENC"
     SM3 = "SM3"
     HMAC_SM3 = "HMAC-SM3"
     SM4_GCM = "SM4-GCM"
@@ -23,6 +24,7 @@ class GmAlgorithm(StrEnum):
 
 INVENTORY: dict[GmAlgorithm, str] = {
     GmAlgorithm.SM2_WITH_SM3: "transactions, votes, certificates, CRLs, request signatures",
+    GmAlgorithm.SM2_ENCRYPTION: "keys sealed for the readers of restricted documents",
     GmAlgorithm.SM3: "transaction ids, blocks, Merkle trees, state, file digests",
     GmAlgorithm.HMAC_SM3: "keyed digests of identity numbers",
     GmAlgorithm.SM4_GCM: "data sealed at rest and for its readers",

@@ -9,13 +9,14 @@ wrong when they are equal.
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
 from gmssl.sm2 import CryptSM2
 
-from guqiao_sdk.gm import sm2, sm4
+from guqiao_sdk.gm import sm2, sm2_cipher, sm4
 from guqiao_sdk.gm.sm2 import PrivateKey
 from guqiao_sdk.gm.sm3 import sm3
 
@@ -59,6 +60,34 @@ class GmsslProvider:
         """Judge (public key, message, signature) items one by one: threads would not help here."""
         return [self.verify(*item) for item in items]
 
+    def sm2_encrypt(self, public_key: bytes, plaintext: bytes) -> bytes:
+        """See `guqiao_sdk.gm.sm2_cipher`. The package's own encryption draws its nonce from a
+        generator that can be foreseen, so that only its multiplication is taken.
+        """
+        sm2_cipher.check_plaintext(plaintext)
+        if not sm2.is_public_key(public_key):
+            raise sm2_cipher.not_a_key()
+        masked: bytes | None = None
+        while masked is None:
+            k = _random_scalar()
+            shared = _multiplied(k, public_key.hex()[2:])
+            masked = sm2_cipher.masked(shared, plaintext)
+        point = bytes([sm2.UNCOMPRESSED]) + _multiplied(k, _GENERATOR)
+        check = sm2_cipher.check_of(shared, plaintext)
+        return sm2_cipher.Sm2Cipher(point, check, masked).encode()
+
+    def sm2_decrypt(self, private: PrivateKey, sealed: bytes) -> bytes:
+        """See `guqiao_sdk.gm.sm2_cipher`."""
+        cipher = sm2_cipher.decode_cipher(sealed)
+        d = int.from_bytes(private.export_scalar(), "big")
+        shared = _multiplied(d, cipher.point.hex()[2:])
+        plaintext = sm2_cipher.masked(shared, cipher.masked)
+        if plaintext is None:
+            raise sm2_cipher.refused()
+        if not hmac.compare_digest(sm2_cipher.check_of(shared, plaintext), cipher.check):
+            raise sm2_cipher.refused()
+        return plaintext
+
     def sm4_gcm_encrypt(self, key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
         """See `guqiao_sdk.gm.sm4`."""
         return sm4.sm4_gcm_encrypt(key, nonce, plaintext, aad)
@@ -80,6 +109,12 @@ def verify_digest(public_key: bytes, digest: int, r: int, s: int) -> bool:
     if point is None:  # The point at infinity.
         return False
     return r == (digest + int(point[:_HEX_COORDINATE], 16)) % sm2.N
+
+
+def _multiplied(k: int, point: str) -> bytes:
+    """x||y, 64 bytes, of k times a point of the curve, 1 <= k < n: never infinity."""
+    product: str = _engine("", "")._kg(k, point)
+    return bytes.fromhex(product)
 
 
 def _engine(private_hex: str, public_hex: str) -> Any:

@@ -14,11 +14,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import cffi
 
-from guqiao_sdk.gm import sm2, sm4
+from guqiao_sdk.gm import sm2, sm2_cipher, sm4
 from guqiao_sdk.gm.errors import GmBackendUnavailableError, GmKeyError, GmSignError
 from guqiao_sdk.gm.sm2 import PrivateKey
 from guqiao_sdk.gm.sm3 import sm3
@@ -65,6 +65,10 @@ int EVP_PKEY_sign_init(void *);
 int EVP_PKEY_sign(void *, unsigned char *, size_t *, const unsigned char *, size_t);
 int EVP_PKEY_verify_init(void *);
 int EVP_PKEY_verify(void *, const unsigned char *, size_t, const unsigned char *, size_t);
+int EVP_PKEY_encrypt_init(void *);
+int EVP_PKEY_encrypt(void *, unsigned char *, size_t *, const unsigned char *, size_t);
+int EVP_PKEY_decrypt_init(void *);
+int EVP_PKEY_decrypt(void *, unsigned char *, size_t *, const unsigned char *, size_t);
 """
 
 # Parsed once, at import: it takes longer than all else in a provider's making.
@@ -163,6 +167,31 @@ class LibcryptoProvider:
         slices = [items[start : start + size] for start in range(0, len(items), size)]
         return [valid for part in self._pool.map(self._verify_slice, slices) for valid in part]
 
+    def sm2_encrypt(self, public_key: bytes, plaintext: bytes) -> bytes:
+        """See `guqiao_sdk.gm.sm2_cipher`."""
+        sm2_cipher.check_plaintext(plaintext)
+        public = self._public(public_key)
+        if public is None:
+            raise sm2_cipher.not_a_key()
+        while True:
+            sealed = self._transform("encrypt", public.handle, plaintext)
+            # Not every version draws another nonce where the mask came out as zero.
+            if sealed is not None and sm2_cipher.decode_cipher(sealed).masked != plaintext:
+                return sealed
+            if sealed is None:
+                raise GmKeyError(
+                    "libcrypto could not encrypt to this key; check the key and the library",
+                    "libcrypto 无法用该公钥加密;请检查密钥和密码库",
+                )
+
+    def sm2_decrypt(self, private: PrivateKey, sealed: bytes) -> bytes:
+        """See `guqiao_sdk.gm.sm2_cipher`."""
+        cipher = sm2_cipher.decode_cipher(sealed)
+        plaintext = self._transform("decrypt", self._private_handle(private), sealed)
+        if plaintext is None or plaintext == cipher.masked:
+            raise sm2_cipher.refused()
+        return plaintext
+
     def sm4_gcm_encrypt(self, key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
         """See `guqiao_sdk.gm.sm4`."""
         return sm4.sm4_gcm_encrypt(key, nonce, plaintext, aad)
@@ -170,6 +199,23 @@ class LibcryptoProvider:
     def sm4_gcm_decrypt(self, key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
         """See `guqiao_sdk.gm.sm4`."""
         return sm4.sm4_gcm_decrypt(key, nonce, sealed, aad)
+
+    def _transform(
+        self, verb: Literal["encrypt", "decrypt"], handle: Any, data: bytes
+    ) -> bytes | None:
+        """Encrypt or decrypt under a key; None where libcrypto refuses."""
+        begin = getattr(self._lib, f"EVP_PKEY_{verb}_init")
+        transform = getattr(self._lib, f"EVP_PKEY_{verb}")
+        room = len(data) + sm2_cipher.OVERHEAD_BYTES_MAX
+        made, size = self._ffi.new("unsigned char[]", room), self._ffi.new("size_t *", room)
+        context = self._lib.EVP_PKEY_CTX_new(handle, self._ffi.NULL)
+        try:
+            if begin(context) != 1 or transform(context, made, size, data, len(data)) != 1:
+                self._lib.ERR_clear_error()
+                return None
+            return bytes(self._ffi.buffer(made, size[0]))
+        finally:
+            self._lib.EVP_PKEY_CTX_free(context)
 
     def _open(self, names: Sequence[str]) -> Any:
         tried = []

@@ -26,7 +26,9 @@ class SlowGmBackendWarning(RuntimeWarning):
 
 
 class GmProvider(Protocol):
-    """SM2 signatures and SM4-GCM. Implementations may be called from several threads at once."""
+    """SM2 signatures and encryption, and SM4-GCM. Implementations may be called from several
+    threads at once.
+    """
 
     @property
     def name(self) -> str:
@@ -46,6 +48,14 @@ class GmProvider(Protocol):
 
     def verify_many(self, items: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
         """Judge (public key, message, signature) items; answers keep their order."""
+
+    def sm2_encrypt(self, public_key: bytes, plaintext: bytes) -> bytes:
+        """Seal 1 to 4,096 bytes for the owner of a key: SM2Cipher in DER (GB/T 35276). Raises
+        `GmKeyError` for what is no key of the curve, `GmParameterError` for another size.
+        """
+
+    def sm2_decrypt(self, private: PrivateKey, sealed: bytes) -> bytes:
+        """Return the plaintext, or raise `GmDecryptError`, which any bytes may be given for."""
 
     def sm4_gcm_encrypt(self, key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
         """Return ciphertext and tag under a 16-byte key and a 12-byte nonce used only once."""

@@ -1,7 +1,8 @@
 """The standard vectors every backend must pass before it is used.
 
-GB/T 32905 (SM3), GB/T 32907 (SM4), RFC 8998 appendix A (SM4-GCM), GB/T 32918.5 (SM2 signature), and
-a round trip. A backend that fails one refuses to start: a wrong signature is worse than none.
+GB/T 32905 (SM3), GB/T 32907 (SM4), RFC 8998 appendix A (SM4-GCM), GB/T 32918.5 (SM2 signature and
+encryption), and round trips. A backend that fails one refuses to start: a wrong signature is worse
+than none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from guqiao_sdk.gm import sm2
 from guqiao_sdk.gm.errors import GmError, GmSelfTestError
+from guqiao_sdk.gm.sm2_cipher import Sm2Cipher
 from guqiao_sdk.gm.sm3 import sm3
 
 if TYPE_CHECKING:
@@ -51,6 +53,16 @@ SM2_SIGNATURE: Final = bytes.fromhex(
     "b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa"
 )
 
+SM2_PLAINTEXT: Final = b"encryption standard"
+SM2_CIPHER: Final = Sm2Cipher(
+    point=bytes.fromhex(
+        "0404ebfc718e8d1798620432268e77feb6415e2ede0e073c0f4f640ecd2e149a73"
+        "e858f9d81e5430a57b36daab8f950a3c64e6ee6a63094d99283aff767e124df0"
+    ),
+    check=bytes.fromhex("59983c18f809e262923c53aec295d30383b54e39d609d160afcb1908d0bd8766"),
+    masked=bytes.fromhex("21886ca989ca9c7d58087307ca93092d651efa"),
+)
+
 
 def run_self_test(provider: GmProvider) -> None:
     """Raise `GmSelfTestError` naming the first vector that `provider` gets wrong."""
@@ -61,6 +73,7 @@ def run_self_test(provider: GmProvider) -> None:
         ("GB/T 32918 SM2 public key", _public_key_is_right),
         ("GB/T 32918 SM2 signature", _signature_is_right),
         ("SM2 sign and verify", _round_trip_is_right),
+        ("GB/T 32918 SM2 encryption", _encryption_is_right),
     )
     for vector, is_right in checks:
         try:
@@ -109,3 +122,13 @@ def _round_trip_is_right(provider: GmProvider) -> bool:
     first, second = (provider.sign(private, SM2_MESSAGE) for _ in range(2))
     # Equal signatures would mean a repeated nonce, which gives the key away.
     return first != second and provider.verify(private.public_key, SM2_MESSAGE, first)
+
+
+def _encryption_is_right(provider: GmProvider) -> bool:
+    private = provider.load_private_key(SM2_SCALAR)
+    sealed = [provider.sm2_encrypt(SM2_PUBLIC_KEY, SM2_PLAINTEXT) for _ in range(2)]
+    # Equal ciphertexts would mean a repeated nonce, which gives the plaintexts away.
+    return sealed[0] != sealed[1] and all(
+        provider.sm2_decrypt(private, each) == SM2_PLAINTEXT
+        for each in (SM2_CIPHER.encode(), *sealed)
+    )

@@ -57,7 +57,7 @@ VERSIONS: Final = {"contracts": 2, "evidence": 2, "light_client": 2}
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
     CSRC: (*COMMON_CONTRACTS, "calendar", "objects", "services", "templates"),
-    MARKET: (*COMMON_CONTRACTS, "register"),
+    MARKET: (*COMMON_CONTRACTS, "register", "documents"),
 }
 
 

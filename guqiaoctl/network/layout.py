@@ -93,6 +93,18 @@ class Layout:
         """Folder of a process: settings, certificate, keys, data."""
         return self.folder / "processes" / name
 
+    def bodies(self, domain: str) -> Path:
+        """Folder of a domain's encrypted bodies, which do not stand on chain."""
+        return self.folder / "bodies" / domain
+
+    def body_keys(self, domain: str) -> Path:
+        """Folder of the wrapped keys of those bodies."""
+        return self.folder / "body-keys" / domain
+
+    def wrapping_key(self, domain: str) -> Path:
+        """The key under which those keys are wrapped."""
+        return self.folder / "identities" / f"{domain}-bodies.kek"
+
     @property
     def trust(self) -> Path:
         """The trust file for offline verification."""

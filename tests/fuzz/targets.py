@@ -60,6 +60,7 @@ from services.consensus.store.state_intake import Snapshot
 from tests.fuzz import (
     contract_targets,
     corpus,
+    document_targets,
     file_targets,
     mutations,
     network_targets,
@@ -82,6 +83,7 @@ def targets() -> tuple[Target, ...]:
     return (
         *(*_canonical(), *_consensus(), *_proofs(), *_json()),
         *contract_targets.targets(),
+        *document_targets.targets(),
         *star_targets.targets(),
         *template_targets.targets(),
         *file_targets.targets(),

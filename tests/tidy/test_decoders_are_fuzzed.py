@@ -85,6 +85,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "guqiao_sdk.market_reader:read_dataset",
         "guqiao_sdk.market_text:_parts",
         "guqiao_sdk.market_text:read_lines",
+        "guqiao_sdk.object_store.body_keys:BodyKeys._read",
+        "guqiao_sdk.object_store.folder:read_file",
         "services.chassis.grpc_server.wrapping:_Wrapped._parse",
         "services.consensus.domain.contracts.light_client:_judge_known_height",
     ),
@@ -109,6 +111,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     PROVIDER: (
         "guqiao_sdk.gm.gmssl_backend:GmsslProvider.load_private_key",
         "guqiao_sdk.gm.gmssl_backend:GmsslProvider.sign",
+        "guqiao_sdk.gm.gmssl_backend:_multiplied",
         "guqiao_sdk.signing:request_sign_bytes",
         "guqiao_sdk.signing:stream_item_sign_bytes",
     ),

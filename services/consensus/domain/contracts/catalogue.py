@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from services.consensus.domain.contracts.calendar import CalendarContract
 from services.consensus.domain.contracts.deployments import DeploymentsContract
+from services.consensus.domain.contracts.documents import DocumentsContract
 from services.consensus.domain.contracts.evidence import EvidenceContract
 from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Contract
@@ -55,6 +56,7 @@ def standard_catalogue() -> Catalogue:
             CalendarContract(),
             DeploymentsContract(1),
             DeploymentsContract(2),
+            DocumentsContract(),
             EvidenceContract(1),
             EvidenceContract(2),
             GovernanceContract(),

@@ -69,6 +69,7 @@ RESERVED: Final = frozenset(
     (
         "calendar",
         "contracts",
+        "documents",
         "evidence",
         "gas",
         "governance",

@@ -18,6 +18,7 @@ from services.consensus.domain.contracts.identity_record import (
 )
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.ledger.keys import contract_key
+from services.consensus.domain.ledger.misplaced_documents import misplaced
 from services.consensus.domain.ledger.star_calls import judge_arguments
 from services.consensus.domain.ledger.state import Readable, StateReader
 
@@ -90,6 +91,9 @@ def check_stateful(
     personal = judge_arguments(state, transaction.payload)
     if personal is not None:
         return Refused(personal.code, dict(personal.fields))
+    out_of_place = misplaced(state, transaction.payload)
+    if out_of_place is not None:
+        return Refused(out_of_place.code, dict(out_of_place.fields))
     return _check_predecessor(state, transaction.payload)
 
 
