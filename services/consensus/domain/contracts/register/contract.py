@@ -63,7 +63,7 @@ REFERENCE_METHODS: Final[Mapping[str, Method]] = MappingProxyType(
 )
 
 BUILT: Final = ("register_company", "open_account", "initial_registration", "transfer")
-"""The operations that are active in version 1."""
+"""The operations of version 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +84,5 @@ class RegisterContract:
 
 
 REGISTER_V1: Final = RegisterContract(version=1, operations=BUILT)
+REGISTER_V2: Final = RegisterContract(version=2, operations=(*OPERATIONS,))
+"""All of them."""
