@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain.contracts import signers
 from services.consensus.domain.contracts.host import Host, Party, Refusal
 from services.consensus.domain.contracts.packets_host import require_role
 from services.consensus.domain.contracts.template.vocabulary import Tier
@@ -105,15 +106,7 @@ def require_operator(host: Host) -> Party:
 
 def require_checker(host: Host) -> Party:
     """The second signer: another checker of the same organisation, or a refusal."""
-    checker = host.checker()
-    if checker is None:
-        raise Refusal("CHECKER_MISSING", roles=roles.OPERATOR_CHECKER)
-    if checker.did == host.sender().did:
-        raise Refusal("CHECKER_IS_MAKER", did=checker.did)
-    is_of_organisation = checker.organisation == host.sender().organisation
-    if roles.OPERATOR_CHECKER not in checker.roles or not is_of_organisation:
-        raise Refusal("ROLE_MISSING", sender=checker.did, roles=roles.OPERATOR_CHECKER)
-    return checker
+    return signers.require_checker(host, roles.OPERATOR_CHECKER)
 
 
 def signed(host: Host) -> dict[str, Json]:
