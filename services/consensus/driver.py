@@ -459,7 +459,8 @@ class Driver:
         back = without_effect(self._ledger, self.mempool, sequence)
         if back:
             self.mempool.give_back(back)
-        self._timers.stop(self.mempool.remove([each for each in ids if each not in back]))
+        done = self.mempool.remove([each for each in ids if each not in back])
+        self._timers.stop(done, executed=True)
         backlog, now = self.mempool.ready_count > 0, asyncio.get_running_loop().time()
         self.admission_limit.note_executed(len(ids), backlog=backlog, now=now)
         self._start_timers()

@@ -204,7 +204,7 @@ class LedgerWork:
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
             )
             self._finality.refuse(expired, error)
-            self._timers.stop([expired])
+            self._timers.stop([expired], executed=False)
         self._metrics.height.set(height)
         self._finality.advance(height)
 

@@ -56,15 +56,16 @@ class RequestTimers:
         self._timed.clear()
         self.start()
 
-    def stop(self, transaction_ids: Iterable[bytes]) -> None:
+    def stop(self, transaction_ids: Iterable[bytes], *, executed: bool) -> None:
         """These were executed, or can never be any more."""
         for transaction_id in transaction_ids:
             if transaction_id in self._timed:
                 self._timed.remove(transaction_id)
-                self._tell(RequestGone(transaction_id))
+                self._tell(RequestGone(transaction_id, executed))
 
     def review(self) -> None:
         """Nobody is suspected for what is about to expire, nor for what waits no more."""
         timed = [(key, self._mempool.find(key)) for key in sorted(self._timed)]
-        self.stop([key for key, entry in timed if entry is None or not self._is_owed(entry)])
+        gone = [key for key, entry in timed if entry is None or not self._is_owed(entry)]
+        self.stop(gone, executed=False)
         self._start(None)

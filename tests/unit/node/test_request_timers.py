@@ -29,7 +29,7 @@ class Bench:
     def execute(self, ids: list[bytes]) -> list[Message]:
         """A block with these; what the core is told then."""
         self.told.clear()
-        self.timers.stop(self.pool.remove(ids))
+        self.timers.stop(self.pool.remove(ids), executed=True)
         self.timers.start()
         return list(self.told)
 
@@ -80,7 +80,7 @@ def test_nobody_is_suspected_for_what_is_about_to_expire() -> None:
     bench.told.clear()
     bench.owed = False
     bench.timers.review()
-    assert bench.told == [RequestGone(each) for each in bench.ids(0, 2)]
+    assert bench.told == [RequestGone(each, executed=False) for each in bench.ids(0, 2)]
 
 
 def test_a_transaction_that_left_for_another_reason_is_timed_no_more() -> None:
@@ -88,7 +88,7 @@ def test_a_transaction_that_left_for_another_reason_is_timed_no_more() -> None:
     bench.pool.drop_expired(height=500, block_time_ms=0)
     bench.told.clear()
     bench.timers.review()
-    assert bench.told == [RequestGone(each) for each in bench.ids(0, 2)]
+    assert bench.told == [RequestGone(each, executed=False) for each in bench.ids(0, 2)]
 
 
 def test_those_that_nobody_is_owed_hide_no_other_however_many_they_are() -> None:
@@ -122,6 +122,6 @@ def test_who_is_passed_over_beside_full_batches_is_timed_once_he_is_the_oldest()
         in_flight.append(ids)
         timers.start()
         if len(in_flight) > 2:
-            timers.stop(pool.remove(in_flight.pop(0)))
+            timers.stop(pool.remove(in_flight.pop(0)), executed=True)
             timers.start()
     assert RequestPending(victim.id) in told
