@@ -16,6 +16,7 @@ EVENTS_MAX: Final = 4_096
 DETAIL_DEPTH_MAX: Final = 16
 """No detail nests deeper."""
 
+PREDECESSOR_MISSING: Final = "PREDECESSOR_MISSING"
 SIGNED_BY_ANOTHER: Final = "KEY_MISMATCH"
 """The payload of somebody else under another key: an id does not cover the signatures, so what is
 refused is this copy, and never the transaction that its maker signed.
@@ -25,7 +26,7 @@ NOT_EXECUTED_CODES: Final = frozenset(
     (
         "TRANSACTION_DUPLICATE",
         "TRANSACTION_EXPIRED",
-        "PREDECESSOR_MISSING",
+        PREDECESSOR_MISSING,
         "BLOCK_FULL",
         SIGNED_BY_ANOTHER,
     )

@@ -60,7 +60,7 @@ from services.consensus.finality import FinalityBoard
 from services.consensus.gate import useless_now
 from services.consensus.jobs import Pause, first_pause
 from services.consensus.ledger import Ledger
-from services.consensus.ledger_work import LedgerWork, copies_under_another_key
+from services.consensus.ledger_work import LedgerWork, without_effect
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
@@ -456,10 +456,11 @@ class Driver:
         """The transactions of this block need no ordering any more."""
         self._tracker.forget_executed(SequenceNumber(sequence))
         self._proposer.note_executed(sequence)
-        copies = copies_under_another_key(self._ledger, self.mempool, sequence)
-        if copies:
-            self.mempool.give_back(copies)
-        self._timers.stop(self.mempool.remove([each for each in ids if each not in copies]))
+        back = without_effect(self._ledger, self.mempool, sequence)
+        if back:
+            self.mempool.give_back(back)
+        done = self.mempool.remove([each for each in ids if each not in back])
+        self._timers.stop(done, executed=True)
         backlog, now = self.mempool.ready_count > 0, asyncio.get_running_loop().time()
         self.admission_limit.note_executed(len(ids), backlog=backlog, now=now)
         self._start_timers()

@@ -15,7 +15,12 @@ import structlog
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER, is_final
+from guqiao_sdk.proof.receipt import (
+    PREDECESSOR_MISSING,
+    SIGNED_BY_ANOTHER,
+    Receipt,
+    is_final,
+)
 from services.chassis.errors import FailedPreconditionError, UnavailableError
 from services.consensus.batches import BatchTracker
 from services.consensus.catch_up import CertifiedBatch
@@ -179,7 +184,11 @@ class LedgerWork:
     def _resolve(self, height: int) -> None:
         for result in self._ledger.results(height, self._finality.wanted):
             # Whoever waits was admitted with the right key: a copy under another is not theirs.
-            if result.code != SIGNED_BY_ANOTHER:
+            # What came before its predecessor and is here still has its outcome to come.
+            is_to_come = (
+                result.code == PREDECESSOR_MISSING and result.transaction_id in self._mempool
+            )
+            if result.code != SIGNED_BY_ANOTHER and not is_to_come:
                 self._finality.resolve(result)
 
     def announce(self, height: int) -> None:
@@ -195,27 +204,57 @@ class LedgerWork:
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
             )
             self._finality.refuse(expired, error)
-            self._timers.stop([expired])
+            self._timers.stop([expired], executed=False)
         self._metrics.height.set(height)
         self._finality.advance(height)
 
 
-def copies_under_another_key(ledger: Ledger, mempool: Mempool, height: int) -> set[bytes]:
-    """The ids of which a block held nothing but a copy that another key signed, while the
-    transaction itself, or no copy of it, waits here.
+def without_effect(ledger: Ledger, mempool: Mempool, height: int) -> set[bytes]:
+    """The ids in a block that are still to be ordered: of which it held nothing but a copy that
+    another key signed, while the transaction itself, or no copy of it, waits here; and which a
+    primary put before their predecessors, which wait here, or came behind them in the block.
     """
     if not len(mempool):
         return set()
     try:
         receipts = ledger.receipts(height)
-        if not any(receipt.code == SIGNED_BY_ANOTHER for receipt in receipts):
+        if not any(each.code in (SIGNED_BY_ANOTHER, PREDECESSOR_MISSING) for each in receipts):
             return set()
         batch = ledger.batch(height)
     except UnavailableError:
         return set()  # Executed before a restart, and damaged since: others order what waits.
     settled = {receipt.transaction_id for receipt in receipts if is_final(receipt)}
-    return {
+    copies = {
         receipt.transaction_id
         for encoded, receipt in zip(batch.transactions, receipts, strict=True)
         if receipt.code == SIGNED_BY_ANOTHER and mempool.find_encoded(encoded) is None
     } - settled
+    return copies | _before_their_predecessors(receipts, mempool, settled)
+
+
+def _before_their_predecessors(
+    receipts: Sequence[Receipt], mempool: Mempool, settled: set[bytes]
+) -> set[bytes]:
+    """Those whose predecessor is settled in this block, is to be ordered yet, or is one of them."""
+    after: dict[bytes, bytes] = {}
+    for receipt in receipts:
+        if receipt.code == PREDECESSOR_MISSING and receipt.transaction_id not in settled:
+            found = mempool.find(receipt.transaction_id)
+            if found is not None and found.payload.after is not None:
+                after[found.id] = found.payload.after
+    executed = {receipt.transaction_id for receipt in receipts}
+    lost = [
+        key
+        for key, before in after.items()
+        if before not in settled
+        and before not in after
+        and (before in executed or before not in mempool)
+    ]
+    successors: dict[bytes, list[bytes]] = {}
+    for key, before in after.items():
+        successors.setdefault(before, []).append(key)
+    while lost:
+        key = lost.pop()
+        lost += successors.get(key, [])
+        after.pop(key, None)
+    return set(after)

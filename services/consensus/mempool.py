@@ -8,6 +8,7 @@ place when a view change drops the batch. The driver's task owns it; nothing her
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class _Entry:
     transaction: AdmittedTransaction
     place: int
     arrived_ms: int
+
+
+def _place_of(entry: _Entry) -> int:
+    return entry.place
 
 
 class Mempool:
@@ -84,10 +89,13 @@ class Mempool:
         """A transaction that is here in exactly these bytes: its signatures were verified."""
         return self._by_encoding.get(encoded)
 
-    def oldest(self, count_max: int) -> Iterator[AdmittedTransaction]:
-        """Those that wait for execution, but for no predecessor: what came first comes first."""
-        entries = itertools.chain(self._proposed.values(), self._ready.values())
-        return (entry.transaction for entry in itertools.islice(entries, count_max))
+    def oldest(self) -> Iterator[AdmittedTransaction]:
+        """Those that wait for execution, but for no predecessor: what came first comes first, in a
+        batch or not. A primary may leave one lying beside thousands that it proposes.
+        """
+        proposed = sorted(self._proposed.values(), key=_place_of)
+        entries = heapq.merge(proposed, self._ready.values(), key=_place_of)
+        return (entry.transaction for entry in entries)
 
     @property
     def ready_count(self) -> int:
@@ -155,7 +163,7 @@ class Mempool:
             return
         for entry in back:
             del self._proposed[entry.transaction.id]
-        entries = sorted([*back, *self._ready.values()], key=lambda entry: entry.place)
+        entries = sorted([*back, *self._ready.values()], key=_place_of)
         self._ready = {entry.transaction.id: entry for entry in entries}
 
     def give_back(self, transaction_ids: Iterable[bytes]) -> None:

@@ -250,9 +250,12 @@ class RequestPending:
 
 @dataclass(frozen=True, slots=True)
 class RequestGone:
-    """The request was executed or dropped; its timer ends."""
+    """The request was executed, or dropped, for which the primary gets no credit; its timer
+    ends.
+    """
 
     request: bytes
+    executed: bool = True
 
 
 LocalInput = (

@@ -52,7 +52,7 @@ class Suspicion:
         """Start or end a request's timer; the oldest are kept when there are too many."""
         if isinstance(message, RequestGone):
             since_ms = self._pending.pop(message.request, None)
-            if since_ms is not None:
+            if since_ms is not None and message.executed:
                 self._fairness.ordered(since_ms, self.now_ms)
         elif len(self._pending) < PENDING_REQUESTS_MAX:
             self._pending.setdefault(message.request, self.now_ms)

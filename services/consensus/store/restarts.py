@@ -3,6 +3,7 @@
 Whoever puts one here has judged its approvals. With the file the restart is in force, in one step:
 blocks above its height of an earlier epoch are void from then on, and an index that was made
 without it is built again. The file is nothing that peers must believe; the state of the chain is.
+It begins with its checksum: a key that lost a bit would be another replica set, and nobody's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from guqiao_sdk.files import make_folder
-from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.canonical import MalformedError, digest
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.restart import Restart
 from services.consensus.store.errors import RestartDamagedError
@@ -19,6 +20,7 @@ from services.consensus.store.files import FileOperations
 
 _FOLDER: Final = "restarts"
 _SUFFIX: Final = ".restart"
+CHECKSUM_BYTES: Final = 32
 
 
 class Restarts:
@@ -39,7 +41,9 @@ class Restarts:
         make_folder(self._folder)
         self._files.sync_folder(self._folder.parent)
         epoch = restart.statement.epoch
-        self._files.replace_durably(self._folder / f"{epoch:020d}{_SUFFIX}", restart.encode())
+        encoded = restart.encode()
+        path = self._folder / f"{epoch:020d}{_SUFFIX}"
+        self._files.replace_durably(path, _checksum(encoded) + encoded)
         others = [each for each in self.known if each.statement.epoch != epoch]
         self.known = tuple(sorted((*others, restart), key=lambda each: each.statement.epoch))
 
@@ -51,8 +55,16 @@ class Restarts:
         )
 
 
+def _checksum(encoded: bytes) -> bytes:
+    return digest("guqiao/restart-file/1", encoded)
+
+
 def _read(path: Path) -> Restart:
+    data = path.read_bytes()
+    checksum, encoded = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
     try:
-        return Restart.decode(path.read_bytes())
+        if _checksum(encoded) != checksum:
+            raise MalformedError("its checksum is another one")
+        return Restart.decode(encoded)
     except MalformedError as error:
         raise RestartDamagedError(path, str(error)) from error

@@ -20,6 +20,9 @@ from services.consensus.chain_sets import ChainSets
 from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.restart import put_in_force
 from services.consensus.store import ChainStore, DataFolderInUseError, FileOperations, StorageError
+from services.consensus.store.errors import RestartDamagedError
+from services.consensus.store.files import SYSTEM_FILES
+from services.consensus.store.restarts import Restarts
 from tests.crash.sweep import FaultyFiles, faults_of
 from tests.crash.writer import fork
 from tests.integration.node.memory_chain import memory_chain
@@ -155,7 +158,7 @@ def test_the_index_is_built_again_without_what_is_void(prepared: Prepared, tmp_p
 
 
 @pytest.mark.req("G2-13-2")
-@pytest.mark.parametrize("damage", ["gone", "spoilt"])
+@pytest.mark.parametrize("damage", ["gone", "cut off", "zeros", "empty", "a vote key"])
 def test_a_folder_whose_restart_is_gone_or_damaged_does_not_open(
     prepared: Prepared, tmp_path: Path, damage: str
 ) -> None:
@@ -168,8 +171,39 @@ def test_a_folder_whose_restart_is_gone_or_damaged_does_not_open(
     if damage == "gone":
         file.unlink()
     else:
-        file.write_bytes(data[:-1])
+        file.write_bytes(spoilt(data, damage, prepared.restart))
     with pytest.raises(StorageError, match="restart"), prepared.opened(place):
         pass
     file.write_bytes(data)
     check_goes_by_it(prepared, place)
+
+
+def spoilt(data: bytes, damage: str, restart: Restart) -> bytes:
+    """The file with one damage; of a vote key of the new set one bit."""
+    match damage:
+        case "cut off":
+            return data[:-1]
+        case "zeros":
+            return bytes(len(data))
+        case "empty":
+            return b""
+    key = restart.statement.new_set.members[0].public_key
+    return flipped(data, data.rindex(key) + 30)
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.req("G2-13-2")
+def test_no_flipped_bit_of_a_restart_is_taken(prepared: Prepared, tmp_path: Path) -> None:
+    """Every byte of the file: a wrong replica set would be in force, and nothing would say so."""
+    restarts = Restarts(tmp_path, SYSTEM_FILES)
+    restarts.keep(prepared.restart)
+    (file,) = (tmp_path / "restarts").glob("*.restart")
+    data = file.read_bytes()
+    assert Restarts(tmp_path, SYSTEM_FILES).known == (prepared.restart,)
+    for place in range(len(data)):
+        file.write_bytes(flipped(data, place))
+        with pytest.raises(RestartDamagedError):
+            Restarts(tmp_path, SYSTEM_FILES)

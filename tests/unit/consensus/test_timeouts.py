@@ -161,3 +161,19 @@ def test_of_too_many_pending_requests_the_oldest_keep_their_timers(
     timers.on_request(RequestGone(b"request 0"))
     timers.on_request(RequestPending(b"request 3"))
     assert list(timers._pending) == [b"request 1", b"request 3"], "there is room again"
+
+
+def test_v11_what_is_dropped_is_no_work_of_the_primary() -> None:
+    """Else a late one that expires would tell that the primary left older ones lying for it."""
+    for executed in (True, False):
+        timers = Suspicion(DEFAULTS, 0)
+        timers.on_request(RequestPending(b"done"))
+        timers.on_request(RequestPending(b"oldest"))
+        for clock_ms in range(0, 2 * DEFAULTS.timeout_ms + 1, 50):
+            timers.tick(clock_ms, under_way=True)
+        timers.on_request(RequestGone(b"done"))
+        timers.on_request(RequestPending(b"late"))
+        timers.on_request(RequestGone(b"late", executed=executed))
+        fairness = timers._fairness
+        excused = fairness.excuses(0, timers.now_ms, DEFAULTS.timeout_ms, DEFAULTS.timeout_max_ms)
+        assert excused is not executed

@@ -6,7 +6,7 @@ import pytest
 
 from services.consensus.domain.messages import Message, RequestGone, RequestPending
 from services.consensus.mempool import Mempool
-from services.consensus.timers import FRONT_MAX, RequestTimers
+from services.consensus.timers import FRONT_MAX, LOOKED_AT_MAX, RequestTimers
 from tests.unit.node.test_mempool import mempool, take_all, transaction
 
 
@@ -29,7 +29,7 @@ class Bench:
     def execute(self, ids: list[bytes]) -> list[Message]:
         """A block with these; what the core is told then."""
         self.told.clear()
-        self.timers.stop(self.pool.remove(ids))
+        self.timers.stop(self.pool.remove(ids), executed=True)
         self.timers.start()
         return list(self.told)
 
@@ -80,7 +80,7 @@ def test_nobody_is_suspected_for_what_is_about_to_expire() -> None:
     bench.told.clear()
     bench.owed = False
     bench.timers.review()
-    assert bench.told == [RequestGone(each) for each in bench.ids(0, 2)]
+    assert bench.told == [RequestGone(each, executed=False) for each in bench.ids(0, 2)]
 
 
 def test_a_transaction_that_left_for_another_reason_is_timed_no_more() -> None:
@@ -88,4 +88,40 @@ def test_a_transaction_that_left_for_another_reason_is_timed_no_more() -> None:
     bench.pool.drop_expired(height=500, block_time_ms=0)
     bench.told.clear()
     bench.timers.review()
-    assert bench.told == [RequestGone(each) for each in bench.ids(0, 2)]
+    assert bench.told == [RequestGone(each, executed=False) for each in bench.ids(0, 2)]
+
+
+def test_those_that_nobody_is_owed_hide_no_other_however_many_they_are() -> None:
+    """B25: a client and a primary together would blind the timers of everybody."""
+    pool, told = mempool(), list[Message]()
+    junk = [transaction(f"junk {number}") for number in range(3 * LOOKED_AT_MAX)]
+    unowed = {entry.id for entry in junk}
+    timers = RequestTimers(pool, told.append, lambda entry: entry.id not in unowed)
+    honest = transaction("honest")
+    for entry in (*junk, honest):
+        pool.add(entry, now_ms=0)
+        timers.start()
+    timers.review()
+    assert told == pending([honest.id])
+
+
+def test_who_is_passed_over_beside_full_batches_is_timed_once_he_is_the_oldest() -> None:
+    """P16: the primary always has others in batches, more than are timed."""
+    pool, told = mempool(), list[Message]()
+    timers = RequestTimers(pool, told.append, lambda _: True)
+    batches = [[transaction(f"{batch}/{n}") for n in range(2 * FRONT_MAX)] for batch in range(6)]
+    victim = transaction("victim")
+    in_flight: list[list[bytes]] = []
+    for number, batch in enumerate(batches):
+        for entry in batch:
+            pool.add(entry, now_ms=0)
+        if number == 1:
+            pool.add(victim, now_ms=0)
+        ids = [entry.id for entry in batch]
+        pool.mark_proposed(ids)
+        in_flight.append(ids)
+        timers.start()
+        if len(in_flight) > 2:
+            timers.stop(pool.remove(in_flight.pop(0)), executed=True)
+            timers.start()
+    assert RequestPending(victim.id) in told

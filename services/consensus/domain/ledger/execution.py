@@ -17,7 +17,7 @@ from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.receipt import Outcome, Receipt, is_final
+from guqiao_sdk.proof.receipt import PREDECESSOR_MISSING, Outcome, Receipt, is_final
 from guqiao_sdk.proof.restart import Restart
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, Payload
 from services.consensus.domain.contracts.catalogue import Catalogue
@@ -227,7 +227,7 @@ class _Block:
         again, or refused, must not overtake what that one follows.
         """
         if payload.after is not None and not self._was_executed(payload.after):
-            refusal = Refusal("PREDECESSOR_MISSING", after=payload.after.hex())
+            refusal = Refusal(PREDECESSOR_MISSING, after=payload.after.hex())
             raise _NoEffect(refusal)
 
     def _check_room(self, output_bytes: int) -> None:
