@@ -97,9 +97,9 @@ async def test_a_head_that_was_asked_for_in_an_earlier_epoch_is_judged_from_this
     """pbft.md T3: its set changes begin before the set that is known by now."""
     restoring = Restoring()
     await restoring.take(SECOND, LAST_HEIGHT + 4, INTO_SECOND)
-    assert restoring.transfer._heads[3].set_changes == ()
+    assert list(restoring.transfer._heads[3].set_changes) == []
     await restoring.take(THIRD, LAST_HEIGHT + 4, INTO_SECOND, INTO_THIRD)
-    assert restoring.transfer._heads[3].set_changes == (INTO_THIRD,)
+    assert list(restoring.transfer._heads[3].set_changes) == [INTO_THIRD]
     assert restoring.refused == []
 
 
