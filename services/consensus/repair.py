@@ -89,6 +89,25 @@ def beyond_what_anybody_says(
     return known if known <= base + margin else known + margin
 
 
+def certified_by_nobody_from(
+    present: ReplicaSet, window: int, heights: Mapping[ReplicaId, int]
+) -> int | None:
+    """The least height that no quorum of `present` has certified yet, by what its members say of
+    themselves; None where too few have said it.
+
+    Whoever signs a header has certified all but a window below it (N10). Of the members without a
+    vote in a certificate, n - q, and of f liars, one less than the rank asked for here can say
+    less than that.
+    """
+    rising = sorted(
+        height
+        for peer, height in heights.items()
+        if peer < present.size and peer not in present.jailed
+    )
+    rank = present.size - present.quorum + present.faulty_max + 1
+    return rising[rank - 1] + window + 1 if len(rising) >= rank else None
+
+
 class Silence:
     """Up to where a replica without any memory says nothing. It is asked anew when another set is
     in force here: the others of an old one may be gone.
@@ -98,20 +117,40 @@ class Silence:
         self._window = window
         self._epoch = -1
         self._through: int | None = None
+        self._uncertified: int | None = None
+        """In `_epoch`, nothing was certified from here on when this replica was silent already."""
 
     def through(
-        self, present: ReplicaSet, heights: Mapping[ReplicaId, int], *, base: int = 0
+        self,
+        present: ReplicaSet,
+        heights: Mapping[ReplicaId, int],
+        *,
+        base: int = 0,
+        restarted: bool = False,
     ) -> int | None:
         """The least that `beyond_what_anybody_says` said in the epoch of `present`: the chain moves
         on, and honest replicas never say less than before, so what is lower is as safe, and what
         was higher may have been said by ones that the chain left behind.
+
+        `base` is the height that the epoch began above, by a restart or by a set change. Where it
+        is certain that a set change had not begun the epoch when this silence had, nothing was
+        signed in the epoch, and the base is enough.
         """
         if present.epoch != self._epoch:
-            self._epoch, self._through = present.epoch, None
-        found = beyond_what_anybody_says(present, self._window, heights, base=base)
-        known = [each for each in (found, self._through) if each is not None]
-        self._through = min(known, default=None)
+            follows = present.epoch == self._epoch + 1 and not restarted
+            unborn = follows and self._uncertified is not None and self._uncertified <= base
+            self._epoch, self._through = present.epoch, base if unborn else None
+            self._uncertified = None
+        founded = base if restarted else 0
+        found = beyond_what_anybody_says(present, self._window, heights, base=founded)
+        self._through = _lower(self._through, found)
+        uncertified = certified_by_nobody_from(present, self._window, heights)
+        self._uncertified = _lower(self._uncertified, uncertified)
         return self._through
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def missing_blocks(store: ChainStore, due: int) -> tuple[int, int]:
@@ -215,10 +254,11 @@ class Repairs:
     def _due_height(self) -> int | None:
         store = self._ledger.store
         present = self._ledger.set_at(store.last_certified + 1)
-        base = self._ledger.restart_base(present.epoch)
+        base = self._ledger.epoch_base(present.epoch)
+        restarted = self._ledger.restart_base(present.epoch) is not None
         heights = self._driver.peer_heights
-        silent_to = self._silence.through(present, heights, base=base or 0)
-        return due_height(store, silent_to, restarted=0 if base is None else present.epoch)
+        silent_to = self._silence.through(present, heights, base=base, restarted=restarted)
+        return due_height(store, silent_to, restarted=present.epoch if restarted else 0)
 
     async def _resume(self) -> None:
         ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten

@@ -235,12 +235,15 @@ class StateTransfer:
             self._heads[sender] = head
 
     def _judged(self, response: peer_pb2.StateResponse) -> Head:
-        """The head, if its certificate holds; raises `ProofError` or `MalformedError`."""
+        """The head, if its certificate holds; raises `ProofError` or `MalformedError`. Set changes
+        up to the set known here say nothing: an answer can be to a question of an earlier epoch.
+        """
         message: ledger_pb2.CertifiedHeader = response.certified_header
         header = BlockHeader.decode(message.header)
         certificate = FinalityCertificate.decode(message.certificate)
-        changes = tuple(map(SetChange.decode, response.set_changes))
         known = self._ledger.set_at(self._ledger.store.last_certified + 1)
+        given = map(SetChange.decode, response.set_changes)
+        changes = tuple(each for each in given if each.replica_set.epoch > known.epoch)
         genesis = self._ledger.genesis
         authorities = genesis.restart_authorities
         trusted = TrustedChain.from_genesis(genesis.hash(), known, authorities)

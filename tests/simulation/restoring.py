@@ -42,9 +42,10 @@ class Restoring:
         while ledger.take_found():
             machine.after_execution(ledger.last_height)
         present = ledger.set_at(store.last_certified + 1)
-        base = ledger.restart_base(present.epoch)
-        silent_to = self._silence.through(present, machine.peer_heights, base=base or 0)
-        due = due_height(store, silent_to, restarted=0 if base is None else present.epoch)
+        base, heights = ledger.epoch_base(present.epoch), machine.peer_heights
+        restarted = ledger.restart_base(present.epoch) is not None
+        silent_to = self._silence.through(present, heights, base=base, restarted=restarted)
+        due = due_height(store, silent_to, restarted=present.epoch if restarted else 0)
         if due is not None and store.last_certified >= due:
             if store.promise.forgotten:
                 ledger.end_silence()

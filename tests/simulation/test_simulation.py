@@ -25,13 +25,15 @@ from tests.simulation.scenario import SIZES, of_seed
 SEEDS = range(1, 13)
 TWINS = range(8)
 
-REGRESSIONS: tuple[int, ...] = (27, 127, 150, 225, 447, 887, 500110, 700087, 900079)
+REGRESSIONS = (27, 127, 150, 225, 447, 887, 500110, 700087, 900079, 7400076, 7400100)
 """Seeds that once found a mistake. 27: a replica that catches up to a restart takes a block of the
 epoch that is over from one that came back. 127: one that had accepted proposals above the header
 ends in an assertion when it comes to it. 150: a proposal refused for its time was forgotten, and
 with it the proof of a second one. 225: a segment that could not be begun closed the one before it
 twice. 447: one that is behind votes in the epoch that is over. 887: one without memory waited for a
-height that replicas named which the restarted chain had left behind.
+height that replicas named which the restarted chain had left behind. 7400076: a new member was
+silent in an epoch that began after it came. 7400100: one that had taken a state refused the head of
+another, which it had asked for in the epoch before.
 And of the simulation itself: 500110 took a replica's own new-view, given back after it lost its
 votes and passed on, for a new vote; 700087 lost its quorum before any certificate outlasted a power
 cut; 900079 let a liar read a transaction that it had itself made unreadable.

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consensus.domain.messages import ReplicaId
-from services.consensus.repair import Silence, beyond_what_anybody_says, due_height
+from services.consensus.repair import (
+    Silence,
+    beyond_what_anybody_says,
+    certified_by_nobody_from,
+    due_height,
+)
 from services.consensus.store import Promise
 from tests.simulation.keys import replica_set
 
@@ -46,7 +51,7 @@ def test_a_chain_that_was_restarted_is_being_founded_behind_that_height() -> Non
     present = replace(replica_set(4), epoch=1)
     for base, due in ((OLD, OLD), (OLD - 2 * WINDOW, OLD), (OLD - 2 * WINDOW - 1, OLD + 16)):
         assert beyond_what_anybody_says(present, WINDOW, said, base=base) == due
-        assert Silence(WINDOW).through(present, said, base=base) == due
+        assert Silence(WINDOW).through(present, said, base=base, restarted=True) == due
 
 
 @dataclass
@@ -126,8 +131,98 @@ def test_what_nobody_says_any_more_is_not_waited_for() -> None:
     """Replicas that a restart left behind spoke first, of blocks that are void."""
     silence, present = Silence(WINDOW), replica_set(5)
     left = {ReplicaId(0): OLD, ReplicaId(1): OLD, ReplicaId(2): OLD}
-    assert silence.through(present, left, base=5) == OLD + 2 * WINDOW
+    assert silence.through(present, left, base=5, restarted=True) == OLD + 2 * WINDOW
     back = {ReplicaId(0): 5, ReplicaId(1): 5, ReplicaId(2): 5}
-    assert silence.through(present, back, base=5) == 5
-    assert silence.through(present, left, base=5) == 5
-    assert silence.through(present, {}, base=5) == 5
+    assert silence.through(present, back, base=5, restarted=True) == 5
+    assert silence.through(present, left, base=5, restarted=True) == 5
+    assert silence.through(present, {}, base=5, restarted=True) == 5
+
+
+BASE = OLD + 3 * WINDOW
+"""The last height of the epoch in which the replica came."""
+NOT_YET = BASE - WINDOW - 1
+"""Who has certified no more than this has not signed the header of `BASE`."""
+
+
+def into_the_next_epoch(
+    heights: list[int], size: int = 4, *, epoch: int = 1, restarted: bool = False
+) -> int | None:
+    """What others said before the set changed, and up to where is silence afterwards, when all that
+    are heard of are at the base.
+    """
+    silence, present = Silence(WINDOW), replica_set(size)
+    silence.through(present, {ReplicaId(peer): height for peer, height in enumerate(heights)})
+    said = {ReplicaId(peer): BASE for peer in range(3)}
+    following = replace(replica_set(5), epoch=epoch)
+    return silence.through(following, said, base=BASE, restarted=restarted)
+
+
+@pytest.mark.req("G2-10-3", "G2-13-2")
+def test_in_an_epoch_that_began_after_the_silence_nothing_was_signed() -> None:
+    """ledger.md, silence step 6: who joins a set of five may be one of its quorum at once."""
+    assert into_the_next_epoch([NOT_YET] * 3) == BASE
+    assert into_the_next_epoch([NOT_YET, NOT_YET - 5, NOT_YET, BASE]) == BASE
+    assert into_the_next_epoch([NOT_YET] * 5, size=7) == BASE
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+def test_where_the_epoch_may_have_begun_before_a_replica_without_memory_is_silent_in_it() -> None:
+    silent = BASE + 2 * WINDOW
+    assert into_the_next_epoch([NOT_YET, NOT_YET, NOT_YET + 1]) == silent, "it may have signed"
+    assert into_the_next_epoch([NOT_YET, NOT_YET]) == silent, "one lies, one did not sign"
+    assert into_the_next_epoch([NOT_YET, NOT_YET, BASE, BASE]) == silent
+    assert into_the_next_epoch([NOT_YET] * 4, size=7) == silent
+    assert into_the_next_epoch([NOT_YET] * 3, epoch=2) == silent, "what was heard is of epoch 0"
+    assert into_the_next_epoch([]) == silent
+
+
+def test_what_others_said_before_a_restart_shows_nothing_of_the_epoch_that_it_began() -> None:
+    """More than f of them are gone or forgot what they had; the rule of founding holds (Q6)."""
+    silence, present, base = Silence(WINDOW), replica_set(4), OLD
+    silence.through(present, {ReplicaId(peer): 0 for peer in range(3)})
+    said = {ReplicaId(peer): OLD + WINDOW for peer in range(3)}
+    following = replace(present, epoch=1)
+    through = silence.through(following, said, base=base, restarted=True)
+    assert through == OLD + WINDOW > base
+
+
+def test_the_lowest_that_was_heard_in_the_silence_counts() -> None:
+    silence, present = Silence(WINDOW), replica_set(4)
+    for height in (NOT_YET, BASE):
+        silence.through(present, {ReplicaId(peer): height for peer in range(3)})
+    following = replace(replica_set(5), epoch=1)
+    said = {ReplicaId(peer): BASE for peer in range(4)}
+    assert silence.through(following, said, base=BASE) == BASE
+    assert silence.through(following, said, base=BASE) == BASE
+    assert silence.through(replace(following, epoch=2), said, base=BASE) == BASE + 2 * WINDOW
+
+
+@given(
+    faulty=st.integers(1, 4),
+    spare=st.integers(0, 2),
+    certified=st.integers(WINDOW, 10_000),
+    above=st.lists(st.integers(0, 3 * WINDOW), min_size=15, max_size=15),
+    claims=st.lists(st.integers(0, 20_000), min_size=15, max_size=15),
+    signs=st.permutations(range(15)),
+    heard=st.sets(st.integers(0, 14)),
+)
+def test_no_lies_of_f_make_a_certified_height_look_uncertified(
+    faulty: int,
+    spare: int,
+    certified: int,
+    above: list[int],
+    claims: list[int],
+    signs: list[int],
+    heard: set[int],
+) -> None:
+    """A quorum signed the header of `certified`, with it f liars; they and all others say what
+    they like, of whom some are heard.
+    """
+    present = replica_set(3 * faulty + 1 + spare)
+    signers = [each for each in signs if each < present.size][: present.quorum]
+    honest = {each: certified - WINDOW + above[each] for each in signers[faulty:]}
+    said = {
+        ReplicaId(each): honest.get(each, claims[each]) for each in heard if each < present.size
+    }
+    found = certified_by_nobody_from(present, WINDOW, said)
+    assert found is None or found > certified
