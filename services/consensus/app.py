@@ -57,7 +57,12 @@ from services.consensus.submission import Submissions
 
 STOP_GRACE_SECONDS: Final = 2.0
 RESEND_MS: Final = 400
-MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A block of the largest batch with its receipts."""
+REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
+"""The largest that a client sends: 256 KiB of the smallest payloads, each with two signatures and
+the path of an envelope, and a last transaction of 1 MiB.
+"""
 RATE_PER_SECOND: Final = 50_000.0
 
 _log = structlog.get_logger(__name__)
@@ -280,7 +285,8 @@ def _server(parts: Parts, nonces: FileNonceStore, peers: PeerLookup | None) -> G
         telemetry=parts.telemetry,
         peers=peers,
         limits=ServerLimits(
-            message_bytes_max=MESSAGE_BYTES_MAX,
+            message_bytes_max=REQUEST_BYTES_MAX,
+            answer_bytes_max=ANSWER_BYTES_MAX,
             concurrent_rpcs_max=settings.grpc.concurrent_rpcs_max,
             rate_per_second=RATE_PER_SECOND,
             rate_burst=int(RATE_PER_SECOND),

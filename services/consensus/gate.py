@@ -7,6 +7,7 @@ signature; when the core steps, what it ignores then is named.
 
 from __future__ import annotations
 
+from services.consensus.domain.codec import ProposalEnds
 from services.consensus.domain.epochs import Core
 from services.consensus.domain.learner import Learner
 from services.consensus.domain.messages import (
@@ -20,11 +21,12 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.refusals import Reason
 
-Ordered = PrePrepare | Prepare | Commit | Checkpoint
+Ordered = PrePrepare | ProposalEnds | Prepare | Commit | Checkpoint
+Arrived = PeerMessage | ProposalEnds
 
 
 def useless_on_arrival(
-    core: Core, sender: int, message: PeerMessage, *, window: int, said: int
+    core: Core, sender: int, message: Arrived, *, window: int, said: int
 ) -> Reason | None:
     """Why a message of this epoch can never be of use; None where it can. `said` is the height that
     the sender last told to have certified: it told so before it sent this.
@@ -41,18 +43,18 @@ def useless_on_arrival(
     return _useless(core, message, beyond=core.low_watermark + 2 * window)
 
 
-def useless_now(core: Core, message: PeerMessage, *, window: int) -> Reason | None:
+def useless_now(core: Core, message: Arrived, *, window: int) -> Reason | None:
     """Why the core does nothing with a message at this moment; None where it does. What it knows
     of equivocation is not asked: that is an offence, and the core says so.
     """
     if isinstance(core, Learner):
         return None if isinstance(message, Hello) else Reason.UNREADY
-    if isinstance(message, PrePrepare) and message.view != core.view:
+    if isinstance(message, PrePrepare | ProposalEnds) and message.view != core.view:
         return Reason.OTHER_VIEW
     return _useless(core, message, beyond=core.low_watermark + window)
 
 
-def _useless(core: Core, message: PeerMessage, *, beyond: int) -> Reason | None:
+def _useless(core: Core, message: Arrived, *, beyond: int) -> Reason | None:
     if isinstance(message, Ordered):
         if message.sequence <= core.low_watermark:
             return Reason.LATE

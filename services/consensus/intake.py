@@ -1,7 +1,7 @@
 """What comes in, before anybody believes it: peers' frames and clients' transactions.
 
-Consensus messages are authenticated, proposed batches and transactions pass stateless admission,
-all of it in threads, so that the loop stays free.
+Votes are authenticated and transactions pass stateless admission in threads, so that the loop stays
+free; what is long, view-changes and proposed batches, has an intake of its own.
 Queues are bounded: a peer's excess is dropped, a client is told to come back.
 """
 
@@ -25,7 +25,6 @@ from services.consensus.domain.learner import Learner
 from services.consensus.domain.ledger.admission import (
     AdmittedTransaction,
     Refused,
-    refused_transaction,
 )
 from services.consensus.domain.ledger.authorisation import (
     Identities,
@@ -34,7 +33,6 @@ from services.consensus.domain.ledger.authorisation import (
 )
 from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
-    BatchRefused,
     Checkpoint,
     Commit,
     Hello,
@@ -49,13 +47,14 @@ from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.exchange import PEER_BYTES_MAX, Exchange
 from services.consensus.fair_queue import FairQueue
-from services.consensus.gate import useless_now, useless_on_arrival
+from services.consensus.gate import useless_on_arrival
 from services.consensus.ledger import Ledger
-from services.consensus.mempool import LENGTH_BYTES, Addition
+from services.consensus.mempool import Addition
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.offered import Judgement, Offered, OfferedQueue
 from services.consensus.peers import Links
-from services.consensus.proposer import BATCH_HEADER_BYTES, refused_for_good
+from services.consensus.proposal_intake import ProposalIntake
+from services.consensus.proposer import refused_for_good
 from services.consensus.refusals import Reason
 from services.consensus.repair import Repairs
 from services.consensus.signing import Admission, Authenticator
@@ -63,7 +62,6 @@ from services.consensus.surplus import Sent, Surplus
 from services.consensus.view_change_intake import ViewChangeIntake
 
 PEER_VOTES_MAX: Final = 4_000
-PEER_PROPOSALS_MAX: Final = 64
 VOTES_JUDGED_AT_ONCE_MAX: Final = 200
 FORGED_JUDGED_AT_ONCE_MAX: Final = 10
 """Of a peer whose last ones were not authentic: forging is cheap, to find it out delays others."""
@@ -130,15 +128,21 @@ class Intake:
         self._votes: FairQueue[PeerMessage] = FairQueue(
             count_max=PEER_VOTES_MAX, bytes_max=PEER_BYTES_MAX
         )
-        self._proposals: FairQueue[PrePrepare] = FairQueue(
-            count_max=PEER_PROPOSALS_MAX, bytes_max=PEER_BYTES_MAX
-        )
         self._offered = OfferedQueue()
         # Votes and transactions have a thread each: a burst of transactions delays no vote.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
         self._view_changes = ViewChangeIntake(
             metrics.refusals, self._vote_thread, self._judge_view_changes
+        )
+        self._proposals = ProposalIntake(
+            driver=driver,
+            parameters=ledger.genesis.parameters,
+            authenticator=authenticator,
+            admission=admission,
+            refusals=metrics.refusals,
+            vote_thread=self._vote_thread,
+            admission_thread=self._admission_thread,
         )
 
     async def run(self) -> None:
@@ -147,7 +151,7 @@ class Intake:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._vote_loop())
                 tasks.create_task(self._view_changes.run())
-                tasks.create_task(self._proposal_loop())
+                tasks.create_task(self._proposals.run())
                 tasks.create_task(self._transaction_loop())
                 tasks.create_task(self._gossip_again_loop())
                 tasks.create_task(self._exchange.run())
@@ -163,6 +167,8 @@ class Intake:
             frame = wire.open_frame(data, self._driver.replica.epoch)
             if wire.changes_view(frame):
                 self._take_view_change(sender, frame.message)
+            elif wire.proposes(frame):
+                self._proposals.put(sender, frame.message)
             else:
                 self._take_frame(sender, wire.read_content(frame), len(data))
         except MalformedError as error:
@@ -178,9 +184,9 @@ class Intake:
                 self._repairs.state.on_frame(sender, frame, size)
             case Hello():
                 self._driver.put_hello(ReplicaId(sender), frame)
-            case PrePrepare() | Prepare() | Commit() | Checkpoint():
-                self._take_message(sender, frame, size)
-            case ViewChange() | NewView():
+            case Prepare() | Commit() | Checkpoint():
+                self._take_vote(sender, frame, size)
+            case PrePrepare() | ViewChange() | NewView():
                 raise AssertionError("it was taken before it was read")
             case _:
                 self._exchange.on_frame(sender, frame, size)
@@ -194,16 +200,13 @@ class Intake:
         encoded = [entry.encoded for entry in self._driver.mempool.pending()]
         self._gossip(encoded[:GOSSIP_AGAIN_MAX], to=other)
 
-    def _take_message(self, sender: int, message: PeerMessage, size: int) -> None:
+    def _take_vote(self, sender: int, message: Prepare | Commit | Checkpoint, size: int) -> None:
         core, said = self._driver.replica, self._driver.peer_heights.get(ReplicaId(sender), 0)
         useless = useless_on_arrival(core, sender, message, window=self._window, said=said)
         if useless is None and not self._driver.votes:
             useless = Reason.UNREADY
         if useless is not None:
             self._refusals.count(sender, useless, f"a {type(message).__name__}")
-        elif isinstance(message, PrePrepare):
-            dropped = self._proposals.put(sender, message, size)
-            self._refusals.count(sender, Reason.FLOOD, times=dropped)
         else:
             dropped = self._votes.put(sender, message, size)
             self._refusals.count(sender, Reason.FLOOD, times=dropped)
@@ -280,61 +283,6 @@ class Intake:
                 forged.add(sender)
                 self._refusals.count(sender, Reason.UNAUTHENTIC, verdict.reason)
         return forged, all_put
-
-    async def _proposal_loop(self) -> None:
-        """Pre-prepares: view, window and signature first, so that only the primary of this view can
-        make us judge a batch.
-        """
-        while True:
-            for sender, message in await self._proposals.take(1):
-                useless = useless_now(self._driver.replica, message, window=self._window)
-                if useless is None:
-                    await self._judge_proposal(sender, message)
-                else:
-                    self._refusals.count(sender, useless)
-
-    async def _judge_proposal(self, sender: int, message: PrePrepare) -> None:
-        core = self._driver.replica
-        verdicts = await asyncio.get_running_loop().run_in_executor(
-            self._vote_thread, self._authenticator.judge, core, [(sender, message)]
-        )
-        if verdicts[0] is not None:
-            self._refusals.count(sender, Reason.UNAUTHENTIC, verdicts[0].reason)
-            return
-        judged = await self._judge_batch(message)
-        if core is not self._driver.replica:
-            self._refusals.count(sender, Reason.OTHER_EPOCH)
-            return
-        if isinstance(judged, BatchRefused):
-            why = judged.reason
-            _log.error("batch.refused", sender=sender, sequence=message.sequence, why=why)
-            self._driver.put_own(judged)
-        else:
-            self._driver.put_pre_prepare(ReplicaId(sender), message, judged)
-
-    async def _judge_batch(self, message: PrePrepare) -> list[AdmittedTransaction] | BatchRefused:
-        """The admitted transactions of a proposed batch, or why it is refused."""
-        batch, parameters = message.batch, self._ledger.genesis.parameters
-        size = BATCH_HEADER_BYTES + sum(LENGTH_BYTES + len(each) for each in batch.transactions)
-        if len(batch.transactions) > parameters.batch_transactions_max or (
-            size > parameters.batch_bytes_max
-        ):
-            count = len(batch.transactions)
-            reason = f"{count} transactions, {size} bytes, more than a batch has"
-            return BatchRefused(message, reason)
-        judge = functools.partial(
-            self._admission.judge_batch,
-            batch.transactions,
-            [self._driver.mempool.find_encoded(encoded) for encoded in batch.transactions],
-            now_height=message.sequence - 1,
-            block_time_ms=batch.block_time_ms,
-        )
-        judged = await self._in_admission_thread(judge)
-        refused = refused_transaction(batch.transactions, judged)
-        if refused is not None:
-            index, verdict = refused
-            return BatchRefused(message, f"{verdict.code} {verdict.fields}", index)
-        return [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]
 
     async def _in_admission_thread(self, judge: Callable[[], Verdicts]) -> Verdicts:
         return await asyncio.get_running_loop().run_in_executor(self._admission_thread, judge)

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     """A vote beyond this replica's window, or for a view a whole round of primaries ahead."""
     OTHER_VIEW = "other_view"
     """A proposal for a view other than this replica's."""
+    REPEATED = "repeated"
+    """A proposal that is held here already: its primary sends it until it is decided."""
     OTHER_EPOCH = "other_epoch"
     """A vote or proposal of another epoch."""
     UNASKED = "unasked"

@@ -23,6 +23,7 @@ GOSSIP_TRANSACTIONS_MAX: Final = 4_000
 BLOCKS_MAX: Final = 100
 DIGEST_BYTES: Final = 32
 _HELLO: Final = bytes([Kind.HELLO])
+_PRE_PREPARE: Final = bytes([Kind.PRE_PREPARE])
 _VIEW_CHANGES: Final = (bytes([Kind.VIEW_CHANGE]), bytes([Kind.NEW_VIEW]))
 
 Frame: TypeAlias = (
@@ -111,6 +112,11 @@ def open_frame(data: bytes, epoch: int = 0) -> peer_pb2.PeerFrame:
 def changes_view(frame: peer_pb2.PeerFrame) -> bool:
     """Whether it carries a view-change or a new-view: long, and seldom."""
     return frame.message[:1] in _VIEW_CHANGES
+
+
+def proposes(frame: peer_pb2.PeerFrame) -> bool:
+    """Whether it carries a pre-prepare: its batch takes long to read."""
+    return frame.message[:1] == _PRE_PREPARE
 
 
 def read_content(frame: peer_pb2.PeerFrame) -> Frame:

@@ -16,9 +16,12 @@ OVERSIZE_MARGIN_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one server allows."""
+    """What one server allows. Where answers may be longer than requests, `answer_bytes_max` says
+    how long; None: as long as requests.
+    """
 
     message_bytes_max: int = 4 * 1024 * 1024
+    answer_bytes_max: int | None = None
     metadata_bytes_max: int = 16 * 1024
     concurrent_rpcs_max: int = 256
     streams_per_connection_max: int = 128
@@ -39,9 +42,10 @@ class ServerLimits:
 
     def channel_options(self) -> list[tuple[str, int]]:
         """The limits as gRPC core reads them."""
+        answer_bytes_max = self.answer_bytes_max or self.message_bytes_max
         return [
             ("grpc.max_receive_message_length", self.message_bytes_max + OVERSIZE_MARGIN_BYTES),
-            ("grpc.max_send_message_length", self.message_bytes_max),
+            ("grpc.max_send_message_length", answer_bytes_max),
             ("grpc.max_metadata_size", self.metadata_bytes_max),
             ("grpc.absolute_max_metadata_size", self.metadata_bytes_max),
             ("grpc.max_concurrent_streams", self.streams_per_connection_max),

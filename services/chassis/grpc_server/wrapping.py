@@ -41,7 +41,7 @@ from services.chassis.grpc_server.identity import calling_as
 from services.chassis.grpc_server.policy import Policy, StreamItems
 from services.chassis.grpc_server.refusals import RpcRefusals
 from services.chassis.grpc_tracing import server_span
-from services.chassis.strict_protobuf import NotStrictError, check_strict
+from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.chassis.telemetry import current_trace_id
 
 Context: TypeAlias = ServicerContext[Any, Any]
@@ -261,17 +261,20 @@ class _Wrapped:
         return self._parse(raw)
 
     def _parse(self, raw: bytes) -> Any:
-        if self.handler.request_deserializer is None:
+        read = self.handler.request_deserializer
+        if read is None:
             return raw
+        kind = getattr(read, "__self__", None)  # Generated code names `FromString` of the message.
         try:
-            request = self.handler.request_deserializer(raw)
-            if isinstance(request, Message):
-                check_strict(request, raw)
+            if isinstance(kind, type) and issubclass(kind, Message):
+                return parse_strict(kind, raw)
+            request = read(raw)
         except NotStrictError as error:
             raise InvalidError("REQUEST_MALFORMED", detail=str(error)) from error
         except Exception as error:
             # Whatever a parser raises on signed bytes, the request is what is wrong.
             raise InvalidError("REQUEST_MALFORMED") from error
+        assert not isinstance(request, Message), "a message is read by its own FromString"
         return request
 
     async def _items(self, call: Call, items: AsyncIterator[bytes]) -> AsyncIterator[Any]:

@@ -7,6 +7,7 @@ cover. Sizes and integers are bounded here, before anything is looked at; digest
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -37,8 +38,18 @@ from services.consensus.domain.messages import (
 )
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+_NUMBER_BYTES: Final = 8
 _CERTIFICATE_BYTES_MAX: Final = HASH_BYTES + 4 + REPLICAS_MAX * (4 + SIGNATURE_BYTES)
 _VIEW_CHANGE_BYTES_MAX: Final = _CERTIFICATE_BYTES_MAX * (WINDOW_MAX + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalEnds:
+    """What stands before and after the batch of a pre-prepare, read without it."""
+
+    view: View
+    sequence: SequenceNumber
+    signature: bytes
 
 
 class Kind(IntEnum):
@@ -66,6 +77,18 @@ def decode_message(data: bytes) -> PeerMessage:
     if isinstance(message, PreparedCertificate):
         raise MalformedError("a prepared certificate is no message")
     return message
+
+
+def read_proposal_ends(data: bytes) -> ProposalEnds:
+    """View, sequence number and signature of an encoded pre-prepare, whatever stands between them;
+    raises `MalformedError`.
+    """
+    reader = Reader(data[: 1 + 2 * _NUMBER_BYTES])
+    assert reader.u8() == Kind.PRE_PREPARE, "another kind has other ends"
+    view, sequence = View(_number(reader)), SequenceNumber(_number(reader))
+    if len(data) < 1 + 2 * _NUMBER_BYTES + SIGNATURE_BYTES:
+        raise MalformedError("a pre-prepare without a signature")
+    return ProposalEnds(view, sequence, data[-SIGNATURE_BYTES:])
 
 
 def encode_record(record: Record) -> bytes:

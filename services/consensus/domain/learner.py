@@ -80,6 +80,10 @@ class Learner:
         """It keeps no batch that is not certified."""
         return None
 
+    def holds(self, view: View, sequence: SequenceNumber, signature: bytes) -> bool:
+        """It accepts no proposals."""
+        return False
+
     def records(self) -> list[Record]:
         """It signed nothing."""
         return []

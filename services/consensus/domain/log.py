@@ -128,6 +128,13 @@ class Entry:
             return None
         return self._pre_prepares.get(self.proposal.digest)
 
+    def holds(self, signature: bytes) -> bool:
+        """Whether the proposal with this signature is here, and so is its batch."""
+        proposal = self.proposal
+        if proposal is None or proposal.signature != signature:
+            return False
+        return self.batch(proposal.digest) is not None
+
     def pre_prepares(self) -> list[PrePrepare]:
         """All that are held, of any view, oldest first."""
         return list(self._pre_prepares.values())

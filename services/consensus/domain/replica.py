@@ -167,6 +167,11 @@ class Replica:
         held = (entry.batch(digest) for entry in self._ordering.entries.values())
         return next((batch for batch in held if batch is not None), None)
 
+    def holds(self, view: View, sequence: SequenceNumber, signature: bytes) -> bool:
+        """Whether it has accepted, with its batch, the proposal that bears this signature."""
+        entry = self._ordering.entries.get(sequence)
+        return view == self._ordering.view and entry is not None and entry.holds(signature)
+
     def records(self) -> list[Record]:
         """The records that still matter: what a compacted log must keep."""
         kept: list[Record] = [] if self._new_view is None else [self._new_view]

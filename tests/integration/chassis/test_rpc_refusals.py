@@ -57,9 +57,10 @@ def line(organisation: str, code: str, count: int = 1) -> str:
     [
         (NAMED + NAMED, "HealthCheckRequest.service is given twice"),
         (NAMED + b"\xfa\x3f\x05hello", "the unknown field 1023 in HealthCheckRequest"),
+        (b"\x0a\x00" * 100_000, "1143 fields in 2284 bytes of HealthCheckRequest"),
     ],
 )
-async def test_a_signed_request_with_more_than_one_reading_is_refused(
+async def test_a_signed_request_with_more_than_one_reading_or_too_many_fields_is_refused(
     message: bytes, why: str
 ) -> None:
     async with serving() as world:

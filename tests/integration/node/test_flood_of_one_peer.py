@@ -29,12 +29,12 @@ from services.consensus.domain.signer import Signer
 from services.consensus.exchange import PEER_BYTES_MAX
 from services.consensus.fair_queue import FairQueue
 from services.consensus.intake import (
-    PEER_PROPOSALS_MAX,
     PEER_VOTES_MAX,
     VOTES_JUDGED_AT_ONCE_MAX,
 )
 from services.consensus.offered import PEER_TRANSACTIONS_MAX
 from services.consensus.peers import FRAME_BYTES_MAX
+from services.consensus.proposal_intake import PEER_PROPOSALS_MAX
 from services.consensus.refusals import NEVER_HONEST, Reason
 from services.consensus.signing import signer
 from services.consensus.surplus import Sent
@@ -182,7 +182,7 @@ def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
     for view in range(1, 300):
         yield wire.message_frame(by.view_change(View(view), SequenceNumber(0), None, ()))
     large = Batch(1, tuple(bytes([n]) * (LARGE_BYTES // 8) for n in range(8)))
-    proposal = by.pre_prepare(View(0), SequenceNumber(3), large)
+    proposal = by.pre_prepare(View(LIAR), SequenceNumber(3), large)
     yield from [wire.message_frame(proposal)] * (PEER_PROPOSALS_MAX + 20)
     answer = peer_pb2.BlockResponse(last_certified_height=2**64 - 1)
     for _ in range(40):
@@ -192,13 +192,15 @@ def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
         yield wire.state_request_frame(2**63, prefix=b"\x01")
         yield peer_pb2.PeerFrame(block_response=answer).SerializeToString()
     for number in range(3):
-        names = [b"%d %d" % (number, part) for part in range(PEER_TRANSACTIONS_MAX // 2)]
+        names = [b"%d %30d" % (number, part) for part in range(PEER_TRANSACTIONS_MAX // 2)]
         yield wire.gossip_frame(names)
 
 
 def queues(member: Member) -> list[FairQueue[object]]:
     intake = member.intake
-    rooms = (intake, intake._exchange, intake._view_changes, member.repairs.state)
+    rooms = (
+        intake, intake._exchange, intake._view_changes, intake._proposals, member.repairs.state
+    )  # fmt: skip
     return [
         value for room in rooms for value in vars(room).values() if isinstance(value, FairQueue)
     ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor
@@ -106,10 +109,95 @@ def test_numbers_of_a_repeated_field_may_be_packed_or_not() -> None:
 
 def test_an_unusual_message_of_very_many_fields_is_refused_before_they_are_walked() -> None:
     count = strict_protobuf.FIELDS_WALKED_MAX
-    many = written(ledger_pb2.Transaction(payload=b"p")) + b"\x12\x00" * count
-    assert len(parse_strict(ledger_pb2.Transaction, many).signatures) == count
+    one = written(ledger_pb2.Transaction(signatures=[TRANSACTION.signatures[0]]))
+    many = written(ledger_pb2.Transaction(payload=b"p")) + one * (count // 3)
+    assert len(parse_strict(ledger_pb2.Transaction, many).signatures) == count // 3
     with pytest.raises(NotStrictError, match="more than 10000 fields"):
-        parse_strict(ledger_pb2.Transaction, b"\x12\x00" * count + many)
+        parse_strict(ledger_pb2.Transaction, one + many)
+
+
+def unread(message: Message) -> type[Message]:
+    """The type of the message, which must be refused before the library builds one."""
+
+    def build(data: bytes) -> None:
+        raise AssertionError("it was built")
+
+    kind: object = SimpleNamespace(DESCRIPTOR=message.DESCRIPTOR, FromString=build)
+    return cast("type[Message]", kind)
+
+
+def long_field(number: int, content: bytes) -> bytes:
+    """A field whose length is written in four bytes."""
+    size = [len(content) >> shift & 127 | 128 for shift in (0, 7, 14)]
+    return bytes([number << 3 | 2, *size, len(content) >> 21]) + content
+
+
+@pytest.mark.req("G2-16-1")
+@pytest.mark.parametrize(
+    ("message", "data"),
+    [
+        (peer_pb2.PeerFrame(), long_field(4, b"\x0a\x00" * 500_000)),
+        (peer_pb2.PeerFrame(), long_field(4, field(1, b"\x1a\x00" * 60) * 500)),
+        (peer_pb2.PeerFrame(), long_field(2, b"\x0a\x00" * 500_000)),
+        (peer_pb2.PeerFrame(), b"\x38\x01" * 500_000),
+        (node.SubmitTransactionsRequest(), b"\x0a\x00" * 500_000),
+        (node.SubmitTransactionRequest(), long_field(1, b"\x12\x00" * 500_000)),
+        (node.SubmitTransactionRequest(), long_field(1, long_field(3, b"\x1a\x00" * 2_000))),
+        (ledger_pb2.Transaction(), field(2, b"\x0a\x02kk") * 100_000),
+    ],
+)
+def test_fields_of_a_few_bytes_are_counted_before_anything_is_built(
+    message: Message, data: bytes
+) -> None:
+    with pytest.raises(NotStrictError, match=r"fields in \d+ bytes of"):
+        parse_strict(unread(message), data)
+
+
+@pytest.mark.parametrize("cut", [1, 3_000, 9_000])
+def test_a_long_message_that_breaks_off_or_holds_a_group_is_refused_before_it_is_built(
+    cut: int,
+) -> None:
+    request = node.SubmitTransactionsRequest(transactions=[TRANSACTION] * 20)
+    data = written(request)
+    assert parse_strict(type(request), data) == request
+    for spoilt in (data[: len(data) - cut], data + b"\x0b" * cut):
+        with pytest.raises(NotStrictError):
+            parse_strict(unread(request), spoilt)
+
+
+def fields_in(message: Message) -> int:
+    """Fields at all depths, each element of a list for itself."""
+    count = 0
+    for described, value in message.ListFields():
+        values = value if described.is_repeated else [value]
+        nested = [each for each in values if isinstance(each, Message)]
+        count += len(values) + sum(map(fields_in, nested))
+    return count
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60), st.integers(0, 50)), max_size=9),
+    st.integers(1, 400),
+)
+def test_fields_are_refused_by_their_number_and_the_bytes_they_come_in(
+    shapes: list[tuple[int, int, int]], times: int
+) -> None:
+    transactions = [
+        ledger_pb2.Transaction(
+            payload=b"p" * payload,
+            envelope=ledger_pb2.EnvelopePath(index=1, siblings=[b"s" * sibling] * count),
+        )
+        for payload, sibling, count in shapes
+    ]
+    request = node.SubmitTransactionsRequest(transactions=transactions * times)
+    data, count = written(request), fields_in(request)
+    try:
+        assert parse_strict(type(request), data) == request
+    except NotStrictError:
+        assert count > strict_protobuf.FIELDS_BASE
+    else:
+        assert count <= strict_protobuf.FIELDS_BASE + len(data) / strict_protobuf.BYTES_A_FIELD
+        assert count <= strict_protobuf.FIELDS_MAX
 
 
 @given(st.data())

@@ -28,7 +28,7 @@ def largest_block() -> int:
 def test_the_largest_block_fits_into_a_frame_a_call_and_an_event_of_the_bus() -> None:
     for maximum in (
         FRAME_BYTES_MAX,
-        app.MESSAGE_BYTES_MAX,
+        app.ANSWER_BYTES_MAX,
         endpoints.MESSAGE_BYTES_MAX,
         EVENT_BYTES_MAX,
     ):

@@ -16,6 +16,7 @@ import pytest
 from guqiao_sdk.proof.batch import Batch
 from services.chassis.telemetry import Metrics
 from services.consensus import wire
+from services.consensus.domain.codec import encode_message
 from services.consensus.domain.effects import Effect, Evidence, InvalidBatch, Reject
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.messages import (
@@ -75,6 +76,7 @@ class Driver:
     def put_pre_prepare(self, sender: int, message: PrePrepare, transactions: object) -> None:
         self.taken.append((sender, message))
         self.effects += self.bench.step(message, sender)
+        self.note()
 
     def another_core(self) -> None:
         """An epoch ends, or the replica goes on from what it restored."""
@@ -140,11 +142,21 @@ class Desk:
 
     async def judge(self, *messages: tuple[int, PeerMessage]) -> None:
         """These arrive at once; until each of them was given to the core or refused."""
-        self._left = len(messages)
+        await self.judge_frames(
+            *((sender, wire.message_frame(each, 0)) for sender, each in messages)
+        )
+
+    async def judge_frames(self, *frames: tuple[int, bytes]) -> None:
+        """The same for frames."""
+        self._left = len(frames)
         self._done.clear()
-        for sender, message in messages:
-            self.receive(sender, message)
+        for sender, frame in frames:
+            self.intake.on_frame(sender, frame)
         await self._done.wait()
+
+    async def judge_proposal(self, sender: int, proposal: PrePrepare) -> None:
+        encoded = encode_message(proposal)
+        await self.intake._proposals._judge(self.driver.replica, sender, encoded)
 
     def _note(self) -> None:
         self._left -= 1
@@ -184,7 +196,7 @@ async def test_a_proposal_that_an_older_core_judged_is_not_given_to_the_next() -
     desk = Desk()
     proposal = desk.driver.bench.pre_prepare(1, PAY)
     desk.while_judging = desk.driver.another_core
-    await desk.intake._judge_proposal(0, proposal)
+    await desk.judge_proposal(0, proposal)
     assert desk.driver.taken == []
     assert desk.refused == [(0, Reason.OTHER_EPOCH)]
 
@@ -208,7 +220,7 @@ async def test_a_paused_replica_takes_neither_votes_nor_proposals() -> None:
 async def test_a_batch_of_one_byte_too_many_is_refused_and_accuses_its_primary() -> None:
     desk = Desk(batch_bytes_max=BATCH_BYTES - 1)
     proposal = desk.driver.bench.pre_prepare(1, Batch(START_MS, TRANSACTIONS))
-    await desk.intake._judge_proposal(0, proposal)
+    await desk.judge_proposal(0, proposal)
     [(_, refused)] = desk.driver.taken
     assert isinstance(refused, BatchRefused)
     assert refused.reason == f"2 transactions, {BATCH_BYTES} bytes, more than a batch has"
@@ -221,6 +233,6 @@ async def test_a_batch_of_exactly_the_bound_is_voted_for() -> None:
     batch = Batch(START_MS, TRANSACTIONS)
     assert len(batch.encode()) == BATCH_BYTES
     proposal = desk.driver.bench.pre_prepare(1, batch)
-    await desk.intake._judge_proposal(0, proposal)
+    await desk.judge_proposal(0, proposal)
     assert desk.driver.taken == [(0, proposal)]
     assert kinds(desk.driver.effects) == ["Persist", "Persist", "Broadcast"]
