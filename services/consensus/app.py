@@ -282,6 +282,8 @@ def _server(parts: Parts, nonces: FileNonceStore, peers: PeerLookup | None) -> G
         limits=ServerLimits(
             message_bytes_max=MESSAGE_BYTES_MAX,
             concurrent_rpcs_max=settings.grpc.concurrent_rpcs_max,
+            calls_per_identity_max=settings.grpc.calls_per_identity_max,
+            first_message_seconds=settings.grpc.first_message_seconds,
             rate_per_second=RATE_PER_SECOND,
             rate_burst=int(RATE_PER_SECOND),
         ),
