@@ -41,8 +41,10 @@ RETRY_CODES: Final = frozenset(
         "DISK_FULL",
         "CHAIN_NOT_CAUGHT_UP",
         "CHAIN_UNAVAILABLE",
+        "FIRST_MESSAGE_LATE",
         "OUTCOME_UNKNOWN",
         "STORAGE_RECORD_DAMAGED",
+        "TOO_MANY_CALLS",
     }
 )
 UNCERTAIN_CODES: Final = frozenset({"", "OUTCOME_UNKNOWN", "INTERNAL"})

@@ -139,6 +139,8 @@ class Runtime:
             limits=ServerLimits(
                 message_bytes_max=grpc_settings.message_bytes_max,
                 concurrent_rpcs_max=grpc_settings.concurrent_rpcs_max,
+                calls_per_identity_max=grpc_settings.calls_per_identity_max,
+                first_message_seconds=grpc_settings.first_message_seconds,
                 rate_per_second=grpc_settings.rate_per_second,
                 rate_burst=grpc_settings.rate_burst,
             ),

@@ -65,7 +65,9 @@ class GrpcSettings(Group):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65_535)
     message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
-    concurrent_rpcs_max: int = Field(default=256, ge=1, le=10_000)
+    concurrent_rpcs_max: int = Field(default=4_096, ge=4_096, le=65_536)
+    calls_per_identity_max: int = Field(default=256, ge=1, le=1_024)
+    first_message_seconds: float = Field(default=5.0, gt=0, le=60)
     rate_per_second: float = Field(default=2_000.0, gt=0)
     rate_burst: int = Field(default=4_000, ge=1)
     lookup_socket: Path | None = None

@@ -24,7 +24,12 @@ from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.errors import NotFoundError
-from services.chassis.gm_tls import GmTlsIdentity, certificate_check, open_identity
+from services.chassis.gm_tls import (
+    GmTlsIdentity,
+    certificate_check,
+    count_refusals,
+    open_identity,
+)
 from services.chassis.grpc_server import GrpcServer, RpcRefusals, ServerLimits, build_server
 from services.chassis.grpc_server.nonces_file import FileNonceStore
 from services.chassis.grpc_server.ports import PeerLookup
@@ -104,6 +109,7 @@ async def serve(settings: Settings, catalogue: Catalogue | None = None) -> None:
         peers = await stack.enter_async_context(open_peers(settings.grpc))
         server = _server(parts, nonces, peers)
         _bind(server, settings)
+        count_refusals(parts.identity, parts.telemetry.metrics)
         await parts.links.listen(settings.peers.host, settings.peers.port)
         admin = AdminServer(
             host=settings.admin.host,
@@ -288,6 +294,8 @@ def _server(parts: Parts, nonces: FileNonceStore, peers: PeerLookup | None) -> G
             message_bytes_max=REQUEST_BYTES_MAX,
             answer_bytes_max=ANSWER_BYTES_MAX,
             concurrent_rpcs_max=settings.grpc.concurrent_rpcs_max,
+            calls_per_identity_max=settings.grpc.calls_per_identity_max,
+            first_message_seconds=settings.grpc.first_message_seconds,
             rate_per_second=RATE_PER_SECOND,
             rate_burst=int(RATE_PER_SECOND),
         ),

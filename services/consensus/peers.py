@@ -41,7 +41,7 @@ IDLE_SECONDS_MAX: Final = 60.0
 
 LINK_SETTINGS: Final = GmTlsSettings(
     connect_timeout_seconds=2.0,
-    handshake_timeout_seconds=10.0,
+    handshake_timeout_seconds=5.0,
     unacknowledged_timeout_seconds=4.0,
     idle_read_timeout_seconds=IDLE_SECONDS_MAX,
     write_stall_timeout_seconds=30.0,

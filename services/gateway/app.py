@@ -24,7 +24,7 @@ from guqiao_sdk.signing import RequestSigner
 from services.chassis.block_feed import publish_blocks
 from services.chassis.bus.consumer import subscribe
 from services.chassis.bus.transient import is_transient
-from services.chassis.gm_tls import certificate_check, open_identity
+from services.chassis.gm_tls import certificate_check, count_refusals, open_identity
 from services.chassis.gm_tunnel import IdentityMap
 from services.chassis.grpc_server.tunnel_peers import TunnelPeers
 from services.chassis.grpc_tracing import span_interceptors
@@ -52,6 +52,7 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM. Our own certificate is judged before anything is opened."""
     identity = open_identity(settings.gm)
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
+        count_refusals(identity, runtime.telemetry.metrics)
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
         sets = {chain: relay.remote_sets for chain, relay in relays.items()}
         handlers = Handlers(runtime.pool, runtime.client, sets)

@@ -20,7 +20,12 @@ from services.chassis.gm_tls.errors import (
 )
 from services.chassis.gm_tls.frames import FRAME_SIZE_MAX, read_frame, write_frames
 from services.chassis.gm_tls.identity import AuthorityFiles, GmTlsFiles, GmTlsIdentity, log_refusal
-from services.chassis.gm_tls.own import authority_files, certificate_check, open_identity
+from services.chassis.gm_tls.own import (
+    authority_files,
+    certificate_check,
+    count_refusals,
+    open_identity,
+)
 from services.chassis.gm_tls.settings import GmTlsSettings
 from services.chassis.gm_tls.stream import GmStream
 
@@ -45,6 +50,7 @@ __all__ = [
     "RefusedByPeerError",
     "authority_files",
     "certificate_check",
+    "count_refusals",
     "log_refusal",
     "open_connection",
     "open_identity",

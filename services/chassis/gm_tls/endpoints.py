@@ -26,6 +26,7 @@ from services.chassis.gm_tls.errors import (
 from services.chassis.gm_tls.identity import GmTlsIdentity
 from services.chassis.gm_tls.settings import GmTlsSettings
 from services.chassis.gm_tls.stream import GmStream
+from services.chassis.newcomers import Newcomers
 
 ADMITTED: Final = b"\x01"
 BACKLOG: Final = 256
@@ -116,7 +117,11 @@ class GmServer:
         self._accept: Final = accept
         self._settings: Final = settings
         self._links: Final[dict[asyncio.Task[None], GmStream]] = {}
-        self._shaking = 0
+        self._shaking: Final[Newcomers[GmStream]] = Newcomers(
+            count_max=settings.handshakes_max,
+            source_max=settings.handshakes_per_source_max,
+            is_silent=lambda stream: not stream.has_spoken,
+        )
         self._server: asyncio.Server
 
     @property
@@ -175,15 +180,16 @@ class GmServer:
                 await stream.wait_closed()
 
     async def _admit(self, stream: GmStream) -> None:
-        if len(self._links) > self._settings.links_max or (
-            self._shaking >= self._settings.handshakes_max
-        ):
-            raise PeerRefusedError(LinkRefusal.TOO_MANY_LINKS, f"{len(self._links)} links")
-        self._shaking += 1
+        gone = self._shaking.enter(stream, stream.source)
+        if gone is not None:
+            gone.give_way(len(self._shaking))
         try:
             await stream.established
         finally:
-            self._shaking -= 1
+            self._shaking.leave(stream)
+        done = len(self._links) - len(self._shaking)
+        if done > self._settings.links_max:
+            raise PeerRefusedError(LinkRefusal.TOO_MANY_LINKS, f"{done} links")
         _check_peer(stream, self._accept, LinkRefusal.NOT_ACCEPTED)
         stream.write(ADMITTED)
         await stream.drain()

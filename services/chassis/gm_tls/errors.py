@@ -18,6 +18,7 @@ class LinkRefusal(StrEnum):
     NOT_ACCEPTED = "not_accepted"
     HANDSHAKE_FAILED = "handshake_failed"
     HANDSHAKE_TIMEOUT = "handshake_timeout"
+    HANDSHAKE_DROPPED = "handshake_dropped"
     TOO_MANY_LINKS = "too_many_links"
 
 

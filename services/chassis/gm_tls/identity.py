@@ -112,7 +112,7 @@ class GmTlsIdentity:
         self._links: Final[WeakSet[JudgedLink]] = WeakSet()
         self._info: CertificateInfo | None = None
         self._warned_for = b""
-        self.on_refusal: Final = on_refusal
+        self.on_refusal = on_refusal
         self._take(self._read())
 
     @property

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
+from services.chassis.gm_tls.errors import Refusal
 from services.chassis.gm_tls.identity import AuthorityFiles, GmTlsFiles, GmTlsIdentity
 from services.chassis.settings import AuthoritySettings, GmSettings, SettingsError
+from services.chassis.telemetry import Metrics
 
 
 def open_identity(settings: GmSettings) -> GmTlsIdentity:
@@ -35,3 +37,17 @@ def certificate_check(identity: GmTlsIdentity) -> Callable[[], Awaitable[str | N
         return identity.trouble()
 
     return believed
+
+
+def count_refusals(identity: GmTlsIdentity, metrics: Metrics) -> None:
+    """Count links that `identity` refuses or cuts, by reason, beside what it does with them now."""
+    counter = metrics.counter(
+        "guqiao_gm_tls_refusals_total", "Links that were refused or cut, by reason", ("reason",)
+    )
+    told = identity.on_refusal
+
+    def count(refusal: Refusal) -> None:
+        counter.labels(reason=refusal.reason).inc()
+        told(refusal)
+
+    identity.on_refusal = count

@@ -23,6 +23,8 @@ class GmTlsSettings:
     close_timeout_seconds: float = 5.0
     read_buffer_size_max: int = 1024 * 1024
     write_buffer_size_max: int = 1024 * 1024
-    # A server's links in all, and those of them that are still shaking hands.
+    # A server's links in all, those of them that are still shaking hands, and of these what one
+    # source address may have. Beyond the last two, one that has waited gives way to the next.
     links_max: int = 1024
     handshakes_max: int = 128
+    handshakes_per_source_max: int = 64

@@ -60,6 +60,8 @@ class GmStream(asyncio.Protocol):
         self._drained.set()
         self._peer: CertificateInfo | None = None
         self.address: str = "unknown"
+        self.has_spoken: bool = False
+        """Whether anything has come from the peer at all."""
         self.established: Final[asyncio.Future[CertificateInfo]] = loop.create_future()
         self._closed: Final[asyncio.Future[None]] = loop.create_future()
 
@@ -84,6 +86,11 @@ class GmStream(asyncio.Protocol):
     def buffered(self) -> int:
         """How many bytes can be read without waiting."""
         return len(self._incoming)
+
+    @property
+    def source(self) -> str:
+        """The peer's address without its port."""
+        return self.address.rpartition(":")[0]
 
     async def read(self, size_max: int) -> bytes:
         """Return 1 to `size_max` bytes, or b"" at the end; wait for the first byte only."""
@@ -155,6 +162,11 @@ class GmStream(asyncio.Protocol):
         """End the link at once because the peer's certificate is no longer good."""
         self._fail(LinkCutError(reason))
 
+    def give_way(self, count: int) -> None:
+        """End the handshake: `count` of them are under way, and others wait to shake hands."""
+        detail = f"it gave way, one of {count}"
+        self._fail(PeerRefusedError(LinkRefusal.HANDSHAKE_DROPPED, detail))
+
     def abort(self) -> None:
         """Drop the connection without saying anything."""
         self._fail(LinkBrokenError("closed by this end"))
@@ -176,6 +188,7 @@ class GmStream(asyncio.Protocol):
         """Decrypt; wake the reader; hold the sender back when the buffer is full."""
         if self._error is not None:
             return
+        self.has_spoken = True
         self._engine.feed(data)
         if self._peer is None and not self._shake_hands():
             return

@@ -1,8 +1,8 @@
 """What stands between the wire and every handler: who asks, may they, is it recorded.
 
-The order is cheap first: connection, size, form, time, key, signature, nonce, rate, role. The
-message is parsed only after all of it held. A call is let through only after its audit record was
-taken; a refusal is recorded as well.
+The order is cheap first: connection, the message within its time, size, form, time, key, signature,
+nonce, rate, open calls, role. The message is parsed only after all of it held. A call is let
+through only after its audit record was taken; a refusal is recorded as well.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from guqiao_sdk.signing import RequestStamp
 from services.chassis.errors import ForbiddenError, ServiceError, TooLargeError, UnavailableError
 from services.chassis.grpc_server.identity import Caller
 from services.chassis.grpc_server.limits import ServerLimits
+from services.chassis.grpc_server.open_calls import OpenCalls
 from services.chassis.grpc_server.policy import Policy
 from services.chassis.grpc_server.ports import (
     AuditRecord,
@@ -48,6 +49,7 @@ class Call:
     key: KeyRecord | None = None
     identity: Caller | None = None
     connection_of: str | None = None
+    counts_as: Caller | None = None  # Whose open call it is, once it counts as one.
 
     @property
     def organisation(self) -> str | None:
@@ -71,11 +73,19 @@ class Guard:
     peers: PeerLookup | None
     limiter: RateLimiter
     limits: ServerLimits
+    open_calls: OpenCalls
     now_ms: Callable[[], int]
 
-    async def admit(self, call: Call, message: bytes) -> None:
-        """Let the call in and set `call.identity`, or raise why not; both are recorded."""
+    async def admit(self, call: Call, *, opens_stream: bool) -> bytes:
+        """Let the call in and set `call.identity`, or raise why not; both are recorded. Returns
+        its message, which is empty where it opens a client stream.
+        """
+        message = b""
         try:
+            call.connection_of = await self._peer_organisation(call)
+            if not opens_stream:
+                source = call.connection_of or call.context.peer()
+                message = await self.open_calls.first_message(call.context.read(), source)
             await self._check(call, message)
         except ServiceError as error:
             await self._record_refusal(call, message, error.code)
@@ -88,6 +98,13 @@ class Guard:
         except Exception as error:
             _logger.error("audit.failed", method=call.method, exc_info=error)
             raise UnavailableError("AUDIT_UNAVAILABLE") from error
+        return message
+
+    def end(self, call: Call) -> None:
+        """The call is over, however it ended."""
+        if call.counts_as is not None:
+            self.open_calls.give_back(call.counts_as)
+            call.counts_as = None
 
     def check_size(self, policy: Policy | None, message: bytes) -> None:
         """Refuse a message above the method's limit."""
@@ -121,7 +138,7 @@ class Guard:
         await self._record_refusal(call, b"", "METHOD_UNKNOWN")
 
     async def _check(self, call: Call, message: bytes) -> None:
-        organisation = call.connection_of = await self._peer_organisation(call)
+        organisation = call.connection_of
         self.check_size(call.policy, message)
         if call.policy is None:
             return
@@ -136,6 +153,8 @@ class Guard:
         if organisation is not None and organisation != key.organisation:
             raise ForbiddenError("ORGANISATION_MISMATCH", organisation=key.organisation)
         self.limiter.take(request.stamp.did, now_ms)
+        self.open_calls.take(call.identity)
+        call.counts_as = call.identity
         _require_role(call, key)
 
     async def _peer_organisation(self, call: Call) -> str | None:

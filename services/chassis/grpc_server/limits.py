@@ -23,7 +23,15 @@ class ServerLimits:
     message_bytes_max: int = 4 * 1024 * 1024
     answer_bytes_max: int | None = None
     metadata_bytes_max: int = 16 * 1024
-    concurrent_rpcs_max: int = 256
+    # gRPC's own, which refuses without a code: our bounds below refuse long before it.
+    concurrent_rpcs_max: int = 4_096
+    calls_per_identity_max: int = 256
+    calls_per_organisation_max: int = 1_024
+    # Calls whose message has not come: what such a call may take, how many there are of one source
+    # (a connection, or the organisation behind the tunnel), and in all.
+    first_message_seconds: float = 5.0
+    calls_without_message_per_source_max: int = 256
+    calls_without_message_max: int = 1_024
     streams_per_connection_max: int = 128
     deadline_default_seconds: float = 30.0
     deadline_max_seconds: float = 300.0

@@ -21,6 +21,7 @@ from services.chassis.errors import FailedPreconditionError
 from services.chassis.grpc_server.audit import LogAudit
 from services.chassis.grpc_server.guard import Guard
 from services.chassis.grpc_server.limits import ServerLimits
+from services.chassis.grpc_server.open_calls import OpenCalls
 from services.chassis.grpc_server.policy import ANY_ROLE, Policy, check_policies
 from services.chassis.grpc_server.ports import (
     AuditSink,
@@ -74,6 +75,7 @@ def build_server(
         peers=peers,
         limiter=RateLimiter(rate_per_second=limits.rate_per_second, burst=limits.rate_burst),
         limits=limits,
+        open_calls=OpenCalls(limits),
         now_ms=now_ms,
     )
     duration = telemetry.metrics.histogram(

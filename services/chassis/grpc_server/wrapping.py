@@ -3,7 +3,8 @@ become rich statuses.
 
 gRPC hands over the raw message bytes (the wrapped handler has no deserializer), because the
 signature covers the bytes as received. All four kinds of call are wrapped as coroutines; handlers
-may be coroutines or async generators.
+may be coroutines or async generators. gRPC sees client streams only, which are the same on the
+wire: it would wait for the message of a unary call itself, without any bound, before it calls us.
 """
 
 from __future__ import annotations
@@ -69,13 +70,12 @@ class Wrapper:
         )
         serializer = handler.response_serializer if writes_itself else None
         wrapped = _Wrapped(self, method, handler, policy, serialized_by_grpc=writes_itself)
-        if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(wrapped.stream_stream, None, serializer)
-        if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(wrapped.stream_unary, None, serializer)
+        many_in = handler.request_streaming
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(wrapped.unary_stream, None, serializer)
-        return grpc.unary_unary_rpc_method_handler(wrapped.unary_unary, None, serializer)
+            many_out = wrapped.stream_stream if many_in else wrapped.unary_stream
+            return grpc.stream_stream_rpc_method_handler(many_out, None, serializer)
+        one_out = wrapped.stream_unary if many_in else wrapped.unary_unary
+        return grpc.stream_unary_rpc_method_handler(one_out, None, serializer)
 
     def unknown(self, method: str) -> Handler:
         """A handler that refuses a method that does not exist, whatever its kind."""
@@ -130,6 +130,7 @@ class Wrapper:
                     code, status.message, ((STATUS_METADATA_KEY, status.SerializeToString()),)
                 )
             finally:
+                self.guard.end(call)
                 if code is not grpc.StatusCode.OK:
                     span.set_status(trace.StatusCode.ERROR)
                 seconds_taken = time.monotonic() - started
@@ -168,17 +169,17 @@ class _Wrapped:
     policy: Policy | None
     serialized_by_grpc: bool
 
-    async def unary_unary(self, raw: bytes, context: Context) -> Any:
+    async def unary_unary(self, _items: object, context: Context) -> Any:
         async def work(call: Call) -> Any:
-            request = await self._admitted(call, raw)
+            request = await self._admitted(call)
             with self._identity(call):
                 return self._serialize(await self._handle(request, context))
 
         return await self._run(context, work)
 
-    async def unary_stream(self, raw: bytes, context: Context) -> None:
+    async def unary_stream(self, _items: object, context: Context) -> None:
         async def work(call: Call) -> None:
-            request = await self._admitted(call, raw)
+            request = await self._admitted(call)
             with self._identity(call):
                 await self._respond(call, self._handle(request, context))
 
@@ -186,7 +187,7 @@ class _Wrapped:
 
     async def stream_unary(self, items: AsyncIterator[bytes], context: Context) -> Any:
         async def work(call: Call) -> Any:
-            await self.wrapper.guard.admit(call, b"")
+            await self.wrapper.guard.admit(call, opens_stream=True)
             with self._identity(call):
                 response = await self._handle(self._items(call, items), context)
                 return self._serialize(response)
@@ -195,7 +196,7 @@ class _Wrapped:
 
     async def stream_stream(self, items: AsyncIterator[bytes], context: Context) -> None:
         async def work(call: Call) -> None:
-            await self.wrapper.guard.admit(call, b"")
+            await self.wrapper.guard.admit(call, opens_stream=True)
             with self._identity(call):
                 requests = self._items(call, items)
                 await self._respond(call, self._handle(requests, context))
@@ -256,9 +257,8 @@ class _Wrapped:
     def _identity(self, call: Call) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if call.identity is None else calling_as(call.identity)
 
-    async def _admitted(self, call: Call, raw: bytes) -> Any:
-        await self.wrapper.guard.admit(call, raw)
-        return self._parse(raw)
+    async def _admitted(self, call: Call) -> Any:
+        return self._parse(await self.wrapper.guard.admit(call, opens_stream=False))
 
     def _parse(self, raw: bytes) -> Any:
         read = self.handler.request_deserializer
