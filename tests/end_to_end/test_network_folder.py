@@ -21,11 +21,10 @@ from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.network import pki
 from guqiaoctl.network.layout import Layout, create_network
-from services.consensus.domain.contracts.register.contract import BUILT, REGISTER_V1
+from services.consensus.domain.contracts.register.contract import REGISTER_V2
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
 from tests.unit.contracts.register_market import (
     RequestIdentity,
-    as_csv,
     loaded_host,
     roster_csv,
 )
@@ -59,35 +58,31 @@ def stopped(one_machine: OneMachine, tiny: Path) -> OneMachine:
     return one_machine
 
 
-def tiny_in_memory() -> tuple[list[tuple[int, str, str]], bytes]:
-    """Outcomes and roster of the operations that are built, through the contract alone."""
+def roster_of_tiny() -> str:
+    """The roster after all events, through the contract alone."""
     market = read_dataset(TINY)
     assert isinstance(market, MarketDataset)
     host, identity = loaded_host(market), RequestIdentity()
-    rows = []
     for event in market.events:
-        if event.type not in BUILT:
-            rows.append((event.seq, "unsupported", "UNSUPPORTED_OPERATION"))
-            continue
-        code = identity.process(host, REGISTER_V1, event)
-        rows.append((event.seq, "rejected" if code else "accepted", code))
-    return rows, roster_csv(host)
+        identity.process(host, REGISTER_V2, event)
+    return roster_csv(host).decode()
 
 
-ROSTER = tiny_in_memory()[1].decode()
+ROSTER = roster_of_tiny()
 
 
 def roster_is_right(machine: OneMachine) -> bool:
     return machine.must("register", "roster").out == ROSTER
 
 
-def test_events_that_are_not_built_are_reported_as_unsupported_and_the_others_done(
+@pytest.mark.req("N0-17", "N0-18", "N0-20", "N0-21")
+def test_a_dataset_with_all_operations_gives_the_expected_results_and_roster(
     one_machine: OneMachine, tiny: Path
 ) -> None:
-    rows, roster = tiny_in_memory()
-    assert tiny.read_bytes() == as_csv("seq,status,code", rows)
-    assert [status for _, status, _ in rows].count("unsupported") > 0
-    wait_until("roster", lambda: one_machine.must("register", "roster").out.encode() == roster)
+    expected = TINY / "expected"
+    assert tiny.read_bytes() == (expected / "results.csv").read_bytes()
+    assert (expected / "roster.csv").read_bytes().decode() == ROSTER
+    wait_until("roster", lambda: roster_is_right(one_machine))
 
 
 @pytest.mark.req("G2-13-2")
