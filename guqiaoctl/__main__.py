@@ -67,6 +67,10 @@ Archive = Annotated[Path, typer.Argument(help="The archive's folder 归档目录
 Replica = Annotated[Path, typer.Option("--config", help="The replica's settings file 副本配置")]
 Statement = Annotated[Path, typer.Argument(help="The restart's file 重启文件")]
 Trusted = Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")]
+Product = Annotated[str, typer.Option("--product", help="Only this product 产品代码")]
+AtHeight = Annotated[
+    int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="At this height 指定高度")
+]
 Rows = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
 
 
@@ -188,16 +192,40 @@ def import_dataset(
 @register.command("roster")
 def register_roster(
     data: Data = DEFAULT_DATA,
-    product: Annotated[str, typer.Option("--product", help="Only this product 产品代码")] = "",
-    height: Annotated[
-        int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="At this height 指定高度")
-    ] = 0,
+    product: Product = "",
+    height: AtHeight = 0,
     output: Rows = Format.CSV,
 ) -> None:
     """Print the roster at a height 查询名册."""
     from guqiaoctl.commands.register import roster
 
     roster(data, product, height, output.value)
+
+
+@register.command("encumbrances")
+def register_encumbrances(
+    data: Data = DEFAULT_DATA,
+    product: Product = "",
+    height: AtHeight = 0,
+    output: Rows = Format.CSV,
+) -> None:
+    """Print the freezes and pledges as at a height 查询冻结与质押."""
+    from guqiaoctl.commands.register import encumbrances
+
+    encumbrances(data, product, height, output.value)
+
+
+@register.command("dividends")
+def register_dividends(
+    data: Data = DEFAULT_DATA,
+    product: Product = "",
+    height: AtHeight = 0,
+    output: Rows = Format.CSV,
+) -> None:
+    """Print the payable lists of dividends up to a height 查询分红明细."""
+    from guqiaoctl.commands.register import dividends
+
+    dividends(data, product, height, output.value)
 
 
 @tx.command("find")

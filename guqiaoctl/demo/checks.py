@@ -6,7 +6,6 @@ These are what processes say of themselves. What the chains prove is looked at i
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,7 @@ from guqiao.reporting.v1 import reporting_service_pb2
 from guqiao.reporting.v1.reporting_service_pb2_grpc import ReportingServiceStub
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.gm.provider import GmProvider
-from guqiaoctl.commands.register import fetch_roster, write_csv
+from guqiaoctl.commands.register import ROSTER_COLUMNS, fetch_roster, written
 from guqiaoctl.demo.failure import DemoError
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network
@@ -109,6 +108,4 @@ async def wait_anchored(
 
 async def roster_csv(network: Network) -> str:
     """The roster at the latest projected height, as market datasets keep it."""
-    text = io.StringIO()
-    write_csv((await fetch_roster(network, "", 0)).rows, text)
-    return text.getvalue()
+    return written(ROSTER_COLUMNS, (await fetch_roster(network, "", 0)).rows, "csv")

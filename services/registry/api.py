@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import AsyncIterator
 from datetime import date
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.registry.v1 import registry_service_pb2 as pb
 from guqiao.registry.v1 import registry_service_pb2_grpc as pb_grpc
 from guqiao_sdk.client.transactions import result_to_message, transaction_from_message
-from guqiao_sdk.proof.canonical import MalformedError, digest
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import FieldViolation, InvalidError, ServiceError
 from services.chassis.grpc_server import ANY_ROLE, Policy, StreamItems, caller, to_rpc_status
-from services.registry.domain.errors import PageTokenInvalidError
+from services.registry.domain.encumbrances import status_of
+from services.registry.domain.page_tokens import Key, read_page_token, write_page_token
 from services.registry.domain.statements import Investor
-from services.registry.handlers import Handlers
-from services.registry.store import PositionRow
+from services.registry.handlers import Handlers, Page
+from services.registry.register_store import DividendRow, EncumbranceRow, PositionRow
 from services.registry.stream import Item, ItemOutcome
 
 PAGE_SIZE_DEFAULT: Final = 500
 PAGE_SIZE_MAX: Final = 2_000
-PAGE_TOKEN_LENGTH_MAX: Final = 2 * 1024 * 1024
-"""It names the last position of a page, whose names may be as long as a transaction allows."""
-
 INVESTORS_MAX: Final = 200
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -46,8 +42,16 @@ POLICIES: Final = {
     f"{_SERVICE}/PutInvestors": Policy.of("registration_institution"),
     f"{_SERVICE}/GetOperation": Policy(ANY_ROLE),
     f"{_SERVICE}/ListPositions": Policy.of(*READERS),
+    f"{_SERVICE}/ListEncumbrances": Policy.of(*READERS),
+    f"{_SERVICE}/ListDividends": Policy.of(*READERS),
     f"{_SERVICE}/GetStatus": Policy(ANY_ROLE),
 }
+
+
+_ListRequest: TypeAlias = (
+    pb.ListPositionsRequest | pb.ListEncumbrancesRequest | pb.ListDividendsRequest
+)
+_Listed = TypeVar("_Listed", PositionRow, EncumbranceRow, DividendRow)
 
 
 class RegistryServicer(pb_grpc.RegistryServiceServicer):
@@ -110,17 +114,49 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     async def ListPositions(
         self, request: pb.ListPositionsRequest, context: object
     ) -> pb.ListPositionsResponse:
-        height, after = _page_token(request)
-        roster = await self._handlers.list_positions(
+        height, after = _first_of(request, ("", "", ""))
+        page = await self._handlers.list_positions(
             height=height,
             product_code=request.product_code,
             after=after,
-            page_size=min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX),
+            page_size=_page_size(request),
         )
         return pb.ListPositionsResponse(
-            positions=[_position(row) for row in roster.positions],
-            next_page_token=_next_token(request, roster.height, roster.next_key),
-            height=roster.height,
+            positions=[_position(row) for row in page.rows],
+            next_page_token=_next_token(request, page),
+            height=page.height,
+        )
+
+    async def ListEncumbrances(
+        self, request: pb.ListEncumbrancesRequest, context: object
+    ) -> pb.ListEncumbrancesResponse:
+        height, after = _first_of(request, ("", ""))
+        page = await self._handlers.list_encumbrances(
+            height=height,
+            product_code=request.product_code,
+            after=after,
+            page_size=_page_size(request),
+        )
+        return pb.ListEncumbrancesResponse(
+            encumbrances=[_encumbrance(row) for row in page.rows],
+            next_page_token=_next_token(request, page),
+            height=page.height,
+        )
+
+    async def ListDividends(
+        self, request: pb.ListDividendsRequest, context: object
+    ) -> pb.ListDividendsResponse:
+        height, after = _first_of(request, (0, 0, 0))
+        page = await self._handlers.list_dividends(
+            height=height,
+            product_code=request.product_code,
+            after=after,
+            page_size=_page_size(request),
+        )
+        return pb.ListDividendsResponse(
+            rows=[_dividend_row(row) for row in page.rows],
+            next_page_token=_next_token(request, page),
+            height=page.height,
         )
 
     async def GetStatus(
@@ -191,45 +227,49 @@ def _position(row: PositionRow) -> pb.Position:
     )
 
 
-def _next_token(
-    request: pb.ListPositionsRequest, height: int, key: tuple[str, str, str] | None
-) -> str:
-    if key is None:
-        return ""
-    names = [_filter_of(request), *key]
-    content = json.dumps([height, *names], ensure_ascii=False).encode()
-    return base64.urlsafe_b64encode(content).decode()
+def _encumbrance(row: EncumbranceRow) -> pb.Encumbrance:
+    return pb.Encumbrance(
+        number=row.number,
+        kind=row.kind,
+        account=row.account,
+        product_code=row.product_code,
+        nature=row.nature,
+        registered=row.registered,
+        effective=row.effective,
+        waiting=row.waiting,
+        status=status_of(effective=row.effective, waiting=row.waiting),
+        height=row.from_height,
+    )
 
 
-def _page_token(request: pb.ListPositionsRequest) -> tuple[int, tuple[str, str, str]]:
-    """The height and the key after which the page begins."""
+def _dividend_row(row: DividendRow) -> pb.DividendRow:
+    return pb.DividendRow(
+        dividend_no=row.dividend_no,
+        product_code=row.product_code,
+        account=row.account,
+        nature=row.nature,
+        shares=row.shares,
+        amount_fen=row.amount_fen,
+        status=row.status,
+        height=row.height,
+    )
+
+
+def _first_of(request: _ListRequest, first: Key) -> tuple[int, Key]:
+    """The height of a page, and the key after which it begins; `first` is before all keys."""
     if not request.page_token:
-        return request.height, ("", "", "")
-    if len(request.page_token) > PAGE_TOKEN_LENGTH_MAX:
-        raise PageTokenInvalidError
-    try:
-        content = json.loads(base64.urlsafe_b64decode(request.page_token))
-    except (ValueError, RecursionError) as error:
-        raise PageTokenInvalidError from error
-    match content:
-        case [int(height), str(code), str(account), str(product), str(nature)] if (
-            type(height) is int
-        ):
-            key = account, product, nature
-            if height >= 1 and code == _filter_of(request) and all(map(_is_text, key)):
-                return height, key
-    raise PageTokenInvalidError
+        return request.height, first
+    return read_page_token(request.page_token, request.product_code, first)
 
 
-def _filter_of(request: pb.ListPositionsRequest) -> str:
-    """What the pages are of, in few characters."""
-    code = request.product_code
-    return digest("guqiao/roster-filter/1", code.encode()).hex() if code else ""
+def _page_size(request: _ListRequest) -> int:
+    return min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
-def _is_text(part: str) -> bool:
-    """Whether the database can compare with it: no NUL, no lone surrogate."""
-    return "\x00" not in part and not any("\ud800" <= character <= "\udfff" for character in part)
+def _next_token(request: _ListRequest, page: Page[_Listed]) -> str:
+    if not page.has_more:
+        return ""
+    return write_page_token(page.height, request.product_code, page.rows[-1].key)
 
 
 def _invalid(field: str, problem: str) -> ServiceError:

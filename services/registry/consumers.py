@@ -17,9 +17,14 @@ from guqiao_sdk.client.transactions import TransactionResult, parse_detail
 from guqiao_sdk.proof.receipt import Outcome, Receipt
 from guqiao_sdk.proof.transaction import Payload, parse_payload
 from services.chassis.postgres import Connection
-from services.registry import store
+from services.registry import register_store, store
 
 POSITION_CHANGED: Final = "register.position_changed"
+ENCUMBRANCES_CHANGED: Final = "register.encumbrances_changed"
+DIVIDEND_RECORDED: Final = "register.dividend_recorded"
+ROUNDING: Final = "ROUNDING"
+"""The status of the row that carries what rounding leaves of a declared amount."""
+
 PACKET_SENT: Final = "packet.sent"
 PACKET_ACKNOWLEDGED: Final = "packet.acknowledged"
 UNBOUND_CODES: Final = frozenset(
@@ -54,7 +59,12 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
         if changed:
             await _apply_positions(connection, block.height, changed)
         for topic, body in events:
-            if topic == PACKET_ACKNOWLEDGED and body["code"] == "":
+            if topic == ENCUMBRANCES_CHANGED:
+                await _apply_encumbrances(connection, block.height, body["encumbrances"])
+            elif topic == DIVIDEND_RECORDED:
+                rows = _dividend_rows(block.height, index, body)
+                await register_store.insert_dividend(connection, rows)
+            elif topic == PACKET_ACKNOWLEDGED and body["code"] == "":
                 await store.mark_anchored(connection, body["sequence"], block.height)
 
 
@@ -100,14 +110,14 @@ async def _apply_positions(
 ) -> None:
     """Apply what one operation changed; it announces each position once."""
     keys = [(body["account"], body["product_code"], body["nature"]) for body in bodies]
-    await store.end_positions(connection, keys, height)
+    await register_store.end_positions(connection, keys, height)
     rows = [_position(height, body) for body in bodies if body["total"] != 0]
-    await store.insert_positions(connection, rows)
+    await register_store.insert_positions(connection, rows)
 
 
-def _position(height: int, body: dict[str, Any]) -> store.PositionRow:
+def _position(height: int, body: dict[str, Any]) -> register_store.PositionRow:
     until = body["restricted_until"]
-    return store.PositionRow(
+    return register_store.PositionRow(
         body["account"],
         body["product_code"],
         body["nature"],
@@ -120,3 +130,50 @@ def _position(height: int, body: dict[str, Any]) -> store.PositionRow:
         confirmed=body["confirmed"],
         restricted_until=None if until is None else date.fromisoformat(until),
     )
+
+
+async def _apply_encumbrances(
+    connection: Connection, height: int, records: Sequence[dict[str, Any]]
+) -> None:
+    """Apply what one operation changed; it announces each encumbrance once."""
+    rows = [_encumbrance(height, record) for record in records]
+    await register_store.end_encumbrances(connection, [row.key for row in rows], height)
+    await register_store.insert_encumbrances(connection, rows)
+
+
+def _encumbrance(height: int, record: dict[str, Any]) -> register_store.EncumbranceRow:
+    """A pledge binds what is outstanding of it; only freezes wait."""
+    is_freeze = record["kind"] == "freeze"
+    return register_store.EncumbranceRow(
+        kind=record["kind"],
+        number=record["number"],
+        from_height=height,
+        account=record["account"],
+        product_code=record["product_code"],
+        nature=record["nature"],
+        registered=record["registered"],
+        effective=record["effective"] if is_freeze else record["outstanding"],
+        waiting=record["waiting"] if is_freeze else 0,
+    )
+
+
+def _dividend_rows(
+    height: int, position: int, body: dict[str, Any]
+) -> list[register_store.DividendRow]:
+    """The payable list, and what rounding leaves as its last row."""
+    rest = {"account": "", "nature": "", "shares": None, "amount_fen": body["rounding_fen"]}
+    return [
+        register_store.DividendRow(
+            height=height,
+            position=position,
+            line=number,
+            dividend_no=body["dividend_no"],
+            product_code=body["product_code"],
+            account=line["account"],
+            nature=line["nature"],
+            shares=line["shares"],
+            amount_fen=line["amount_fen"],
+            status=line["status"],
+        )
+        for number, line in enumerate([*body["lines"], {**rest, "status": ROUNDING}], start=1)
+    ]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import ChainPosition, TransactionResult
@@ -24,7 +24,7 @@ from services.chassis import outbox
 from services.chassis.block_feed import projected_height
 from services.chassis.errors import InvalidError
 from services.chassis.postgres import Connection, Pool
-from services.registry import store
+from services.registry import register_store, store
 from services.registry.domain.errors import (
     HeightNotProjectedError,
     HeightUnknownError,
@@ -44,13 +44,16 @@ PAGE_NAME_BYTES_MAX: Final = 1024 * 1024
 """A page and the token of the next one go through one message, however long the names are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Roster:
-    """One page of positions at one height; `next_key` is None on the last."""
+Row = TypeVar("Row")
 
-    positions: list[store.PositionRow]
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Rows of a list at one height, and whether there are more after them."""
+
+    rows: list[Row]
     height: int
-    next_key: tuple[str, str, str] | None
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +110,54 @@ class Handlers:
 
     async def list_positions(
         self, *, height: int, product_code: str, after: tuple[str, str, str], page_size: int
-    ) -> Roster:
+    ) -> Page[register_store.PositionRow]:
         """One page of the roster at a height; 0 means the latest projected height."""
-        if height:
-            await self._require_projected(height)
-        async with (
-            self.pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            at = height or await projected_height(connection, self.client.chain_id)
-            page, has_more = await store.list_positions(
+        return await self._page(
+            height,
+            product_code,
+            lambda connection, at: register_store.list_positions(
                 connection,
                 height=at,
                 product_code=product_code,
                 after=after,
                 limit=page_size,
                 name_bytes_max=PAGE_NAME_BYTES_MAX,
-            )
-            if product_code and not page:
-                await _require_registered(connection, product_code, at)
-        return Roster(page, at, page[-1].key if has_more else None)
+            ),
+        )
+
+    async def list_encumbrances(
+        self, *, height: int, product_code: str, after: tuple[str, str], page_size: int
+    ) -> Page[register_store.EncumbranceRow]:
+        """One page of the freezes and pledges as at a height; 0 means the latest projected one."""
+        return await self._page(
+            height,
+            product_code,
+            lambda connection, at: register_store.list_encumbrances(
+                connection,
+                height=at,
+                product_code=product_code,
+                after=after,
+                limit=page_size,
+                name_bytes_max=PAGE_NAME_BYTES_MAX,
+            ),
+        )
+
+    async def list_dividends(
+        self, *, height: int, product_code: str, after: tuple[int, int, int], page_size: int
+    ) -> Page[register_store.DividendRow]:
+        """One page of the payable lists up to a height; 0 means the latest projected one."""
+        return await self._page(
+            height,
+            product_code,
+            lambda connection, at: register_store.list_dividends(
+                connection,
+                height=at,
+                product_code=product_code,
+                after=after,
+                limit=page_size,
+                name_bytes_max=PAGE_NAME_BYTES_MAX,
+            ),
+        )
 
     async def get_status(self) -> Status:
         """How far the read model has come, what is built, and where the chain stands."""
@@ -135,6 +166,25 @@ class Handlers:
             counts = await store.count_operations(connection)
         methods = await self._built_methods()
         return Status(height, counts, tuple(sorted(methods)), await self.client.latest())
+
+    async def _page(
+        self,
+        height: int,
+        product_code: str,
+        read: Callable[[Connection, int], Awaitable[tuple[list[Row], bool]]],
+    ) -> Page[Row]:
+        """Read rows and what they are of at one moment of the read model."""
+        if height:
+            await self._require_projected(height)
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            at = height or await projected_height(connection, self.client.chain_id)
+            rows, has_more = await read(connection, at)
+            if product_code and not rows:
+                await _require_registered(connection, product_code, at)
+        return Page(rows, at, has_more)
 
     async def _require_projected(self, height: int) -> None:
         async with self.pool.acquire() as connection:
@@ -200,5 +250,5 @@ class Handlers:
 
 
 async def _require_registered(connection: Connection, product_code: str, height: int) -> None:
-    if not await store.is_registered(connection, product_code, height):
+    if not await register_store.is_registered(connection, product_code, height):
         raise ProductUnknownError(product_code)

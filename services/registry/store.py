@@ -1,38 +1,15 @@
-"""The registry's SQL: one function a statement."""
+"""The registry's SQL for operations and investors: one function a statement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import asyncpg
 
 from guqiao_sdk.client.transactions import TransactionResult, parse_detail
 from guqiao_sdk.proof.receipt import Outcome
 from services.chassis.postgres import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class PositionRow:
-    """One position as from a height; `restricted_until` is the last restricted day."""
-
-    account: str
-    product_code: str
-    nature: str
-    from_height: int
-    total: int
-    available: int
-    pledged: int
-    frozen: int
-    pledged_and_frozen: int
-    confirmed: bool
-    restricted_until: date | None
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What rosters are sorted by."""
-        return self.account, self.product_code, self.nature
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,116 +48,6 @@ class Counts:
     accepted: int
     refused: int
     anchored: int
-
-
-async def end_positions(
-    connection: Connection, keys: Sequence[tuple[str, str, str]], height: int
-) -> None:
-    """Let the current rows of different positions hold no longer from `height` on;
-
-    rows of that height are replaced.
-    """
-    ended = [(*key, height) for key in keys]
-    await connection.executemany(
-        """
-        DELETE FROM positions
-        WHERE position_digest(account, product_code, nature) = position_digest($1, $2, $3)
-          AND from_height = $4
-        """,
-        ended,
-    )
-    await connection.executemany(
-        """
-        UPDATE positions SET to_height = $4
-        WHERE position_digest(account, product_code, nature) = position_digest($1, $2, $3)
-          AND to_height IS NULL
-        """,
-        ended,
-    )
-
-
-async def insert_positions(connection: Connection, rows: Sequence[PositionRow]) -> None:
-    """Add rows of different positions that hold from their height on."""
-    await connection.executemany(
-        """
-        INSERT INTO positions (account, product_code, nature, from_height, total, available,
-                               pledged, frozen, pledged_and_frozen, confirmed, restricted_until)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        """,
-        [
-            (
-                *row.key,
-                row.from_height,
-                row.total,
-                row.available,
-                row.pledged,
-                row.frozen,
-                row.pledged_and_frozen,
-                row.confirmed,
-                row.restricted_until,
-            )
-            for row in rows
-        ],
-    )
-
-
-async def list_positions(
-    connection: Connection,
-    *,
-    height: int,
-    product_code: str,
-    after: tuple[str, str, str],
-    limit: int,
-    name_bytes_max: int,
-) -> tuple[list[PositionRow], bool]:
-    """The positions that hold at `height`, after a key, by account, product and nature in code
-    point order, and whether there are more of them. Their names have at most so many bytes
-    together, unless there is but one.
-    """
-    rows = await connection.fetch(
-        """
-        WITH page AS (
-            SELECT account, product_code, nature, from_height, total, available, pledged, frozen,
-                   pledged_and_frozen, confirmed, restricted_until
-            FROM positions
-            WHERE from_height <= $1 AND (to_height IS NULL OR to_height > $1)
-              AND ($2 = '' OR product_code = $2)
-              AND (account COLLATE "C", product_code COLLATE "C", nature COLLATE "C") > ($3, $4, $5)
-            ORDER BY account COLLATE "C", product_code COLLATE "C", nature COLLATE "C"
-            LIMIT $6::bigint + 1
-        ), sized AS (
-            SELECT *, row_number() OVER places AS place,
-                   sum(octet_length(account) + octet_length(product_code) + octet_length(nature))
-                       OVER places AS name_bytes
-            FROM page
-            WINDOW places AS (
-                ORDER BY account COLLATE "C", product_code COLLATE "C", nature COLLATE "C"
-                ROWS UNBOUNDED PRECEDING)
-        )
-        SELECT account, product_code, nature, from_height, total, available, pledged, frozen,
-               pledged_and_frozen, confirmed, restricted_until,
-               (SELECT count(*) FROM sized) AS found
-        FROM sized WHERE place = 1 OR (place <= $6 AND name_bytes <= $7) ORDER BY place
-        """,
-        height,
-        product_code,
-        *after,
-        limit,
-        name_bytes_max,
-    )
-    values = [dict(row) for row in rows]
-    found = sum({row.pop("found") for row in values})
-    return [PositionRow(**row) for row in values], found > len(values)
-
-
-async def is_registered(connection: Connection, product_code: str, height: int) -> bool:
-    """Whether the product was registered by then: registration gives it its first holders."""
-    found = await connection.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM positions WHERE product_code = $1 AND from_height <= $2)",
-        product_code,
-        height,
-    )
-    return bool(found)
 
 
 async def insert_operation(connection: Connection, row: OperationRow) -> None:

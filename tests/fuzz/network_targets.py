@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -40,8 +41,8 @@ from services.chassis.gm_tls.stream import GmStream
 from services.chassis.grpc_server.request_signature import RequestSignature, read_signature
 from services.consensus.domain.ledger.state_tree import apply, changes_of, prove
 from services.gateway.relay import _checked_receipt
-from services.registry.api import _page_token
 from services.registry.domain.errors import PageTokenInvalidError
+from services.registry.domain.page_tokens import read_page_token
 from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import MALFORMED, any_signature, json_value
@@ -67,7 +68,7 @@ def _links() -> list[Target]:
     named = list(metadata.items()) + [("user-agent", "grpc")] * 3
     pairs: list[Json] = [[key, value] for key, value in named]
     frame = (3).to_bytes(4, "big") + b"abc"
-    token = b'[7,"","Q000000001","SD900001","51"]'
+    tokens = [b'[7,"","Q000000001","SD900001","51"]', b'[7,"","pledge","P1"]', b'[7,"",5,0,1]']
     return [
         Target(
             "signature in metadata", _signature, (UnauthenticatedError, JsonError),
@@ -80,11 +81,11 @@ def _links() -> list[Target]:
         ),
         Target(
             "page token", lambda data: _place(base64.urlsafe_b64encode(data).decode()),
-            (PageTokenInvalidError,), [token], mutations.of_json,
+            (PageTokenInvalidError,), tokens, mutations.of_json,
         ),
         Target(
             "page token as text", lambda data: _place(data.decode(errors="replace")),
-            (PageTokenInvalidError,), [base64.urlsafe_b64encode(token)], mutations.of_bytes,
+            (PageTokenInvalidError,), [*map(base64.urlsafe_b64encode, tokens)], mutations.of_bytes,
         ),
     ]  # fmt: skip
 
@@ -119,8 +120,10 @@ async def _frames(data: bytes) -> list[bytes]:
 
 
 def _place(token: str) -> Any:
-    request = registry_service_pb2.ListPositionsRequest(page_token=token or "x")
-    return _page_token(request)
+    for first in ((0, 0, 0), ("", "")):
+        with suppress(PageTokenInvalidError):
+            return read_page_token(token, "", first)
+    return read_page_token(token, "", ("", "", ""))
 
 
 # --- The bus ------------------------------------------------------------------------------------

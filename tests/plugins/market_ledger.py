@@ -1,11 +1,13 @@
-"""A market's ledger with the register contract and a dataset's events on it, one block an event."""
+"""A market's ledger with the register contract and a dataset's events on it, in blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from guqiao_sdk.market_dataset import MarketDataset
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.identity_record import IdentityRecord
+from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
 from tests.unit.contracts.register_market import dataset, identity_digest
 from tests.unit.proof.proof_keys import Keys, Replicas
 from tests.unit.xchain.ledger_chain import ROLES, LedgerChain
@@ -22,15 +24,18 @@ class MarketLedger:
     heights: dict[int, int] = field(default_factory=dict)
 
 
-def market_chain(keys: Keys) -> LedgerChain:
-    """A market's chain in historic import whose one identity may do all that a market does."""
+def market_chain(
+    keys: Keys, contract: RegisterContract = REGISTER_V1, others: Iterable[IdentityRecord] = ()
+) -> LedgerChain:
+    """A market's chain in historic import whose own identity may do all that a market does."""
     return LedgerChain(
         "shandong",
         keys,
         destination="csrc",
         remotes={"csrc": Replicas(keys, "csrc").set.hash()},
         roles=MARKET_ROLES,
-        contracts=[REGISTER_V1],
+        others=others,
+        contracts=[contract],
         historic_import=True,
     )
 
@@ -42,20 +47,32 @@ def load_reference_data(chain: LedgerChain, market: MarketDataset) -> None:
         assert receipt.accepted, (method, receipt.code, receipt.detail)
 
 
-def market_ledger(keys: Keys, name: str, events_max: int = 10_000) -> MarketLedger:
-    """The chain after the first events of a dataset."""
-    ledger = MarketLedger(market_chain(keys), dataset(name))
-    load_reference_data(ledger.chain, ledger.market)
-    for event in ledger.market.events:
-        if event.seq > events_max:
-            break
-        transaction = ledger.chain.transaction(
-            "register",
-            event.type,
-            event.body,
-            request_id=event.request_id,
-            business_time=event.time,
+def market_ledger(
+    keys: Keys,
+    name: str,
+    events_max: int = 10_000,
+    *,
+    contract: RegisterContract = REGISTER_V1,
+    others: Iterable[IdentityRecord] = (),
+    block_events: int = 1,
+) -> MarketLedger:
+    """The chain after the first events of a dataset, so many in each block."""
+    ledger = MarketLedger(market_chain(keys, contract, others), dataset(name))
+    chain, events = ledger.chain, ledger.market.events[:events_max]
+    load_reference_data(chain, ledger.market)
+    for start in range(0, len(events), block_events):
+        block = events[start : start + block_events]
+        chain.execute(
+            *(
+                chain.transaction(
+                    "register",
+                    event.type,
+                    event.body,
+                    request_id=event.request_id,
+                    business_time=event.time,
+                )
+                for event in block
+            )
         )
-        ledger.chain.execute(transaction)
-        ledger.heights[event.seq] = ledger.chain.header.height
+        ledger.heights.update({event.seq: chain.header.height for event in block})
     return ledger

@@ -13,10 +13,10 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Outcome
 from services.chassis.errors import NotFoundError
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
-from services.registry import store
+from services.registry import register_store, store
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
-from services.registry.handlers import Handlers, Roster
+from services.registry.handlers import Handlers, Page
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.market_ledger import MarketLedger, market_ledger
 from tests.plugins.postgres import NewDatabase
@@ -67,10 +67,10 @@ async def roster_at(lab: Lab, height: int) -> bytes:
             height=height, product_code="", after=after, page_size=7
         )
         assert page.height == height
-        rows += page.positions
-        if page.next_key is None:
+        rows += page.rows
+        if not page.has_more:
             break
-        after = page.next_key
+        after = page.rows[-1].key
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -118,12 +118,12 @@ async def test_a_product_that_is_not_registered_is_said_and_one_without_holders_
         "SELECT product_code, min(from_height) FROM positions GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
     )
 
-    async def of(product_code: str, height: int) -> Roster:
+    async def of(product_code: str, height: int) -> Page[register_store.PositionRow]:
         return await handlers(lab).list_positions(
             height=height, product_code=product_code, after=("", "", ""), page_size=7
         )
 
-    assert {row.product_code for row in (await of(registered, height)).positions} == {registered}
+    assert {row.product_code for row in (await of(registered, height)).rows} == {registered}
     for unknown, at in (("NOPE", 0), (registered[:-1], 0), (registered, height - 1)):
         with pytest.raises(NotFoundError) as refused:
             await of(unknown, at)
@@ -131,7 +131,7 @@ async def test_a_product_that_is_not_registered_is_said_and_one_without_holders_
     await lab.pool.execute(
         "UPDATE positions SET to_height = from_height + 1 WHERE product_code = $1", registered
     )
-    assert (await of(registered, 0)).positions == []
+    assert (await of(registered, 0)).rows == []
 
 
 async def test_rebuilding_from_the_first_block_gives_the_same_tables(lab: Lab) -> None:

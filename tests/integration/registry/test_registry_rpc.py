@@ -36,13 +36,13 @@ from services.chassis import outbox
 from services.chassis.bus.port import Topic
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.register.contract import REGISTER_V1
-from services.registry import store
+from services.registry import register_store
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
 from services.registry.events import OPERATION_TOPIC
 from services.registry.handlers import Handlers
-from services.registry.store import PositionRow
+from services.registry.register_store import PositionRow
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.market_ledger import MARKET_ROLES
 from tests.plugins.postgres import NewDatabase
@@ -330,9 +330,11 @@ async def test_pages_of_long_names_stay_within_a_message_and_hold_every_row(desk
     keys = [(f"Q{number % 3:09}", code + "长" * (number // 3), "51") for number in range(30)]
     rows = [PositionRow(*key, 1, 9, 9, 0, 0, 0, True, None) for key in keys]
     async with desk.lab.pool.acquire() as connection:
-        await store.insert_positions(connection, rows)
-        await store.end_positions(connection, keys[:1], 2)
-        await store.insert_positions(connection, [replace(rows[0], from_height=2, total=10)])
+        await register_store.insert_positions(connection, rows)
+        await register_store.end_positions(connection, keys[:1], 2)
+        await register_store.insert_positions(
+            connection, [replace(rows[0], from_height=2, total=10)]
+        )
     for _ in range(2):
         desk.lab.node.chain.execute()
     await desk.lab.project(apply_block)

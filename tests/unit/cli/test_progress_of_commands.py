@@ -238,6 +238,24 @@ def roster(world: World) -> None:
     register.roster(world.data, "", 0, "csv")
 
 
+def encumbrances(world: World) -> None:
+    async def pages(*arguments: Any) -> Any:
+        arguments[-1](40)
+        await world.end_later()
+
+    world.replace(register, fetch_encumbrances=pages)
+    register.encumbrances(world.data, "", 0, "csv")
+
+
+def dividends(world: World) -> None:
+    async def pages(*arguments: Any) -> Any:
+        arguments[-1](500)
+        await world.end_later()
+
+    world.replace(register, fetch_dividends=pages)
+    register.dividends(world.data, "", 0, "csv")
+
+
 def tx_find(world: World) -> None:
     world.replace(transactions, _find=world.end_later)
     transactions.find(world.data, REQUEST, as_json=False)
@@ -347,6 +365,8 @@ COMMANDS: Final[list[tuple[Callable[[World], None], str, str]]] = [
     (restart_approve, "reading the replica's folder", "读取副本目录"),
     (restart_apply, "reading the replica's folder", "读取副本目录"),
     (roster, "positions: 3000", "持有记录: 3000"),
+    (encumbrances, "freezes and pledges: 40", "冻结与质押: 40"),
+    (dividends, "rows of dividends: 500", "分红明细: 500"),
     (tx_find, "asking the registry", "查询登记服务"),
     (tx_get, "asking the chain", "查询链"),
     (tx_proof, "anchors: 4/9", "存证: 4/9"),

@@ -81,7 +81,8 @@ class State:
     queues: dict[Triple, deque[str]] = field(default_factory=dict)
     last_purchase: dict[tuple[str, str], str] = field(default_factory=dict)
     last_sale: dict[tuple[str, str], str] = field(default_factory=dict)
-    dividends: set[str] = field(default_factory=set)
+    dividends: dict[str, list[list[object]]] = field(default_factory=dict)
+    """The rows of dividends.csv by number, in the order of declaration."""
 
 
 class Reference:
@@ -127,6 +128,23 @@ class Reference:
             ]
             for triple, p in sorted(self.state.positions.items())
         ]
+
+    def dividends(self) -> list[list[object]]:
+        """Return the rows of dividends.csv."""
+        return [row for rows in self.state.dividends.values() for row in rows]
+
+    def encumbrances(self) -> list[list[object]]:
+        """Return the rows of encumbrances.csv."""
+        rows: list[list[object]] = []
+        for number, freeze in sorted(self.state.freezes.items()):
+            counts = (freeze["registered"], freeze["effective"], freeze["waiting"])
+            rows.append([number, "freeze", *freeze["place"], *counts])
+        for number, pledge in sorted(self.state.pledges.items()):
+            counts = (pledge["registered"], pledge["outstanding"], 0)
+            rows.append([number, "pledge", *pledge["place"], *counts])
+        for row in rows:
+            row.append("ENDED" if row[6:] == [0, 0] else "EFFECTIVE" if row[6] else "WAITING")
+        return rows
 
     def check_invariants(self) -> None:
         for product, total in self.state.products.items():
@@ -332,7 +350,9 @@ class Reference:
         if position is None or position.available < shares:
             raise Rejected("SHARES_INSUFFICIENT")
         place = (event["account"], event["product_code"], event["nature"])
-        self.state.pledges[event["pledge_no"]] = {"place": place, "outstanding": shares}
+        self.state.pledges[event["pledge_no"]] = {
+            **{"place": place, "registered": shares, "outstanding": shares}
+        }
         position.pledged += shares
 
     def on_release_pledge(self, event: Row, day: str) -> None:
@@ -362,7 +382,8 @@ class Reference:
         place = (event["account"], event["product_code"], event["nature"])
         self.state.freezes[event["freeze_no"]] = {
             **{"place": place, "category": category},
-            **{"waiting": shares, "effective": 0},
+            **{"registered": shares, "waiting": shares, "effective": 0},
+            **{"fruits": event["fruits"]},
         }
         self.state.queues.setdefault(place, deque()).append(event["freeze_no"])
         self.run_queue(place)
@@ -439,7 +460,25 @@ class Reference:
         self.evidence(event)
         self.registered(event["product_code"])
         need(event["dividend_no"] not in self.state.dividends, "DIVIDEND_DUPLICATE")
-        self.state.dividends.add(event["dividend_no"])
+        product, per_share = event["product_code"], event["per_share_li"]
+        common = [event["dividend_no"], product]
+        rest = (self.state.products[product] * per_share + 5) // 10
+        lines: list[list[object]] = []
+        for place, position in sorted(self.state.positions.items()):
+            if place[1] == product:
+                amount = (position.total * per_share + 5) // 10
+                rest -= amount
+                status = self.payable(place)
+                lines.append([*common, place[0], place[2], position.total, amount, status])
+        lines.append([*common, "", "", "", rest, "ROUNDING"])
+        self.state.dividends[event["dividend_no"]] = lines
+
+    def payable(self, place: Triple) -> str:
+        freezes = self.state.freezes.values()
+        if not self.state.positions[place].confirmed:
+            return "HELD_UNCONFIRMED"
+        held = any(f["place"] == place and f["fruits"] and f["effective"] for f in freezes)
+        return "HELD_FROZEN" if held else "PAYABLE"
 
     def on_close_account(self, event: Row, day: str) -> None:
         account = event["account"]

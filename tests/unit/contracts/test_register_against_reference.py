@@ -1,7 +1,8 @@
 """The register against a second reading of the document, over random datasets.
 
-Two processors that share no code must give the same results and the same roster. Datasets are
-written to files and read by the importer's reader, so that the reader is compared as well.
+Two processors that share no code must give the same results, roster, encumbrances (those by the
+events of the receipts) and payable lists. Datasets are written to files and read by the importer's
+reader, so that the reader is compared as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ from services.consensus.domain.contracts.register.recount import recount
 from tests.unit.contracts.market_generator import BASIC, LATER, Generator, write_dataset
 from tests.unit.contracts.market_large_generator import LargeGenerator
 from tests.unit.contracts.market_reference import Reference
+from tests.unit.contracts.register_events import (
+    DIVIDEND_HEADER,
+    ENCUMBRANCE_HEADER,
+    dividends_csv,
+    encumbrances_csv,
+    replayed,
+)
 from tests.unit.contracts.register_market import (
     DATA,
     RequestIdentity,
@@ -75,6 +83,9 @@ def compare(folder: Path, contract: RegisterContract) -> Counter[tuple[str, str]
         met[event.type, code] += 1
     assert recount(host) == []
     assert roster_csv(host) == as_csv(ROSTER_HEADER, reference.roster())
+    encumbrances = as_csv(ENCUMBRANCE_HEADER, reference.encumbrances())
+    assert encumbrances_csv(replayed(identity.outcomes)) == encumbrances
+    assert dividends_csv(identity.outcomes) == as_csv(DIVIDEND_HEADER, reference.dividends())
     return met
 
 
@@ -128,6 +139,10 @@ def test_the_reference_gives_the_published_results(name: str, contract: Register
     assert as_csv("seq,status,code", rows) == (folder / "expected/results.csv").read_bytes()
     roster = as_csv(ROSTER_HEADER, reference.roster())
     assert roster == (folder / "expected/roster.csv").read_bytes()
+    encumbrances = as_csv(ENCUMBRANCE_HEADER, reference.encumbrances())
+    assert encumbrances == (folder / "expected/encumbrances.csv").read_bytes()
+    dividends = as_csv(DIVIDEND_HEADER, reference.dividends())
+    assert dividends == (folder / "expected/dividends.csv").read_bytes()
     assert compare(folder, contract).total() == len(events)
 
 

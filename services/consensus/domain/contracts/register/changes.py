@@ -1,23 +1,31 @@
 """The positions that one operation touches: read once, changed in memory, written once.
 
 Writing keeps the invariants by deltas: the running total and the holder count of the product, the
-list of products an account holds. It announces every touched position with its full new state.
+list of products an account holds. It announces every touched position with its full new state, and
+every freeze and pledge that the operation changed with its whole new record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
-from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.register import state
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from services.consensus.domain.contracts.register import records, state
 from services.consensus.domain.contracts.register.operation import Operation
 from services.consensus.domain.contracts.register.records import (
     Account,
+    Encumbrance,
     Holding,
     Position,
     Product,
 )
+
+ENCUMBRANCES_BYTES_MAX: Final = 65_536
+"""Encumbrances that one event announces, but for one that is larger alone: a receipt has room for
+the positions of a large issue and for few events more.
+"""
 
 NOTHING = Position(total=0)
 """Stands for a position that does not exist, where before and after are compared."""
@@ -50,6 +58,7 @@ class Changes:
         self._before: dict[str, Holding] = dict(holdings or {})
         self._after: dict[str, Holding] = dict(self._before)
         self._touched: dict[tuple[str, str], None] = {}
+        self._encumbrances: dict[tuple[type[Encumbrance], str], Encumbrance] = {}
 
     @property
     def product_code(self) -> str:
@@ -101,6 +110,13 @@ class Changes:
             added = replace(position, total=position.total + shares, restricted_until=until)
         self.set_position(account, nature, added)
 
+    def set_encumbrance(self, record: Encumbrance) -> None:
+        """Write a freeze or pledge of a position; however often it changes, its last record is
+        announced.
+        """
+        state.put_encumbrance(self._operation.host, record)
+        self._encumbrances[(type(record), record.number)] = record
+
     def set_last_sides(
         self, account: str, *, purchase: str | None = None, sale: str | None = None
     ) -> None:
@@ -120,6 +136,11 @@ class Changes:
             self._write_holding(account, self._before[account], holding)
         for change in changes:
             self._operation.host.emit("register.position_changed", self._announcement(change))
+        for encumbrances in _pieces(self._encumbrances.values()):
+            self._operation.host.emit(
+                "register.encumbrances_changed",
+                {"encumbrances": encumbrances, "time": self._operation.time},
+            )
         return changes
 
     def _write_product(self, changes: tuple[PositionChange, ...]) -> None:
@@ -176,3 +197,19 @@ class Changes:
             "restricted_until": after.restricted_until,
             "time": self._operation.time,
         }
+
+
+def _pieces(changed: Iterable[Encumbrance]) -> Iterator[list[Json]]:
+    """Give the records in the order of their first change, in lists that an event holds."""
+    piece: list[Json] = []
+    size = 0
+    for record in changed:
+        written = records.encumbrance_to_json(record)
+        added = len(canonical_json(written))
+        if piece and size + added > ENCUMBRANCES_BYTES_MAX:
+            yield piece
+            piece, size = [], 0
+        piece.append(written)
+        size += added
+    if piece:
+        yield piece

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.register.members import VALUE_BOUND
@@ -140,6 +140,10 @@ class Freeze:
     def outstanding(self) -> int:
         """Return the shares that the freeze still claims."""
         return self.effective + self.waiting
+
+
+Encumbrance: TypeAlias = Freeze | Pledge
+"""What binds shares of a position."""
 
 
 def integer(value: Json) -> int:
@@ -388,3 +392,10 @@ def pledge_from_json(value: Json) -> Pledge:
         registered=integer(stored["registered"]),
         outstanding=integer(stored["outstanding"]),
     )
+
+
+def encumbrance_to_json(record: Encumbrance) -> dict[str, Json]:
+    """Write a freeze or a pledge where both occur: the record, and `kind` says which it is."""
+    if isinstance(record, Freeze):
+        return {"kind": "freeze", **freeze_to_json(record)}
+    return {"kind": "pledge", **pledge_to_json(record)}

@@ -15,9 +15,12 @@ from services.consensus.domain.contracts.register import long_text, records
 from services.consensus.domain.contracts.register.records import (
     Account,
     Company,
+    Encumbrance,
+    Freeze,
     Holding,
     Market,
     Parameters,
+    Pledge,
     Product,
 )
 
@@ -155,3 +158,23 @@ def set_held(host: Host, product_code: str, account: str, *, held: bool) -> None
         host.put(key("held", account, product_code), True)
     else:
         host.delete(key("held", account, product_code))
+
+
+def find_freeze(host: Host, number: str) -> Freeze | None:
+    """Return an accepted freeze, ended or not."""
+    stored = host.get(key("freeze", number))
+    return None if stored is None else records.freeze_from_json(stored)
+
+
+def find_pledge(host: Host, number: str) -> Pledge | None:
+    """Return an accepted pledge, ended or not."""
+    stored = host.get(key("pledge", number))
+    return None if stored is None else records.pledge_from_json(stored)
+
+
+def put_encumbrance(host: Host, record: Encumbrance) -> None:
+    """Write a freeze or a pledge."""
+    if isinstance(record, Freeze):
+        host.put(key("freeze", record.number), records.freeze_to_json(record))
+    else:
+        host.put(key("pledge", record.number), records.pledge_to_json(record))

@@ -35,13 +35,12 @@ def run(host: Host, changes: Changes, account: str, nature: str) -> None:
         freezable = 0 if position is None else position.total - position.frozen
         if position is None or freezable == 0:
             break
-        freeze = find_freeze(host, number)
+        freeze = state.find_freeze(host, number)
         assert freeze is not None
         turned = min(freeze.waiting, freezable)
         changes.set_position(account, nature, _frozen(position, freeze, turned))
-        put_freeze(
-            host,
-            replace(freeze, effective=freeze.effective + turned, waiting=freeze.waiting - turned),
+        changes.set_encumbrance(
+            replace(freeze, effective=freeze.effective + turned, waiting=freeze.waiting - turned)
         )
         served += turned == freeze.waiting
     if served:
@@ -82,17 +81,6 @@ def put_queue(host: Host, key: str, queue: tuple[str, ...]) -> None:
         host.put(key, [*queue])
     else:
         host.delete(key)
-
-
-def find_freeze(host: Host, number: str) -> Freeze | None:
-    """Return an accepted freeze, ended or not."""
-    stored = host.get(state.key("freeze", number))
-    return None if stored is None else records.freeze_from_json(stored)
-
-
-def put_freeze(host: Host, freeze: Freeze) -> None:
-    """Write a freeze."""
-    host.put(state.key("freeze", freeze.number), records.freeze_to_json(freeze))
 
 
 def _frozen(position: Position, freeze: Freeze, shares: int) -> Position:

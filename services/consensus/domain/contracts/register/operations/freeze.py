@@ -8,7 +8,7 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.register import records, waiting_queue
+from services.consensus.domain.contracts.register import records, state, waiting_queue
 from services.consensus.domain.contracts.register.checks import Check, Facts, fails_if, try_checks
 from services.consensus.domain.contracts.register.members import Members
 from services.consensus.domain.contracts.register.operation import open_operation, read_evidence
@@ -39,13 +39,12 @@ def freeze(host: Host, body: Mapping[str, Json]) -> None:
         product_code=record.product_code,
         nature=record.nature,
     )
-    earlier = waiting_queue.find_freeze(host, record.number)
-    try_checks(_Case(found, record, earlier), CHECKS)
-    waiting_queue.put_freeze(host, record)
-    waiting_queue.append(host, record)
+    try_checks(_Case(found, record, state.find_freeze(host, record.number)), CHECKS)
     changes = found.changes()
+    changes.set_encumbrance(record)
+    waiting_queue.append(host, record)
     waiting_queue.run(host, changes, record.account, record.nature)
-    placed = waiting_queue.find_freeze(host, record.number)
+    placed = state.find_freeze(host, record.number)
     assert placed is not None
     found.finish(changes, records.freeze_to_json(placed))
 

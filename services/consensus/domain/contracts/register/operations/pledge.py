@@ -34,11 +34,12 @@ def pledge(host: Host, body: Mapping[str, Json]) -> None:
     found = find_target(
         operation, evidence, account=account, product_code=product_code, nature=nature
     )
-    try_checks(_PledgeCase(found, shares, pledgee_uscc, find_pledge(host, number)), PLEDGE_CHECKS)
+    earlier = state.find_pledge(host, number)
+    try_checks(_PledgeCase(found, shares, pledgee_uscc, earlier), PLEDGE_CHECKS)
     assert found.position is not None
     record = Pledge(number, account, product_code, nature, pledgee_uscc, shares, shares)
-    _put_pledge(host, record)
     changes = found.changes()
+    changes.set_encumbrance(record)
     pledged = replace(found.position, pledged=found.position.pledged + shares)
     changes.set_position(account, nature, pledged)
     found.finish(changes, records.pledge_to_json(record))
@@ -51,11 +52,10 @@ def release_pledge(host: Host, body: Mapping[str, Json]) -> None:
     number, shares = members.text("pledge_no"), members.integer("shares")
     evidence = read_evidence(members)
     members.finish()
-    case = _ReleaseCase(operation, evidence, number, shares, find_pledge(host, number))
+    case = _ReleaseCase(operation, evidence, number, shares, state.find_pledge(host, number))
     try_checks(case, RELEASE_CHECKS)
     assert case.pledge is not None
     record = replace(case.pledge, outstanding=case.pledge.outstanding - shares)
-    _put_pledge(host, record)
     found = find_target(
         operation,
         evidence,
@@ -67,6 +67,7 @@ def release_pledge(host: Host, body: Mapping[str, Json]) -> None:
     rest = found.position.pledged - shares
     released = replace(found.position, pledged=rest, overlap=min(found.position.overlap, rest))
     changes = found.changes()
+    changes.set_encumbrance(record)
     changes.set_position(record.account, record.nature, released)
     found.finish(changes, {**records.pledge_to_json(record), "shares": shares})
 
@@ -86,16 +87,6 @@ class _ReleaseCase:
     number: str
     shares: int
     pledge: Pledge | None
-
-
-def find_pledge(host: Host, number: str) -> Pledge | None:
-    """Return an accepted pledge, ended or not."""
-    stored = host.get(state.key("pledge", number))
-    return None if stored is None else records.pledge_from_json(stored)
-
-
-def _put_pledge(host: Host, record: Pledge) -> None:
-    host.put(state.key("pledge", record.number), records.pledge_to_json(record))
 
 
 def _duplicate(case: _PledgeCase) -> Facts | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.register import checks, records, waiting_queue
+from services.consensus.domain.contracts.register import checks, records, state, waiting_queue
 from services.consensus.domain.contracts.register.checks import Check, Facts, fails_if, try_checks
 from services.consensus.domain.contracts.register.members import Members
 from services.consensus.domain.contracts.register.operation import (
@@ -30,7 +30,7 @@ def unfreeze(host: Host, body: Mapping[str, Json]) -> None:
     members = Members(body)
     case = _Case(
         operation=operation,
-        freeze=waiting_queue.find_freeze(host, members.text("freeze_no")),
+        freeze=state.find_freeze(host, members.text("freeze_no")),
         shares=members.integer("shares"),
         authority=members.choice("authority", AUTHORITIES),
         court_doc_no=members.text("court_doc_no"),
@@ -46,10 +46,10 @@ def unfreeze(host: Host, body: Mapping[str, Json]) -> None:
         waiting=case.found.waiting - waiting_part,
         effective=case.found.effective - effective_part,
     )
-    waiting_queue.put_freeze(host, record)
+    changes = found.changes()
+    changes.set_encumbrance(record)
     if record.waiting == 0:
         waiting_queue.leave(host, record)
-    changes = found.changes()
     if effective_part:
         assert found.position is not None
         freed = _thawed(found.position, case.found, effective_part)
@@ -67,7 +67,7 @@ def deduct(host: Host, body: Mapping[str, Json]) -> None:
     beneficiary = members.text("beneficiary")
     case = _Case(
         operation=operation,
-        freeze=waiting_queue.find_freeze(host, members.text("freeze_no")),
+        freeze=state.find_freeze(host, members.text("freeze_no")),
         shares=members.integer("shares"),
         authority="court",
         court_doc_no=members.text("court_doc_no"),
@@ -80,8 +80,8 @@ def deduct(host: Host, body: Mapping[str, Json]) -> None:
     position = found.position
     assert position is not None
     record = replace(case.found, effective=case.found.effective - case.shares)
-    waiting_queue.put_freeze(host, record)
     changes = found.changes()
+    changes.set_encumbrance(record)
     rest = _thawed(position, case.found, case.shares)
     changes.set_position(
         record.account, record.nature, replace(rest, total=rest.total - case.shares)
