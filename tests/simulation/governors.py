@@ -74,11 +74,17 @@ class Governors:
         cluster.schedule(cluster.random.randint(TURN_MS // 2, TURN_MS), self._turn)
 
     def _is_time_for(self, change: Change) -> bool:
-        """It is planned for now; and whoever joins has followed the chain as a learner before."""
-        cluster = self._cluster
-        ready = change.kind != JOINED or cluster.machines[change.seat].restoring is None
-        ready = ready and (cluster.archived > 0 or change.seat != cluster.scenario.newcomer)
-        return ready and cluster.now_ms >= self._started_ms + change.at_ms
+        """It is planned for now, and whoever joins is ready."""
+        ready = change.kind != JOINED or self._is_ready(change.seat)
+        return ready and self._cluster.now_ms >= self._started_ms + change.at_ms
+
+    def _is_ready(self, seat: int) -> bool:
+        """Whether who joins is there, has come to the chain that it joins, and follows it: it has
+        nothing more to wait for before it votes, as operations.md asks of it.
+        """
+        cluster, machine = self._cluster, self._cluster.machines[seat]
+        has_come = cluster.archived > 0 or seat != cluster.scenario.newcomer
+        return has_come and machine.core is not None and machine.restoring is None
 
     def _decide(self, done: int, current: ReplicaSet, state: State, head: BlockHeader) -> None:
         """Propose what is due next, or approve it where it is proposed."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.quorum import faulty_max
+from guqiao_sdk.proof.quorum import ReplicaSet, faulty_max
 from services.consensus.domain.messages import (
     Commit,
     Digest,
@@ -18,8 +19,10 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.domain.signer import Signer
+from services.consensus.repair import Silence
 from tests.simulation.authorship import Authorship
 from tests.simulation.generators import scenario_of
+from tests.simulation.governors import Governors
 from tests.simulation.keys import IDEAL
 from tests.simulation.membership import (
     JOINED,
@@ -40,6 +43,8 @@ from tests.simulation.workload import Execution, genesis_of
 DIGEST = Digest(b"d" * 32)
 NEWCOMER = 36
 """A seed whose newcomer meets an archive and a lying source."""
+DOWN_BEFORE_IT_JOINS = 7_400_076
+"""One whose newcomer does not run when it would be time for it to join; a liar is silent."""
 
 
 @pytest.mark.req("G2-07-1", "G2-10-3")
@@ -98,6 +103,46 @@ def test_a_newcomer_takes_a_state_where_nobody_gives_the_blocks_and_a_source_lie
     assert report.counts["states_taken"] == 1
     assert report.fired["B22.part"] > 0
     assert report.counts["state_lies"] > 0
+
+
+@pytest.mark.req("G2-10-3")
+def test_a_newcomer_joins_once_it_is_there_and_keeps_silent_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that is down has forgotten that it was silent."""
+    ready, asked = Governors._is_ready, []
+
+    def is_ready(self: Governors, seat: int) -> bool:
+        machine, answer = self._cluster.machines[seat], ready(self, seat)
+        asked.append((answer, machine.core is not None and machine.restoring is None))
+        return answer
+
+    monkeypatch.setattr(Governors, "_is_ready", is_ready)
+    run(scenario_of(DOWN_BEFORE_IT_JOINS))
+    assert {answer for answer, _ in asked} == {True, False}
+    assert all(follows for answer, follows in asked if answer)
+    assert any(not follows for _, follows in asked)
+
+
+@pytest.mark.req("G2-10-3", "G2-13-2")
+def test_who_joins_without_memory_votes_at_once_in_an_epoch_that_began_after_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ledger.md, silence step 6: a liar says nothing, and its vote makes the quorum of five."""
+    monkeypatch.setattr(Governors, "_is_ready", lambda self, seat: self._cluster.archived > 0)
+    began: list[tuple[int, int]] = []
+    through = Silence.through
+
+    def said(self: Silence, present: ReplicaSet, *rest: Any, base: int, restarted: bool) -> Any:
+        answer = through(self, present, *rest, base=base, restarted=restarted)
+        if present.epoch and answer is not None:
+            began.append((answer, base))
+        return answer
+
+    monkeypatch.setattr(Silence, "through", said)
+    run(scenario_of(DOWN_BEFORE_IT_JOINS))
+    assert began
+    assert all(answer == base for answer, base in began)
 
 
 def test_what_was_said_elsewhere_does_not_count_as_said_here() -> None:

@@ -26,6 +26,7 @@ from services.consensus.domain.messages import (
     View,
     ViewChange,
 )
+from services.consensus.domain.statements import sign_bytes
 from services.consensus.domain.view_change import chosen_batches
 from tests.simulation.keys import public_key, replica_set, sign_with, verify
 from tests.unit.consensus.protocol import (
@@ -168,6 +169,23 @@ def test_p03_row08_view_changes_inside_a_new_view_are_judged_though_it_is_signed
     ]
     assert len(altered) > 50
     assert [path for path, other in altered if refusal(other, 1) is None] == []
+
+
+@pytest.mark.req("G2-09-3")
+@pytest.mark.parametrize("spoiled", [0, -1])
+def test_p03_v5_pre_prepares_inside_a_new_view_are_judged_though_it_is_signed_anew(
+    spoiled: int,
+) -> None:
+    """Backups would make prepared certificates of them that nobody believes."""
+    honest = a_new_view()
+    proposals = list(honest.reproposals)
+    proposals[spoiled] = dataclasses.replace(proposals[spoiled], signature=bytes(64))
+    lie = dataclasses.replace(honest, reproposals=tuple(proposals))
+    signed = dataclasses.replace(lie, signature=signer(1).sign(sign_bytes(lie, SET)))
+    assert refusal(honest, 1) is None
+    assert refusal(signed, 1) == (
+        f"the signature of the pre-prepare for {proposals[spoiled].sequence} does not hold"
+    )
 
 
 @pytest.mark.req("G2-09-3")

@@ -114,6 +114,16 @@ def test_v8_the_timer_for_a_new_view_is_not_that_of_the_view_before() -> None:
     assert not view.new_view_late(), "nobody asked for it yet"
 
 
+def test_v8_a_view_that_is_entered_waits_for_no_new_view() -> None:
+    view = View().suspicion
+    view.quorum_since_ms = view.now_ms
+    clock_ms = wait(view, 0, LONGEST_MS)
+    assert not view.new_view_late()
+    view.enter_view()
+    wait(view, clock_ms, 5 * LONGEST_MS)
+    assert not view.new_view_late(), "it came"
+
+
 def test_haste_that_was_wrong_takes_twice_as_long_the_next_time_up_to_the_slow_pace() -> None:
     """A machine that stalls again and again: each stall leaves the view at the shorter time-out."""
     timeout, now_ms, taken = Timeout(DEFAULTS, 0), 0, []
