@@ -1,7 +1,6 @@
 """Pledges, freezes, issues, dividends: refusals in order, worked examples, random markets.
 
-These operations wait for a later version of the contract; the tests run them through one that has
-them all.
+Version 1 of the contract has none of these operations; the tests run them through one that has all.
 """
 
 from __future__ import annotations
