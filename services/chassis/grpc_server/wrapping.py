@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import inspect
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -126,6 +127,9 @@ class Wrapper:
                 status = to_rpc_status(told, trace_id)
                 code = grpc_code(status)
                 span.set_attribute("guqiao.code", getattr(told, "code", "INTERNAL"))
+                # Frames of errors hold one another; the message would stay until collected.
+                traceback.clear_frames(error.__traceback__)
+                del told
                 await context.abort(
                     code, status.message, ((STATUS_METADATA_KEY, status.SerializeToString()),)
                 )
@@ -169,16 +173,22 @@ class _Wrapped:
     serialized_by_grpc: bool
 
     async def unary_unary(self, raw: bytes, context: Context) -> Any:
+        messages = [raw]
+        del raw  # Nothing but the work itself keeps the message.
+
         async def work(call: Call) -> Any:
-            request = await self._admitted(call, raw)
+            request = await self._admitted(call, messages.pop())
             with self._identity(call):
                 return self._serialize(await self._handle(request, context))
 
         return await self._run(context, work)
 
     async def unary_stream(self, raw: bytes, context: Context) -> None:
+        messages = [raw]
+        del raw  # Nothing but the work itself keeps the message.
+
         async def work(call: Call) -> None:
-            request = await self._admitted(call, raw)
+            request = await self._admitted(call, messages.pop())
             with self._identity(call):
                 await self._respond(call, self._handle(request, context))
 
