@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -163,6 +163,10 @@ def _replaced(shape: Shape, start: int, end: int, new: bytes, *, keep_size: bool
 # --- Protocol buffers -------------------------------------------------------------------------
 
 
+SWOLLEN: Final = 500_000
+"""Fields of two bytes each: what a library builds of one may have a hundred."""
+
+
 def of_wire(random: Random, data: bytes, others: Sequence[Shape]) -> bytes:
     """Changes that keep to the tags and lengths of protocol buffers, or abuse them."""
     fields = wire_fields(data)
@@ -226,6 +230,16 @@ _WIRE_CHANGES: Final = (
     _messages_in_messages,
     _overlong_integer,
 )
+
+
+def swollen(data: bytes) -> Iterator[bytes]:
+    """The message with each of its fields, at all depths, very many times without content."""
+    fields = wire_fields(data)
+    for at, (number, wire_type, content) in enumerate(fields):
+        yield data + (_varint(number << 3 | LENGTH_DELIMITED) + bytes(1)) * SWOLLEN
+        if wire_type == LENGTH_DELIMITED:
+            for inner in swollen(content):
+                yield _wire([*fields[:at], (number, wire_type, inner), *fields[at + 1 :]])
 
 
 def wire_fields(data: bytes) -> list[WireField]:

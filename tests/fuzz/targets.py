@@ -29,12 +29,14 @@ from guqiao_sdk.proof.votes import VoteType
 from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.consensus import wire
 from services.consensus.domain.codec import (
+    Kind,
     decode_log_record,
     decode_message,
     decode_record,
     encode_log_record,
     encode_message,
     encode_record,
+    read_proposal_ends,
 )
 from services.consensus.domain.faults import BatchProof
 from services.consensus.domain.ledger.admission import (
@@ -135,13 +137,20 @@ def _consensus() -> list[Target]:
             "core record", decode_record, MALFORMED, records, mutations.of_fields, encode_record
         ),
         Target(
+            "ends of a pre-prepare", read_proposal_ends, MALFORMED,
+            [each for each in messages if each[0] == Kind.PRE_PREPARE], mutations.of_fields,
+        ),
+        Target(
             "proof of an invalid batch", _batch_proof, MALFORMED, [_PROOF.encode()],
             mutations.of_fields, lambda v: v.encode(),
         ),
-        Target("peer frame", wire.read_frame, MALFORMED, corpus.frames(), mutations.of_wire),
+        Target(
+            "peer frame", wire.read_frame, MALFORMED, corpus.frames(), mutations.of_wire,
+            native=True,
+        ),
         Target(
             "strict request", _strict_request, (NotStrictError,), [_REQUEST, *corpus.blocks()[:1]],
-            mutations.of_wire,
+            mutations.of_wire, native=True,
         ),
         Target(
             "block of a peer", _block, (ProofError, DecodeError), corpus.blocks(), mutations.of_wire

@@ -7,7 +7,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 
+from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
 from tests.fuzz import harness, mutations
 from tests.fuzz.harness import FindingError, Target, fuzz, inputs, judge
@@ -98,6 +100,19 @@ def test_a_count_that_is_believed_costs_memory_and_is_found() -> None:
         return reserved, decode(data)
 
     assert any("bytes of memory" in why for why in findings(trusting))
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_what_a_library_of_c_builds_of_empty_messages_is_seen_where_it_decodes(
+    native: bool,
+) -> None:
+    block = peer_pb2.BlockResponse(blocks=[ledger_pb2.Block(receipts=[b"r"])])
+    sample = peer_pb2.PeerFrame(block_response=block).SerializeToString()
+    read = peer_pb2.PeerFrame.FromString
+    trusting = Target("frames", read, (DecodeError,), [sample], mutations.of_wire, native=native)
+    found = [each.why for each in fuzz(trusting, 0, 0).findings]
+    assert all("bytes of resident memory" in why for why in found)
+    assert bool(found) == native
 
 
 def test_time_that_an_input_of_a_few_bytes_takes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.ledger.state_parts:read_part",
         "services.consensus.evidence:EvidenceFolder._read",
         "services.consensus.intake:Intake._judge_stateful",
+        "services.consensus.proposal_intake:ProposalIntake._judge",
+        "services.consensus.proposal_intake:ProposalIntake._read",
         "services.consensus.signing:Admission.judge",
         "services.consensus.signing:Admission.judge_batch",
         "services.consensus.store.archive:_last_header",

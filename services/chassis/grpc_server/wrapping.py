@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import inspect
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -126,6 +127,9 @@ class Wrapper:
                 status = to_rpc_status(told, trace_id)
                 code = grpc_code(status)
                 span.set_attribute("guqiao.code", getattr(told, "code", "INTERNAL"))
+                # Frames of errors hold one another; the message would stay until collected.
+                traceback.clear_frames(error.__traceback__)
+                del told
                 await context.abort(
                     code, status.message, ((STATUS_METADATA_KEY, status.SerializeToString()),)
                 )

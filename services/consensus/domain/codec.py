@@ -84,7 +84,8 @@ def read_proposal_ends(data: bytes) -> ProposalEnds:
     raises `MalformedError`.
     """
     reader = Reader(data[: 1 + 2 * _NUMBER_BYTES])
-    assert reader.u8() == Kind.PRE_PREPARE, "another kind has other ends"
+    if reader.u8() != Kind.PRE_PREPARE:
+        raise MalformedError("no pre-prepare")
     view, sequence = View(_number(reader)), SequenceNumber(_number(reader))
     if len(data) < 1 + 2 * _NUMBER_BYTES + SIGNATURE_BYTES:
         raise MalformedError("a pre-prepare without a signature")

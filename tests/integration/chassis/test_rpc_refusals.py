@@ -4,6 +4,7 @@ protocol buffers have one reading.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,27 @@ async def test_a_signed_request_with_more_than_one_reading_or_too_many_fields_is
         assert health_pb2.HealthCheckResponse.FromString(answer).status == 1
         assert await refused(world, CHECK, message) == ("REQUEST_MALFORMED", why)
         assert line(ORGANISATION, "REQUEST_MALFORMED") in world.telemetry.metrics.render().decode()
+
+
+@pytest.mark.req("G2-13-2")
+async def test_the_message_of_a_refused_call_goes_with_the_call() -> None:
+    """Not only when cycles are collected, which no number of bytes brings about."""
+    body = bytes(1024 * 1024)
+    async with serving() as world:
+        gc.disable()
+        try:
+            for _ in range(4):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await send(world.target, path("Echo"), body, ())
+            kept = [
+                each
+                for holder in gc.get_objects()
+                for each in gc.get_referents(holder)
+                if isinstance(each, bytes) and each == body and each is not body
+            ]
+        finally:
+            gc.enable()
+    assert len(kept) == 0
 
 
 @pytest.mark.req("G2-16-1")
