@@ -1,7 +1,8 @@
 """Blocks and batches that replicas ask one another for: answers to peers, and theirs to us.
 
 Nothing of an answer is believed: a block counts by its certificate, a batch by the digest that was
-asked for. Requests wait in bounded queues, a peer's excess is dropped.
+asked for. Requests wait in bounded queues, a peer's excess is dropped, and what they cost is the
+peer's (`Answering`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.header import Verify
 from services.consensus import wire
+from services.consensus.answering import Answering
 from services.consensus.catch_up import blocks_answer, verified_blocks
 from services.consensus.domain.messages import (
     BatchFetched,
@@ -32,7 +34,6 @@ from services.consensus.repair import Repairs
 
 PEER_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of each kind of frame, what waits of one peer: at least one frame, whatever its size."""
-PEER_REQUESTS_MAX: Final = 16
 PEER_BATCHES_MAX: Final = 2
 
 Frame = peer_pb2.BlockRequest | peer_pb2.BlockResponse | peer_pb2.BatchRequest | BatchFetched
@@ -60,8 +61,12 @@ class Exchange:
         self._repairs = repairs
         self._verify = verify
         self._batches: FairQueue[BatchFetched] = _queue(PEER_BATCHES_MAX)
-        self._batch_requests: FairQueue[peer_pb2.BatchRequest] = _queue(PEER_REQUESTS_MAX)
-        self._block_requests: FairQueue[peer_pb2.BlockRequest] = _queue(PEER_REQUESTS_MAX)
+        self._batch_requests: Answering[peer_pb2.BatchRequest] = Answering(
+            lambda request: (request.sequence, request.digest)
+        )
+        self._block_requests: Answering[peer_pb2.BlockRequest] = Answering(
+            lambda request: (request.from_height, request.to_height)
+        )
         self._block_responses: FairQueue[peer_pb2.BlockResponse] = _queue(1)
 
     async def run(self) -> None:
@@ -76,11 +81,11 @@ class Exchange:
         """A peer asks or answers. Must not block."""
         match frame:
             case peer_pb2.BlockRequest():
-                dropped = self._block_requests.put(sender, frame, size)
+                dropped = self._block_requests.put(sender, frame)
             case peer_pb2.BlockResponse():
                 dropped = self._block_responses.put(sender, frame, size)
             case peer_pb2.BatchRequest():
-                dropped = self._batch_requests.put(sender, frame, size)
+                dropped = self._batch_requests.put(sender, frame)
             case BatchFetched():
                 dropped = self._batches.put(sender, frame, size)
         self._refusals.count(sender, Reason.FLOOD, times=dropped)
@@ -89,11 +94,16 @@ class Exchange:
 
     async def _batch_answering_loop(self) -> None:
         while True:
-            for sender, request in await self._batch_requests.take(1):
-                batch = self._driver.replica.batch(Digest(request.digest))
-                if batch is not None:
-                    self._links.send(sender, wire.batch_response_frame(request.sequence, batch))
+            sender, request = await self._batch_requests.take()
+            frame = self._batch_requests.metered(sender, functools.partial(self._batch, request))()
+            if frame is not None:
+                self._batch_requests.note_sent(sender, len(frame))
+                self._links.send(sender, frame)
             await asyncio.sleep(0)  # Taking never waits while a peer floods.
+
+    def _batch(self, request: peer_pb2.BatchRequest) -> bytes | None:
+        batch = self._driver.replica.batch(Digest(request.digest))
+        return None if batch is None else wire.batch_response_frame(request.sequence, batch)
 
     async def _batch_loop(self) -> None:
         """Only the batch that was asked for goes on: nobody signs such an answer."""
@@ -110,16 +120,17 @@ class Exchange:
 
     async def _block_answering_loop(self) -> None:
         while True:
-            for sender, request in await self._block_requests.take(1):
-                await self._answer_blocks(sender, request)
+            sender, request = await self._block_requests.take()
+            await self._answer_blocks(sender, request)
 
     async def _answer_blocks(self, sender: int, request: peer_pb2.BlockRequest) -> None:
         def answer() -> bytes | None:
             certified = self._ledger.store.last_certified
             return blocks_answer(request, self._ledger.block_message, certified)
 
-        frame = await self._ledger.read(answer)
+        frame = await self._ledger.read(self._block_requests.metered(sender, answer))
         if frame is not None:
+            self._block_requests.note_sent(sender, len(frame))
             self._links.send(sender, frame, droppable=True)
 
     async def _block_taking_loop(self) -> None:

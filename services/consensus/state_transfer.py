@@ -10,6 +10,7 @@ steps T1 to T7.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -24,6 +25,7 @@ from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
+from services.consensus.answering import Answering
 from services.consensus.domain.ledger.state_parts import (
     PART_BYTES_MAX,
     Entry,
@@ -52,7 +54,6 @@ WITHOUT_BLOCKS_STEPS: Final = 100
 SILENT_STEPS: Final = 50
 """Steps after which what a source did not answer is asked of another: five seconds."""
 
-REQUESTS_MAX: Final = 32
 RESPONSES_MAX: Final = 16
 PEER_BYTES_MAX: Final = 32 * 1024 * 1024
 
@@ -111,8 +112,11 @@ class StateTransfer:
         self._verify = verify
         self._interval = state_interval(ledger.genesis.parameters.snapshot_interval)
         self._without_blocks_steps = without_blocks_steps
-        self._frames: FairQueue[StateFrame] = FairQueue(
-            count_max=REQUESTS_MAX + RESPONSES_MAX, bytes_max=PEER_BYTES_MAX
+        self._requests: Answering[peer_pb2.StateRequest] = Answering(
+            lambda request: (request.height, request.prefix, request.from_epoch)
+        )
+        self._responses: FairQueue[peer_pb2.StateResponse] = FairQueue(
+            count_max=RESPONSES_MAX, bytes_max=PEER_BYTES_MAX
         )
         self._heads: dict[int, Head] = {}
         self._taking: _Taking | None = None
@@ -122,27 +126,41 @@ class StateTransfer:
 
     def on_frame(self, sender: int, frame: StateFrame, size: int) -> None:
         """A peer asks or answers. Must not block."""
-        dropped = self._frames.put(sender, frame, size)
+        if isinstance(frame, peer_pb2.StateRequest):
+            dropped = self._requests.put(sender, frame)
+        else:
+            dropped = self._responses.put(sender, frame, size)
         self._metrics.refusals.count(sender, Reason.FLOOD, times=dropped)
 
     async def run(self) -> None:
         """Answer and take answers until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answering_loop())
+            tasks.create_task(self._taking_loop())
+
+    async def _taking_loop(self) -> None:
         while True:
-            for sender, frame in await self._frames.take(1):
-                if isinstance(frame, peer_pb2.StateRequest):
-                    await self._answer(sender, frame)
-                else:
-                    await self._take(sender, frame)
+            for sender, response in await self._responses.take(1):
+                await self._take(sender, response)
 
     # --- Giving ------------------------------------------------------------------------------
 
+    async def _answering_loop(self) -> None:
+        while True:
+            await self._answer(*await self._requests.take())
+
     async def _answer(self, sender: int, request: peer_pb2.StateRequest) -> None:
+        def answer() -> bytes | None:
+            response = self._response(request)
+            return None if response is None else wire.state_response_frame(response)
+
         try:
-            response = await self._ledger.read(lambda: self._response(request))
+            frame = await self._ledger.read(self._requests.metered(sender, answer))
         except UnavailableError:
             return
-        if response is not None:
-            self._links.send(sender, wire.state_response_frame(response), droppable=True)
+        if frame is not None:
+            self._requests.note_sent(sender, len(frame))
+            self._links.send(sender, frame, droppable=True)
 
     def _response(self, request: peer_pb2.StateRequest) -> peer_pb2.StateResponse | None:
         if request.height == 0:

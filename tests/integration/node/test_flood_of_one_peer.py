@@ -15,7 +15,8 @@ import pytest
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
-from services.consensus import wire
+from services.consensus import answering, wire
+from services.consensus.answering import Answering
 from services.consensus.domain.codec import encode_message
 from services.consensus.domain.messages import (
     Digest,
@@ -196,20 +197,21 @@ def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
         yield wire.gossip_frame(names)
 
 
-def queues(member: Member) -> list[FairQueue[object]]:
+def queues(member: Member) -> list[object]:
     intake = member.intake
     rooms = (
         intake, intake._exchange, intake._view_changes, intake._proposals, member.repairs.state
     )  # fmt: skip
-    return [
-        value for room in rooms for value in vars(room).values() if isinstance(value, FairQueue)
-    ]
+    return [value for room in rooms for value in vars(room).values()]
 
 
 def check_bounds(member: Member) -> None:
     """What waits of the liar, and what of it the core was given."""
-    found = queues(member)
-    assert len(found) == 8
+    found = [each for each in queues(member) if isinstance(each, FairQueue)]
+    asked = [each for each in queues(member) if isinstance(each, Answering)]
+    assert (len(found), len(asked)) == (6, 3)
+    for questions in asked:
+        assert len(questions._peers[LIAR].waiting) <= answering.WAITING_MAX
     for queue in found:
         waiting = queue._peers.get(LIAR)
         assert waiting is None or len(waiting.entries) <= queue._count_max
