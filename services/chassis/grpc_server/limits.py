@@ -22,6 +22,7 @@ class ServerLimits:
 
     message_bytes_max: int = 4 * 1024 * 1024
     answer_bytes_max: int | None = None
+    unread_bytes_per_stream_max: int = 64 * 1024
     metadata_bytes_max: int = 16 * 1024
     # gRPC's own, which refuses without a code: our bounds below refuse long before it.
     concurrent_rpcs_max: int = 4_096
@@ -54,6 +55,10 @@ class ServerLimits:
         return [
             ("grpc.max_receive_message_length", self.message_bytes_max + OVERSIZE_MARGIN_BYTES),
             ("grpc.max_send_message_length", answer_bytes_max),
+            # Else the core widens its windows to what the network carries, and holds whole messages
+            # of all streams before anybody reads one. It has no budget of bytes for them together.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", self.unread_bytes_per_stream_max),
             ("grpc.max_metadata_size", self.metadata_bytes_max),
             ("grpc.absolute_max_metadata_size", self.metadata_bytes_max),
             ("grpc.max_concurrent_streams", self.streams_per_connection_max),

@@ -492,6 +492,8 @@ def test_the_limits_reach_the_transport() -> None:
     assert options["grpc.max_metadata_size"] == 2_000
     assert options["grpc.max_send_message_length"] == 1_000
     assert options["grpc.max_receive_message_length"] >= 1_000
+    assert options["grpc.http2.bdp_probe"] == 0
+    assert options["grpc.http2.lookahead_bytes"] == 64 * 1024
     longer = ServerLimits(message_bytes_max=1_000, answer_bytes_max=9_000_000)
     options = dict(longer.channel_options())
     assert options["grpc.max_send_message_length"] == 9_000_000
