@@ -61,9 +61,9 @@ async def headers_alone(world: World, count: int, *, each: int = 100) -> AsyncIt
             options = [("grpc.use_local_subchannel_pool", 1)]
             channel: Any = grpc.aio.insecure_channel(world.target, options=options)
             await stack.enter_async_context(channel)
+            await channel.channel_ready()  # Else the calls would wait for it, and leave in any order.
             for _ in range(first, min(first + each, count)):
                 calls.append(channel.stream_stream(ECHO)())
-            await channel.channel_ready()
         yield calls
 
 
