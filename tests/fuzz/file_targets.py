@@ -27,6 +27,7 @@ from services.consensus.evidence import checksum_of, decode_body
 from services.consensus.store.errors import RestartDamagedError
 from services.consensus.store.folder import Identity, Owner, _identity_bytes, _read_identity
 from services.consensus.store.promise import Promise
+from services.consensus.store.restarts import _file_bytes as restart_file
 from services.consensus.store.restarts import _read as read_restart_file
 from services.consensus.store.segment import (
     Position,
@@ -85,7 +86,7 @@ def _folder() -> list[Target]:
         ),
         Target(
             "restart file", of_file(read_restart_file), (RestartDamagedError,),
-            [RestartCase().restart().encode()], mutations.of_fields,
+            [restart_file(RestartCase().restart())], mutations.of_fields,
         ),
         Target(
             "evidence file", lambda data: decode_body(data, _EVIDENCE_NAME, SALTED), MALFORMED,

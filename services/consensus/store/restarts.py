@@ -41,9 +41,8 @@ class Restarts:
         make_folder(self._folder)
         self._files.sync_folder(self._folder.parent)
         epoch = restart.statement.epoch
-        encoded = restart.encode()
         path = self._folder / f"{epoch:020d}{_SUFFIX}"
-        self._files.replace_durably(path, _checksum(encoded) + encoded)
+        self._files.replace_durably(path, _file_bytes(restart))
         others = [each for each in self.known if each.statement.epoch != epoch]
         self.known = tuple(sorted((*others, restart), key=lambda each: each.statement.epoch))
 
@@ -53,6 +52,11 @@ class Restarts:
             header.height > each.statement.height and header.epoch < each.statement.epoch
             for each in self.known
         )
+
+
+def _file_bytes(restart: Restart) -> bytes:
+    encoded = restart.encode()
+    return _checksum(encoded) + encoded
 
 
 def _checksum(encoded: bytes) -> bytes:

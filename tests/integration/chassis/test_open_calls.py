@@ -61,7 +61,8 @@ async def headers_alone(world: World, count: int, *, each: int = 100) -> AsyncIt
             options = [("grpc.use_local_subchannel_pool", 1)]
             channel: Any = grpc.aio.insecure_channel(world.target, options=options)
             await stack.enter_async_context(channel)
-            await channel.channel_ready()  # Else the calls would wait for it, and leave in any order.
+            # Calls that had to wait for the connection would leave in any order.
+            await channel.channel_ready()
             for _ in range(first, min(first + each, count)):
                 calls.append(channel.stream_stream(ECHO)())
         yield calls
