@@ -20,6 +20,7 @@ from guqiao_sdk.gm.provider import PrivateKey, open_provider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.quorum import ReplicaSetError
+from guqiao_sdk.proof.restart import Restart
 from services.chassis.grpc_server.nonces_file import _load
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from services.consensus.domain.ledger.tree_page import Page
@@ -27,7 +28,7 @@ from services.consensus.evidence import checksum_of, decode_body
 from services.consensus.store.errors import RestartDamagedError
 from services.consensus.store.folder import Identity, Owner, _identity_bytes, _read_identity
 from services.consensus.store.promise import Promise
-from services.consensus.store.restarts import _file_bytes as restart_file
+from services.consensus.store.restarts import _checksum as restart_checksum
 from services.consensus.store.restarts import _read as read_restart_file
 from services.consensus.store.segment import (
     Position,
@@ -58,6 +59,11 @@ def targets() -> tuple[Target, ...]:
 # --- The data folder ----------------------------------------------------------------------------
 
 
+def _read_restart(data: bytes) -> Restart:
+    """Under the right checksum, so that the decoder behind it is reached."""
+    return of_file(read_restart_file)(restart_checksum(data) + data)
+
+
 def _folder() -> list[Target]:
     identity = json.loads(_identity_bytes(_IDENTITY))
     del identity["checksum"]
@@ -85,8 +91,8 @@ def _folder() -> list[Target]:
             MALFORMED, [json.dumps(identity).encode()], mutations.of_json,
         ),
         Target(
-            "restart file", of_file(read_restart_file), (RestartDamagedError,),
-            [restart_file(RestartCase().restart())], mutations.of_fields,
+            "restart file", _read_restart, (RestartDamagedError,),
+            [RestartCase().restart().encode()], mutations.of_fields,
         ),
         Target(
             "evidence file", lambda data: decode_body(data, _EVIDENCE_NAME, SALTED), MALFORMED,
