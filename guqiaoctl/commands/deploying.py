@@ -11,21 +11,21 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.json_values import Json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.rules import messages
 from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.chain_calls import proven_record, refused, submit
 from guqiaoctl.commands.contract_inputs import WrongArgumentsError, arguments_of
 from guqiaoctl.commands.contracts import source_refused
 from guqiaoctl.commands.governance import (
     READERS,
     known_chain,
     read_governed,
-    refused,
     submit_as_governor,
 )
 from guqiaoctl.commands.releases import REVIEWERS, Release, members_of, standing_for
@@ -39,9 +39,6 @@ from services.consensus.domain.contracts.deployed import CONTRACTS
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.package import is_of_source, package
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
-
-STATE_BYTES_MAX: Final = 2 * 1024 * 1024
-STATE_DEPTH_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,23 +235,13 @@ async def read_contract(
 
 
 async def _value(client: ChainClient, key: str, height: int) -> Mapping[str, Json] | None:
-    if height == 0:  # Nobody certified genesis, and it knows no contract in star/1.
-        return None
-    proven = await client.get_state_proof(f"{CONTRACTS}/{key}", height)
-    if proven.value is None:
-        return None
-    value = parse_json_strict(proven.value, depth_max=STATE_DEPTH_MAX, size_max=STATE_BYTES_MAX)
-    assert isinstance(value, dict), "the contract wrote it"
-    return value
+    return await proven_record(client, f"{CONTRACTS}/{key}", height)
 
 
 async def _call(
     network: Network, chain: str, account: str, what: tuple[str, str, Mapping[str, Json]]
 ) -> TransactionResult:
-    provider = open_provider()
-    identity = open_identity(network, provider, chain, account)
-    async with open_chain(network, provider, chain, identity) as client:
-        result = await client.submit(await client.build(*what))
+    result = await submit(network, chain, what, maker=account)
     if not result.accepted:
         raise _with_facts(refused(result), result.detail.get("facts"))
     return result

@@ -18,13 +18,11 @@ from guqiao_sdk.proof.json_values import Json, parse_json_strict
 from guqiao_sdk.sealed_form import SealContext, parse_sealed
 from guqiao_sdk.sealing import open_sealed
 from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.chain_calls import VALUE_BYTES_MAX, accepted, failure
 from guqiaoctl.commands.document_state import (
     CONTRACT,
-    RECORD_BYTES_MAX,
     Reader,
-    accepted,
     client_of,
-    failure,
     known_account,
     latest,
     version_key,
@@ -130,7 +128,7 @@ async def _allowed(
     result = accepted(await client.submit(await client.build(CONTRACT, "read", body)))
     proven = await client.get_transaction(result.transaction_id)
     event = next(each for each in proven.receipt.events if each.topic == READ_TOPIC)
-    record = parse_json_strict(event.body, depth_max=EVENT_DEPTH_MAX, size_max=RECORD_BYTES_MAX)
+    record = parse_json_strict(event.body, depth_max=EVENT_DEPTH_MAX, size_max=VALUE_BYTES_MAX)
     assert isinstance(record, dict), "the contract wrote it"
     if record["result"] != "allow":
         raise failure(str(record["code"]), document=document)

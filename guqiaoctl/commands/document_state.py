@@ -6,23 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from guqiao_sdk import rules
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.gm.provider import GmProvider
-from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
-from guqiaoctl.commands.governance import READERS, refused
-from guqiaoctl.failures import EXIT_CONFLICT, EXIT_DENIED, EXIT_NOT_FOUND, EXIT_USAGE, CliError
+from guqiao_sdk.proof.json_values import Json
+from guqiaoctl.commands.chain_calls import failure, proven_record, proven_value, submit
+from guqiaoctl.commands.governance import READERS
+from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import ACCOUNTS, MARKET
 from guqiaoctl.output import shown
 
 CONTRACT: Final = "documents"
-RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
 OPERATOR: Final = ("maker", "checker")
 ADMINISTRATOR: Final = ("admin", "checker")
-_EXIT_CODES: Final = {"NOT_FOUND": EXIT_NOT_FOUND, "PERMISSION_DENIED": EXIT_DENIED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +33,11 @@ class Reader:
 
     async def record(self, key: str, contract: str = CONTRACT) -> dict[str, Any] | None:
         """The record under a key, or None where its absence is proven."""
-        value = await self.value(key, contract)
-        assert value is None or isinstance(value, dict), "the contract wrote it"
-        return value
+        return await proven_record(self.client, f"{contract}/{key}", self.height)
 
     async def value(self, key: str, contract: str = CONTRACT) -> Json:
         """The same for any value."""
-        if self.height == 0:  # Nobody certified genesis, and it knows no document.
-            return None
-        proven = await self.client.get_state_proof(f"{contract}/{key}", self.height)
-        if proven.value is None:
-            return None
-        return parse_json_strict(proven.value, depth_max=DEPTH_BOUND, size_max=RECORD_BYTES_MAX)
+        return await proven_value(self.client, f"{contract}/{key}", self.height)
 
 
 def client_of(network: Network, provider: GmProvider, account: str = "") -> ChainClient:
@@ -62,27 +53,11 @@ async def latest(client: ChainClient) -> Reader:
 
 
 async def take(
-    network: Network, provider: GmProvider, signers: tuple[str, str], call: tuple[str, Any]
+    network: Network, signers: tuple[str, str], call: tuple[str, Mapping[str, Json]]
 ) -> TransactionResult:
     """Submit a method with its body in the name of maker and checker, whatever comes of it."""
-    maker, checker = (open_identity(network, provider, MARKET, name) for name in signers)
-    async with open_chain(network, provider, MARKET, maker) as client:
-        transaction = await client.build(CONTRACT, *call, checker=checker)
-        return await client.submit(transaction)
-
-
-def accepted(result: TransactionResult) -> TransactionResult:
-    """The result, or the `CliError` of a refusal."""
-    if not result.accepted:
-        raise refused(result)
-    return result
-
-
-def failure(code: str, /, **fields: object) -> CliError:
-    """The failure for a code that no transaction was refused with."""
-    texts = rules.messages(code, **fields)
-    exit_code = _EXIT_CODES.get(rules.rule(code).grpc, EXIT_CONFLICT)
-    return CliError(code, texts.en, texts.zh, texts.remedy_en, texts.remedy_zh, exit_code=exit_code)
+    maker, checker = signers
+    return await submit(network, MARKET, (CONTRACT, *call), maker=maker, checker=checker)
 
 
 def wrong(en: str, zh: str) -> CliError:

@@ -22,21 +22,20 @@ from guqiao_sdk.sealed_form import BODY_BYTES_MAX as SEALED_BYTES_MAX
 from guqiao_sdk.sealed_form import SealContext
 from guqiao_sdk.sealing import seal
 from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.chain_calls import accepted, failure, refused
 from guqiaoctl.commands.document_state import (
     ADMINISTRATOR,
     CONTRACT,
     OPERATOR,
     Reader,
-    accepted,
     client_of,
     did_of,
-    failure,
     latest,
     take,
     version_of,
     wrong,
 )
-from guqiaoctl.commands.governance import refused, submit_as_governor
+from guqiaoctl.commands.governance import submit_as_governor
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.bodies import open_bodies
 from guqiaoctl.network.layout import Network, load_network
@@ -109,7 +108,7 @@ def reclassify(data: Path, document: str, area: str, reason: str) -> None:
     network = load_network(data)
     body: dict[str, Json] = {"document": document, "area": area, "reason": reason}
     with Progress(choose("waiting for the chain", "等待链的结果")):
-        taking = take(network, open_provider(), OPERATOR, ("reclassify", body))
+        taking = take(network, OPERATOR, ("reclassify", body))
         result = accepted(guarded(asyncio.run, taking))
     print(result.transaction_id.hex())
 
@@ -127,7 +126,7 @@ def approve(data: Path, document: str, proposal: str, governor: int) -> None:
 def _administer(data: Path, method: str, body: dict[str, Json]) -> None:
     network = load_network(data)
     with Progress(choose("waiting for the chain", "等待链的结果")):
-        taking = take(network, open_provider(), ADMINISTRATOR, (method, body))
+        taking = take(network, ADMINISTRATOR, (method, body))
         result = accepted(guarded(asyncio.run, taking))
     say(f"{body['area']}: {method} ({result.height})")
 
@@ -154,7 +153,7 @@ async def _publish(network: Network, order: Order) -> int:
         match area["tier"]:
             case "PUBLIC":
                 body["content"] = _content(order.file)
-                accepted(await take(network, provider, OPERATOR, ("publish", body)))
+                accepted(await take(network, OPERATOR, ("publish", body)))
             case "RESTRICTED":
                 await _publish_sealed(network, provider, reader, order, body)
             case _:
@@ -197,7 +196,7 @@ async def _publish_sealed(
                 f"区域 {order.area} 当前没有读者；请先授权",
             )
         body["sealed"] = seal(provider, plaintext, keys, context).to_json()
-        result = await take(network, provider, OPERATOR, ("publish", body))
+        result = await take(network, OPERATOR, ("publish", body))
         surplus = result.detail.get("surplus")
         if result.code != "DOCUMENT_READERS_OTHER" or result.detail["missing"] or not surplus:
             break
@@ -245,7 +244,7 @@ async def _publish_description(
     body["digest"], body["size"] = described.digest.hex(), described.size
     body["owner"], body["reference"] = OWNER.did, described.reference
     try:
-        result = await take(network, provider, OPERATOR, ("publish", body))
+        result = await take(network, OPERATOR, ("publish", body))
     except (RefusedError, DeniedError, InvalidRequestError):  # Before it was ordered.
         await bodies.erase(described.reference)
         raise
@@ -268,4 +267,4 @@ async def _erase(network: Network, document: str, version: int, reason: str) -> 
         raise failure("DOCUMENT_NOT_ERASABLE", document=document)
     await open_bodies(network, provider, MARKET).erase(found["reference"])
     body: dict[str, Json] = {"document": document, "version": version, "reason": reason}
-    return accepted(await take(network, provider, OPERATOR, ("note_erasure", body)))
+    return accepted(await take(network, OPERATOR, ("note_erasure", body)))

@@ -13,19 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import grpc
-
-from guqiao_sdk import rules
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.json_values import Json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.chain_calls import accepted, proven_record, submit
 from guqiaoctl.failures import (
-    EXIT_CONFLICT,
-    EXIT_DENIED,
-    EXIT_NOT_FOUND,
     EXIT_USAGE,
     CliError,
 )
@@ -38,12 +33,6 @@ READERS: Final = {CSRC: "reporting", MARKET: "maker"}
 """The account that reads each chain's state."""
 BODY_DEPTH_MAX: Final = 16
 BODY_BYTES_MAX: Final = 1024 * 1024
-_EXIT_CODES: Final = {
-    grpc.StatusCode.PERMISSION_DENIED.name: EXIT_DENIED,
-    grpc.StatusCode.NOT_FOUND.name: EXIT_NOT_FOUND,
-    grpc.StatusCode.INVALID_ARGUMENT.name: EXIT_USAGE,
-}
-
 T = TypeVar("T")
 
 
@@ -145,27 +134,13 @@ async def submit_as_governor(
     """Call a contract's method as the governor of an entity, with the account `checker` as second
     signer where there is one; raises `CliError` where it refuses.
     """
-    provider = open_provider()
     if not 0 <= governor < REPLICAS:
         raise _malformed(
             f"there is no governor {governor}, they are 0 to {REPLICAS - 1}",
             f"没有 {governor} 号治理人，编号为 0 至 {REPLICAS - 1}",
         )
-    identity = open_identity(network, provider, chain, f"governor-{governor}")
-    async with open_chain(network, provider, chain, identity) as client:
-        second = None if checker is None else open_identity(network, provider, chain, checker)
-        result = await client.submit(await client.build(*call, checker=second))
-    if not result.accepted:
-        raise refused(result)
-    return result
-
-
-def refused(result: TransactionResult) -> CliError:
-    """The failure for a transaction that the chain refused."""
-    texts = rules.messages(result.code, **result.detail)
-    exit_code = _EXIT_CODES.get(rules.rule(result.code).grpc, EXIT_CONFLICT)
-    return CliError(
-        result.code, texts.en, texts.zh, texts.remedy_en, texts.remedy_zh, exit_code=exit_code
+    return accepted(
+        await submit(network, chain, call, maker=f"governor-{governor}", checker=checker)
     )
 
 
@@ -203,12 +178,7 @@ async def _set_of(client: ChainClient, epoch: int, height: int) -> tuple[int, Re
 
 
 async def _value(client: ChainClient, key: str, height: int) -> dict[str, Json] | None:
-    proven = await client.get_state_proof(f"governance/{key}", height)
-    if proven.value is None:
-        return None
-    value = parse_json_strict(proven.value, depth_max=BODY_DEPTH_MAX, size_max=BODY_BYTES_MAX)
-    assert isinstance(value, dict), "the contract wrote it"
-    return value
+    return await proven_record(client, f"governance/{key}", height)
 
 
 def _members(replica_set: ReplicaSet) -> list[dict[str, Any]]:

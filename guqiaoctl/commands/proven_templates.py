@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from guqiao_sdk import rules
 from guqiao_sdk.client.proven import ProvenState
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json
+from guqiaoctl.commands.chain_calls import failure, record_of
 from guqiaoctl.commands.governance import READERS
-from guqiaoctl.failures import EXIT_NOT_FOUND, CliError
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC
 from services.consensus.domain.contracts.template.standing import TEMPLATES, standing_key
-
-RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +36,10 @@ async def read_proven_template(network: Network, identifier: str, version: int) 
         record, standing = [
             await client.get_state_proof(f"{TEMPLATES}/{key}", height) for key in keys
         ]
-    if record.value is None or standing.value is None:
-        raise _unknown(identifier, version)
-    told = _object(standing.value)
-    return ProvenTemplate(_object(record.value), told, _proof(standing, told))
+    written, told = record_of(record), record_of(standing)
+    if written is None or told is None:
+        raise failure("TEMPLATE_UNKNOWN", id=identifier, version=version)
+    return ProvenTemplate(written, told, _proof(standing, told))
 
 
 def _proof(standing: ProvenState, told: dict[str, Json]) -> dict[str, Json]:
@@ -53,21 +49,3 @@ def _proof(standing: ProvenState, told: dict[str, Json]) -> dict[str, Json]:
         "standing": told,
         "proof": standing.message.proof.hex(),
     }
-
-
-def _object(value: bytes) -> dict[str, Json]:
-    found = parse_json_strict(value, depth_max=DEPTH_BOUND, size_max=RECORD_BYTES_MAX)
-    assert isinstance(found, dict), "the contract wrote it"
-    return found
-
-
-def _unknown(identifier: str, version: int) -> CliError:
-    texts = rules.messages("TEMPLATE_UNKNOWN", id=identifier, version=version)
-    return CliError(
-        "TEMPLATE_UNKNOWN",
-        texts.en,
-        texts.zh,
-        texts.remedy_en,
-        texts.remedy_zh,
-        exit_code=EXIT_NOT_FOUND,
-    )

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from guqiao_sdk.client.transactions import TransactionResult
-from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.json_values import Json
 from guqiaoctl.commands.calls import guarded
-from guqiaoctl.commands.governance import refused
+from guqiaoctl.commands.chain_calls import accepted, submit
 from guqiaoctl.commands.proven_templates import read_proven_template
 from guqiaoctl.commands.templates import print_template
 from guqiaoctl.input_files import read_input
-from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.output import Progress, choose, print_json, say, shown
@@ -103,14 +101,9 @@ def _take(network: Network, domain: str, method: str, body: dict[str, Json]) -> 
 async def _submit(
     network: Network, domain: str, method: str, body: dict[str, Json]
 ) -> TransactionResult:
-    provider = open_provider()
-    maker, checker = (open_identity(network, provider, domain, x) for x in SIGNERS[domain])
-    async with open_chain(network, provider, CSRC, maker) as client:
-        transaction = await client.build(TEMPLATES, method, body, checker=checker)
-        result = await client.submit(transaction)
-    if not result.accepted:
-        raise refused(result)
-    return result
+    maker, checker = SIGNERS[domain]
+    call = (TEMPLATES, method, body)
+    return accepted(await submit(network, CSRC, call, maker=maker, checker=checker, domain=domain))
 
 
 def _read(network: Network, identifier: str, version: int) -> dict[str, Json]:

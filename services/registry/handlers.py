@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import ChainPosition, TransactionResult
@@ -45,6 +45,24 @@ PAGE_NAME_BYTES_MAX: Final = 1024 * 1024
 
 
 Row = TypeVar("Row")
+Key = TypeVar("Key", contravariant=True)
+
+
+class _Read(Protocol[Key, Row]):
+    """A list of the read model: rows after a key, and whether there are more of them."""
+
+    async def __call__(
+        self,
+        connection: Connection,
+        *,
+        height: int,
+        product_code: str,
+        after: Key,
+        limit: int,
+        name_bytes_max: int,
+    ) -> tuple[list[Row], bool]:
+        """Read one page."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,52 +130,22 @@ class Handlers:
         self, *, height: int, product_code: str, after: tuple[str, str, str], page_size: int
     ) -> Page[register_store.PositionRow]:
         """One page of the roster at a height; 0 means the latest projected height."""
-        return await self._page(
-            height,
-            product_code,
-            lambda connection, at: register_store.list_positions(
-                connection,
-                height=at,
-                product_code=product_code,
-                after=after,
-                limit=page_size,
-                name_bytes_max=PAGE_NAME_BYTES_MAX,
-            ),
-        )
+        read = register_store.list_positions
+        return await self._page(read, height, product_code, after, page_size)
 
     async def list_encumbrances(
         self, *, height: int, product_code: str, after: tuple[str, str], page_size: int
     ) -> Page[register_store.EncumbranceRow]:
         """One page of the freezes and pledges as at a height; 0 means the latest projected one."""
-        return await self._page(
-            height,
-            product_code,
-            lambda connection, at: register_store.list_encumbrances(
-                connection,
-                height=at,
-                product_code=product_code,
-                after=after,
-                limit=page_size,
-                name_bytes_max=PAGE_NAME_BYTES_MAX,
-            ),
-        )
+        read = register_store.list_encumbrances
+        return await self._page(read, height, product_code, after, page_size)
 
     async def list_dividends(
         self, *, height: int, product_code: str, after: tuple[int, int, int], page_size: int
     ) -> Page[register_store.DividendRow]:
         """One page of the payable lists up to a height; 0 means the latest projected one."""
-        return await self._page(
-            height,
-            product_code,
-            lambda connection, at: register_store.list_dividends(
-                connection,
-                height=at,
-                product_code=product_code,
-                after=after,
-                limit=page_size,
-                name_bytes_max=PAGE_NAME_BYTES_MAX,
-            ),
-        )
+        read = register_store.list_dividends
+        return await self._page(read, height, product_code, after, page_size)
 
     async def get_status(self) -> Status:
         """How far the read model has come, what is built, and where the chain stands."""
@@ -168,10 +156,7 @@ class Handlers:
         return Status(height, counts, tuple(sorted(methods)), await self.client.latest())
 
     async def _page(
-        self,
-        height: int,
-        product_code: str,
-        read: Callable[[Connection, int], Awaitable[tuple[list[Row], bool]]],
+        self, read: _Read[Key, Row], height: int, product_code: str, after: Key, page_size: int
     ) -> Page[Row]:
         """Read rows and what they are of at one moment of the read model."""
         if height:
@@ -181,7 +166,14 @@ class Handlers:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             at = height or await projected_height(connection, self.client.chain_id)
-            rows, has_more = await read(connection, at)
+            rows, has_more = await read(
+                connection,
+                height=at,
+                product_code=product_code,
+                after=after,
+                limit=page_size,
+                name_bytes_max=PAGE_NAME_BYTES_MAX,
+            )
             if product_code and not rows:
                 await _require_registered(connection, product_code, at)
         return Page(rows, at, has_more)

@@ -6,11 +6,16 @@ height.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date
+from typing import TypeVar
+
+from asyncpg import Record
 
 from services.chassis.postgres import Connection
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +179,7 @@ async def list_positions(
         limit,
         name_bytes_max,
     )
-    values = [dict(row) for row in rows]
-    found = sum({row.pop("found") for row in values})
-    return [PositionRow(**row) for row in values], found > len(values)
+    return _page_of(PositionRow, rows)
 
 
 async def is_registered(connection: Connection, product_code: str, height: int) -> bool:
@@ -266,9 +269,7 @@ async def list_encumbrances(
         limit,
         name_bytes_max,
     )
-    values = [dict(row) for row in rows]
-    found = sum({row.pop("found") for row in values})
-    return [EncumbranceRow(**row) for row in values], found > len(values)
+    return _page_of(EncumbranceRow, rows)
 
 
 async def insert_dividend(connection: Connection, rows: Sequence[DividendRow]) -> None:
@@ -333,6 +334,11 @@ async def list_dividends(
         limit,
         name_bytes_max,
     )
-    values = [dict(row) for row in rows]
+    return _page_of(DividendRow, rows)
+
+
+def _page_of(kind: Callable[..., Row], records: Sequence[Record]) -> tuple[list[Row], bool]:
+    """The rows of a page, and whether more were found than it has room for."""
+    values = [dict(record) for record in records]
     found = sum({row.pop("found") for row in values})
-    return [DividendRow(**row) for row in values], found > len(values)
+    return [kind(**row) for row in values], found > len(values)

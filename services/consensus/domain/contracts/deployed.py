@@ -8,12 +8,14 @@ system                      the names of the chain's own contracts
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Protocol
 
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.star.gas import GasTable
 from services.consensus.domain.contracts.template.tiers import TierMap
 
@@ -207,9 +209,15 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
                 version,
                 Status(status),
                 template=None if named is None else NamedTemplate.from_json(named),
-                tiers=None if tiers is None else TierMap.from_json(tiers),
+                tiers=None if tiers is None else _tiers(canonical_json(tiers)),
             )
     raise AssertionError("a record of another shape")
+
+
+@lru_cache(maxsize=128)
+def _tiers(encoded: bytes) -> TierMap:
+    """Read by every call; there are few of them."""
+    return TierMap.from_json(json.loads(encoded))
 
 
 def code_of(reader: Reader, contract: Deployed) -> bytes:

@@ -121,8 +121,9 @@ def judge_arguments(state: Readable, payload: Payload) -> Refusal | None:
     once is answered again.
     """
     contract = deployed(DeploymentsState(state), payload.contract)
-    is_bound = state.get(request_key(payload.organisation, payload.request_id)) is not None
-    if contract is None or contract.tiers is None or is_bound:
+    if contract is None or contract.tiers is None:
+        return None
+    if state.get(request_key(payload.organisation, payload.request_id)) is not None:
         return None
     rules = rules_in_force(state)
     guard = TierGuard(contract.tiers, Meter(rules.transaction_limit, rules.prices))
