@@ -56,7 +56,8 @@ def scenarios(bug: Bug) -> list[tuple[bool, Scenario]]:
     """The campaign's, then the chosen ones; True for those of the campaign."""
     found = [(True, scenario_of(seed)) for seed in range(SEEDS_MAX)]
     if bug.lost:
-        found += [(False, of_loss(number, number)) for number in range(SEEDS_MAX)]
+        chosen_seeds = range(bug.first, bug.first + SEEDS_MAX)
+        found += [(False, of_loss(number, number)) for number in chosen_seeds]
     if bug.strategies or bug.size is not None or bug.governed is not None:
         chosen = list(bug.strategies) or None
         for seed in range(bug.first, bug.first + SEEDS_MAX):

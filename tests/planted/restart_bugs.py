@@ -55,6 +55,7 @@ RESTARTS: Final = (
         "            if here < each.statement.height < 0:\n",
         rules=("S5",),
         lost=True,
+        first=130,
     ),
 )
 
