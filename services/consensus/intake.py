@@ -1,14 +1,13 @@
 """What comes in, before anybody believes it: peers' frames and clients' transactions.
 
-Votes are authenticated and transactions pass stateless admission in threads, so that the loop stays
-free; what is long, view-changes and proposed batches, has an intake of its own.
+Votes are authenticated and transactions judged in threads: the loop stays free. What is long,
+view-changes and proposed batches, has an intake of its own.
 Queues are bounded: a peer's excess is dropped, a client is told to come back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
@@ -157,7 +156,8 @@ class Intake:
                 tasks.create_task(self._exchange.run())
         finally:
             self._vote_thread.shutdown(wait=False, cancel_futures=True)
-            self._admission_thread.shutdown(wait=False, cancel_futures=True)
+            # It reads the state, which is closed next.
+            self._admission_thread.shutdown(wait=True, cancel_futures=True)
 
     # --- Frames ------------------------------------------------------------------------------
 
@@ -323,19 +323,25 @@ class Intake:
 
     async def _judge_offered(self, offered: Sequence[Offered]) -> None:
         last = self._ledger.header(self._ledger.store.last_height)
-        judge = functools.partial(
-            self._admission.judge,
-            [entry.encoded for entry in offered],
-            now_height=last.height,
-            block_time_ms=max(self._now_ms(), last.block_time_ms),
-        )
-        judged: Verdicts = await self._in_admission_thread(judge)
-        with self._ledger.store.state_reader() as state:
-            identities = Identities(state)
-            judged = [
-                self._judge_stateful(state, identities, entry, verdict, last.block_time_ms)
-                for entry, verdict in zip(offered, judged, strict=True)
-            ]
+        now_ms = max(self._now_ms(), last.block_time_ms)
+        low_watermark = self._driver.replica.low_watermark
+
+        def judge() -> Verdicts:
+            encoded = [entry.encoded for entry in offered]
+            verdicts = self._admission.judge(encoded, now_height=last.height, block_time_ms=now_ms)
+            with self._ledger.store.state_reader() as state:
+                identities = Identities(state)
+                return [
+                    verdict
+                    if isinstance(verdict, Refused)
+                    else self._judge_stateful(
+                        state, identities, entry, verdict, low_watermark, last.block_time_ms
+                    )
+                    for entry, verdict in zip(offered, verdicts, strict=True)
+                ]
+
+        judged = await self._in_admission_thread(judge)
+        with self._ledger.store.state_reader() as state:  # What was executed meanwhile stays out.
             fresh = [
                 verdict
                 for verdict in judged
@@ -350,26 +356,25 @@ class Intake:
         state: StateReader,
         identities: Identities,
         entry: Offered,
-        verdict: AdmittedTransaction | Refused,
+        admitted: AdmittedTransaction,
+        low_watermark: int,
         block_time_ms: int,
     ) -> AdmittedTransaction | Refused:
         """What can never be proposed is refused to everybody. The rest is a courtesy to clients:
         of what a peer passes on only the key is asked, which would keep the maker's own out; this
         replica may be behind in all else, and execution decides.
         """
-        if isinstance(verdict, Refused):
-            return verdict
-        never = refused_for_good(
-            verdict, self._ledger.genesis.parameters, self._driver.replica.low_watermark
-        )
+        never = refused_for_good(admitted, self._ledger.genesis.parameters, low_watermark)
         if never is not None:
             return never
         if entry.answer is None:
-            copied = is_under_another_key(identities, verdict)
-            return Refused(SIGNED_BY_ANOTHER, {}) if copied else verdict
-        refused = check_stateful(state, verdict, block_time_ms=block_time_ms, identities=identities)
+            copied = is_under_another_key(identities, admitted)
+            return Refused(SIGNED_BY_ANOTHER, {}) if copied else admitted
+        refused = check_stateful(
+            state, admitted, block_time_ms=block_time_ms, identities=identities
+        )
         if refused is None or refused.code in ORDERED_ALL_THE_SAME:
-            return verdict
+            return admitted
         return refused
 
     def _answer_offered(

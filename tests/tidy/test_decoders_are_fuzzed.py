@@ -37,6 +37,7 @@ PROVIDER: Final = "numbers of fixed length, checked before; tests/unit/gm holds 
 EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     OWN_STATE: (
         "services.consensus.domain.contracts.identity_record:_key_from_state",
+        "services.consensus.domain.contracts.deployed:_tiers",
         "services.consensus.domain.contracts.replica_sets:restart_of_epoch",
         "services.consensus.domain.contracts.replica_sets:set_of_epoch",
         "services.consensus.domain.contracts.replica_sets:written_restarts",
