@@ -1,8 +1,8 @@
 """What stands between the wire and every handler: who asks, may they, is it recorded.
 
-The order is cheap first: connection, the message within its time, size, form, time, key, signature,
-nonce, rate, open calls, role. The message is parsed only after all of it held. A call is let
-through only after its audit record was taken; a refusal is recorded as well.
+The order is cheap first: connection, the message within its time, size, bytes in hand, form, time,
+key, signature, nonce, rate, open calls, role. The message is parsed only after all of it held. A
+call is let through only after its audit record was taken; a refusal is recorded as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from grpc.aio import ServicerContext
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.signing import RequestStamp
 from services.chassis.errors import ForbiddenError, ServiceError, TooLargeError, UnavailableError
+from services.chassis.grpc_server.bytes_held import BytesHeld
 from services.chassis.grpc_server.identity import Caller
 from services.chassis.grpc_server.limits import ServerLimits
 from services.chassis.grpc_server.open_calls import OpenCalls
@@ -50,6 +51,7 @@ class Call:
     identity: Caller | None = None
     connection_of: str | None = None
     counts_as: Caller | None = None  # Whose open call it is, once it counts as one.
+    bytes_held: int = 0  # Of its message that is in hand.
 
     @property
     def organisation(self) -> str | None:
@@ -57,6 +59,13 @@ class Call:
         if self.connection_of is not None or self.identity is None:
             return self.connection_of
         return self.identity.organisation
+
+    @property
+    def source(self) -> str:
+        """Where it came from, before anything of it is proven: the organisation behind the tunnel,
+        or the connection.
+        """
+        return self.connection_of or self.context.peer()
 
     @property
     def metadata(self) -> list[tuple[str, str | bytes]]:
@@ -74,6 +83,7 @@ class Guard:
     limiter: RateLimiter
     limits: ServerLimits
     open_calls: OpenCalls
+    bytes_held: BytesHeld
     now_ms: Callable[[], int]
 
     async def admit(self, call: Call, *, opens_stream: bool) -> bytes:
@@ -84,8 +94,7 @@ class Guard:
         try:
             call.connection_of = await self._peer_organisation(call)
             if not opens_stream:
-                source = call.connection_of or call.context.peer()
-                message = await self.open_calls.first_message(call.context.read(), source)
+                message = await self.open_calls.first_message(call.context.read(), call.source)
             await self._check(call, message)
         except ServiceError as error:
             await self._record_refusal(call, message, error.code)
@@ -102,9 +111,22 @@ class Guard:
 
     def end(self, call: Call) -> None:
         """The call is over, however it ended."""
+        self.let_go(call)
         if call.counts_as is not None:
             self.open_calls.give_back(call.counts_as)
             call.counts_as = None
+
+    def hold(self, call: Call, message: bytes) -> None:
+        """Count a message of the call as in hand, or raise QUEUE_FULL."""
+        if message:
+            self.bytes_held.take(call.source, len(message))
+            call.bytes_held += len(message)
+
+    def let_go(self, call: Call) -> None:
+        """What came of the call so far is done."""
+        if call.bytes_held:
+            self.bytes_held.give_back(call.source, call.bytes_held)
+            call.bytes_held = 0
 
     def check_size(self, policy: Policy | None, message: bytes) -> None:
         """Refuse a message above the method's limit."""
@@ -140,6 +162,7 @@ class Guard:
     async def _check(self, call: Call, message: bytes) -> None:
         organisation = call.connection_of
         self.check_size(call.policy, message)
+        self.hold(call, message)
         if call.policy is None:
             return
         request = read_signature(call.metadata)

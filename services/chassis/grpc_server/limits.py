@@ -33,6 +33,9 @@ class ServerLimits:
     first_message_seconds: float = 5.0
     calls_without_message_per_source_max: int = 256
     calls_without_message_max: int = 1_024
+    # Messages in hand, of one source and in all; what the core is still reading is beside it.
+    bytes_held_per_source_max: int = 32 * 1024 * 1024
+    bytes_held_max: int = 128 * 1024 * 1024
     streams_per_connection_max: int = 128
     deadline_default_seconds: float = 30.0
     deadline_max_seconds: float = 300.0

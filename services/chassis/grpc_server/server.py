@@ -19,6 +19,7 @@ from grpc_health.v1._async import HealthServicer
 from guqiao_sdk.signing import Audience, system_time_ms
 from services.chassis.errors import FailedPreconditionError
 from services.chassis.grpc_server.audit import LogAudit
+from services.chassis.grpc_server.bytes_held import BytesHeld
 from services.chassis.grpc_server.guard import Guard
 from services.chassis.grpc_server.limits import ServerLimits
 from services.chassis.grpc_server.open_calls import OpenCalls
@@ -76,6 +77,7 @@ def build_server(
         limiter=RateLimiter(rate_per_second=limits.rate_per_second, burst=limits.rate_burst),
         limits=limits,
         open_calls=OpenCalls(limits),
+        bytes_held=BytesHeld(limits),
         now_ms=now_ms,
     )
     duration = telemetry.metrics.histogram(

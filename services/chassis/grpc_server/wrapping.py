@@ -286,10 +286,12 @@ class _Wrapped:
         counter = 0
         iterator = aiter(items)
         while True:
+            guard.let_go(call)  # The handler is done with the item before.
             raw = await self._idle_bounded(anext(iterator, None))
             if raw is None:
                 return
             counter += 1
+            guard.hold(call, raw)
             if self.policy is not None and self.policy.stream_items is StreamItems.SIGNED:
                 raw = await guard.open_item(call, raw, counter)
             guard.check_size(self.policy, raw)
