@@ -333,12 +333,13 @@ class Machine:
         time_ms = max(self.clock.read(), core.block_time_min_ms)
         high = core.low_watermark + self.cluster.parameters.window
         fresh = self.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
-        if not fresh and not core.heartbeat_due:
+        fills = self.liar is not None and self.liar.fills(core)
+        if not fresh and not core.heartbeat_due and not fills:
             return
         batch = Batch(time_ms, tuple(fresh))
         if self.liar is not None:
             batch = self.liar.proposal(batch, core)
-        if batch.transactions or core.heartbeat_due:
+        if batch.transactions or core.heartbeat_due or fills:
             self.step(Propose(batch))
 
     def _perform(self, core: Core, effects: list[Effect]) -> None:

@@ -6,13 +6,16 @@ network's is a second, so what is told in seconds there is counted in time-outs 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.consensus import wire
 from services.consensus.domain.messages import PrePrepare, ReplicaId
 from services.consensus.domain.replica import Replica
-from tests.simulation.cluster import PARAMETERS
+from tests.simulation.cluster import PARAMETERS, Cluster
 from tests.simulation.machine import Machine
+from tests.simulation.scenario import Act, honest
 from tests.simulation.test_known_mistakes_of_clusters import Sieve, heights, sieve, wait_until
 
 TIMEOUT_MS = PARAMETERS.timeout_ms
@@ -115,6 +118,27 @@ def test_row29_a_network_too_slow_for_the_first_time_out_settles_in_a_view() -> 
     before = max(heights(cluster))
     cluster.advance(cluster.now_ms + 10 * TIMEOUT_MS)
     assert max(heights(cluster)) > before
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("size", [4, 7])
+def test_p16_v12_a_primary_that_fills_the_chain_with_empty_batches_is_replaced(size: int) -> None:
+    """It gets a few windows of them through, as the first primary; then the pace is that of
+    heartbeats again.
+    """
+    cluster = Cluster(replace(honest(1, size), liars={0: (Act("B23"),)}))
+    cluster._found()
+    honest_ones = [each for each in cluster.machines if each.number != 0]
+    wait_until(cluster, lambda: all(_view(each) > 0 for each in honest_ones), 10 * TIMEOUT_MS)
+    assert cluster.fired["B23.empty"] > 0
+    before = max(heights(cluster))
+    assert before <= 6 * PARAMETERS.window
+    cluster.advance(cluster.now_ms + 10 * PARAMETERS.heartbeat_ms)
+    assert 0 < max(heights(cluster)) - before <= 12
+
+
+def _view(machine: Machine) -> int:
+    return 0 if machine.core is None else machine.core.view
 
 
 def timeouts(cluster: Sieve) -> list[int]:

@@ -21,6 +21,7 @@ from services.consensus.domain.effects import (
     Persist,
     Reject,
 )
+from services.consensus.domain.empty_batches import EmptyBatches
 from services.consensus.domain.log import Entry, Proposal
 from services.consensus.domain.messages import (
     NULL_DIGEST,
@@ -62,6 +63,7 @@ class Ordering:
         self.progress_ms = now_ms
         self.proposal_ms = now_ms
         self.fault: str | None = None
+        self.empty_batches = EmptyBatches(parameters, now_ms)
         self._low_time_ms = head.block_time_ms
         self._executing_time_ms = head.block_time_ms
         self._waiting: dict[SequenceNumber, PrePrepare] = {}
@@ -217,6 +219,7 @@ class Ordering:
         self.voting = True
         self.fault = None
         self.proposal_ms = self.progress_ms = self.now_ms
+        self.empty_batches.enter_view(self.now_ms)
         self._waiting.clear()
         self._refused.clear()
         for entry in self.entries.values():
@@ -347,6 +350,8 @@ class Ordering:
                 effects.append(Reject(primary, "a batch older than its predecessor"))
                 break
             self._adopt(message)
+            if not message.batch.transactions and not self.nears_end:
+                self.empty_batches.accepted(self.now_ms)
             effects.append(Persist(message))
             effects += self._advance_entry(message.sequence)
             if self.entries[message.sequence].prepare is None:

@@ -401,7 +401,8 @@ class Replica:
             return False
         if suspicion.request_late() or suspicion.primary_slow():
             return True
-        return suspicion.heartbeats_missed(ordering.proposal_ms)
+        fills = ordering.empty_batches.too_many(suspicion.now_ms)
+        return fills or suspicion.heartbeats_missed(ordering.proposal_ms)
 
     def _suspecting(self) -> int:
         """How many replicas suspect this view or have left it, this one included."""

@@ -136,6 +136,13 @@ class Liar:
                 batch = changed
         return batch
 
+    def fills(self, core: Core) -> bool:
+        """Whether it proposes empty batches without a pause now."""
+        if "B23" not in self._playing(round_at(core)):
+            return False
+        self.fired["B23.empty"] += 1
+        return True
+
     def blocks(self, blocks: list[ledger_pb2.Block]) -> list[ledger_pb2.Block]:
         """The blocks with which it answers one who catches up."""
         if blocks and any(act.strategy == "B22" for act in self.acts) and self.lies:

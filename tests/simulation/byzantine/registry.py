@@ -40,6 +40,7 @@ VARIANTS: Final[dict[str, str]] = {
     "B17.chain": "genuine messages of another chain under the same keys",
     "B22.head": "a state whose head is false",
     "B22.part": "a state of which a part is false",
+    "B23.empty": "a primary that fills the chain with empty batches",
     "B26.removed": "a removed member votes on with its key and epoch number",
     "B26.rotated": "a member votes on with the key that was replaced",
 }

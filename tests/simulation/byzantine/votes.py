@@ -141,7 +141,9 @@ def sequence_jump(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] 
 
 
 def flood(liar: Liar, core: Replica) -> list[Out]:
-    """B23: what was said before, what does not verify, what lies in the future; a lot of it."""
+    """B23: what was said before, what does not verify, what lies in the future; a lot of it. As the
+    primary it also `fills` the chain.
+    """
     outs: list[Out] = []
     outs += list(liar.remembered)[-20:]
     digest = liar.any_digest()
