@@ -15,6 +15,7 @@ from typing import Final
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.messages import (
     NULL_DIGEST,
+    BatchFetched,
     Digest,
     NewView,
     PrePrepare,
@@ -61,6 +62,7 @@ class BatchTracker:
         self._missing: dict[Digest, SequenceNumber] = {}
         self._new_view: NewView | None = None
         self._wanted: dict[SequenceNumber, Digest] = {}
+        self._read: dict[Digest, tuple[SequenceNumber, tuple[AdmittedTransaction, ...]]] = {}
 
     @property
     def in_flight(self) -> int:
@@ -108,12 +110,21 @@ class BatchTracker:
         """The digest of the batch that was asked for at this sequence number, if one was."""
         return self._wanted.get(sequence)
 
+    def note_read(self, fetched: BatchFetched, transactions: Sequence[AdmittedTransaction]) -> None:
+        """A wanted batch came; it is kept until its sequence number is executed."""
+        self._read[Digest(fetched.batch.digest())] = (fetched.sequence, tuple(transactions))
+
+    def read(self, digest: Digest) -> tuple[AdmittedTransaction, ...] | None:
+        """The transactions of a batch that came; None where it is executed meanwhile."""
+        held = self._read.get(digest)
+        return None if held is None else held[1]
+
     def note_new_view(self, message: NewView) -> None:
         """A new-view was received or sent; it counts once its view is entered."""
         self._new_view = message
 
     def start_epoch(self) -> None:
-        """Forget everything: what was decided is executed, views begin anew."""
+        """Forget what was proposed: what was decided is executed, views begin anew."""
         self._tracked, self._missing, self._new_view, self._wanted = {}, {}, None, {}
 
     def enter_view(self, view: View, executed: SequenceNumber) -> set[bytes]:
@@ -151,5 +162,6 @@ class BatchTracker:
         for digest in gone:
             del self._tracked[digest]
         self._wanted = {each: self._wanted[each] for each in self._wanted if each > executed}
+        self._read = {each: held for each, held in self._read.items() if held[0] > executed}
         for digest in [d for d, sequence in self._missing.items() if sequence <= executed]:
             del self._missing[digest]

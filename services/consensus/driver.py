@@ -138,7 +138,7 @@ class Driver:
     # --- What the intake and the API call ----------------------------------------------------
 
     def put(self, sender: ReplicaId, message: PeerMessage | BatchFetched) -> bool:
-        """An authenticated message or fetched batch; False where a full inbox drops it."""
+        """An authenticated message; False where a full inbox drops it."""
         if len(self._inbox) >= INBOX_MAX:
             self._metrics.refusals.count(sender, Reason.UNREADY)
             return False
@@ -178,6 +178,11 @@ class Driver:
         fresh = self.put(sender, message) and message.sequence > self.replica.executed
         if fresh and self._tracker.add(*place, transactions):
             self.mempool.mark_proposed(each.id for each in transactions)
+
+    def put_fetched(self, message: BatchFetched, held: Sequence[AdmittedTransaction]) -> None:
+        """A batch that peers were asked for, and the transactions in it."""
+        self._tracker.note_read(message, held)
+        self.put(self.me, message)
 
     def could_accept(self, message: PrePrepare) -> bool:
         """Whether the core would look at this pre-prepare now: of its view, within its window."""
@@ -488,8 +493,8 @@ class Driver:
 
     def _track_fetched(self, message: BatchFetched) -> None:
         digest = Digest(message.batch.digest())
-        if not self._tracker.is_missing(digest):
+        transactions = self._tracker.read(digest)
+        if transactions is None or not self._tracker.is_missing(digest):
             return
-        transactions = [read_transaction(encoded) for encoded in message.batch.transactions]
         self._tracker.add(self.replica.view, message.sequence, digest, transactions)
         self.mempool.mark_proposed(transaction.id for transaction in transactions)

@@ -14,10 +14,12 @@ from typing import Final, TypeVar
 
 from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import Verify
 from services.consensus import wire
 from services.consensus.answering import Answering
 from services.consensus.catch_up import blocks_answer, verified_blocks
+from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.messages import (
     BatchFetched,
     Digest,
@@ -36,7 +38,7 @@ PEER_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of each kind of frame, what waits of one peer: at least one frame, whatever its size."""
 PEER_BATCHES_MAX: Final = 2
 
-Frame = peer_pb2.BlockRequest | peer_pb2.BlockResponse | peer_pb2.BatchRequest | BatchFetched
+Frame = peer_pb2.BlockRequest | peer_pb2.BlockResponse | peer_pb2.BatchRequest
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ class Exchange:
         self._refusals = refusals
         self._repairs = repairs
         self._verify = verify
-        self._batches: FairQueue[BatchFetched] = _queue(PEER_BATCHES_MAX)
+        self._batches: FairQueue[peer_pb2.BatchResponse] = _queue(PEER_BATCHES_MAX)
         self._batch_requests: Answering[peer_pb2.BatchRequest] = Answering(
             lambda request: (request.sequence, request.digest)
         )
@@ -86,8 +88,11 @@ class Exchange:
                 dropped = self._block_responses.put(sender, frame, size)
             case peer_pb2.BatchRequest():
                 dropped = self._batch_requests.put(sender, frame)
-            case BatchFetched():
-                dropped = self._batches.put(sender, frame, size)
+        self._refusals.count(sender, Reason.FLOOD, times=dropped)
+
+    def put_batch(self, sender: int, response: peer_pb2.BatchResponse, size: int) -> None:
+        """A peer answers with a batch, in a frame of `size` bytes. Must not block."""
+        dropped = self._batches.put(sender, response, size)
         self._refusals.count(sender, Reason.FLOOD, times=dropped)
 
     # --- Batches -----------------------------------------------------------------------------
@@ -108,13 +113,26 @@ class Exchange:
     async def _batch_loop(self) -> None:
         """Only the batch that was asked for goes on: nobody signs such an answer."""
         while True:
-            for sender, answer in await self._batches.take(1):
-                wanted = self._driver.wanted_batch(answer.sequence)
-                if wanted is not None and await self._ledger.read(answer.batch.digest) == wanted:
-                    self._driver.put(self._driver.me, answer)
-                else:
+            for sender, response in await self._batches.take(1):
+                wanted = self._driver.wanted_batch(SequenceNumber(response.sequence))
+                if wanted is None:
                     self._refusals.count(sender, Reason.UNASKED)
+                else:
+                    await self._take_batch(sender, response, wanted)
             await asyncio.sleep(0)
+
+    async def _take_batch(
+        self, sender: int, response: peer_pb2.BatchResponse, wanted: Digest
+    ) -> None:
+        try:
+            read = await self._ledger.read(functools.partial(_read, response, wanted))
+        except MalformedError as error:
+            self._refusals.count(sender, Reason.MALFORMED, str(error))
+            return
+        if read is None:
+            self._refusals.count(sender, Reason.UNASKED)
+        else:
+            self._driver.put_fetched(*read)
 
     # --- Blocks ------------------------------------------------------------------------------
 
@@ -160,6 +178,16 @@ class Exchange:
         the next does not.
         """
         return verified_blocks(response, due, self._ledger.set_at, self._verify, refuse)
+
+
+def _read(
+    response: peer_pb2.BatchResponse, wanted: Digest
+) -> tuple[BatchFetched, list[AdmittedTransaction]] | None:
+    """The batch of this digest and what it holds; None where it is another one."""
+    fetched = wire.read_batch(response)
+    if fetched.batch.digest() != wanted:
+        return None
+    return fetched, [read_transaction(encoded) for encoded in fetched.batch.transactions]
 
 
 def _queue(count_max: int) -> FairQueue[T]:

@@ -32,6 +32,7 @@ from services.consensus.domain.ledger.authorisation import (
 )
 from services.consensus.domain.ledger.state import StateReader
 from services.consensus.domain.messages import (
+    BatchFetched,
     Checkpoint,
     Commit,
     Hello,
@@ -169,6 +170,8 @@ class Intake:
                 self._take_view_change(sender, frame.message)
             elif wire.proposes(frame):
                 self._proposals.put(sender, frame.message)
+            elif wire.answers_batch(frame):
+                self._exchange.put_batch(sender, frame.batch_response, len(data))
             else:
                 self._take_frame(sender, wire.read_content(frame), len(data))
         except MalformedError as error:
@@ -186,7 +189,7 @@ class Intake:
                 self._driver.put_hello(ReplicaId(sender), frame)
             case Prepare() | Commit() | Checkpoint():
                 self._take_vote(sender, frame, size)
-            case PrePrepare() | ViewChange() | NewView():
+            case PrePrepare() | ViewChange() | NewView() | BatchFetched():
                 raise AssertionError("it was taken before it was read")
             case _:
                 self._exchange.on_frame(sender, frame, size)

@@ -119,11 +119,21 @@ def proposes(frame: peer_pb2.PeerFrame) -> bool:
     return frame.message[:1] == _PRE_PREPARE
 
 
+def answers_batch(frame: peer_pb2.PeerFrame) -> bool:
+    """Whether it carries a batch that was asked for, which takes long to read."""
+    return frame.WhichOneof("content") == "batch_response"
+
+
 def read_content(frame: peer_pb2.PeerFrame) -> Frame:
     """What an opened frame carries, or `MalformedError`."""
     kind = frame.WhichOneof("content")
     assert kind is not None, "open_frame refused an empty one"
     return _READERS[kind](frame)
+
+
+def read_batch(response: peer_pb2.BatchResponse) -> BatchFetched:
+    """The batch that a peer answers with, or `MalformedError`."""
+    return BatchFetched(SequenceNumber(response.sequence), Batch.decode(response.batch))
 
 
 def _gossip(frame: peer_pb2.PeerFrame) -> peer_pb2.TransactionGossip:
@@ -152,11 +162,6 @@ def _batch_request(frame: peer_pb2.PeerFrame) -> peer_pb2.BatchRequest:
     return frame.batch_request
 
 
-def _batch_response(frame: peer_pb2.PeerFrame) -> BatchFetched:
-    response = frame.batch_response
-    return BatchFetched(SequenceNumber(response.sequence), Batch.decode(response.batch))
-
-
 def _state_request(frame: peer_pb2.PeerFrame) -> peer_pb2.StateRequest:
     read_prefix(frame.state_request.prefix)
     return frame.state_request
@@ -175,7 +180,7 @@ _READERS: Final[Mapping[str, Callable[[peer_pb2.PeerFrame], Frame]]] = {
     "block_request": _block_request,
     "block_response": _block_response,
     "batch_request": _batch_request,
-    "batch_response": _batch_response,
+    "batch_response": lambda frame: read_batch(frame.batch_response),
     "state_request": _state_request,
     "state_response": _state_response,
 }
