@@ -250,10 +250,8 @@ class Driver:
         so few have said where they stand that it is not known.
         """
         present = self.replica.replica_set
-        heights = sorted(
-            (said for peer, said in self.peer_heights.items() if peer < present.size),
-            reverse=True,
-        )
+        heights = [said for peer, said in self.peer_heights.items() if peer < present.size]
+        heights.sort(reverse=True)
         faulty_max = present.faulty_max
         if len(heights) <= faulty_max:
             return True
@@ -383,7 +381,8 @@ class Driver:
             case Broadcast(message):
                 if isinstance(message, NewView):
                     self._tracker.note_new_view(message)
-                self._links.broadcast(wire.message_frame(message, self.replica.epoch))
+                frame = wire.message_frame(message, self.replica.epoch)
+                self._links.broadcast(frame, latest=isinstance(message, Hello))
             case Send(to, message):
                 self._links.send(to, wire.message_frame(message, self.replica.epoch))
             case Execute(sequence, batch):

@@ -2,7 +2,8 @@
 
 Of each pair the replica with the lower number dials, so there is one link a pair. A link's identity
 is pinned to the replica it must be. Queues are bounded and drop the oldest frames, passed-on
-transactions first: PBFT repeats what matters. Nothing that arrives here is believed yet.
+transactions first: PBFT repeats what matters. Of what a replica says of itself only the last
+waits. Nothing that arrives here is believed yet.
 """
 
 from __future__ import annotations
@@ -57,8 +58,11 @@ OnOversized = Callable[[int, str], None]
 class Links(Protocol):
     """What the driver needs of the network; tests have one in memory."""
 
-    def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
-        """Queue a frame for every other replica. Droppable ones go first when a queue is full."""
+    def broadcast(self, frame: bytes, *, droppable: bool = False, latest: bool = False) -> None:
+        """Queue a frame for every other replica. Droppable ones go first when a queue is full, and
+        of the `latest`, which are not, only the last waits: a peer whose link was down, and whose
+        folder may be another since, is not told where this replica stood before.
+        """
 
     def send(self, to: int, frame: bytes, *, droppable: bool = False) -> None:
         """Queue a frame for one replica."""
@@ -73,6 +77,8 @@ class SendQueue:
 
     essential: deque[bytes] = field(default_factory=deque)
     droppable: deque[bytes] = field(default_factory=deque)
+    latest: bytes | None = None
+    """The last frame that was put as such; it may have been taken."""
     size: int = 0
     dropped: int = 0
     filled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -86,6 +92,14 @@ class SendQueue:
             self.size -= len(oldest.popleft())
             self.dropped += 1
         self.filled.set()
+
+    def put_latest(self, frame: bytes) -> None:
+        """Queue `frame` behind all that is essential; the one before it waits no more."""
+        earlier, self.latest = self.latest, frame
+        if earlier is not None and earlier in self.essential:
+            self.essential.remove(earlier)
+            self.size -= len(earlier)
+        self.put(frame, droppable=False)
 
     def take(self) -> list[bytes]:
         """The next frames to write together: essential ones first, about one MiB."""
@@ -132,10 +146,13 @@ class PeerLinks:
         self._streams: dict[int, GmStream] = {}
         self._server: GmServer | None = None
 
-    def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
+    def broadcast(self, frame: bytes, *, droppable: bool = False, latest: bool = False) -> None:
         """Queue a frame for every other replica."""
         for other in self._others:
-            self._queues[other].put(frame, droppable=droppable)
+            if latest:
+                self._queues[other].put_latest(frame)
+            else:
+                self._queues[other].put(frame, droppable=droppable)
 
     def send(self, to: int, frame: bytes, *, droppable: bool = False) -> None:
         """Queue a frame for one replica; for a member whose address is not configured here, none

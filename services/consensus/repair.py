@@ -271,7 +271,8 @@ class Repairs:
     def _say_where_it_stands(self) -> None:
         """The core that says so otherwise is silent; peers that restore, too, wait for it."""
         certified = SequenceNumber(self._ledger.store.last_certified)
-        self._links.broadcast(wire.message_frame(Hello(View(0), True, False, certified)))
+        said = wire.message_frame(Hello(View(0), True, False, certified))
+        self._links.broadcast(said, latest=True)
 
     def _ask_for_missing(self) -> None:
         """Ask once for what is not here and was not given yet; again only where it does not come:

@@ -62,7 +62,7 @@ class MemoryLinks:
     me: int
     chain: MemoryChain
 
-    def broadcast(self, frame: bytes, *, droppable: bool = False) -> None:
+    def broadcast(self, frame: bytes, *, droppable: bool = False, latest: bool = False) -> None:
         self._note(frame)
         for other in range(max(self.chain.places, self.chain.genesis.replica_set.size)):
             if other != self.me:
