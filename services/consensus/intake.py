@@ -167,7 +167,7 @@ class Intake:
         try:
             frame = wire.open_frame(data, self._driver.replica.epoch)
             if wire.changes_view(frame):
-                self._take_view_change(sender, frame.message)
+                self._take_view_change(sender, frame)
             elif wire.proposes(frame):
                 self._proposals.put(sender, frame.message)
             elif wire.answers_batch(frame):
@@ -214,14 +214,18 @@ class Intake:
             dropped = self._votes.put(sender, message, size)
             self._refusals.count(sender, Reason.FLOOD, times=dropped)
 
-    def _take_view_change(self, sender: int, encoded: bytes) -> None:
+    def _take_view_change(self, sender: int, frame: peer_pb2.PeerFrame) -> None:
         if self._driver.votes:
-            self._view_changes.put(sender, encoded)
+            self._view_changes.put(sender, frame.epoch, frame.message)
         else:
             self._refusals.count(sender, Reason.UNREADY, "a view-change")
 
-    async def _judge_view_changes(self, messages: list[Sent]) -> None:
+    async def _judge_view_changes(self, epoch: int, messages: list[Sent]) -> None:
         core = self._driver.replica
+        if core.epoch != epoch:  # It ended here while they waited: nobody is accused for that.
+            for sender, _ in messages:
+                self._refusals.count(sender, Reason.OTHER_EPOCH)
+            return
         useful = self._still_useful(core, messages)
         if useful and isinstance(core, Replica):
             await self._judge(core, useful)

@@ -5,6 +5,7 @@ peer at a time, the last ones, so that who sends thousands delays nobody and is 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final, TypeAlias
@@ -22,7 +23,10 @@ WAITING_MAX: Final = 4
 REST_SECONDS: Final = 0.02
 """Between two looks at them: a time-out is longer, and whoever sends faster floods."""
 
-Judge: TypeAlias = Callable[[list[Sent]], Awaitable[None]]
+Judge: TypeAlias = Callable[[int, list[Sent]], Awaitable[None]]
+"""(their epoch, the messages)"""
+Framed: TypeAlias = tuple[int, bytes]
+"""(the epoch that the frame names, the message as it travels)"""
 
 
 class ViewChangeIntake:
@@ -32,11 +36,13 @@ class ViewChangeIntake:
         self._refusals = refusals
         self._thread = thread
         self._judge = judge
-        self._waiting: FairQueue[bytes] = FairQueue(count_max=WAITING_MAX, bytes_max=PEER_BYTES_MAX)
+        self._waiting: FairQueue[Framed] = FairQueue(
+            count_max=WAITING_MAX, bytes_max=PEER_BYTES_MAX
+        )
 
-    def put(self, sender: int, encoded: bytes) -> None:
-        """A message as it travels. Must not block."""
-        dropped = self._waiting.put(sender, encoded, len(encoded))
+    def put(self, sender: int, epoch: int, encoded: bytes) -> None:
+        """A message of `epoch` as it travels. Must not block."""
+        dropped = self._waiting.put(sender, (epoch, encoded), len(encoded))
         self._refusals.count(sender, Reason.FLOOD, times=dropped)
 
     async def run(self) -> None:
@@ -44,23 +50,25 @@ class ViewChangeIntake:
         loop = asyncio.get_running_loop()
         while True:
             taken = await self._waiting.take(WAITING_MAX)
-            messages: list[Sent] = []
-            for sender, read in await loop.run_in_executor(self._thread, _read, taken):
+            messages: defaultdict[int, list[Sent]] = defaultdict(list)
+            for sender, epoch, read in await loop.run_in_executor(self._thread, _read, taken):
                 if isinstance(read, MalformedError):
                     self._refusals.count(sender, Reason.MALFORMED, str(read))
                 else:
-                    messages.append((sender, read))
-            if messages:
-                await self._judge(messages)
+                    messages[epoch].append((sender, read))
+            for epoch, sent in messages.items():
+                await self._judge(epoch, sent)
             await asyncio.sleep(REST_SECONDS)
 
 
-def _read(taken: Sequence[tuple[int, bytes]]) -> list[tuple[int, PeerMessage | MalformedError]]:
-    """What peers sent, or why it cannot be read."""
-    read: list[tuple[int, PeerMessage | MalformedError]] = []
-    for sender, encoded in taken:
+def _read(
+    taken: Sequence[tuple[int, tuple[int, bytes]]],
+) -> list[tuple[int, int, PeerMessage | MalformedError]]:
+    """Sender, epoch, and what was sent, or why it cannot be read."""
+    read: list[tuple[int, int, PeerMessage | MalformedError]] = []
+    for sender, (epoch, encoded) in taken:
         try:
-            read.append((sender, decode_message(encoded)))
+            read.append((sender, epoch, decode_message(encoded)))
         except MalformedError as error:
-            read.append((sender, error))
+            read.append((sender, epoch, error))
     return read

@@ -260,9 +260,9 @@ async def test_of_a_flood_of_authentic_view_changes_the_last_are_read_and_the_re
     verified: list[View] = []
     judge = member.intake._view_changes._judge
 
-    async def judged(messages: list[Sent]) -> None:
+    async def judged(epoch: int, messages: list[Sent]) -> None:
         verified.extend(each.view for _, each in messages if isinstance(each, ViewChange))
-        await judge(messages)
+        await judge(epoch, messages)
 
     member.intake._view_changes._judge = judged
     by = liar(chain, network)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,10 +29,22 @@ from services.consensus.domain.messages import (
     SequenceNumber,
     View,
 )
+from services.consensus.domain.replica import Replica
 from services.consensus.intake import FORGED_JUDGED_AT_ONCE_MAX, Intake
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.refusals import Reason
-from tests.unit.consensus.protocol import PARAMETERS, PAY, START_MS, Bench, kinds, signer, ticking
+from tests.simulation.keys import public_key, replica_set, sign_with
+from tests.unit.consensus.protocol import (
+    GENESIS,
+    PARAMETERS,
+    PAY,
+    START_MS,
+    Bench,
+    kinds,
+    signer,
+    ticking,
+    view_change,
+)
 
 TRANSACTIONS = (b"a" * 50, b"b" * 30)
 BATCH_BYTES = 12 + (4 + 50) + (4 + 30)
@@ -158,6 +170,12 @@ class Desk:
         encoded = encode_message(proposal)
         await self.intake._proposals._judge(self.driver.replica, sender, encoded)
 
+    async def settled(self, count: int) -> None:
+        """Until so many of what came before were given to the core or refused."""
+        self._left = count
+        self._done.clear()
+        await self._done.wait()
+
     def _note(self) -> None:
         self._left -= 1
         if not self._left:
@@ -199,6 +217,41 @@ async def test_a_proposal_that_an_older_core_judged_is_not_given_to_the_next() -
     await desk.judge_proposal(0, proposal)
     assert desk.driver.taken == []
     assert desk.refused == [(0, Reason.OTHER_EPOCH)]
+
+
+@pytest.mark.req("G2-07-2")
+@pytest.mark.parametrize("epoch", [0, 1])
+async def test_a_view_change_that_waited_while_its_epoch_ended_accuses_nobody(epoch: int) -> None:
+    """pbft.md G6: it is signed for the set before, so it would not hold by the one in force."""
+    desk, member = Desk(), replace(replica_set(4), epoch=1)
+    another = Reject(ReplicaId(HONEST), "the signature does not hold")
+    desk.verdict = lambda sender: another if desk.driver.replica.epoch == 1 else None
+    desk.receive(HONEST, view_change(HONEST, 1))
+    if epoch == 1:
+        desk.driver.replica = Replica(
+            me=ReplicaId(1),
+            replica_set=member,
+            parameters=PARAMETERS,
+            sign=sign_with(public_key(1)),
+            head=GENESIS,
+            now_ms=START_MS,
+        )
+    loop = asyncio.ensure_future(desk.intake._view_changes.run())
+    async with asyncio.timeout(10):
+        await desk.settled(1)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    assert desk.refused == ([(HONEST, Reason.OTHER_EPOCH)] if epoch == 1 else [])
+    assert [each for _, each in desk.driver.taken] == ([] if epoch else [view_change(HONEST, 1)])
+
+
+@pytest.mark.req("G2-07-2")
+async def test_votes_of_an_epoch_that_others_began_before_this_replica_accuse_nobody() -> None:
+    desk = Desk()
+    said = [commit(HONEST, 1)[1], view_change(HONEST, 1), desk.driver.bench.pre_prepare(1, PAY)]
+    for message in said:
+        desk.intake.on_frame(HONEST, wire.message_frame(message, 1))
+    assert desk.refused == [(HONEST, Reason.OTHER_EPOCH)] * len(said)
 
 
 async def test_a_paused_replica_takes_neither_votes_nor_proposals() -> None:
