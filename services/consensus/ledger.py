@@ -455,7 +455,10 @@ class Ledger(ChainSets):
 
 
 def reach_of(records: Sequence[Record]) -> tuple[int, int]:
-    """The highest view and sequence number that these records are for."""
+    """The highest view and sequence number that these records are for, as a promise counts them: a
+    checkpoint is of no view, a view-change and a new-view are of no sequence number
+    (docs/protocol/ledger.md, the rule of silence, 1).
+    """
     views = [record.view for record in records if not isinstance(record, Checkpoint)]
     sequences = [
         record.sequence for record in records if not isinstance(record, ViewChange | NewView)

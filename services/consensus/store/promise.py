@@ -28,8 +28,9 @@ _NAMES: Final = ("promise.1.json", "promise.2.json")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """No vote above `sequence` was ever sent, none of an epoch after `epoch`, and none of a
-    view-change above `view` in it.
+    """No vote for a sequence number above `sequence` was ever sent, none of an epoch after `epoch`,
+    and none for a view above `view` in it; a view-change and a new-view count by their view alone
+    (docs/protocol/ledger.md, the rule of silence, 1).
 
     `epoch` is 0 until votes of another than the chain's first are written. `sequence` is None where
     nothing is known. `reached`: the segments were at least this long.

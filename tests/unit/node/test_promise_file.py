@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from services.consensus.domain.messages import Digest, Record, SequenceNumber, View
+from services.consensus.ledger import reach_of
 from services.consensus.store.promise import Promise
 from services.consensus.store.segment import Position
+from tests.unit.consensus.protocol import PAY, prepared_certificate, signer, view_change
 
 PROMISE = Promise(view=3, sequence=70, reached=Position(2, 4_096), floor=2, epoch=1)
 
@@ -54,3 +57,30 @@ def test_a_changed_byte_makes_it_a_damaged_one(position: int) -> None:
 def test_what_other_software_wrote_counts_as_damaged_and_stops_nothing(value: Any) -> None:
     """So the replica is silent for a while, as after any loss of its votes."""
     assert Promise.decode(file_with(value)) is None
+
+
+DIGEST = Digest(PAY.digest())
+VIEW, HEIGHT = View(5), SequenceNumber(40)
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize(
+    ("record", "reach"),
+    [
+        (signer(1).pre_prepare(VIEW, HEIGHT, PAY), (VIEW, HEIGHT)),
+        (signer(2).prepare(VIEW, HEIGHT, DIGEST), (VIEW, HEIGHT)),
+        (prepared_certificate(VIEW, HEIGHT, DIGEST), (VIEW, HEIGHT)),
+        (signer(2).commit(VIEW, HEIGHT, DIGEST), (VIEW, HEIGHT)),
+        (signer(2).checkpoint(HEIGHT, DIGEST), (0, HEIGHT)),
+        (view_change(2, VIEW, HEIGHT), (VIEW, 0)),
+        (signer(1).new_view(VIEW, (), ((HEIGHT, DIGEST),)), (VIEW, 0)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_promise_covers_each_record_by_view_and_sequence_number(
+    record: Record, reach: tuple[int, int]
+) -> None:
+    """ledger.md, the rule of silence, step 1."""
+    assert reach_of([record]) == reach
+    earlier = signer(2).commit(View(1), SequenceNumber(7), DIGEST)
+    assert reach_of([earlier, record]) == (max(reach[0], 1), max(reach[1], 7))
