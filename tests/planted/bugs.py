@@ -446,6 +446,14 @@ PATIENCE: Final = (
         rules=("P16",),
     ),
     Bug(
+        "V12",
+        "a primary that fills the chain with empty batches is never replaced",
+        f"{CORE}/empty_batches.py",
+        "        return self._paid_ms - now_ms > self._borne_ms",
+        "        return False",
+        test=f"{CONSENSUS_TESTS}/test_empty_batches.py::test_p16_v12",
+    ),
+    Bug(
         "P21",
         "backups vote for any block time",
         f"{CORE}/ordering.py",
