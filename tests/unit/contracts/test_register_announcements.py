@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
-from services.consensus.domain.contracts.register import changes
 from services.consensus.domain.contracts.register.contract import REGISTER_V2
-from services.consensus.domain.contracts.register.waiting_queue import WAITING_MAX
+from tests.unit.contracts.changed_rules import change_rules, constant
 from tests.unit.contracts.market_generator import BASIC, LATER, Generator, write_dataset
 from tests.unit.contracts.memory_host import Outcome
 from tests.unit.contracts.register_events import (
@@ -172,13 +171,13 @@ def test_a_whole_queue_that_is_served_at_once_takes_few_events() -> None:
     """A receipt has room for the positions of an issue of 4,000 entries and 96 events more."""
     market = opened(entry(HOLDER, 1_000))
     market.do(*freezing(1_000, "first"))
-    for number in range(WAITING_MAX):
+    for number in range(constant("WAITING_MAX")):
         assert market.host.run(REGISTER_V2, *freezing(1, f"FR{number:06}")).code is None
     outcome = market.do(*unfreezing(1_000, "first"))
     found = announced(outcome.events)
     assert [name for _, name in dict(found)] == [
         "first",
-        *(f"FR{number:06}" for number in range(WAITING_MAX)),
+        *(f"FR{number:06}" for number in range(constant("WAITING_MAX"))),
     ]
     assert dict(found) == recorded(market.host)
     assert len([topic for topic, _ in outcome.events if topic == TOPIC]) < 10
@@ -189,7 +188,7 @@ def test_long_records_come_in_events_of_their_own(monkeypatch: pytest.MonkeyPatc
     watched.run(*freezing(700, "A"))
     for number, words in (("B", 200), ("C", 1), ("D", 1)):
         watched.run(*freezing(10, number, court_doc_no="长" * words))
-    monkeypatch.setattr(changes, "ENCUMBRANCES_BYTES_MAX", 600)
+    change_rules(monkeypatch, ANNOUNCED_LENGTH_MAX=600)
     outcome = watched.run(*unfreezing(100, "A"))
     names = [
         [name for _, name in dict(announced([event]))]
