@@ -132,7 +132,7 @@ async def start_chain(folder: Path, pool: ProcessPoolExecutor, *, size: int, key
         folder,
         size=size,
         roles={OBSERVER: OPERATOR_ROLES},
-        contracts=[(name, 1) for name in ("identity", "packets", "register", "table")],
+        contracts=[("identity", 1), ("packets", 1), ("register", 3), ("table", 1)],
         parameters=PARAMETERS,
         destination="csrc",
     )

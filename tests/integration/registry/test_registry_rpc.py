@@ -35,7 +35,7 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis import outbox
 from services.chassis.bus.port import Topic
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from services.registry import register_store
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.app import MIGRATIONS
@@ -109,7 +109,7 @@ async def open_desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
         destination="csrc",
         remotes={"csrc": Replicas(KEYS, "csrc").set.hash()},
         roles=MARKET_ROLES,
-        contracts=[REGISTER_V1],
+        contracts=[REGISTER_V3],
         others=[record],
         historic_import=True,
     )

@@ -17,7 +17,7 @@ from typing import Any
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem
 from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.json_values import Json, canonical_json
-from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
+from services.consensus.domain.contracts.register.contract import REGISTER_V3, RegisterContract
 from services.consensus.domain.contracts.register.keys import part_of_key, unkey
 from services.consensus.domain.contracts.register.records import (
     positions_from_json,
@@ -64,7 +64,7 @@ def dataset(name: str) -> MarketDataset:
     return read
 
 
-def loaded_host(market: MarketDataset, contract: RegisterContract = REGISTER_V1) -> MemoryHost:
+def loaded_host(market: MarketDataset, contract: RegisterContract = REGISTER_V3) -> MemoryHost:
     """Return a host in historic import with the dataset's reference data on it."""
     host = MemoryHost()
     host.put("parameters", {"historic_import": True})
@@ -96,7 +96,7 @@ def outcomes_of(market: MarketDataset, host: MemoryHost) -> list[Outcome]:
     """Process every event; return what each executed call left behind."""
     identity = RequestIdentity()
     for event in market.events:
-        identity.process(host, REGISTER_V1, event)
+        identity.process(host, REGISTER_V3, event)
     return identity.outcomes
 
 
@@ -140,7 +140,7 @@ def evidence(event_key: str) -> list[Json]:
 class Market:
     """A market under test. Every call checks the invariants by a full recount afterwards."""
 
-    def __init__(self, *, contract: RegisterContract = REGISTER_V1, holder_cap: int = 200) -> None:
+    def __init__(self, *, contract: RegisterContract = REGISTER_V3, holder_cap: int = 200) -> None:
         self.contract = contract
         self.host = MemoryHost()
         self.host.put("parameters", {"historic_import": True})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from services.consensus.domain.contracts.register.keys import PART_LENGTH_MAX, key, unkey
 from tests.unit.contracts.memory_host import INSTITUTION, MemoryHost
 from tests.unit.contracts.register_market import (
@@ -76,7 +76,7 @@ def test_where_genesis_demands_a_checker_one_signature_is_not_enough() -> None:
 
 def test_a_market_without_parameters_accepts_no_operation() -> None:
     host = MemoryHost(time="2025-09-01T10:00:00+08:00")
-    outcome = host.run(REGISTER_V1, "register_company", company_registration(1))
+    outcome = host.run(REGISTER_V3, "register_company", company_registration(1))
     assert outcome.code == "MARKET_NOT_CONFIGURED"
 
 
@@ -238,7 +238,7 @@ def test_a_text_longer_than_the_engine_takes_is_refused_as_such() -> None:
 def test_a_business_time_of_another_form_is_refused(time: str | None) -> None:
     market = Market()
     market.host.time = time
-    outcome = market.host.run(REGISTER_V1, "register_company", company_registration(1))
+    outcome = market.host.run(REGISTER_V3, "register_company", company_registration(1))
     assert outcome.code == "BUSINESS_TIME_MALFORMED"
 
 
@@ -254,7 +254,7 @@ def timestamp(time: str) -> int:
     """Return the Unix time in the data object of an operation at this time."""
     market = Market()
     market.host.time = time
-    outcome = market.host.run(REGISTER_V1, "register_company", company_registration(1), time=time)
+    outcome = market.host.run(REGISTER_V3, "register_company", company_registration(1), time=time)
     [(_, sent)] = outcome.packets
     header: Any = sent
     return int(header["header"]["content"]["timestamp"])

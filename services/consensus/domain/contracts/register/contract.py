@@ -41,9 +41,6 @@ REFERENCE_METHODS: Final = (
     "close_historic_import",
 )
 
-BUILT: Final = ("register_company", "open_account", "initial_registration", "transfer")
-"""The operations of version 1."""
-
 
 @dataclass(frozen=True, slots=True)
 class RegisterContract:
@@ -62,6 +59,5 @@ class RegisterContract:
         return {name: partial(run, name) for name in (*REFERENCE_METHODS, *self.operations)}
 
 
-REGISTER_V1: Final = RegisterContract(version=1, operations=BUILT)
-REGISTER_V2: Final = RegisterContract(version=2, operations=OPERATIONS)
-"""All of them."""
+REGISTER_V3: Final = RegisterContract(version=3, operations=OPERATIONS)
+"""The rules of `source/`. A chain whose genesis names another version needs other software."""
