@@ -10,6 +10,7 @@ from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.host import Refusal, call
 from services.consensus.domain.contracts.register.contract import (
     REGISTER_V3,
+    RegisterContract,
 )
 from tests.unit.contracts.register_market import (
     Market,

@@ -20,6 +20,7 @@ from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.frames import Run
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.memory import MemoryHost, Surroundings
+from services.consensus.domain.contracts.star.values import from_json, to_json
 from tests.unit.contracts.changed_rules import constant
 from tests.unit.contracts.memory_host import INSTITUTION
 
@@ -32,9 +33,8 @@ def said(function: str, *arguments: Json) -> Json:
     rules = program.register_program()
     host = MemoryHost({}, Surroundings(INSTITUTION, None, 1, 0, None))
     run = Run(Meter.boundless(), host, rules.module.access, None)
-    given: list[object] = [*arguments]
-    value: Json = rules.functions[function].run(run, given)
-    return value
+    given = [from_json(run.meter, argument) for argument in arguments]
+    return to_json(run.meter, rules.functions[function].run(run, given))
 
 
 @given(TEXTS)
