@@ -21,7 +21,6 @@ from guqiao_sdk.client.transactions import Call
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
-from services.consensus.domain.contracts.register.roles import OPERATION_ROLES
 from tests.plugins.chain_network import OBSERVER, PARAMETERS, ROOT, ChainNetwork
 
 ROWS_A_CALL: Final = 100
@@ -31,6 +30,7 @@ PRIMARY_POLL_SECONDS: Final = 0.02
 PRIMARY_SECONDS_MAX: Final = 60.0
 DATASET: Final = ROOT / "data" / "market-basic"
 REGISTRATION: Final = "initial_registration"
+OPERATOR_ROLES: Final = ("observer", "market_admin", "operator_maker", "registration_institution")
 
 
 @dataclass(slots=True)
@@ -131,8 +131,8 @@ async def start_chain(folder: Path, pool: ProcessPoolExecutor, *, size: int, key
     network = ChainNetwork.create(
         folder,
         size=size,
-        roles={OBSERVER: ("observer", "market_admin", *sorted(OPERATION_ROLES))},
-        contracts=[(name, 1) for name in ("identity", "packets", "register", "table")],
+        roles={OBSERVER: OPERATOR_ROLES},
+        contracts=[("identity", 1), ("packets", 1), ("register", 3), ("table", 1)],
         parameters=PARAMETERS,
         destination="csrc",
     )

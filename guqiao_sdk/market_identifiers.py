@@ -1,7 +1,8 @@
 """Identifiers of the market: the unified social credit code and the resident identity number.
 
-Pure functions of a string, used by the register contract and by importers, so that both judge
-alike. What is checked, and what is not, is fixed by docs/market-dataset.md section 4.
+Pure functions of a string, for importers and for what searches texts. The register's rules have the
+same in star/1, and tests hold both against each other. docs/market-dataset.md section 4 fixes what
+is checked, and what is not.
 """
 
 from __future__ import annotations

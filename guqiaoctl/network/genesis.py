@@ -52,7 +52,7 @@ COMMON_CONTRACTS: Final = (
     "packets",
     "contracts",
 )
-VERSIONS: Final = {"contracts": 2, "evidence": 2, "light_client": 2, "register": 2}
+VERSIONS: Final = {"contracts": 2, "evidence": 2, "light_client": 2, "register": 3}
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {

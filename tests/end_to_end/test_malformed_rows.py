@@ -12,7 +12,7 @@ import pytest
 
 from guqiao_sdk.market_dataset import MarketDataset, RowProblem
 from guqiao_sdk.market_reader import read_dataset
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from tests.end_to_end.harness import BASIC, OneMachine, guqiao, wait_until
 from tests.unit.contracts.register_market import (
     RequestIdentity,
@@ -150,7 +150,7 @@ def in_memory(folder: Path) -> tuple[list[tuple[int, str, str]], bytes]:
     host, identity = loaded_host(market), RequestIdentity()
     rows = []
     for event in market.events:
-        code = identity.process(host, REGISTER_V1, event)
+        code = identity.process(host, REGISTER_V3, event)
         rows.append((event.seq, "rejected" if code else "accepted", code))
     return rows, roster_csv(host)
 

@@ -21,7 +21,7 @@ from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.network import pki
 from guqiaoctl.network.layout import Layout, create_network
-from services.consensus.domain.contracts.register.contract import REGISTER_V2
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
 from tests.unit.contracts.register_market import (
     RequestIdentity,
@@ -64,7 +64,7 @@ def roster_of_tiny() -> str:
     assert isinstance(market, MarketDataset)
     host, identity = loaded_host(market), RequestIdentity()
     for event in market.events:
-        identity.process(host, REGISTER_V2, event)
+        identity.process(host, REGISTER_V3, event)
     return roster_csv(host).decode()
 
 

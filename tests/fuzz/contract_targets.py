@@ -25,8 +25,6 @@ from services.consensus.domain.contracts.identity_record import (
 )
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 from services.consensus.domain.contracts.packets_host import hex_bytes
-from services.consensus.domain.contracts.register.members import Members
-from services.consensus.domain.contracts.register.operation import Evidence, read_evidence
 from services.consensus.domain.faults import Proven, UnprovenError, judge_batch, judge_new_view
 from services.consensus.domain.ledger.restarting import governors_of
 from services.consensus.domain.ledger.state_parts import read_prefix
@@ -189,7 +187,6 @@ def _bodies() -> list[Target]:
     records = (RecordError, JsonError)
     refused = (Refusal, JsonError)
     payload = corpus.journey().bundle.packets[0].payload
-    evidence: Json = {"evidence": [{"kind": "court_ruling", "digest": "0a" * 32}]}
     return [
         Target(
             "identity", lambda data: parse_identity(json_value(data), field="identity"), records,
@@ -199,8 +196,6 @@ def _bodies() -> list[Target]:
             "key of an identity", lambda data: parse_key(json_value(data), field="key"), records,
             [canonical_json(key_json(ADMIN))], mutations.of_json,
         ),
-        Target("evidence of an operation", _evidence, refused, [canonical_json(evidence)],
-               mutations.of_json),
         Target("data object", _data_object, refused, [payload], mutations.of_json),
         Target("payload of a packet", objects._parse, (Refusal,), [payload], mutations.of_json),
         Target(
@@ -219,13 +214,6 @@ _PROPOSAL: Final[dict[str, Json]] = {
     "governors": [governor_json("E")],
     "not_before": 0,
 }
-
-
-def _evidence(data: bytes) -> tuple[Evidence, ...]:
-    members = Members(json_object(data))
-    found = read_evidence(members)
-    members.finish()
-    return found
 
 
 def _data_object(data: bytes) -> ObjectHeader:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from guqiao_sdk.market_dataset import MarketDataset
 from services.consensus.domain.contracts.identity_record import IdentityRecord
-from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
+from services.consensus.domain.contracts.register.contract import REGISTER_V3, RegisterContract
 from tests.unit.contracts.register_market import dataset, identity_digest
 from tests.unit.proof.proof_keys import Keys, Replicas
 from tests.unit.xchain.ledger_chain import ROLES, LedgerChain
@@ -25,7 +25,7 @@ class MarketLedger:
 
 
 def market_chain(
-    keys: Keys, contract: RegisterContract = REGISTER_V1, others: Iterable[IdentityRecord] = ()
+    keys: Keys, contract: RegisterContract = REGISTER_V3, others: Iterable[IdentityRecord] = ()
 ) -> LedgerChain:
     """A market's chain in historic import whose own identity may do all that a market does."""
     return LedgerChain(
@@ -52,7 +52,7 @@ def market_ledger(
     name: str,
     events_max: int = 10_000,
     *,
-    contract: RegisterContract = REGISTER_V1,
+    contract: RegisterContract = REGISTER_V3,
     others: Iterable[IdentityRecord] = (),
     block_events: int = 1,
 ) -> MarketLedger:

@@ -20,7 +20,7 @@ from guqiao_sdk.proof.transaction import parse_payload
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from tests.end_to_end.harness import BASIC, OneMachine, wait_until
 from tests.end_to_end.market.conftest import Market
 from tests.unit.contracts.memory_host import MemoryHost
@@ -118,7 +118,7 @@ def replay(blocks: Sequence[VerifiedBlock]) -> dict[int, bytes]:
             if payload.contract != "register" or not executed:
                 continue
             body: Any = payload.body
-            outcome = host.run(REGISTER_V1, payload.method, body, time=payload.business_time)
+            outcome = host.run(REGISTER_V3, payload.method, body, time=payload.business_time)
             if receipt.outcome is Outcome.APPLIED:
                 assert outcome.code is None, (block.height, payload.method)
             elif receipt.code != "REQUEST_ID_REUSED":  # The chain's own rule, not the contract's.

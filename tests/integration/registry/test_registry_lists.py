@@ -19,7 +19,7 @@ from guqiao.registry.v1.registry_service_pb2_grpc import (
 from guqiao_sdk.gm.provider import open_provider
 from services.chassis.errors import NotFoundError
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
-from services.consensus.domain.contracts.register.contract import REGISTER_V2
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from services.registry import register_store
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.app import MIGRATIONS
@@ -60,7 +60,7 @@ def ledger_of(block_events: int) -> MarketLedger:
     return market_ledger(
         KEYS,
         "market-tiny",
-        contract=REGISTER_V2,
+        contract=REGISTER_V3,
         others=[stranger],
         block_events=block_events,
     )
@@ -155,10 +155,10 @@ async def test_encumbrances_and_dividends_at_every_height_equal_an_independent_r
     block, and its receipts the payable lists so far."""
     await lab.project(apply_block)
     market = dataset("market-tiny")
-    host, requests = loaded_host(market, REGISTER_V2), RequestIdentity()
+    host, requests = loaded_host(market, REGISTER_V3), RequestIdentity()
     compared, before = 0, (b"", b"")
     for event in market.events:
-        requests.process(host, REGISTER_V2, event)
+        requests.process(host, REGISTER_V3, event)
         height = tiny.heights[event.seq]
         if tiny.heights.get(event.seq + 1) == height:
             continue  # There is more in this block.

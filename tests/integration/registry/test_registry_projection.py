@@ -12,7 +12,7 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Outcome
 from services.chassis.errors import NotFoundError
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from services.registry import register_store, store
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import apply_block
@@ -88,10 +88,10 @@ async def test_the_roster_at_every_height_equals_an_independent_replay(
     not its events, gives the roster after each of them."""
     await lab.project(apply_block)
     market = dataset("market-basic")
-    host, requests = loaded_host(market, REGISTER_V1), RequestIdentity()
+    host, requests = loaded_host(market, REGISTER_V3), RequestIdentity()
     changes, before = 0, b""
     for event in market.events:
-        requests.process(host, REGISTER_V1, event)
+        requests.process(host, REGISTER_V3, event)
         expected = roster_csv(host)
         if expected != before:
             changes, before = changes + 1, expected

@@ -35,7 +35,7 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis import outbox
 from services.chassis.bus.port import Topic
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
+from services.consensus.domain.contracts.register.contract import RegisterContract
 from services.registry import register_store
 from services.registry.api import POLICIES, RegistryServicer
 from services.registry.app import MIGRATIONS
@@ -53,6 +53,7 @@ from tests.unit.xchain.ledger_chain import LedgerChain
 
 if TYPE_CHECKING:
     from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+BASIC = ("register_company", "open_account", "initial_registration", "transfer")
 
 
 KEYS = Sm2Keys(open_provider())
@@ -109,7 +110,7 @@ async def open_desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
         destination="csrc",
         remotes={"csrc": Replicas(KEYS, "csrc").set.hash()},
         roles=MARKET_ROLES,
-        contracts=[REGISTER_V1],
+        contracts=[RegisterContract(version=98, operations=BASIC)],
         others=[record],
         historic_import=True,
     )
@@ -224,7 +225,7 @@ async def test_what_is_announced_reaches_the_bus_at_once(desk: Desk) -> None:
         await asyncio.gather(relaying, return_exceptions=True)
 
 
-async def test_operations_that_are_not_built_are_unimplemented(desk: Desk) -> None:
+async def test_operations_that_the_chain_does_not_have_are_unimplemented(desk: Desk) -> None:
     stub = desk.stub(desk.operator)
     for method in ("capital_increase", "no_such_operation"):
         request = pb.SubmitOperationRequest(

@@ -19,14 +19,8 @@ from services.consensus.domain.contracts.identity_record import (
     KeyRecord,
     identity_key,
 )
-from services.consensus.domain.contracts.register import state as register_state
-from services.consensus.domain.contracts.register.records import (
-    Account,
-    Holding,
-    Position,
-    account_to_json,
-    holding_to_json,
-)
+from services.consensus.domain.contracts.register import keys as register_keys
+from services.consensus.domain.contracts.register.records import EMPTY_HOLDING
 from services.consensus.domain.contracts.replica_sets import first_records
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
 
@@ -149,13 +143,23 @@ class DocumentMarket:
         self, product: str, code: str, total: int, suitability: str = "NONE", valid_to: str = ""
     ) -> None:
         """Write an account and what it holds into the register's state."""
-        positions = {"ordinary": Position(total)} if total else {}
-        holding = Holding(positions=positions)
+        position = {"total": total, "pledged": 0, "frozen": 0, "overlap": 0, "confirmed": True}
+        flags = {"restricted_until": None, "fruit_freezes": 0}
+        positions: dict[str, Any] = {"ordinary": {**position, **flags}} if total else {}
         self._keep(
-            f"register/{register_state.key('holding', product, code)}", holding_to_json(holding)
+            f"register/{register_keys.key('holding', product, code)}",
+            {**EMPTY_HOLDING, "positions": positions},
         )
-        account = Account(code, "investor", "OPEN", suitability, valid_to or None, 1, "object")
-        self._keep(f"register/{register_state.key('account', code)}", account_to_json(account))
+        account: dict[str, Json] = {
+            "code": code,
+            "investor_ref": "investor",
+            "status": "OPEN",
+            "suitability": suitability,
+            "suitability_valid_to": valid_to or None,
+            "counted_holders": 1,
+            "object_id": "object",
+        }
+        self._keep(f"register/{register_keys.key('account', code)}", account)
 
     def act(self, who: tuple[Party, Party | None], method: str, **body: Any) -> Outcome:
         self.host.party, self.host.second_party = who

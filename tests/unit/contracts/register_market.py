@@ -17,18 +17,20 @@ from typing import Any
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem
 from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.json_values import Json, canonical_json
-from services.consensus.domain.contracts.register.contract import REGISTER_V1, RegisterContract
+from services.consensus.domain.contracts.register.contract import REGISTER_V3, RegisterContract
+from services.consensus.domain.contracts.register.keys import part_of_key, unkey
 from services.consensus.domain.contracts.register.records import (
-    holding_from_json,
+    positions_from_json,
     product_from_json,
 )
 from services.consensus.domain.contracts.register.recount import recount
-from services.consensus.domain.contracts.register.state import part_of_key, unkey
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
 
 DATA = Path(__file__).parents[3] / "data"
 DIGEST = "ab" * 32
 DAY = "2025-09-01"
+OF_THE_ENGINE = ("CONTRACT_", "REGISTER_INVARIANT_")
+"""Codes by which an error in the rules would show, whatever a body says."""
 
 EVIDENCE_REQUIRED: dict[str, list[str]] = {
     "register_company": ["custody_agreement", "business_licence"],
@@ -62,7 +64,7 @@ def dataset(name: str) -> MarketDataset:
     return read
 
 
-def loaded_host(market: MarketDataset, contract: RegisterContract = REGISTER_V1) -> MemoryHost:
+def loaded_host(market: MarketDataset, contract: RegisterContract = REGISTER_V3) -> MemoryHost:
     """Return a host in historic import with the dataset's reference data on it."""
     host = MemoryHost()
     host.put("parameters", {"historic_import": True})
@@ -94,7 +96,7 @@ def outcomes_of(market: MarketDataset, host: MemoryHost) -> list[Outcome]:
     """Process every event; return what each executed call left behind."""
     identity = RequestIdentity()
     for event in market.events:
-        identity.process(host, REGISTER_V1, event)
+        identity.process(host, REGISTER_V3, event)
     return identity.outcomes
 
 
@@ -113,7 +115,7 @@ def roster_csv(host: MemoryHost) -> bytes:
     codes = {part_of_key(code): code for code in product_codes(host)}
     for key, value in host.scan("holding/", 1_000_000):
         product, account = codes[key.split("/")[1]], unkey(key)[2]
-        for nature, held in holding_from_json(value).positions.items():
+        for nature, held in positions_from_json(value).items():
             amounts = (held.total, held.available, held.pledged, held.frozen, held.overlap)
             confirmed = "true" if held.confirmed else "false"
             rows.append([account, product, nature, *amounts, confirmed, held.restricted_until])
@@ -138,7 +140,7 @@ def evidence(event_key: str) -> list[Json]:
 class Market:
     """A market under test. Every call checks the invariants by a full recount afterwards."""
 
-    def __init__(self, *, contract: RegisterContract = REGISTER_V1, holder_cap: int = 200) -> None:
+    def __init__(self, *, contract: RegisterContract = REGISTER_V3, holder_cap: int = 200) -> None:
         self.contract = contract
         self.host = MemoryHost()
         self.host.put("parameters", {"historic_import": True})
@@ -153,6 +155,7 @@ class Market:
         """Execute a call on the market's day."""
         outcome = self.host.run(self.contract, method, body, time=f"{self.day}T10:00:00+08:00")
         assert recount(self.host) == []
+        assert not (outcome.code or "").startswith(OF_THE_ENGINE), (outcome.code, outcome.fields)
         return outcome
 
     def do(self, method: str, body: dict[str, Any]) -> Outcome:

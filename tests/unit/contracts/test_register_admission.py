@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.register.business_time import unix_seconds
-from services.consensus.domain.contracts.register.contract import REGISTER_V1
-from services.consensus.domain.contracts.register.state import PART_BYTES_MAX, key, unkey
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
+from services.consensus.domain.contracts.register.keys import PART_LENGTH_MAX, key, unkey
 from tests.unit.contracts.memory_host import INSTITUTION, MemoryHost
 from tests.unit.contracts.register_market import (
     Market,
@@ -76,7 +76,7 @@ def test_where_genesis_demands_a_checker_one_signature_is_not_enough() -> None:
 
 def test_a_market_without_parameters_accepts_no_operation() -> None:
     host = MemoryHost(time="2025-09-01T10:00:00+08:00")
-    outcome = host.run(REGISTER_V1, "register_company", company_registration(1))
+    outcome = host.run(REGISTER_V3, "register_company", company_registration(1))
     assert outcome.code == "MARKET_NOT_CONFIGURED"
 
 
@@ -193,22 +193,27 @@ def test_no_text_can_pass_for_another_key() -> None:
 
 
 def test_a_part_too_long_for_a_key_has_its_digest_there_and_stays_another_part() -> None:
-    fits, long = "x" * PART_BYTES_MAX, "x" * (PART_BYTES_MAX + 1)
+    fits, long = "x" * PART_LENGTH_MAX, "x" * (PART_LENGTH_MAX + 1)
     assert unkey(key("a", fits)) == ("a", fits)
     parts = [fits, long, long + "x", "股" * 43, "/" * 43, unkey(key(long))[0], "股" * 300_000]
     keys = {key("holding", part, "Q1") for part in parts}
     assert len(keys) == len(parts)
-    assert all(len(key.encode()) <= 8 + PART_BYTES_MAX + 3 for key in keys)
+    assert all(len(key.encode()) <= 8 + PART_LENGTH_MAX + 3 for key in keys)
 
 
 def test_names_of_any_length_lead_nowhere_like_short_ones() -> None:
     market = Market()
-    for name in ("x" * 129, "股" * 5_000, "/" * 200_000):
+    for name in ("x" * 129, "股" * 5_000, "/" * 65_536):
         body = {**VALID, "product_code": name, "seller": name, "nature": name}
         assert market.code("transfer", body) == "PRODUCT_UNKNOWN"
         assert market.code("register_company", company_registration(1, company_ref=name)) == (
             "COMPANY_UNKNOWN"
         )
+
+
+def test_a_text_longer_than_the_engine_takes_is_refused_as_such() -> None:
+    body = {**VALID, "product_code": "x" * 65_537}
+    assert Market().code("transfer", body) == "LIMIT_EXCEEDED"
 
 
 # Time
@@ -233,13 +238,30 @@ def test_names_of_any_length_lead_nowhere_like_short_ones() -> None:
 def test_a_business_time_of_another_form_is_refused(time: str | None) -> None:
     market = Market()
     market.host.time = time
-    outcome = market.host.run(REGISTER_V1, "register_company", company_registration(1))
+    outcome = market.host.run(REGISTER_V3, "register_company", company_registration(1))
     assert outcome.code == "BUSINESS_TIME_MALFORMED"
 
 
 def test_unix_time_counts_from_1970_in_china_standard_time() -> None:
-    assert unix_seconds("1970-01-01T08:00:00+08:00") == 0
-    assert unix_seconds("2025-09-01T10:21:46+08:00") == 1_756_693_306
+    assert timestamp("1970-01-01T08:00:00+08:00") == 0
+    assert timestamp("2025-09-01T10:21:46+08:00") == 1_756_693_306
+    for day in ("1900-02-28", "2000-02-29", "2024-02-29", "2024-03-01", "2025-12-31"):
+        time = f"{day}T23:59:59+08:00"
+        assert timestamp(time) == unix_seconds(time)
+
+
+def timestamp(time: str) -> int:
+    """Return the Unix time in the data object of an operation at this time."""
+    market = Market()
+    market.host.time = time
+    outcome = market.host.run(REGISTER_V3, "register_company", company_registration(1), time=time)
+    [(_, sent)] = outcome.packets
+    header: Any = sent
+    return int(header["header"]["content"]["timestamp"])
+
+
+def unix_seconds(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp())
 
 
 def test_business_time_never_decreases_and_may_stand_still() -> None:
@@ -276,7 +298,6 @@ def test_after_the_import_business_time_lies_within_a_day_of_block_time(
 ) -> None:
     market = Market()
     seconds = unix_seconds(f"{market.day}T10:00:00+08:00")
-    assert seconds is not None
     market.host.block_ms = seconds * 1000 + distance_ms
     market.do("close_historic_import", {})
     assert market.code("register_company", company_registration(1)) == code
@@ -292,7 +313,6 @@ def test_while_history_is_imported_a_time_far_ahead_does_not_stop_the_market_for
     """The clock never runs backwards: a mistyped year would refuse all that comes after it."""
     market = Market()
     seconds = unix_seconds(f"{market.day}T10:00:00+08:00")
-    assert seconds is not None
     market.host.block_ms = seconds * 1000 + distance_days * DAY_MS
     assert market.code("register_company", company_registration(1)) == code
 

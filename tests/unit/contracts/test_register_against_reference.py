@@ -20,7 +20,7 @@ from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from services.consensus.domain.contracts.register.contract import (
     OPERATIONS,
-    REGISTER_V1,
+    REGISTER_V3,
     RegisterContract,
 )
 from services.consensus.domain.contracts.register.recount import recount
@@ -95,7 +95,7 @@ def test_random_datasets_of_the_basic_types_agree_with_the_reference(tmp_path: P
     for seed in range(DATASETS):
         folder = tmp_path / str(seed)
         write_dataset(Generator(seed, EVENTS, BASIC).dataset(), folder)
-        met += compare(folder, REGISTER_V1)
+        met += compare(folder, REGISTER_V3)
     codes = {code for _, code in met}
     assert codes >= BASIC_CODES, BASIC_CODES - codes
 
@@ -127,7 +127,7 @@ def test_random_datasets_of_large_rosters_and_long_texts_agree_with_the_referenc
 
 
 @pytest.mark.parametrize(
-    ("name", "contract"), [("market-basic", REGISTER_V1), ("market-tiny", ALL)]
+    ("name", "contract"), [("market-basic", REGISTER_V3), ("market-tiny", ALL)]
 )
 def test_the_reference_gives_the_published_results(name: str, contract: RegisterContract) -> None:
     folder = DATA / name
@@ -171,7 +171,7 @@ def test_a_whole_year_of_the_calendar_without_a_trading_day_is_known_to_be_empty
         identity = {"request_id": str(uuid.UUID(int=len(lines)))}
         lines.append(json.dumps({**event, **back, **sides, **identity}, ensure_ascii=False))
     (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    met = compare(folder, REGISTER_V1)
+    met = compare(folder, REGISTER_V3)
     assert ("transfer", "CALENDAR_YEAR_UNKNOWN") not in met
     assert met["transfer", "ROUND_TRIP_TOO_SOON"] > 0
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
-from services.consensus.domain.contracts.register import changes
-from services.consensus.domain.contracts.register.contract import REGISTER_V2
-from services.consensus.domain.contracts.register.waiting_queue import WAITING_MAX
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
+from tests.unit.contracts.changed_rules import change_rules, constant
 from tests.unit.contracts.market_generator import BASIC, LATER, Generator, write_dataset
 from tests.unit.contracts.memory_host import Outcome
 from tests.unit.contracts.register_events import (
@@ -32,7 +31,6 @@ from tests.unit.contracts.register_market import (
     dataset,
     entry,
     loaded_host,
-    outcomes_of,
     sale,
 )
 from tests.unit.contracts.test_register_encumbrances import (
@@ -72,7 +70,7 @@ class Watched:
 
 
 def opened(*roster: Body) -> Market:
-    market = Market(contract=REGISTER_V2)
+    market = Market(contract=REGISTER_V3)
     for number in (1, 2):
         market.account(number)
     market.register(*roster)
@@ -81,9 +79,9 @@ def opened(*roster: Body) -> Market:
 
 def processed(market: MarketDataset) -> tuple[dict[Name, Record], list[Outcome]]:
     """Process a dataset; return what the state says at the end, and the outcomes."""
-    host, identity = loaded_host(market, REGISTER_V2), RequestIdentity()
+    host, identity = loaded_host(market, REGISTER_V3), RequestIdentity()
     for event in market.events:
-        identity.process(host, REGISTER_V2, event)
+        identity.process(host, REGISTER_V3, event)
     return recorded(host), identity.outcomes
 
 
@@ -172,13 +170,13 @@ def test_a_whole_queue_that_is_served_at_once_takes_few_events() -> None:
     """A receipt has room for the positions of an issue of 4,000 entries and 96 events more."""
     market = opened(entry(HOLDER, 1_000))
     market.do(*freezing(1_000, "first"))
-    for number in range(WAITING_MAX):
-        assert market.host.run(REGISTER_V2, *freezing(1, f"FR{number:06}")).code is None
+    for number in range(constant("WAITING_MAX")):
+        assert market.host.run(REGISTER_V3, *freezing(1, f"FR{number:06}")).code is None
     outcome = market.do(*unfreezing(1_000, "first"))
     found = announced(outcome.events)
     assert [name for _, name in dict(found)] == [
         "first",
-        *(f"FR{number:06}" for number in range(WAITING_MAX)),
+        *(f"FR{number:06}" for number in range(constant("WAITING_MAX"))),
     ]
     assert dict(found) == recorded(market.host)
     assert len([topic for topic, _ in outcome.events if topic == TOPIC]) < 10
@@ -189,7 +187,7 @@ def test_long_records_come_in_events_of_their_own(monkeypatch: pytest.MonkeyPatc
     watched.run(*freezing(700, "A"))
     for number, words in (("B", 200), ("C", 1), ("D", 1)):
         watched.run(*freezing(10, number, court_doc_no="长" * words))
-    monkeypatch.setattr(changes, "ENCUMBRANCES_BYTES_MAX", 600)
+    change_rules(monkeypatch, ANNOUNCED_LENGTH_MAX=600)
     outcome = watched.run(*unfreezing(100, "A"))
     names = [
         [name for _, name in dict(announced([event]))]
@@ -197,18 +195,3 @@ def test_long_records_come_in_events_of_their_own(monkeypatch: pytest.MonkeyPatc
         if event[0] == TOPIC
     ]
     assert names == [["A"], ["B"], ["C", "D"]]
-
-
-def test_version_1_announces_what_it_always_did() -> None:
-    """No freeze and no pledge is there in version 1, so recorded chains give the same receipts."""
-    market = dataset("market-basic")
-    topics = {
-        topic for outcome in outcomes_of(market, loaded_host(market)) for topic, _ in outcome.events
-    }
-    assert topics == {
-        "register.account_opened",
-        "register.company_registered",
-        "register.position_changed",
-        "register.product_registered",
-        "register.transfer_recorded",
-    }

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.consensus.domain.contracts.register import waiting_queue
 from services.consensus.domain.contracts.register.contract import OPERATIONS, RegisterContract
-from services.consensus.domain.contracts.register.state import find_product
+from tests.unit.contracts.changed_rules import change_rules
 from tests.unit.contracts.register_market import (
     Market,
     entry,
@@ -182,7 +181,7 @@ def test_pledged_and_frozen_shares_do_not_move() -> None:
 def test_a_full_queue_of_waiting_freezes_takes_no_more_until_one_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting_queue, "WAITING_MAX", 2)
+    change_rules(monkeypatch, WAITING_MAX=2)
     market = market_of()
     for number in ("F1", "F2", "F3"):
         market.do(*freezing(1_000, number))
@@ -241,9 +240,8 @@ def test_an_account_closes_when_empty_and_its_code_opens_it_again() -> None:
 def test_an_issue_raises_the_registered_total_by_what_it_declares() -> None:
     market = market_of()
     assert market.code(*issuing(entry(OTHER, 500))) is None
-    product = find_product(market.host, product_code(1))
-    assert product is not None
-    assert (product.registered_total, product.holder_count) == (1_500, 2)
+    product: Any = market.host.get(f"product/{product_code(1)}")
+    assert (product["registered_total"], product["holder_count"]) == (1_500, 2)
     assert market.code(*issuing(entry(OTHER, 500))) == "REGISTER_TOTAL_MISMATCH"
 
 

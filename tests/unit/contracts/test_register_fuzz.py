@@ -1,4 +1,4 @@
-"""Any body gives an outcome: any other exception in a contract would stop every replica."""
+"""Any body gives an outcome of the rules: an error in them would refuse what should be accepted."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet
 from guqiao_sdk.proof.receipt import EVENTS_MAX, Receipt
 from services.consensus.domain.contracts import objects
 from services.consensus.domain.contracts.host import Refusal
-from services.consensus.domain.contracts.register.checks import ENTRIES_MAX
 from services.consensus.domain.contracts.register.contract import OPERATIONS, RegisterContract
 from tests.plugins.market_ledger import MARKET_ROLES
+from tests.unit.contracts.changed_rules import constant
 from tests.unit.contracts.memory_host import MemoryHost
 from tests.unit.contracts.register_market import (
     company_registration,
@@ -33,6 +33,7 @@ from tests.unit.contracts.register_market import (
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
 from tests.unit.xchain.ledger_chain import LedgerChain, sent_packets
 
+ENTRIES_MAX = constant("ENTRIES_MAX")
 ACCOUNTS = 100
 NATURES = ENTRIES_MAX // ACCOUNTS
 KEYS = FakeKeys()

@@ -19,7 +19,7 @@ from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.light_client import LightClientContract
 from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packets import PacketsContract
-from services.consensus.domain.contracts.register.contract import REGISTER_V1, REGISTER_V2
+from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from services.consensus.domain.contracts.services import ServicesContract
 from services.consensus.domain.contracts.templates import TemplatesContract
 
@@ -61,8 +61,7 @@ def standard_catalogue() -> Catalogue:
             EvidenceContract(2),
             GovernanceContract(),
             IdentityContract(),
-            REGISTER_V1,
-            REGISTER_V2,
+            REGISTER_V3,
             LightClientContract(1),
             LightClientContract(2),
             ObjectsContract(),

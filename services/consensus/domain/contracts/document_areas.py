@@ -26,13 +26,9 @@ from services.consensus.domain.contracts.packets_host import (
     require_role,
     system_host,
 )
-from services.consensus.domain.contracts.register import state as register_state
-from services.consensus.domain.contracts.register.checks import is_qualified
-from services.consensus.domain.contracts.register.records import (
-    Holding,
-    account_from_json,
-    holding_from_json,
-)
+from services.consensus.domain.contracts.register import keys as register_keys
+from services.consensus.domain.contracts.register.program import is_qualified
+from services.consensus.domain.contracts.register.records import EMPTY_HOLDING
 from services.consensus.domain.contracts.template.vocabulary import Tier
 
 NAMED_MAX: Final = 16
@@ -173,16 +169,16 @@ def _holds(host: Host, condition: Mapping[str, Any] | None, identity: IdentityRe
         return condition["role"] in identity.roles
     holding = _holding(host, condition["product"], condition["account"])
     if condition["kind"] == "holder":
-        return bool(holding.positions)
-    stored = system_host(host).read(_REGISTER, register_state.key("account", condition["account"]))
+        return bool(holding["positions"])
+    stored = system_host(host).read(_REGISTER, register_keys.key("account", condition["account"]))
     day = (datetime.fromtimestamp(host.block_time_ms() // 1_000, UTC) + _BEIJING).date().isoformat()
-    return stored is not None and is_qualified(account_from_json(stored), holding, day)
+    return stored is not None and is_qualified(host, stored, holding, day)
 
 
-def _holding(host: Host, product: str, account: str) -> Holding:
-    key = register_state.key("holding", product, account)
+def _holding(host: Host, product: str, account: str) -> dict[str, Json]:
+    key = register_keys.key("holding", product, account)
     stored = system_host(host).read(_REGISTER, key)
-    return Holding() if stored is None else holding_from_json(stored)
+    return stored if isinstance(stored, dict) else dict(EMPTY_HOLDING)
 
 
 def _identity(host: Host, did: str) -> IdentityRecord | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.register import records, state
+from services.consensus.domain.contracts.register import keys, records
 from services.consensus.domain.contracts.register.records import Freeze, Pledge, Position
 
 ENTRIES_MAX: Final = 10_000_000
@@ -59,18 +59,18 @@ def _positions(host: Host) -> dict[_Triple, Position]:
     positions: dict[_Triple, Position] = {}
     for key, value in _entries(host, "holding"):
         _, product, account = key.split("/")
-        for nature, position in records.holding_from_json(value).positions.items():
-            positions[(account, product, state.part_of_key(nature))] = position
+        for nature, position in records.positions_from_json(value).items():
+            positions[(account, product, keys.part_of_key(nature))] = position
     return positions
 
 
 def _of_products(host: Host, positions: dict[_Triple, Position]) -> Iterator[Violation]:
     counted_holders = {
-        state.part_of_key(account.code): account.counted_holders
+        keys.part_of_key(account.code): account.counted_holders
         for account in (records.account_from_json(value) for _, value in _entries(host, "account"))
     }
     products = {
-        state.part_of_key(product.code): product
+        keys.part_of_key(product.code): product
         for product in (records.product_from_json(value) for _, value in _entries(host, "product"))
     }
     totals = dict.fromkeys(products, 0)
@@ -151,8 +151,8 @@ def _of_held(host: Host, positions: dict[_Triple, Position]) -> Iterator[Violati
 
 
 def _triple(record: Pledge | Freeze) -> _Triple:
-    account, product = state.part_of_key(record.account), state.part_of_key(record.product_code)
-    return account, product, state.part_of_key(record.nature)
+    account, product = keys.part_of_key(record.account), keys.part_of_key(record.product_code)
+    return account, product, keys.part_of_key(record.nature)
 
 
 def _differ(invariant: str, place: str, counted: int, recorded: int) -> Iterator[Violation]:

@@ -46,12 +46,23 @@ class GasTable:
 class Meter:
     """The gas and the memory that one call has left."""
 
-    __slots__ = ("_byte_price", "_element_price", "allocated", "gas", "limit", "table")
+    __slots__ = (
+        "_allocated_max",
+        "_byte_price",
+        "_element_price",
+        "allocated",
+        "gas",
+        "limit",
+        "table",
+    )
 
-    def __init__(self, limit: int, table: GasTable) -> None:
+    def __init__(
+        self, limit: int, table: GasTable, *, allocated_max: int = ALLOCATED_BYTES_MAX
+    ) -> None:
         self.limit = self.gas = limit
         self.table = table
         self._byte_price, self._element_price = table.bytes, table.element
+        self._allocated_max = allocated_max
         self.allocated = 0
 
     @property
@@ -80,8 +91,8 @@ class Meter:
     def allocate(self, size: int) -> None:
         """Count memory that is about to be taken, and gas for filling it."""
         self.allocated = allocated = self.allocated + size
-        if allocated > ALLOCATED_BYTES_MAX:
-            raise ContractError("LIMIT_EXCEEDED", limit="memory", maximum=ALLOCATED_BYTES_MAX)
+        if allocated > self._allocated_max:
+            raise ContractError("LIMIT_EXCEEDED", limit="memory", maximum=self._allocated_max)
         self.gas = gas = self.gas - self._byte_price * (1 + size // UNIT_BYTES)
         if gas < 0:
             raise OutOfGas

@@ -52,16 +52,32 @@ _REFUSED: Final[dict[type[ast.AST], str]] = {
 
 def compile_source(source: bytes) -> Module:
     """The canonical form of a source, checked; raises `SourceError`."""
-    text = check_text(source)
+    return compile_parts([source])
+
+
+def compile_parts(parts: Sequence[bytes]) -> Module:
+    """The same of a source in several files, each within the bounds of one: they share all names,
+    and lines are those of all files in a row.
+    """
+    translator = _Translator()
+    constants: list[Json] = []
+    functions: list[Json] = []
+    lines = 0
+    for part in parts:
+        tree = ast.increment_lineno(_parsed(check_text(part)), lines)
+        translator.read(tree, constants, functions)
+        lines += part.count(b"\n")
+    module: Json = {"engine": "star/1", "constants": constants, "functions": functions}
+    return check(module, translator.columns)
+
+
+def _parsed(text: str) -> ast.Module:
     try:
-        tree = ast.parse(text, type_comments=False)
+        return ast.parse(text, type_comments=False)
     except SyntaxError as error:
         raise SourceError("syntax", error.lineno or 0, error.offset or 0) from None
     except (ValueError, RecursionError, MemoryError):
         raise SourceError("deep", 0) from None
-    translator = _Translator()
-    module = translator.module(tree)
-    return check(module, translator.columns)
 
 
 class _Translator:
@@ -70,10 +86,8 @@ class _Translator:
     def __init__(self) -> None:
         self.columns: dict[int, int] = {}
 
-    def module(self, tree: ast.Module) -> Json:
-        """Constants and functions, in the order of the source."""
-        constants: list[Json] = []
-        functions: list[Json] = []
+    def read(self, tree: ast.Module, constants: list[Json], functions: list[Json]) -> None:
+        """Add constants and functions, in the order of the source."""
         for number, statement in enumerate(tree.body):
             match statement:
                 case ast.FunctionDef():
@@ -85,7 +99,6 @@ class _Translator:
                 case _:
                     rule = _REFUSED.get(type(statement), "constant")
                     raise _refusal(rule, statement)
-        return {"engine": "star/1", "constants": constants, "functions": functions}
 
     def _node(self, at: ast.AST, *parts: Json) -> Node:
         line = int(getattr(at, "lineno", 0))

@@ -1,1 +1,0 @@
-"""One module an operation: its body, its checks in order, its effect."""
