@@ -45,7 +45,7 @@ from services.consensus.domain.contracts.notice.records import (
     old_until_of,
     own,
     own_head,
-    planned_day,
+    plan,
     record_of,
     take_down,
 )
@@ -173,7 +173,9 @@ def ack(host: Host, body: Mapping[str, Json]) -> None:
         fault = f"not an integer from {least} to {WORKING_DAYS_ASKED_MAX}"
         raise Refusal("BODY_MALFORMED", field="working_days", fault=fault)
     record["working_days"] = asked
-    move(host, record, "ack", "notice.acknowledged", earliest=earliest_of(host, record).isoformat())
+    record["earliest"] = earliest_of(host, record).isoformat()
+    told = {name: record[name] for name in ("working_days", "earliest")}
+    move(host, record, "ack", "notice.acknowledged", **told)
 
 
 def object_to(host: Host, body: Mapping[str, Json]) -> None:
@@ -188,7 +190,7 @@ def replan(host: Host, body: Mapping[str, Json]) -> None:
     """Plan the cut-over for another day, which the working days have to allow."""
     _require_operator(host)
     record = own(host, body, "replan", "planned")
-    record["planned"] = planned_day(host, record, day(body["planned"], "planned"))
+    plan(host, record, day(body["planned"], "planned"))
     move(host, record, "replan", "notice.replanned", planned=record["planned"])
 
 
@@ -215,7 +217,7 @@ def schedule(host: Host, body: Mapping[str, Json]) -> None:
     _require_operator(host)
     record = own(host, body, "schedule", "planned", "old_until")
     planned = day(body["planned"], "planned")
-    record["planned"] = planned_day(host, record, planned)
+    plan(host, record, planned)
     record["old_until"] = old_until_of(record, body["old_until"], planned)
     record["continuity"] = None
     told = {name: record[name] for name in ("planned", "old_until")}

@@ -104,8 +104,8 @@ def earliest_of(host: Host, record: Mapping[str, Any]) -> date:
         raise Refusal(error.code, year=error.year) from None
 
 
-def planned_day(host: Host, record: Mapping[str, Any], planned: date) -> str:
-    """The day of a cut-over, as it is kept; refuses one before the working days have passed."""
+def plan(host: Host, record: dict[str, Any], planned: date) -> None:
+    """Plan the cut-over for a day; refuses one before the working days have passed."""
     earliest = earliest_of(host, record)
     if planned < earliest:
         raise Refusal(
@@ -114,7 +114,7 @@ def planned_day(host: Host, record: Mapping[str, Any], planned: date) -> str:
             planned=planned.isoformat(),
             working_days=record["working_days"],
         )
-    return planned.isoformat()
+    record |= {"planned": planned.isoformat(), "earliest": earliest.isoformat()}
 
 
 def old_until_of(record: Mapping[str, Any], value: Json, planned: date) -> str | None:
@@ -163,19 +163,28 @@ def take_down(
         "documents": dict(filing.documents),
         "old": filing.old,
         "new": new.digest.hex(),
+        "model_version": new.model_version,
         "changes_format": changes_format,
         "compatible": not breaking,
         "change_count": len(found),
         "changes": told,
         **dict.fromkeys(("reason", "test_report", "old_until", "continuity", "cutover_height")),
     }
-    record["planned"] = planned_day(host, record, filing.planned)
+    plan(host, record, filing.planned)
     host.put(interface_key(chain, record["new"]), new.to_json())
     record["status"] = Status.NOTIFIED.value
-    facts = ("planned", "working_days", "documents", "old", "new", "compatible", "change_count")
+    facts = (
+        "planned",
+        "earliest",
+        "working_days",
+        "documents",
+        "old",
+        "new",
+        "compatible",
+        "change_count",
+    )
     more = {name: record[name] for name in facts}
-    earliest = earliest_of(host, record).isoformat()
-    _write(host, record, "notice.filed", earliest=earliest, noticed_ms=noticed_ms, **more)
+    _write(host, record, "notice.filed", noticed_ms=noticed_ms, **more)
 
 
 def move(host: Host, record: dict[str, Any], step: str, topic: str, **more: Json) -> None:
