@@ -197,6 +197,13 @@ def test_what_arrives_after_the_comparison_has_it_made_anew() -> None:
     walk(host, "compare", "cutover")
 
 
+def test_another_schedule_has_the_data_compared_anew() -> None:
+    host = at(walk(filed(kind=Kind.MIGRATION), *TESTED, "schedule", "compare"), LATE)
+    walk(host, "schedule")
+    assert step(host, "cutover").code == "UPGRADE_DATA_UNCOMPARED"
+    walk(host, "compare", "cutover")
+
+
 @pytest.mark.parametrize(
     "figures",
     [None, [], {}, FIGURES | {"objects": -1}, FIGURES | {"objects": True}, FIGURES | {"state": ""}],

@@ -17,7 +17,6 @@ from typing import Final, Protocol
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.calendar import today
 from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.contracts.notice.interface import is_model_version
 from services.consensus.domain.contracts.notice.standing import NOTICES
 
 _FORMATS: Final = "formats"
@@ -40,9 +39,9 @@ def require_format(host: FormatHost, chain: str, version: str) -> None:
     in_force = host.read(NOTICES, _in_force_key(chain))
     if in_force is None:
         return
-    record = host.read(NOTICES, _format_key(chain, version)) if is_model_version(version) else None
+    record = host.read(NOTICES, _format_key(chain, version))
     if record is None:
-        raise Refusal("FORMAT_NOT_PERMITTED", chain=chain, version=version[:32], in_force=in_force)
+        raise Refusal("FORMAT_NOT_PERMITTED", chain=chain, version=version, in_force=in_force)
     assert isinstance(record, dict), "the contract wrote it"
     until = record["until"]
     if until is None:

@@ -13,7 +13,7 @@ before and after, and never taken from who declares it (G2-14-4).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,20 +104,14 @@ def read_interface(value: Json, field: str = "interface") -> Interface:
     if len(canonical_json(value)) > INTERFACE_BYTES_MAX:
         raise _malformed(field, f"more than {INTERFACE_BYTES_MAX} bytes")
     version = members["model_version"]
-    if not is_model_version(version):
+    if not isinstance(version, str) or not _MODEL_VERSION.fullmatch(version):
         raise _malformed(f"{field}.model_version", f"not of the form {_MODEL_VERSION.pattern}")
-    assert isinstance(version, str)
     parts = _object(members["parts"], f"{field}.parts")
     if not 1 <= len(parts) <= PARTS_MAX:
         raise _malformed(f"{field}.parts", f"not 1 to {PARTS_MAX}")
     return Interface(
         version, {name: _part(name, each, f"{field}.parts") for name, each in sorted(parts.items())}
     )
-
-
-def is_model_version(value: Json) -> bool:
-    """Whether it can be the version of a data model."""
-    return isinstance(value, str) and _MODEL_VERSION.fullmatch(value) is not None
 
 
 def changes(old: Interface, new: Interface) -> list[Change]:
@@ -130,7 +124,7 @@ def changes(old: Interface, new: Interface) -> list[Change]:
     return sorted(found, key=lambda each: (not each.is_breaking, each))
 
 
-def changes_objects(found: list[Change]) -> bool:
+def changes_objects(found: Sequence[Change]) -> bool:
     """Whether anything that breaks is in the data objects."""
     return any(each.is_breaking and each.place.startswith(OBJECTS) for each in found)
 

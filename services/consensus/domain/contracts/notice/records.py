@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -13,13 +13,13 @@ from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.notice import formats
 from services.consensus.domain.contracts.notice.form import Filing, day
 from services.consensus.domain.contracts.notice.interface import (
+    Change,
     Interface,
     changes,
     changes_objects,
     read_interface,
 )
 from services.consensus.domain.contracts.notice.standing import (
-    NONE,
     TRANSITIONS,
     WORKING_DAYS,
     Kind,
@@ -37,6 +37,11 @@ from services.consensus.domain.contracts.packets_host import (
 
 CHANGES_TOLD_MAX: Final = 20
 """In a notice, those that break first; whoever has both descriptions finds them all."""
+FILED: Final = (
+    *("noticed_ms", "planned", "earliest", "working_days", "documents", "old", "new"),
+    *("compatible", "change_count"),
+)
+"""What the event of a filing tells of the record."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -138,24 +143,16 @@ def take_down(
         raise Refusal("UPGRADE_BASE_OTHER", chain=chain, in_force=head["interface"])
     new = filing.interface
     found = changes(interface_of(host, chain, filing.old), new)
-    breaking = [each for each in found if each.is_breaking]
-    if breaking and filing.kind is Kind.INTERFACE:
-        first = breaking[0]
-        raise Refusal(
-            "UPGRADE_MISCLASSIFIED", place=first.place, rule=first.rule, count=len(breaking)
-        )
+    _require_class(filing, found)
     changes_format = new.model_version != head["model_version"]
-    if not changes_format and changes_objects(found):
-        raise Refusal("UPGRADE_MODEL_VERSION_SAME", version=new.model_version)
-    if changes_format and formats.is_known(host, chain, new.model_version):
-        raise Refusal("UPGRADE_MODEL_VERSION_TAKEN", version=new.model_version)
-    sender = host.sender()
+    _require_version(host, chain, new, found, changes_format=changes_format)
     told: list[Json] = [each.to_json() for each in found[:CHANGES_TOLD_MAX]]
+    sender = host.sender()
     record: dict[str, Any] = {
         "chain": chain,
         "number": number,
         "kind": filing.kind.value,
-        "status": NONE,
+        "status": Status.NOTIFIED.value,
         "organisation": sender.organisation,
         "author": sender.did,
         "noticed_ms": noticed_ms,
@@ -165,26 +162,34 @@ def take_down(
         "new": new.digest.hex(),
         "model_version": new.model_version,
         "changes_format": changes_format,
-        "compatible": not breaking,
+        "compatible": not any(each.is_breaking for each in found),
         "change_count": len(found),
         "changes": told,
         **dict.fromkeys(("reason", "test_report", "old_until", "continuity", "cutover_height")),
     }
     plan(host, record, filing.planned)
     host.put(interface_key(chain, record["new"]), new.to_json())
-    record["status"] = Status.NOTIFIED.value
-    facts = (
-        "planned",
-        "earliest",
-        "working_days",
-        "documents",
-        "old",
-        "new",
-        "compatible",
-        "change_count",
-    )
-    more = {name: record[name] for name in facts}
-    _write(host, record, "notice.filed", noticed_ms=noticed_ms, **more)
+    _write(host, record, "notice.filed", **{name: record[name] for name in FILED})
+
+
+def _require_class(filing: Filing, found: Sequence[Change]) -> None:
+    """Refuse what breaks and was filed as compatible (G2-14-4)."""
+    breaking = [each for each in found if each.is_breaking]
+    if breaking and filing.kind is Kind.INTERFACE:
+        first = breaking[0]
+        raise Refusal(
+            "UPGRADE_MISCLASSIFIED", place=first.place, rule=first.rule, count=len(breaking)
+        )
+
+
+def _require_version(
+    host: Host, chain: str, new: Interface, found: Sequence[Change], *, changes_format: bool
+) -> None:
+    """Refuse a format that could not be told from another by its version."""
+    if not changes_format and changes_objects(found):
+        raise Refusal("UPGRADE_MODEL_VERSION_SAME", version=new.model_version)
+    if changes_format and formats.is_known(host, chain, new.model_version):
+        raise Refusal("UPGRADE_MODEL_VERSION_TAKEN", version=new.model_version)
 
 
 def move(host: Host, record: dict[str, Any], step: str, topic: str, **more: Json) -> None:
