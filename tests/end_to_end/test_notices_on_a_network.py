@@ -74,6 +74,21 @@ class Operator:
         return self.machine.run("notice", *(verb or ("file",)), file, *options, "-o", "json")
 
 
+def refuse_wrong_filings(operator: Operator) -> None:
+    soon = operator.far(1)
+    for answer, exit_code, code in (
+        (operator.file(Kind.INTERFACE, BREAKING), 5, "UPGRADE_MISCLASSIFIED"),
+        (operator.file(Kind.INCOMPATIBLE, BREAKING, cutover=soon), 5, "UPGRADE_LEAD_TOO_SHORT"),
+        (
+            operator.file(Kind.INCOMPATIBLE, BREAKING, without="explanation"),
+            2,
+            "UPGRADE_DOCUMENT_MISSING",
+        ),
+        (operator.machine.run("notice", "show", 1), 3, "UPGRADE_NOTICE_UNKNOWN"),
+    ):
+        assert (answer.code, answer.error) == (exit_code, code), answer.err
+
+
 def test_a_notice_is_filed_tested_and_scheduled_and_not_cut_over_before_its_day(
     one_machine: OneMachine, tmp_path: Path
 ) -> None:
@@ -93,18 +108,7 @@ def test_a_notice_is_filed_tested_and_scheduled_and_not_cut_over_before_its_day(
     ).json()
     assert compared["compatible"] is False
 
-    for answer, exit_code, code in (
-        (operator.file(Kind.INTERFACE, BREAKING), 5, "UPGRADE_MISCLASSIFIED"),
-        (operator.file(Kind.INCOMPATIBLE, BREAKING, cutover=far(1)), 5, "UPGRADE_LEAD_TOO_SHORT"),
-        (
-            operator.file(Kind.INCOMPATIBLE, BREAKING, without="explanation"),
-            2,
-            "UPGRADE_DOCUMENT_MISSING",
-        ),
-        (one_machine.run("notice", "show", 1), 3, "UPGRADE_NOTICE_UNKNOWN"),
-    ):
-        assert (answer.code, answer.error) == (exit_code, code), answer.err
-
+    refuse_wrong_filings(operator)
     filed = operator.file(Kind.INCOMPATIBLE, BREAKING).json()
     facts = (filed["number"], filed["status"], filed["planned"], filed["compatible"])
     assert facts == (1, "NOTIFIED", far(), False)

@@ -125,7 +125,7 @@ def _require_later(host: Host, number: int, record: dict[str, Any], year: Year) 
     """The version that a change makes; refuses one of days that have begun."""
     known = _year(number, record)
     changed = (known.off ^ year.off) | (known.worked ^ year.worked)
-    begun = [each for each in changed if each <= today(host)]
+    begun = [each for each in changed if each <= block_day(host)]
     if begun:
         raise Refusal("CALENDAR_DAY_PAST", day=min(begun).isoformat())
     version = record["version"]
@@ -133,7 +133,7 @@ def _require_later(host: Host, number: int, record: dict[str, Any], year: Year) 
     return version + 1
 
 
-def today(host: Timed) -> date:
+def block_day(host: Timed) -> date:
     """The day in China of the block being executed."""
     moment = _EPOCH + timedelta(milliseconds=host.block_time_ms())
     return moment.astimezone(CHINA).date()

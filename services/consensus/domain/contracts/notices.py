@@ -21,7 +21,7 @@ from typing import Final
 from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts import light_client
-from services.consensus.domain.contracts.calendar import today
+from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client_registration import find_trust
 from services.consensus.domain.contracts.notice import formats
@@ -250,10 +250,10 @@ def cutover(host: Host, body: Mapping[str, Json]) -> None:
     record = own(host, body, "cutover")
     chain = record["chain"]
     permitted = max(date.fromisoformat(record["planned"]), earliest_of(host, record))
-    if today(host) < permitted:
+    if block_day(host) < permitted:
         raise Refusal("UPGRADE_CUTOVER_EARLY", permitted=permitted.isoformat())
     old_until = record["old_until"]
-    if old_until is not None and today(host) > date.fromisoformat(old_until):
+    if old_until is not None and block_day(host) > date.fromisoformat(old_until):
         raise Refusal("UPGRADE_WINDOW_OVER", until=old_until)
     if record["kind"] == Kind.MIGRATION:
         require_continuity(host, record)

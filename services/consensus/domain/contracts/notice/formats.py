@@ -15,7 +15,7 @@ from datetime import date
 from typing import Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.calendar import today
+from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.notice.standing import NOTICES
 
@@ -47,7 +47,7 @@ def require_format(host: FormatHost, chain: str, version: str) -> None:
     if until is None:
         return
     assert isinstance(until, str), "the contract wrote it"
-    if today(host) > date.fromisoformat(until):
+    if block_day(host) > date.fromisoformat(until):
         raise Refusal("FORMAT_ENDED", chain=chain, version=version, until=until, in_force=in_force)
 
 
