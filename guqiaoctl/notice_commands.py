@@ -59,12 +59,15 @@ def notice_adopt(
 
 @notice.command("interface")
 def notice_interface(
-    chain: Of = CHAIN, data: Data = DEFAULT_DATA, output: Output = Shown.JSON
+    chain: Of = CHAIN, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
 ) -> None:
-    """Print the interface in force, proven 查询现行接口. Exit code 5: nobody adopted one."""
+    """Show the interface in force, proven 查询现行接口. Exit code 5: nobody adopted one.
+
+    -o json prints what `file` takes.
+    """
     from guqiaoctl.commands.notices import show_interface
 
-    show_interface(data, chain)
+    show_interface(data, chain, as_json=output is Shown.JSON)
 
 
 @notice.command("diff")

@@ -28,6 +28,7 @@ from guqiaoctl.output import Progress, choose, print_json, print_table, say, sho
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.notice.interface import (
     INTERFACE_BYTES_MAX,
+    Field,
     Interface,
     changes,
     read_interface,
@@ -89,9 +90,21 @@ def adopt(data: Path, chain: str, file: Path, operator: str, *, as_json: bool) -
     _tell(told, as_json=as_json)
 
 
-def show_interface(data: Path, chain: str) -> None:
-    """Print the interface that is in force, as a file for the next one begins."""
-    print_json(_in_force(load_network(data), chain).to_json())
+def show_interface(data: Path, chain: str, *, as_json: bool) -> None:
+    """Show the interface that is in force; as JSON it is the file that the next one begins with."""
+    found = _in_force(load_network(data), chain)
+    if as_json:
+        print_json(found.to_json())
+        return
+    print(f"{found.model_version}  {found.digest.hex()}")
+    print_table(
+        ("PART", "FIELD", "TYPE", "REQUIRED", "VALUES"),
+        [
+            (part, name, each.type, choose("yes", "是") if each.is_required else "-", _list(each))
+            for part, fields in found.parts.items()
+            for name, each in fields.items()
+        ],
+    )
 
 
 def diff(data: Path, chain: str, file: Path, *, as_json: bool) -> None:
@@ -298,6 +311,10 @@ def _brief(record: dict[str, Any]) -> dict[str, Json]:
     names = ("chain", "number", "kind", "status", "working_days", "earliest", "planned")
     more = ("old_until", "compatible", "model_version", "height", "transaction_id")
     return {name: record[name] for name in (*names, *more)}
+
+
+def _list(field: Field) -> str:
+    return shown(", ".join(field.values)) or "-"
 
 
 def _tell(told: dict[str, Json], *, as_json: bool) -> None:

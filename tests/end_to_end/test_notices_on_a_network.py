@@ -20,7 +20,7 @@ from guqiaoctl.commands.chain_calls import accepted, submit
 from guqiaoctl.network.parties import CSRC, OPERATOR
 from services.consensus.domain.contracts.notice.standing import DOCUMENTS, Kind
 from tests.end_to_end.harness import Answer, OneMachine
-from tests.unit.contracts.notice_market import BREAKING, COMPATIBLE, OLD, digest
+from tests.unit.contracts.notice_market import BREAKING, COMPATIBLE, FIGURES, OLD, digest
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.req("G2-14-2", "G2-14-4", "G2-14-5")]
 
@@ -89,6 +89,20 @@ def refuse_wrong_filings(operator: Operator) -> None:
         assert (answer.code, answer.error) == (exit_code, code), answer.err
 
 
+def refuse_steps_of_another_state(machine: OneMachine, folder: Path) -> None:
+    """Well-formed and signed by whose they are, of a notice that is scheduled."""
+    figures = written(folder, "figures", FIGURES)
+    for step in (
+        ("compare", 1, "--before", figures, "--after", figures),
+        ("verify", 1, "--object", "shandong:subject:1/0"),
+        ("roll-back", 1, "--reason", "回退"),
+        ("close", 1),
+        ("ack", 1),
+    ):
+        answer = machine.run("notice", *step)
+        assert (answer.code, answer.error) == (5, "ILLEGAL_TRANSITION"), answer.err
+
+
 def test_a_notice_is_filed_tested_and_scheduled_and_not_cut_over_before_its_day(
     one_machine: OneMachine, tmp_path: Path
 ) -> None:
@@ -102,7 +116,8 @@ def test_a_notice_is_filed_tested_and_scheduled_and_not_cut_over_before_its_day(
     assert (early.code, early.error) == (5, "UPGRADE_INTERFACE_UNKNOWN")
     told = one_machine.must("notice", "adopt", written(tmp_path, "old", OLD), "-o", "json").json()
     assert (told["interface"], told["model_version"]) == (digest(OLD), "guqiao-1")
-    assert one_machine.must("notice", "interface").json() == OLD
+    assert one_machine.must("notice", "interface", "-o", "json").json() == OLD
+    assert "object.subject" in one_machine.must("notice", "interface").out
     compared = one_machine.must(
         "notice", "diff", written(tmp_path, "new", BREAKING), "-o", "json"
     ).json()
@@ -132,6 +147,8 @@ def test_a_notice_is_filed_tested_and_scheduled_and_not_cut_over_before_its_day(
     switched = one_machine.run("notice", "cutover", 1, language="zh")
     assert (switched.code, switched.error) == (5, "UPGRADE_CUTOVER_EARLY")
     assert far(120) in switched.err
+
+    refuse_steps_of_another_state(one_machine, tmp_path)
 
     listed = one_machine.must("notice", "ls", "-o", "json").json()
     assert [(each["number"], each["status"]) for each in listed["notices"]] == [(1, "SCHEDULED")]
