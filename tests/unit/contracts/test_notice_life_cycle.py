@@ -24,6 +24,7 @@ from tests.unit.contracts.notice_market import (
     digest,
     filed,
     filing,
+    interface,
     moment,
     must,
     record,
@@ -219,15 +220,33 @@ def test_only_a_migration_has_its_data_compared() -> None:
 
 
 def test_a_roll_back_puts_interface_and_format_back_and_leads_to_another_test() -> None:
+    def kept(host: NoticesHost) -> dict[str, bytes]:
+        new = f"format/{CHAIN}/guqiao-2"
+        return {k: v for k, v in host.store.items() if k != new and not k.startswith("notice/")}
+
     host = at(walk(filed(), *TESTED, "schedule"), LATE)
-    before = {key: value for key, value in host.store.items() if not key.startswith("notice/")}
-    walk(host, "cutover", "roll_back")
-    after = {key: value for key, value in host.store.items() if not key.startswith("notice/")}
-    assert after == before
+    before = kept(host)
+    walk(host, "cutover")
+    assert kept(host) != before
+    walk(host, "roll_back")
+    assert kept(host) == before
     walk(host, "open_test", "pass_test", "schedule", "cutover")
     head = host.get(f"head/{CHAIN}")
     assert isinstance(head, dict)
     assert head["model_version"] == "guqiao-2"
+
+
+@pytest.mark.req("G2-14-6")
+def test_a_format_that_was_taken_back_comes_again_as_it_was_or_under_another_version() -> None:
+    host = at(walk(filed(), *TESTED, "schedule"), LATE)
+    walk(host, "cutover", "roll_back", "open_test", "cancel")
+    other = interface(subject_company_name=None)
+    taken = act(host, "file", **filing(interface=other, planned="2026-03-02"))
+    assert (taken.code, taken.fields) == ("UPGRADE_MODEL_VERSION_TAKEN", {"version": "guqiao-2"})
+    must(host, "file", **filing(planned="2026-03-02"))
+    walk(host, "cancel", number=2)
+    renamed = {**other, "model_version": "guqiao-3"}
+    must(host, "file", **filing(interface=renamed, planned="2026-03-02"))
 
 
 @pytest.mark.req("G2-14-6")

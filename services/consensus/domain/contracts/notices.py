@@ -125,7 +125,7 @@ def adopt(host: Host, body: Mapping[str, Json]) -> None:
     facts = in_force(interface)
     host.put(head_key(chain), {"operator": operator, "latest": 0, **facts})
     host.put(interface_key(chain, interface.digest.hex()), interface.to_json())
-    formats.permit(host, chain, interface.model_version)
+    formats.permit(host, chain, interface)
     host.emit("notice.interface_adopted", {"chain": chain, "operator": operator, **facts})
 
 
@@ -263,7 +263,7 @@ def cutover(host: Host, body: Mapping[str, Json]) -> None:
     host.put(head_key(chain), {**head_of(host, chain), **in_force(new)})
     if old_until is not None:
         formats.end(host, chain, old.model_version, old_until)
-        formats.permit(host, chain, new.model_version)
+        formats.permit(host, chain, new)
     told = {"permitted": permitted.isoformat(), "model_version": new.model_version}
     move(host, record, "cutover", "notice.cut_over", **told, old_until=old_until)
 

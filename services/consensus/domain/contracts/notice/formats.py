@@ -6,7 +6,8 @@ and the old one until its last day (G2-14-6). Of a chain for which nobody adopte
 on a chain without `notices`, every format is taken.
 
     formats/<chain>            the version in force; that it stands here begins the enforcement
-    format/<chain>/<version>   {"from_ms": since when, "until": the last day, or null}
+    format/<chain>/<version>   {"interface": its digest, "from_ms": since when, or null where it was
+                               taken back, "until": the last day, or null}
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final, Protocol
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.notice.interface import Interface
 from services.consensus.domain.contracts.notice.standing import NOTICES
 
 _FORMATS: Final = "formats"
@@ -40,9 +42,8 @@ def require_format(host: FormatHost, chain: str, version: str) -> None:
     if in_force is None:
         return
     record = host.read(NOTICES, _format_key(chain, version))
-    if record is None:
+    if not isinstance(record, dict) or record["from_ms"] is None:
         raise Refusal("FORMAT_NOT_PERMITTED", chain=chain, version=version, in_force=in_force)
-    assert isinstance(record, dict), "the contract wrote it"
     until = record["until"]
     if until is None:
         return
@@ -54,15 +55,25 @@ def require_format(host: FormatHost, chain: str, version: str) -> None:
 # --- What the contract `notices` writes ----------------------------------------------------------
 
 
-def is_known(host: Host, chain: str, version: str) -> bool:
-    """Whether a format was ever permitted."""
-    return host.get(_format_key(chain, version)) is not None
+def is_taken(host: Host, chain: str, interface: Interface) -> bool:
+    """Whether the version was a format before; one that was taken back may come again as it was."""
+    record = host.get(_format_key(chain, interface.model_version))
+    if record is None:
+        return False
+    assert isinstance(record, dict), "the contract wrote it"
+    return record["from_ms"] is not None or record["interface"] != interface.digest.hex()
 
 
-def permit(host: Host, chain: str, version: str) -> None:
+def permit(host: Host, chain: str, interface: Interface) -> None:
     """Put a format in force."""
+    version = interface.model_version
+    record: dict[str, Json] = {
+        "interface": interface.digest.hex(),
+        "from_ms": host.block_time_ms(),
+        "until": None,
+    }
     host.put(_in_force_key(chain), version)
-    host.put(_format_key(chain, version), {"from_ms": host.block_time_ms(), "until": None})
+    host.put(_format_key(chain, version), record)
 
 
 def forget(host: Host, chain: str, version: str) -> None:
@@ -72,18 +83,20 @@ def forget(host: Host, chain: str, version: str) -> None:
 
 def end(host: Host, chain: str, version: str, until: str) -> None:
     """Let the old format go on until this day, with it."""
-    record = host.get(_format_key(chain, version))
-    assert isinstance(record, dict), "it was in force"
-    host.put(_format_key(chain, version), {**record, "until": until})
+    host.put(_format_key(chain, version), {**_record(host, chain, version), "until": until})
 
 
 def restore(host: Host, chain: str, *, old: str, new: str) -> None:
-    """Put the old format back in force and take the new one from the schedule."""
-    record = host.get(_format_key(chain, old))
-    assert isinstance(record, dict), "it was in force"
-    forget(host, chain, new)
-    host.put(_format_key(chain, old), {**record, "until": None})
+    """Put the old format back in force and take the new one back."""
+    host.put(_format_key(chain, new), {**_record(host, chain, new), "from_ms": None})
+    host.put(_format_key(chain, old), {**_record(host, chain, old), "until": None})
     host.put(_in_force_key(chain), old)
+
+
+def _record(host: Host, chain: str, version: str) -> dict[str, Json]:
+    record = host.get(_format_key(chain, version))
+    assert isinstance(record, dict), "it was in force"
+    return record
 
 
 def _in_force_key(chain: str) -> str:

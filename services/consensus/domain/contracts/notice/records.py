@@ -188,7 +188,7 @@ def _require_version(
     """Refuse a format that could not be told from another by its version."""
     if not changes_format and changes_objects(found):
         raise Refusal("UPGRADE_MODEL_VERSION_SAME", version=new.model_version)
-    if changes_format and formats.is_known(host, chain, new.model_version):
+    if changes_format and formats.is_taken(host, chain, new):
         raise Refusal("UPGRADE_MODEL_VERSION_TAKEN", version=new.model_version)
 
 
