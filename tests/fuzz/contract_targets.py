@@ -23,6 +23,13 @@ from services.consensus.domain.contracts.identity_record import (
     parse_identity,
     parse_key,
 )
+from services.consensus.domain.contracts.notice.form import (
+    Filing,
+    read_figures,
+    read_filing,
+    read_reference,
+)
+from services.consensus.domain.contracts.notice.standing import Kind
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 from services.consensus.domain.contracts.packets_host import hex_bytes
 from services.consensus.domain.faults import Proven, UnprovenError, judge_batch, judge_new_view
@@ -43,6 +50,7 @@ from tests.unit.contracts.governed_chain import (
     members_json,
     replica_set,
 )
+from tests.unit.contracts.notice_market import FIGURES, filing
 from tests.unit.contracts.register_market import Market
 from tests.unit.ledger.chain_builder import ADMIN, CHAIN, identity_json, key_json
 from tests.unit.proof.restart_case import GENESIS_HASH, RestartCase
@@ -202,6 +210,7 @@ def _bodies() -> list[Target]:
             "governance proposal", _proposal, refused, [canonical_json(_PROPOSAL)],
             mutations.of_json,
         ),
+        *_notices(),
         Target(
             "bytes in hex", lambda data: hex_bytes(json_value(data), "proof", 64), refused,
             [b'"0aff"'], mutations.of_json,
@@ -218,6 +227,40 @@ _PROPOSAL: Final[dict[str, Json]] = {
 
 def _data_object(data: bytes) -> ObjectHeader:
     return read_object(json_object(data))
+
+
+def _notices() -> list[Target]:
+    refused = (Refusal, JsonError)
+    switch: Json = {"before": FIGURES, "object_id": "shandong:subject:1", "version": 0}
+    return [
+        Target(
+            "upgrade notice", _filing, refused,
+            [canonical_json(filing(kind)) for kind in Kind], mutations.of_json,
+        ),
+        Target(
+            "figures of a switch", _figures, refused, [canonical_json(switch)], mutations.of_json
+        ),
+    ]  # fmt: skip
+
+
+def _filing(data: bytes) -> Filing:
+    members = json_object(data)
+    if set(members) != set(filing()):
+        raise Refusal("BODY_MALFORMED")
+    return read_filing(members)
+
+
+def _figures(data: bytes) -> dict[str, Json]:
+    """What the two bodies of a switch bring: figures of a migration, and references."""
+    members = json_object(data)
+    if set(members) != {"before", "object_id", "version"}:
+        raise Refusal("BODY_MALFORMED")
+    object_id, version = read_reference(members, "objects")
+    return {
+        "before": read_figures(members["before"], "before"),
+        "object_id": object_id,
+        "version": version,
+    }
 
 
 def _proposal(data: bytes) -> Proposal:

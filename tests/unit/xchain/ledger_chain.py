@@ -243,9 +243,16 @@ class LedgerChain:
             for payload, path in zip(payloads, merkle_paths(ids), strict=True)
         ]
 
-    def execute(self, *transactions: bytes, next_replicas: Replicas | None = None) -> Block:
-        """Make the next block; with `next_replicas` it is the last of its epoch."""
-        batch = Batch(self.header.block_time_ms + 1_000, transactions)
+    def execute(
+        self,
+        *transactions: bytes,
+        next_replicas: Replicas | None = None,
+        time_ms: int | None = None,
+    ) -> Block:
+        """Make the next block, a second after the last one unless a test names its time; with
+        `next_replicas` it is the last of its epoch.
+        """
+        batch = Batch(time_ms or self.header.block_time_ms + 1_000, transactions)
         result = execute_block(
             self.state,
             genesis=self.genesis,

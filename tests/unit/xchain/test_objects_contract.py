@@ -10,7 +10,7 @@ from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.packet import Packet
 from services.consensus.domain.contracts import objects
-from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.host import Refusal
 from tests.unit.contracts.memory_host import MemoryHost
 from tests.unit.xchain.ledger_chain import data_object
 
@@ -18,12 +18,12 @@ TRANSACTION = "ab" * 32
 OBJECT_ID = f"shandong:subject:{TRANSACTION}"
 
 
-def record(host: Host, value: Json, *, source: str = "shandong") -> dict[str, Json]:
+def record(host: MemoryHost, value: Json, *, source: str = "shandong") -> dict[str, Json]:
     packet = Packet(source, "csrc", "data_object", 1, canonical_json(value))
     return objects.record_object(host, packet, 9)
 
 
-def refused(host: Host, value: Json, *, source: str = "shandong") -> Refusal:
+def refused(host: MemoryHost, value: Json, *, source: str = "shandong") -> Refusal:
     before = dict(getattr(host, "store"))  # noqa: B009 - the host's own dictionary
     with pytest.raises(Refusal) as caught:
         record(host, value, source=source)

@@ -18,6 +18,7 @@ from services.consensus.domain.contracts import objects, packets
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.identity import IdentityContract
+from services.consensus.domain.contracts.packets_host import SystemHost
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from tests.unit.proof.proof_keys import FakeKeys
 from tests.unit.xchain.ledger_chain import (
@@ -262,7 +263,7 @@ def test_g30_g31_an_object_that_names_another_source_gets_an_error_acknowledgeme
 def test_g30_a_failing_handler_leaves_no_effect_but_the_acknowledgement_and_the_next_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail_second(host: Host, packet: Packet, height: int) -> dict[str, Json]:
+    def fail_second(host: SystemHost, packet: Packet, height: int) -> dict[str, Json]:
         acknowledgement = objects.record_object(host, packet, height)
         if packet.sequence == 2:
             raise Refusal("SCHEMA_FAILED", field="late")

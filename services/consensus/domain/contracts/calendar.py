@@ -11,7 +11,7 @@ they were, so nothing that was counted is counted otherwise later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -34,6 +34,14 @@ class Reader(Protocol):
 
     def read(self, contract: str, key: str) -> Json | None:
         """Return what `contract` keeps under `key`."""
+        ...
+
+
+class Timed(Protocol):
+    """What of the host the day follows from."""
+
+    def block_time_ms(self) -> int:
+        """Return the block time."""
         ...
 
 
@@ -86,20 +94,25 @@ def first_years(parameters: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def working_days(host: Reader) -> WorkingDays:
-    """The calendar in force, for another contract of this chain; years are read as they are met."""
+    """The calendar in force, for one call of another contract of this chain."""
     return WorkingDays(_YearsOnChain(host))
 
 
 @dataclass(frozen=True, slots=True)
 class _YearsOnChain(Mapping[int, Year]):
+    """Each year is read once: a count asks for every day."""
+
     host: Reader
+    known: dict[int, Year] = field(default_factory=dict)
 
     def __getitem__(self, year: int) -> Year:
-        record = self.host.read(NAME, _key(year))
-        if record is None:
-            raise KeyError(year)
-        assert isinstance(record, dict), "the contract wrote it"
-        return _year(year, record)
+        if year not in self.known:
+            record = self.host.read(NAME, _key(year))
+            if record is None:
+                raise KeyError(year)
+            assert isinstance(record, dict), "the contract wrote it"
+            self.known[year] = _year(year, record)
+        return self.known[year]
 
     def __iter__(self) -> Iterator[int]:
         return (year for year in range(YEAR_FIRST, YEAR_LAST + 1) if year in self)
@@ -112,7 +125,7 @@ def _require_later(host: Host, number: int, record: dict[str, Any], year: Year) 
     """The version that a change makes; refuses one of days that have begun."""
     known = _year(number, record)
     changed = (known.off ^ year.off) | (known.worked ^ year.worked)
-    begun = [each for each in changed if each <= _today(host)]
+    begun = [each for each in changed if each <= block_day(host)]
     if begun:
         raise Refusal("CALENDAR_DAY_PAST", day=min(begun).isoformat())
     version = record["version"]
@@ -120,7 +133,8 @@ def _require_later(host: Host, number: int, record: dict[str, Any], year: Year) 
     return version + 1
 
 
-def _today(host: Host) -> date:
+def block_day(host: Timed) -> date:
+    """The day in China of the block being executed."""
     moment = _EPOCH + timedelta(milliseconds=host.block_time_ms())
     return moment.astimezone(CHINA).date()
 

@@ -17,6 +17,7 @@ from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Contract
 from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.light_client import LightClientContract
+from services.consensus.domain.contracts.notices import NoticesContract
 from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.register.contract import REGISTER_V3
@@ -64,6 +65,7 @@ def standard_catalogue() -> Catalogue:
             REGISTER_V3,
             LightClientContract(1),
             LightClientContract(2),
+            NoticesContract(),
             ObjectsContract(),
             PacketsContract(),
             ServicesContract(),

@@ -76,6 +76,7 @@ RESERVED: Final = frozenset(
         "identity",
         "ledger",
         "light_client",
+        "notices",
         "objects",
         "packets",
         "register",

@@ -2,7 +2,8 @@
 
 Objects arrive in proven packets only: the contract has no method. Its life cycle is SM-11: version
 0 is created, the next version updates or deletes, and nothing follows a deletion. What breaks the
-form or the life cycle is kept as an exception, and the source chain learns why.
+form or the life cycle, or is of a format that no notice permits now (G2-14-6), is kept as an
+exception, and the source chain learns why.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.data_object import data_object_digest
@@ -18,6 +19,7 @@ from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_
 from guqiao_sdk.proof.object_parts import Part, part_of
 from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
+from services.consensus.domain.contracts.notice.formats import FormatHost, require_format
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 
 NAME: Final = "objects"
@@ -36,6 +38,10 @@ _OBJECT_ID = re.compile(
 """Source chain, type, transaction, and the number of a part after the first."""
 
 
+class ObjectsHost(Host, FormatHost, Protocol):
+    """The host, and what other contracts keep."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectsContract:
     """`objects` v1: state that only packets write."""
@@ -48,10 +54,11 @@ class ObjectsContract:
         return {}
 
 
-def record_object(host: Host, packet: Packet, source_height: int) -> dict[str, Json]:
+def record_object(host: ObjectsHost, packet: Packet, source_height: int) -> dict[str, Json]:
     """Keep the packet's object and return its acknowledgement, or refuse."""
     value = _parse(packet.payload)
     header = read_object(value)
+    require_format(host, packet.source, header.model_version)
     transaction_id = _source_transaction(header.object_id, packet.source, header.source_chain)
     _check_part(host, header, value)
     snapshot = _next_snapshot(host, header, value)

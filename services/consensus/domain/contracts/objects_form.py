@@ -25,6 +25,7 @@ _SOURCE_MEMBERS: Final = ("chain_id", "node", "org_did", "system")
 class ObjectHeader:
     """What the life cycle needs of a header. `source_chain` is None where none is stated."""
 
+    model_version: str
     object_id: str
     content_type: str
     version: int
@@ -38,7 +39,7 @@ def read_object(value: Mapping[str, Json]) -> ObjectHeader:
     header = _object(value["header"], "header")
     required = ("model", "content", "remark", "seal", "metadata")
     _require_members(header, "header.", required, ("source",))
-    _check_model(_object(header["model"], "header.model"))
+    model_version = _read_model(_object(header["model"], "header.model"))
     _text(header["remark"], "header.remark", 2_048, length_min=0)
     _object(header["metadata"], "header.metadata")
     _check_seals(header["seal"])
@@ -46,6 +47,7 @@ def read_object(value: Mapping[str, Json]) -> ObjectHeader:
     operation = _read_operation(content)
     _check_body(value["body"], operation)
     return ObjectHeader(
+        model_version=model_version,
         object_id=_text(content["object_id"], "header.content.object_id", 128),
         content_type=_text(content["type"], "header.content.type", 32),
         version=_natural(content["version"], "header.content.version"),
@@ -54,11 +56,12 @@ def read_object(value: Mapping[str, Json]) -> ObjectHeader:
     )
 
 
-def _check_model(model: Mapping[str, Json]) -> None:
+def _read_model(model: Mapping[str, Json]) -> str:
+    """The version of the data model."""
     _require_members(model, "header.model.", ("protocol", "version"), ())
     if model["protocol"] != PROTOCOL:
         _refuse("header.model.protocol", f"not {PROTOCOL}")
-    _text(model["version"], "header.model.version", 32)
+    return _text(model["version"], "header.model.version", 32)
 
 
 def _read_operation(content: Mapping[str, Json]) -> str:

@@ -39,7 +39,7 @@ PAYLOAD_LENGTH_MAX: Final = 262_144
 LIMIT_EXCEEDED: Final = "LIMIT_EXCEEDED"
 PROOF_BYTES_MAX: Final = 4 + 256 * 32 + 1 + 64
 
-Record: TypeAlias = Callable[[Host, Packet, int], dict[str, Json]]
+Record: TypeAlias = Callable[[SystemHost, Packet, int], dict[str, Json]]
 RecordException: TypeAlias = Callable[[Host, Packet, int, Refusal], dict[str, Json]]
 
 

@@ -1,0 +1,81 @@
+"""The description of what the register sends is true of every object of its datasets.
+
+Goal: `data/interfaces/guqiao-1.json`, which a network's notices can begin with, says what is sent:
+no path more or less, each with its type, mandatory where all objects of the kind have it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from services.consensus.domain.contracts.notice.interface import FORMAT, read_interface
+from services.consensus.domain.contracts.register.data_objects import MODEL_VERSION
+from tests.unit.contracts.register_market import dataset, loaded_host
+from tests.unit.xchain.test_register_objects import ALL_OPERATIONS
+
+FILE: Final = Path(__file__).parents[3] / "data" / "interfaces" / "guqiao-1.json"
+DATASETS: Final = ("market-basic", "market-tiny")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The paths of a body and their types; elements of a list are `[]`."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield from leaves(member, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        if not any(isinstance(each, dict) for each in value):
+            yield path, "list"
+        for each in value:
+            if isinstance(each, dict):
+                yield from leaves(each, f"{path}[]")
+    elif value is not None:
+        names = {bool: "boolean", int: "integer", str: "text"}
+        yield path, names[type(value)]
+
+
+def sent() -> dict[str, list[dict[str, str]]]:
+    """What each object of the datasets holds, by the kind of object."""
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for name in DATASETS:
+        market = dataset(name)
+        host = loaded_host(market, ALL_OPERATIONS)
+        for event in market.events:
+            outcome = host.run(ALL_OPERATIONS, event.type, event.body, time=event.time)
+            for _, body in outcome.packets:
+                value: Any = body
+                assert value["header"]["model"]["version"] == MODEL_VERSION
+                found[value["header"]["content"]["type"]].append(dict(leaves(value["body"])))
+    return found
+
+
+def described(kinds: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for kind, objects in kinds.items():
+        types: dict[str, str] = {}
+        counts: Counter[str] = Counter()
+        for each in objects:
+            assert all(types.get(path, each[path]) == each[path] for path in each), "one type"
+            types |= each
+            counts.update(each.keys())
+        parts[f"object.{kind}"] = {
+            "fields": {
+                path: {"type": types[path], "required": counts[path] == len(objects)}
+                for path in sorted(types)
+            }
+        }
+    return {"format": FORMAT, "model_version": MODEL_VERSION, "parts": parts}
+
+
+@pytest.mark.req("G2-14-4")
+def test_the_description_is_what_the_register_sends() -> None:
+    kinds = sent()
+    assert set(kinds) == {"account", "registration", "settlement", "subject"}
+    value = json.loads(FILE.read_text(encoding="utf-8"))
+    assert read_interface(value).to_json() == value
+    assert value == described(kinds)
