@@ -13,6 +13,8 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from guqiao_sdk.regions import REGIONS
 from services.consensus.domain.contracts.chain_registry.form import BFT_PROTOCOLS
+from services.consensus.domain.ledger.admission import read_transaction
+from services.consensus.domain.ledger.authorisation import check_stateful
 from tests.unit.xchain.ledger_chain import events
 from tests.unit.xchain.registered_chains import (
     BEIJING_CHECKER,
@@ -424,3 +426,25 @@ def test_an_id_is_taken_once() -> None:
     assert registry.csrc.call("light_client", "register_chain", trusted).accepted
     assert registry.submit().code == "CHAIN_ID_TAKEN"
     assert registration()["genesis_hash"] == GENESIS_HASH
+
+
+@pytest.mark.req("G2-17-7")
+def test_what_names_a_person_is_told_before_it_is_ordered(registry: Registry) -> None:
+    for value in (
+        spoiled("responsible_persons.0.name", "某某"),
+        spoiled("platform.name", "电话 13800138000"),
+    ):
+        told = _told(registry, "submit", {"registration": value})
+        assert told == "TIER_NONPUBLIC_ONCHAIN"
+    reason: dict[str, Json] = {"chain_id": "shandong", "digest": "x", "reason": "13800138000"}
+    assert _told(registry, "give_back", reason) == "TIER_NONPUBLIC_ONCHAIN"
+    assert registry.act("give_back", BOTH_SIDES, **reason).code == "TIER_NONPUBLIC_ONCHAIN"
+    assert _told(registry, "submit", {"registration": registration()}) is None
+
+
+def _told(registry: Registry, method: str, body: dict[str, Json]) -> str | None:
+    csrc = registry.csrc
+    encoded = csrc.transaction("chains", method, body, signers=BY_OPERATOR)
+    time_ms = csrc.header.block_time_ms
+    found = check_stateful(csrc.state, read_transaction(encoded), block_time_ms=time_ms)
+    return None if found is None else found.code

@@ -22,7 +22,6 @@ from services.consensus.domain.contracts.chain_registry.drift import (
 from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.form import (
     Registration,
-    check_clear,
     read_registration,
 )
 from services.consensus.domain.contracts.chain_registry.judging import judge_registration
@@ -71,7 +70,6 @@ def update(host: Host, body: Mapping[str, Json]) -> None:
     chain, standing, record = called(host, body, "update", "registration")
     before: Mapping[str, Any] = record["registration"]
     require_owner(host, chain, before)
-    check_clear(body["registration"])
     _require_unchanged(before, body["registration"])
     registration = read_registration(body["registration"])
     judge_registration(system_host(host), registration)

@@ -52,6 +52,8 @@ _DID: Final = re.compile(r"did:rem:[a-z]{2,20}:[0-9A-Z]{18}")
 _POINT: Final = re.compile(r"04[0-9a-f]{128}")
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{128}")
 _PERSON: Final = frozenset({"function", "reference", "digest"})
+_UNSEARCHED: Final = frozenset({"registration", "certificate"})
+"""Members of bodies that are searched otherwise, or are a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +157,17 @@ def read_registration(value: Json) -> Registration:
     )
 
 
-def check_clear(value: Json) -> None:
-    """Refuse a registration that says of a person what may not stand on a chain."""
-    _check_bounds(value)
+def check_clear(body: Mapping[str, Json]) -> None:
+    """Refuse a body of any step that says of a person what may not stand on a chain. It is bounded
+    first, for the search takes its time.
+    """
+    _check_bounds(dict(body))
+    _check_persons_clear(body.get("registration"))
+    rest = {name: each for name, each in body.items() if name not in _UNSEARCHED}
+    _search(rest)
+
+
+def _check_persons_clear(value: Json) -> None:
     if not isinstance(value, dict):
         return
     persons = value.get("responsible_persons")
@@ -166,7 +176,10 @@ def check_clear(value: Json) -> None:
         if odd:
             place = f"$.responsible_persons[{number}].{odd[0][:64]}"
             raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind="PERSON", place=place)
-    clear: Json = {name: each for name, each in value.items() if name != "validators"}
+    _search({name: each for name, each in value.items() if name != "validators"})
+
+
+def _search(clear: Json) -> None:
     found = find_personal_data(clear)
     if found is not None:
         raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
@@ -210,7 +223,7 @@ def _check_persons(form: Fields) -> None:
     """Somebody is named for each function, by reference and digest (G2-05-3)."""
     if form.values["responsible_persons"] in (None, ""):
         raise Refusal("RESPONSIBLE_PERSON_MISSING", function=PERSON_FUNCTIONS[0])
-    check_clear({"responsible_persons": form.values["responsible_persons"]})
+    _check_persons_clear({"responsible_persons": form.values["responsible_persons"]})
     named: set[str] = set()
     for number, value in enumerate(form.array("responsible_persons", ROWS_MAX)):
         path = f"responsible_persons[{number}]."
