@@ -281,6 +281,21 @@ def test_an_update_that_fails_its_probe_is_dropped() -> None:
     assert registry.record()["registration"] == registration()
 
 
+def test_an_update_that_waits_is_not_passed_by_another_and_can_be_withdrawn() -> None:
+    registry = make()
+    moved = spoiled("rpc_endpoints.1.url", "https://10.9.0.1:8443")
+    other = spoiled("data_model_version", "guqiao-2")
+    update(registry, moved)
+    assert update(registry, other).code == "CHAIN_UPDATE_PENDING"
+    both = {**moved, "data_model_version": "guqiao-2"}
+    assert update(registry, both).accepted
+    assert accept(registry, moved).code == "CHAIN_REGISTRATION_OTHER"
+    assert events(update(registry, registration()), "chain.update_withdrawn")
+    assert accept(registry, both).code == "CHAIN_UPDATE_UNKNOWN"
+    assert update(registry, other).accepted
+    assert registry.record()["registration"] == other
+
+
 # --- Suspension -----------------------------------------------------------------------------------
 
 

@@ -65,7 +65,9 @@ IMMUTABLE: Final = ("chain_id", "region_code", "operator", "genesis_hash", "pare
 
 
 def update(host: Host, body: Mapping[str, Json]) -> None:
-    """State what a registration says from now on (G2-10-3)."""
+    """State what a registration says from now on (G2-10-3). What is in force, stated again,
+    withdraws an update that waits; nothing else passes one, for it would undo it.
+    """
     require_operator(host)
     chain, standing, record = called(host, body, "update", "registration")
     before: Mapping[str, Any] = record["registration"]
@@ -73,7 +75,11 @@ def update(host: Host, body: Mapping[str, Json]) -> None:
     _require_unchanged(before, body["registration"])
     registration = read_registration(body["registration"])
     judge_registration(system_host(host), registration)
+    is_pending = find(host, f"pending/{chain}") is not None
     if registration.digest == record["digest"]:
+        if is_pending:
+            host.delete(f"pending/{chain}")
+            host.emit("chain.update_withdrawn", {"chain_id": chain})
         return
     stated = record_of(host, registration)
     if any(registration.value[name] != before[name] for name in PROBED):
@@ -81,6 +87,8 @@ def update(host: Host, body: Mapping[str, Json]) -> None:
         facts: dict[str, Json] = {"chain_id": chain, "digest": registration.digest}
         host.emit("chain.update_stated", {**facts, "in_force": standing["version"]})
         return
+    if is_pending:
+        raise Refusal("CHAIN_UPDATE_PENDING", chain=chain)
     version = standing["version"] + 1
     kept_reports = {name: each for name, each in record.items() if name not in stated}
     host.put(registration_key(chain, version), {**kept_reports, **stated})

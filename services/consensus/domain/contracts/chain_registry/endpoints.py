@@ -69,8 +69,10 @@ def _endpoint(row: Fields) -> Endpoint:
 
 
 def _is_public(row: Fields, host: str) -> bool:
-    """Whether it is an address of the internet; where a name leads, only a probe can show."""
-    if ":" not in host and not host.rpartition(".")[2].isdigit():
+    """Whether it is an address of the internet; where a name leads, only a probe can show. No name
+    ends in a part that begins with a digit: that is an address, perhaps in a form of its own.
+    """
+    if ":" not in host and not host.rpartition(".")[2][0].isdigit():
         return False
     try:
         address = ipaddress.ip_address(host)
