@@ -1,6 +1,6 @@
 """The register of the chains that report to the regulatory chain, and their life cycle (SM-1).
 
-An operator registers its chain with everything that the guideline asks for (G2-10-2); the province
+An operator registers its chain with everything that the guideline asks for (G2-10-1); the province
 countersigns, the CSRC's technical side reports on the test of its node RPC, and both sides of the
 CSRC approve. From then on the light client trusts the registered set, and what it sees of the chain
 is held against the registration. What is kept, and which steps there are: see

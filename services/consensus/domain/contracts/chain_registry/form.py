@@ -1,4 +1,4 @@
-"""A chain's registration: every field that the guideline asks for, and its check (G2-10-2).
+"""A chain's registration: every field that the guideline asks for, and its check (G2-10-1).
 
 What is said of natural persons is a digest and a reference: their names and telephones lie off the
 chain (design section 6), and a row that says more is refused.
