@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from guqiao_sdk import rules
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts.chain_registry.standing import NONE, TRANSITIONS, Status
 from services.consensus.domain.contracts.identity_record import IdentityRecord
@@ -24,6 +25,7 @@ from tests.unit.xchain.registered_chains import (
     Registry,
     detail,
     registration,
+    spoiled,
 )
 
 HANDOVER: Final = "7a" * 32
@@ -39,6 +41,10 @@ METHODS: Final[dict[str, tuple[IdentityRecord, ...]]] = {
 
 def attempt(registry: Registry, method: str) -> Receipt:
     """A step with a body that is right for it wherever it may be taken."""
+    return registry.act(method, METHODS.get(method, BY_OPERATOR), **body_of(registry, method))
+
+
+def body_of(registry: Registry, method: str) -> dict[str, Any]:
     digest = registry.digest()
     bodies: dict[str, dict[str, Any]] = {
         "submit": {"registration": registration()},
@@ -56,8 +62,7 @@ def attempt(registry: Registry, method: str) -> Receipt:
         "deregister": {"chain_id": "shandong", "handover": HANDOVER},
     }  # fmt: skip
     named_only = {"chain_id": "shandong", "digest": digest}
-    who = METHODS.get(method, BY_OPERATOR)
-    return registry.act(method, who, **bodies.get(method, named_only))
+    return bodies.get(method, named_only)
 
 
 class LifeOfAChain(RuleBasedStateMachine):
@@ -141,6 +146,40 @@ def test_every_step_that_the_life_cycle_does_not_list_is_refused(status: str) ->
             facts = {"state": status, "event": method}
             assert (receipt.code, detail(receipt)) == ("ILLEGAL_TRANSITION", facts)
     assert registry.status() == status
+
+
+JUNK: Final[tuple[Any, ...]] = (None, True, -1, "", "x", [], [7], [{}], {}, {"a": [1]}, "1" * 64)
+BEGUN: Final[dict[str, str]] = {
+    "give_back": "SUBMITTED", "countersign": "SUBMITTED", "start_test": "PROVINCIAL_REVIEWED",
+    "report": "CONFORMANCE", "approve": "CONFORMANCE_PASSED",
+}  # fmt: skip
+
+
+FREE: Final = (
+    ("reason", "x"), ("reason", "1" * 64), ("reporting_path", "x"), ("reporting_path", "1" * 64),
+    ("handover", "1" * 64), ("report", "1" * 64), ("cause_closed", "1" * 64),
+)  # fmt: skip
+"""What may stand there after all, and is left out."""
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_whatever_stands_in_a_body_is_refused_by_a_code_of_the_catalogue(method: str) -> None:
+    """Any other failure of a contract would stop every replica."""
+    registry = Registry.make().bring(BEGUN.get(method, "ACTIVE"))
+    if method == "resume":
+        assert attempt(registry, "suspend").accepted
+    moved = spoiled("data_model_version", "x", spoiled("rpc_endpoints.1.host_id", "other"))
+    if method == "accept_update":
+        body = {"chain_id": "shandong", "registration": moved}
+        assert registry.act("update", BY_OPERATOR, **body).accepted
+    if method in ("consent_deregistration", "deregister"):
+        assert attempt(registry, "request_deregistration").accepted
+    good = registry.report(moved) if method == "accept_update" else body_of(registry, method)
+    for member, junk in itertools.product(good, JUNK):
+        if (member, junk) not in FREE:
+            receipt = registry.act(method, METHODS[method], **{**good, member: junk})
+            assert rules.rule(receipt.code).severity == "reject"
+    assert registry.act(method, METHODS[method], **good).accepted or method == "deregister"
 
 
 LIFE: Final = """

@@ -20,6 +20,7 @@ from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.chain_registry import changing, ending
 from services.consensus.domain.contracts.chain_registry.certificates import PEM_LENGTH_MAX
 from services.consensus.domain.contracts.chain_registry.drift import compare
+from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.form import (
     Registration,
     chain_id_of,
@@ -248,7 +249,7 @@ def exempt(host: Host, body: Mapping[str, Json]) -> None:
     chain = chain_id_of(body["chain_id"])
     facts: dict[str, Json] = {
         "chain_id": chain,
-        "operator_uscc": text(body["operator_uscc"], "operator_uscc"),
+        "operator_uscc": Fields(body, "").uscc("operator_uscc"),
         "reason": text(body["reason"], "reason", REASON_LENGTH_MAX),
     }
     host.put(f"exemption/{chain}", {**facts, **signed(host)})
