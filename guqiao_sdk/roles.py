@@ -22,6 +22,7 @@ SERVICE_PUBLISHER: Final = "service_publisher"
 PEER_GATEWAY: Final = "peer_gateway"
 CSRC_MARKET: Final = "csrc_market"
 CSRC_TECH: Final = "csrc_tech"
+PROVINCIAL_REGULATOR: Final = "provincial_regulator"
 GOVERNOR: Final = "governor"
 CONTRACT_REVIEWER: Final = "contract_reviewer"
 REPLICA: Final = "replica"
@@ -42,6 +43,7 @@ CHAIN_READERS: Final = frozenset(
         PEER_GATEWAY,
         CSRC_MARKET,
         CSRC_TECH,
+        PROVINCIAL_REGULATOR,
         GOVERNOR,
         CONTRACT_REVIEWER,
     }

@@ -15,6 +15,7 @@ import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from guqiaoctl.calendar_commands import calendar
+from guqiaoctl.chain_commands import chain
 from guqiaoctl.contract_commands import contract
 from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
@@ -40,18 +41,13 @@ restart = typer.Typer(
     help="Restart a chain that lost its quorum 失去法定数后的重启", no_args_is_help=True
 )
 archive = typer.Typer(help="Archives of old segments 归档", no_args_is_help=True)
-app.add_typer(dev, name="dev")
 dev.add_typer(node, name="node")
-app.add_typer(register, name="register")
-app.add_typer(tx, name="tx")
-app.add_typer(governance, name="governance")
-app.add_typer(restart, name="restart")
-app.add_typer(archive, name="archive")
-app.add_typer(contract, name="contract")
-app.add_typer(template, name="template")
-app.add_typer(calendar, name="calendar")
-app.add_typer(document, name="document")
-app.add_typer(notice, name="notice")
+for noun, group in {
+    **{"dev": dev, "register": register, "tx": tx, "governance": governance, "restart": restart},
+    **{"archive": archive, "contract": contract, "template": template, "calendar": calendar},
+    **{"chain": chain, "document": document, "notice": notice},
+}.items():
+    app.add_typer(group, name=noun)
 
 
 class OnMalformed(StrEnum):

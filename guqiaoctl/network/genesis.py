@@ -56,7 +56,7 @@ VERSIONS: Final = {"contracts": 2, "evidence": 2, "light_client": 2, "register":
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
-    CSRC: (*COMMON_CONTRACTS, "calendar", "notices", "objects", "services", "templates"),
+    CSRC: (*COMMON_CONTRACTS, "calendar", "chains", "notices", "objects", "services", "templates"),
     MARKET: (*COMMON_CONTRACTS, "register", "documents"),
 }
 

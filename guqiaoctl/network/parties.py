@@ -93,6 +93,7 @@ ENTITIES: Final[dict[str, tuple[Organisation, ...]]] = {
 
 REGULATOR: Final = ENTITIES[CSRC][0]
 OPERATOR: Final = ENTITIES[MARKET][0]
+PROVINCE: Final = _organisations(MARKET, 300, ("演示省地方金融管理局",))[0]
 
 ACCOUNTS: Final = (
     Account("admin", REGULATOR, {CSRC: ("identity_admin", "chain_admin", "supervisor")}),
@@ -122,6 +123,7 @@ ACCOUNTS: Final = (
         OPERATOR,
         {MARKET: ("relayer", "observer"), CSRC: ("peer_gateway",)},
     ),
+    Account("province", PROVINCE, {CSRC: ("provincial_regulator",)}),
     Account("registry", OPERATOR, {MARKET: ("observer",)}),
     Account("reporting", OPERATOR, {MARKET: ("observer",)}),
     Account("publisher", OPERATOR, {CSRC: ("service_publisher",), MARKET: ("observer",)}),

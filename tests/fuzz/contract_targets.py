@@ -16,6 +16,12 @@ from guqiao_sdk.proof.restart_rules import governor_keys, verify_restart
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.codec import encode_message
 from services.consensus.domain.contracts import objects
+from services.consensus.domain.contracts.chain_registry.certificates import (
+    Certificate,
+    CertificateError,
+    parse_certificate_pem,
+)
+from services.consensus.domain.contracts.chain_registry.form import read_registration
 from services.consensus.domain.contracts.governance_form import Proposal, parse_proposal
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.identity_record import (
@@ -54,13 +60,14 @@ from tests.unit.contracts.notice_market import FIGURES, filing
 from tests.unit.contracts.register_market import Market
 from tests.unit.ledger.chain_builder import ADMIN, CHAIN, identity_json, key_json
 from tests.unit.proof.restart_case import GENESIS_HASH, RestartCase
+from tests.unit.xchain import registered_chains as chains
 
 ACCUSED: Final = ReplicaId(1)
 
 
 def targets() -> tuple[Target, ...]:
     """Every decoder of this kind with its samples."""
-    return (*_restarts(), *_accusations(), *_bodies(), _register())
+    return (*_restarts(), *_accusations(), *_bodies(), *_chains(), _register())
 
 
 # --- Restarts -----------------------------------------------------------------------------------
@@ -265,6 +272,27 @@ def _figures(data: bytes) -> dict[str, Json]:
 
 def _proposal(data: bytes) -> Proposal:
     return parse_proposal(json_object(data), CHAIN)
+
+
+def _chains() -> list[Target]:
+    """What an operator registers of its chain, and certificates as the contract reads them."""
+    value = chains.registration()
+    value["restart_authorities"] = _case().authorities.to_json()
+    certificates = [value["validators"][0]["cert"], chains.authority().certificate_pem.decode()]
+    return [
+        Target(
+            "registration of a chain", lambda data: read_registration(json_value(data)),
+            (Refusal, JsonError), [canonical_json(value)], mutations.of_json,
+        ),
+        Target(
+            "certificate of a consensus key", _certificate, (CertificateError, UnicodeDecodeError),
+            [each.encode() for each in certificates], mutations.of_pem,
+        ),
+    ]  # fmt: skip
+
+
+def _certificate(data: bytes) -> Certificate:
+    return parse_certificate_pem(data.decode())
 
 
 def _register() -> Target:

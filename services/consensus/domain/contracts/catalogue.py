@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from services.consensus.domain.contracts.calendar import CalendarContract
+from services.consensus.domain.contracts.chains import ChainsContract
 from services.consensus.domain.contracts.deployments import DeploymentsContract
 from services.consensus.domain.contracts.documents import DocumentsContract
 from services.consensus.domain.contracts.evidence import EvidenceContract
@@ -55,6 +56,7 @@ def standard_catalogue() -> Catalogue:
     return Catalogue(
         [
             CalendarContract(),
+            ChainsContract(),
             DeploymentsContract(1),
             DeploymentsContract(2),
             DocumentsContract(),

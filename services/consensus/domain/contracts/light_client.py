@@ -24,11 +24,19 @@ from guqiao_sdk.proof.light_client import (
     advance,
     judge_misbehaviour,
 )
-from guqiao_sdk.proof.quorum import Member, ReplicaSet
+from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import RESTART_BYTES_MAX, Restart, RestartAuthorities
+from services.consensus.domain.contracts.chain_registry.drift import (
+    note_set,
+    require_followed,
+    require_provable,
+)
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client_registration import (
+    LIGHT_CLIENT,
+    client_key,
     find_trust,
+    genesis_set,
     register_chain,
 )
 from services.consensus.domain.contracts.packets_host import (
@@ -43,7 +51,7 @@ from services.consensus.domain.contracts.packets_host import (
     text,
 )
 
-NAME: Final = "light_client"
+NAME: Final = LIGHT_CLIENT
 ACTIVE: Final = "ACTIVE"
 FROZEN: Final = "FROZEN"
 
@@ -96,10 +104,11 @@ def consensus_state(host: SystemHost, chain: str, height: int) -> ConsensusState
 
     A frozen client proves nothing, old states included (reliability G22).
     """
-    record = host.read(NAME, _client_key(chain))
+    record = host.read(NAME, client_key(chain))
     if not isinstance(record, dict):
         raise Refusal("CLIENT_UNKNOWN", chain=chain)
     _refuse_frozen(chain, record)
+    require_provable(host, chain)
     state = host.read(NAME, _state_key(chain, height))
     if not isinstance(state, dict):
         raise Refusal("HEIGHT_UNKNOWN", chain=chain, height=height, latest=record["height"])
@@ -129,6 +138,7 @@ def _certified_header(
 ) -> BlockHeader:
     record = _client(host, chain)
     _refuse_frozen(chain, record)
+    require_provable(host, chain)
     header, certificate = _certified(body, path)
     known = host.get(_state_key(chain, header.height))
     if isinstance(known, dict) and known["header_hash"] != header.hash().hex():
@@ -175,7 +185,10 @@ def update(host: Host, body: Mapping[str, Json], *, restarts: bool = False) -> N
         return
     except ProofError as error:
         raise _unverified(error) from error
+    require_followed(system, chain, changes_set=bool(set_changes))
     _store(host, record, after, header, set_changes)
+    if set_changes:
+        note_set(system, after.replica_set)
 
 
 def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
@@ -198,13 +211,13 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
         return
     evidence = _shown_json(shown)
     host.put(key, {**evidence, "first": body["first"], "second": body["second"]})
-    host.put(_client_key(chain), {**record, "status": FROZEN})
+    host.put(client_key(chain), {**record, "status": FROZEN})
     host.emit("light_client.frozen", evidence)
 
 
 def _client(host: Host, chain: str) -> dict[str, Json]:
     """The client's record; the first use takes it from genesis or registration (G39)."""
-    record = host.get(_client_key(chain))
+    record = host.get(client_key(chain))
     if isinstance(record, dict):
         return record
     trust = find_trust(host, chain)
@@ -214,23 +227,10 @@ def _client(host: Host, chain: str) -> dict[str, Json]:
 
 
 def _initialise(host: Host, chain: str, trust: Mapping[str, Json]) -> dict[str, Json]:
-    replica_set = _genesis_set(chain, trust)
+    replica_set = genesis_set(chain, trust)
     trusted = TrustedChain.from_genesis(_bytes(trust["genesis_hash"]), replica_set)
     host.put(_set_key(chain, replica_set.epoch), replica_set.encode().hex())
     return _record(trusted, states=0)
-
-
-def _genesis_set(chain: str, trust: Mapping[str, Json]) -> ReplicaSet:
-    replicas = trust["replicas"]
-    assert isinstance(replicas, list)
-    members: list[Member] = []
-    for replica, member in enumerate(replicas):
-        assert isinstance(member, dict)
-        entity_id, entity_name = member["entity_id"], member["entity_name"]
-        assert isinstance(entity_id, str)
-        assert isinstance(entity_name, str)
-        members.append(Member(replica, _bytes(member["vote_key"]), entity_id, entity_name))
-    return ReplicaSet(chain, _int(trust["epoch"]), tuple(members))
 
 
 def _is_known(host: Host, trusted: TrustedChain, header: BlockHeader) -> bool:
@@ -294,7 +294,7 @@ def _store(
         oldest, _ = host.scan(f"state/{chain}/", 1)[0]
         host.delete(oldest)
         states -= 1
-    host.put(_client_key(chain), _record(after, states=states))
+    host.put(client_key(chain), _record(after, states=states))
     host.emit("light_client.updated", {"chain": chain, "height": header.height, **facts})
 
 
@@ -327,7 +327,7 @@ def _freeze(
         "known_hash": error.known.hex(),
         "other_hash": error.other.hex(),
     }
-    host.put(_client_key(error.chain_id), {**record, "status": FROZEN})
+    host.put(client_key(error.chain_id), {**record, "status": FROZEN})
     host.put(f"fork/{error.chain_id}/{error.height:020d}", {**facts, "evidence": dict(body)})
     host.emit("light_client.frozen", facts)
 
@@ -450,10 +450,6 @@ def _trusted(record: Mapping[str, Json], authorities: RestartAuthorities | None)
         authorities=authorities,
         restarted_at=None if restarted_at is None else _int(restarted_at),
     )
-
-
-def _client_key(chain: str) -> str:
-    return f"client/{chain}"
 
 
 def _state_key(chain: str, height: int) -> str:

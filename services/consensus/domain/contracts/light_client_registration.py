@@ -17,6 +17,7 @@ from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSet
 from guqiao_sdk.proof.restart import RestartAuthorities
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.packets_host import (
+    SystemHost,
     hex_bytes,
     require_members,
     require_role,
@@ -25,6 +26,8 @@ from services.consensus.domain.contracts.packets_host import (
     this_chain,
 )
 
+LIGHT_CLIENT: Final = "light_client"
+"""The namespace of what is kept here."""
 CHAIN_ADMIN: Final = "chain_admin"
 ENTITY_LENGTH_MAX: Final = 128
 HASH_BYTES: Final = 32
@@ -36,6 +39,11 @@ def register_chain(host: Host, body: Mapping[str, Json], *, restarts: bool = Fal
     With `restarts` it may name who approves a restart of the chain.
     """
     require_role(host, CHAIN_ADMIN)
+    keep_trust(host, body, restarts=restarts)
+
+
+def keep_trust(host: Host, body: Mapping[str, Json], *, restarts: bool) -> None:
+    """The same for another contract, which asked who may, within the light client's keys."""
     names_authorities = restarts and "restart_authorities" in body
     further = " restart_authorities" if names_authorities else ""
     require_members(body, "", f"chain_id genesis_hash epoch replicas{further}")
@@ -68,6 +76,42 @@ def find_trust(host: Host, chain: str) -> dict[str, Json] | None:
         if trust["chain_id"] == chain:
             return trust
     return None
+
+
+def followed_set(host: SystemHost, chain: str) -> ReplicaSet | None:
+    """The set that the client of `chain` follows now, for another contract; None where no trust in
+    that chain is kept.
+    """
+    record = host.read(LIGHT_CLIENT, client_key(chain))
+    if isinstance(record, dict):
+        return ReplicaSet.decode(bytes.fromhex(str(record["replica_set"])))
+    found: list[ReplicaSet] = []
+
+    def from_trust() -> None:
+        trust = find_trust(host, chain)
+        if trust is not None:
+            found.append(genesis_set(chain, trust))
+
+    host.within(LIGHT_CLIENT, from_trust)
+    return found[0] if found else None
+
+
+def genesis_set(chain: str, trust: Mapping[str, Json]) -> ReplicaSet:
+    """The replica set that a trust begins with."""
+    replicas, epoch = trust["replicas"], trust["epoch"]
+    assert isinstance(replicas, list)
+    assert type(epoch) is int
+    members: list[Member] = []
+    for replica, member in enumerate(replicas):
+        assert isinstance(member, dict)
+        entity_id, entity_name, key = (
+            member[name] for name in ("entity_id", "entity_name", "vote_key")
+        )
+        assert isinstance(entity_id, str)
+        assert isinstance(entity_name, str)
+        assert isinstance(key, str)
+        members.append(Member(replica, bytes.fromhex(key), entity_id, entity_name))
+    return ReplicaSet(chain, epoch, tuple(members))
 
 
 def _check_authorities(value: Json) -> None:
@@ -103,6 +147,11 @@ def _check_set(chain: str, body: Mapping[str, Json]) -> None:
         ReplicaSet(chain, epoch, tuple(members)).check()
     except ReplicaSetError as error:
         raise Refusal(error.code, chain=chain, detail=error.detail) from error
+
+
+def client_key(chain: str) -> str:
+    """Where the client of a chain is kept, once something was asked of it."""
+    return f"client/{chain}"
 
 
 def _key(chain: str) -> str:

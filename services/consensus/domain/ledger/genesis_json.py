@@ -12,6 +12,8 @@ from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSet
 from guqiao_sdk.proof.restart import RestartAuthorities
 from services.consensus.domain.contracts.calendar import NAME as CALENDAR
 from services.consensus.domain.contracts.calendar import YEARS_PARAMETER, first_years
+from services.consensus.domain.contracts.chain_registry.policy import check_parameters
+from services.consensus.domain.contracts.chain_registry.standing import CHAINS
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
     GAS_PARAMETER,
@@ -23,6 +25,7 @@ from services.consensus.domain.contracts.identity_record import (
     parse_identity,
 )
 from services.consensus.domain.contracts.key_uses import KeyUse
+from services.consensus.domain.contracts.light_client_registration import LIGHT_CLIENT
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE
 from services.consensus.domain.ledger.genesis import (
     COMMON_PARAMETERS,
@@ -82,6 +85,7 @@ def parse_genesis(data: bytes) -> Genesis:
     _check_key_uses(genesis)
     _check_deployments(genesis.contracts)
     _check_calendar(genesis.contracts)
+    _check_chains(genesis.contracts)
     return genesis
 
 
@@ -111,6 +115,17 @@ def _check_calendar(contracts: tuple[ContractActivation, ...]) -> None:
         except ValueError as error:
             field = f"contracts.{CALENDAR}.parameters.{YEARS_PARAMETER}"
             raise _invalid(field, str(error)) from error
+
+
+def _check_chains(contracts: tuple[ContractActivation, ...]) -> None:
+    """Registered chains are followed by light clients; the numbers of the policy are bounded."""
+    for parameters in (each.parameters for each in contracts if each.name == CHAINS):
+        if all(each.name != LIGHT_CLIENT for each in contracts):
+            raise _invalid("contracts", f"{CHAINS} without {LIGHT_CLIENT}")
+        try:
+            check_parameters(parameters)
+        except ValueError as error:
+            raise _invalid(f"contracts.{CHAINS}.parameters", str(error)) from error
 
 
 def _check_key_uses(genesis: Genesis) -> None:

@@ -1,7 +1,8 @@
 """Keeps off the chain what a tier forbids on it, before the transaction that brings it is ordered.
 
 A refused transaction stays in its block with all that it says. So a replica tells its submitter at
-once what the contract `documents` would refuse for its place; execution decides, as always.
+once what the contracts `documents` and `chains` would refuse for its place; execution decides, as
+always.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import Payload
 from services.consensus.domain.contracts import document_form as form
 from services.consensus.domain.contracts import document_records as records
+from services.consensus.domain.contracts.chain_registry.form import check_clear
+from services.consensus.domain.contracts.chain_registry.standing import CHAINS
+from services.consensus.domain.contracts.deployed import CONTRACTS, contract_record_key
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.template.vocabulary import Tier
 from services.consensus.domain.ledger.host import read_json
@@ -23,17 +27,27 @@ def misplaced(state: Readable, payload: Payload) -> Refusal | None:
     """The refusal that this operation will meet for putting something where it may not be. What was
     executed once is answered again.
     """
-    if payload.contract != records.NAME:
+    if payload.contract != records.NAME and not _is_registry(state, payload.contract):
         return None
     if state.get(request_key(payload.organisation, payload.request_id)) is not None:
         return None
     try:
+        if payload.contract == CHAINS:
+            check_clear(payload.body)
+            return None
         form.check_clear(payload.method, payload.body)
         if payload.method == form.PUBLISH:
             form.check_place(payload.body, _tier_of(state, payload.body))
     except Refusal as refusal:
         return refusal
     return None
+
+
+def _is_registry(state: Readable, contract: str) -> bool:
+    """Whether it is the register of chains, and no deployed contract of that name."""
+    if contract != CHAINS:
+        return False
+    return state.get(contract_key(CONTRACTS, contract_record_key(CHAINS))) is None
 
 
 def _tier_of(state: Readable, body: Mapping[str, Json]) -> Tier:

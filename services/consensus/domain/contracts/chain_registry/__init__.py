@@ -1,0 +1,1 @@
+"""What the contract `chains` keeps and asks: the form, certificates, standing and admission."""
