@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
@@ -16,12 +17,18 @@ from guqiao_sdk.proof.fisco.receipt import parse_receipt
 from guqiao_sdk.proof.fisco.transaction import parse_transaction
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from services.chassis.errors import ServiceError
+from services.gateway.observed.fisco import _told
+from services.gateway.observed.http import HEAD_BYTES_MAX, Endpoint, read_response
+from services.gateway.observed.json_rpc import parse_answer
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import any_signature, json_value
 from tests.plugins.fisco_chain import FiscoChain, Row, hexed, node_id, recorded, unhexed
+from tests.plugins.fisco_node import http_answer, in_chunks
 
 _REFUSED: Final = (ProofError, JsonError)
+_NOT_ANSWERED: Final = (ServiceError, asyncio.IncompleteReadError)
 
 
 def targets() -> tuple[Target, ...]:
@@ -60,6 +67,23 @@ def targets() -> tuple[Target, ...]:
             "checkpoint of another chain", parse_checkpoint, (ProofError,),
             [encode_checkpoint(_trusted())], mutations.of_json,
         ),
+        Target(
+            "answer of a node over HTTP", lambda data: asyncio.run(_over_http(data)), _NOT_ANSWERED,
+            [http_answer(b'{"a":1}'), in_chunks(b"x" * 60)], mutations.of_bytes,
+        ),
+        Target(
+            "answer of JSON-RPC", lambda data: parse_answer(data, 7), _NOT_ANSWERED,
+            [b'{"id":7,"jsonrpc":"2.0","result":{"number":1}}'], mutations.of_json,
+        ),
+        Target(
+            "status of a node", _status, (ProofError, ServiceError),
+            [recorded("sm_status")[name].encode() for name in ("sync", "consensus")],
+            mutations.of_json,
+        ),
+        Target(
+            "address of a node", lambda data: Endpoint.parse(data.decode("latin-1")), (ValueError,),
+            [b"http://127.0.0.1:20200", b"https://node.example:443/rpc"], mutations.of_bytes,
+        ),
     )  # fmt: skip
 
 
@@ -84,6 +108,17 @@ _KNOWN: Final[set[bytes]] = set()
 def _with_hash(row: Row) -> Row:
     _KNOWN.add(unhexed(row["hash"]))
     return row
+
+
+async def _over_http(data: bytes) -> bytes:
+    stream = asyncio.StreamReader(limit=HEAD_BYTES_MAX)
+    stream.feed_data(data)
+    stream.feed_eof()
+    return await read_response(stream, bytes_max=len(data) + 1)
+
+
+def _status(data: bytes) -> Any:
+    return _told("status", data.decode(errors="replace"))
 
 
 @cache
