@@ -280,6 +280,13 @@ def test_malformed_proofs_are_refused(rows: list[Any]) -> None:
         path_index("path", b"\x11" * 32, b"\x11" * 32, parse_path("path", rows))
 
 
+def test_a_tree_of_another_width_is_refused_though_its_path_leads_to_the_root() -> None:
+    hashes = [sm3(bytes([each])) for each in range(3)]
+    rows = ["00000003", *(each.hex() for each in hashes)]
+    with pytest.raises(ProofError, match="a level of 3 hashes"):
+        parse_path("path", rows)
+
+
 def test_a_node_of_the_tree_is_no_leaf(chain: FiscoChain) -> None:
     """A shorter proof of an inner hash holds; it proves nothing, for its bytes are no body."""
     hashes = [unhexed(each) for each in chain.block(1)["transactions"]]

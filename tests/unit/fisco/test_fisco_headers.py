@@ -103,6 +103,15 @@ def test_a_header_with_a_member_missing_or_of_another_type_is_refused(
         assert refused(chain.trusted(), {**row, name: strange})
 
 
+def test_a_parent_of_another_height_is_refused(chain: FiscoChain) -> None:
+    """Its number is no part of what is hashed here: it is the one before, or nothing."""
+    row = chain.add_block()
+    (parent,) = row["parentInfo"]
+    for number in (1, 7):
+        moved = {**row, "parentInfo": [{**parent, "blockNumber": number}]}
+        assert refused(chain.trusted(), moved) == "HEADER_UNVERIFIED"
+
+
 @pytest.mark.parametrize("name", ["txsRoot", "timestamp", "gasUsed", "sealerList", "number"])
 def test_a_changed_header_is_refused_though_its_hash_is_made_to_fit(
     chain: FiscoChain, name: str
