@@ -18,6 +18,7 @@ from guqiaoctl.calendar_commands import calendar
 from guqiaoctl.contract_commands import contract
 from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
+from guqiaoctl.observed_commands import observed
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
 from guqiaoctl.output import fail
 from guqiaoctl.template_commands import template
@@ -50,6 +51,7 @@ app.add_typer(contract, name="contract")
 app.add_typer(template, name="template")
 app.add_typer(calendar, name="calendar")
 app.add_typer(document, name="document")
+app.add_typer(observed, name="observed")
 
 
 class OnMalformed(StrEnum):

@@ -18,6 +18,7 @@ from guqiao_sdk.proof.fisco.execution import (
 )
 from guqiao_sdk.proof.fisco.header import parse_header
 from guqiao_sdk.proof.fisco.merkle import (
+    ITEMS_MAX,
     LEVELS_MAX,
     check_path_at,
     list_root,
@@ -129,8 +130,9 @@ def test_equal_receipts_side_by_side_belong_to_both() -> None:
     path = parse_path("receipt", proof_of(hashes, 1))
     for place in (0, 1):
         check_path_at("receipt", root_of(hashes), hashes[0], path, place)
-    with pytest.raises(ProofError, match="place 2"):
-        check_path_at("receipt", root_of(hashes), hashes[0], path, 2)
+    for beyond in (2, 4):
+        with pytest.raises(ProofError, match=f"place {beyond}"):
+            check_path_at("receipt", root_of(hashes), hashes[0], path, beyond)
 
 
 def test_what_belongs_to_another_block_or_chain_is_refused(chain: FiscoChain) -> None:
@@ -149,6 +151,30 @@ def test_a_transaction_signed_by_another_than_its_sender_is_refused(chain: Fisco
     stolen = sign_transaction(transaction, "thief")
     assert refused(chain, {**stolen, "from": transaction["from"]}, receipt) == "PROOF_INVALID"
     judged(chain, stolen, receipt)  # Whoever signed is whom the verifier names.
+
+
+def test_a_signature_of_the_sender_over_something_else_is_refused(chain: FiscoChain) -> None:
+    transaction, receipt = parts(chain)
+    other = parts(chain, 1)[0]["signature"]
+    assert refused(chain, {**transaction, "signature": other}, receipt) == "PROOF_INVALID"
+
+
+def test_a_block_that_contradicts_itself_is_refused() -> None:
+    """Receipts of another height, or fewer of them than transactions, under a certified header."""
+    honest = FiscoChain()
+    honest.add_block(5)
+    rows = [parts(honest, index)[1] for index in range(5)]
+    moved = [{**row, "blockNumber": 9} for row in rows]
+    for index, shown in ((0, moved), (0, rows[:3])):
+        hashes = [receipt_hash(row) for row in shown]
+        chain = FiscoChain()
+        chain.add_block(5, receiptsRoot=hexed(root_of(hashes)))
+        receipt = {
+            **shown[index],
+            "hash": hexed(hashes[index]),
+            "txReceiptProof": proof_of(hashes, index),
+        }
+        assert refused(chain, parts(chain, index)[0], receipt) == "PROOF_INVALID"
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -285,6 +311,16 @@ def test_a_tree_of_another_width_is_refused_though_its_path_leads_to_the_root() 
     rows = ["00000003", *(each.hex() for each in hashes)]
     with pytest.raises(ProofError, match="a level of 3 hashes"):
         parse_path("path", rows)
+
+
+def test_a_path_has_a_bound_though_it_leads_to_the_root() -> None:
+    node, rows = b"\x01" * 32, []
+    for _ in range(ITEMS_MAX // 2 + 1):
+        rows += ["00000001", node.hex()]
+        node = sm3(node)
+    with pytest.raises(ProofError, match="too many levels"):
+        parse_path("path", rows)
+    path_index("path", sm3(b"\x01" * 32), b"\x01" * 32, parse_path("path", rows[:2]))
 
 
 def test_a_node_of_the_tree_is_no_leaf(chain: FiscoChain) -> None:

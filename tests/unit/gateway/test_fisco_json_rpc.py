@@ -22,9 +22,13 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.fisco.trusted import ForkError
 from services.chassis.errors import ServiceError
 from services.gateway.observed import json_rpc
-from services.gateway.observed.errors import NodeUnavailableError, shown
+from services.gateway.observed.errors import (
+    AnswerMalformedError,
+    NodeUnavailableError,
+    shown,
+)
 from services.gateway.observed.fisco import FiscoObserved
-from services.gateway.observed.http import Endpoint
+from services.gateway.observed.http import Endpoint, read_response
 from services.gateway.observed.json_rpc import JsonRpcNodes, Limits
 from tests.plugins.fisco_chain import FiscoChain, hexed, provider, sign_header, unhexed
 from tests.plugins.fisco_node import FiscoNode, http_answer, in_chunks
@@ -171,6 +175,19 @@ async def test_what_is_no_answer_is_refused_and_another_node_asked(lab: Lab, nam
     assert (await lab.adapter(strange, node).header(1)).height == 1
 
 
+@pytest.mark.parametrize("write", [http_answer, in_chunks])
+async def test_a_body_is_not_read_beyond_its_bound(write: Callable[[bytes], bytes]) -> None:
+    for size in (20, 21):
+        stream = asyncio.StreamReader()
+        stream.feed_data(write(b"1" * size))
+        stream.feed_eof()
+        if size == 20:
+            assert await read_response(stream, bytes_max=20) == b"1" * size
+        else:
+            with pytest.raises(AnswerMalformedError, match="20"):
+                await read_response(stream, bytes_max=20)
+
+
 @pytest.mark.parametrize("at", [0, 1, 20, 60, 200])
 async def test_an_answer_that_is_cut_off_is_refused(lab: Lab, at: int) -> None:
     node = await lab.node(raw=lambda body: http_answer(body)[:at])
@@ -251,6 +268,22 @@ async def test_what_is_believed_moves_on_and_never_back(lab: Lab) -> None:
     await adapter.header(3)
     await adapter.header(1)
     assert adapter.trusted == lab.chain.trusted(3)
+
+
+async def test_another_transaction_than_the_one_asked_for_is_refused(lab: Lab) -> None:
+    one, other = lab.chain.block(1)["transactions"][:2]
+
+    def swapped(method: str, result: Any) -> Any:
+        shelves = {
+            "getTransaction": lab.chain.transactions,
+            "getTransactionReceipt": lab.chain.receipts,
+        }
+        return shelves[method][other] if method in shelves else result
+
+    adapter = lab.adapter(await lab.node(spoil=swapped))
+    assert (await adapter.transaction(unhexed(other))).transaction_id == unhexed(other)
+    with pytest.raises(ProofError, match="another one was answered"):
+        await adapter.transaction(unhexed(one))
 
 
 async def test_the_list_of_a_block_that_leaves_one_out_is_refused(lab: Lab) -> None:
