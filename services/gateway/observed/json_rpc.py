@@ -33,10 +33,13 @@ BACKOFF_SECONDS: Final = 0.2
 ROUNDS: Final = 2
 NODES_MAX: Final = 16
 IN_FLIGHT_MAX: Final = 8
-ANSWER_BYTES_MAX: Final = 40 * 1024 * 1024
-"""A block of 16 MB in hex, and what stands around it."""
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of blocks only headers and hashes are asked for; the largest answer is a transaction's input."""
 
 ANSWER_DEPTH_MAX: Final = 12
+ANSWER_ITEMS_MAX: Final = 500_000
+"""Values in an answer: a value of three bytes takes a hundred in memory."""
+
 _FAILURES: Final = (
     ProofError,
     NodeUnavailableError,
@@ -150,6 +153,8 @@ def parse_answer(data: bytes, number: int) -> Json:
     """The result in an answer to the question of this number; raises `AnswerMalformedError`, and
     `NodeRefusedError` where it holds an error.
     """
+    if sum(map(data.count, (b",", b"[", b"{"))) > ANSWER_ITEMS_MAX:
+        raise AnswerMalformedError(f"more than {ANSWER_ITEMS_MAX} values")
     try:
         answer = parse_json_strict(data, depth_max=ANSWER_DEPTH_MAX, size_max=ANSWER_BYTES_MAX)
     except JsonError as error:

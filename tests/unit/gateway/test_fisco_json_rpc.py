@@ -29,7 +29,7 @@ from services.gateway.observed.errors import (
 )
 from services.gateway.observed.fisco import FiscoObserved
 from services.gateway.observed.http import Endpoint, read_response
-from services.gateway.observed.json_rpc import JsonRpcNodes, Limits
+from services.gateway.observed.json_rpc import JsonRpcNodes, Limits, parse_answer
 from tests.plugins.fisco_chain import FiscoChain, hexed, provider, sign_header, unhexed
 from tests.plugins.fisco_node import FiscoNode, http_answer, in_chunks
 
@@ -188,6 +188,14 @@ async def test_a_body_is_not_read_beyond_its_bound(write: Callable[[bytes], byte
                 await read_response(stream, bytes_max=20)
 
 
+def test_an_answer_of_many_small_values_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_rpc, "ANSWER_ITEMS_MAX", 100)
+    many = b'{"id":1,"jsonrpc":"2.0","result":[' + b"[]," * 47 + b"[]]}"
+    with pytest.raises(AnswerMalformedError, match="more than 100 values"):
+        parse_answer(many.replace(b"[]]}", b"[],[]]}"), 1)
+    assert parse_answer(many, 1) == [[]] * 48
+
+
 @pytest.mark.parametrize("at", [0, 1, 20, 60, 200])
 async def test_an_answer_that_is_cut_off_is_refused(lab: Lab, at: int) -> None:
     node = await lab.node(raw=lambda body: http_answer(body)[:at])
@@ -254,13 +262,16 @@ async def test_a_chain_without_national_cryptography_is_refused_before_anything_
     assert node.asked.total() == 1
 
 
-async def test_a_fork_is_told_at_once_and_nothing_else_is_asked(lab: Lab) -> None:
-    adapter = lab.adapter(await lab.node(), await lab.node(), at=1)
-    forked = {**lab.chain.block(1), "stateRoot": hexed(b"\x05" * 32)}
-    lab.chain.blocks[0] = sign_header(forked, [(index, f"n{index}") for index in range(3)])
+async def test_a_fork_is_told_at_once_and_nobody_else_is_asked(lab: Lab) -> None:
+    """Another node's better answer must not hide it."""
+    forked, honest = FiscoChain(), await lab.node()
+    row = {**forked.add_block(), "stateRoot": hexed(b"\x05" * 32)}
+    forked.blocks[0] = sign_header(row, [(index, f"n{index}") for index in range(3)])
+    adapter = lab.adapter(await lab.node(forked), honest, at=1)
     with pytest.raises(ForkError) as caught:
         await adapter.header(1)
     assert caught.value.code == "CLIENT_FROZEN"
+    assert not honest.asked
 
 
 async def test_what_is_believed_moves_on_and_never_back(lab: Lab) -> None:
