@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -65,7 +64,7 @@ async def post(
             ssl=tls if endpoint.tls else None,
             limit=HEAD_BYTES_MAX,
         )
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, UnicodeError) as error:  # A name may be one that no resolver takes.
         raise NodeUnavailableError(f"{endpoint.name}: {type(error).__name__}") from error
     try:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
@@ -77,13 +76,11 @@ async def post(
         )
         await writer.drain()
         return await read_response(reader, bytes_max=bytes_max)
-    except (OSError, ssl.SSLError, asyncio.IncompleteReadError) as error:
+    except (OSError, asyncio.IncompleteReadError) as error:
         raise NodeUnavailableError(f"{endpoint.name}: {type(error).__name__}") from error
     finally:
-        writer.close()
-        with suppress(OSError, ssl.SSLError):
-            # A peer that does not answer our farewell must not hold us up.
-            writer.transport.abort()
+        # Without a farewell: a peer that does not answer it must not hold us up.
+        writer.transport.abort()
 
 
 async def read_response(reader: asyncio.StreamReader, *, bytes_max: int) -> bytes:

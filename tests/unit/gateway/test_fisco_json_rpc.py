@@ -372,6 +372,14 @@ def test_the_number_of_nodes_is_bounded() -> None:
             JsonRpcNodes(["http://127.0.0.1:1"] * count)
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "no-such-host.invalid"])
+async def test_a_name_that_nobody_resolves_is_told_as_such(lab: Lab, host: str) -> None:
+    nodes = JsonRpcNodes([f"http://{host}:1"], limits=QUICK)
+    assert await refused(FiscoObserved(lab.chain.trusted(), nodes, provider().verify)) == (
+        "OBSERVED_NODE_UNAVAILABLE"
+    )
+
+
 async def test_nobody_at_the_address_is_told_as_such(lab: Lab) -> None:
     node = await lab.node()
     adapter = lab.adapter(node)
