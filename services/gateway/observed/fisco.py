@@ -17,7 +17,7 @@ from guqiao_sdk.proof.fisco.genesis import verify_genesis
 from guqiao_sdk.proof.fisco.header import CertifiedHeader, parse_header
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco, advance, check_header
 from guqiao_sdk.proof.header import Verify
-from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.quorum import REPLICAS_MAX
 from services.gateway.observed.errors import ItemUnknownError
 from services.gateway.observed.json_rpc import JsonRpcNodes, Node
@@ -70,8 +70,8 @@ class FiscoObserved:
         async def read(node: Node) -> ObservedHeader:
             await self._confirm(node)
             number = height or await self._latest(node)
-            certified, _ = await self._block(node, number, only_header=True)
-            return _observed(certified)
+            certified, row = await self._block(node, number, only_header=True)
+            return _observed(certified, row)
 
         return await self._nodes.anywhere(read)
 
@@ -125,6 +125,7 @@ class FiscoObserved:
             succeeded=receipt.status == 0,
             outcome=str(receipt.status),
             result=receipt.tail,
+            proof=canonical_json({"transaction": sent, "receipt": done}),
         )
 
     async def _confirm(self, node: Node) -> None:
@@ -186,7 +187,7 @@ def _bare_hash(fields: Fields, name: str) -> bytes:
     return found
 
 
-def _observed(certified: CertifiedHeader) -> ObservedHeader:
+def _observed(certified: CertifiedHeader, row: Json) -> ObservedHeader:
     header = certified.header
     return ObservedHeader(
         height=header.number,
@@ -196,4 +197,5 @@ def _observed(certified: CertifiedHeader) -> ObservedHeader:
         transactions_root=header.transactions_root,
         receipts_root=header.receipts_root,
         signers=tuple(header.sealers.sealers[index].node_id for index, _ in certified.signatures),
+        proof=canonical_json(row),
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.errors import GuqiaoError, NotFoundError, OutcomeUnknownError, UnavailableError
+from guqiao_sdk.proof.canonical import Writer
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.transaction import parse_payload
 from services.gateway.observed.errors import (
@@ -52,6 +53,7 @@ class GuqiaoObserved:
             transactions_root=header.transactions_root,
             receipts_root=header.receipts_root,
             signers=tuple(members[each].public_key[1:] for each, _ in certificate.signatures),
+            proof=bytes(Writer().blob(header.encode()).blob(certificate.encode())),
         )
 
     async def transactions(self, height: int) -> tuple[bytes, ...]:
@@ -75,6 +77,7 @@ class GuqiaoObserved:
             succeeded=proven.receipt.outcome is not Outcome.REFUSED and not proven.receipt.code,
             outcome=proven.receipt.code,
             result=proven.receipt.encode(),
+            proof=proven.message.SerializeToString(),
         )
 
     async def close(self) -> None:

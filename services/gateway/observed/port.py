@@ -22,7 +22,10 @@ class ObservedStatus:
 
 @dataclass(frozen=True, slots=True)
 class ObservedHeader:
-    """A certified header; `signers` are the public keys, 64 bytes each, whose signatures hold."""
+    """A certified header; `signers` are the public keys, 64 bytes each, whose signatures hold.
+
+    `proof` is what was verified, as that chain has it: its verifier takes it again years later.
+    """
 
     height: int
     header_hash: bytes
@@ -31,6 +34,7 @@ class ObservedHeader:
     transactions_root: bytes
     receipts_root: bytes
     signers: tuple[bytes, ...]
+    proof: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class ObservedTransaction:
     """A transaction with what came of it, both proven at one place of a certified block.
 
     `sender` and `target` are named as that chain names them; `body` is what was sent. `outcome` is
-    that chain's word or number for what came of it, `result` what its receipt holds besides.
+    that chain's word or number for what came of it, `result` what its receipt holds besides,
+    `proof` what was verified under the header, as that chain has it.
     """
 
     transaction_id: bytes
@@ -50,6 +55,7 @@ class ObservedTransaction:
     succeeded: bool
     outcome: str
     result: bytes
+    proof: bytes
 
 
 class ObservedChain(Protocol):

@@ -13,8 +13,16 @@ from typing import Any, Protocol
 
 import pytest
 
+from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client import reads
+from guqiao_sdk.client.proven import verify_transaction
+from guqiao_sdk.proof.canonical import Reader
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.fisco.execution import verify_execution
+from guqiao_sdk.proof.fisco.header import parse_header
+from guqiao_sdk.proof.fisco.trusted import check_header
+from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, verify_certificate
+from guqiao_sdk.proof.json_values import Json, parse_json_strict
 from services.chassis.errors import ServiceError
 from services.gateway.observed.fisco import FiscoObserved
 from services.gateway.observed.follow import follow
@@ -42,6 +50,12 @@ class Made(Protocol):
     async def restart(self, *, away: bool) -> None:
         """Take its node away, or bring it back."""
 
+    def proven_header(self, proof: bytes) -> bytes:
+        """The hash of the header that a kept proof proves, without a network."""
+
+    def proven_transaction(self, header: bytes, proof: bytes) -> tuple[bytes, int]:
+        """The transaction, and its place, that kept proofs prove."""
+
 
 @dataclass
 class Ours:
@@ -54,6 +68,20 @@ class Ours:
     async def restart(self, *, away: bool) -> None:
         await (self.node.stop() if away else self.node.start())
 
+    def proven_header(self, proof: bytes) -> bytes:
+        reader = Reader(proof)
+        header = BlockHeader.decode(reader.blob())
+        certificate = FinalityCertificate.decode(reader.blob())
+        reader.end()
+        verify_certificate(header, certificate, self.node.trust.replica_set, KEYS.verify)
+        return header.hash()
+
+    def proven_transaction(self, header: bytes, proof: bytes) -> tuple[bytes, int]:
+        message = node.GetTransactionResponse.FromString(proof)
+        proven = verify_transaction(message, self.node.trust.replica_set, KEYS.verify)
+        assert proven.header.hash() == self.proven_header(header)
+        return proven.transaction.id(), proven.result.index
+
 
 @dataclass
 class Foreign:
@@ -65,6 +93,28 @@ class Foreign:
 
     async def restart(self, *, away: bool) -> None:
         await (self.node.stop() if away else self.node.start())
+
+    def proven_header(self, proof: bytes) -> bytes:
+        certified = parse_header(_json(proof))
+        check_header(self.node.chain.trusted(), certified, provider().verify)
+        return certified.header.hash()
+
+    def proven_transaction(self, header: bytes, proof: bytes) -> tuple[bytes, int]:
+        self.proven_header(header)
+        kept = _json(proof)
+        assert isinstance(kept, dict)
+        proven = verify_execution(
+            self.node.chain.trusted(),
+            parse_header(_json(header)).header,
+            kept["transaction"],
+            kept["receipt"],
+            provider().verify,
+        )
+        return proven.transaction.hash(), proven.index
+
+
+def _json(data: bytes) -> Json:
+    return parse_json_strict(data, depth_max=12, size_max=1_000_000)
 
 
 async def ours(stack: AsyncExitStack) -> Made:
@@ -117,6 +167,20 @@ async def test_a_transaction_is_found_in_the_list_of_its_block(made: Made) -> No
         assert found.body
 
 
+async def test_what_was_verified_is_kept_and_verified_again_without_a_network(made: Made) -> None:
+    header = await made.observed.header(2)
+    ids = await made.observed.transactions(2)
+    found = await made.observed.transaction(ids[-1])
+    await made.restart(away=True)
+    assert made.proven_header(header.proof) == header.header_hash
+    assert made.proven_transaction(header.proof, found.proof) == (ids[-1], found.index)
+    later = header.proof.replace(header.transactions_root, b"\x01" * 32).replace(
+        header.transactions_root.hex().encode(), b"01" * 32
+    )
+    with pytest.raises(ProofError):
+        made.proven_header(later)
+
+
 async def test_the_status_tells_the_height(made: Made) -> None:
     told = await made.observed.status()
     header = await made.observed.header()
@@ -137,14 +201,15 @@ async def test_what_is_not_there_is_refused_by_a_code(made: Made) -> None:
 async def test_a_follower_gets_every_block_once_also_after_an_outage(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reads, "CALL_SECONDS", 1.0)
     known = await made.observed.header(1)
     first = [block async for block in follow(made.observed, known)]
     assert [block.header.height for block in first] == [2, 3]
     assert all(block.transactions for block in first)
     await made.restart(away=True)
-    with pytest.raises(ServiceError) as caught:
-        await made.observed.header()
+    with monkeypatch.context() as hasty:
+        hasty.setattr(reads, "CALL_SECONDS", 1.0)
+        with pytest.raises(ServiceError) as caught:
+            await made.observed.header()
     assert caught.value.code == "OBSERVED_NODE_UNAVAILABLE"
     for _ in range(4):
         made.grow()

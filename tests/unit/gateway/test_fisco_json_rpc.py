@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.fisco.trusted import ForkError
+from guqiao_sdk.proof.fisco.header import parse_header
+from guqiao_sdk.proof.fisco.trusted import ForkError, TrustedFisco
 from services.chassis.errors import ServiceError
 from services.gateway.observed import json_rpc
 from services.gateway.observed.errors import (
@@ -30,7 +31,14 @@ from services.gateway.observed.errors import (
 from services.gateway.observed.fisco import FiscoObserved
 from services.gateway.observed.http import Endpoint, read_response
 from services.gateway.observed.json_rpc import JsonRpcNodes, Limits, parse_answer
-from tests.plugins.fisco_chain import FiscoChain, hexed, provider, sign_header, unhexed
+from tests.plugins.fisco_chain import (
+    FiscoChain,
+    hexed,
+    provider,
+    recorded,
+    sign_header,
+    unhexed,
+)
 from tests.plugins.fisco_node import FiscoNode, http_answer, in_chunks
 
 pytestmark = pytest.mark.req("T2-13", "T2-14")
@@ -212,6 +220,26 @@ async def test_an_error_of_the_node_is_told_with_its_number(lab: Lab) -> None:
     assert caught.value.fields["detail"] == shown(message)
     assert len(shown(message)) <= 200
     assert shown(message).isprintable()
+
+
+async def test_a_recorded_chain_is_read_from_a_node_around_it(lab: Lab) -> None:
+    """What a real node of version 3.3.0 answered (`tests/unit/fisco/recorded`), over HTTP."""
+    chain = FiscoChain()
+    chain.genesis = recorded("sm_genesis")
+    chain.blocks = [{}, recorded("sm_block_2")]
+    told = recorded("sm_status")
+    states = {"getConsensusStatus": told["consensus"], "getSyncStatus": told["sync"]}
+    served = await lab.node(chain, spoil=lambda method, result: states.get(method, result))
+    sealers = parse_header(chain.blocks[1]).header.sealers
+    trusted = TrustedFisco("chain0", "group0", chain.genesis_hash, 0, chain.genesis_hash, sealers)
+    nodes = JsonRpcNodes([served.url], limits=QUICK)
+    adapter = FiscoObserved(trusted, nodes, provider().verify)
+    header = await adapter.header()
+    assert (header.height, header.header_hash.hex()) == (2, chain.blocks[1]["hash"][2:])
+    assert header.signers == tuple(each.node_id for each in sealers.sealers[:3])
+    status = await adapter.status()
+    assert (status.height, status.voters, status.is_catching_up) == (7, 4, False)
+    assert status.header_hash.hex().startswith("ef49fef7")
 
 
 # --- Nodes that lie -----------------------------------------------------------------------------
