@@ -20,6 +20,7 @@ from guqiaoctl.contract_commands import contract
 from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.notice_commands import notice
+from guqiaoctl.observed_commands import observed
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
 from guqiaoctl.output import fail
 from guqiaoctl.template_commands import template
@@ -45,7 +46,7 @@ dev.add_typer(node, name="node")
 for noun, group in {
     **{"dev": dev, "register": register, "tx": tx, "governance": governance, "restart": restart},
     **{"archive": archive, "contract": contract, "template": template, "calendar": calendar},
-    **{"chain": chain, "document": document, "notice": notice},
+    **{"chain": chain, "document": document, "notice": notice, "observed": observed},
 }.items():
     app.add_typer(group, name=noun)
 

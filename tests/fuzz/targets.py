@@ -64,6 +64,7 @@ from tests.fuzz import (
     corpus,
     document_targets,
     file_targets,
+    fisco_targets,
     mutations,
     network_targets,
     star_targets,
@@ -89,6 +90,7 @@ def targets() -> tuple[Target, ...]:
         *star_targets.targets(),
         *template_targets.targets(),
         *file_targets.targets(),
+        *fisco_targets.targets(),
         *network_targets.targets(),
     )
 

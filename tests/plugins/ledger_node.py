@@ -146,7 +146,18 @@ class LedgerNode:
     async def _not_served(self, request: Any, context: Any) -> NoReturn:
         await abort(context, "METHOD_UNKNOWN")
 
-    ListNetworks = GetNetworkStatus = ListObjects = GetObject = _not_served
+    ListNetworks = ListObjects = GetObject = _not_served
+
+    async def GetNetworkStatus(
+        self, request: node.GetNetworkStatusRequest, context: Any
+    ) -> node.GetNetworkStatusResponse:
+        header, size = self.chain.header, self.chain.genesis.replica_set.size
+        return node.GetNetworkStatusResponse(
+            chain_id=header.chain_id,
+            height=header.height,
+            header_hash=header.hash(),
+            peers=[node.PeerStatus(replica=each) for each in range(1, size)],
+        )
 
     async def ListSetChanges(
         self, request: node.ListSetChangesRequest, context: Any

@@ -1,0 +1,67 @@
+"""`guqiao observed …`: a chain that is not ours, read from outside and verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guqiaoctl.options import HEIGHT_MAX, Output, Shown
+
+observed = typer.Typer(
+    help="A FISCO BCOS 3 chain, read from outside 读取外部 FISCO BCOS 3 链", no_args_is_help=True
+)
+
+Checkpoint = Annotated[
+    Path, typer.Option("--checkpoint", help="From where it is believed 检查点文件")
+]
+Nodes = Annotated[
+    list[str], typer.Option("--node", help="http(s)://HOST:PORT, repeatable 节点地址，可重复")
+]
+Authority = Annotated[
+    Path | None, typer.Option("--ca", help="Who signs the nodes' TLS certificates 节点证书的签发方")
+]
+
+
+@observed.command("status")
+def observed_status(
+    checkpoint: Checkpoint, node: Nodes, ca: Authority = None, output: Output = Shown.TABLE
+) -> None:
+    """Tell where a node says that it stands; not proven 节点自称的状态（未经证明）."""
+    from guqiaoctl.commands.observed import status
+
+    status(checkpoint, node, ca, as_json=output is Shown.JSON)
+
+
+@observed.command("header")
+def observed_header(
+    checkpoint: Checkpoint,
+    node: Nodes,
+    height: Annotated[
+        int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="0: the latest 高度，0 为最新")
+    ] = 0,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the checkpoint after it 另存新检查点")
+    ] = None,
+    ca: Authority = None,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Verify a header and list its transactions 核验区块头. Exit code 7: it does not hold."""
+    from guqiaoctl.commands.observed import header
+
+    header(checkpoint, node, ca, height=height, save=save, as_json=output is Shown.JSON)
+
+
+@observed.command("transaction")
+def observed_transaction(
+    name: Annotated[str, typer.Argument(metavar="HASH", help="64 hex digits 交易哈希")],
+    checkpoint: Checkpoint,
+    node: Nodes,
+    ca: Authority = None,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Verify a transaction and what came of it 核验交易及其回执. Exit code 7: it does not hold."""
+    from guqiaoctl.commands.observed import transaction
+
+    transaction(name, checkpoint, node, ca, as_json=output is Shown.JSON)
