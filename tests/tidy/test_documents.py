@@ -103,7 +103,7 @@ def entries() -> frozenset[str]:
 @cache
 def words_of_code() -> frozenset[str]:
     """Every word in the code, the contracts and the manifests."""
-    suffixes = (".py", ".proto", ".yaml")
+    suffixes = (".py", ".proto", ".star", ".yaml")
     texts = [
         (ROOT / path).read_text(encoding="utf-8")
         for path in tracked_files()

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from guqiao_sdk.register_rules import source_parts
 from services.consensus.domain.contracts.register import program
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.syntax import compile_parts
@@ -13,7 +14,7 @@ from services.consensus.domain.contracts.star.syntax import compile_parts
 
 def change_rules(monkeypatch: pytest.MonkeyPatch, **constants: int) -> None:
     """Let constants of the sources have other values for one test."""
-    parts = {name: data.decode() for name, data in program.source_parts().items()}
+    parts = {name: data.decode() for name, data in source_parts().items()}
     for name, value in constants.items():
         found = 0
         for part, text in parts.items():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from guqiao_sdk.market_identifiers import is_uscc
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.register_rules import source_parts
 from services.consensus.domain.contracts.host import OUTPUT_BYTES_MAX
 from services.consensus.domain.contracts.register import program
 from services.consensus.domain.contracts.register.keys import PART_LENGTH_MAX, part_of_key
@@ -85,7 +86,7 @@ def test_a_credit_code_is_judged_as_importers_judge_it(code: str) -> None:
 
 
 def test_every_file_is_within_the_bounds_of_files() -> None:
-    for name, data in program.source_parts().items():
+    for name, data in source_parts().items():
         lines = data.decode().split("\n")
         assert len(lines) <= 501, name
         assert max(map(len, lines)) <= 100, name

@@ -60,4 +60,5 @@ class RegisterContract:
 
 
 REGISTER_V3: Final = RegisterContract(version=3, operations=OPERATIONS)
-"""The rules of `source/`. A chain whose genesis names another version needs other software."""
+"""The rules of `guqiao_sdk.register_rules`. A chain whose genesis names another version needs other
+software."""

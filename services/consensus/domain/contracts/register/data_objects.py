@@ -2,8 +2,8 @@
 
 Header and body have the shape of JR/T 0314 and of the public data model; the official JSON schema
 is not available, so the model version is the project's own. The rules make the body
-(`source/5_objects.star`). One operation makes one object, whose id follows from the transaction;
-what does not fit a packet goes in parts (`object_parts`).
+(`guqiao_sdk/register_rules/5_objects.star`). One operation makes one object, whose id follows from
+the transaction; what does not fit a packet goes in parts (`object_parts`).
 """
 
 from __future__ import annotations

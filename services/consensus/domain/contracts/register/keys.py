@@ -1,4 +1,4 @@
-"""The keys of the register's records, for readers in Python; `source/2_operation.star` makes them.
+"""The keys of the register's records, for readers in Python; `2_operation.star` makes them.
 
 A key is made of parts that may hold any text: `/` and `%` are escaped inside a part, and the digest
 of a text that is long or not plain stands for it. Holdings lie by product and then account, which

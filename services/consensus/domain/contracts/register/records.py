@@ -1,7 +1,7 @@
 """What the register keeps, as its readers in Python see it: the recount, and other contracts.
 
-`source/` writes the records and says what is in them; here is what a reader asks for. Reading
-asserts the shape: only the register writes it.
+`guqiao_sdk/register_rules` writes the records and says what is in them; here is what a reader asks
+for. Reading asserts the shape: only the register writes it.
 """
 
 from __future__ import annotations
