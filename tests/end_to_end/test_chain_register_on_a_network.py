@@ -7,13 +7,21 @@ state, while packets of the chain travel; with the ways to do it wrong.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from guqiaoctl.network.parties import MARKET
-from tests.end_to_end.harness import OneMachine
+from guqiao_sdk.gm.certificates import CertificateAuthority
+from guqiao_sdk.gm.keyfile import load_private_key, save_private_key
+from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.quorum import Member, ReplicaSet
+from guqiaoctl.network.parties import ENTITIES, MARKET
+from tests.end_to_end.harness import TINY, OneMachine, wait_until
+
+REGISTRATION: Final = "6453416b-fe1f-456e-a698-af9f2dc96f61"
+"""A request of market-tiny that sends a data object."""
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.req("G2-10-1", "G2-05-1", "G2-10-3")]
 
@@ -84,3 +92,70 @@ def test_the_markets_chain_is_registered_updated_and_suspended(
         "--reason", "业务隔离",
     )  # fmt: skip
     refused(machine, 5, "DEREGISTRATION_INCOMPLETE", "deregister", MARKET)
+    change_a_key(machine, value, tmp_path)
+
+
+def change_a_key(machine: OneMachine, value: dict[str, Any], folder: Path) -> None:
+    """The market's entities replace a vote key and tell nobody: what they report then waits until
+    the registration is that of who signs.
+    """
+    provider = open_provider()
+    key = provider.keygen()
+    save_private_key(folder / "next.key", key)
+    change = ["--governor", 0, "--replace", f"3={key.public_key.hex()}"]
+    proposal = machine.must("governance", "propose", "--chain", MARKET, *change).out.strip()
+    for governor in (1, 2):
+        machine.must("governance", "approve", proposal, "--chain", MARKET, "--governor", governor)
+    wait_until("the next set is in force", lambda: present_set(machine)["epoch"] == 1)
+    machine.must("import", TINY, "-o", "json")
+    wait_until("the drift is seen", lambda: status(machine) == "STALE")
+    assert shown(machine)["stale"]["epoch"] == 1
+    found = machine.must("tx", "find", REGISTRATION, "-o", "json").json()
+    options = (found["transaction"], "--to", folder / "registration.gqb")
+    assert machine.run("tx", "proof", *options).code != 0
+
+    later = stated_with(machine, value, folder)
+    machine.must("chain", "update", later)
+    machine.must("chain", "accept-update", MARKET, *probes_of(value, folder))
+    assert status(machine) == "ACTIVE"
+    wait_until("what waited is anchored", lambda: machine.run("tx", "proof", *options).code == 0)
+
+
+def present_set(machine: OneMachine) -> dict[str, Any]:
+    arguments = ("governance", "status", "--chain", MARKET, "-o", "json")
+    found: dict[str, Any] = machine.must(*arguments).json()
+    return found
+
+
+def stated_with(machine: OneMachine, value: dict[str, Any], folder: Path) -> Path:
+    """The registration with the next key, its certificate and the proof of holding it."""
+    provider, layout = open_provider(), machine.network.layout
+    row, entity = value["validators"][3], ENTITIES[MARKET][3]
+    told = machine.must(
+        "chain", "prove-key", MARKET, row["node_id"], "--key", folder / "next.key"
+    ).json()
+    authority = CertificateAuthority(
+        provider,
+        (layout.authority(MARKET) / "ca.pem").read_bytes(),
+        load_private_key(layout.authority(MARKET) / "ca.key", provider),
+    )
+    now = datetime.now(UTC)
+    certificate = authority.issue(
+        entity.member("next"), bytes.fromhex(told["sm2_pubkey"]), organisation=entity.name,
+        common_name="next", not_before=now - timedelta(minutes=5),
+        not_after=now + timedelta(days=30),
+    )  # fmt: skip
+    value["validators"][3] = {**row, **told, "cert": certificate.decode()}
+    members = tuple(
+        Member(
+            number, bytes.fromhex(each["sm2_pubkey"]), each["entity"]["uscc"],
+            each["entity"]["name"],
+        )
+        for number, each in enumerate(value["validators"])
+    )  # fmt: skip
+    own_hash = ReplicaSet(MARKET, 1, members).hash().hex()
+    trusted = {"height": 1, "hash": "9c" * 32, "validator_set_hash": own_hash}
+    value |= {"epoch": 1, "trusted_header": trusted}
+    path = folder / "later.json"
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
