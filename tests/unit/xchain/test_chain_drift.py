@@ -17,7 +17,6 @@ from services.consensus.domain.contracts.chain_registry.changing import (
 )
 from services.consensus.domain.contracts.chain_registry.form import registration_digest
 from services.consensus.domain.contracts.chain_registry.standing import CHAINS
-from services.consensus.domain.contracts.deployed import contract_record_key
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client import certified_header, consensus_state
 from services.consensus.domain.contracts.packets_host import system_host
@@ -394,17 +393,6 @@ def test_a_chain_that_an_administrator_made_known_goes_on_as_before_and_can_be_r
     receipt = registry.must("approve", BOTH_SIDES, **named)
     assert events(receipt, "chain.registration_stale")
     assert registry.csrc.value("light_client/trust/shandong") == trust
-
-
-def test_what_a_deployed_contract_of_that_name_writes_suspends_nobody() -> None:
-    registry = Registry.make(ProbesContract()).active()
-    registry.advance()
-    state = registry.csrc.state.values
-    state[b"contracts/contract/chains"] = b"{}"
-    registry_key = b"chains/standing/shandong"
-    state[registry_key] = b'{"status":"SUSPENDED","scope":"ALL"}'
-    assert contract_record_key("chains") == "contract/chains"
-    assert (proves(registry), registry.advance().code) == ("", "")
 
 
 def test_a_refusal_of_the_registry_is_one_of_the_catalogue() -> None:

@@ -68,6 +68,7 @@ CHANGES_TOLD_MAX: Final = 32
 RESERVED: Final = frozenset(
     (
         "calendar",
+        "chains",
         "contracts",
         "documents",
         "evidence",

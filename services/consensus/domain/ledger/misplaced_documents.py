@@ -15,7 +15,6 @@ from services.consensus.domain.contracts import document_form as form
 from services.consensus.domain.contracts import document_records as records
 from services.consensus.domain.contracts.chain_registry.form import check_clear
 from services.consensus.domain.contracts.chain_registry.standing import CHAINS
-from services.consensus.domain.contracts.deployed import CONTRACTS, contract_record_key
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.template.vocabulary import Tier
 from services.consensus.domain.ledger.host import read_json
@@ -27,7 +26,7 @@ def misplaced(state: Readable, payload: Payload) -> Refusal | None:
     """The refusal that this operation will meet for putting something where it may not be. What was
     executed once is answered again.
     """
-    if payload.contract != records.NAME and not _is_registry(state, payload.contract):
+    if payload.contract not in (records.NAME, CHAINS):
         return None
     if state.get(request_key(payload.organisation, payload.request_id)) is not None:
         return None
@@ -41,13 +40,6 @@ def misplaced(state: Readable, payload: Payload) -> Refusal | None:
     except Refusal as refusal:
         return refusal
     return None
-
-
-def _is_registry(state: Readable, contract: str) -> bool:
-    """Whether it is the register of chains, and no deployed contract of that name."""
-    if contract != CHAINS:
-        return False
-    return state.get(contract_key(CONTRACTS, contract_record_key(CHAINS))) is None
 
 
 def _tier_of(state: Readable, body: Mapping[str, Json]) -> Tier:

@@ -29,7 +29,6 @@ from services.consensus.domain.contracts.chain_registry.standing import (
     standing_key,
     standing_of,
 )
-from services.consensus.domain.contracts.deployed import CONTRACTS, contract_record_key
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.packets_host import SystemHost
 
@@ -126,13 +125,8 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
 
 
 def _standing(host: SystemHost, chain: str) -> dict[str, Any] | None:
-    """The chain's standing; what a deployed contract that happens to have the name writes is none:
-    only a chain whose genesis lacks `chains` leaves that name to one.
-    """
     value = host.read(CHAINS, standing_key(chain))
-    if value is None or host.read(CONTRACTS, contract_record_key(CHAINS)) is not None:
-        return None
-    assert isinstance(value, dict), "the contract wrote it"
+    assert value is None or isinstance(value, dict), "the contract wrote it"
     return value
 
 
