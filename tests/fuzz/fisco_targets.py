@@ -62,7 +62,11 @@ def targets() -> tuple[Target, ...]:
             lambda value: verify_genesis(_trusted(), value),
             [FiscoChain().genesis],
         ),
-        _of_json("execution on another chain", _execution, [[transaction, receipt]]),
+        _of_json(
+            "execution on another chain",
+            _execution,
+            [{"transaction": transaction, "receipt": receipt}],
+        ),
         Target(
             "checkpoint of another chain", parse_checkpoint, (ProofError,),
             [encode_checkpoint(_trusted())], mutations.of_json,
@@ -140,7 +144,8 @@ def _executed() -> tuple[FiscoHeader, Row, Row]:
 
 def _execution(value: Json) -> FiscoExecution:
     header, transaction, receipt = _executed()
-    one, other = [*value, None, None][:2] if isinstance(value, list) else (value, value)
+    both = value if isinstance(value, dict) else {}
+    one, other = both.get("transaction"), both.get("receipt")
     proven = verify_execution(_trusted(), header, one, other, any_signature)
     assert proven.transaction.hash() == unhexed(transaction["hash"]), "another one was believed"
     assert proven.receipt.hash() == unhexed(receipt["hash"]), "another one was believed"
