@@ -107,6 +107,7 @@ class Supervisor:
                 main = tasks.create_task(self._main(tasks, on_ready))
                 await self._ended.wait()
                 main.cancel()
+                await asyncio.wait([main])  # Until then it may start another one to watch.
                 for watcher in self._watchers.values():
                     watcher.cancel()
         finally:

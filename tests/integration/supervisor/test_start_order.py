@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guqiaoctl.network.ports import free_ports
-from guqiaoctl.supervisor.process import ProcessPlan, is_alive
+from guqiaoctl.supervisor.process import ManagedProcess, ProcessPlan, is_alive
 from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
 from services.chassis.errors import causes
 from tests.integration.supervisor.test_forks import processes_of
@@ -30,7 +30,7 @@ async def nothing() -> None:
 class Run:
     """A supervisor of one replica and one service."""
 
-    def __init__(self, folder: Path, start_database: Callable[[Run], Awaitable[None]]) -> None:
+    def __init__(self, folder: Path, start_database: Callable[[Run], Awaitable[object]]) -> None:
         ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
 
         async def start() -> None:
@@ -118,4 +118,22 @@ async def test_a_network_that_is_ended_while_it_starts_ends_and_leaves_nothing_b
         run.supervisor.end()
 
     await Run(tmp_path, start_database).to_ready()
+    assert processes_of(tmp_path) == []
+
+
+async def test_a_process_that_came_up_while_the_end_was_asked_for_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its watcher is made after all others were told to end."""
+    run = Run(tmp_path, lambda _: asyncio.Event().wait())
+    start = run.supervisor._start
+
+    async def start_as_the_end_comes(managed: ManagedProcess) -> None:
+        await start(managed)
+        run.supervisor.end()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(run.supervisor, "_start", start_as_the_end_comes)
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await run.to_ready()
     assert processes_of(tmp_path) == []
