@@ -62,7 +62,7 @@ def large_dataset() -> RandomDataset:
         for n in range(ACCOUNTS)
     ]
     products = [product_row(n, company_ref="C1", registered_shares=ENTRIES) for n in range(1, 3)]
-    products[0]["name"] = "名" * 200_000
+    products[0]["name"] = "名" * 60_000
     return RandomDataset(
         market, [company_row(1)], investors, products, dataset_days(), events(roster())
     )
