@@ -8,7 +8,7 @@ import typer
 
 from guqiaoctl.options import DEFAULT_DATA, Data, Output, Shown
 
-calendar = typer.Typer(help="Working days 工作日", no_args_is_help=True)
+calendar = typer.Typer(name="calendar", help="Working days 工作日", no_args_is_help=True)
 
 
 @calendar.command("earliest-cutover")

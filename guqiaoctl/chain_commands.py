@@ -10,7 +10,9 @@ import typer
 
 from guqiaoctl.options import DEFAULT_DATA, Data, Output, Shown
 
-chain = typer.Typer(help="Chains that report to the regulator 链登记", no_args_is_help=True)
+chain = typer.Typer(
+    name="chain", help="Chains that report to the regulator 链登记", no_args_is_help=True
+)
 
 
 class Scope(StrEnum):

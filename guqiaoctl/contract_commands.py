@@ -22,7 +22,7 @@ from guqiaoctl.options import (
 if TYPE_CHECKING:
     from services.consensus.domain.contracts.template.tiers import TierMap
 
-contract = typer.Typer(help="Contracts of star/1 合约", no_args_is_help=True)
+contract = typer.Typer(name="contract", help="Contracts of star/1 合约", no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="The contract's source 合约源文件")]
 Method = Annotated[str, typer.Option("--method", help="What to call 方法")]

@@ -11,7 +11,7 @@ import typer
 from guqiaoctl.options import DEFAULT_DATA, Data, Output, Shown
 from guqiaoctl.result_files import STANDARD_OUTPUT
 
-document = typer.Typer(help="Documents by tier 分级文档", no_args_is_help=True)
+document = typer.Typer(name="document", help="Documents by tier 分级文档", no_args_is_help=True)
 
 
 class TierName(StrEnum):

@@ -10,7 +10,7 @@ import typer
 
 from guqiaoctl.options import DEFAULT_DATA, Data, Output, Shown
 
-notice = typer.Typer(help="Upgrade notices 升级通知", no_args_is_help=True)
+notice = typer.Typer(name="notice", help="Upgrade notices 升级通知", no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Of the notice 通知编号")]
 Of = Annotated[str, typer.Option("--chain", help="The chain that is upgraded 被升级的链")]

@@ -10,7 +10,9 @@ import typer
 from guqiaoctl.options import HEIGHT_MAX, Output, Shown
 
 observed = typer.Typer(
-    help="A FISCO BCOS 3 chain, read from outside 读取外部 FISCO BCOS 3 链", no_args_is_help=True
+    name="observed",
+    help="A FISCO BCOS 3 chain, read from outside 读取外部 FISCO BCOS 3 链",
+    no_args_is_help=True,
 )
 
 Checkpoint = Annotated[

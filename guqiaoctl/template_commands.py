@@ -11,7 +11,9 @@ from guqiaoctl.options import DEFAULT_DATA, Data, Output, Shown
 
 FOLDER: Final = Path("data/templates")
 
-template = typer.Typer(help="Templates of contracts 合约模板", no_args_is_help=True)
+template = typer.Typer(
+    name="template", help="Templates of contracts 合约模板", no_args_is_help=True
+)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The template's YAML 模板文件")]
 

@@ -43,6 +43,8 @@ from tests.plugins.fisco_node import FiscoNode, http_answer, in_chunks
 
 pytestmark = pytest.mark.req("T2-13", "T2-14")
 
+HANG_SECONDS = 60.0
+"""No measure: only what never ends takes so long."""
 QUICK = Limits(attempt_seconds=0.3, call_seconds=2.0, answer_bytes_max=200_000)
 
 
@@ -114,28 +116,27 @@ async def test_another_node_answers_for_one_that_is_away(lab: Lab) -> None:
 
 
 async def test_a_slow_node_does_not_hold_the_caller_up(lab: Lab) -> None:
-    slow, node = await lab.node(silent_seconds=30.0), await lab.node()
-    began = asyncio.get_running_loop().time()
-    assert (await lab.adapter(slow, node).header(1)).height == 1
-    assert await refused(lab.adapter(slow)) == "OBSERVED_NODE_UNAVAILABLE"
-    assert asyncio.get_running_loop().time() - began < 10
+    slow, node = await lab.node(silent_seconds=3_600.0), await lab.node()
+    async with asyncio.timeout(HANG_SECONDS):
+        assert (await lab.adapter(slow, node).header(1)).height == 1
+        assert await refused(lab.adapter(slow)) == "OBSERVED_NODE_UNAVAILABLE"
 
 
 async def test_a_node_that_sends_a_byte_now_and_then_is_given_up(lab: Lab) -> None:
     """The time is that of the whole answer."""
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for byte in http_answer(b"x" * 10_000):
+        for byte in http_answer(b"x" * 100_000):  # Half an hour of it.
             writer.write(bytes([byte]))
-            await asyncio.sleep(0.02)
+            await writer.drain()
+            await asyncio.sleep(QUICK.attempt_seconds / 20)
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     nodes = JsonRpcNodes([f"http://127.0.0.1:{port}"], limits=QUICK)
     adapter = FiscoObserved(lab.chain.trusted(), nodes, provider().verify)
-    began = asyncio.get_running_loop().time()
-    assert await refused(adapter) == "OBSERVED_NODE_UNAVAILABLE"
-    assert asyncio.get_running_loop().time() - began < 5
+    async with server, asyncio.timeout(HANG_SECONDS):
+        assert await refused(adapter) == "OBSERVED_NODE_UNAVAILABLE"
     server.close()
 
 

@@ -24,7 +24,7 @@ from services.consensus.domain.contracts.deployed import (
     deployed,
     gas_rules,
 )
-from services.consensus.domain.contracts.host import Party, Refusal
+from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.star.check import STACK_MAX
 from services.consensus.domain.contracts.star.execution import (
     Outcome,
@@ -36,6 +36,7 @@ from services.consensus.domain.contracts.star.execution import (
 )
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
 from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.port import OverHost
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.template.enforcement import TierGuard
 from services.consensus.domain.ledger.host import LedgerHost, read_json
@@ -173,13 +174,13 @@ class _Active:
     guard: TierGuard | None
 
 
-class LedgerStarHost:
+class LedgerStarHost(OverHost[LedgerHost]):
     """Implements `star.port.StarHost` for all calls that a transaction comes to."""
 
-    __slots__ = ("_active", "_host", "_meter", "_programs")
+    __slots__ = ("_active", "_meter", "_programs")
 
     def __init__(self, host: LedgerHost, programs: StarPrograms, meter: Meter) -> None:
-        self._host = host
+        super().__init__(host)
         self._programs = programs
         self._meter = meter
         self._active: list[_Active] = []
@@ -220,10 +221,6 @@ class LedgerStarHost:
         self._active.pop()
         return results[0]
 
-    def get(self, key: str) -> Json | None:
-        """Return the value of `key`, own writes included, or None."""
-        return self._host.get(key)
-
     def put(self, key: str, value: Json) -> None:
         """Write `value`, which is not None, under `key`, if it is of that tier."""
         guard = self._active[-1].guard
@@ -254,26 +251,6 @@ class LedgerStarHost:
         if active.guard is not None:
             active.guard.event(body)
         _or_contract_error(lambda: self._host.emit(full, body))
-
-    def sender(self) -> Party:
-        """Return the maker, whichever contract called."""
-        return self._host.sender()
-
-    def checker(self) -> Party | None:
-        """Return the second signer, where there is one."""
-        return self._host.checker()
-
-    def height(self) -> int:
-        """Return the height of the block being executed."""
-        return self._host.height()
-
-    def block_time_ms(self) -> int:
-        """Return the block time."""
-        return self._host.block_time_ms()
-
-    def business_time(self) -> str | None:
-        """Return the operation's own time, where it has one."""
-        return self._host.business_time()
 
 
 def _or_contract_error(ask: Callable[[], T]) -> T:

@@ -41,6 +41,10 @@ REFERENCE_METHODS: Final = (
     "close_historic_import",
 )
 
+METHODS: Final[Mapping[str, Method]] = {
+    name: partial(run, name) for name in (*REFERENCE_METHODS, *OPERATIONS)
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterContract:
@@ -56,7 +60,7 @@ class RegisterContract:
 
     def methods(self) -> Mapping[str, Method]:
         """Return the active methods by name."""
-        return {name: partial(run, name) for name in (*REFERENCE_METHODS, *self.operations)}
+        return {name: METHODS[name] for name in (*REFERENCE_METHODS, *self.operations)}
 
 
 REGISTER_V3: Final = RegisterContract(version=3, operations=OPERATIONS)

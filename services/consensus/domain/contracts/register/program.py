@@ -8,16 +8,16 @@ announce goes out as its word; of a data object they make the body, and `data_ob
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.register_rules import source_parts
-from services.consensus.domain.contracts.host import Host, Party, Refusal
+from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.register import data_objects
 from services.consensus.domain.contracts.star.execution import Status, execute
 from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
+from services.consensus.domain.contracts.star.port import OverHost
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.syntax import compile_parts
 
@@ -65,14 +65,10 @@ def is_qualified(host: Host, account: Json, holding: Json, day: str) -> bool:
     return outcome.result
 
 
-@dataclass(frozen=True, slots=True)
-class _RegisterHost:
+class _RegisterHost(OverHost[Host]):
     """Implements `star.port.StarHost` over the host of a contract of the chain's own."""
 
-    _host: Host
-
-    def get(self, key: str) -> Json | None:
-        return self._host.get(key)
+    __slots__ = ()
 
     def put(self, key: str, value: Json) -> None:
         self._host.put(key, value)
@@ -88,21 +84,6 @@ class _RegisterHost:
             data_objects.send(self._host, body)
         else:
             self._host.emit(f"register.{topic}", body)
-
-    def sender(self) -> Party:
-        return self._host.sender()
-
-    def checker(self) -> Party | None:
-        return self._host.checker()
-
-    def height(self) -> int:
-        return self._host.height()
-
-    def block_time_ms(self) -> int:
-        return self._host.block_time_ms()
-
-    def business_time(self) -> str | None:
-        return self._host.business_time()
 
     def call(self, contract: str, method: str, arguments: Mapping[str, Json]) -> Json:
         raise ContractError("CONTRACT_CALL_UNDECLARED", contract=contract, method=method)
