@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.working_days import CHINA, WorkingDays, Year
 from services.consensus.domain.contracts.host import Host, Method, Refusal
-from services.consensus.domain.contracts.packets_host import require_members, require_role
-from services.consensus.domain.contracts.signers import require_checker
+from services.consensus.domain.contracts.packets_host import require_members
+from services.consensus.domain.contracts.signers import require_csrc
 
 NAME: Final = "calendar"
 YEARS_PARAMETER: Final = "years"
@@ -59,8 +58,7 @@ class CalendarContract:
 
 def publish(host: Host, body: Mapping[str, Json]) -> None:
     """Put a year in force, or change the days of one that have not begun."""
-    require_role(host, roles.CSRC_MARKET)
-    require_checker(host, roles.CSRC_TECH)
+    require_csrc(host)
     require_members(body, "", "year notices off worked")
     number = body["year"]
     if type(number) is not int or not YEAR_FIRST <= number <= YEAR_LAST:

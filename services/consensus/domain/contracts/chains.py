@@ -50,10 +50,8 @@ from services.consensus.domain.contracts.chain_registry.steps import (
     kept,
     record_of,
     report_of,
-    require_csrc,
     require_digest,
     require_not_duplicate,
-    require_operator,
     require_owner,
     require_province,
     signed,
@@ -61,9 +59,9 @@ from services.consensus.domain.contracts.chain_registry.steps import (
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client_registration import (
     LIGHT_CLIENT,
-    find_trust,
     followed_set,
     keep_trust,
+    known_trust,
 )
 from services.consensus.domain.contracts.packets_host import (
     SystemHost,
@@ -74,6 +72,7 @@ from services.consensus.domain.contracts.packets_host import (
     text,
     this_chain,
 )
+from services.consensus.domain.contracts.signers import require_csrc, require_operator
 
 NAME: Final = CHAINS
 REASON_LENGTH_MAX: Final = changing.REASON_LENGTH_MAX
@@ -157,16 +156,10 @@ def _require_own_step(host: Host, registration: Registration, step: str) -> None
 def _require_free(host: SystemHost, registration: Registration) -> None:
     """The id is not this chain's, nor one that stands for another genesis here."""
     chain = registration.chain_id
-    known = _known_trust(host, chain)
+    known = known_trust(host, chain)
     is_other = known is not None and known["genesis_hash"] != registration.value["genesis_hash"]
     if is_other or chain == this_chain(host):
         raise Refusal("CHAIN_ID_TAKEN", chain=chain, status="trusted")
-
-
-def _known_trust(host: SystemHost, chain: str) -> dict[str, Json] | None:
-    found: list[dict[str, Json] | None] = []
-    host.within(LIGHT_CLIENT, lambda: found.append(find_trust(host, chain)))
-    return found[0]
 
 
 def give_back(host: Host, body: Mapping[str, Json]) -> None:
@@ -221,7 +214,7 @@ def approve(host: Host, body: Mapping[str, Json]) -> None:
     _require_free(system, registration)
     require_assessment(system, registration)
     require_not_duplicate(host, registration)
-    if _known_trust(system, chain) is None:
+    if known_trust(system, chain) is None:
         trust = registration.trust()
         system.within(LIGHT_CLIENT, lambda: keep_trust(host, trust, restarts=True))
     _note(host, chain, standing, record, approved=signed(host))

@@ -7,7 +7,6 @@ grant with a condition is in force only where that holds at the moment (G2-17-3,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from guqiao_sdk import roles
@@ -15,6 +14,7 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.sealed_form import READERS_MAX, Sealed
 from services.consensus.domain.contracts import document_form as form
 from services.consensus.domain.contracts import document_records as records
+from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.identity_record import (
     IdentityRecord,
@@ -33,7 +33,6 @@ from services.consensus.domain.contracts.template.vocabulary import Tier
 
 NAMED_MAX: Final = 16
 """Readers that a refusal names; a receipt has room for so many."""
-_BEIJING: Final = timedelta(hours=8)
 _REGISTER: Final = "register"
 _IDENTITY: Final = "identity"
 
@@ -171,7 +170,7 @@ def _holds(host: Host, condition: Mapping[str, Any] | None, identity: IdentityRe
     if condition["kind"] == "holder":
         return bool(holding["positions"])
     stored = system_host(host).read(_REGISTER, register_keys.key("account", condition["account"]))
-    day = (datetime.fromtimestamp(host.block_time_ms() // 1_000, UTC) + _BEIJING).date().isoformat()
+    day = block_day(host).isoformat()
     return stored is not None and is_qualified(host, stored, holding, day)
 
 

@@ -78,6 +78,13 @@ def find_trust(host: Host, chain: str) -> dict[str, Json] | None:
     return None
 
 
+def known_trust(host: SystemHost, chain: str) -> dict[str, Json] | None:
+    """What `find_trust` finds, for another contract."""
+    found: list[dict[str, Json] | None] = []
+    host.within(LIGHT_CLIENT, lambda: found.append(find_trust(host, chain)))
+    return found[0]
+
+
 def followed_set(host: SystemHost, chain: str) -> ReplicaSet | None:
     """The set that the client of `chain` follows now, for another contract; None where no trust in
     that chain is kept.
@@ -85,15 +92,8 @@ def followed_set(host: SystemHost, chain: str) -> ReplicaSet | None:
     record = host.read(LIGHT_CLIENT, client_key(chain))
     if isinstance(record, dict):
         return ReplicaSet.decode(bytes.fromhex(str(record["replica_set"])))
-    found: list[ReplicaSet] = []
-
-    def from_trust() -> None:
-        trust = find_trust(host, chain)
-        if trust is not None:
-            found.append(genesis_set(chain, trust))
-
-    host.within(LIGHT_CLIENT, from_trust)
-    return found[0] if found else None
+    trust = known_trust(host, chain)
+    return None if trust is None else genesis_set(chain, trust)
 
 
 def genesis_set(chain: str, trust: Mapping[str, Json]) -> ReplicaSet:

@@ -20,10 +20,9 @@ from typing import Final
 
 from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts import light_client
 from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.host import Host, Method, Refusal
-from services.consensus.domain.contracts.light_client_registration import find_trust
+from services.consensus.domain.contracts.light_client_registration import known_trust
 from services.consensus.domain.contracts.notice import formats
 from services.consensus.domain.contracts.notice.form import (
     FIGURES,
@@ -69,7 +68,7 @@ from services.consensus.domain.contracts.packets_host import (
     system_host,
     text,
 )
-from services.consensus.domain.contracts.signers import require_checker
+from services.consensus.domain.contracts.signers import require_csrc, require_operator
 
 NAME: Final = NOTICES
 REASON_LENGTH_MAX: Final = 500
@@ -110,7 +109,7 @@ def adopt(host: Host, body: Mapping[str, Json]) -> None:
     """Take down the interface that a chain has when its notices begin, and who operates it. Until
     the first notice it may be done anew.
     """
-    _require_csrc(host)
+    require_csrc(host)
     require_members(body, "", "chain operator interface")
     chain = text(body["chain"], "chain")
     operator = text(body["operator"], "operator", 128)
@@ -131,7 +130,7 @@ def adopt(host: Host, body: Mapping[str, Json]) -> None:
 
 def file(host: Host, body: Mapping[str, Json]) -> None:
     """Tell of an upgrade; the working days are counted from here."""
-    _require_operator(host)
+    require_operator(host)
     require_members(body, "", f"chain {FILING}")
     chain = text(body["chain"], "chain")
     head = own_head(host, chain)
@@ -147,7 +146,7 @@ def refile(host: Host, body: Mapping[str, Json]) -> None:
     """File a notice anew after an objection. The days are counted anew where what it says changes,
     or where its date moves forward.
     """
-    _require_operator(host)
+    require_operator(host)
     record = own(host, body, "refile", *FILING.split())
     filing = read_filing(body)
     chain = record["chain"]
@@ -163,7 +162,7 @@ def refile(host: Host, body: Mapping[str, Json]) -> None:
 
 def ack(host: Host, body: Mapping[str, Json]) -> None:
     """Acknowledge a notice; `working_days` may ask for more of them than its kind needs."""
-    _require_csrc(host)
+    require_csrc(host)
     record = named(host, body, "ack", "working_days")
     least = WORKING_DAYS[Kind(record["kind"])]
     asked = body["working_days"]
@@ -180,7 +179,7 @@ def ack(host: Host, body: Mapping[str, Json]) -> None:
 
 def object_to(host: Host, body: Mapping[str, Json]) -> None:
     """Object to a notice, with the reason."""
-    _require_csrc(host)
+    require_csrc(host)
     record = named(host, body, "object", "reason")
     record["reason"] = text(body["reason"], "reason", REASON_LENGTH_MAX)
     move(host, record, "object", "notice.objected", reason=record["reason"])
@@ -188,7 +187,7 @@ def object_to(host: Host, body: Mapping[str, Json]) -> None:
 
 def replan(host: Host, body: Mapping[str, Json]) -> None:
     """Plan the cut-over for another day, which the working days have to allow."""
-    _require_operator(host)
+    require_operator(host)
     record = own(host, body, "replan", "planned")
     plan(host, record, day(body["planned"], "planned"))
     move(host, record, "replan", "notice.replanned", planned=record["planned"])
@@ -214,7 +213,7 @@ def fail_test(host: Host, body: Mapping[str, Json]) -> None:
 
 def schedule(host: Host, body: Mapping[str, Json]) -> None:
     """Fix the day of the cut-over, and the last day of the old format where the format changes."""
-    _require_operator(host)
+    require_operator(host)
     record = own(host, body, "schedule", "planned", "old_until")
     planned = day(body["planned"], "planned")
     plan(host, record, planned)
@@ -246,7 +245,7 @@ def compare(host: Host, body: Mapping[str, Json]) -> None:
 
 def cutover(host: Host, body: Mapping[str, Json]) -> None:
     """Switch: from the permitted day on, after the joint test; in a migration with all data."""
-    _require_operator(host)
+    require_operator(host)
     record = own(host, body, "cutover")
     chain = record["chain"]
     permitted = max(date.fromisoformat(record["planned"]), earliest_of(host, record))
@@ -270,7 +269,7 @@ def cutover(host: Host, body: Mapping[str, Json]) -> None:
 
 def roll_back(host: Host, body: Mapping[str, Json]) -> None:
     """Go back to the interface and format before, with the reason."""
-    _require_operator(host)
+    require_operator(host)
     record = own(host, body, "roll_back", "reason")
     chain = record["chain"]
     record["reason"] = text(body["reason"], "reason", REASON_LENGTH_MAX)
@@ -299,13 +298,13 @@ def verify(host: Host, body: Mapping[str, Json]) -> None:
 
 def close(host: Host, body: Mapping[str, Json]) -> None:
     """End a notice for good."""
-    _require_csrc(host)
+    require_csrc(host)
     move(host, named(host, body, "close"), "close", "notice.closed")
 
 
 def cancel(host: Host, body: Mapping[str, Json]) -> None:
     """Call an upgrade off before its cut-over, with the reason."""
-    _require_operator(host)
+    require_operator(host)
     record = own(host, body, "cancel", "reason")
     record["reason"] = text(body["reason"], "reason", REASON_LENGTH_MAX)
     move(host, record, "cancel", "notice.cancelled", reason=record["reason"])
@@ -321,20 +320,7 @@ def _report(host: Host, body: Mapping[str, Json], step: str, topic: str) -> None
 # --- Who -----------------------------------------------------------------------------------------
 
 
-def _require_csrc(host: Host) -> None:
-    require_role(host, roles.CSRC_MARKET)
-    require_checker(host, roles.CSRC_TECH)
-
-
-def _require_operator(host: Host) -> None:
-    require_role(host, roles.OPERATOR_MAKER)
-    require_checker(host, roles.OPERATOR_CHECKER)
-
-
 def _require_trusted(host: Host, chain: str) -> None:
     """Refuse a chain that this one does not follow."""
-    found: list[object] = []
-    system = system_host(host)
-    system.within(light_client.NAME, lambda: found.append(find_trust(host, chain)))
-    if found[0] is None:
+    if known_trust(system_host(host), chain) is None:
         raise Refusal("CLIENT_UNKNOWN", chain=chain)

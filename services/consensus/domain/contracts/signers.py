@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from guqiao_sdk import roles
 from services.consensus.domain.contracts.host import Host, Party, Refusal
+from services.consensus.domain.contracts.packets_host import require_role
+
+
+def require_csrc(host: Host) -> None:
+    """Both sides of the CSRC sign: the market's and the technical one."""
+    require_role(host, roles.CSRC_MARKET)
+    require_checker(host, roles.CSRC_TECH)
+
+
+def require_operator(host: Host) -> None:
+    """Two persons of an operator sign."""
+    require_role(host, roles.OPERATOR_MAKER)
+    require_checker(host, roles.OPERATOR_CHECKER)
 
 
 def require_checker(host: Host, role: str) -> Party:

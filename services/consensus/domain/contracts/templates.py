@@ -19,16 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.packets_host import (
     natural,
     require_members,
-    require_role,
     text,
 )
-from services.consensus.domain.contracts.signers import require_checker
+from services.consensus.domain.contracts.signers import require_csrc, require_operator
 from services.consensus.domain.contracts.template.changes import changes
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Template
@@ -95,7 +93,7 @@ class TemplatesContract:
 
 def publish(host: Host, body: Mapping[str, Json]) -> None:
     """Put a COMMON template in force; an earlier version is superseded."""
-    _require_csrc(host)
+    require_csrc(host)
     require_members(body, "", "template")
     template = _template(body["template"], TemplateClass.COMMON)
     head = _own_head(host, template)
@@ -109,7 +107,7 @@ def define(host: Host, body: Mapping[str, Json]) -> None:
     """Write down a SELF template, with evidence of its tests and of its risk review, which the
     checker signs for. One that is not filed yet, or was given back, may be defined anew.
     """
-    _require_operator(host)
+    require_operator(host)
     require_members(body, "", "template tests risk_review")
     evidence = {name: require_digest(body[name], name) for name in ("tests", "risk_review")}
     template = _template(body["template"], TemplateClass.SELF)
@@ -127,7 +125,7 @@ def define(host: Host, body: Mapping[str, Json]) -> None:
 
 def file(host: Host, body: Mapping[str, Json]) -> None:
     """File a SELF template with the CSRC."""
-    _require_operator(host)
+    require_operator(host)
     record = _record(host, body, "file")
     _require_owner(host, record)
     _move(host, record, Status.FILED, None, "template.filed")
@@ -135,7 +133,7 @@ def file(host: Host, body: Mapping[str, Json]) -> None:
 
 def accept(host: Host, body: Mapping[str, Json]) -> None:
     """Accept a filing under a number, which is given once; the template is in force."""
-    _require_csrc(host)
+    require_csrc(host)
     record = _record(host, body, "accept", "filing_number")
     number = body["filing_number"]
     if not isinstance(number, str) or not _FILING_NUMBER.fullmatch(number):
@@ -153,7 +151,7 @@ def accept(host: Host, body: Mapping[str, Json]) -> None:
 
 def give_back(host: Host, body: Mapping[str, Json]) -> None:
     """Give a filing back, with the reason."""
-    _require_csrc(host)
+    require_csrc(host)
     record = _record(host, body, "give_back", "reason")
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
     _move(host, record, Status.FILING_RETURNED, reason, "template.filing_returned")
@@ -161,7 +159,7 @@ def give_back(host: Host, body: Mapping[str, Json]) -> None:
 
 def retire(host: Host, body: Mapping[str, Json]) -> None:
     """End a COMMON template for good, with the reason, such as the plan of a migration."""
-    _require_csrc(host)
+    require_csrc(host)
     record = _record(host, body, "retire", "reason")
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
     _end(host, record, Status.RETIRED, reason, "template.retired")
@@ -169,7 +167,7 @@ def retire(host: Host, body: Mapping[str, Json]) -> None:
 
 def withdraw(host: Host, body: Mapping[str, Json]) -> None:
     """End a SELF template for good, for the operator that filed it."""
-    _require_operator(host)
+    require_operator(host)
     record = _record(host, body, "withdraw", "reason")
     _require_owner(host, record)
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
@@ -177,16 +175,6 @@ def withdraw(host: Host, body: Mapping[str, Json]) -> None:
 
 
 # --- Who -----------------------------------------------------------------------------------------
-
-
-def _require_csrc(host: Host) -> None:
-    require_role(host, roles.CSRC_MARKET)
-    require_checker(host, roles.CSRC_TECH)
-
-
-def _require_operator(host: Host) -> None:
-    require_role(host, roles.OPERATOR_MAKER)
-    require_checker(host, roles.OPERATOR_CHECKER)
 
 
 def _require_owner(host: Host, record: Mapping[str, Json]) -> None:

@@ -41,7 +41,6 @@ from services.consensus.domain.contracts.chain_registry.steps import (
     report_of,
     require_csrc_or_province,
     require_digest,
-    require_operator,
     require_owner,
     signed,
 )
@@ -53,13 +52,13 @@ from services.consensus.domain.contracts.packets_host import (
     system_host,
     text,
 )
+from services.consensus.domain.contracts.signers import require_operator
 
 REASON_LENGTH_MAX: Final = 500
 SCOPES: Final = frozenset({"PACKETS", EVERYTHING})
 PROBED: Final = ("validators", "rpc_endpoints", "consensus")
 """Members of a registration whose change is in force after a new probe."""
 IMMUTABLE: Final = ("chain_id", "region_code", "operator", "genesis_hash", "parent_chain_id")
-
 
 # --- Updates --------------------------------------------------------------------------------------
 

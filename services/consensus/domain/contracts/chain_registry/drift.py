@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.working_days import CalendarYearUnknownError, day_of
-from services.consensus.domain.contracts.calendar import working_days
+from guqiao_sdk.working_days import CalendarYearUnknownError
+from services.consensus.domain.contracts.calendar import block_day, working_days
 from services.consensus.domain.contracts.chain_registry.policy import (
     UPDATE_WORKING_DAYS,
-    moment,
     policy,
 )
 from services.consensus.domain.contracts.chain_registry.standing import (
@@ -134,6 +133,6 @@ def _due(host: SystemHost) -> str | None:
     """The last day for an update, or None where the calendar of that year is not on chain."""
     days = policy(host, UPDATE_WORKING_DAYS)
     try:
-        return working_days(host).after(day_of(moment(host)), days).last.isoformat()
+        return working_days(host).after(block_day(host), days).last.isoformat()
     except CalendarYearUnknownError:
         return None

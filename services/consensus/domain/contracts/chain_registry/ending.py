@@ -10,13 +10,12 @@ from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.standing import Status, find, move
 from services.consensus.domain.contracts.chain_registry.steps import (
     called,
-    require_csrc,
-    require_operator,
     require_owner,
     require_province,
     signed,
 )
 from services.consensus.domain.contracts.host import Host, Refusal
+from services.consensus.domain.contracts.signers import require_csrc, require_operator
 
 
 def request_deregistration(host: Host, body: Mapping[str, Json]) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.possession import possession_sign_bytes
+from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.chain_registry.certificates import (
     Certificate,
     CertificateError,
@@ -20,7 +21,6 @@ from services.consensus.domain.contracts.chain_registry.form import Registration
 from services.consensus.domain.contracts.chain_registry.policy import (
     ASSESSMENT_DAYS,
     policy,
-    today,
 )
 from services.consensus.domain.contracts.chain_registry.standing import find
 from services.consensus.domain.contracts.host import Refusal
@@ -44,7 +44,7 @@ def require_assessment(host: SystemHost, registration: Registration) -> None:
     """Refuse a security assessment that failed, lies ahead, or is too old (G2-06-3)."""
     if not registration.passed:
         raise Refusal("ASSESSMENT_FAILED", date=registration.assessed.isoformat())
-    age, days_max = (today(host) - registration.assessed).days, policy(host, ASSESSMENT_DAYS)
+    age, days_max = (block_day(host) - registration.assessed).days, policy(host, ASSESSMENT_DAYS)
     if age < 0:
         raise Refusal(
             "CHAIN_FIELD_INVALID", field="security_assessment.date", fault="that day has not come"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.working_days import CHINA
 from services.consensus.domain.contracts.host import Host
 
 ASSESSMENT_DAYS: Final = "assessment_days_max"
@@ -18,7 +16,6 @@ DEFAULTS: Final[Mapping[str, int]] = {ASSESSMENT_DAYS: 365, LAG_HEIGHTS: 10, UPD
 has to be registered.
 """
 _GREATEST: Final = 10_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_parameters(parameters: Mapping[str, Json]) -> None:
@@ -37,13 +34,3 @@ def policy(host: Host, name: str) -> int:
     value = parameters.get(name, DEFAULTS[name])
     assert isinstance(value, int), "genesis was checked"
     return value
-
-
-def today(host: Host) -> date:
-    """The day of the block time in China."""
-    return moment(host).astimezone(CHINA).date()
-
-
-def moment(host: Host) -> datetime:
-    """The block time."""
-    return _EPOCH + timedelta(milliseconds=host.block_time_ms())

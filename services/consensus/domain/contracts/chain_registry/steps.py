@@ -25,23 +25,11 @@ from services.consensus.domain.contracts.chain_registry.standing import (
 )
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.packets_host import require_members, require_role
-from services.consensus.domain.contracts.signers import require_checker, require_second
+from services.consensus.domain.contracts.signers import require_csrc, require_second
 
 CHAINS_MAX: Final = 256
 """Chains of one operator that are looked at."""
 PROBES_MAX: Final = 32
-
-
-def require_csrc(host: Host) -> None:
-    """Both CSRC roles sign."""
-    require_role(host, roles.CSRC_MARKET)
-    require_checker(host, roles.CSRC_TECH)
-
-
-def require_operator(host: Host) -> None:
-    """Two persons of the operator sign."""
-    require_role(host, roles.OPERATOR_MAKER)
-    require_checker(host, roles.OPERATOR_CHECKER)
 
 
 def require_owner(host: Host, chain: str, registration: Mapping[str, Any]) -> None:
