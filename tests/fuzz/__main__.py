@@ -1,7 +1,7 @@
 """Long runs: `python -m tests.fuzz --inputs 20000`; `--target NAME` for one, `--seed K` for others.
 
 Progress and findings go to standard error, the last line of standard output is one JSON object; the
-exit code is 1 if a decoder did not survive an input, or accepted or refused none.
+exit code is 1 if a decoder did not survive an input, refused a good sample, or refused none.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _run(job: tuple[str, int, int]) -> dict[str, Any]:
         "accepted": accepted,
         "refused": refused,
         "findings": shown,
-        "failed": bool(outcome.findings) or not accepted or not refused,
+        "failed": bool(outcome.findings) or not refused,
     }
 
 

@@ -129,6 +129,17 @@ def test_a_refused_sample_is_no_sample() -> None:
         fuzz(Target("entries", decode, (MalformedError,), [b"\xff"], mutations.of_bytes), 0, 1)
 
 
+def test_a_decoder_of_what_is_signed_need_accept_no_change() -> None:
+    def sealed(data: bytes) -> Any:
+        if data != SAMPLE:
+            raise MalformedError("the seal does not fit")
+
+    unchanged = list(inputs(target(sealed), 0, INPUTS)).count(SAMPLE)
+    outcome = fuzz(target(sealed), 0, INPUTS)
+    assert outcome.findings == []
+    assert outcome.counts["accepted"] == 1 + unchanged
+
+
 def test_every_target_has_a_name_of_its_own() -> None:
     names = [each.name for each in targets()]
     assert sorted(set(names)) == sorted(names)
