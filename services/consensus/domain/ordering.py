@@ -121,13 +121,15 @@ class Ordering:
                 time_ms = max(time_ms, batch.block_time_ms)
         return time_ms
 
-    def uncommitted_since_ms(self) -> int | None:
-        """Since when the oldest undecided proposal has waited without any progress."""
+    def uncertified_since_ms(self) -> int | None:
+        """Since when the oldest proposal has waited, decided or not, and no height was certified:
+        a primary that helps to decide may still keep back what makes it final.
+        """
         for sequence in range(self.low + 1, self.high + 1):
             entry = self.entries.get(SequenceNumber(sequence))
             if entry is None:
                 return None
-            if entry.proposal is not None and entry.committed is None:
+            if entry.proposal is not None:
                 return max(entry.proposal.since_ms, self.progress_ms)
         return None
 
@@ -248,9 +250,10 @@ class Ordering:
         for sequence in [each for each in self._refused if each <= self.low]:
             del self._refused[sequence]
         self.accepted_through = max(self.accepted_through, self.low)
+        self.progress_ms = self.now_ms
         if self.executing_through < self.low:
             self.executing_through, self._executing_time_ms = self.low, head.block_time_ms
-            self.progress_ms = self.proposal_ms = self.now_ms  # Others make progress.
+            self.proposal_ms = self.now_ms  # Others make progress.
         if not self._reproposals:
             return [*self._accept_waiting(), *self.execute_ready()]
         fresh = self._adopt_reproposals()
@@ -438,7 +441,6 @@ class Ordering:
         if entry.committed is not None or entry.commits.count(digest) < self._set.quorum:
             return []
         entry.committed = digest
-        self.progress_ms = self.now_ms
         return [*self.execute_ready(), *self._accept_waiting()]
 
     def _next_decided(self) -> Batch | None:

@@ -395,7 +395,7 @@ class Replica:
         if not self._active:
             refused = self._refused_new_view
             return suspicion.new_view_late() or bool(refused and refused.view == self._view)
-        if ordering.fault is not None or suspicion.proposal_late(ordering.uncommitted_since_ms()):
+        if ordering.fault is not None or suspicion.proposal_late(ordering.uncertified_since_ms()):
             return True
         if self._signer.is_primary(self._view):
             return False
