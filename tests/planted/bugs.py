@@ -14,6 +14,7 @@ from typing import Final
 from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
 from tests.planted.driver_bugs import DRIVER
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
+from tests.planted.finality_bugs import FINALITY
 from tests.planted.restart_bugs import FLOOR, RESTARTS
 
 _SIGNED: Final = "tests/simulation/statements.py"
@@ -474,4 +475,5 @@ BUGS: Final = (
     *RESTARTS,
     *FLOOR,
     *DRIVER,
+    *FINALITY,
 )

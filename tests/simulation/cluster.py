@@ -72,6 +72,8 @@ PARAMETERS: Final = ProtocolParameters(
     resend_ms=150,
     block_time_bound_ms=2_000,
 )
+LONG_PACE: Final = replace(PARAMETERS, window=8, heartbeat_ms=15 * PARAMETERS.timeout_ms)
+"""The window of a network, and a ratio of heartbeat and time-out between 5 and 60, as there."""
 
 
 class Cluster:
@@ -85,7 +87,7 @@ class Cluster:
         self.random = Random(scenario.seed * 7_919 + 1)
         self.scheme: Scheme = IDEAL if scenario.scheme == "ideal" else sm2()
         self.replica_set = self.scheme.replica_set(self.size)
-        self.parameters = PARAMETERS
+        self.parameters = LONG_PACE if scenario.long_pace else PARAMETERS
         self.now_ms = START_MS
         self.fired: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()

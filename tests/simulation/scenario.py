@@ -33,6 +33,10 @@ of the f; the rest have f liars.
 SM2: Final = (40, 17)
 GOVERNED: Final = (8, 4)
 TAKING: Final = (24, 12)
+LONG_PACE: Final = (20, 14)
+WITHHELD: Final = (20, 6)
+WITHHELD_REQUESTS_MAX: Final = 4
+"""So few that a window of the long pace is not filled by them."""
 """(m, r): what happens in the seeds that are r modulo m."""
 
 
@@ -79,6 +83,8 @@ class Scenario:
     """What becomes of the set of `size` replicas."""
     newcomer: int | None = None
     """Comes late and finds nobody who has the blocks before: it takes a state."""
+    long_pace: bool = False
+    """Whether heartbeats are as rare, and the window as wide, as in a network, not in a storm."""
     kind: str = "storm"
 
     @property
@@ -162,6 +168,24 @@ def of_seed(
         compacts=random.random() < 0.5,
         changes=changes,
         newcomer=newcomer,
+        long_pace=strategies is None and its_turn(seed, LONG_PACE),
+    )
+
+
+def of_withheld(seed: int) -> Scenario:
+    """B29: f liars, among them the first primary, keep all that they helped to decide from becoming
+    final. There are few requests, so that nothing but time-outs ends it.
+    """
+    random = Random(seed)
+    size = random.choices(SIZES, SIZE_WEIGHTS)[0]
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=random.randint(1, WITHHELD_REQUESTS_MAX),
+        storm_ms=random.randint(*STORM_MS),
+        liars={each: (Act("B29"),) for each in range(faulty_max(size))},
+        long_pace=True,
+        kind="withheld",
     )
 
 

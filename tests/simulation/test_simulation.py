@@ -160,7 +160,7 @@ def _compose_from_the_lowest(
 
 def test_the_checkers_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checker that cannot fail proves nothing: nobody answers a view change."""
-    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view: None)
+    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
     with pytest.raises(ViolationError, match=r"^L[14]"):
         run(replace(of_seed(1, size=4, strategies=["B1"]), stored=False))
 
@@ -168,7 +168,7 @@ def test_the_checkers_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_campaign_ends_with_one_line_and_fails_on_a_violation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view: None)
+    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
     seed = next(each for each in range(1, 50) if scenario_of(each).kind == "betrayal")
     assert campaign([seed], jobs=1) == 0
     shown = capsys.readouterr()

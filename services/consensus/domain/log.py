@@ -80,6 +80,7 @@ class Entry:
         "commit",
         "commits",
         "committed",
+        "decided_ms",
         "prepare",
         "prepared",
         "prepares",
@@ -93,6 +94,7 @@ class Entry:
         self.prepared: PreparedCertificate | None = None
         self.committed: Digest | None = None
         self.block_time_ms: int | None = None
+        self.decided_ms = 0
         self.sent_ms = 0
         self._pre_prepares: dict[Digest, PrePrepare] = {}
         self._fetched: dict[Digest, Batch] = {}

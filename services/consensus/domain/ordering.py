@@ -122,8 +122,8 @@ class Ordering:
         return time_ms
 
     def uncertified_since_ms(self) -> int | None:
-        """Since when the oldest proposal has waited, decided or not, and no height was certified:
-        a primary that helps to decide may still keep back what makes it final.
+        """Since when what is proposed or decided has waited, and no height was certified: a primary
+        that helps to decide may still keep back what makes it final.
         """
         for sequence in range(self.low + 1, self.high + 1):
             entry = self.entries.get(SequenceNumber(sequence))
@@ -131,6 +131,8 @@ class Ordering:
                 return None
             if entry.proposal is not None:
                 return max(entry.proposal.since_ms, self.progress_ms)
+            if entry.committed is not None:
+                return max(entry.decided_ms, self.progress_ms)
         return None
 
     def prepared(self) -> tuple[PreparedCertificate, ...]:
@@ -440,7 +442,7 @@ class Ordering:
     def _try_committed(self, entry: Entry, digest: Digest) -> list[Effect]:
         if entry.committed is not None or entry.commits.count(digest) < self._set.quorum:
             return []
-        entry.committed = digest
+        entry.committed, entry.decided_ms = digest, self.now_ms
         return [*self.execute_ready(), *self._accept_waiting()]
 
     def _next_decided(self) -> Batch | None:

@@ -81,8 +81,9 @@ class Suspicion:
 
     def proposal_late(self, uncertified_since_ms: int | None) -> bool:
         """Whether an accepted proposal waits too long for its certificate, and nothing moves."""
-        since = uncertified_since_ms
-        return since is not None and self.now_ms - since > self.timeout_ms
+        if uncertified_since_ms is None:
+            return False
+        return self.now_ms - uncertified_since_ms > self.timeout_ms
 
     def request_late(self) -> bool:
         """Whether the oldest pending request waits too long, and not for the chain's sake."""
