@@ -146,7 +146,7 @@ def test_v1_v5_b29_a_primary_that_withholds_finality_is_replaced_within_three_ti
     """It helps to decide a request and hides it from just so many that nothing is certified without
     its vote; then it shows what it certified alone, whose blocks it gives to nobody.
     """
-    liars = {each: (Act("B29"),) for each in range(faulty_max(size))}
+    liars: dict[int, tuple[Act, ...]] = {each: (Act("B29"),) for each in range(faulty_max(size))}
     cluster = Cluster(replace(honest(1, size), liars=liars, long_pace=True))
     cluster._found()
     request = cluster.clients.submit()

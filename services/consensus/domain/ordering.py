@@ -289,6 +289,9 @@ class Ordering:
             return
         if isinstance(record, PrePrepare) and entry.proposal is None:
             self._adopt(record)
+        elif isinstance(record, PreparedCertificate):
+            for vote in record.votes():
+                entry.prepares.add(vote, vote.digest)
         elif isinstance(record, Prepare):
             entry.prepare = record
             entry.prepares.add(record, record.digest)
