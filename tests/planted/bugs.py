@@ -183,8 +183,8 @@ QUORUMS: Final = (
         "P14",
         "a vote is sent before it is durable",
         f"{CORE}/ordering.py",
-        "            effects += [Persist(entry.prepare), Broadcast(entry.prepare)]",
-        "            effects += [Broadcast(entry.prepare), Persist(entry.prepare)]",
+        "            effects += [Persist(vote), Broadcast(vote)]",
+        "            effects += [Broadcast(vote), Persist(vote)]",
         rules=("P14",),
     ),
     Bug(

@@ -284,20 +284,13 @@ class Ordering:
         if isinstance(record, PreparedCertificate):
             entry.prepared = record
         elif isinstance(record, PrePrepare):
-            entry.keep(record)
+            entry.keep(record, voted=True)  # Most likely; a compacted log has no older votes.
         if record.view != self.view:
             return
         if isinstance(record, PrePrepare) and entry.proposal is None:
             self._adopt(record)
-        elif isinstance(record, PreparedCertificate):
-            for vote in record.votes():
-                entry.prepares.add(vote, vote.digest)
-        elif isinstance(record, Prepare):
-            entry.prepare = record
-            entry.prepares.add(record, record.digest)
-        elif isinstance(record, Commit):
-            entry.commit = record
-            entry.commits.add(record, record.digest)
+        elif not isinstance(record, PrePrepare):
+            entry.restore(record)
 
     def records(self) -> Iterator[PrePrepare | Prepare | PreparedCertificate | Commit]:
         """What must survive of the log, in an order that `restore` understands."""
@@ -371,7 +364,7 @@ class Ordering:
     def _adopt(self, message: PrePrepare) -> None:
         entry = self._entry(message.sequence)
         entry.proposal = Proposal(message.digest, message.signature, self.now_ms, again=False)
-        entry.keep(message)
+        entry.keep(message, voted=self._signer.is_primary(self.view))
         entry.sent_ms = self.now_ms
         self.accepted_through = max(self.accepted_through, message.sequence)
         self.proposal_ms = self.now_ms
@@ -394,9 +387,9 @@ class Ordering:
             return []
         effects: list[Effect] = []
         if self._may_prepare(entry, proposal):
-            entry.prepare = self._signer.prepare(self.view, sequence, proposal.digest)
-            entry.prepares.add(entry.prepare, proposal.digest)
-            effects += [Persist(entry.prepare), Broadcast(entry.prepare)]
+            vote = self._signer.prepare(self.view, sequence, proposal.digest)
+            entry.vote(vote)
+            effects += [Persist(vote), Broadcast(vote)]
         return effects + self._try_prepared(entry)
 
     def _may_prepare(self, entry: Entry, proposal: Proposal) -> bool:
