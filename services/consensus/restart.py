@@ -15,7 +15,7 @@ from typing import Final
 
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import ZERO_HASH, BlockHeader, FinalityCertificate, Verify
-from guqiao_sdk.proof.quorum import Member, ReplicaSet
+from guqiao_sdk.proof.quorum import Member
 from guqiao_sdk.proof.restart import (
     INVALID,
     TOO_LOW,
@@ -23,6 +23,7 @@ from guqiao_sdk.proof.restart import (
     Remaining,
     Restart,
     RestartStatement,
+    restarted_set,
 )
 from guqiao_sdk.proof.restart_rules import check_statement, governor_keys, verify_restart
 from services.consensus.chain_sets import ChainSets
@@ -88,7 +89,7 @@ def compose(
         header=header,
         certificate=_cut(certificate, highest.sets.set_at(header.height).quorum),
         old_set=old,
-        new_set=ReplicaSet(old.chain_id, old.epoch + 1, members),
+        new_set=restarted_set(header, old, members),
         remaining=(),
         governors=governors,
         reason=reason,

@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Final
 
 from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.restart import APPROVAL_INVALID, TOO_LOW, Restart, RestartStatement
+from guqiao_sdk.proof.restart import (
+    APPROVAL_INVALID,
+    TOO_LOW,
+    Restart,
+    RestartStatement,
+    restarted_set,
+)
 from guqiao_sdk.proof.restart_rules import double_approval
 from services.consensus.catch_up import verified_blocks
 from services.consensus.restart import APPLIED, Survivor, compose
@@ -232,7 +238,8 @@ class Ceremony:
             members = next_members(
                 cluster.replica_set, self._loss.lost, self._loss.newcomers, generation=2
             )
-            other = replace(other, new_set=replace(other.new_set, members=members))
+            new_set = restarted_set(other.header, other.old_set, members)
+            other = replace(other, new_set=new_set)
         second, half = approve(other), half_approved(other, self._restart)
         for number, height in heights.items():
             self._refused(number, half, APPROVAL_INVALID)
