@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import ZERO_HASH, BlockHeader, FinalityCertificate, Verify
+from guqiao_sdk.proof.header import (
+    ZERO_HASH,
+    BlockHeader,
+    FinalityCertificate,
+    Verify,
+    verify_certificate,
+)
 from guqiao_sdk.proof.quorum import Member
 from guqiao_sdk.proof.restart import (
     INVALID,
@@ -117,6 +123,12 @@ def judge(folder: Survivor, restart: Restart, verify: Verify) -> None:
             TOO_LOW,
         )
     is_level = held.height == height
+    ends_epoch = statement.header.epoch != statement.old_set.epoch
+    if ends_epoch and not is_level:
+        # The old set begins behind the header; the one that certified it may not be known here.
+        present = sets.set_at(held.height + 1)
+        if present.epoch == statement.header.epoch:
+            verify_certificate(statement.header, statement.certificate, present, verify)
     if is_level and (known is None or known != statement.header):
         raise ProofError(_PIECE, f"replica {folder.number} holds another header {height}", INVALID)
     verify_restart(
@@ -124,7 +136,7 @@ def judge(folder: Survivor, restart: Restart, verify: Verify) -> None:
         genesis_hash=genesis.hash(),
         authorities=genesis.restart_authorities,
         old_set=sets.set_at(height + 1) if is_level else statement.old_set,
-        known_header_hash=statement.header.hash() if is_level else None,
+        known_header_hash=statement.header.hash() if is_level or ends_epoch else None,
         restarted_here=is_level and sets.restart_base(statement.old_set.epoch) == height,
         verify=verify,
     )

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from guqiao_sdk.proof.quorum import faulty_max, quorum
+from guqiao_sdk.proof import restart_rules
+from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.quorum import Member, ReplicaSet, faulty_max, quorum
 from guqiao_sdk.proof.restart import RestartStatement
+from services.consensus import restart
 from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
@@ -141,6 +144,18 @@ def test_the_ceremonys_checkers_can_fail(seed: int, monkeypatch: pytest.MonkeyPa
         run(scenario_of(seed))
 
 
+@pytest.mark.req("G2-13-2", "G2-16-4")
+def test_votes_of_an_epoch_that_was_lost_would_convict_who_forgot_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a lineage they hold in the epoch of the same number behind the restart."""
+    assert run(scenario_of(667)).fired["epoch_lost"] == 1
+    for module in (restart_rules, restart, ceremony):
+        monkeypatch.setattr(module, "restarted_set", _without_lineage)
+    with pytest.raises(ViolationError, match=r"^S10: evidence names correct"):
+        run(scenario_of(667))
+
+
 @pytest.mark.parametrize("never", LOSSES)
 def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
     fired = Counter({name: 1 for name in (*FAULTS, *STRATEGIES, *VARIANTS) if name != never})
@@ -148,6 +163,12 @@ def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
     assert missing(total) == [never]
     total.fired[never] = 1
     assert missing(total) == []
+
+
+def _without_lineage(
+    header: BlockHeader, old_set: ReplicaSet, members: tuple[Member, ...]
+) -> ReplicaSet:
+    return ReplicaSet(old_set.chain_id, old_set.epoch + 1, members)
 
 
 def _compose_from_the_lowest(

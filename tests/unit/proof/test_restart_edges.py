@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -15,6 +17,7 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, checkpoint
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance, follow_set_changes
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.restart import Restart, restarted_set
+from services.consensus.restart import Survivor, judge
 from tests.unit.proof.proof_keys import Replicas
 from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
 
@@ -106,6 +109,36 @@ def test_a_restart_does_not_pass_over_a_set_change_that_its_header_names() -> No
     for trusted in (TRUSTED, known):
         with pytest.raises(ProofError, match="names another set for the next height"):
             follow_set_changes(trusted, [SetChange.of_restart(skipping)], CASE.verify)
+
+
+def behind(height: int, present: ReplicaSet) -> Survivor:
+    """A stopped replica that has blocks up to `height`, which the set `present` follows."""
+    header = CASE.header(height)
+    folder = SimpleNamespace(
+        number=3,
+        genesis=SimpleNamespace(hash=lambda: GENESIS_HASH, restart_authorities=CASE.authorities),
+        sets=SimpleNamespace(set_at=lambda number: present),
+        store=SimpleNamespace(get_header=lambda number: header if number == height else None),
+        held=lambda: header,
+    )
+    return cast(Survivor, folder)
+
+
+@pytest.mark.req("G2-13-2")
+def test_q5_who_is_behind_goes_by_a_restart_from_the_last_header_of_an_epoch() -> None:
+    """The old set begins behind the header, and its own set certified that one."""
+    second = set_of(1, s3="later")
+    end = replace(CASE.header(), next_set_hash=second.hash())
+    restart = restart_behind(end, second, set_of(2, s2="new", s3="new"))
+    judge(behind(HEIGHT - 1, CASE.old.set), restart, CASE.verify)
+    judge(behind(HEIGHT - 1, set_of(7)), restart, CASE.verify)
+    forged = replace(restart.statement.certificate, signatures=((0, bytes(64)),) * 3)
+    spoiled = CASE.approve(replace(restart.statement, certificate=forged))
+    with pytest.raises(ProofError, match="finality certificate"):
+        judge(behind(HEIGHT - 1, CASE.old.set), spoiled, CASE.verify)
+    other = CASE.approve(replace(restart.statement, header=replace(end, next_set_hash=b"n" * 32)))
+    with pytest.raises(ProofError):
+        judge(behind(HEIGHT - 1, CASE.old.set), other, CASE.verify)
 
 
 @pytest.mark.req("G2-13-2")
