@@ -2,8 +2,8 @@
 
 The file is strict JSON, `{chain_id, genesis_hash, epoch, replicas: [{entity_id, entity_name,
 vote_key}]}`, and `restart_authorities` where there are some: the form in which a genesis names
-another chain. It comes from the network's own
-folder or from a signed TRUST file, never from a replica.
+another chain. A set that stands behind a restart has its `lineage` beside it. The file comes from
+the network's own folder or from a signed TRUST file, never from a replica.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def load_chain_trust(path: Path) -> ChainTrust:
     except JsonError as error:
         raise MalformedError(f"{path.name} is not strict JSON: {error}") from error
     names = {"chain_id", "genesis_hash", "epoch", "replicas"}
-    optional = {"restart_authorities"} & (value.keys() if isinstance(value, dict) else set())
-    members = _members(value, names | optional)
+    given = value.keys() if isinstance(value, dict) else set()
+    members = _members(value, names | {"restart_authorities", "lineage"} & given)
     rows = members["replicas"]
     if not isinstance(rows, list):
         raise MalformedError("replicas is not a list")
@@ -37,6 +37,7 @@ def load_chain_trust(path: Path) -> ChainTrust:
         _text(members["chain_id"]),
         _number(members["epoch"]),
         tuple(_member(number, row) for number, row in enumerate(rows)),
+        lineage=_hex(members["lineage"]) if "lineage" in members else b"",
     )
     replica_set.check()
     try:

@@ -96,11 +96,10 @@ class FinalityCertificate:
         return FinalityCertificate(header_hash, signatures)
 
 
-def checkpoint_sign_bytes(header: BlockHeader) -> bytes:
-    """What a replica signs to certify `header`."""
-    return vote_sign_bytes(
-        header.chain_id, header.epoch, VoteType.CHECKPOINT, 0, header.height, header.hash()
-    )
+def checkpoint_sign_bytes(header: BlockHeader, lineage: bytes = b"") -> bytes:
+    """What a replica of a set with this lineage signs to certify `header`."""
+    place = (header.chain_id, header.epoch, VoteType.CHECKPOINT, 0, header.height, header.hash())
+    return vote_sign_bytes(*place, lineage=lineage)
 
 
 def verify_certificate(
@@ -124,7 +123,7 @@ def verify_certificate(
         raise ProofError(piece, "its signers are not distinct and ascending")
     if len(replicas) < replica_set.quorum:
         raise ProofError(piece, f"{len(replicas)} signatures, the quorum is {replica_set.quorum}")
-    message = checkpoint_sign_bytes(header)
+    message = checkpoint_sign_bytes(header, replica_set.lineage)
     _verify_signatures(piece, certificate.signatures, message, replica_set, verify)
 
 

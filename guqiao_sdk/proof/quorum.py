@@ -16,6 +16,7 @@ REPLICAS_MIN: Final = 4
 REPLICAS_MAX: Final = 100
 PUBLIC_KEY_BYTES: Final = 65
 CHAIN_ID_BYTES_MAX: Final = 64
+LINEAGE_BYTES: Final = 32
 ENTITY_ID_BYTES_MAX: Final = 64
 ENTITY_NAME_BYTES_MAX: Final = 512
 
@@ -57,13 +58,16 @@ class ReplicaSet:
     """The members of one chain in one epoch, in the order of their indices.
 
     `jailed` are the members whose votes do not count, ascending: n and q stay as they are, and the
-    chain is degraded until governance replaces their keys (G2-16-4).
+    chain is degraded until governance replaces their keys (G2-16-4). `lineage` names the restart
+    that this set or one before it began by (empty: none did): epochs that were lost with a quorum
+    have the same numbers as those that follow the restart, and nothing signed in them holds here.
     """
 
     chain_id: str
     epoch: int
     members: tuple[Member, ...]
     jailed: tuple[int, ...] = ()
+    lineage: bytes = b""
 
     @property
     def size(self) -> int:
@@ -99,6 +103,8 @@ class ReplicaSet:
             raise ReplicaSetError(
                 "GENESIS_INVALID", f"{self.size} replicas, at most {REPLICAS_MAX} allowed"
             )
+        if len(self.lineage) not in (0, LINEAGE_BYTES):
+            raise ReplicaSetError("GENESIS_INVALID", "a lineage is a hash of 32 bytes")
         self._check_members()
         self._check_entities()
         self._check_jailed()
@@ -157,10 +163,12 @@ class ReplicaSet:
             writer.u32(member.replica).blob(member.public_key).text(member.entity_id).text(
                 member.entity_name
             )
-        if self.jailed:
+        if self.jailed or self.lineage:
             writer.u32(len(self.jailed))
             for replica in self.jailed:
                 writer.u32(replica)
+        if self.lineage:
+            writer.raw(self.lineage)
         return bytes(writer)
 
     @staticmethod
@@ -178,8 +186,9 @@ class ReplicaSet:
             for _ in range(reader.count(REPLICAS_MAX))
         )
         jailed = _read_jailed(reader) if reader.has_more else ()
+        lineage = reader.raw(LINEAGE_BYTES) if reader.has_more else b""
         reader.end()
-        return ReplicaSet(chain_id, epoch, members, jailed)
+        return ReplicaSet(chain_id, epoch, members, jailed, lineage)
 
     def hash(self) -> bytes:
         """What headers and trust files name the set by, 32 bytes."""
@@ -187,9 +196,11 @@ class ReplicaSet:
 
 
 def _read_jailed(reader: Reader) -> tuple[int, ...]:
-    """The list is left out where it is empty, so that a set has one encoding."""
+    """The list is left out where it is empty and no lineage follows, so that a set has one
+    encoding.
+    """
     jailed = tuple(reader.u32() for _ in range(reader.count(REPLICAS_MAX)))
-    if not jailed:
+    if not jailed and not reader.has_more:
         raise MalformedError("an empty list of jailed replicas is not written")
     return jailed
 

@@ -8,7 +8,7 @@ what the verifier was given: nothing is taken on one party's word (docs/protocol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -25,6 +25,7 @@ from guqiao_sdk.proof.quorum import (
     ENTITY_ID_BYTES_MAX,
     PUBLIC_KEY_BYTES,
     REPLICAS_MAX,
+    Member,
     ReplicaSet,
 )
 from guqiao_sdk.proof.state_proof import StateProof
@@ -43,6 +44,7 @@ APPROVAL_MISSING: Final = "RESTART_APPROVAL_MISSING"
 APPROVAL_INVALID: Final = "RESTART_APPROVAL_INVALID"
 
 _TAG: Final = "guqiao/restart/1"
+_LINEAGE_TAG: Final = "guqiao/restart-lineage/1"
 _APPROVAL_TAG: Final = "guqiao/restart-approval/1"
 
 
@@ -123,6 +125,18 @@ class Remaining:
             reader.blob(RECORD_BYTES_MAX),
             StateProof.decode(reader.blob(RECORD_BYTES_MAX)),
         )
+
+
+def restarted_set(
+    header: BlockHeader, old_set: ReplicaSet, members: tuple[Member, ...]
+) -> ReplicaSet:
+    """The set of `members` that goes on from `header`, with a lineage which no other restart gives:
+    a lost replica may have signed in an epoch of the same number, and whoever forgot that signs
+    anew.
+    """
+    plain = ReplicaSet(old_set.chain_id, old_set.epoch + 1, members)
+    replaced = header.hash() + old_set.hash() + plain.encode()
+    return replace(plain, lineage=digest(_LINEAGE_TAG, replaced))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from guqiao_sdk.proof.restart import (
     Role,
     approval_sign_bytes,
     name_of,
+    restarted_set,
     signers_of,
 )
 from guqiao_sdk.proof.state_proof import verify_state_proof
@@ -90,6 +91,8 @@ def check_statement(statement: RestartStatement) -> None:
         raise ProofError(piece, "the old set is not the one after the header", INVALID)
     if new.chain_id != old.chain_id or new.epoch != old.epoch + 1:
         raise ProofError(piece, f"epoch {old.epoch} is followed by the next one", INVALID)
+    if new.lineage != restarted_set(header, old, new.members).lineage:
+        raise ProofError(piece, "the new set has not the lineage of this restart", INVALID)
     if not statement.certificate_is_exact:
         raise ProofError(piece, "its certificate does not have exactly a quorum", INVALID)
     if not statement.reason.strip() or len(statement.reason.encode()) > REASON_BYTES_MAX:

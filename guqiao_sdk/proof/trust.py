@@ -17,6 +17,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.quorum import (
+    LINEAGE_BYTES,
     PUBLIC_KEY_BYTES,
     REPLICAS_MAX,
     Member,
@@ -222,11 +223,13 @@ def _chain_to_json(chain: ChainTrust) -> Json:
 
 
 def _checkpoint_to_json(point: Checkpoint) -> Json:
-    jailed: dict[str, Json] = {}
+    named: dict[str, Json] = {}
     if point.replica_set.jailed:
-        jailed["jailed"] = list[Json](point.replica_set.jailed)
+        named["jailed"] = list[Json](point.replica_set.jailed)
+    if point.replica_set.lineage:
+        named["lineage"] = point.replica_set.lineage.hex()
     return {
-        **jailed,
+        **named,
         "epoch": point.epoch,
         "height": point.height,
         "header_hash": point.header_hash.hex(),
@@ -267,10 +270,14 @@ def _read_authorities(value: Json, path: str) -> RestartAuthorities:
 
 
 def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
-    has_jailed = isinstance(value, dict) and "jailed" in value
-    wanted = "epoch height header_hash replicas" + (" jailed" if has_jailed else "")
-    members = _members(value, path, wanted)
-    jailed = _array(members["jailed"], f"{path}.jailed", REPLICAS_MAX) if has_jailed else []
+    names = value.keys() if isinstance(value, dict) else ()
+    optional = [name for name in ("jailed", "lineage") if name in names]
+    members = _members(value, path, " ".join(["epoch height header_hash replicas", *optional]))
+    jailed, lineage = list[Json](), b""
+    if "jailed" in members:
+        jailed = _array(members["jailed"], f"{path}.jailed", REPLICAS_MAX)
+    if "lineage" in members:
+        lineage = _hex(members["lineage"], f"{path}.lineage", LINEAGE_BYTES)
     epoch = _natural(members["epoch"], f"{path}.epoch")
     replicas = _array(members["replicas"], f"{path}.replicas", REPLICAS_MAX)
     return Checkpoint(
@@ -285,6 +292,7 @@ def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
                 for index, member in enumerate(replicas)
             ),
             tuple(_natural(each, f"{path}.jailed") for each in jailed),
+            lineage,
         ),
     )
 

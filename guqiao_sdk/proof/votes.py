@@ -24,11 +24,20 @@ class VoteType(IntEnum):
 
 
 def vote_sign_bytes(
-    chain_id: str, epoch: int, vote_type: VoteType, view: int, sequence: int, digest: bytes
+    chain_id: str,
+    epoch: int,
+    vote_type: VoteType,
+    view: int,
+    sequence: int,
+    digest: bytes,
+    *,
+    lineage: bytes = b"",
 ) -> bytes:
     """The bytes under a replica's signature.
 
-    A checkpoint vote has view 0: certificates know no view.
+    A checkpoint vote has view 0: certificates know no view. Behind a restart `lineage`, which the
+    set carries, is signed, too.
     """
-    writer = Writer().text("guqiao/vote/1").text(chain_id).u64(epoch).u8(vote_type)
+    writer = Writer().text("guqiao/vote/2" if lineage else "guqiao/vote/1")
+    writer.raw(lineage).text(chain_id).u64(epoch).u8(vote_type)
     return bytes(writer.u64(view).u64(sequence).blob(digest))

@@ -14,8 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import ZERO_HASH, BlockHeader, FinalityCertificate, Verify
-from guqiao_sdk.proof.quorum import Member, ReplicaSet
+from guqiao_sdk.proof.header import (
+    ZERO_HASH,
+    BlockHeader,
+    FinalityCertificate,
+    Verify,
+    verify_certificate,
+)
+from guqiao_sdk.proof.quorum import Member
 from guqiao_sdk.proof.restart import (
     INVALID,
     TOO_LOW,
@@ -23,6 +29,7 @@ from guqiao_sdk.proof.restart import (
     Remaining,
     Restart,
     RestartStatement,
+    restarted_set,
 )
 from guqiao_sdk.proof.restart_rules import check_statement, governor_keys, verify_restart
 from services.consensus.chain_sets import ChainSets
@@ -88,7 +95,7 @@ def compose(
         header=header,
         certificate=_cut(certificate, highest.sets.set_at(header.height).quorum),
         old_set=old,
-        new_set=ReplicaSet(old.chain_id, old.epoch + 1, members),
+        new_set=restarted_set(header, old, members),
         remaining=(),
         governors=governors,
         reason=reason,
@@ -116,6 +123,12 @@ def judge(folder: Survivor, restart: Restart, verify: Verify) -> None:
             TOO_LOW,
         )
     is_level = held.height == height
+    ends_epoch = statement.header.epoch != statement.old_set.epoch
+    if ends_epoch and not is_level:
+        # The old set begins behind the header; the one that certified it may not be known here.
+        present = sets.set_at(held.height + 1)
+        if present.epoch == statement.header.epoch:
+            verify_certificate(statement.header, statement.certificate, present, verify)
     if is_level and (known is None or known != statement.header):
         raise ProofError(_PIECE, f"replica {folder.number} holds another header {height}", INVALID)
     verify_restart(
@@ -123,7 +136,7 @@ def judge(folder: Survivor, restart: Restart, verify: Verify) -> None:
         genesis_hash=genesis.hash(),
         authorities=genesis.restart_authorities,
         old_set=sets.set_at(height + 1) if is_level else statement.old_set,
-        known_header_hash=statement.header.hash() if is_level else None,
+        known_header_hash=statement.header.hash() if is_level or ends_epoch else None,
         restarted_here=is_level and sets.restart_base(statement.old_set.epoch) == height,
         verify=verify,
     )

@@ -14,6 +14,7 @@ from typing import Final
 from tests.planted.bug import CONSENSUS_TESTS, CORE, Bug
 from tests.planted.driver_bugs import DRIVER
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
+from tests.planted.finality_bugs import FINALITY
 from tests.planted.restart_bugs import FLOOR, RESTARTS
 
 _SIGNED: Final = "tests/simulation/statements.py"
@@ -182,8 +183,8 @@ QUORUMS: Final = (
         "P14",
         "a vote is sent before it is durable",
         f"{CORE}/ordering.py",
-        "            effects += [Persist(entry.prepare), Broadcast(entry.prepare)]",
-        "            effects += [Broadcast(entry.prepare), Persist(entry.prepare)]",
+        "            effects += [Persist(vote), Broadcast(vote)]",
+        "            effects += [Broadcast(vote), Persist(vote)]",
         rules=("P14",),
     ),
     Bug(
@@ -474,4 +475,5 @@ BUGS: Final = (
     *RESTARTS,
     *FLOOR,
     *DRIVER,
+    *FINALITY,
 )

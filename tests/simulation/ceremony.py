@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Final
 
 from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.restart import APPROVAL_INVALID, TOO_LOW, Restart, RestartStatement
+from guqiao_sdk.proof.restart import (
+    APPROVAL_INVALID,
+    TOO_LOW,
+    Restart,
+    RestartStatement,
+    restarted_set,
+)
 from guqiao_sdk.proof.restart_rules import double_approval
 from services.consensus.catch_up import verified_blocks
 from services.consensus.restart import APPLIED, Survivor, compose
@@ -158,7 +164,8 @@ class Ceremony:
         self, statement: RestartStatement, heights: dict[int, int], misled: int | None
     ) -> None:
         cluster, loss = self._cluster, self._loss
-        cluster.begin_epoch(self._restart, loss.lost)
+        cluster.fired["epoch_lost"] += cluster.checkers.sets.epochs > statement.epoch
+        cluster.begin_epoch(self._restart, loss)
         holds = [each for each in heights if heights[each] == statement.height]
         if misled is not None or not cluster.correct.intersection(holds):
             # More than f would be faulty, or only a liar could give the blocks.
@@ -175,10 +182,11 @@ class Ceremony:
 
     def _compose(self, folders: Sequence[Survivor], generation: int) -> RestartStatement:
         cluster, loss = self._cluster, self._loss
-        old = cluster.replica_set
+        highest = max(folders, key=lambda each: each.held().height)
+        old = highest.sets.set_at(highest.held().height + 1)
         return compose(
             folders,
-            next_members(old, loss.lost, loss.newcomers, generation),
+            next_members(old, loss.renewed, loss.newcomers, generation),
             governors_of(loss.newcomers),
             reason="the machines are gone",
             time_ms=cluster.now_ms,
@@ -230,9 +238,10 @@ class Ceremony:
         other = replace(statement, reason="another reason")
         if cluster.random.random() < 0.5:
             members = next_members(
-                cluster.replica_set, self._loss.lost, self._loss.newcomers, generation=2
+                statement.old_set, self._loss.renewed, self._loss.newcomers, generation=2
             )
-            other = replace(other, new_set=replace(other.new_set, members=members))
+            new_set = restarted_set(other.header, other.old_set, members)
+            other = replace(other, new_set=new_set)
         second, half = approve(other), half_approved(other, self._restart)
         for number, height in heights.items():
             self._refused(number, half, APPROVAL_INVALID)
@@ -251,14 +260,16 @@ class Ceremony:
                 return number
         return None
 
-    def _refused(self, number: int, restart: Restart, code: str) -> None:
+    def _refused(self, number: int, restart: Restart, *codes: str) -> None:
         try:
             self._shelf.put_in_force(number, restart)
         except ProofError as error:
-            if error.code == code:
+            if error.code in codes:
                 return
             raise
-        self._cluster.fail(f"{_RULES[code]}, and replica {number} takes the restart all the same")
+        self._cluster.fail(
+            f"{_RULES[codes[0]]}, and replica {number} takes the restart all the same"
+        )
 
     # --- Afterwards ---------------------------------------------------------------------------
 
@@ -290,7 +301,7 @@ class Ceremony:
             if held > max(height, known):
                 cluster.fail(f"Q7: block {held} becomes final in an epoch that is over")
             if held > height:
-                self._refused(number, self._restart, TOO_LOW)
+                self._refused(number, self._restart, TOO_LOW, APPLIED)
                 continue
             assert before <= height
             if not self._shelf.put_in_force(number, self._restart):

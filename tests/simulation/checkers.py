@@ -330,10 +330,10 @@ class Checkers:
         for number in sorted(self._cluster.required):
             ledger = self._cluster.machines[number].ledger
             for height, header_hash in self._cluster.clients.acknowledged.values():
-                self._require(
-                    height <= ledger.history_from or ledger.header(height).hash() == header_hash,
-                    f"S7: replica {number} lost acknowledged block {height}",
-                )
+                below = height <= ledger.history_from
+                is_here = not below and height <= ledger.last_certified
+                held = below or (is_here and ledger.header(height).hash() == header_hash)
+                self._require(held, f"S7: replica {number} lost acknowledged block {height}")
 
     def _require(self, held: bool, text: str) -> None:
         if not held:

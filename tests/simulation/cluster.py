@@ -11,7 +11,7 @@ import functools
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from random import Random
@@ -45,7 +45,7 @@ from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.clients import Clients
 from tests.simulation.clock import Clock
 from tests.simulation.durable import Durable, MemoryLedger
-from tests.simulation.fault_plan import NOTICED
+from tests.simulation.fault_plan import NOTICED, Loss
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
 from tests.simulation.governors import Governors
@@ -72,6 +72,8 @@ PARAMETERS: Final = ProtocolParameters(
     resend_ms=150,
     block_time_bound_ms=2_000,
 )
+LONG_PACE: Final = replace(PARAMETERS, window=8, heartbeat_ms=15 * PARAMETERS.timeout_ms)
+"""The window of a network, and a ratio of heartbeat and time-out between 5 and 60, as there."""
 
 
 class Cluster:
@@ -85,7 +87,7 @@ class Cluster:
         self.random = Random(scenario.seed * 7_919 + 1)
         self.scheme: Scheme = IDEAL if scenario.scheme == "ideal" else sm2()
         self.replica_set = self.scheme.replica_set(self.size)
-        self.parameters = PARAMETERS
+        self.parameters = LONG_PACE if scenario.long_pace else PARAMETERS
         self.now_ms = START_MS
         self.fired: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -359,20 +361,23 @@ class Cluster:
         resend_ms = OLD_PACE * self.parameters.resend_ms
         return dict(list(signers.items())[:1]), replace(self.parameters, resend_ms=resend_ms)
 
-    def begin_epoch(self, restart: Restart, replaced: Iterable[int]) -> None:
-        """The chain was restarted: everything is judged by the new set above its header, and the
-        replicas that were `replaced`, which forgot nothing because they never voted, are correct.
+    def begin_epoch(self, restart: Restart, loss: Loss) -> None:
+        """The chain was restarted: everything is judged by the new set above its header. Those in
+        the seats of the lost are correct: most never voted, and who keeps its key has forgotten
+        only what holds no more.
         """
         replica_set, base = restart.statement.new_set, restart.statement.height
         self.restart, self.replica_set, self.base = restart, replica_set, base
-        self.correct |= set(replaced)
+        self.correct |= set(loss.lost)
         self.correct -= self.astray
         self.required = set(self.correct)
         self.checkers.begin_epoch(replica_set, base)
-        for number in replaced:
+        self.governors.begin_epoch()
+        self._verdicts.clear()  # An epoch that is void may have had the number of this one.
+        for number in loss.lost:
             machine = self.machines[number]
             machine.liar, machine.lost, machine.known = None, False, set()
-            self._generations[number] = range(1, 2)
+            self._generations[number] = range(1) if number in loss.forgetful else range(1, 2)
 
     def come_back(self, number: int) -> Machine:
         """A lost replica returns with its key and a folder of its own, at another place."""

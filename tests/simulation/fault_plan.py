@@ -32,6 +32,7 @@ class Loss:
     `settles`: the survivors run on for a while, in vain; else all stop at once, with the power.
     `second`: two statements of one epoch are signed. `returned` of the lost come back as they were.
     `newcomers`: seats that another entity takes. `faults` is what goes wrong in the new epoch.
+    `forgetful` of the lost keep their vote keys, though they lost all that they said with them.
     """
 
     lost: tuple[int, ...]
@@ -41,12 +42,19 @@ class Loss:
     newcomers: frozenset[int]
     storm_ms: int
     faults: tuple[Fault, ...]
+    forgetful: tuple[int, ...] = ()
+
+    @property
+    def renewed(self) -> tuple[int, ...]:
+        """The lost seats that get new keys."""
+        return tuple(each for each in self.lost if each not in self.forgetful)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Which of `LOSSES` it is to fire."""
-        found = zip(LOSSES, (True, self.second, bool(self.returned)), strict=True)
-        return tuple(kind for kind, happens in found if happens)
+        happens = (True, self.second, bool(self.returned), bool(self.forgetful))
+        found = zip(LOSSES, happens, strict=True)
+        return tuple(kind for kind, planned in found if planned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ ROT_FAULTS: Final = (
 MEMBERSHIP_FAULTS: Final = (JOINED, LEFT, ROTATED)
 NOTICED: Final = ("bit_flip", "zeroed_page", "promise_flip", "lost_segments")
 """The store always sees them; a shorter or an older file can look like a power cut's."""
-LOSSES: Final = ("quorum_lost", "second_restart", "lost_returned")
+LOSSES: Final = ("quorum_lost", "second_restart", "lost_returned", "epoch_lost")
 """What happens in a run whose chain is restarted: see `ceremony`."""
 STORED_ONLY: Final = ("torn_write", *READ_FAULTS)
 """What needs files."""

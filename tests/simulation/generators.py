@@ -16,11 +16,13 @@ from tests.simulation.scenario import (
     MANY,
     SIZES,
     TRAITORS,
+    WITHHELD,
     Act,
     Scenario,
     its_turn,
     of_loss,
     of_seed,
+    of_withheld,
 )
 
 TWINS_SIZE: Final = 4
@@ -45,6 +47,8 @@ def scenario_of(seed: int) -> Scenario:
         return of_seed(seed)
     if its_turn(seed, LOST):
         return of_loss(seed, seed // LOST[0])
+    if its_turn(seed, WITHHELD):
+        return of_withheld(seed)
     if its_turn(seed, TWINS):
         return twins(seed // TWINS[0], seed)
     if its_turn(seed, FUZZED):

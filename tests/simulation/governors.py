@@ -44,6 +44,10 @@ class Governors:
         if self._changes:
             self._cluster.schedule(1, self._turn)
 
+    def begin_epoch(self) -> None:
+        """The chain was restarted: what was scheduled is void, and nothing more is planned."""
+        self._changes, self._open = (), []
+
     def settled(self) -> bool:
         """Whether every change is in force at every replica that is held to progress, and nothing
         that was signed for it waits anywhere.

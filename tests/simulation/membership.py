@@ -113,14 +113,24 @@ class Sets:
         self._window = window
         self._first = [0]
         """The first height of each epoch that is scheduled; genesis is below the first."""
-        self._restarted: set[int] = set()
+        self._restarted: dict[int, int] = {}
+        """Header of a restart -> the epoch that it ended."""
+
+    @property
+    def epochs(self) -> int:
+        """How many are scheduled, as far as the blocks tell."""
+        return len(self._first)
 
     def restart(self, replica_set: ReplicaSet, base: int) -> None:
-        """The set certifies from behind `base` on; no block schedules it."""
-        assert replica_set.epoch == len(self.planned) == len(self._first), "it is the next epoch"
+        """The set certifies from behind `base` on; no block schedules it, and what was scheduled or
+        planned to come in its place or later is void.
+        """
+        epoch = replica_set.epoch
+        assert epoch <= len(self._first), "it is the next epoch after one that is known"
+        del self.planned[epoch:], self._first[epoch:]
         self.planned.append(replica_set)
         self._first.append(base + 1)
-        self._restarted.add(base)
+        self._restarted[base] = epoch - 1
 
     def epoch_at(self, height: int) -> int:
         """The epoch of a height, as far as the blocks tell."""
@@ -147,7 +157,8 @@ class Sets:
             return f"block {height} schedules a set that nobody planned"
         if header.epoch != self.epoch_at(height):
             return f"block {height} is of epoch {header.epoch}, not of {self.epoch_at(height)}"
-        following = self.at(height if height in self._restarted else height + 1)
+        ended = self._restarted.get(height)
+        following = self.at(height + 1) if ended is None else self.planned[ended]
         if header.next_set_hash != following.hash():
             return f"block {height} names another next set than follows"
         return None

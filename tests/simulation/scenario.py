@@ -20,6 +20,13 @@ SIZE_WEIGHTS: Final = (34, 18, 18, 18, 12)
 STORM_MS: Final = (2_500, 5_500)
 LONGER_MS: Final = 2_000
 """For set changes: one takes a window of blocks."""
+CHANGED_LOSSES: Final = 5
+"""In one of so many the set changes, unknown to those who are left."""
+LOST_EPOCH_MS: Final = (250, 600)
+LONG_LOSS_STORM_MS: Final = (3_000, 5_000)
+"""So short an epoch, and so long a storm after it, that the new chain comes to heights of which the
+old votes are, while those who cast them are back.
+"""
 LOSS_STORM_MS: Final = (1_200, 3_000)
 """Two of them make one run: before the loss and after it."""
 MANY_REQUESTS: Final = 200
@@ -33,6 +40,10 @@ of the f; the rest have f liars.
 SM2: Final = (40, 17)
 GOVERNED: Final = (8, 4)
 TAKING: Final = (24, 12)
+LONG_PACE: Final = (20, 14)
+WITHHELD: Final = (20, 6)
+WITHHELD_REQUESTS_MAX: Final = 4
+"""So few that a window of the long pace is not filled by them."""
 """(m, r): what happens in the seeds that are r modulo m."""
 
 
@@ -79,6 +90,8 @@ class Scenario:
     """What becomes of the set of `size` replicas."""
     newcomer: int | None = None
     """Comes late and finds nobody who has the blocks before: it takes a state."""
+    long_pace: bool = False
+    """Whether heartbeats are as rare, and the window as wide, as in a network, not in a storm."""
     kind: str = "storm"
 
     @property
@@ -162,6 +175,24 @@ def of_seed(
         compacts=random.random() < 0.5,
         changes=changes,
         newcomer=newcomer,
+        long_pace=strategies is None and its_turn(seed, LONG_PACE),
+    )
+
+
+def of_withheld(seed: int) -> Scenario:
+    """B29: f liars, among them the first primary, keep all that they helped to decide from becoming
+    final. There are few requests, so that nothing but time-outs ends it.
+    """
+    random = Random(seed)
+    size = random.choices(SIZES, SIZE_WEIGHTS)[0]
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=random.randint(1, WITHHELD_REQUESTS_MAX),
+        storm_ms=random.randint(*STORM_MS),
+        liars={each: (Act("B29"),) for each in range(faulty_max(size))},
+        long_pace=True,
+        kind="withheld",
     )
 
 
@@ -183,6 +214,8 @@ def of_loss(seed: int, number: int) -> Scenario:
     lost = tuple(sorted(random.sample(others, k=gone)))
     returned = random.sample(lost, k=random.randint(1, min(gone, quorum(size) - 1)))
     second_ms = random.randint(*LOSS_STORM_MS)
+    if number % CHANGED_LOSSES == 3:
+        return _lost_with_changes(random, seed, size)
     loss = Loss(
         lost=lost,
         settles=random.random() < 0.5,
@@ -203,6 +236,41 @@ def of_loss(seed: int, number: int) -> Scenario:
         crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
         stored=True,
         compacts=random.random() < 0.5,
+        kind="ceremony",
+    )
+
+
+def _lost_with_changes(random: Random, seed: int, size: int) -> Scenario:
+    """Those who are lost are a quorum: parted from the others they begin an epoch, or two, that the
+    restart does not know of. One of them comes back, and another in its place keeps its key.
+    """
+    gone = random.randint(quorum(size), size - 1)
+    lost = tuple(sorted(random.sample(range(size), k=gone)))
+    survivors = tuple(each for each in range(size) if each not in lost)
+    forgetful = random.sample(lost, k=random.randint(1, quorum(size) - 1 - len(survivors)))
+    renewed = [each for each in lost if each not in forgetful]
+    parted_ms, second_ms = random.randint(300, 900), random.randint(*LONG_LOSS_STORM_MS)
+    loss = Loss(
+        lost=lost,
+        settles=random.random() < 0.5,
+        second=random.random() < 0.5,
+        returned=tuple(sorted(forgetful)),
+        newcomers=frozenset(each for each in renewed if random.random() < 0.5),
+        storm_ms=second_ms,
+        faults=plan_faults(random, seed // 2, size, size, second_ms, stored=True),
+        forgetful=tuple(sorted(forgetful)),
+    )
+    change = Change(ROTATED, random.choice(survivors), at_ms=random.choice([0, *[parted_ms] * 3]))
+    return Scenario(
+        seed=seed,
+        size=size,
+        requests=random.randint(80, 120),
+        storm_ms=parted_ms + random.randint(*LOST_EPOCH_MS),
+        faults=(Fault(parted_ms, "halves", groups=(survivors, lost)),),
+        loss=loss,
+        stored=True,
+        compacts=random.random() < 0.5,
+        changes=(change,),
         kind="ceremony",
     )
 

@@ -30,7 +30,8 @@ def vote_bytes(
     replica_set: ReplicaSet, kind: int, view: int, sequence: int, digest: bytes
 ) -> bytes:
     """The bytes under one vote."""
-    head = _blob(b"guqiao/vote/1") + _blob(replica_set.chain_id.encode())
+    tag = b"guqiao/vote/2" if replica_set.lineage else b"guqiao/vote/1"
+    head = _blob(tag) + replica_set.lineage + _blob(replica_set.chain_id.encode())
     place = struct.pack(">QBQQ", replica_set.epoch, kind, view, sequence)
     return head + place + _blob(digest)
 

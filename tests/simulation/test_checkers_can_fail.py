@@ -14,11 +14,13 @@ from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.messages import Message, NewView
 from services.consensus.domain.replica import Replica
+from services.consensus.domain.suspicion import Suspicion
 from services.consensus.store import FatalStorageError
 from tests.simulation import checkers, workload
 from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
+from tests.simulation.durable import MemoryLedger
 from tests.simulation.fault_plan import Fault, Rot
 from tests.simulation.forensics import Forensics
 from tests.simulation.generators import scenario_of
@@ -101,6 +103,43 @@ def test_a_replica_that_holds_too_many_pending_requests_is_noticed(
 ) -> None:
     monkeypatch.setattr(checkers, "PENDING_REQUESTS_MAX", 0)
     with pytest.raises(ViolationError, match=r"^S8: too many pending requests"):
+        run(scenario())
+
+
+@pytest.mark.parametrize("left", ["nothing", "the block after it"])
+def test_a_block_that_a_client_was_shown_and_a_replica_lost_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """It was final there when it was shown, and only the last look finds it gone."""
+    given = Checkers.at_the_end
+
+    def at_the_end(self: Checkers) -> None:
+        ledger = self._cluster.machines[2].ledger
+        assert isinstance(ledger, MemoryLedger)
+        shown = min(height for height, _ in self._cluster.clients.acknowledged.values())
+        if left == "nothing":
+            ledger.last_certified = shown - 1
+        else:
+            ledger._blocks[shown - 1] = ledger._blocks[shown]
+        given(self)
+
+    run(scenario())
+    monkeypatch.setattr(Checkers, "at_the_end", at_the_end)
+    with pytest.raises(ViolationError, match=r"^S7: replica 2 lost acknowledged block"):
+        run(scenario())
+
+
+def test_views_that_change_though_nothing_is_wrong_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a chain under load nobody misses a heartbeat that is asked for too soon."""
+
+    def heartbeats_missed(self: Suspicion, proposal_ms: int) -> bool:
+        return self.now_ms - proposal_ms > self._parameters.heartbeat_ms // 2
+
+    run(scenario())
+    monkeypatch.setattr(Suspicion, "heartbeats_missed", heartbeats_missed)
+    with pytest.raises(ViolationError, match=r"^L2: views change though nothing is wrong"):
         run(scenario())
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from guqiao_sdk.proof.quorum import faulty_max
 from services.consensus import wire
 from services.consensus.domain.messages import PrePrepare, ReplicaId
 from services.consensus.domain.replica import Replica
@@ -135,6 +136,24 @@ def test_p16_v12_a_primary_that_fills_the_chain_with_empty_batches_is_replaced(s
     assert before <= 6 * PARAMETERS.window
     cluster.advance(cluster.now_ms + 10 * PARAMETERS.heartbeat_ms)
     assert 0 < max(heights(cluster)) - before <= 12
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("size", [4, 6, 7])
+def test_v1_v5_b29_a_primary_that_withholds_finality_is_replaced_within_three_time_outs(
+    size: int,
+) -> None:
+    """It helps to decide a request and hides it from just so many that nothing is certified without
+    its vote; then it shows what it certified alone, whose blocks it gives to nobody.
+    """
+    liars: dict[int, tuple[Act, ...]] = {each: (Act("B29"),) for each in range(faulty_max(size))}
+    cluster = Cluster(replace(honest(1, size), liars=liars, long_pace=True))
+    cluster._found()
+    request = cluster.clients.submit()
+    patience = (1 + 2 ** len(liars)) * TIMEOUT_MS
+    wait_until(cluster, lambda: request in cluster.clients.done_ms, patience)
+    assert cluster.fired["B29"] > 0
+    cluster.checkers.at_the_end()
 
 
 def _view(machine: Machine) -> int:

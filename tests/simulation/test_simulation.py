@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from guqiao_sdk.proof.quorum import faulty_max, quorum
+from guqiao_sdk.proof import restart_rules
+from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.quorum import Member, ReplicaSet, faulty_max, quorum
 from guqiao_sdk.proof.restart import RestartStatement
+from services.consensus import restart
 from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
@@ -141,6 +144,18 @@ def test_the_ceremonys_checkers_can_fail(seed: int, monkeypatch: pytest.MonkeyPa
         run(scenario_of(seed))
 
 
+@pytest.mark.req("G2-13-2", "G2-16-4")
+def test_votes_of_an_epoch_that_was_lost_would_convict_who_forgot_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a lineage they hold in the epoch of the same number behind the restart."""
+    assert run(scenario_of(667)).fired["epoch_lost"] == 1
+    for module in (restart_rules, restart, ceremony):
+        monkeypatch.setattr(module, "restarted_set", _without_lineage)
+    with pytest.raises(ViolationError, match=r"^S10: evidence names correct"):
+        run(scenario_of(667))
+
+
 @pytest.mark.parametrize("never", LOSSES)
 def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
     fired = Counter({name: 1 for name in (*FAULTS, *STRATEGIES, *VARIANTS) if name != never})
@@ -148,6 +163,12 @@ def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
     assert missing(total) == [never]
     total.fired[never] = 1
     assert missing(total) == []
+
+
+def _without_lineage(
+    header: BlockHeader, old_set: ReplicaSet, members: tuple[Member, ...]
+) -> ReplicaSet:
+    return ReplicaSet(old_set.chain_id, old_set.epoch + 1, members)
 
 
 def _compose_from_the_lowest(
@@ -160,7 +181,7 @@ def _compose_from_the_lowest(
 
 def test_the_checkers_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checker that cannot fail proves nothing: nobody answers a view change."""
-    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view: None)
+    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
     with pytest.raises(ViolationError, match=r"^L[14]"):
         run(replace(of_seed(1, size=4, strategies=["B1"]), stored=False))
 
@@ -168,7 +189,7 @@ def test_the_checkers_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_campaign_ends_with_one_line_and_fails_on_a_violation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view: None)
+    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
     seed = next(each for each in range(1, 50) if scenario_of(each).kind == "betrayal")
     assert campaign([seed], jobs=1) == 0
     shown = capsys.readouterr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from services.consensus.domain.checkpoint import Checkpoints
-from services.consensus.domain.log import Entry
 from services.consensus.domain.messages import Checkpoint, Commit, Digest, Prepare, ReplicaId
 from services.consensus.domain.ordering import Ordering
 
@@ -27,15 +26,4 @@ class HeldVotes:
         entry = self._ordering.entries.get(vote.sequence)
         if entry is None:
             return {}
-        return entry.commits.signers() if isinstance(vote, Commit) else _prepared_by(entry, vote)
-
-
-def _prepared_by(entry: Entry, vote: Prepare) -> dict[ReplicaId, Digest]:
-    """The votes counted, and those in the certificate of this view: after a restart they are there
-    alone.
-    """
-    certificate = entry.prepared
-    if certificate is None or certificate.view != vote.view:
-        return entry.prepares.signers()
-    certified = {replica: certificate.digest for replica, _ in certificate.prepares}
-    return certified | entry.prepares.signers()
+        return (entry.commits if isinstance(vote, Commit) else entry.prepares).signers()

@@ -21,8 +21,10 @@ from services.consensus.domain.messages import (
     SequenceNumber,
 )
 
-BATCHES_PER_ENTRY_MAX: Final = 8
-"""Batches kept for one sequence number: what several views proposed for it."""
+SPARE_BATCHES_MAX: Final = 8
+"""Batches kept for one sequence number that this replica neither needs nor voted for."""
+VOTED_BATCHES_MAX: Final = 64
+"""Batches kept for one sequence number that it voted for, beside what is needed now: one a view."""
 
 Vote = TypeVar("Vote", Prepare, Commit, Checkpoint)
 
@@ -80,12 +82,14 @@ class Entry:
         "commit",
         "commits",
         "committed",
+        "decided_ms",
         "prepare",
         "prepared",
         "prepares",
         "proposal",
         "sent_ms",
         "sequence",
+        "voted",
     )
 
     def __init__(self, sequence: SequenceNumber) -> None:
@@ -93,7 +97,10 @@ class Entry:
         self.prepared: PreparedCertificate | None = None
         self.committed: Digest | None = None
         self.block_time_ms: int | None = None
+        self.decided_ms = 0
         self.sent_ms = 0
+        self.voted: set[Digest] = set()
+        """What it voted for in any view: a traitor may show later that it was prepared."""
         self._pre_prepares: dict[Digest, PrePrepare] = {}
         self._fetched: dict[Digest, Batch] = {}
         self.enter_view()
@@ -106,13 +113,33 @@ class Entry:
         self.prepare: Prepare | None = None
         self.commit: Commit | None = None
 
+    def vote(self, prepare: Prepare) -> None:
+        """This replica prepares, as a backup."""
+        self.prepare = prepare
+        self.voted.add(prepare.digest)
+        self.prepares.add(prepare, prepare.digest)
+
+    def restore(self, record: Prepare | PreparedCertificate | Commit) -> None:
+        """Take back an own vote of the current view, or all votes in a certificate of it."""
+        match record:
+            case Prepare():
+                self.vote(record)
+            case PreparedCertificate():
+                for vote in record.votes():
+                    self.prepares.add(vote, vote.digest)
+            case Commit():
+                self.commit = record
+                self.commits.add(record, record.digest)
+
     def batch(self, digest: Digest) -> Batch | None:
         """The batch with this digest, if it is held."""
         pre_prepare = self._pre_prepares.get(digest)
         return self._fetched.get(digest) if pre_prepare is None else pre_prepare.batch
 
-    def keep(self, pre_prepare: PrePrepare) -> None:
-        """Hold a proposed batch; the oldest that nothing needs makes room."""
+    def keep(self, pre_prepare: PrePrepare, *, voted: bool = False) -> None:
+        """Hold a proposed batch; the oldest that nothing needs, and no vote is for, makes room."""
+        if voted:
+            self.voted.add(pre_prepare.digest)
         self._pre_prepares.pop(pre_prepare.digest, None)
         self._pre_prepares[pre_prepare.digest] = pre_prepare
         self._make_room(self._pre_prepares)
@@ -148,5 +175,7 @@ class Entry:
     def _make_room(self, held: dict[Digest, PrePrepare] | dict[Digest, Batch]) -> None:
         needed = {self.wanted(), None if self.prepared is None else self.prepared.digest}
         spare = [digest for digest in held if digest not in needed]
-        for digest in spare[: max(0, len(held) - BATCHES_PER_ENTRY_MAX)]:
+        voted = [digest for digest in spare if digest in self.voted]
+        others = [digest for digest in spare if digest not in self.voted]
+        for digest in others[:-SPARE_BATCHES_MAX] + voted[:-VOTED_BATCHES_MAX]:
             del held[digest]

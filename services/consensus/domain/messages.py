@@ -7,6 +7,7 @@ driver alone and have no wire form. A digest is always recomputed from what it c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NewType
 
@@ -89,6 +90,11 @@ class PreparedCertificate:
     digest: Digest
     pre_prepare_signature: bytes
     prepares: tuple[tuple[ReplicaId, bytes], ...]
+
+    def votes(self) -> Iterator[Prepare]:
+        """The prepares as they were sent."""
+        for replica, signature in self.prepares:
+            yield Prepare(self.view, self.sequence, self.digest, replica, signature)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,14 +121,18 @@ class Ordering:
                 time_ms = max(time_ms, batch.block_time_ms)
         return time_ms
 
-    def uncommitted_since_ms(self) -> int | None:
-        """Since when the oldest undecided proposal has waited without any progress."""
+    def uncertified_since_ms(self) -> int | None:
+        """Since when what is proposed or decided has waited, and no height was certified: a primary
+        that helps to decide may still keep back what makes it final.
+        """
         for sequence in range(self.low + 1, self.high + 1):
             entry = self.entries.get(SequenceNumber(sequence))
             if entry is None:
                 return None
-            if entry.proposal is not None and entry.committed is None:
+            if entry.proposal is not None:
                 return max(entry.proposal.since_ms, self.progress_ms)
+            if entry.committed is not None:
+                return max(entry.decided_ms, self.progress_ms)
         return None
 
     def prepared(self) -> tuple[PreparedCertificate, ...]:
@@ -248,9 +252,10 @@ class Ordering:
         for sequence in [each for each in self._refused if each <= self.low]:
             del self._refused[sequence]
         self.accepted_through = max(self.accepted_through, self.low)
+        self.progress_ms = self.now_ms
         if self.executing_through < self.low:
             self.executing_through, self._executing_time_ms = self.low, head.block_time_ms
-            self.progress_ms = self.proposal_ms = self.now_ms  # Others make progress.
+            self.proposal_ms = self.now_ms  # Others make progress.
         if not self._reproposals:
             return [*self._accept_waiting(), *self.execute_ready()]
         fresh = self._adopt_reproposals()
@@ -279,17 +284,13 @@ class Ordering:
         if isinstance(record, PreparedCertificate):
             entry.prepared = record
         elif isinstance(record, PrePrepare):
-            entry.keep(record)
+            entry.keep(record, voted=True)  # Most likely; a compacted log has no older votes.
         if record.view != self.view:
             return
         if isinstance(record, PrePrepare) and entry.proposal is None:
             self._adopt(record)
-        elif isinstance(record, Prepare):
-            entry.prepare = record
-            entry.prepares.add(record, record.digest)
-        elif isinstance(record, Commit):
-            entry.commit = record
-            entry.commits.add(record, record.digest)
+        elif not isinstance(record, PrePrepare):
+            entry.restore(record)
 
     def records(self) -> Iterator[PrePrepare | Prepare | PreparedCertificate | Commit]:
         """What must survive of the log, in an order that `restore` understands."""
@@ -363,7 +364,7 @@ class Ordering:
     def _adopt(self, message: PrePrepare) -> None:
         entry = self._entry(message.sequence)
         entry.proposal = Proposal(message.digest, message.signature, self.now_ms, again=False)
-        entry.keep(message)
+        entry.keep(message, voted=self._signer.is_primary(self.view))
         entry.sent_ms = self.now_ms
         self.accepted_through = max(self.accepted_through, message.sequence)
         self.proposal_ms = self.now_ms
@@ -386,9 +387,9 @@ class Ordering:
             return []
         effects: list[Effect] = []
         if self._may_prepare(entry, proposal):
-            entry.prepare = self._signer.prepare(self.view, sequence, proposal.digest)
-            entry.prepares.add(entry.prepare, proposal.digest)
-            effects += [Persist(entry.prepare), Broadcast(entry.prepare)]
+            vote = self._signer.prepare(self.view, sequence, proposal.digest)
+            entry.vote(vote)
+            effects += [Persist(vote), Broadcast(vote)]
         return effects + self._try_prepared(entry)
 
     def _may_prepare(self, entry: Entry, proposal: Proposal) -> bool:
@@ -437,8 +438,7 @@ class Ordering:
     def _try_committed(self, entry: Entry, digest: Digest) -> list[Effect]:
         if entry.committed is not None or entry.commits.count(digest) < self._set.quorum:
             return []
-        entry.committed = digest
-        self.progress_ms = self.now_ms
+        entry.committed, entry.decided_ms = digest, self.now_ms
         return [*self.execute_ready(), *self._accept_waiting()]
 
     def _next_decided(self) -> Batch | None:

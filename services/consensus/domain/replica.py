@@ -310,7 +310,7 @@ class Replica:
             if self._active:
                 self._suspicion.progress()
             effects += self._ordering.certified(self._checkpoints.head)
-        return effects
+        return effects if self.halted or self.ended else effects + self._collect()
 
     def _on_certified_elsewhere(self, message: CertifiedElsewhere) -> list[Effect]:
         self._end_epoch(message.epoch_end)
@@ -326,9 +326,8 @@ class Replica:
     def _end_epoch(self, end: SequenceNumber | None) -> None:
         """Learn where the epoch ends: nothing beyond is proposed or voted for in it.
 
-        The block of a height h tells an end of at least h + window - 1. Whoever voted above that
-        had a low watermark of h or more, so it had executed the block of h and knew: nobody voted
-        beyond an end before learning of it, and the new set starts with a clean slate (R5).
+        The block of a height h tells an end of at least h + window - 1, and whoever voted above
+        that had executed the block of h: nobody voted beyond an end unawares (G5, R5).
         """
         if end is not None:
             assert end >= self._ordering.accepted_through, "nothing beyond it was accepted"
@@ -363,10 +362,9 @@ class Replica:
             effects.append(Broadcast(self._view_changes.own))
         effects += self._ordering.resend()
         effects += self._checkpoints.resend()
-        stuck = self.low_watermark == self._low_at_resend
-        self._low_at_resend = self.low_watermark
-        beyond = self.low_watermark if stuck else self._ordering.high
-        return effects + self._fetching.ask(self.low_watermark, beyond)
+        low, before = self.low_watermark, self._low_at_resend
+        self._low_at_resend = low
+        return effects + self._fetching.ask(low, low if low == before else self._ordering.high)
 
     def _hello(self) -> Hello:
         return Hello(self._view, self._active, self._suspects, self.low_watermark, self.epoch)
@@ -395,14 +393,13 @@ class Replica:
         if not self._active:
             refused = self._refused_new_view
             return suspicion.new_view_late() or bool(refused and refused.view == self._view)
-        if ordering.fault is not None or suspicion.proposal_late(ordering.uncommitted_since_ms()):
+        if ordering.fault is not None or suspicion.proposal_late(ordering.uncertified_since_ms()):
             return True
         if self._signer.is_primary(self._view):
             return False
-        if suspicion.request_late() or suspicion.primary_slow():
-            return True
+        slow = suspicion.request_late() or suspicion.primary_slow()
         fills = ordering.empty_batches.too_many(suspicion.now_ms)
-        return fills or suspicion.heartbeats_missed(ordering.proposal_ms)
+        return slow or fills or suspicion.heartbeats_missed(ordering.proposal_ms)
 
     def _suspecting(self) -> int:
         """How many replicas suspect this view or have left it, this one included."""
@@ -431,7 +428,10 @@ class Replica:
     def _on_view_change(self, message: ViewChange) -> list[Effect]:
         effects = self._view_changes.add(message)
         joined = self._view_changes.joined_view(self._view)
-        return effects + (self._collect() if joined is None else self._leave_for(joined))
+        effects += self._collect() if joined is None else self._leave_for(joined)
+        lacks = message.certified > self.low_watermark and self._signer.is_primary(message.view)
+        source = (message.certified, message.replica)
+        return effects + (self._fetching.fetch(self.low_watermark, *source) if lacks else [])
 
     def _collect(self) -> list[Effect]:
         """With a quorum of view-changes the new primary opens the view, the others' timer runs."""
@@ -440,7 +440,7 @@ class Replica:
         supported = self._view_changes.support(self._view) >= self.replica_set.quorum
         if supported and self._suspicion.quorum_since_ms is None:
             self._suspicion.quorum_since_ms = self._suspicion.now_ms
-        quorum = self._view_changes.quorum_for(self._view)
+        quorum = self._view_changes.quorum_for(self._view, self.low_watermark)
         if quorum is None or not self._signer.is_primary(self._view):
             return []
         message = self._signer.new_view(self._view, quorum, chosen_batches(quorum))

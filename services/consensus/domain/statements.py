@@ -106,9 +106,8 @@ def vote_bytes(
     digested: bytes,
 ) -> bytes:
     """What a replica of `replica_set` signs. A checkpoint vote has view 0."""
-    return vote_sign_bytes(
-        replica_set.chain_id, replica_set.epoch, vote_type, view, sequence, digested
-    )
+    place = (replica_set.chain_id, replica_set.epoch, vote_type, view, sequence, digested)
+    return vote_sign_bytes(*place, lineage=replica_set.lineage)
 
 
 def primary_of(replica_set: ReplicaSet, view: View) -> ReplicaId:

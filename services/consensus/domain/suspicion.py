@@ -79,11 +79,11 @@ class Suspicion:
         """How long a view may stand still now."""
         return self._timeout.value_ms
 
-    def proposal_late(self, uncommitted_since_ms: int | None) -> bool:
-        """Whether an accepted proposal waits too long for its decision, and nothing moves."""
-        if uncommitted_since_ms is None:
+    def proposal_late(self, uncertified_since_ms: int | None) -> bool:
+        """Whether an accepted proposal waits too long for its certificate, and nothing moves."""
+        if uncertified_since_ms is None:
             return False
-        return self.now_ms - max(uncommitted_since_ms, self._progress_ms) > self.timeout_ms
+        return self.now_ms - uncertified_since_ms > self.timeout_ms
 
     def request_late(self) -> bool:
         """Whether the oldest pending request waits too long, and not for the chain's sake."""

@@ -118,15 +118,18 @@ class ViewChanges:
         """How many replicas asked for `view` or a later one."""
         return sum(each.view >= view for each in self._latest.values())
 
-    def quorum_for(self, view: View) -> tuple[ViewChange, ...] | None:
-        """A quorum of view-changes to exactly `view`, ascending by replica, ours among them."""
+    def quorum_for(self, view: View, low: SequenceNumber) -> tuple[ViewChange, ...] | None:
+        """A quorum of view-changes to exactly `view`, ascending by replica, ours among them, and
+        none above `low`, our certified height: whoever certified more may give its blocks to
+        nobody, and a view that starts above them could decide nothing.
+        """
         own = self.own
         if own is None or own.view != view:
             return None
         asked = [
             each
             for _, each in sorted(self._latest.items())
-            if each.view == view and each.replica != self._me
+            if each.view == view and each.certified <= low and each.replica != self._me
         ]
         if len(asked) + 1 < self._set.quorum:
             return None

@@ -14,8 +14,8 @@ from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, checkpoint_sign_bytes
 from guqiao_sdk.proof.merkle import merkle_root
-from guqiao_sdk.proof.quorum import Member, ReplicaSet
-from guqiao_sdk.proof.restart import Restart
+from guqiao_sdk.proof.quorum import Member
+from guqiao_sdk.proof.restart import Restart, restarted_set
 from services.chassis.block_feed import follow_blocks
 from services.chassis.bus.port import BusEvent, new_event
 from tests.integration.block_feed.feed_lab import Feed, note_height, running
@@ -35,7 +35,8 @@ def restarted_again() -> Restart:
         *first.new_set.members[:2],
         *(Member(at, others[at].public_key, f"third-{at}", f"第三{at}") for at in (2, 3)),
     )
-    statement = replace(first, old_set=first.new_set, new_set=ReplicaSet("shandong", 2, members))
+    new_set = restarted_set(first.header, first.new_set, members)
+    statement = replace(first, old_set=first.new_set, new_set=new_set)
     return CASE.approve(statement)
 
 
@@ -58,7 +59,7 @@ def event(
         receipts_root=merkle_root(()),
         next_set_hash=new_set.hash(),
     )
-    message = checkpoint_sign_bytes(header)
+    message = checkpoint_sign_bytes(header, new_set.lineage)
     signers = ("shandong/0/0", "shandong/0/1", f"shandong/{new_set.epoch}/2")
     signatures = tuple((at, CASE.keys.sign(key, message)) for at, key in enumerate(signers))
     block = ledger_pb2.Block(

@@ -33,9 +33,11 @@ def trust_of(checkpoints: Iterable[Checkpoint] = ()) -> Trust:
     return Trust("did:rem:testing:issuer", bytes(65), "2026-01-05T09:30:00+08:00", (chain,))
 
 
-def certify(header: BlockHeader, names: Sequence[str] = NAMES) -> FinalityCertificate:
+def certify(
+    header: BlockHeader, names: Sequence[str] = NAMES, lineage: bytes = b""
+) -> FinalityCertificate:
     """The first three sign."""
-    message = checkpoint_sign_bytes(header)
+    message = checkpoint_sign_bytes(header, lineage)
     signatures = tuple((at, sign(public_key(name), message)) for at, name in enumerate(names[:3]))
     return FinalityCertificate(header.hash(), signatures)
 

@@ -145,6 +145,8 @@ class Liar:
 
     def blocks(self, blocks: list[ledger_pb2.Block]) -> list[ledger_pb2.Block]:
         """The blocks with which it answers one who catches up."""
+        if any(act.strategy == "B29" for act in self.acts) and self.lies:
+            return []
         if blocks and any(act.strategy == "B22" for act in self.acts) and self.lies:
             self.fired["B22"] += 1
             return SPOIL[0](self, blocks)

@@ -33,6 +33,7 @@ STRATEGIES: Final[dict[str, str]] = {
     "B26": "stale member",
     "B27": "clock liar in block time",
     "B28": "more than f traitors",
+    "B29": "finality withheld",
 }
 
 VARIANTS: Final[dict[str, str]] = {
@@ -46,8 +47,8 @@ VARIANTS: Final[dict[str, str]] = {
 }
 """Counted by themselves too, so that none of them is never played."""
 
-LYING: Final = tuple(name for name in STRATEGIES if name != "B28")
-"""What at most f replicas do; B28 is another kind of run."""
+LYING: Final = tuple(name for name in STRATEGIES if name not in ("B28", "B29"))
+"""What at most f replicas do by turns; B28 and B29 are other kinds of runs."""
 
 FORGE: Final = ("B15", "B6", "B24")
 """Goes together: a new-view can only be forged to effect where something was left half decided."""

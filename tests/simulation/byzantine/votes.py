@@ -140,6 +140,18 @@ def sequence_jump(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] 
     return [liar.signer.pre_prepare(message.view, later, message.batch)]
 
 
+def withhold_finality(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
+    """B29: those that are left in the dark are just so many that the others decide and execute with
+    the liars, and certify nothing without them. Nobody hears how far the liars are.
+    """
+    replica_set = liar.signer.replica_set
+    honest = replica_set.size - replica_set.faulty_max
+    in_the_dark = to > replica_set.size - 1 - (honest - (replica_set.quorum - 1))
+    hidden = isinstance(message, Checkpoint | Hello)
+    hidden |= in_the_dark and isinstance(message, PrePrepare | Commit)
+    return [] if hidden else None
+
+
 def flood(liar: Liar, core: Replica) -> list[Out]:
     """B23: what was said before, what does not verify, what lies in the future; a lot of it. As the
     primary it also `fills` the chain.
@@ -173,5 +185,6 @@ OUTGOING.update(
     B12=wrong_checkpoint,
     B13=sequence_jump,
     B24=selective,
+    B29=withhold_finality,
 )
 IDLE["B23"] = flood

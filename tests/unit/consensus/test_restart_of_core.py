@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.consensus.domain.effects import Evidence
-from services.consensus.domain.messages import Digest, Prepare, View
+from services.consensus.domain.effects import Broadcast, Evidence, Persist
+from services.consensus.domain.messages import (
+    Commit,
+    Digest,
+    Prepare,
+    PreparedCertificate,
+    Propose,
+    View,
+)
 from services.consensus.domain.view_change import chosen_batches
 from tests.unit.consensus.protocol import (
     OTHER,
@@ -51,3 +58,35 @@ def test_r4_what_an_earlier_view_proposed_is_not_held_against_the_present_primar
     (vote,) = sent(effects)
     assert isinstance(vote, Prepare)
     assert (vote.view, vote.digest) == (1, OTHER.digest())
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("me", [0, 1])
+def test_r2_a_commit_that_a_fall_cut_off_behind_its_certificate_is_signed_after_the_start(
+    me: int,
+) -> None:
+    """The certificate has all votes that are needed, and nobody has reason to send them again."""
+    bench = ticking(me)
+    if me == 0:
+        bench.step(Propose(PAY))
+    else:
+        bench.receive_pre_prepare(1, PAY)
+    for peer in (2, 3):
+        bench.receive_prepare(peer, 1, PAY.digest())
+    assert isinstance(bench.records.pop(), Commit)
+    assert isinstance(bench.records[-1], PreparedCertificate)
+    bench.recover()
+    effects = pass_time(bench, PARAMETERS.resend_ms + 100)
+    (commit,) = {each for each in sent(effects) if isinstance(each, Commit)}
+    assert commit.digest == PAY.digest()
+    assert effects.index(Persist(commit)) < effects.index(Broadcast(commit))
+
+
+@pytest.mark.req("G2-07-1", "G2-16-4")
+def test_r2_a_second_prepare_of_one_whose_first_is_in_the_certificate_is_evidence() -> None:
+    bench = ticking(1)
+    bench.receive_pre_prepare(1, PAY)
+    bench.receive_prepare(2, 1, PAY.digest())
+    bench.recover()
+    effects = bench.receive_prepare(2, 1, OTHER.digest())
+    assert [each.replica for each in effects if isinstance(each, Evidence)] == [2]

@@ -5,19 +5,27 @@ from __future__ import annotations
 import pytest
 
 from guqiao_sdk.proof.batch import Batch
-from services.consensus.domain.log import BATCHES_PER_ENTRY_MAX, Entry, Proposal
-from services.consensus.domain.messages import Digest, SequenceNumber, View
+from services.consensus.domain.effects import FetchBatch
+from services.consensus.domain.log import (
+    SPARE_BATCHES_MAX,
+    VOTED_BATCHES_MAX,
+    Entry,
+    Proposal,
+)
+from services.consensus.domain.messages import Digest, Prepare, Propose, SequenceNumber, View
+from services.consensus.domain.view_change import chosen_batches
 from tests.unit.consensus.protocol import (
     Bench,
     a_batch,
     prepared_certificate,
+    sent,
     signer,
     ticking,
     view_change,
 )
 
 ONE = SequenceNumber(1)
-BATCHES = [a_batch(f"of view {view}") for view in range(BATCHES_PER_ENTRY_MAX + 1)]
+BATCHES = [a_batch(f"of view {view}") for view in range(SPARE_BATCHES_MAX + 2)]
 DIGESTS = [Digest(batch.digest()) for batch in BATCHES]
 
 
@@ -30,24 +38,60 @@ def enter_view(bench: Bench, view: int) -> None:
     assert (bench.core.view, bench.core.active) == (view, True)
 
 
-def batches_of_views(bench: Bench) -> list[Batch]:
-    """Nine views propose for the first sequence number; only the first batch is prepared."""
-    views = [view for view in range(20) if view % 4 != bench.me][: BATCHES_PER_ENTRY_MAX + 1]
-    for view, batch in zip(views, BATCHES, strict=True):
+def views_that_fail(bench: Bench, count: int) -> list[Batch]:
+    """As many views propose another batch each for the first sequence number, the replica as the
+    primary of its own, too; nobody prepares enough. All are proposed within the clock's bound.
+    """
+    batches = [a_batch(f"of view {view}") for view in range(count)]
+    for view, batch in enumerate(batches):
         if view:
             enter_view(bench, view)
-        bench.receive_pre_prepare(1, batch, view=view)
-        if not view:
-            bench.receive_prepare(2, 1, batch.digest())
-    return [batch for batch in BATCHES if bench.core.batch(Digest(batch.digest())) == batch]
+        if view % 4 == bench.me:
+            bench.step(Propose(batch))
+        else:
+            bench.receive_pre_prepare(1, batch, view=view)
+    return batches
+
+
+def held(bench: Bench, batches: list[Batch]) -> list[Batch]:
+    return [batch for batch in batches if bench.core.batch(Digest(batch.digest())) == batch]
 
 
 @pytest.mark.req("G2-07-1")
-def test_the_prepared_batch_is_held_through_nine_views_and_the_oldest_other_gives_way() -> None:
-    """A view-change shows the certificate of it; whoever must repropose it asks for its batch."""
+@pytest.mark.parametrize("restarts", [False, True])
+def test_v7_what_it_voted_for_is_held_though_many_views_propose_other_batches(
+    restarts: bool,
+) -> None:
+    """A traitor shows the certificate of the first view when nobody honest has one: whoever is to
+    decide the batch then asks for it.
+    """
     bench = ticking(1)
-    assert batches_of_views(bench) == [BATCHES[0], *BATCHES[2:]]
-    assert [each.digest for each in bench.core._ordering.prepared()] == [DIGESTS[0]]
+    batches = views_that_fail(bench, 3 * SPARE_BATCHES_MAX)
+    if restarts:
+        bench.recover(bench.core.records())
+    assert held(bench, batches) == batches
+    first = Digest(batches[0].digest())
+    view = len(batches)
+    shown = view_change(0, view, prepared=(prepared_certificate(0, 1, first),))
+    changes = (shown, view_change(2, view), view_change(3, view))
+    for each in changes[1:]:
+        bench.step(each, each.replica)
+    new_view = signer(view % 4).new_view(View(view), changes, chosen_batches(changes))
+    effects = bench.step(new_view, view % 4)
+    assert not [each for each in effects if isinstance(each, FetchBatch)]
+    assert [each.digest for each in sent(effects) if isinstance(each, Prepare)] == [first]
+
+
+def test_v7_the_oldest_vote_gives_way_to_sixty_four_others_and_what_is_needed_to_none() -> None:
+    entry = Entry(ONE)
+    entry.prepared = prepared_certificate(0, 1, DIGESTS[0])
+    votes = [a_batch(f"vote {number}") for number in range(VOTED_BATCHES_MAX)]
+    for batch in [*BATCHES[:2], *votes]:
+        place = (View(1), ONE, Digest(batch.digest()))
+        entry.vote(signer(2).prepare(*place))
+        entry.keep(signer(1).pre_prepare(*place[:2], batch))
+    kept = [batch for batch in [*BATCHES[:2], *votes] if entry.batch(Digest(batch.digest()))]
+    assert kept == [BATCHES[0], *votes]
 
 
 @pytest.mark.parametrize("needed_as", ["proposed", "prepared", "committed"])
@@ -65,5 +109,5 @@ def test_a_batch_that_is_needed_gives_way_to_none(needed_as: str, came_as: str) 
             entry.keep(signer(view % 4).pre_prepare(View(view), ONE, batch))
         else:
             entry.keep_fetched(DIGESTS[view], batch)
-    held = [batch for batch, digest in zip(BATCHES, DIGESTS, strict=True) if entry.batch(digest)]
-    assert held == [BATCHES[0], *BATCHES[2:]]
+    kept = [batch for batch, digest in zip(BATCHES, DIGESTS, strict=True) if entry.batch(digest)]
+    assert kept == [BATCHES[0], *BATCHES[2:]]

@@ -29,6 +29,7 @@ from tests.unit.consensus.protocol import (
     START_MS,
     SUSPECTING,
     Bench,
+    a_batch,
     certified,
     committed,
     finality_certificate,
@@ -211,6 +212,63 @@ def test_v1_blocks_that_others_certified_are_progress_of_what_waits_behind_them(
     suspects = replace(SUSPECTING, certified=SequenceNumber(1))
     assert suspects not in sent(pass_time(bench, TIMEOUT_MS))
     assert suspects in sent(pass_time(bench, 100))
+
+
+def executed(bench: Bench, number: int) -> None:
+    """Decided and executed here, and nobody else votes for the header."""
+    committed(bench, number, a_batch(f"batch {number}"))
+    bench.step(Executed(SequenceNumber(number), header_hash(f"block {number}")))
+
+
+def test_v1_what_is_executed_and_not_certified_is_waited_for_like_what_is_undecided() -> None:
+    """Of four the primary gave its commit to two, and its checkpoint vote to nobody."""
+    bench = ticking(1)
+    executed(bench, 1)
+    assert SUSPECTING not in sent(pass_time(bench, TIMEOUT_MS))
+    assert SUSPECTING in sent(pass_time(bench, 100))
+
+
+def test_v1_decisions_are_no_progress_of_what_is_not_certified() -> None:
+    """One block after the other is decided, each well within a time-out."""
+    bench = ticking(1)
+    for number in (1, 2, 3):
+        executed(bench, number)
+        assert SUSPECTING not in sent(pass_time(bench, TIMEOUT_MS // 3 // 100 * 100))
+    executed(bench, 4)
+    assert SUSPECTING in sent(pass_time(bench, 200))
+
+
+def test_v1_a_height_that_is_certified_is_progress_of_what_is_executed_behind_it() -> None:
+    bench = ticking(1)
+    executed(bench, 1)
+    executed(bench, 2)
+    pass_time(bench, TIMEOUT_MS)
+    for peer in (0, 2):
+        bench.receive_checkpoint(peer, 1, header_hash("block 1"))
+    assert bench.core.low_watermark == 1
+    suspects = replace(SUSPECTING, certified=SequenceNumber(1))
+    assert suspects not in sent(pass_time(bench, TIMEOUT_MS))
+    assert suspects in sent(pass_time(bench, 100))
+
+
+@pytest.mark.parametrize("informed", [(1, 2), (1,)])
+def test_v1_v2_who_executed_and_who_could_not_decide_leave_a_primary_that_withholds(
+    informed: tuple[int, ...],
+) -> None:
+    """Backups 1 and 2 prepared, those that are `informed` have the primary's commit, too."""
+    benches = {me: ticking(me) for me in (1, 2)}
+    for me, bench in benches.items():
+        bench.receive_pre_prepare(1, PAY)
+        bench.receive_prepare(3 - me, 1, PAY.digest())
+        bench.receive_commit(3 - me, 1, PAY.digest())
+        if me in informed:
+            bench.receive_commit(0, 1, PAY.digest())
+            bench.step(Executed(SequenceNumber(1), header_hash("block 1")))
+    for me, bench in benches.items():
+        said = [each for each in sent(pass_time(bench, TIMEOUT_MS + 100)) if each == SUSPECTING]
+        assert said
+        benches[3 - me].step(said[0], me)
+    assert {bench.core.view for bench in benches.values()} == {1}
 
 
 def test_v1_a_block_that_was_certified_here_is_no_heartbeat() -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from services.consensus import driver as driver_module
+from services.consensus.batches import BatchTracker
 from services.consensus.domain.effects import Effect
 from services.consensus.domain.messages import (
     Digest,
@@ -24,8 +25,9 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.driver import Driver
 from services.consensus.jobs import Pause
+from services.consensus.refusals import Reason
 from tests.simulation.keys import replica_set
-from tests.unit.consensus.protocol import PARAMETERS, START_MS, signer
+from tests.unit.consensus.protocol import PARAMETERS, START_MS, a_batch, signer
 
 ME = ReplicaId(1)
 CERTIFIED = 20
@@ -58,6 +60,39 @@ def test_before_f_plus_one_others_said_where_they_stand_it_is_not_known() -> Non
     assert catching_up({0: CERTIFIED})
     assert catching_up({0: CERTIFIED, 4: CERTIFIED}), "who is not in the set says nothing"
     assert not catching_up({0: CERTIFIED, 2: CERTIFIED})
+
+
+# --- Proposals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize(
+    ("view", "sequence", "is_taken"),
+    [
+        (2, CERTIFIED + 1, True),
+        (2, WITHIN, True),
+        (1, CERTIFIED + 1, False),
+        (3, CERTIFIED + 1, False),
+        (2, CERTIFIED, False),
+        (2, BEYOND, False),
+    ],
+)
+def test_d1_a_proposal_of_another_view_or_beyond_the_window_holds_no_memory(
+    view: int, sequence: int, is_taken: bool
+) -> None:
+    """It went through admission while the view changed; its sender may have more of them."""
+    driver, refused = cast(Any, object.__new__(Driver)), list[tuple[int, Reason]]()
+    driver._inbox, driver._wake = deque(), asyncio.Event()
+    driver._parameters, driver._tracker = PARAMETERS, BatchTracker()
+    driver.replica = SimpleNamespace(low_watermark=CERTIFIED, view=2, executed=CERTIFIED)
+    driver.mempool = SimpleNamespace(mark_proposed=list)
+    refusals = SimpleNamespace(count=lambda *said: refused.append(said))
+    driver._metrics = SimpleNamespace(refusals=refusals)
+    message = signer(view).pre_prepare(View(view), SequenceNumber(sequence), a_batch("pay"))
+    cast(Driver, driver).put_pre_prepare(ReplicaId(view), message, ())
+    assert (driver._tracker.find(message.digest) is not None) == is_taken
+    assert list(cast(Driver, driver).waiting()) == [(view, message)] * is_taken
+    assert refused == [(view, Reason.UNASKED)] * (not is_taken)
 
 
 # --- The end of an epoch -------------------------------------------------------------------------

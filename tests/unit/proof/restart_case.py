@@ -17,6 +17,7 @@ from guqiao_sdk.proof.restart import (
     Role,
     Signer,
     approval_sign_bytes,
+    restarted_set,
     signers_of,
 )
 from guqiao_sdk.proof.restart_rules import verify_restart
@@ -74,16 +75,13 @@ class RestartCase:
     def new_set(self, *kept: int) -> ReplicaSet:
         """The set of epoch 1: these replicas stay, the others are of new entities."""
         old, new = self.old.set.members, Replicas(self.keys, epoch=1).set.members
-        return ReplicaSet(
-            "shandong",
-            1,
-            tuple(
-                old[at]
-                if at in kept
-                else Member(at, new[at].public_key, f"new-entity-{at}", f"新机构{at}")
-                for at in range(4)
-            ),
+        members = tuple(
+            old[at]
+            if at in kept
+            else Member(at, new[at].public_key, f"new-entity-{at}", f"新机构{at}")
+            for at in range(4)
         )
+        return restarted_set(self.header(), self.old.set, members)
 
     def state(self) -> Mapping[bytes, bytes]:
         """The state under the header."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -14,7 +16,8 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, checkpoint_sign_bytes
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance, follow_set_changes
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.restart import Restart
+from guqiao_sdk.proof.restart import Restart, restarted_set
+from services.consensus.restart import Survivor, judge
 from tests.unit.proof.proof_keys import Replicas
 from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
 
@@ -34,8 +37,8 @@ def set_of(epoch: int, **seats: str) -> ReplicaSet:
     return ReplicaSet("shandong", epoch, tuple(members))
 
 
-def signed(header: BlockHeader, *names: str) -> FinalityCertificate:
-    message = checkpoint_sign_bytes(header)
+def signed(header: BlockHeader, *names: str, lineage: bytes = b"") -> FinalityCertificate:
+    message = checkpoint_sign_bytes(header, lineage)
     signatures = tuple(
         (int(name[-1]), CASE.keys.sign(name, message))
         for name in sorted(names, key=lambda n: n[-1])
@@ -51,7 +54,10 @@ def header_of(epoch: int, height: int, following: ReplicaSet) -> BlockHeader:
 def restart_behind(header: BlockHeader, old: ReplicaSet, new: ReplicaSet) -> Restart:
     statement = CASE.statement()
     certificate = CASE.old.certify(header)
-    statement = replace(statement, header=header, certificate=certificate, old_set=old, new_set=new)
+    new_set = restarted_set(header, old, new.members)
+    statement = replace(
+        statement, header=header, certificate=certificate, old_set=old, new_set=new_set
+    )
     remaining = tuple(CASE.remaining(each, header) for each in statement.entities_staying())
     return CASE.approve(replace(statement, remaining=remaining))
 
@@ -59,12 +65,14 @@ def restart_behind(header: BlockHeader, old: ReplicaSet, new: ReplicaSet) -> Res
 @pytest.mark.req("G2-10-3", "G2-13-2")
 def test_a_set_that_is_lost_before_its_first_block_is_followed_by_a_restart() -> None:
     """The last header of epoch 0 names the set of epoch 1, which certifies nothing."""
-    second, third = set_of(1, s3="later"), set_of(2, s2="new", s3="new")
+    second = set_of(1, s3="later")
     end = replace(CASE.header(), next_set_hash=second.hash())
     change = SetChange(end, CASE.old.certify(end), second)
-    again = SetChange.of_restart(restart_behind(end, second, third))
+    restart = restart_behind(end, second, set_of(2, s2="new", s3="new"))
+    again, third = SetChange.of_restart(restart), restart.statement.new_set
     after = header_of(2, HEIGHT + 5, third)
-    certificate = signed(after, "shandong/0/0", "shandong/0/1", "shandong/new/2")
+    names = ("shandong/0/0", "shandong/0/1", "shandong/new/2")
+    certificate = signed(after, *names, lineage=third.lineage)
     moved = advance(TRUSTED, after, certificate, CASE.verify, [change, again])
     assert (moved.height, moved.replica_set) == (HEIGHT + 5, third)
     with pytest.raises(ProofError, match="set in force is that of epoch 0"):
@@ -81,10 +89,10 @@ def test_a_set_that_is_lost_before_its_first_block_is_followed_by_a_restart() ->
 @pytest.mark.req("G2-10-3", "G2-13-2")
 def test_a_restart_that_fails_before_its_first_block_is_followed_by_another() -> None:
     """Those who came with it have no governor in the state under the header: they leave again."""
-    second, third = set_of(1, s2="new", s3="new"), set_of(2, s2="more", s3="more")
     header = CASE.header()
-    one = SetChange.of_restart(restart_behind(header, CASE.old.set, second))
-    two = SetChange.of_restart(restart_behind(header, second, third))
+    first = restart_behind(header, CASE.old.set, set_of(1, s2="new", s3="new"))
+    second = restart_behind(header, first.statement.new_set, set_of(2, s2="more", s3="more"))
+    one, two, third = *map(SetChange.of_restart, (first, second)), second.statement.new_set
     moved = follow_set_changes(TRUSTED, [one, two], CASE.verify)
     assert (moved.height, moved.replica_set) == (HEIGHT, third)
     with pytest.raises(ProofError, match="set in force is that of epoch 0"):
@@ -101,6 +109,36 @@ def test_a_restart_does_not_pass_over_a_set_change_that_its_header_names() -> No
     for trusted in (TRUSTED, known):
         with pytest.raises(ProofError, match="names another set for the next height"):
             follow_set_changes(trusted, [SetChange.of_restart(skipping)], CASE.verify)
+
+
+def behind(height: int, present: ReplicaSet) -> Survivor:
+    """A stopped replica that has blocks up to `height`, which the set `present` follows."""
+    header = CASE.header(height)
+    folder = SimpleNamespace(
+        number=3,
+        genesis=SimpleNamespace(hash=lambda: GENESIS_HASH, restart_authorities=CASE.authorities),
+        sets=SimpleNamespace(set_at=lambda number: present),
+        store=SimpleNamespace(get_header=lambda number: header if number == height else None),
+        held=lambda: header,
+    )
+    return cast(Survivor, folder)
+
+
+@pytest.mark.req("G2-13-2")
+def test_q5_who_is_behind_goes_by_a_restart_from_the_last_header_of_an_epoch() -> None:
+    """The old set begins behind the header, and its own set certified that one."""
+    second = set_of(1, s3="later")
+    end = replace(CASE.header(), next_set_hash=second.hash())
+    restart = restart_behind(end, second, set_of(2, s2="new", s3="new"))
+    judge(behind(HEIGHT - 1, CASE.old.set), restart, CASE.verify)
+    judge(behind(HEIGHT - 1, set_of(7)), restart, CASE.verify)
+    forged = replace(restart.statement.certificate, signatures=((0, bytes(64)),) * 3)
+    spoiled = CASE.approve(replace(restart.statement, certificate=forged))
+    with pytest.raises(ProofError, match="finality certificate"):
+        judge(behind(HEIGHT - 1, CASE.old.set), spoiled, CASE.verify)
+    other = CASE.approve(replace(restart.statement, header=replace(end, next_set_hash=b"n" * 32)))
+    with pytest.raises(ProofError):
+        judge(behind(HEIGHT - 1, CASE.old.set), other, CASE.verify)
 
 
 @pytest.mark.req("G2-13-2")

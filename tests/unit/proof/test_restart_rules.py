@@ -21,7 +21,14 @@ from guqiao_sdk.proof.light_client import (
     follow_set_changes,
 )
 from guqiao_sdk.proof.quorum import Member
-from guqiao_sdk.proof.restart import Restart, RestartAuthorities, RestartStatement, Role, signers_of
+from guqiao_sdk.proof.restart import (
+    Restart,
+    RestartAuthorities,
+    RestartStatement,
+    Role,
+    restarted_set,
+    signers_of,
+)
 from guqiao_sdk.proof.restart_rules import double_approval, verify_restart
 from tests.unit.proof.proof_keys import Sm2Keys
 from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
@@ -118,7 +125,7 @@ def changed(change: Callable[[RestartStatement], RestartStatement]) -> Restart:
 
 
 def with_members(statement: RestartStatement, *members: Member) -> RestartStatement:
-    return replace(statement, new_set=replace(statement.new_set, members=members))
+    return replace(statement, new_set=restarted_set(statement.header, statement.old_set, members))
 
 
 OLD, NEW = CASE.old.set.members, CASE.new_set(0, 1).members
@@ -138,6 +145,18 @@ WRONG: dict[str, tuple[Callable[[RestartStatement], RestartStatement], str, str]
         lambda s: replace(s, new_set=replace(s.new_set, epoch=2)),
         "RESTART_INVALID",
         "followed by the next one",
+    ),
+    "a set without a lineage": (
+        lambda s: replace(s, new_set=replace(s.new_set, lineage=b"")),
+        "RESTART_INVALID",
+        "lineage",
+    ),
+    "the lineage of a restart from another header": (
+        lambda s: replace(
+            s, new_set=restarted_set(CASE.header(HEIGHT - 1), s.old_set, s.new_set.members)
+        ),
+        "RESTART_INVALID",
+        "lineage",
     ),
     "another old set": (
         lambda s: replace(s, old_set=replace(s.old_set, epoch=1)),

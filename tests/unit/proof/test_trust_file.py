@@ -15,6 +15,7 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.quorum import ReplicaSetError
 from guqiao_sdk.proof.restart import RestartAuthorities
 from guqiao_sdk.proof.trust import (
     ChainTrust,
@@ -242,3 +243,21 @@ def test_what_a_client_starts_from_may_name_them_too(tmp_path: Path) -> None:
     file.write_text(json.dumps(members | {"restart_authorities": {}}))
     with pytest.raises(MalformedError, match="restart authorities"):
         load_chain_trust(file)
+    file.write_text(json.dumps(members | {"lineage": "cd" * 32}))
+    assert load_chain_trust(file).replica_set.lineage == b"\xcd" * 32
+    file.write_text(json.dumps(members | {"lineage": "cd"}))
+    with pytest.raises(ReplicaSetError, match="lineage"):
+        load_chain_trust(file)
+
+
+def test_a_checkpoint_behind_a_restart_has_the_lineage_of_its_set() -> None:
+    """Without it the set would have another hash than the headers name."""
+    later = point(9, 1)
+    restarted = replace(later, replica_set=replace(later.replica_set, lineage=b"\xcd" * 32))
+    trust = trust_of(point(7), restarted)
+    assert parse_trust(signed(trust), KEYS.verify) == trust
+
+    def spoil(members: dict[str, Any]) -> None:
+        members["chains"][0]["checkpoints"][0]["lineage"] = "cd"
+
+    assert "lineage" in refusal(resigned(spoil))

@@ -88,7 +88,7 @@ def new_header(height: int) -> tuple[BlockHeader, FinalityCertificate]:
     """Of the epoch that the restart began."""
     members = RESTART.statement.new_set
     header = replace(Replicas(CASE.keys, epoch=1).header(height), next_set_hash=members.hash())
-    message = checkpoint_sign_bytes(header)
+    message = checkpoint_sign_bytes(header, members.lineage)
     signatures = tuple((at, CASE.keys.sign(name, message)) for at, name in enumerate(NEW_NAMES))
     return header, FinalityCertificate(header.hash(), signatures)
 

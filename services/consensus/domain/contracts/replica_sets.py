@@ -178,7 +178,9 @@ def schedule(
     from_height = max(height + window, not_before, latest.from_height)
     epoch = latest.replica_set.epoch + (from_height > latest.from_height)
     jailed = tuple(each.replica for each in wanted.members if each.public_key in guilty)
-    new = SetInForce(from_height, Cause.GOVERNANCE, replace(wanted, epoch=epoch, jailed=jailed))
+    lineage = latest.replica_set.lineage
+    following = replace(wanted, epoch=epoch, jailed=jailed, lineage=lineage)
+    new = SetInForce(from_height, Cause.GOVERNANCE, following)
     new.replica_set.check()
     _keep(state, new)
     return new
