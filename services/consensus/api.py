@@ -346,9 +346,9 @@ class NodeApi(NodeServiceServicer):
 
     def _full_answer(self, message: ledger_pb2.Transaction) -> node.TransactionAnswer | None:
         """The refusal of an item for want of room, or None where it is to be looked at."""
-        identifier = transaction_id(message.payload)
-        if not self.submissions.is_full_for(identifier):
+        if not self.submissions.is_full_for(message.payload):
             return None
+        identifier = transaction_id(message.payload)
         error = _full_status(len(self.driver.mempool))
         return node.TransactionAnswer(transaction_id=identifier, error=error)
 
