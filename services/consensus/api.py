@@ -103,7 +103,7 @@ class NodeApi(NodeServiceServicer):
         self, request_iterator: AsyncIterator[node.SubmitTransactionsRequest], context: Any
     ) -> AsyncIterator[node.SubmitTransactionsResponse]:
         """The same for a stream; answers come in the order of finality."""
-        answers: _Answers = asyncio.Queue()
+        answers: _Answers = asyncio.Queue(STREAM_IN_FLIGHT_MAX + 1)  # And None behind the last.
         room = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
 
         async def read_all() -> None:

@@ -219,9 +219,9 @@ class Driver:
 
     @property
     def due_block(self) -> int | None:
-        """The height of the first block that nobody has offered yet; None: enough wait."""
+        """The height of the first block that is not offered yet; None: none may be taken now."""
         work = self._ledger_work
-        if not work.takes_blocks:
+        if not work.takes_blocks or self.pause in (Pause.DISK_FULL, Pause.HALTED):
             return None
         return max(self._ledger.store.last_certified, work.offered_to) + 1
 
