@@ -34,7 +34,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.exchange import PEER_BYTES_MAX, Exchange
 from services.consensus.fair_queue import FairQueue
-from services.consensus.gate import useless_on_arrival
+from services.consensus.gate import adds_nothing, useless_on_arrival
 from services.consensus.ledger import Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
@@ -48,8 +48,8 @@ from services.consensus.view_change_intake import ViewChangeIntake
 
 PEER_VOTES_MAX: Final = 4_000
 VOTES_JUDGED_AT_ONCE_MAX: Final = 200
-FORGED_JUDGED_AT_ONCE_MAX: Final = 10
-"""Of a peer whose last ones were not authentic: forging is cheap, to find it out delays others."""
+USELESS_JUDGED_AT_ONCE_MAX: Final = 10
+"""Of a peer of whose last ones any was forged or of no use: to find it out delays others."""
 
 
 class Intake:
@@ -191,18 +191,19 @@ class Intake:
             await self._judge(core, useful)
 
     async def _vote_loop(self) -> None:
-        forgers: set[int] = set()
+        slow: set[int] = set()
         while True:
             messages = await self._votes.take(
-                VOTES_JUDGED_AT_ONCE_MAX, slow=forgers, slow_max=FORGED_JUDGED_AT_ONCE_MAX
+                VOTES_JUDGED_AT_ONCE_MAX, slow=slow, slow_max=USELESS_JUDGED_AT_ONCE_MAX
             )
             core = self._driver.replica
             useful = self._still_useful(core, messages)
             if isinstance(core, Learner):  # Since they came; none is of use to it.
                 continue
             wanted = self._surplus.sift(core, self._driver.waiting(), useful)
+            idle = {sender for sender, vote in wanted if adds_nothing(core, sender, vote)}
             judged, forged = await self._judge_votes(core, wanted)
-            forgers = (forgers - judged) | forged
+            slow = (slow - judged) | forged | idle
 
     def _still_useful(self, core: Core, messages: Sequence[Sent]) -> list[Sent]:
         """Without those that became useless since they came: nothing is verified for them. What
