@@ -11,15 +11,34 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.messages import Message, RequestGone, RequestPending
-from services.consensus.mempool import Mempool
 
 FRONT_MAX: Final = 32
 LOOKED_AT_MAX: Final = 4 * FRONT_MAX
 """At each change of the queue; a review looks at all."""
+
+
+class Queue(Protocol):
+    """What waits to be ordered, as far as timers need it: the mempool, or the simulator's pool."""
+
+    def oldest(self) -> Iterable[AdmittedTransaction]:
+        """What waits for execution, but for no predecessor, in order of arrival."""
+
+    def find(self, transaction_id: bytes) -> AdmittedTransaction | None:
+        """One of these by its id."""
+
+    def source(self, transaction_id: bytes) -> int | None:
+        """Which peer passed it on; None: a client brought it."""
+
+    def is_ready(self, transaction_id: bytes) -> bool:
+        """Whether it waits in no batch that is known here."""
+
+    def is_executed(self, transaction_id: bytes) -> bool:
+        """Whether a block holds it."""
+
 
 PassOn = Callable[[Sequence[AdmittedTransaction]], None]
 
@@ -31,7 +50,7 @@ class RequestTimers:
 
     def __init__(
         self,
-        mempool: Mempool,
+        mempool: Queue,
         tell: Callable[[Message], None],
         is_owed: Callable[[AdmittedTransaction], bool],
         *,

@@ -137,6 +137,20 @@ def test_p16_v12_a_primary_that_fills_the_chain_with_empty_batches_is_replaced(s
     assert 0 < max(heights(cluster)) - before <= 12
 
 
+@pytest.mark.req("G2-07-1", "G2-16-4")
+@pytest.mark.parametrize("size", [4, 7])
+def test_p15_d5_a_backup_that_keeps_requests_from_the_primary_costs_it_no_view(size: int) -> None:
+    """Nobody waits for their author, so nothing but the backups brings them to the primary."""
+    cluster = Cluster(replace(honest(1, size), liars={size - 1: (Act("B25"),)}))
+    cluster._found()
+    cluster.advance(cluster.now_ms + 40 * TIMEOUT_MS)
+    assert cluster.fired["B25.backups"] > 5
+    assert [_view(each) for each in cluster.machines] == [0] * size
+    assert cluster.counts["view_changes"] == 0
+    assert cluster.counts["passed_on"] >= cluster.fired["B25.backups"]
+    assert len(cluster.machines[1].requests.pool.oldest()) <= 1, "the last one may be under way"
+
+
 def _view(machine: Machine) -> int:
     return 0 if machine.core is None else machine.core.view
 
