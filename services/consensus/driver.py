@@ -491,8 +491,9 @@ class Driver:
         return owed and knows_signers(self._ledger, transaction)
 
     def _pass_on(self, transactions: Sequence[AdmittedTransaction]) -> None:
-        primary = self.replica.primary
-        pass_on(self._links, self.mempool, transactions, me=self.me, primary=primary)
+        core, primary = self.replica, self.replica.primary
+        passes = isinstance(core, Replica) and primary != self.me
+        pass_on(self._links, self.mempool, transactions, primary=primary if passes else None)
 
     def _recover_tracker(self, records: Sequence[Record]) -> set[bytes]:
         core = self.replica

@@ -38,12 +38,13 @@ def pass_on(
     mempool: Mempool,
     transactions: Sequence[AdmittedTransaction],
     *,
-    me: ReplicaId,
-    primary: ReplicaId,
+    primary: ReplicaId | None,
 ) -> None:
-    """What clients brought here goes to everybody, the rest to the primary that did not send it."""
+    """What clients brought here goes to everybody, the rest to the primary unless it sent it; None:
+    that is for others to do.
+    """
     sources = [(each.encoded, mempool.source(each.id)) for each in transactions]
     gossip(links, [encoded for encoded, source in sources if source is None])
-    if primary != me:
+    if primary is not None:
         others = [encoded for encoded, source in sources if source not in (None, primary)]
         gossip(links, others, to=primary)

@@ -119,8 +119,12 @@ class RequestTimers:
         may wait there for as long as that one is not timed.
         """
         after = transaction.payload.after
-        follows = after is None or after in self._timed or self._mempool.is_executed(after)
-        return follows and self._is_owed(transaction)
+        return (after is None or self._is_told_of(after)) and self._is_owed(transaction)
+
+    def _is_told_of(self, transaction_id: bytes) -> bool:
+        if transaction_id in self._timed or self._mempool.find(transaction_id) is not None:
+            return transaction_id in self._timed
+        return self._mempool.is_executed(transaction_id)
 
     def _tell_again(self, keys: Sequence[bytes]) -> None:
         now_ms = self._clock_ms()

@@ -4,6 +4,7 @@ and takes no client's room (pbft.md D4, D5).
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ExhaustedError
 from services.consensus import wire
+from services.consensus.domain.learner import Learner
+from services.consensus.domain.ledger.admission import read_transaction
+from services.consensus.domain.messages import SequenceNumber
 from services.consensus.pacing import AdmissionLimit
-from tests.integration.node.memory_chain import Member, MemoryChain
+from tests.integration.node.memory_chain import Member, MemoryChain, protocol_of
 from tests.integration.node.test_driver_in_memory import APPLIED, submit, transaction
 from tests.integration.node.test_flood_of_one_peer import counted
 from tests.plugins.chain_network import ADMIN, DEFAULT_ROLES, PARAMETERS, ChainNetwork
@@ -81,6 +85,56 @@ async def test_what_was_lost_on_its_way_to_the_primary_is_passed_on_again_before
     assert (len(lost), {each.driver.replica.view for each in members}) == (2, {0})
 
 
+@pytest.mark.req("G2-07-1")
+async def test_a_new_primary_is_told_at_once_of_what_the_one_before_left_lying(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pbft.md D5. Replica 0, the first primary, passes it on to two and proposes nothing."""
+    members = [await chain.start(number) for number in (1, 2, 3)]
+    for member in members:
+        monkeypatch.setattr(member.driver._timers, "_resend_ms", 3_600_000)
+    entry = transaction(network, "left lying")
+    for backup in (2, 3):
+        pass_on(chain, 0, backup, entry)
+    await chain.wait_for(lambda: all(each.ledger.was_executed(entry.id()) for each in members))
+    assert {each.driver.replica.view for each in members} == {1}
+
+
+@pytest.mark.parametrize("votes", [True, False])
+async def test_who_has_no_vote_leaves_it_to_others_to_tell_the_primary(
+    chain: MemoryChain, alone: Member, network: ChainNetwork, *, votes: bool
+) -> None:
+    """pbft.md D5: it does not know the primary either."""
+    core, entry = alone.driver.replica, transaction(network, "passed on")
+    if not votes:
+        alone.driver.replica = Learner(
+            replica_set=core.replica_set,
+            parameters=protocol_of(chain.genesis),
+            head=alone.ledger.head(),
+            now_ms=0,
+            epoch_end=None,
+            base=SequenceNumber(0),
+        )
+    frame = wire.gossip_frame([entry.encode()])
+    alone.intake.on_frame(HONEST, frame)
+    await chain.wait_for(lambda: entry.id() in alone.driver._timers._timed)
+    await asyncio.sleep(0)  # The frame arrives on the next turn of the loop.
+    assert ((1, 0, frame) in chain.heard) == votes
+
+
+async def test_nobody_is_owed_what_a_signer_signed_whom_the_state_does_not_know(
+    alone: Member, network: ChainNetwork
+) -> None:
+    """pbft.md D4, D5: he may have been known when it came, and the primary heard of it later."""
+
+    def is_owed(maker: Identity) -> bool:
+        encoded = transaction(network, "one", maker=maker).encode()
+        return alone.driver._is_owed(read_transaction(encoded))
+
+    assert is_owed(network.identities[ADMIN])
+    assert [is_owed(each) for each in strangers(network)] == [False] * 3
+
+
 def strangers(network: ChainNetwork) -> list[Identity]:
     """Of no DID that the chain knows, under a key that it does not know, and for another
     organisation.
@@ -143,6 +197,9 @@ async def test_what_those_without_a_vote_pass_on_shares_one_part_and_counts_for_
         lambda: sum(counted(alone)[each, "flood"] for each in (OUTSIDER, OUTSIDER + 1)) == 2 * ROOM
     )
     assert len(alone.driver.mempool) == 2 * ROOM
+    entries = [transaction(network, f"liar/{number}") for number in range(2 * ROOM)]
+    alone.intake.on_frame(LIAR, wire.gossip_frame([each.encode() for each in entries]))
+    await chain.wait_for(lambda: len(alone.driver.mempool) == 4 * ROOM)
     assert not alone.intake.transactions.is_full
 
 
