@@ -103,7 +103,7 @@ class NodeApi(NodeServiceServicer):
         self, request_iterator: AsyncIterator[node.SubmitTransactionsRequest], context: Any
     ) -> AsyncIterator[node.SubmitTransactionsResponse]:
         """The same for a stream; answers come in the order of finality."""
-        answers: _Answers = asyncio.Queue()
+        answers: _Answers = asyncio.Queue(STREAM_IN_FLIGHT_MAX + 1)  # And None behind the last.
         room = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
 
         async def read_all() -> None:
@@ -346,9 +346,9 @@ class NodeApi(NodeServiceServicer):
 
     def _full_answer(self, message: ledger_pb2.Transaction) -> node.TransactionAnswer | None:
         """The refusal of an item for want of room, or None where it is to be looked at."""
-        identifier = transaction_id(message.payload)
-        if not self.submissions.is_full_for(identifier):
+        if not self.submissions.is_full_for(message.payload):
             return None
+        identifier = transaction_id(message.payload)
         error = _full_status(len(self.driver.mempool))
         return node.TransactionAnswer(transaction_id=identifier, error=error)
 

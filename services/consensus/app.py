@@ -235,7 +235,7 @@ class _Wiring:
         self.intake.on_frame(sender, frame)
 
     def on_link(self, other: int) -> None:
-        self.intake.on_link(other)
+        self.intake.transactions.on_link(other)
 
     def on_oversized(self, sender: int, why: str) -> None:
         self.intake.on_oversized(sender, why)

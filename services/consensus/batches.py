@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.messages import (
     NULL_DIGEST,
     BatchFetched,
     Digest,
     NewView,
     PrePrepare,
+    Record,
     SequenceNumber,
     View,
 )
@@ -118,6 +119,30 @@ class BatchTracker:
         """The transactions of a batch that came; None where it is executed meanwhile."""
         held = self._read.get(digest)
         return None if held is None else held[1]
+
+    def take_missing(self, fetched: BatchFetched, view: View) -> Sequence[AdmittedTransaction]:
+        """A batch came for the core: the transactions in it, if the view carries it on without
+        their being known here.
+        """
+        digest = Digest(fetched.batch.digest())
+        transactions = self.read(digest)
+        if transactions is None or not self.is_missing(digest):
+            return ()
+        self.add(view, fetched.sequence, digest, transactions)
+        return transactions
+
+    def recover(
+        self, records: Iterable[Record], view: View, executed: SequenceNumber
+    ) -> set[bytes]:
+        """The batches that were in progress when the replica stopped; the ids in them."""
+        for record in records:
+            match record:
+                case PrePrepare(of_view, sequence, batch, digest, _) if sequence > executed:
+                    transactions = [read_transaction(encoded) for encoded in batch.transactions]
+                    self.add(of_view, sequence, digest, transactions)
+                case NewView():
+                    self.note_new_view(record)
+        return self.enter_view(view, executed)
 
     def note_new_view(self, message: NewView) -> None:
         """A new-view was received or sent; it counts once its view is entered."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -34,7 +34,7 @@ from services.consensus.domain.effects import (
     Send,
     ViewChanged,
 )
-from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
+from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
@@ -64,6 +64,7 @@ from services.consensus.ledger_work import LedgerWork, without_effect
 from services.consensus.mempool import Addition, Mempool
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.pacing import AdmissionLimit
+from services.consensus.passing_on import knows_signers, pass_on, peer_share
 from services.consensus.peers import Links
 from services.consensus.proposer import Proposer, is_owed
 from services.consensus.refusals import Reason
@@ -120,7 +121,14 @@ class Driver:
         self._proposer = Proposer(
             self.replica, self.me, mempool, self._tracker, self._parameters, now_ms, self._wake
         )
-        self._timers = RequestTimers(mempool, self.put_own, self._is_owed)
+        self._timers = RequestTimers(
+            mempool,
+            self.put_own,
+            self._is_owed,
+            pass_on=self._pass_on,
+            clock_ms=lambda: int(asyncio.get_running_loop().time() * 1_000),
+            resend_ms=epochs.parameters.resend_ms,
+        )
         self._ledger_work = LedgerWork(
             ledger=ledger,
             tracker=self._tracker,
@@ -194,13 +202,14 @@ class Driver:
         """The digest of the batch that peers were asked for at `sequence`, if they were."""
         return self._tracker.wanted(sequence)
 
-    def offer(self, transactions: Sequence[AdmittedTransaction]) -> list[Addition]:
-        """Admitted transactions, for ordering."""
-        now_ms = self._now_ms()
-        additions = [self.mempool.add(transaction, now_ms) for transaction in transactions]
-        self.mempool.mark_proposed(
-            transaction.id for transaction in transactions if transaction.id in self._tracker
-        )
+    def offer(self, offers: Sequence[tuple[AdmittedTransaction, int | None]]) -> list[Addition]:
+        """Admitted transactions, for ordering, each with its source: a peer, or None."""
+        share = peer_share(self.admission_limit.value, self.replica.replica_set.size)
+        additions = [
+            self.mempool.add(each, self._now_ms(), source, None if source is None else share)
+            for each, source in offers
+        ]
+        self.mempool.mark_proposed(each.id for each, _ in offers if each.id in self._tracker)
         self._start_timers()
         return additions
 
@@ -210,9 +219,9 @@ class Driver:
 
     @property
     def due_block(self) -> int | None:
-        """The height of the first block that nobody has offered yet; None: enough wait."""
+        """The height of the first block that is not offered yet; None: none may be taken now."""
         work = self._ledger_work
-        if not work.takes_blocks:
+        if not work.takes_blocks or self.pause in (Pause.DISK_FULL, Pause.HALTED):
             return None
         return max(self._ledger.store.last_certified, work.offered_to) + 1
 
@@ -307,6 +316,7 @@ class Driver:
             self.put_own(Tick(now_ms))
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
+            self._timers.resend()
             if number % TICKS_A_REVIEW == 0:
                 self._timers.review()
                 self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
@@ -318,7 +328,8 @@ class Driver:
         if isinstance(message, NewView):
             self._tracker.note_new_view(message)
         if isinstance(message, BatchFetched):
-            self._track_fetched(message)
+            fetched = self._tracker.take_missing(message, self.replica.view)
+            self.mempool.mark_proposed(each.id for each in fetched)
         if sender != self.me and isinstance(message, PeerMessage):
             useless = useless_now(self.replica, message, window=self._parameters.window)
             if useless is not None:
@@ -410,6 +421,7 @@ class Driver:
         _log.info("view.changed", view=effect.view, primary=effect.primary)
         self._metrics.view_changes.inc()
         self._offer_again(self._tracker.enter_view(effect.view, self.replica.executed))
+        self._timers.enter_view()
 
     def _offer_again(self, carried: set[bytes]) -> None:
         self.mempool.return_proposed(carried)
@@ -474,26 +486,15 @@ class Driver:
         self._wake.set()
 
     def _is_owed(self, transaction: AdmittedTransaction) -> bool:
-        return is_owed(transaction, self._parameters, self.replica.low_watermark, self._now_ms())
+        low_watermark, now_ms = self.replica.low_watermark, self._now_ms()
+        owed = is_owed(transaction, self._parameters, low_watermark, now_ms)
+        return owed and knows_signers(self._ledger, transaction)
 
-    # --- Recovery ----------------------------------------------------------------------------
+    def _pass_on(self, transactions: Sequence[AdmittedTransaction]) -> None:
+        core, primary = self.replica, self.replica.primary
+        passes = isinstance(core, Replica) and primary != self.me
+        pass_on(self._links, self.mempool, transactions, primary=primary if passes else None)
 
-    def _recover_tracker(self, records: Iterable[Record]) -> set[bytes]:
-        """The batches that were in progress when the replica stopped; the ids in them."""
-        executed = self.replica.executed
-        for record in records:
-            match record:
-                case PrePrepare(view, sequence, batch, digest, _) if sequence > executed:
-                    transactions = [read_transaction(encoded) for encoded in batch.transactions]
-                    self._tracker.add(view, sequence, digest, transactions)
-                case NewView():
-                    self._tracker.note_new_view(record)
-        return self._tracker.enter_view(self.replica.view, executed)
-
-    def _track_fetched(self, message: BatchFetched) -> None:
-        digest = Digest(message.batch.digest())
-        transactions = self._tracker.read(digest)
-        if transactions is None or not self._tracker.is_missing(digest):
-            return
-        self._tracker.add(self.replica.view, message.sequence, digest, transactions)
-        self.mempool.mark_proposed(transaction.id for transaction in transactions)
+    def _recover_tracker(self, records: Sequence[Record]) -> set[bytes]:
+        core = self.replica
+        return self._tracker.recover(records, core.view, core.executed)

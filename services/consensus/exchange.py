@@ -159,7 +159,8 @@ class Exchange:
 
     async def _take_blocks(self, sender: int, response: peer_pb2.BlockResponse) -> None:
         due = self._driver.due_block
-        if due is None:
+        if due is None:  # What is not asked for is written least of all where the disk is full.
+            self._refusals.count(sender, Reason.UNREADY)
             return
         faults: list[str] = []
         verify = functools.partial(self._verified, response, due, faults.append)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from services.consensus.domain.codec import ProposalEnds
 from services.consensus.domain.epochs import Core
 from services.consensus.domain.learner import Learner
+from services.consensus.domain.log import digest_of
 from services.consensus.domain.messages import (
     Checkpoint,
     Commit,
@@ -18,6 +19,7 @@ from services.consensus.domain.messages import (
     PeerMessage,
     Prepare,
     PrePrepare,
+    ReplicaId,
 )
 from services.consensus.refusals import Reason
 
@@ -52,6 +54,16 @@ def useless_now(core: Core, message: Arrived, *, window: int) -> Reason | None:
     if isinstance(message, PrePrepare | ProposalEnds) and message.view != core.view:
         return Reason.OTHER_VIEW
     return _useless(core, message, beyond=core.low_watermark + window)
+
+
+def adds_nothing(core: Core, sender: int, message: PeerMessage) -> bool:
+    """Whether a vote, authentic or not, is none that the core would count now: it is for a view to
+    come, or its sender said something else in its place. Honest replicas send few of these.
+    """
+    if isinstance(core, Learner) or not isinstance(message, Prepare | Commit | Checkpoint):
+        return False
+    said, digest = core.held_votes.signers(message), digest_of(message)
+    return said is None or said.get(ReplicaId(sender), digest) != digest
 
 
 def _useless(core: Core, message: Arrived, *, beyond: int) -> Reason | None:

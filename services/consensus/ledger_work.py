@@ -45,6 +45,9 @@ _log = structlog.get_logger(__name__)
 
 CATCH_UP_JOBS_MAX: Final = 2
 """Answers with blocks: one that is being used, and one so that nothing waits for the next."""
+ADOPT_JOBS_MAX: Final = 1
+CORES_MAX: Final = 2
+"""The one at work and the one before it: each asks for the execution of a window at most."""
 
 
 class LedgerWork:
@@ -74,7 +77,10 @@ class LedgerWork:
         self._tell = tell
         self._on_executed = on_executed
         self._on_halt = on_halt
-        self._jobs: asyncio.Queue[ExecuteJob | CatchUpJob | AdoptJob] = asyncio.Queue()
+        # More is our own bug: `put_nowait` raises.
+        self._jobs: asyncio.Queue[ExecuteJob | CatchUpJob | AdoptJob] = asyncio.Queue(
+            CORES_MAX * ledger.genesis.parameters.window + CATCH_UP_JOBS_MAX + ADOPT_JOBS_MAX
+        )
         self._catch_up_jobs = self._offered_to = 0
 
     def execute(self, sequence: SequenceNumber, batch: Batch) -> None:

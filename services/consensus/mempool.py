@@ -1,4 +1,5 @@
-"""Transactions that wait to be ordered: bounded by count and bytes, in order of arrival.
+"""Transactions that wait to be ordered: bounded by count and bytes, also for each peer that passed
+them on, in order of arrival.
 
 A transaction that names a predecessor (`after`) never stands before it: it goes behind a
 predecessor that is here, and waits a bounded time for one that is not known. What a batch in
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -22,6 +24,8 @@ BYTES_MAX: Final = 64 * 1024 * 1024
 PREDECESSOR_WAIT_MS: Final = 3_000
 LENGTH_BYTES: Final = 4
 """What a batch adds to each transaction."""
+OUTSIDE: Final = -1
+"""The source of what was passed on by those who have no vote: they share one part of the room."""
 _NEVER: Final = 1 << 63
 
 
@@ -32,6 +36,16 @@ class Addition(StrEnum):
     WAITING = "waiting"
     KNOWN = "known"
     FULL = "full"
+    EXCESS = "excess"
+    """Its source has its share here already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of the room one peer's transactions may take."""
+
+    count_max: int = COUNT_MAX
+    bytes_max: int = BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,11 @@ class _Entry:
     transaction: AdmittedTransaction
     place: int
     arrived_ms: int
+    source: int | None
+
+
+def _size_of(entry: _Entry) -> int:
+    return len(entry.transaction.encoded)
 
 
 def _place_of(entry: _Entry) -> int:
@@ -64,6 +83,10 @@ class Mempool:
         self._proposed: dict[bytes, _Entry] = {}
         self._waiting: dict[bytes, _Entry] = {}
         self._successors: dict[bytes, list[bytes]] = {}
+        self._counts: Counter[int | None] = Counter()
+        self._sizes: Counter[int | None] = Counter()
+        self._in_batches: Counter[int | None] = Counter()
+        self._organisations: Counter[str] = Counter()
         self._by_encoding: dict[bytes, AdmittedTransaction] = {}
         self._expires_height_min = _NEVER
         self._expires_time_ms_min = _NEVER
@@ -102,18 +125,63 @@ class Mempool:
         """How many transactions could be proposed now."""
         return len(self._ready)
 
+    def queued(self, faulty_max: int) -> int:
+        """How many wait in no batch, without what came from outside and from the `faulty_max` peers
+        that passed on the most: liars add no more to it than honest replicas do.
+        """
+        waiting = {each: self._counts[each] - self._in_batches[each] for each in self._counts}
+        own = waiting.pop(None, 0)
+        waiting.pop(OUTSIDE, None)
+        passed = sorted(waiting.values())
+        return own + sum(passed[: max(len(passed) - faulty_max, 0)])
+
+    @property
+    def organisations(self) -> frozenset[str]:
+        """Whose transactions are here."""
+        return frozenset(self._organisations)
+
+    def count_of(self, organisation: str) -> int:
+        """How many of an organisation's transactions are here, whoever passed them on."""
+        return self._organisations[organisation]
+
+    def source(self, transaction_id: bytes) -> int | None:
+        """Which peer passed on a transaction that could be proposed now, or was; None: a client."""
+        entry = self._ready.get(transaction_id) or self._proposed.get(transaction_id)
+        return None if entry is None else entry.source
+
+    def is_ready(self, transaction_id: bytes) -> bool:
+        """Whether it could be proposed now: no batch holds it that is known here."""
+        return transaction_id in self._ready
+
+    def is_executed(self, transaction_id: bytes) -> bool:
+        """Whether a block holds it."""
+        return self._is_executed(transaction_id)
+
     def room(self, size: int) -> bool:
         """Whether one more transaction of `size` bytes fits."""
         return len(self) < self._count_max and self._bytes + size <= self._bytes_max
 
-    def add(self, transaction: AdmittedTransaction, now_ms: int) -> Addition:
-        """Take an admitted transaction in, unless it is here already or there is no room."""
+    def add(
+        self,
+        transaction: AdmittedTransaction,
+        now_ms: int,
+        source: int | None = None,
+        share: Share | None = None,
+    ) -> Addition:
+        """Take an admitted transaction in, unless it is here already or there is no room, in all or
+        in the `share` of the peer that passed it on. One that a client brings is his from then on.
+        """
+        size = len(transaction.encoded)
         if transaction.id in self:
-            return Addition.KNOWN
-        if not self.room(len(transaction.encoded)):
+            return self._adopt(transaction.id) if source is None else Addition.KNOWN
+        if not self.room(size):
             return Addition.FULL
-        self._keep(transaction)
-        entry = self._entry(transaction, now_ms)
+        if share is not None and (
+            self._counts[source] >= share.count_max or self._sizes[source] + size > share.bytes_max
+        ):
+            return Addition.EXCESS
+        entry = self._entry(transaction, now_ms, source)
+        self._keep(entry)
         after = transaction.payload.after
         if after is None or after in self._ready or after in self._proposed:
             self._make_ready(entry)
@@ -142,7 +210,7 @@ class Mempool:
             taken.append(entry)
         for entry in taken:
             del self._ready[entry.transaction.id]
-            self._proposed[entry.transaction.id] = entry
+            self._hold_in_batch(entry)
         return tuple(entry.transaction for entry in taken)
 
     def mark_proposed(self, transaction_ids: Iterable[bytes]) -> None:
@@ -150,7 +218,7 @@ class Mempool:
         for transaction_id in transaction_ids:
             entry = self._ready.pop(transaction_id, None) or self._leave_waiting(transaction_id)
             if entry is not None:
-                self._proposed[transaction_id] = entry
+                self._hold_in_batch(entry)
                 self._release_successors(transaction_id)
 
     def return_proposed(self, keep: Iterable[bytes] = ()) -> None:
@@ -162,7 +230,7 @@ class Mempool:
         if not back:
             return
         for entry in back:
-            del self._proposed[entry.transaction.id]
+            self._leave_batch(entry.transaction.id)
         entries = sorted([*back, *self._ready.values()], key=_place_of)
         self._ready = {entry.transaction.id: entry for entry in entries}
 
@@ -210,32 +278,59 @@ class Mempool:
         for entry in late:
             # An earlier one of the same chain may have taken this one along.
             if self._leave_waiting(entry.transaction.id) is not None:
-                self._make_ready(self._entry(entry.transaction, entry.arrived_ms))
+                self._make_ready(self._moved(entry))
         return [entry.transaction.id for entry in late]
 
-    def ready(self) -> tuple[AdmittedTransaction, ...]:
-        """What could be proposed now, in order."""
-        return tuple(entry.transaction for entry in self._ready.values())
-
-    def pending(self) -> tuple[AdmittedTransaction, ...]:
-        """Everything here, in no particular order: what a new link is told of."""
-        return tuple(entry.transaction for entry in self._entries())
+    def own(self) -> tuple[AdmittedTransaction, ...]:
+        """What this replica's clients brought and no batch holds that is known here."""
+        entries = itertools.chain(self._ready.values(), self._waiting.values())
+        return tuple(entry.transaction for entry in entries if entry.source is None)
 
     def _entries(self) -> Iterator[_Entry]:
         return itertools.chain(
             self._ready.values(), self._proposed.values(), self._waiting.values()
         )
 
-    def _keep(self, transaction: AdmittedTransaction) -> None:
-        self._bytes += len(transaction.encoded)
+    def _keep(self, entry: _Entry) -> None:
+        transaction = entry.transaction
+        self._bytes += _size_of(entry)
+        self._sizes[entry.source] += _size_of(entry)
+        self._counts[entry.source] += 1
+        self._organisations[transaction.payload.organisation] += 1
         self._by_encoding[transaction.encoded] = transaction
         payload = transaction.payload
         self._expires_height_min = min(self._expires_height_min, payload.expires_height)
         self._expires_time_ms_min = min(self._expires_time_ms_min, payload.expires_time_ms)
 
-    def _entry(self, transaction: AdmittedTransaction, now_ms: int) -> _Entry:
+    def _entry(self, transaction: AdmittedTransaction, now_ms: int, source: int | None) -> _Entry:
         self._place += 1
-        return _Entry(transaction, self._place, now_ms)
+        return _Entry(transaction, self._place, now_ms, source)
+
+    def _adopt(self, transaction_id: bytes) -> Addition:
+        """A client brings what is here already: it counts as his, as if it had come now."""
+        for entries in (self._ready, self._waiting):
+            entry = entries.get(transaction_id)
+            if entry is not None and entry.source is not None:
+                entries[transaction_id] = replace(entry, source=None)
+                for counter, amount in ((self._counts, 1), (self._sizes, _size_of(entry))):
+                    counter[entry.source] -= amount
+                    counter[None] += amount
+                return Addition.READY if entries is self._ready else Addition.WAITING
+        return Addition.KNOWN
+
+    def _moved(self, entry: _Entry) -> _Entry:
+        """The same behind all others."""
+        return self._entry(entry.transaction, entry.arrived_ms, entry.source)
+
+    def _hold_in_batch(self, entry: _Entry) -> None:
+        self._proposed[entry.transaction.id] = entry
+        self._in_batches[entry.source] += 1
+
+    def _leave_batch(self, transaction_id: bytes) -> _Entry | None:
+        entry = self._proposed.pop(transaction_id, None)
+        if entry is not None:
+            self._in_batches[entry.source] -= 1
+        return entry
 
     def _make_ready(self, entry: _Entry) -> None:
         self._ready[entry.transaction.id] = entry
@@ -248,18 +343,24 @@ class Mempool:
             for successor in self._successors.pop(queue.pop(0), []):
                 entry = self._waiting.pop(successor, None)
                 if entry is not None:
-                    self._ready[successor] = self._entry(entry.transaction, entry.arrived_ms)
+                    self._ready[successor] = self._moved(entry)
                     queue.append(successor)
 
     def _forget(self, transaction_id: bytes) -> bool:
         entry = (
             self._ready.pop(transaction_id, None)
-            or self._proposed.pop(transaction_id, None)
+            or self._leave_batch(transaction_id)
             or self._leave_waiting(transaction_id)
         )
         if entry is None:
             return False
-        self._bytes -= len(entry.transaction.encoded)
+        self._bytes -= _size_of(entry)
+        self._sizes[entry.source] -= _size_of(entry)
+        self._counts[entry.source] -= 1
+        organisation = entry.transaction.payload.organisation
+        self._organisations[organisation] -= 1
+        if not self._organisations[organisation]:
+            del self._organisations[organisation]
         del self._by_encoding[entry.transaction.encoded]
         return True
 

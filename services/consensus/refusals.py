@@ -39,8 +39,8 @@ class Reason(StrEnum):
     """A block or state that does not hold against its certificate."""
 
     LATE = "late"
-    """A vote for a height that is certified here, or for a view that was left; an expired
-    transaction.
+    """A vote for a height that is certified here, or for a view that was left; a transaction that
+    is expired, or whose signers the state does not know, or no more.
     """
     FUTURE = "future"
     """A vote beyond this replica's window, or for a view a whole round of primaries ahead."""
@@ -55,7 +55,7 @@ class Reason(StrEnum):
     CLOCK = "clock"
     """A time too far from this replica's clock: either of the two may be wrong."""
     FLOOD = "flood"
-    """What gave way in the sender's own queue, because more came than this replica took."""
+    """What was beyond the sender's own queue or share: more came than this replica took."""
     UNREADY = "unready"
     """This replica takes no votes, or its queues are full, whoever filled them."""
 

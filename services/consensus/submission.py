@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.transaction import SignedTransaction
+from guqiao_sdk.proof.transaction import SignedTransaction, transaction_id
 from services.chassis.errors import ExhaustedError, Fact, ServiceError, UnavailableError
 from services.chassis.grpc_server.grpc_errors import error_of_code
 from services.consensus.domain.ledger.admission import Refused
@@ -39,27 +39,26 @@ class Submissions:
         Everything up to the admission queue happens before the first wait, so that transactions
         submitted one after the other are judged in that order.
         """
-        transaction_id = transaction.id()
-        result = self.ledger.final_result(transaction_id)
+        result = self.ledger.final_result(transaction.id())
         if result is not None:
             return result
         self._check_open()
-        with self.finality.waiting(transaction_id) as final:
-            verdict = await self.intake.admit(transaction.encode())
+        with self.finality.waiting(transaction.id()) as final:
+            verdict = await self.intake.transactions.admit(transaction)
             if isinstance(verdict, Refused):
                 raise refusal_error(verdict)
             if verdict is Addition.FULL:
                 raise full_error(len(self.driver.mempool))
             return await final if wait_final else None
 
-    def is_full_for(self, transaction_id: bytes) -> bool:
+    def is_full_for(self, payload: bytes) -> bool:
         """Whether `submit` would refuse it for want of room, whatever else it is: under overload to
         say so must cost as little as can be.
         """
         return (
-            self.intake.is_full
+            self.intake.transactions.is_full_for(payload)
             and self.driver.pause is Pause.NONE
-            and self.ledger.final_result(transaction_id) is None
+            and self.ledger.final_result(transaction_id(payload)) is None
         )
 
     def _check_open(self) -> None:

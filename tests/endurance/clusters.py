@@ -160,7 +160,7 @@ def overload(minutes: int) -> Sieve:
 
 
 def _fewest_waiting(cluster: Sieve) -> int:
-    return min(len(each.pool._pending) for each in cluster.machines[: SIZE - 1])
+    return min(len(each.requests.pool._pending) for each in cluster.machines[: SIZE - 1])
 
 
 def flap(minutes: int) -> tuple[Sieve, int]:

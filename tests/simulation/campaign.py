@@ -23,7 +23,7 @@ COVERAGE_SEEDS_MIN: Final = 300
 TWICE_EVERY: Final = 20
 """One seed in so many is run twice; the fingerprints must be equal (H1)."""
 SOMETIMES: Final = (
-    *("view_changes", "batches_fetched", "evidence", "rejects", "forks"),
+    *("view_changes", "batches_fetched", "passed_on", "evidence", "rejects", "forks"),
     *("Equivocation", "InvalidBatch", "InvalidNewView"),
 )
 PROGRESS_SECONDS: Final = 5.0

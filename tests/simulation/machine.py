@@ -55,7 +55,7 @@ from tests.simulation.byzantine.liar import Framed, Late, Liar, Out, Raw, round_
 from tests.simulation.disk import Disk
 from tests.simulation.durable import Durable
 from tests.simulation.fetching import Fetching
-from tests.simulation.pool import Pool
+from tests.simulation.requests import Requests
 from tests.simulation.restoring import Restoring
 from tests.simulation.stored import StoredLedger
 
@@ -105,7 +105,7 @@ class Machine:
         except FatalStorageError as error:
             self.disk.stopped_by(error)
             return
-        self.pool = Pool(self.ledger)
+        self.requests = Requests(self)
         self.wanted: dict[SequenceNumber, Digest] = {}
         self.deferred: list[Message] = []
         self.peer_heights: dict[ReplicaId, int] = {}
@@ -149,10 +149,8 @@ class Machine:
         elif self.restoring is None and self.core is not None and self.core.ended:
             self._recover()
             self.wanted.clear()
-            self.pool.return_proposed()
             self.step(Tick(self.clock.read()))
-            for transaction_id in self.pool.waiting():
-                self.step(RequestPending(transaction_id))
+            self.requests.restart()
 
     def crash(self, *, power_cut: bool = False, torn: bool = False) -> None:
         """Lose what is in memory, and with the power also what was not made durable."""
@@ -212,6 +210,7 @@ class Machine:
             if self.restoring is not None:
                 self.restoring.turn()
             self.step(Tick(self.clock.read()))
+            self.requests.resend()
 
     # --- What comes in ------------------------------------------------------------------------
 
@@ -231,7 +230,9 @@ class Machine:
             return self.cluster.refuse(self, sender, repr(error), data)
         except wire.OtherEpochError:
             return self.cluster.refuse_epoch(self, sender, data)
-        if isinstance(frame, PeerMessage):
+        if isinstance(frame, peer_pb2.TransactionGossip):
+            self._guarded(self.requests.receive, sender, frame.transactions)
+        elif isinstance(frame, PeerMessage):
             self._guarded(self._receive_message, core, sender, frame, data)
         else:
             self._guarded(self._receive_other, core, sender, frame, data)
@@ -251,20 +252,18 @@ class Machine:
                 self.fetching.take_blocks(sender, frame, data)
             case peer_pb2.StateRequest() | peer_pb2.StateResponse():
                 self.fetching.on_state_frame(sender, frame, data)
-            case _:
-                pass  # Clients bring their transactions to everybody themselves.
 
-    def request(self, encoded: bytes) -> None:
-        """A client's transaction arrives."""
+    def request(self, encoded: bytes, source: ReplicaId | None = None) -> None:
+        """A client's transaction arrives, from himself or passed on by a peer."""
         if self.core is None or self.restoring is not None or self.paused:
             return
-        if self.disk.is_paused or self.pool.knows(encoded):
+        if self.disk.is_paused or self.requests.pool.knows(encoded):
             return
         last = self.ledger.header(self.ledger.last_height)
         time_ms = max(self.clock.read(), last.block_time_ms)
         admitted = self.cluster.admit(encoded, self.ledger.last_height, time_ms)
-        if admitted is not None and self.pool.add(admitted):
-            self._guarded(self.step, RequestPending(admitted.id))
+        if admitted is not None:
+            self._guarded(self.requests.add, admitted, source)
 
     def _receive_message(
         self, core: Core, sender: ReplicaId, message: PeerMessage, data: bytes
@@ -332,7 +331,7 @@ class Machine:
     def _propose(self, core: Core) -> None:
         time_ms = max(self.clock.read(), core.block_time_min_ms)
         high = core.low_watermark + self.cluster.parameters.window
-        fresh = self.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
+        fresh = self.requests.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
         fills = self.liar is not None and self.liar.fills(core)
         if not fresh and not core.heartbeat_due and not fills:
             return
@@ -410,7 +409,7 @@ class Machine:
                 self.send_frame(source, wire.block_request_frame(first, last))
             case ViewChanged():
                 cluster.counts["view_changes"] += 1
-                self.pool.return_proposed()
+                self.requests.enter_view()
             case Evidence():
                 cluster.on_evidence(self, effect)
             case Reject():
@@ -443,8 +442,9 @@ class Machine:
 
     def _put_out(self, to: ReplicaId, out: Out) -> None:
         match out:
-            case Raw(data):
-                self.send_frame(to, data)
+            case Raw(data, keep_from):
+                if to != keep_from:
+                    self.send_frame(to, data)
             case Framed(message, epoch):
                 self.send_frame(to, self._frame(message, epoch))
             case Late(delay_ms, message):
@@ -480,17 +480,17 @@ class Machine:
 
     def after_execution(self, height: int) -> None:
         """Requests of the block are pending no longer."""
-        for transaction_id in self.pool.executed(self.ledger.block(height)):
-            self.step(RequestGone(transaction_id))
+        done = self.requests.pool.executed(self.ledger.block(height))
+        self.requests.gone(done, executed=True)
 
     def on_adopted(self, height: int) -> None:
         """A state came instead of the blocks up to here."""
         self.cluster.on_adopted(self, height)
-        self.pool = Pool(self.ledger)
+        self.requests = Requests(self)
 
     def announce(self, height: int) -> None:
         """A certificate is kept: clients hear of the block."""
         self.cluster.on_final(self, height)
         header = self.ledger.header(height)
-        for transaction_id in self.pool.expired(height, header.block_time_ms):
-            self.step(RequestGone(transaction_id))
+        expired = self.requests.pool.expired(height, header.block_time_ms)
+        self.requests.gone(expired, executed=False)

@@ -80,7 +80,7 @@ class Patience:
         if now_ms == self._seen_ms:
             return None
         under_way = core._ordering.accepted_through > core.low_watermark
-        if machine.pool.waits and not under_way:
+        if machine.requests.pool.waits and not under_way:
             self._idle.append((now_ms, now_ms - self._seen_ms))
         self._seen_ms = now_ms
         whole_ms = SLOW_TIMEOUTS * timeout_ms

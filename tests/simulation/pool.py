@@ -13,6 +13,7 @@ class Pool:
 
     def __init__(self, ledger: Durable) -> None:
         self._pending: dict[bytes, AdmittedTransaction] = {}
+        self._sources: dict[bytes, int] = {}
         self._proposed: set[bytes] = set()
         self._done: set[bytes] = set()
         for height in range(ledger.history_from + 1, ledger.last_height + 1):
@@ -28,10 +29,12 @@ class Pool:
         transaction_id = read(encoded).id
         return transaction_id in self._pending or transaction_id in self._done
 
-    def add(self, transaction: AdmittedTransaction) -> bool:
+    def add(self, transaction: AdmittedTransaction, source: int | None = None) -> bool:
         """Take it up; False where it is known."""
         if transaction.id in self._pending or transaction.id in self._done:
             return False
+        if source is not None:
+            self._sources[transaction.id] = source
         self._pending[transaction.id] = transaction
         return True
 
@@ -53,9 +56,25 @@ class Pool:
         """The view changed: what it dropped must come again, what it kept comes twice."""
         self._proposed.clear()
 
-    def waiting(self) -> list[bytes]:
-        """The ids of what waits."""
-        return list(self._pending)
+    def oldest(self) -> list[AdmittedTransaction]:
+        """What waits, as it came."""
+        return list(self._pending.values())
+
+    def find(self, transaction_id: bytes) -> AdmittedTransaction | None:
+        """What waits, by its id."""
+        return self._pending.get(transaction_id)
+
+    def source(self, transaction_id: bytes) -> int | None:
+        """Which peer passed it on; None: a client brought it."""
+        return self._sources.get(transaction_id)
+
+    def is_ready(self, transaction_id: bytes) -> bool:
+        """Whether it waits in no batch of this replica's."""
+        return transaction_id in self._pending and transaction_id not in self._proposed
+
+    def is_executed(self, transaction_id: bytes) -> bool:
+        """Whether a block holds it."""
+        return transaction_id in self._done
 
     def executed(self, block: ExecutedBlock) -> list[bytes]:
         """Forget a block's transactions; the ids of those that waited here."""

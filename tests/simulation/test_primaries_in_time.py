@@ -156,6 +156,20 @@ def test_v1_v5_b29_a_primary_that_withholds_finality_is_replaced_within_three_ti
     cluster.checkers.at_the_end()
 
 
+@pytest.mark.req("G2-07-1", "G2-16-4")
+@pytest.mark.parametrize("size", [4, 7])
+def test_p15_d5_a_backup_that_keeps_requests_from_the_primary_costs_it_no_view(size: int) -> None:
+    """Nobody waits for their author, so nothing but the backups brings them to the primary."""
+    cluster = Cluster(replace(honest(1, size), liars={size - 1: (Act("B25"),)}))
+    cluster._found()
+    cluster.advance(cluster.now_ms + 40 * TIMEOUT_MS)
+    assert cluster.fired["B25.backups"] > 5
+    assert [_view(each) for each in cluster.machines] == [0] * size
+    assert cluster.counts["view_changes"] == 0
+    assert cluster.counts["passed_on"] >= cluster.fired["B25.backups"]
+    assert len(cluster.machines[1].requests.pool.oldest()) <= 1, "the last one may be under way"
+
+
 def _view(machine: Machine) -> int:
     return 0 if machine.core is None else machine.core.view
 

@@ -102,7 +102,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.ledger.state_parts:Prefix.place",
         "services.consensus.domain.ledger.state_parts:read_part",
         "services.consensus.evidence:EvidenceFolder._read",
-        "services.consensus.intake:Intake._judge_stateful",
+        "services.consensus.transaction_intake:TransactionIntake._judge_stateful",
         "services.consensus.proposal_intake:ProposalIntake._judge",
         "services.consensus.proposal_intake:ProposalIntake._read",
         "services.consensus.signing:Admission.judge",

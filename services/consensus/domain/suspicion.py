@@ -86,8 +86,10 @@ class Suspicion:
         return self.now_ms - uncertified_since_ms > self.timeout_ms
 
     def request_late(self) -> bool:
-        """Whether the oldest pending request waits too long, and not for the chain's sake."""
-        if self._request_wait_ms() <= self.timeout_ms:
+        """Whether the oldest pending request waits too long, and not for the chain's sake. A resend
+        interval is excused always: what tells the primary of it may have got lost once.
+        """
+        if self._request_wait_ms() <= self.timeout_ms + self._parameters.resend_ms:
             return False
         oldest, patience_ms = next(iter(self._pending.values())), self._parameters.timeout_max_ms
         return not self._fairness.excuses(oldest, self.now_ms, self.timeout_ms, patience_ms)

@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from guqiao.consensus.v1 import peer_pb2
-from services.consensus import repair
+from services.consensus import repair, wire
 from services.consensus.catch_up import CertifiedBatch
 from services.consensus.domain.codec import decode_message
 from services.consensus.domain.messages import Hello
+from services.consensus.jobs import Pause
+from services.consensus.refusals import Reason, Refusals
 from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_repair import content, grown
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
@@ -109,3 +113,38 @@ async def test_what_does_not_come_is_asked_for_again(
     chain.loses = None
     may_go_on.set()
     await chain.wait_for(lambda: member.driver.votes)
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("pause", [Pause.DISK_FULL, Pause.HALTED])
+async def test_who_may_not_write_takes_no_blocks_that_a_peer_sends(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch, pause: Pause
+) -> None:
+    """pbft.md C4: nobody asked for them, and they would use up what is left of the disk."""
+    await grown(chain, network)
+    paused, peer = chain.members[3], chain.members[2]
+    monkeypatch.setattr(paused.ledger, "_reserve_bytes", 2**62)
+    paused.driver.pause = pause
+    await chain.wait_for(lambda: peer.ledger.store.last_certified > paused_at(paused) + 3)
+    height = paused_at(paused)
+    until = peer.ledger.store.last_certified
+    blocks = [peer.ledger.block_message(each) for each in range(height + 1, until + 1)]
+    frame = wire.block_response_frame([each for each in blocks if each is not None], until)
+    refused: list[Reason] = []
+    count = paused.intake._exchange._refusals.count
+
+    def counting(sender: int, reason: Reason, why: str = "", *, times: int = 1) -> None:
+        refused.append(reason)
+        count(sender, reason, why, times=times)
+
+    monkeypatch.setattr(
+        paused.intake._exchange, "_refusals", cast(Refusals, SimpleNamespace(count=counting))
+    )
+    chain.deliver(2, 3, frame)
+    await chain.wait_for(lambda: Reason.UNREADY in refused or paused_at(paused) > height)
+    assert paused_at(paused) == height
+
+
+def paused_at(member: Member) -> int:
+    """How far its blocks go."""
+    return member.ledger.store.last_certified

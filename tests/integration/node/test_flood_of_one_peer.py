@@ -216,7 +216,7 @@ def check_bounds(member: Member) -> None:
         waiting = queue._peers.get(LIAR)
         assert waiting is None or len(waiting.entries) <= queue._count_max
         assert waiting is None or waiting.size <= PEER_BYTES_MAX
-    passed = member.intake._offered._sources[LIAR]
+    passed = member.intake.transactions._offered._sources[LIAR]
     assert len(passed.entries) <= PEER_TRANSACTIONS_MAX
     assert passed.size <= PEER_BYTES_MAX
     assert len(member.driver._inbox) <= 10 * VOTES_JUDGED_AT_ONCE_MAX

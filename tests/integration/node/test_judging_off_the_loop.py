@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.consensus import intake
+from services.consensus import transaction_intake
 from services.consensus.domain.ledger.authorisation import check_stateful
 from tests.integration.node.memory_chain import MemoryChain
 from tests.integration.node.test_set_changes_in_memory import ROLES, register
@@ -34,7 +34,7 @@ async def test_the_state_is_asked_in_a_thread(
         asked_by.append(threading.get_ident())
         return check_stateful(*given, **also)
 
-    monkeypatch.setattr(intake, "check_stateful", noting)
+    monkeypatch.setattr(transaction_intake, "check_stateful", noting)
     members = [await chain.start(number) for number in range(4)]
     await register(members[1], network, "somebody")
     assert asked_by

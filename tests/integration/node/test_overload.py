@@ -150,6 +150,30 @@ async def test_a_stream_is_read_slowly_while_nothing_more_is_let_in(
     later.cancel()
 
 
+async def test_who_reads_no_answers_is_read_no_further_than_a_stream_may_hold(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that waits for the client to read is bounded by what he may have in flight."""
+    monkeypatch.setattr(AdmissionLimit, "value", 0)
+    monkeypatch.setattr(api, "STREAM_IN_FLIGHT_MAX", 3)
+    monkeypatch.setattr(api, "ANSWERS_AT_ONCE_MAX", 1)
+    monkeypatch.setattr(api, "REFUSED_PAUSE_SECONDS", 0.0)
+    message = transaction_to_message(transaction(network, "again and again"))
+    read: list[int] = []
+
+    async def requests() -> AsyncIterator[node.SubmitTransactionsRequest]:
+        for number in range(50):
+            read.append(number)
+            yield node.SubmitTransactionsRequest(transactions=[message])
+
+    answers = api_of(chain.members[1]).SubmitTransactions(requests(), None)
+    await anext(answers)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(read) <= 3 + 2, "one was answered, and one waits for room"
+    assert len([each async for each in answers]) == 49
+
+
 async def test_items_of_one_message_are_answered_each_and_together(
     chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.signer import Signer
 from services.consensus.domain.statements import vote_bytes
-from services.consensus.intake import FORGED_JUDGED_AT_ONCE_MAX
+from services.consensus.intake import USELESS_JUDGED_AT_ONCE_MAX
 from services.consensus.signing import Authenticator, signer
 from tests.integration.node import memory_chain
 from tests.integration.node.memory_chain import Member, MemoryChain, now_ms, protocol_of
@@ -258,10 +258,10 @@ async def test_n11_surplus_votes_do_not_make_a_forger_trusted_again(
         return judge(self, core, messages)
 
     monkeypatch.setattr(Authenticator, "judge", recorded)
-    many = FORGED_JUDGED_AT_ONCE_MAX + 5
+    many = USELESS_JUDGED_AT_ONCE_MAX + 5
     for number in range(many):
         digest = Digest(number.to_bytes(32, "big"))
         played.deliver(replace(by[3].commit(FIRST, ONE, digest), signature=b"x" * 64))
     refused = f'rejected_messages_total{{reason="unauthentic",replica="3"}} {many + 1}.0'
     await chain.wait_for(lambda: has(member, refused))
-    assert rounds == [FORGED_JUDGED_AT_ONCE_MAX, 5]
+    assert rounds == [USELESS_JUDGED_AT_ONCE_MAX, 5]

@@ -53,9 +53,10 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Bytes in the place of a frame."""
+    """Bytes in the place of a frame, which one replica does not get."""
 
     data: bytes
+    keep_from: ReplicaId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ VARIANTS: Final[dict[str, str]] = {
     "B22.head": "a state whose head is false",
     "B22.part": "a state of which a part is false",
     "B23.empty": "a primary that fills the chain with empty batches",
+    "B25.backups": "a client and a backup keep a transaction from the primary alone",
     "B26.removed": "a removed member votes on with its key and epoch number",
     "B26.rotated": "a member votes on with the key that was replaced",
 }

@@ -10,10 +10,20 @@ from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import FinalityCertificate
+from services.consensus import wire
 from services.consensus.domain.ledger.state_parts import StatePart
 from services.consensus.domain.messages import PeerMessage, PrePrepare, ReplicaId
 from services.consensus.domain.replica import Replica
-from tests.simulation.byzantine.liar import OUTGOING, PROPOSALS, SPOIL, SPOIL_STATE, Liar, Out
+from tests.simulation.byzantine.liar import (
+    IDLE,
+    OUTGOING,
+    PROPOSALS,
+    SPOIL,
+    SPOIL_STATE,
+    Liar,
+    Out,
+    Raw,
+)
 from tests.simulation.workload import Request, did, read, transaction
 
 
@@ -66,6 +76,16 @@ def collude(liar: Liar, batch: Batch, core: Replica) -> Batch:
     if liar.random.random() < 0.3:
         extra.append(transaction(request, height=height, time_ms=time_ms, body=9, signer=3))
     return Batch(batch.block_time_ms, (*batch.transactions, *extra))
+
+
+def keep_from_primary(liar: Liar, core: Replica) -> list[Out]:
+    """B25: a client has this backup give all others but the primary a transaction."""
+    if core.primary == liar.signer.me:
+        return []
+    liar.fired["B25.backups"] += 1
+    request = Request(2, 600_000 + liar.random.randrange(100_000))
+    passed = transaction(request, height=core.low_watermark, time_ms=core.block_time_min_ms)
+    return [Raw(wire.gossip_frame([passed]), keep_from=core.primary)]
 
 
 def wrong_time(liar: Liar, to: ReplicaId, message: PeerMessage) -> list[Out] | None:
@@ -177,5 +197,6 @@ def _one_signer(encoded: bytes) -> bytes:
 
 PROPOSALS.update(B8=drop_client, B9=reorder, B10=invalid_transaction, B25=collude)
 OUTGOING["B27"] = wrong_time
+IDLE["B25"] = keep_from_primary
 SPOIL.append(spoil)
 SPOIL_STATE.append(spoil_state)

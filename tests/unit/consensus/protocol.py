@@ -39,6 +39,8 @@ PARAMETERS = ProtocolParameters(
     resend_ms=200,
     block_time_bound_ms=2_000,
 )
+LATE_MS = PARAMETERS.timeout_ms + PARAMETERS.resend_ms + 100
+"""A request that has waited for so long is late, and was not at the tick before."""
 
 
 def signer(replica: int, size: int = SIZE) -> Signer:

@@ -46,6 +46,7 @@ from services.consensus.domain.view_change import chosen_batches
 from services.consensus.settings import Settings
 from tests.simulation.keys import replica_set, verify
 from tests.unit.consensus.protocol import (
+    LATE_MS,
     OTHER,
     PARAMETERS,
     PAY,
@@ -111,7 +112,7 @@ def test_p11_a_primary_that_only_jumps_is_suspected() -> None:
     bench.step(RequestPending(b"pay"))
     for sequence in range(2, WINDOW + 2):
         assert votes(bench.receive_pre_prepare(sequence, a_batch(f"b{sequence}"))) == []
-    assert Broadcast(SUSPECTING) in pass_time(bench, PARAMETERS.timeout_ms + 200)
+    assert Broadcast(SUSPECTING) in pass_time(bench, LATE_MS)
     assert bench.core._ordering.accepted_through == 0
 
 
@@ -448,7 +449,7 @@ def test_p21_no_timer_fires_or_stops_for_a_clock_that_jumps(jump_ms: int, sign: 
     bench.now_ms += sign * jump_ms
     bench.step(Tick(bench.now_ms))
     assert not bench.core._suspects
-    pass_time(bench, PARAMETERS.timeout_ms + 200)
+    pass_time(bench, LATE_MS)
     assert bench.core._suspects, "it goes on from where it was"
 
 

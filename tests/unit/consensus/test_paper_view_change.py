@@ -37,6 +37,7 @@ from services.consensus.domain.messages import (
 from services.consensus.domain.view_change import chosen_batches
 from tests.unit.consensus.protocol import (
     CONTENT,
+    LATE_MS,
     OTHER,
     PARAMETERS,
     PAY,
@@ -62,7 +63,7 @@ from tests.unit.consensus.protocol import (
 def suspicious(bench: Bench) -> list[Effect]:
     """A request that is never ordered."""
     bench.step(RequestPending(b"pay"))
-    return pass_time(bench, PARAMETERS.timeout_ms + 200)
+    return pass_time(bench, LATE_MS)
 
 
 def test_v1_a_request_that_is_not_ordered_in_time_is_said_aloud_and_work_goes_on() -> None:
@@ -71,6 +72,16 @@ def test_v1_a_request_that_is_not_ordered_in_time_is_said_aloud_and_work_goes_on
     assert Broadcast(SUSPECTING) in effects
     assert bench.core.active
     assert kinds(bench.receive_pre_prepare(1, a_batch("pay", bench.now_ms)))[-1] == "Broadcast"
+
+
+def test_v11_a_request_is_late_after_a_timeout_and_the_interval_in_which_it_is_sent_again() -> None:
+    """Whoever passed it on may have kept it from the primary, and what tells it may get lost."""
+    bench = ticking(1)
+    bench.step(RequestPending(b"pay"))
+    pass_time(bench, LATE_MS - 100)
+    assert not bench.core._suspects
+    pass_time(bench, 100)
+    assert bench.core._suspects
 
 
 def served(bench: Bench, heights: range) -> list[bool]:

@@ -30,7 +30,7 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.domain.replica import Replica
-from services.consensus.intake import FORGED_JUDGED_AT_ONCE_MAX, Intake
+from services.consensus.intake import USELESS_JUDGED_AT_ONCE_MAX, Intake
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.refusals import Reason
 from tests.simulation.keys import public_key, replica_set, sign_with
@@ -187,7 +187,7 @@ class Desk:
 
 @pytest.mark.req("G2-07-1")
 async def test_of_a_peer_that_forged_few_votes_are_verified_at_a_time() -> None:
-    desk, many = Desk(), FORGED_JUDGED_AT_ONCE_MAX + 5
+    desk, many = Desk(), USELESS_JUDGED_AT_ONCE_MAX + 5
     forged = Reject(ReplicaId(FORGER), "a forged signature")
     desk.verdict = lambda sender: forged if sender == FORGER else None
 
@@ -196,9 +196,41 @@ async def test_of_a_peer_that_forged_few_votes_are_verified_at_a_time() -> None:
         votes = [commit(sender, n) for n in range(1, many) for sender in (FORGER, HONEST)]
         await desk.judge(*votes)
     of_the_forger = [each.count(FORGER) for each in desk.rounds]
-    assert of_the_forger == [1, FORGED_JUDGED_AT_ONCE_MAX, 4]
+    assert of_the_forger == [1, USELESS_JUDGED_AT_ONCE_MAX, 4]
     assert [each.count(HONEST) for each in desk.rounds] == [0, many - 1, 0]
     assert desk.refused == [(FORGER, Reason.UNAUTHENTIC)] * many
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("view", [0, 1])
+async def test_of_a_peer_whose_authentic_votes_were_of_no_use_few_are_verified_at_a_time(
+    view: int,
+) -> None:
+    """pbft.md D1: each of another batch in one place of this view, or all for a view to come."""
+    desk, many = Desk(), USELESS_JUDGED_AT_ONCE_MAX + 5
+
+    def useless(number: int) -> tuple[int, PeerMessage]:
+        digest = Digest(number.to_bytes(32, "big"))
+        return FORGER, signer(FORGER).commit(View(view), SequenceNumber(1), digest)
+
+    async with desk.judging():
+        desk.driver.bench.step(useless(0)[1], FORGER)
+        await desk.judge(useless(1))
+        honest = [(HONEST, commit(HONEST, 1)[1])]
+        await desk.judge(*(useless(number) for number in range(2, many + 1)), *honest)
+        assert [each.count(FORGER) for each in desk.rounds] == [1, USELESS_JUDGED_AT_ONCE_MAX, 4]
+        assert [each.count(HONEST) for each in desk.rounds] == [0, 1, 0]
+
+
+async def test_who_repeats_its_votes_and_then_votes_on_is_not_slowed() -> None:
+    """pbft.md C1: votes are sent again until a height is certified."""
+    desk, many = Desk(), USELESS_JUDGED_AT_ONCE_MAX + 5
+    again = commit(HONEST, 1)
+    async with desk.judging():
+        desk.driver.bench.step(again[1], HONEST)
+        await desk.judge(again)
+        await desk.judge(*[again] * many)
+    assert [len(each) for each in desk.rounds] == [1, many]
 
 
 async def test_votes_that_an_older_core_judged_are_not_given_to_the_next() -> None:

@@ -22,9 +22,9 @@ def answer() -> Judgement:
 async def test_a_clients_transaction_does_not_wait_behind_a_peers_flood() -> None:
     queue = OfferedQueue()
     for number in range(PEER_TRANSACTIONS_MAX):
-        assert queue.put_passed(3, b"%d" % number)
-    assert not queue.put_passed(3, b"one more")
-    assert queue.put_passed(2, b"honest")
+        assert queue.put_passed(3, b"%d" % number, 3)
+    assert not queue.put_passed(3, b"one more", 3)
+    assert queue.put_passed(2, b"honest", 2)
     queue.put_own(b"own", answer())
     taken = await queue.take(4)
     assert {entry.encoded for entry in taken} == {b"0", b"1", b"honest", b"own"}
@@ -33,7 +33,7 @@ async def test_a_clients_transaction_does_not_wait_behind_a_peers_flood() -> Non
 async def test_each_source_keeps_its_order_and_nothing_is_lost() -> None:
     queue = OfferedQueue()
     for number in range(20):
-        queue.put_passed(number % 3, b"%02d" % number)
+        queue.put_passed(number % 3, b"%02d" % number, number % 3)
         queue.put_own(b"%02d" % number, answer())
     taken = [entry for _ in range(8) for entry in await queue.take(5)]
     assert len(taken) == 40
@@ -43,7 +43,7 @@ async def test_each_source_keeps_its_order_and_nothing_is_lost() -> None:
     waiting = asyncio.ensure_future(queue.take(1))
     await asyncio.sleep(0)
     assert not waiting.done()
-    queue.put_passed(1, b"last")
+    queue.put_passed(1, b"last", 1)
     assert [entry.encoded for entry in await waiting] == [b"last"]
 
 
@@ -51,7 +51,7 @@ async def test_more_sources_than_are_taken_at_once_all_get_their_turn() -> None:
     queue = OfferedQueue()
     for sender in range(4):
         for _ in range(10):
-            queue.put_passed(sender, b"x")
+            queue.put_passed(sender, b"x", sender)
     taken = [entry.sender for _ in range(4) for entry in await queue.take(2)]
     assert set(taken) == {0, 1, 2, 3}
 
@@ -59,9 +59,9 @@ async def test_more_sources_than_are_taken_at_once_all_get_their_turn() -> None:
 async def test_what_a_peer_passes_on_is_bounded_by_size_too() -> None:
     queue = OfferedQueue()
     half = bytes(PEER_TRANSACTION_BYTES_MAX // 2)
-    assert [queue.put_passed(1, half) for _ in range(3)] == [True, True, False]
+    assert [queue.put_passed(1, half, 1) for _ in range(3)] == [True, True, False]
     await queue.take(1)
-    assert queue.put_passed(1, half)
+    assert queue.put_passed(1, half, 1)
 
 
 async def test_a_liar_adds_no_more_to_the_backlog_than_honest_peers_do() -> None:
@@ -69,9 +69,9 @@ async def test_a_liar_adds_no_more_to_the_backlog_than_honest_peers_do() -> None
     queue.put_own(b"own", answer())
     assert queue.backlog(1) == 1
     for _ in range(1_000):
-        queue.put_passed(3, b"flood")
+        queue.put_passed(3, b"flood", 3)
     assert queue.backlog(1) == 1
     for _ in range(5):
-        queue.put_passed(2, b"honest")
+        queue.put_passed(2, b"honest", 2)
     assert queue.backlog(1) == 1 + 5
     assert queue.backlog(0) == 1 + 5 + 1_000

@@ -7,7 +7,9 @@ role a method asks for, the contract decides.
 from __future__ import annotations
 
 import json
+from typing import Final
 
+from guqiao_sdk.proof.receipt import SIGNED_BY_ANOTHER
 from guqiao_sdk.proof.transaction import Payload, Signer
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.identity_record import (
@@ -21,6 +23,19 @@ from services.consensus.domain.ledger.keys import contract_key
 from services.consensus.domain.ledger.misplaced_documents import misplaced
 from services.consensus.domain.ledger.star_calls import judge_arguments
 from services.consensus.domain.ledger.state import Readable, StateReader
+
+NOT_AUTHORISED: Final = frozenset(
+    {
+        SIGNED_BY_ANOTHER,
+        "SENDER_UNKNOWN",
+        "IDENTITY_DEACTIVATED",
+        "KEY_UNKNOWN",
+        "KEY_REVOKED",
+        "KEY_NOT_VALID",
+        "ORGANISATION_MISMATCH",
+    }
+)
+"""What the state may say of a signer that it said otherwise, or will, at another height."""
 
 
 class Identities:
@@ -57,18 +72,15 @@ def authorise(
     return maker, _party(identities, payload.checker, keys[1][0], block_time_ms)
 
 
-def is_under_another_key(identities: Identities, transaction: AdmittedTransaction) -> bool:
-    """Whether the state knows the key that a signer names, and it is not the one that signed. A key
-    id stands for one key for ever, so no later state says otherwise.
-    """
-    payload = transaction.payload
-    signers = [payload.maker, *([payload.checker] if payload.checker is not None else [])]
-    for (did, key_id), (public_key, _) in zip(signers, transaction.signed.signatures, strict=True):
-        record = identities.find(did)
-        key = None if record is None else record.keys.get(key_id)
-        if key is not None and key.public_key != public_key:
-            return True
-    return False
+def check_signers(
+    identities: Identities, transaction: AdmittedTransaction, block_time_ms: int
+) -> Refused | None:
+    """What execution would refuse for the signers alone, as things stand."""
+    try:
+        authorise(identities, transaction, block_time_ms)
+    except Refusal as refusal:
+        return Refused(refusal.code, dict(refusal.fields))
+    return None
 
 
 def check_stateful(
@@ -84,10 +96,9 @@ def check_stateful(
     """
     if state.executed(transaction.id):
         return Refused("TRANSACTION_DUPLICATE", {"transaction": transaction.id.hex()})
-    try:
-        authorise(identities or Identities(state), transaction, block_time_ms)
-    except Refusal as refusal:
-        return Refused(refusal.code, dict(refusal.fields))
+    unknown = check_signers(identities or Identities(state), transaction, block_time_ms)
+    if unknown is not None:
+        return unknown
     personal = judge_arguments(state, transaction.payload)
     if personal is not None:
         return Refused(personal.code, dict(personal.fields))
