@@ -44,7 +44,7 @@ def batches_of_views(bench: Bench) -> list[Batch]:
 
 @pytest.mark.req("G2-07-1")
 def test_the_prepared_batch_is_held_through_nine_views_and_the_oldest_other_gives_way() -> None:
-    """A view-change shows the certificate of it; whoever must repropose it asks for its batch."""
+    """V7: a view-change shows the certificate; whoever must repropose it asks for its batch."""
     bench = ticking(1)
     assert batches_of_views(bench) == [BATCHES[0], *BATCHES[2:]]
     assert [each.digest for each in bench.core._ordering.prepared()] == [DIGESTS[0]]
@@ -53,6 +53,7 @@ def test_the_prepared_batch_is_held_through_nine_views_and_the_oldest_other_give
 @pytest.mark.parametrize("needed_as", ["proposed", "prepared", "committed"])
 @pytest.mark.parametrize("came_as", ["proposal", "answer"])
 def test_a_batch_that_is_needed_gives_way_to_none(needed_as: str, came_as: str) -> None:
+    """V7."""
     entry = Entry(ONE)
     if needed_as == "proposed":
         entry.proposal = Proposal(DIGESTS[0], bytes(64), since_ms=0, again=True)
