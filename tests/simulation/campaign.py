@@ -11,13 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
+from bench.machine import revision
 from tests.simulation.byzantine.registry import STRATEGIES, VARIANTS
 from tests.simulation.fault_plan import FAULTS
 from tests.simulation.generators import scenario_of
 from tests.simulation.run import Report, run
 
+ROOT: Final = Path(__file__).parents[2]
 COVERAGE_SEEDS_MIN: Final = 300
 """From this many seeds on, every fault and every strategy must have fired (H3)."""
 TWICE_EVERY: Final = 20
@@ -77,6 +80,9 @@ def campaign(seeds: Iterable[int], *, jobs: int) -> int:
     if unfired:
         print(f"never fired in this campaign: {', '.join(unfired)}", file=sys.stderr)
     summary = {
+        "commit": revision(ROOT),
+        "first": min(chosen, default=None),
+        "last": max(chosen, default=None),
         "seeds": len(chosen),
         "steps": total.steps,
         "violations": violations,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from bench.machine import revision
 from guqiao_sdk.proof.quorum import faulty_max, quorum
 from guqiao_sdk.proof.restart import RestartStatement
 from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
 from tests.simulation.byzantine.registry import LYING, STRATEGIES, VARIANTS
-from tests.simulation.campaign import SOMETIMES, Outcome, campaign, judge, missing
+from tests.simulation.campaign import ROOT, SOMETIMES, Outcome, campaign, judge, missing
 from tests.simulation.checkers import ViolationError
 from tests.simulation.fault_plan import FAULTS, LOSSES, ROT_FAULTS
 from tests.simulation.generators import GRID, byzzfuzz, partitions, scenario_of, twins
@@ -173,6 +175,9 @@ def test_a_campaign_ends_with_one_line_and_fails_on_a_violation(
     assert campaign([seed], jobs=1) == 0
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 1
-    assert '"violations": 0' in shown.out
+    told = json.loads(shown.out)
+    assert told["violations"] == 0
+    assert (told["first"], told["last"], told["seeds"]) == (seed, seed, 1)
+    assert told["commit"] == revision(ROOT)
     failed = next(each for each in SEEDS if campaign([each], jobs=1) == 1)
     assert f"replay: make simulate SEED={failed}" in capsys.readouterr().err
