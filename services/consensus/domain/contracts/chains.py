@@ -74,6 +74,7 @@ from services.consensus.domain.contracts.packets_host import (
     text,
     this_chain,
 )
+from services.consensus.domain.contracts.set_events import warn_of_shares
 
 NAME: Final = CHAINS
 REASON_LENGTH_MAX: Final = changing.REASON_LENGTH_MAX
@@ -134,10 +135,7 @@ def submit(host: Host, body: Mapping[str, Json], *, step: str) -> None:
     host.put(registration_key(chain, version), record_of(host, registration))
     facts: dict[str, Json] = {"version": version, "digest": registration.digest}
     move(host, chain, step, Status.SUBMITTED, "chain.submitted", **facts)
-    above = registration.replica_set.entities_above_faulty_max()
-    if above:
-        entities: list[Json] = [*above]
-        host.emit("chain.entity_above_faulty_max", {"chain_id": chain, "entities": entities})
+    warn_of_shares(host, "chain", registration.replica_set, {"chain_id": chain})
 
 
 def _require_own_step(host: Host, registration: Registration, step: str) -> None:
