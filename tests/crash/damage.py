@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from services.consensus.divergence import Divergence, DivergenceFile
 from services.consensus.store import (
     ChainStore,
     DamagedRecordError,
@@ -34,6 +33,7 @@ from tests.crash.beside import Beside
 from tests.crash.checking import truth
 from tests.crash.spoiling import CHANGES, FILES, HOW, damage
 from tests.crash.writer import (
+    DIVERGES_AT,
     EVIDENCE_EVERY,
     NONCE_EVERY,
     SEGMENT_BYTES_MAX,
@@ -112,7 +112,7 @@ def folders_of(folder: Path) -> tuple[Path, Path]:
     write_chain(old, lambda _: None, files=SYSTEM_FILES, blocks=STALE_BLOCKS)
     shutil.copytree(old, base)
     write_chain(base, lambda _: None, files=SYSTEM_FILES, blocks=BLOCKS)
-    _write_once(base)
+    _keep_restart(base)
     return base, old
 
 
@@ -149,21 +149,18 @@ def _adopt(folder: Path, peer: ChainStore) -> None:
         beside.use_nonce(number)
     for height in EVIDENCE:
         beside.keep_evidence(height)
+    beside.diverge(DIVERGES_AT)
     beside.close()
     store.close()
-    _write_once(folder)
+    _keep_restart(folder)
 
 
-def _write_once(folder: Path) -> None:
-    """What a replica writes once in its life: a restart, whose header is not here yet, and that its
-    own header was another one.
-    """
+def _keep_restart(folder: Path) -> None:
+    """A restart, whose header is not here yet: the one file that the writer knows nothing of."""
     store = open_store(folder)
     store.keep_restart(RestartCase().restart())
     store.close()
     open_store(folder).close()
-    own = truth().header(BLOCKS)
-    DivergenceFile(folder).keep(Divergence(BLOCKS, "another header", own=own))
 
 
 def _copied(source: Path, target: Path) -> Path:
@@ -254,8 +251,8 @@ def _look_beside(case: Case, store: ChainStore, say: Callable[[str], None]) -> N
     """No nonce is taken twice; a proof is the true one, or it is said and can be kept again; who
     diverged stays so.
     """
-    assert DivergenceFile(case.data).is_there or case.untold == "divergence.json"
     beside = Beside(case.data, store, lambda _: NO_FSYNC)
+    assert beside.has_diverged or case.untold == "divergence.json", "it would vote again"
     for number in NONCES:
         said = beside.said_of_nonce(number)
         assert said != "forgotten" or case.untold == "nonces", "a nonce was taken twice"

@@ -90,6 +90,7 @@ def test_a_fault_that_never_fired_and_a_finding_fail_the_campaign(
         "a vote that was lost",
         "a nonce that was lost",
         "a proof that was lost",
+        "a divergence that was lost",
     ],
 )
 def test_the_check_notices_what_it_is_there_for(tmp_path: Path, lie: str) -> None:
@@ -105,6 +106,8 @@ def test_the_check_notices_what_it_is_there_for(tmp_path: Path, lie: str) -> Non
             said.nonces.add(4)
         case "a proof that was lost":
             said.evidence.add(4)
+        case "a divergence that was lost":
+            said.has_diverged = True
         case _:
             said.voted = 4
     with pytest.raises(AssertionError):
