@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ def failing(error: int, *operations: str) -> FileOperations:
     def fail(*_: object) -> int:
         raise OSError(error, os.strerror(error))
 
-    return FileOperations(**dict.fromkeys(operations, fail))
+    failing_ones: dict[str, Any] = dict.fromkeys(operations, fail)
+    return FileOperations(**failing_ones)
 
 
 def is_halted(folder: Path) -> bool:
