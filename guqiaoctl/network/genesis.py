@@ -82,7 +82,9 @@ def ensure_genesis(
 
 
 def _require_heartbeat(layout: Layout, heartbeat: int | None) -> None:
-    for chain in CHAINS if heartbeat is not None else ():
+    if heartbeat is None:
+        return
+    for chain in CHAINS:
         found = parse_genesis(layout.genesis(chain).read_bytes()).parameters.heartbeat_ms
         if found != heartbeat * 1_000:
             raise CliError(

@@ -178,7 +178,7 @@ class Ceremony:
         old = cluster.replica_set
         return compose(
             folders,
-            next_members(old, loss.lost, loss.newcomers, generation),
+            next_members(old, loss.lost, loss.newcomers, generation, cluster.scheme),
             governors_of(loss.newcomers),
             reason="the machines are gone",
             time_ms=cluster.now_ms,
@@ -229,9 +229,8 @@ class Ceremony:
         cluster.fired["second_restart"] += 1
         other = replace(statement, reason="another reason")
         if cluster.random.random() < 0.5:
-            members = next_members(
-                cluster.replica_set, self._loss.lost, self._loss.newcomers, generation=2
-            )
+            lost, newcomers = self._loss.lost, self._loss.newcomers
+            members = next_members(cluster.replica_set, lost, newcomers, 2, cluster.scheme)
             other = replace(other, new_set=replace(other.new_set, members=members))
         second, half = approve(other), half_approved(other, self._restart)
         for number, height in heights.items():

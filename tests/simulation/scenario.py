@@ -6,7 +6,7 @@ that from generators which the seed fixes too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -23,6 +23,10 @@ LONGER_MS: Final = 2_000
 LOSS_STORM_MS: Final = (1_200, 3_000)
 """Two of them make one run: before the loss and after it."""
 MANY_REQUESTS: Final = 200
+BURST_REQUESTS: Final = 400
+"""Enough for a batch of the largest size behind the small ones of a window."""
+BATCH_REQUESTS_MAX: Final = 8
+BATCHES: Final = {"batch1": 1, "batch16": 16, "batch256": 256}
 MANY: Final = (10, 9)
 TRAITORS: Final = (25, 13)
 STORED: Final = (5, 0)
@@ -33,7 +37,20 @@ of the f; the rest have f liars.
 SM2: Final = (40, 17)
 GOVERNED: Final = (8, 4)
 TAKING: Final = (24, 12)
-"""(m, r): what happens in the seeds that are r modulo m."""
+"""(m, r): what happens in the seeds that are r modulo m, where nothing else is asked for."""
+BY_TURN: Final = {
+    "many": MANY,
+    "traitors": TRAITORS,
+    "stored": STORED,
+    "rot": ROTTEN,
+    "sm2": SM2,
+    "governed": GOVERNED,
+    "newcomer": TAKING,
+}
+TRAITS: Final = (*BY_TURN, *BATCHES)
+"""What a storm can have beside its seed; a newcomer comes only where the set changes."""
+
+Traits = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,10 @@ class Scenario:
     """ByzzFuzz: in these rounds only machines of one group hear one another."""
     stored: bool = False
     compacts: bool = False
+    batch_max: int = BATCH_REQUESTS_MAX
+    """How many requests a primary takes into one batch."""
+    at_once: bool = False
+    """The clients bring all requests in the beginning, as many as a batch may take."""
     changes: tuple[Change, ...] = ()
     """What becomes of the set of `size` replicas."""
     newcomer: int | None = None
@@ -108,23 +129,27 @@ def of_seed(
     strategies: list[str] | None = None,
     *,
     governed: bool | None = None,
+    traits: Traits | None = None,
 ) -> Scenario:
-    """The scenario of a seed; a size, strategies and set changes can be demanded of it."""
+    """The scenario of a seed with these traits, or those whose turn it is; a size, strategies and
+    set changes can be demanded of it.
+    """
+    traits = by_turn(seed) if traits is None else traits
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0] if size is None else size
     storm_ms = random.randint(*STORM_MS)
-    requests = MANY_REQUESTS if its_turn(seed, MANY) else random.randint(20, 60)
-    if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
+    requests = _requests(random, traits)
+    if strategies == ["B28"] or (strategies is None and "traitors" in traits):
         return _betrayal(random, seed, size, min(requests, 60))
-    governed = its_turn(seed, GOVERNED) if governed is None else governed
-    newcomer = size if governed and its_turn(seed, TAKING) else None
-    stored = its_turn(seed, STORED) or newcomer is not None
+    governed = "governed" in traits if governed is None else governed
+    newcomer = size if governed and "newcomer" in traits else None
+    stored = "stored" in traits or newcomer is not None
     if governed:
         storm_ms += LONGER_MS
     is_late = newcomer is not None
     changes = plan_changes(random, size, storm_ms, late=is_late) if governed else ()
     spare = spare_of(size, changes)
-    rots = its_turn(seed, ROTTEN) and strategies is None and newcomer is None
+    rots = "rot" in traits and strategies is None and newcomer is None
     rot = plan_rot(random, seed // ROTTEN[0], size, storm_ms) if rots else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
@@ -147,7 +172,7 @@ def of_seed(
     if newcomer is not None:
         arrival = Fault(storm_ms // 3, "newcomer", machines=(newcomer,))
         faults = tuple(sorted([*faults, arrival], key=lambda fault: fault.at_ms))
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         size=size,
         requests=requests,
@@ -157,17 +182,41 @@ def of_seed(
         faults=faults,
         rot=rot,
         crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
-        scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
         changes=changes,
         newcomer=newcomer,
     )
+    return _with(scenario, traits)
 
 
-def of_loss(seed: int, number: int) -> Scenario:
+def by_turn(seed: int) -> Traits:
+    """The traits of a seed that is asked for no others."""
+    return frozenset(trait for trait, turn in BY_TURN.items() if its_turn(seed, turn))
+
+
+def _requests(random: Random, traits: Traits) -> int:
+    if "many" in traits:
+        return MANY_REQUESTS
+    drawn = random.randint(20, 60)
+    return BURST_REQUESTS if "batch256" in traits else drawn
+
+
+def _with(scenario: Scenario, traits: Traits) -> Scenario:
+    """The traits that change nothing of what was drawn."""
+    batches = [BATCHES[trait] for trait in BATCHES if trait in traits]
+    return replace(
+        scenario,
+        scheme="sm2" if "sm2" in traits else "ideal",
+        batch_max=max(batches, default=BATCH_REQUESTS_MAX),
+        at_once=max(batches, default=0) > BATCH_REQUESTS_MAX,
+    )
+
+
+def of_loss(seed: int, number: int, traits: Traits = frozenset()) -> Scenario:
     """The storm of a seed in which the quorum is then lost for good, in the ways of `number`:
     production's store, whose folders are what a ceremony works on, and no rot beside the loss.
+    Of the traits it can have `sm2` and `many`.
     """
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0]
@@ -192,10 +241,11 @@ def of_loss(seed: int, number: int) -> Scenario:
         storm_ms=second_ms,
         faults=plan_faults(random, seed // 2, size, size, second_ms, stored=True),
     )
-    return Scenario(
+    requests = random.randint(20, 40)
+    scenario = Scenario(
         seed=seed,
         size=size,
-        requests=random.randint(20, 40),
+        requests=MANY_REQUESTS if "many" in traits else requests,
         storm_ms=storm_ms,
         liars={each: tuple(a for a in acts if a.strategy != "B2") for each, acts in liars.items()},
         faults=plan_faults(random, seed, size, size, storm_ms, stored=True),
@@ -205,6 +255,7 @@ def of_loss(seed: int, number: int) -> Scenario:
         compacts=random.random() < 0.5,
         kind="ceremony",
     )
+    return _with(scenario, traits)
 
 
 def its_turn(seed: int, turn: tuple[int, int]) -> bool:

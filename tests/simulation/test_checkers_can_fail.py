@@ -21,8 +21,8 @@ from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
 from tests.simulation.fault_plan import Fault, Rot
 from tests.simulation.forensics import Forensics
-from tests.simulation.generators import scenario_of
 from tests.simulation.machine import Machine
+from tests.simulation.naming import parse
 from tests.simulation.network import CALM, Network
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario, honest, of_seed
@@ -81,7 +81,7 @@ def test_a_new_view_that_a_replica_signs_after_it_forgot_its_votes_is_noticed(
             message = replace(message, signature=bytes(64))
         given(self, machine, core, message)
 
-    forgets = scenario_of(500110)
+    forgets = parse("storm/500110+rot+stored").scenario()
     run(forgets)
     monkeypatch.setattr(Checkers, "before_step", before_step)
     with pytest.raises(ViolationError, match=r"^P14: replica 2 votes where it has forgotten"):
