@@ -44,6 +44,17 @@ def name_of(seed: int) -> Name:
     return Name("storm", seed, traits=by_turn(seed) | _more(seed))
 
 
+def grid(times: int, first: int = 0) -> list[Name]:
+    """Each cell of ByzzFuzz so often, with other chances each time."""
+    seeds = range(first, first + times * len(GRID))
+    return [Name("byzzfuzz", seed, cell=GRID[seed % len(GRID)]) for seed in seeds]
+
+
+def enumerated(count: int) -> list[Name]:
+    """The first scenarios of Twins; each has its number for a seed."""
+    return [Name("twins", number, number) for number in range(count)]
+
+
 def _number(seed: int, residues: tuple[int, ...]) -> int:
     """How many seeds of that kind come before."""
     return seed // PERIOD * len(residues) + residues.index(seed % PERIOD)

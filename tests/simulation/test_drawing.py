@@ -14,6 +14,8 @@ from tests.simulation.drawing import (
     LOST,
     PERIOD,
     TWINS,
+    enumerated,
+    grid,
     name_of,
     scenario_of,
 )
@@ -38,6 +40,13 @@ def test_any_campaign_that_must_play_every_cell_does(first: int) -> None:
     names = map(name_of, range(first, first + COVERAGE_SEEDS_MIN))
     played = Counter(cell for name in names for cell in name.cells())
     assert set(played) == set(CELLS) - FULL
+
+
+def test_a_campaign_of_the_grid_or_of_twins_alone_plays_each_cell_as_often_as_asked_for() -> None:
+    played = Counter(cell for name in grid(20, first=7) for cell in name.cells())
+    assert (len(played), set(played.values())) == (18, {20})
+    twins = [name.scenario() for name in enumerated(400)]
+    assert len({str(each.faults) for each in twins}) == 400
 
 
 def test_every_size_of_batch_is_drawn_in_every_long_campaign() -> None:
