@@ -99,7 +99,7 @@ def test_f_plus_one_traitors_fork_the_chain_and_the_evidence_names_more_than_f(s
     assert report.counts["forks"] == 1
 
 
-@pytest.mark.parametrize("seed", [3, 7, 8, 10, 24, 47])
+@pytest.mark.parametrize("seed", [3, 7, 8, 10, 11, 24, 47])
 def test_the_same_seed_gives_the_same_run_to_the_last_byte(seed: int) -> None:
     scenario = scenario_of(seed)
     assert scenario_of(seed) == scenario
