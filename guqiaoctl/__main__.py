@@ -21,7 +21,7 @@ from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.notice_commands import notice
 from guqiaoctl.observed_commands import observed
-from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Output, Shown
+from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Heartbeat, Output, Shown
 from guqiaoctl.output import fail
 from guqiaoctl.recovery_commands import archive, restart
 from guqiaoctl.template_commands import template
@@ -79,6 +79,7 @@ def dev_up(
         bool, typer.Option("--demo-data", help="Import market-basic once")
     ] = False,
     new_ports: Annotated[bool, typer.Option("--new-ports", help="Choose other ports")] = False,
+    heartbeat: Heartbeat = None,
     kafka_bootstrap: Annotated[
         list[str], typer.Option(help="DOMAIN=HOST:PORT, a domain's bus on Apache Kafka 用 Kafka")
     ] = [],  # noqa: B006 - Typer's form of an option that may be repeated
@@ -91,6 +92,7 @@ def dev_up(
         detach=detach,
         demo_data=demo_data,
         new_ports=new_ports,
+        heartbeat=heartbeat,
         kafka=kafka_bootstrap,
     )
 

@@ -33,5 +33,16 @@ class Shown(StrEnum):
     JSON = "json"
 
 
+HEARTBEAT_SECONDS_MAX: Final = 3_600
+Heartbeat = Annotated[
+    int | None,
+    typer.Option(
+        "--heartbeat",
+        min=1,
+        max=HEARTBEAT_SECONDS_MAX,
+        help="Of a new network: an empty block after so many idle seconds, 60 in production (5) "
+        "新网络的空闲出块间隔（秒），生产环境为 60",
+    ),
+]
 Data = Annotated[Path, typer.Option("--data", help="The network's folder 网络目录")]
 Output = Annotated[Shown, typer.Option("-o", "--output", help="Output format 输出格式")]

@@ -44,20 +44,29 @@ _DOING: Final = {
 
 
 def up(
-    data: Path, *, detach: bool, demo_data: bool, new_ports: bool, kafka: Sequence[str] = ()
+    data: Path,
+    *,
+    detach: bool,
+    demo_data: bool,
+    new_ports: bool,
+    heartbeat: int | None = None,
+    kafka: Sequence[str] = (),
 ) -> None:
-    """Start the network. In the foreground it stays up until Ctrl-C. `kafka` holds
-    `DOMAIN=HOST:PORT` for every domain whose bus is Apache Kafka.
+    """Start the network. In the foreground it stays up until Ctrl-C. `heartbeat` is the interval of
+    empty blocks, in seconds, that a new one is founded with. `kafka` holds `DOMAIN=HOST:PORT` for
+    every domain whose bus is Apache Kafka.
     """
     brokers = _brokers(kafka)
     if detach:
-        _up_detached(data, demo_data=demo_data, new_ports=new_ports, kafka=kafka)
+        options = ["--demo-data"] * demo_data + ["--new-ports"] * new_ports
+        options += [] if heartbeat is None else ["--heartbeat", str(heartbeat)]
+        _up_detached(data, [*options, *(f"--kafka-bootstrap={text}" for text in kafka)])
         return
     refuse_foreign(data)
     lock = lock_folder(data)
     try:
         network = _open_or_create(data, new_ports=new_ports)
-        asyncio.run(_run(network, brokers, demo_data=demo_data))
+        asyncio.run(_run(network, brokers, heartbeat=heartbeat, demo_data=demo_data))
     finally:
         lock.close()
 
@@ -215,13 +224,15 @@ def _open_or_create(data: Path, *, new_ports: bool) -> Network:
     return network
 
 
-async def _run(network: Network, kafka: dict[str, str], *, demo_data: bool) -> None:
+async def _run(
+    network: Network, kafka: dict[str, str], *, heartbeat: int | None, demo_data: bool
+) -> None:
     from guqiaoctl.network.bootstrap import bootstrap
     from guqiaoctl.network.bring_up import plan_network
     from guqiaoctl.supervisor.supervisor import Supervisor
 
     with Progress(choose("preparing the network", "准备网络")):
-        plan = await asyncio.to_thread(plan_network, network, say, kafka)
+        plan = await asyncio.to_thread(plan_network, network, say, kafka, heartbeat)
     supervisor = Supervisor(plan, say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -273,16 +284,13 @@ def _brokers(named: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _up_detached(data: Path, *, demo_data: bool, new_ports: bool, kafka: Sequence[str]) -> None:
+def _up_detached(data: Path, options: Sequence[str]) -> None:
     refuse_foreign(data)
     lock_folder(data).close()  # refuse at once where a network runs already
     make_folder(data / "run")
     ready = data / "run" / "ready"
     ready.unlink(missing_ok=True)
-    arguments = [sys.executable, "-m", "guqiaoctl", "dev", "up", "--data", str(data)]
-    arguments += ["--demo-data"] * demo_data + ["--new-ports"] * new_ports
-    for text in kafka:
-        arguments += ["--kafka-bootstrap", text]
+    arguments = [sys.executable, "-m", "guqiaoctl", "dev", "up", "--data", str(data), *options]
     output = data / "run" / "supervisor.log"
     with output.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command

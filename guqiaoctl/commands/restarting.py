@@ -337,6 +337,7 @@ def _facts(restart: Restart) -> dict[str, Any]:
         "governors": [json.loads(each)["did"] for each in statement.governors],
         "approved": [name_of(each.signer) for each in restart.approvals],
         "missing": [name_of(each) for each in restart.missing()],
+        "above_faulty_max": statement.new_set.entities_above_faulty_max(),
         "members": [
             {
                 "replica": member.replica,

@@ -50,10 +50,14 @@ Report = Callable[[str], None]
 
 
 def plan_network(
-    network: Network, report: Report, kafka: Mapping[str, str] = NO_KAFKA
+    network: Network,
+    report: Report,
+    kafka: Mapping[str, str] = NO_KAFKA,
+    heartbeat: int | None = None,
 ) -> NetworkPlan:
     """Make everything that is needed before the first process starts. `kafka` gives the bootstrap
-    address of each domain whose bus is Apache Kafka.
+    address of each domain whose bus is Apache Kafka, `heartbeat` the seconds that genesis is to
+    name.
     """
     provider = open_provider()
     layout = network.layout
@@ -62,7 +66,7 @@ def plan_network(
         make_folder(layout.folder / name)
     ensure_certificates(layout, provider, report)
     check_issuers(layout)
-    ensure_genesis(layout, provider, report)
+    ensure_genesis(layout, provider, report, heartbeat)
     check_genesis(layout)
     ensure_trust(layout, provider)
     for problem in key_problems(layout, provider):

@@ -61,16 +61,40 @@ CONTRACTS: Final = {
 }
 
 
-def ensure_genesis(layout: Layout, provider: GmProvider, report: Callable[[str], None]) -> None:
+def ensure_genesis(
+    layout: Layout,
+    provider: GmProvider,
+    report: Callable[[str], None],
+    heartbeat: int | None = None,
+) -> None:
     """Make both genesis files if there are none; they are never changed. What light clients start
-    from follows from them. Raises `CliError` as `is_founded` does.
+    from follows from them. Raises `CliError` as `is_founded` does, and where chains that are
+    founded have another `heartbeat` (seconds).
     """
-    if not is_founded(layout):
-        _make_genesis(layout, provider)
+    if is_founded(layout):
+        _require_heartbeat(layout, heartbeat)
+    else:
+        _make_genesis(layout, provider, heartbeat)
         report(choose("two genesis files made", "已生成两条链的创世文件"))
     for chain in CHAINS:
         if not layout.chain_trust(chain).exists():
             _write_json(layout.chain_trust(chain), remote_chain(layout, chain))
+
+
+def _require_heartbeat(layout: Layout, heartbeat: int | None) -> None:
+    if heartbeat is None:
+        return
+    for chain in CHAINS:
+        found = parse_genesis(layout.genesis(chain).read_bytes()).parameters.heartbeat_ms
+        if found != heartbeat * 1_000:
+            raise CliError(
+                "REQUEST_MALFORMED",
+                f"the chain {chain} was founded with a heartbeat of {found / 1_000:g} s",
+                f"链 {chain} 创建时的空闲出块间隔为 {found / 1_000:g} 秒",
+                "leave --heartbeat out, or found another network in another folder (--data)",
+                "请去掉 --heartbeat，或用 --data 在另一目录创建新网络",
+                exit_code=EXIT_USAGE,
+            )
 
 
 def is_founded(layout: Layout) -> bool:
@@ -156,7 +180,7 @@ def _not_together(path: Path, other: Path) -> CliError:
     )
 
 
-def _make_genesis(layout: Layout, provider: GmProvider) -> None:
+def _make_genesis(layout: Layout, provider: GmProvider, heartbeat: int | None) -> None:
     for account in ACCOUNTS:
         ensure_key(layout.account(account.organisation.domain, account.name), provider)
     replicas = {chain: _replicas(layout, chain, provider) for chain in CHAINS}
@@ -165,6 +189,8 @@ def _make_genesis(layout: Layout, provider: GmProvider) -> None:
     for chain in CHAINS:  # the regulatory chain first
         layout.chain_trust(chain).unlink(missing_ok=True)  # Of an attempt that was cut off.
         genesis = _genesis(layout, chain, replicas, now_ms, provider) | {"remote_chains": remote}
+        if heartbeat is not None:
+            genesis["parameters"] = {**PARAMETERS, "heartbeat_ms": heartbeat * 1_000}
         _write_json(layout.genesis(chain), genesis)
         remote = [remote_chain(layout, chain)]
 

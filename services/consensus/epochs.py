@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.epochs import Core, open_core, records_of_epoch, voting_key
 from services.consensus.domain.ledger.genesis import Genesis
@@ -25,6 +27,8 @@ from services.consensus.domain.messages import (
     View,
 )
 from services.consensus.domain.signer import Sign
+
+_log = structlog.get_logger(__name__)
 
 
 class Memory(Protocol):
@@ -88,6 +92,7 @@ class Epochs:
         those blocks are certified, and what it could vote for above them is void (pbft.md, Q6).
         """
         replica_set = self.in_force()
+        _warn(replica_set)
         is_over = self.ledger.is_over(replica_set.epoch)
         key = None if is_over else voting_key(replica_set, self.me)
         return open_core(
@@ -101,4 +106,16 @@ class Epochs:
             now_ms=self.now_ms(),
             records=records,
             view_floor=self.ledger.view_floor(replica_set.epoch),
+        )
+
+
+def _warn(replica_set: ReplicaSet) -> None:
+    """Of a set however it came: by genesis, a set change, or a restart (pbft.md, G1 and Q4)."""
+    above = replica_set.entities_above_faulty_max()
+    if above:
+        _log.warning(
+            "set.entity_above_faulty_max",
+            code="ENTITY_ABOVE_FAULTY_MAX",
+            epoch=replica_set.epoch,
+            entities=above,
         )

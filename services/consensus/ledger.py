@@ -99,7 +99,7 @@ class Ledger(ChainSets):
     ) -> None:
         super().__init__(store, genesis)
         self.damaged_heights: set[int] = set()
-        self.divergence = DivergenceFile(folder)
+        self.divergence = DivergenceFile(folder, store.files)
         self._folder = folder
         self._reserve_bytes = reserve_bytes
         self._catalogue = catalogue

@@ -36,6 +36,10 @@ class ReplicaMetrics:
             "guqiao_consensus_jailed_replicas",
             "Replicas whose votes do not count: above 0 the chain is degraded",
         )
+        self._above = metrics.gauge(
+            "guqiao_consensus_entities_above_faulty_max",
+            "Entities that hold more than f keys of the set in force: ENTITY_ABOVE_FAULTY_MAX",
+        )
         self.view_changes = metrics.counter(
             "guqiao_consensus_view_changes_total", "View changes since the start"
         )
@@ -82,6 +86,7 @@ class ReplicaMetrics:
         self._epoch.set(replica.epoch)
         self._votes.set(int(isinstance(replica, Replica)))
         self._jailed.set(len(replica.replica_set.jailed))
+        self._above.set(len(replica.replica_set.entities_above_faulty_max()))
         self._pending.set(len(mempool))
         self._peers.set(len(links.connected()))
         for why in ("DISK_FULL", "HALTED", "RESTORING"):

@@ -2,7 +2,7 @@
 
 The last line of standard output is one JSON object with what was done and which faults fired. Exit
 code 1 where a campaign found something, or a fault of it never fired. What the machine does not
-allow is listed under `not_run`, with the reason, and is no pass.
+allow is listed under `not_run`, with the reason, and is no pass: then the code is 3.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tests.crash import blackout, damage, kills, power_cut, processes, replicas,
 
 MEMORY_DISK: Final = Path("/dev/shm")
 CAMPAIGNS_AT_ONCE: Final = 2
+EXIT_FOUND: Final = 1
+EXIT_NOT_RUN: Final = 3
 
 Counts = dict[str, int]
 
@@ -84,9 +86,11 @@ class Report:
         self.counts[name] = counts
 
     @property
-    def is_good(self) -> bool:
-        """Whether everything that ran held, and every fault fired."""
-        return not self.found and not self.unfired
+    def exit_code(self) -> int:
+        """0 where everything ran and held, and every fault fired."""
+        if self.found or self.unfired:
+            return EXIT_FOUND
+        return EXIT_NOT_RUN if self.not_run else 0
 
 
 def run(name: str, asked: argparse.Namespace) -> Counts | None:
@@ -141,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         "found": report.found,
     }
     print(json.dumps(line), flush=True)
-    return 0 if report.is_good else 1
+    return report.exit_code
 
 
 if __name__ == "__main__":

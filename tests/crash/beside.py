@@ -1,4 +1,6 @@
-"""What a replica keeps beside its ledger, in the writer's folder: used nonces and evidence."""
+"""What a replica keeps beside its ledger, in the writer's folder: used nonces, evidence, and that
+it has diverged.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from services.chassis.errors import UnavailableError
 from services.chassis.grpc_server.nonces_file import FileNonceStore
 from services.chassis.telemetry import Metrics
 from services.consensus.chain_sets import ChainSets
+from services.consensus.divergence import Divergence, DivergenceFile
 from services.consensus.domain.effects import Equivocation, Evidence
 from services.consensus.domain.messages import Digest, ReplicaId, SequenceNumber, Statement, View
 from services.consensus.evidence import EvidenceFolder
@@ -24,6 +27,7 @@ from tests.integration.ledger.store_builder import GENESIS
 
 OF_EVIDENCE: Final = "evidence "
 OF_NONCES: Final = "nonces "
+OF_DIVERGENCE: Final = "divergence "
 DID: Final = "did:rem:shandong:SD000001"
 NOW_MS: Final = 1_700_000_000_000
 EXPIRES_MS: Final = NOW_MS + 1
@@ -47,6 +51,17 @@ class Beside:
             monotonic=itertools.count().__next__,  # The pause after a failure is over each time.
             files=files_of(OF_NONCES),
         )
+
+        self._divergence = DivergenceFile(folder, files_of(OF_DIVERGENCE))
+
+    def diverge(self, height: int) -> None:
+        """As the replica does that came to another header than a quorum certified."""
+        self._divergence.keep(Divergence(height, "another header", own_hash=bytes(32)))
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a start finds it halted."""
+        return self._divergence.is_there
 
     def use_nonce(self, number: int) -> bool:
         """False where it was used before; raises `UnavailableError` where nobody knows."""

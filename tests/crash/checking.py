@@ -54,6 +54,7 @@ def check_folder(folder: Path, acknowledged: Acknowledged) -> int:
         store.verify_state()
         beside = Beside(folder, store, lambda _: NO_FSYNC)
         beside.check(nonces=acknowledged.nonces, evidence=acknowledged.evidence)
+        assert beside.has_diverged or not acknowledged.has_diverged, "it would vote again"
         beside.close()
         return store.last_height
     finally:

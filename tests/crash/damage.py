@@ -4,7 +4,8 @@ A folder is built once and copied for each case. The case damages one place of o
 folder in a child (damaged LMDB pages can take a process along) and looks at everything: what is
 answered must be true, what is missing must be said, lost votes must be known as lost. Then blocks
 come back as a peer would send them, and the folder must be whole again, index lost or not. One
-folder in four took the state of a later height from another. `tests.crash.replicas` does the like
+folder in four took the state of a later height from another. Each file is first damaged in each
+way that changes it (`tests.crash.spoiling`), then by chance. `tests.crash.replicas` does the like
 to f replicas of a running chain.
 """
 
@@ -26,10 +27,13 @@ from services.consensus.store import (
     IndexDamagedError,
     StoredBlock,
 )
+from services.consensus.store.errors import RestartDamagedError, RestartMissingError
 from services.consensus.store.files import SYSTEM_FILES
 from tests.crash.beside import Beside
 from tests.crash.checking import truth
+from tests.crash.spoiling import CHANGES, FILES, HOW, damage
 from tests.crash.writer import (
+    DIVERGES_AT,
     EVIDENCE_EVERY,
     NONCE_EVERY,
     SEGMENT_BYTES_MAX,
@@ -43,50 +47,39 @@ from tests.integration.ledger.store_builder import (
     commit,
     open_store,
     payloads_of,
-    segment_files,
     take_state,
 )
+from tests.unit.proof.restart_case import RestartCase
 
 BLOCKS: Final = 14
 STALE_BLOCKS: Final = 8
-PAGE_BYTES: Final = 4_096
 STARTS_MAX: Final = 3
 """A start may fall over a damaged index, the next one builds it anew."""
 
-HOW: Final = ("flip", "zero", "truncate", "stale", "remove")
-FILES: Final = (
-    "segments/first",
-    "segments/middle",
-    "segments/last",
-    "index/data.mdb",
-    "index/lock.mdb",
-    "promise.1.json",
-    "promise.2.json",
-    "identity.json",
-    "identity.copy.json",
-    "session",
-    "lock",
-    "nonces",
-    "evidence/first",
-)
-WEIGHTS: Final = (8, 8, 8, 8, 1, 1, 1, 1, 1, 1, 1, 2, 2)
+WEIGHTS: Final[dict[str, int]] = {
+    **dict.fromkeys(("segments/first", "segments/middle", "segments/last", "index/data.mdb"), 8),
+    **dict.fromkeys(("nonces", "evidence/first", "restarts/first", "divergence.json"), 2),
+}
+"""How often a file is damaged by chance; the others have 1."""
 ADOPTED_HEIGHT: Final = 10
 ADOPTED_SHARE: Final = 0.25
 PART_BYTES: Final = 2_048
 NONCES: Final = range(NONCE_EVERY, BLOCKS + 1, NONCE_EVERY)
 EVIDENCE: Final = range(EVIDENCE_EVERY, BLOCKS + 1, EVIDENCE_EVERY)
-UNTOLD: Final = ("truncate", "stale", "remove")
-"""Nobody can tell a nonces file that holds less from one that never held more."""
+UNTOLD: Final = {
+    "nonces": frozenset({"truncate", "stale", "remove"}),
+    "divergence.json": frozenset({"remove"}),
+}
+"""Nobody can tell a nonces file that holds less from one that never held more, nor that there was a
+divergence: people take its file away.
+"""
 
 
 def run(folder: Path, *, cases: int, seed: int) -> dict[str, int]:
     """Damage so often; returns how often each file and each kind of damage was tried, and what came
     of it.
     """
-    base, old = folder / "base", folder / "old"
-    write_chain(old, lambda _: None, files=SYSTEM_FILES, blocks=STALE_BLOCKS)
-    shutil.copytree(old, base)
-    write_chain(base, lambda _: None, files=SYSTEM_FILES, blocks=BLOCKS)
+    base, old = folders_of(folder)
     peer = open_store(_copied(base, folder / "peer"))
     blocks = [peer.get_block(height) for height in range(BLOCKS + 1)]
     votes = peer.records()
@@ -94,22 +87,40 @@ def run(folder: Path, *, cases: int, seed: int) -> dict[str, int]:
     peer.close()
     counts: Counter[str] = Counter(dict.fromkeys((*HOW, *FILES, "adopted"), 0))
     chance = random.Random(seed)
-    for number in range(cases):
-        name = chance.choices(FILES, WEIGHTS)[0] if number >= len(FILES) else FILES[number]
-        how = HOW[number % len(HOW)]
-        adopted = number >= len(FILES) and chance.random() < ADOPTED_SHARE
+    truths = [block for block in blocks if block is not None]
+    for number, (name, how) in enumerate(_chosen(cases, chance)):
+        adopted = number >= len(CHANGES) and chance.random() < ADOPTED_SHARE
         data = _copied(folder / "adopted" if adopted else base, folder / "case")
         if chance.random() < 0.4 and not name.startswith("index"):
             shutil.rmtree(data / "index")
-        damage(data, old, name, how, chance)
+        if not damage(data, old, name, how, chance):
+            assert adopted, f"nothing changed: {how} {name}"
+            how = "remove"  # What a folder with a state has is as it was early in the other.
+            damage(data, old, name, how, chance)
         counts.update((how, name, "adopted") if adopted else (how, name))
-        may_forget = name == "nonces" and how in UNTOLD
-        case = Case(data, [b for b in blocks if b is not None], votes, may_forget=may_forget)
+        case = Case(data, truths, votes, untold=name if how in UNTOLD.get(name, ()) else "")
         try:
             _judge(case, counts)
         except AssertionError as error:
             raise AssertionError(f"case {number} of seed {seed}, {how} {name}: {error}") from error
     return dict(counts)
+
+
+def folders_of(folder: Path) -> tuple[Path, Path]:
+    """A data folder, and what it was early on."""
+    base, old = folder / "base", folder / "old"
+    write_chain(old, lambda _: None, files=SYSTEM_FILES, blocks=STALE_BLOCKS)
+    shutil.copytree(old, base)
+    write_chain(base, lambda _: None, files=SYSTEM_FILES, blocks=BLOCKS)
+    _keep_restart(base)
+    return base, old
+
+
+def _chosen(cases: int, chance: random.Random) -> list[tuple[str, str]]:
+    """Every change of every file once, then some by chance."""
+    weights = [WEIGHTS.get(name, 1) for name, _ in CHANGES]
+    more = chance.choices(CHANGES, weights, k=max(0, cases - len(CHANGES)))
+    return [*CHANGES[:cases], *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +130,8 @@ class Case:
     data: Path
     blocks: list[StoredBlock]
     votes: list[bytes]
-    may_forget: bool
-    """Whether nonces may be gone without a word."""
+    untold: str
+    """The file of which a part may be gone without a word."""
 
 
 def _adopt(folder: Path, peer: ChainStore) -> None:
@@ -138,47 +149,18 @@ def _adopt(folder: Path, peer: ChainStore) -> None:
         beside.use_nonce(number)
     for height in EVIDENCE:
         beside.keep_evidence(height)
+    beside.diverge(DIVERGES_AT)
     beside.close()
     store.close()
+    _keep_restart(folder)
 
 
-def damage(data: Path, old: Path, name: str, how: str, chance: random.Random) -> None:
-    """Do it; a file that is not there is damaged already."""
-    path = _path(data, name)
-    if not path.exists():
-        return
-    content = bytearray(path.read_bytes())
-    at = chance.randrange(len(content)) if content else 0
-    match how:
-        case "flip" if content:
-            content[at] ^= 1 << chance.randrange(8)
-        case "zero":
-            begin = at // PAGE_BYTES * PAGE_BYTES if len(content) > PAGE_BYTES else at
-            end = min(begin + PAGE_BYTES, len(content))
-            content[begin:end] = bytes(end - begin)
-        case "truncate":
-            del content[at:]
-        case "stale" if (old / path.relative_to(data)).exists():
-            content = bytearray((old / path.relative_to(data)).read_bytes())
-        case "remove":
-            path.unlink()
-            return
-    path.write_bytes(content)
-
-
-def _path(data: Path, name: str) -> Path:
-    segments = segment_files(data)
-    match name:
-        case "segments/first":
-            return segments[0]
-        case "segments/middle":
-            return segments[len(segments) // 2]
-        case "segments/last":
-            return segments[-1]
-        case "evidence/first":
-            return min((data / "evidence").glob("*.json"))
-        case _:
-            return data / name
+def _keep_restart(folder: Path) -> None:
+    """A restart, whose header is not here yet: the one file that the writer knows nothing of."""
+    store = open_store(folder)
+    store.keep_restart(RestartCase().restart())
+    store.close()
+    open_store(folder).close()
 
 
 def _copied(source: Path, target: Path) -> Path:
@@ -208,7 +190,7 @@ def examine(case: Case, say: Callable[[str], None]) -> None:
     data, blocks, votes = case.data, case.blocks, case.votes
     try:
         store = open_store(data)
-    except IdentityDamagedError:
+    except (IdentityDamagedError, RestartDamagedError, RestartMissingError):
         say("refused to start")
         return
     try:
@@ -266,11 +248,14 @@ def _look(
 
 
 def _look_beside(case: Case, store: ChainStore, say: Callable[[str], None]) -> None:
-    """No nonce is taken twice; a proof is the true one, or it is said and can be kept again."""
+    """No nonce is taken twice; a proof is the true one, or it is said and can be kept again; who
+    diverged stays so.
+    """
     beside = Beside(case.data, store, lambda _: NO_FSYNC)
+    assert beside.has_diverged or case.untold == "divergence.json", "it would vote again"
     for number in NONCES:
         said = beside.said_of_nonce(number)
-        assert said != "forgotten" or case.may_forget, "a nonce was taken twice"
+        assert said != "forgotten" or case.untold == "nonces", "a nonce was taken twice"
         say(f"a nonce is {said}")
     kept = beside.proofs()
     aside = list((case.data / "evidence").glob("*.damaged"))

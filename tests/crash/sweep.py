@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from services.consensus.store.files import SYSTEM_FILES, FileOperations
-from tests.crash.beside import OF_EVIDENCE, OF_NONCES
+from tests.crash.beside import OF_DIVERGENCE, OF_EVIDENCE, OF_NONCES
 from tests.crash.checking import check_folder, truth
 from tests.crash.writer import EXIT_STORAGE, Acknowledged, fork, write_chain
 
@@ -201,8 +201,8 @@ def _run(
 def _ended_as_it_must(
     fault: str, kind: str, status: int, words: str, acknowledged: Acknowledged
 ) -> bool:
-    """Where a nonce cannot be written down its request is refused, and where the disk is too full
-    for a proof the log says it: the replica goes on.
+    """Where a nonce cannot be written down its request is refused, where the disk is too full for a
+    proof the log says it, and of a divergence the file's name alone counts: the replica goes on.
     """
     ended = os.waitstatus_to_exitcode(status)
     match fault:
@@ -210,7 +210,8 @@ def _ended_as_it_must(
             return ended == -signal.SIGKILL
         case "short write":
             return ended == 0 and words == "done"
+    is_marked = kind.startswith(OF_DIVERGENCE) and acknowledged.has_diverged
     is_full = fault == "ENOSPC" and kind.startswith(OF_EVIDENCE)
-    if is_full or (kind.startswith(OF_NONCES) and acknowledged.refused):
+    if is_full or is_marked or (kind.startswith(OF_NONCES) and acknowledged.refused):
         return ended == 0 and words == "done"
     return ended == EXIT_STORAGE and words.startswith("failed")

@@ -2,8 +2,9 @@
 
 `forked` runs it in a child of the campaign, so that a case costs milliseconds; `python -m
 tests.crash.writer FOLDER BLOCKS` is the same as a program of its own, for strace. Lines: `ready`,
-`vote H`, `block H HASH`, `nonce H`, `evidence H`, `refused H` (what could not be written
-down, though the replica goes on), `done`; the reader keeps them outside the reach of the fault.
+`vote H`, `block H HASH`, `nonce H`, `evidence H`, `diverged H`, `refused H` (what could not be
+written down, though the replica goes on), `done`; the reader keeps them outside the reach of the
+fault.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SEGMENT_BYTES_MAX: Final = 40_000
 COMPACT_EVERY: Final = 12
 NONCE_EVERY: Final = 3
 EVIDENCE_EVERY: Final = 5
+DIVERGES_AT: Final = 6
+"""It goes on with its blocks, which a replica does not."""
 
 
 def write_chain(
@@ -68,6 +71,9 @@ def write_chain(
             _use_nonce(beside, height, say)
         if height % EVIDENCE_EVERY == 0:
             say(f"{'evidence' if beside.keep_evidence(height) else 'refused'} {height}")
+        if height == DIVERGES_AT:
+            beside.diverge(height)
+            say(f"diverged {height}")
     beside.close()
     store.close()
     say("done")
@@ -90,6 +96,7 @@ class Acknowledged:
     nonces: set[int] = field(default_factory=set)
     evidence: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
+    has_diverged: bool = False
     is_ready: bool = False
     is_done: bool = False
 
@@ -100,16 +107,18 @@ class Acknowledged:
                 self.voted = max(self.voted, int(height))
             case ["block", height, digest]:
                 assert self.headers.setdefault(int(height), digest) == digest
-            case ["nonce", height]:
-                self.nonces.add(int(height))
-            case ["evidence", height]:
-                self.evidence.add(int(height))
-            case ["refused", height]:
-                self.refused.add(int(height))
+            case ["nonce" | "evidence" | "refused" as what, height]:
+                self._heights_of(what).add(int(height))
+            case ["diverged", _]:
+                self.has_diverged = True
             case ["ready"]:
                 self.is_ready = True
             case ["done"]:
                 self.is_done = True
+
+    def _heights_of(self, what: str) -> set[int]:
+        kept = {"nonce": self.nonces, "evidence": self.evidence, "refused": self.refused}
+        return kept[what]
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,4 +88,14 @@ CATCH_UP: Final = (
         "self._fetching.ask_at_once(self.low_watermark, self._ordering.high)\n",
         test=f"{CONSENSUS_TESTS}/test_paper_normal_case.py::test_c6",
     ),
+    Bug(
+        "V7",
+        "a missing batch is asked for of nobody",
+        f"{CORE}/ordering.py",
+        "        return [FetchBatch(entry.sequence, digest, tuple(sorted(holders)))]\n",
+        "        return [FetchBatch(entry.sequence, digest, tuple(sorted(holders))[:0])]\n",
+        ("B3",),
+        size=4,
+        rules=("L1", "L4"),
+    ),
 )

@@ -18,7 +18,7 @@ from services.consensus.domain import replica
 from tests.planted.bug import Bug
 from tests.planted.bugs import BUGS
 from tests.simulation.checkers import ViolationError
-from tests.simulation.generators import scenario_of
+from tests.simulation.drawing import scenario_of
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario, of_loss, of_seed
 

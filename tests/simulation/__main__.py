@@ -1,4 +1,5 @@
-"""Long campaigns: `python -m tests.simulation --seeds 1000`, or `--seed 17` to replay one (twice).
+"""Long campaigns: `python -m tests.simulation --seeds 1000`; `--seed 17` plays one (twice), and so
+does `--scenario storm/150+rot+stored`, which names one whatever the seeds mean by then.
 
 Progress goes to standard error; the last line of standard output is one JSON object. A violation
 ends with exit code 1 and the line that replays it.
@@ -10,6 +11,8 @@ import argparse
 import sys
 
 from tests.simulation.campaign import campaign, cores
+from tests.simulation.drawing import enumerated, grid, name_of
+from tests.simulation.naming import parse
 
 
 def main() -> int:
@@ -18,11 +21,21 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, default=None, help="run this seed alone, twice")
+    parser.add_argument("--scenario", type=parse, default=None, help="run this one alone, twice")
+    parser.add_argument("--grid", type=int, help="play each cell of ByzzFuzz so often (T-3)")
+    parser.add_argument("--twins", type=int, help="play so many scenarios of Twins (T-2)")
     parser.add_argument("--jobs", type=int, default=cores(), help="processes to use")
     options = parser.parse_args()
+    if options.scenario is not None:
+        return campaign([options.scenario], jobs=1)
     if options.seed is not None:
-        return campaign([options.seed], jobs=1)
-    return campaign(range(options.first, options.first + options.seeds), jobs=options.jobs)
+        return campaign([name_of(options.seed)], jobs=1)
+    if options.grid is not None or options.twins is not None:
+        names = [*grid(options.grid or 0, options.first), *enumerated(options.twins or 0)]
+        cells = list(dict.fromkeys(cell for name in names for cell in name.cells()))
+        return campaign(names, jobs=options.jobs, must_fire=cells)
+    seeds = range(options.first, options.first + options.seeds)
+    return campaign(map(name_of, seeds), jobs=options.jobs)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,23 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
+from bench.machine import revision
 from tests.simulation.byzantine.registry import STRATEGIES, VARIANTS
 from tests.simulation.fault_plan import FAULTS
-from tests.simulation.generators import scenario_of
+from tests.simulation.naming import CELLS, Name
 from tests.simulation.run import Report, run
 
+ROOT: Final = Path(__file__).parents[2]
 COVERAGE_SEEDS_MIN: Final = 300
-"""From this many seeds on, every fault and every strategy must have fired (H3)."""
+"""From this many seeds on, every fault and every strategy must have fired, and every cell must have
+been played (H3).
+"""
+MUST_FIRE: Final = (*FAULTS, *STRATEGIES, *VARIANTS, *CELLS)
 TWICE_EVERY: Final = 20
 """One seed in so many is run twice; the fingerprints must be equal (H1)."""
 SOMETIMES: Final = (
@@ -31,9 +37,9 @@ PROGRESS_SECONDS: Final = 5.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What one seed came to."""
+    """What one scenario came to."""
 
-    seed: int
+    name: str
     steps: int = 0
     violation: str | None = None
     kind: str = ""
@@ -41,23 +47,27 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def judge(seed: int, *, twice: bool = False) -> Outcome:
-    """Run one seed; anything but a report is a violation."""
-    scenario = scenario_of(seed)
+def judge(name: Name, *, twice: bool = False) -> Outcome:
+    """Run one scenario; anything but a report is a violation, and no cell was played."""
+    scenario, known = name.scenario(), str(name)
     try:
         report = run(scenario)
         if twice:
             _compare(report, run(scenario))
     except Exception as error:
-        return Outcome(seed, violation=f"{type(error).__name__}: {error}", kind=scenario.kind)
-    return Outcome(seed, report.steps, None, scenario.kind, report.fired, report.counts)
+        return Outcome(known, violation=f"{type(error).__name__}: {error}", kind=scenario.kind)
+    report.fired.update(name.cells())
+    return Outcome(known, report.steps, None, scenario.kind, report.fired, report.counts)
 
 
-def campaign(seeds: Iterable[int], *, jobs: int) -> int:
-    """Run all seeds; the last line on standard output is one JSON object. 1 on any violation."""
+def campaign(names: Iterable[Name], *, jobs: int, must_fire: Sequence[str] = MUST_FIRE) -> int:
+    """Run them all; the last line on standard output is one JSON object. 1 on any violation, and
+    where a long one never came to something of `must_fire`, or of `SOMETIMES`.
+    """
     started = time.monotonic()
-    chosen = list(seeds)
-    total, kinds = Outcome(-1), Counter[str]()
+    chosen = list(names)
+    seeds = [name.seed for name in chosen]
+    total, kinds = Outcome(""), Counter[str]()
     violations = 0
     shown = started
     for number, outcome in enumerate(_outcomes(chosen, jobs), 1):
@@ -67,22 +77,26 @@ def campaign(seeds: Iterable[int], *, jobs: int) -> int:
         total.counts.update(outcome.counts)
         if outcome.violation is not None:
             violations += 1
-            replay = f"make simulate SEED={outcome.seed}"
+            replay = f"make simulate SCENARIO={outcome.name}"
             print(f"{outcome.violation}\nreplay: {replay}", file=sys.stderr)
         if time.monotonic() - shown > PROGRESS_SECONDS:
             shown = time.monotonic()
             done = f"{number} of {len(chosen)} seeds, {violations} violations"
             print(f"{done}, {shown - started:.0f} s", file=sys.stderr)
-    unfired = missing(total) if len(chosen) >= COVERAGE_SEEDS_MIN else []
+    unfired = missing(total, must_fire) if len(chosen) >= COVERAGE_SEEDS_MIN else []
     if unfired:
         print(f"never fired in this campaign: {', '.join(unfired)}", file=sys.stderr)
     summary = {
+        "commit": revision(ROOT),
+        "first": min(seeds, default=None),
+        "last": max(seeds, default=None),
         "seeds": len(chosen),
         "steps": total.steps,
         "violations": violations,
         "faults_fired": {name: total.fired[name] for name in FAULTS},
         "strategies_fired": {name: total.fired[name] for name in STRATEGIES},
         "variants_fired": {name: total.fired[name] for name in VARIANTS},
+        "cells": {name: total.fired[name] for name in CELLS},
         "kinds": dict(sorted(kinds.items())),
         "sometimes": {name: total.counts[name] for name in SOMETIMES},
         "missing": unfired,
@@ -92,9 +106,9 @@ def campaign(seeds: Iterable[int], *, jobs: int) -> int:
     return 1 if violations or unfired else 0
 
 
-def _outcomes(seeds: list[int], jobs: int) -> Iterator[Outcome]:
-    work = [(seed, len(seeds) == 1 or seed % TWICE_EVERY == 0) for seed in seeds]
-    if jobs == 1 or len(seeds) == 1:
+def _outcomes(names: list[Name], jobs: int) -> Iterator[Outcome]:
+    work = [(name, len(names) == 1 or name.seed % TWICE_EVERY == 0) for name in names]
+    if jobs == 1 or len(names) == 1:
         yield from itertools.starmap(_judge, work)
         return
     context = multiprocessing.get_context("spawn")
@@ -102,11 +116,11 @@ def _outcomes(seeds: list[int], jobs: int) -> Iterator[Outcome]:
         yield from pool.imap_unordered(_judge_pair, work, chunksize=2)
 
 
-def _judge(seed: int, twice: bool) -> Outcome:
-    return judge(seed, twice=twice)
+def _judge(name: Name, twice: bool) -> Outcome:
+    return judge(name, twice=twice)
 
 
-def _judge_pair(work: tuple[int, bool]) -> Outcome:
+def _judge_pair(work: tuple[Name, bool]) -> Outcome:
     return _judge(*work)
 
 
@@ -115,9 +129,11 @@ def _compare(first: Report, second: Report) -> None:
         raise AssertionError("H1: the same seed gave two different runs")
 
 
-def missing(total: Outcome) -> list[str]:
+def missing(total: Outcome, must_fire: Sequence[str] = MUST_FIRE) -> list[str]:
     """What a long campaign must have come to, and did not."""
-    fired = [name for name in (*FAULTS, *STRATEGIES, *VARIANTS) if not total.fired[name]]
+    fired = [name for name in must_fire if not total.fired[name]]
+    if must_fire is not MUST_FIRE:
+        return fired  # Of one kind of runs, which do not come to all of the others.
     return fired + [name for name in SOMETIMES if not total.counts[name]]
 
 

@@ -186,7 +186,7 @@ class Ceremony:
         old = highest.sets.set_at(highest.held().height + 1)
         return compose(
             folders,
-            next_members(old, loss.renewed, loss.newcomers, generation),
+            next_members(old, loss.renewed, loss.newcomers, generation, cluster.scheme),
             governors_of(loss.newcomers),
             reason="the machines are gone",
             time_ms=cluster.now_ms,
@@ -237,9 +237,8 @@ class Ceremony:
         cluster.fired["second_restart"] += 1
         other = replace(statement, reason="another reason")
         if cluster.random.random() < 0.5:
-            members = next_members(
-                statement.old_set, self._loss.renewed, self._loss.newcomers, generation=2
-            )
+            renewed, newcomers = self._loss.renewed, self._loss.newcomers
+            members = next_members(statement.old_set, renewed, newcomers, 2, cluster.scheme)
             new_set = restarted_set(other.header, other.old_set, members)
             other = replace(other, new_set=new_set)
         second, half = approve(other), half_approved(other, self._restart)

@@ -43,6 +43,11 @@ class Clients:
         self._storm_ends_ms = self._cluster.now_ms + storm_ms
         turns = max(1, storm_ms // RESUBMIT_MS)
         self._planned, self._per_turn = requests, -(-2 * requests // turns)
+        if self._cluster.scenario.at_once:
+            self._per_turn = 0
+            for _ in range(requests):
+                self.submit()
+            self._planned = 0
         self._cluster.schedule(1, self._turn)
 
     def submit(self, client: int | None = None) -> Request:

@@ -1,7 +1,10 @@
-"""What a simulated replica asks of others and gives them beside consensus: certified blocks."""
+"""What a simulated replica asks of others and gives them beside consensus: batches, and certified
+blocks.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from guqiao.consensus.v1 import peer_pb2
@@ -30,6 +33,16 @@ class Fetching:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._state: tuple[StoredLedger, StateTaking] | None = None
+
+    def ask_for_batch(
+        self, sequence: SequenceNumber, digest: Digest, holders: Iterable[ReplicaId]
+    ) -> None:
+        """As the driver does: of those who are known to have it, and of nobody else."""
+        machine = self._machine
+        frame = wire.batch_request_frame(sequence, digest)
+        for holder in holders:
+            if holder != machine.me:
+                machine.send_frame(holder, frame)
 
     def answer_blocks(self, sender: ReplicaId, request: peer_pb2.BlockRequest) -> None:
         """Give what is here of the blocks asked for, in a row."""

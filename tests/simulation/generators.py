@@ -1,4 +1,4 @@
-"""Which seed runs what, and scenarios that are enumerated rather than drawn: Twins and ByzzFuzz.
+"""Scenarios that are enumerated rather than drawn: Twins and ByzzFuzz.
 
 Twins (DiemBFT): one replica exists twice, with the same code and key; what varies is who hears whom
 in each round. ByzzFuzz (OOPSLA 2023): in c rounds a process mutates its messages, in d rounds the
@@ -12,18 +12,7 @@ from random import Random
 from typing import Final
 
 from tests.simulation.fault_plan import Fault
-from tests.simulation.scenario import (
-    MANY,
-    SIZES,
-    TRAITORS,
-    WITHHELD,
-    Act,
-    Scenario,
-    its_turn,
-    of_loss,
-    of_seed,
-    of_withheld,
-)
+from tests.simulation.scenario import SIZES, Act, Scenario
 
 TWINS_SIZE: Final = 4
 TWINS_ROUNDS: Final = 7
@@ -34,26 +23,6 @@ FUZZED_ROUNDS: Final = range(4, 60)
 FUZZED_MS: Final = 2_500
 GRID: Final = tuple(itertools.product((0, 1, 2), (0, 1, 2), ("small", "any")))
 """(c, d, scope): rounds with process faults, rounds with network faults, scope of mutations."""
-
-TWINS: Final = (9, 8)
-FUZZED: Final = (11, 10)
-LOST: Final = (20, 7)
-"""None of these is a seed of `MANY`, `TRAITORS`, `STORED` or `SM2`."""
-
-
-def scenario_of(seed: int) -> Scenario:
-    """What the campaign runs for a seed."""
-    if its_turn(seed, MANY) or its_turn(seed, TRAITORS):
-        return of_seed(seed)
-    if its_turn(seed, LOST):
-        return of_loss(seed, seed // LOST[0])
-    if its_turn(seed, WITHHELD):
-        return of_withheld(seed)
-    if its_turn(seed, TWINS):
-        return twins(seed // TWINS[0], seed)
-    if its_turn(seed, FUZZED):
-        return byzzfuzz(*GRID[(seed // FUZZED[0]) % len(GRID)], seed)
-    return of_seed(seed)
 
 
 def partitions(machines: int) -> list[tuple[tuple[int, ...], ...]]:
@@ -71,7 +40,7 @@ def twins(index: int, seed: int = 0) -> Scenario:
 
     All combinations occur; neighbours in number differ in every round.
     """
-    copies = 2 if index % 5 == 4 else 1
+    copies = twins_copies(index)
     ways = partitions(TWINS_SIZE + copies)
     total = len(ways) ** TWINS_ROUNDS
     number = (index * 2_654_435_761) % total
@@ -88,6 +57,11 @@ def twins(index: int, seed: int = 0) -> Scenario:
         faults=tuple(faults),
         kind="twins",
     )
+
+
+def twins_copies(index: int) -> int:
+    """How many machines there are beyond the first with one replica's key."""
+    return 2 if index % 5 == 4 else 1
 
 
 def byzzfuzz(process: int, network: int, scope: str, seed: int) -> Scenario:

@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 TICK_MS: Final = 50
-BATCH_REQUESTS_MAX: Final = 8
 COMPACT_AT_RECORDS: Final = 200
 HELD_MAX: Final = 3_000
 LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
@@ -331,7 +330,9 @@ class Machine:
     def _propose(self, core: Core) -> None:
         time_ms = max(self.clock.read(), core.block_time_min_ms)
         high = core.low_watermark + self.cluster.parameters.window
-        fresh = self.requests.pool.take(BATCH_REQUESTS_MAX, high, time_ms)
+        most = self.cluster.scenario.batch_max
+        fresh = self.requests.pool.take(most, high, time_ms)
+        self.cluster.fired[f"full batch of {most}"] += len(fresh) == most
         fills = self.liar is not None and self.liar.fills(core)
         if not fresh and not core.heartbeat_due and not fills:
             return
@@ -402,9 +403,7 @@ class Machine:
             case FetchBatch(sequence, digest, holders):
                 cluster.counts["batches_fetched"] += 1
                 self.wanted[sequence] = digest
-                frame = wire.batch_request_frame(sequence, digest)
-                for holder in holders or map(ReplicaId, range(cluster.nodes)):
-                    self.send_frame(holder, frame)
+                self.fetching.ask_for_batch(sequence, digest, holders)
             case FetchBlocks(first, last, source):
                 self.send_frame(source, wire.block_request_frame(first, last))
             case ViewChanged():

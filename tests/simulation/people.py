@@ -19,7 +19,7 @@ from guqiao_sdk.proof.restart import (
 )
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.ledger.genesis import Genesis
-from tests.simulation.keys import IDEAL, OUTSIDER, public_key, sign_with
+from tests.simulation.keys import IDEAL, OUTSIDER, Scheme, public_key, sign_with
 from tests.simulation.membership import key_number
 from tests.simulation.workload import governor_key
 
@@ -33,14 +33,18 @@ def restartable(genesis: Genesis) -> Genesis:
 
 
 def next_members(
-    old: ReplicaSet, lost: tuple[int, ...], newcomers: frozenset[int], generation: int = 1
+    old: ReplicaSet,
+    lost: tuple[int, ...],
+    newcomers: frozenset[int],
+    generation: int = 1,
+    scheme: Scheme = IDEAL,
 ) -> tuple[Member, ...]:
     """Who keeps the chain after the loss: the lost ones' seats have new keys, `newcomers` also
     another entity.
     """
     members = list(old.members)
     for seat in lost:
-        member = replace(members[seat], public_key=IDEAL.key(key_number(seat, generation)))
+        member = replace(members[seat], public_key=scheme.key(key_number(seat, generation)))
         if seat in newcomers:
             member = replace(member, entity_id=f"newcomer-{seat}", entity_name=f"Newcomer {seat}")
         members[seat] = member

@@ -6,7 +6,7 @@ that from generators which the seed fixes too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -30,6 +30,10 @@ old votes are, while those who cast them are back.
 LOSS_STORM_MS: Final = (1_200, 3_000)
 """Two of them make one run: before the loss and after it."""
 MANY_REQUESTS: Final = 200
+BURST_REQUESTS: Final = 400
+"""Enough for a batch of the largest size behind the small ones of a window."""
+BATCH_REQUESTS_MAX: Final = 8
+BATCHES: Final = {"batch1": 1, "batch16": 16, "batch256": 256}
 MANY: Final = (10, 9)
 TRAITORS: Final = (25, 13)
 STORED: Final = (5, 0)
@@ -40,11 +44,24 @@ of the f; the rest have f liars.
 SM2: Final = (40, 17)
 GOVERNED: Final = (8, 4)
 TAKING: Final = (24, 12)
-LONG_PACE: Final = (20, 14)
-WITHHELD: Final = (20, 6)
+LONG_PACE: Final = (40, 37)
+"""(m, r): what happens in the seeds that are r modulo m, where nothing else is asked for."""
+BY_TURN: Final = {
+    "many": MANY,
+    "traitors": TRAITORS,
+    "stored": STORED,
+    "rot": ROTTEN,
+    "sm2": SM2,
+    "governed": GOVERNED,
+    "newcomer": TAKING,
+    "long_pace": LONG_PACE,
+}
+TRAITS: Final = (*BY_TURN, *BATCHES)
+"""What a storm can have beside its seed; a newcomer comes only where the set changes."""
 WITHHELD_REQUESTS_MAX: Final = 4
 """So few that a window of the long pace is not filled by them."""
-"""(m, r): what happens in the seeds that are r modulo m."""
+
+Traits = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,10 @@ class Scenario:
     """ByzzFuzz: in these rounds only machines of one group hear one another."""
     stored: bool = False
     compacts: bool = False
+    batch_max: int = BATCH_REQUESTS_MAX
+    """How many requests a primary takes into one batch."""
+    at_once: bool = False
+    """The clients bring all requests in the beginning, as many as a batch may take."""
     changes: tuple[Change, ...] = ()
     """What becomes of the set of `size` replicas."""
     newcomer: int | None = None
@@ -121,23 +142,27 @@ def of_seed(
     strategies: list[str] | None = None,
     *,
     governed: bool | None = None,
+    traits: Traits | None = None,
 ) -> Scenario:
-    """The scenario of a seed; a size, strategies and set changes can be demanded of it."""
+    """The scenario of a seed with these traits, or those whose turn it is; a size, strategies and
+    set changes can be demanded of it.
+    """
+    traits = by_turn(seed) if traits is None else traits
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0] if size is None else size
     storm_ms = random.randint(*STORM_MS)
-    requests = MANY_REQUESTS if its_turn(seed, MANY) else random.randint(20, 60)
-    if strategies == ["B28"] or (strategies is None and its_turn(seed, TRAITORS)):
+    requests = _requests(random, traits)
+    if strategies == ["B28"] or (strategies is None and "traitors" in traits):
         return _betrayal(random, seed, size, min(requests, 60))
-    governed = its_turn(seed, GOVERNED) if governed is None else governed
-    newcomer = size if governed and its_turn(seed, TAKING) else None
-    stored = its_turn(seed, STORED) or newcomer is not None
+    governed = "governed" in traits if governed is None else governed
+    newcomer = size if governed and "newcomer" in traits else None
+    stored = "stored" in traits or newcomer is not None
     if governed:
         storm_ms += LONGER_MS
     is_late = newcomer is not None
     changes = plan_changes(random, size, storm_ms, late=is_late) if governed else ()
     spare = spare_of(size, changes)
-    rots = its_turn(seed, ROTTEN) and strategies is None and newcomer is None
+    rots = "rot" in traits and strategies is None and newcomer is None
     rot = plan_rot(random, seed // ROTTEN[0], size, storm_ms) if rots else None
     liars: dict[int, tuple[Act, ...]] = {}
     copies: dict[int, int] = {}
@@ -160,7 +185,7 @@ def of_seed(
     if newcomer is not None:
         arrival = Fault(storm_ms // 3, "newcomer", machines=(newcomer,))
         faults = tuple(sorted([*faults, arrival], key=lambda fault: fault.at_ms))
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         size=size,
         requests=requests,
@@ -170,13 +195,12 @@ def of_seed(
         faults=faults,
         rot=rot,
         crash_ratio=random.choice([0.0, 0.0, 0.0005, 0.002]),
-        scheme="sm2" if its_turn(seed, SM2) else "ideal",
         stored=stored,
         compacts=random.random() < 0.5,
         changes=changes,
         newcomer=newcomer,
-        long_pace=strategies is None and its_turn(seed, LONG_PACE),
     )
+    return _with(scenario, traits)
 
 
 def of_withheld(seed: int) -> Scenario:
@@ -196,9 +220,34 @@ def of_withheld(seed: int) -> Scenario:
     )
 
 
-def of_loss(seed: int, number: int) -> Scenario:
+def by_turn(seed: int) -> Traits:
+    """The traits of a seed that is asked for no others."""
+    return frozenset(trait for trait, turn in BY_TURN.items() if its_turn(seed, turn))
+
+
+def _requests(random: Random, traits: Traits) -> int:
+    if "many" in traits:
+        return MANY_REQUESTS
+    drawn = random.randint(20, 60)
+    return BURST_REQUESTS if "batch256" in traits else drawn
+
+
+def _with(scenario: Scenario, traits: Traits) -> Scenario:
+    """The traits that change nothing of what was drawn."""
+    batches = [BATCHES[trait] for trait in BATCHES if trait in traits]
+    return replace(
+        scenario,
+        scheme="sm2" if "sm2" in traits else "ideal",
+        batch_max=max(batches, default=BATCH_REQUESTS_MAX),
+        at_once=max(batches, default=0) > BATCH_REQUESTS_MAX,
+        long_pace="long_pace" in traits,
+    )
+
+
+def of_loss(seed: int, number: int, traits: Traits = frozenset()) -> Scenario:
     """The storm of a seed in which the quorum is then lost for good, in the ways of `number`:
     production's store, whose folders are what a ceremony works on, and no rot beside the loss.
+    Of the traits it can have `sm2` and `many`.
     """
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0]
@@ -215,7 +264,7 @@ def of_loss(seed: int, number: int) -> Scenario:
     returned = random.sample(lost, k=random.randint(1, min(gone, quorum(size) - 1)))
     second_ms = random.randint(*LOSS_STORM_MS)
     if number % CHANGED_LOSSES == 3:
-        return _lost_with_changes(random, seed, size)
+        return _lost_with_changes(random, seed, size, traits)
     loss = Loss(
         lost=lost,
         settles=random.random() < 0.5,
@@ -225,10 +274,11 @@ def of_loss(seed: int, number: int) -> Scenario:
         storm_ms=second_ms,
         faults=plan_faults(random, seed // 2, size, size, second_ms, stored=True),
     )
-    return Scenario(
+    requests = random.randint(20, 40)
+    scenario = Scenario(
         seed=seed,
         size=size,
-        requests=random.randint(20, 40),
+        requests=MANY_REQUESTS if "many" in traits else requests,
         storm_ms=storm_ms,
         liars={each: tuple(a for a in acts if a.strategy != "B2") for each, acts in liars.items()},
         faults=plan_faults(random, seed, size, size, storm_ms, stored=True),
@@ -238,9 +288,10 @@ def of_loss(seed: int, number: int) -> Scenario:
         compacts=random.random() < 0.5,
         kind="ceremony",
     )
+    return _with(scenario, traits)
 
 
-def _lost_with_changes(random: Random, seed: int, size: int) -> Scenario:
+def _lost_with_changes(random: Random, seed: int, size: int, traits: Traits) -> Scenario:
     """Those who are lost are a quorum: parted from the others they begin an epoch, or two, that the
     restart does not know of. One of them comes back, and another in its place keeps its key.
     """
@@ -261,10 +312,11 @@ def _lost_with_changes(random: Random, seed: int, size: int) -> Scenario:
         forgetful=tuple(sorted(forgetful)),
     )
     change = Change(ROTATED, random.choice(survivors), at_ms=random.choice([0, *[parted_ms] * 3]))
-    return Scenario(
+    requests = random.randint(80, 120)
+    scenario = Scenario(
         seed=seed,
         size=size,
-        requests=random.randint(80, 120),
+        requests=MANY_REQUESTS if "many" in traits else requests,
         storm_ms=parted_ms + random.randint(*LOST_EPOCH_MS),
         faults=(Fault(parted_ms, "halves", groups=(survivors, lost)),),
         loss=loss,
@@ -273,6 +325,7 @@ def _lost_with_changes(random: Random, seed: int, size: int) -> Scenario:
         changes=(change,),
         kind="ceremony",
     )
+    return _with(scenario, traits)
 
 
 def its_turn(seed: int, turn: tuple[int, int]) -> bool:

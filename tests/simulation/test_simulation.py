@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.machine import revision
 from guqiao_sdk.proof import restart_rules
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.quorum import Member, ReplicaSet, faulty_max, quorum
@@ -17,26 +19,49 @@ from services.consensus import restart
 from services.consensus.domain.view_change import ViewChanges
 from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
-from tests.simulation.byzantine.registry import LYING, STRATEGIES, VARIANTS
-from tests.simulation.campaign import SOMETIMES, Outcome, campaign, judge, missing
+from tests.simulation.byzantine.registry import LYING, STRATEGIES
+from tests.simulation.campaign import (
+    MUST_FIRE,
+    ROOT,
+    SOMETIMES,
+    Outcome,
+    campaign,
+    judge,
+    missing,
+)
 from tests.simulation.checkers import ViolationError
+from tests.simulation.drawing import name_of, scenario_of
 from tests.simulation.fault_plan import FAULTS, LOSSES, ROT_FAULTS
-from tests.simulation.generators import GRID, byzzfuzz, partitions, scenario_of, twins
+from tests.simulation.generators import GRID, byzzfuzz, partitions, twins
+from tests.simulation.naming import CELLS, parse
 from tests.simulation.run import run
 from tests.simulation.scenario import SIZES, of_seed
 
 SEEDS = range(1, 13)
 TWINS = range(8)
 
-REGRESSIONS = (27, 127, 150, 225, 447, 887, 500110, 700087, 900079, 7400076, 7400100)
-"""Seeds that once found a mistake. 27: a replica that catches up to a restart takes a block of the
-epoch that is over from one that came back. 127: one that had accepted proposals above the header
-ends in an assertion when it comes to it. 150: a proposal refused for its time was forgotten, and
-with it the proof of a second one. 225: a segment that could not be begun closed the one before it
-twice. 447: one that is behind votes in the epoch that is over. 887: one without memory waited for a
-height that replicas named which the restarted chain had left behind. 7400076: a new member was
-silent in an epoch that began after it came. 7400100: one that had taken a state refused the head of
-another, which it had asked for in the epoch before.
+REGRESSIONS = (
+    "ceremony/27/1",
+    "ceremony/127/6",
+    "storm/150+rot+stored",
+    "storm/225+stored",
+    "ceremony/447/22",
+    "ceremony/887/44",
+    "storm/500110+rot+stored",
+    "ceremony/700087/35004",
+    "storm/900079+many",
+    "storm/7400076+governed+newcomer",
+    "storm/7400100+governed+newcomer+rot+stored",
+)
+"""Scenarios that once found a mistake, by name: what a seed means to the campaign may change. Of
+seed 27: a replica that catches up to a restart takes a block of the epoch that is over from one
+that came back. 127: one that had accepted proposals above the header ends in an assertion when it
+comes to it. 150: a proposal refused for its time was forgotten, and with it the proof of a second
+one. 225: a segment that could not be begun closed the one before it twice. 447: one that is behind
+votes in the epoch that is over. 887: one without memory waited for a height that replicas named
+which the restarted chain had left behind. 7400076: a new member was silent in an epoch that began
+after it came. 7400100: one that had taken a state refused the head of another, which it had asked
+for in the epoch before.
 And of the simulation itself: 500110 took a replica's own new-view, given back after it lost its
 votes and passed on, for a new vote; 700087 lost its quorum before any certificate outlasted a power
 cut; 900079 let a liar read a transaction that it had itself made unreadable.
@@ -44,10 +69,10 @@ cut; 900079 let a liar read a transaction that it had itself made unreadable.
 
 
 @pytest.mark.req("G2-07-1")
-@pytest.mark.parametrize("seed", [*SEEDS, *REGRESSIONS])
-def test_a_hostile_run_stays_safe_and_finishes(seed: int) -> None:
-    outcome = judge(seed)
-    assert outcome.violation is None, f"replay: make simulate SEED={seed}"
+@pytest.mark.parametrize("name", [*(str(name_of(seed)) for seed in SEEDS), *REGRESSIONS])
+def test_a_hostile_run_stays_safe_and_finishes(name: str) -> None:
+    outcome = judge(parse(name))
+    assert outcome.violation is None, f"replay: make simulate SCENARIO={name}"
     assert outcome.steps > 0
 
 
@@ -77,7 +102,7 @@ def test_f_plus_one_traitors_fork_the_chain_and_the_evidence_names_more_than_f(s
     assert report.counts["forks"] == 1
 
 
-@pytest.mark.parametrize("seed", [3, 7, 8, 10, 24, 47])
+@pytest.mark.parametrize("seed", [3, 7, 8, 10, 11, 24, 47])
 def test_the_same_seed_gives_the_same_run_to_the_last_byte(seed: int) -> None:
     scenario = scenario_of(seed)
     assert scenario_of(seed) == scenario
@@ -121,7 +146,7 @@ def test_every_strategy_fault_and_size_is_in_the_campaigns_plan() -> None:
     counted_elsewhere = {"corrupt_under", "partition_heal"}
     assert set(FAULTS) - planned == drawn_in_the_run | counted_elsewhere
     many = [each for each in scenarios if each.requests == 200]
-    assert len(many) * 10 == len(scenarios)
+    assert len(many) * 10 >= len(scenarios)
     real = [each for each in scenarios if each.scheme == "sm2"]
     assert 0 < len(real) <= 0.05 * len(scenarios)
 
@@ -136,12 +161,12 @@ def test_a_quorum_is_lost_in_every_size_and_never_stands() -> None:
 
 
 @pytest.mark.req("G2-13-2")
-@pytest.mark.parametrize("seed", [127, 447])
-def test_the_ceremonys_checkers_can_fail(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["ceremony/127/6", "ceremony/447/22"])
+def test_the_ceremonys_checkers_can_fail(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement from whoever holds least, with whatever it then drops."""
     monkeypatch.setattr(ceremony, "compose", _compose_from_the_lowest)
     with pytest.raises(ViolationError, match=r"^Q3"):
-        run(scenario_of(seed))
+        run(parse(name).scenario())
 
 
 @pytest.mark.req("G2-13-2", "G2-16-4")
@@ -149,17 +174,20 @@ def test_votes_of_an_epoch_that_was_lost_would_convict_who_forgot_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without a lineage they hold in the epoch of the same number behind the restart."""
-    assert run(scenario_of(667)).fired["epoch_lost"] == 1
+    lost = parse("ceremony/1767/88").scenario()
+    assert run(lost).fired["epoch_lost"] == 1
     for module in (restart_rules, restart, ceremony):
         monkeypatch.setattr(module, "restarted_set", _without_lineage)
     with pytest.raises(ViolationError, match=r"^S10: evidence names correct"):
-        run(scenario_of(667))
+        run(lost)
 
 
-@pytest.mark.parametrize("never", LOSSES)
-def test_a_long_campaign_fails_where_no_quorum_was_lost(never: str) -> None:
-    fired = Counter({name: 1 for name in (*FAULTS, *STRATEGIES, *VARIANTS) if name != never})
-    total = Outcome(-1, fired=fired, counts=Counter(dict.fromkeys(SOMETIMES, 1)))
+@pytest.mark.parametrize("never", [*LOSSES, *CELLS])
+def test_a_long_campaign_fails_where_a_fault_never_fired_or_a_cell_was_never_played(
+    never: str,
+) -> None:
+    fired = Counter({name: 1 for name in MUST_FIRE if name != never})
+    total = Outcome("", fired=fired, counts=Counter(dict.fromkeys(SOMETIMES, 1)))
     assert missing(total) == [never]
     total.fired[never] = 1
     assert missing(total) == []
@@ -191,9 +219,12 @@ def test_a_campaign_ends_with_one_line_and_fails_on_a_violation(
 ) -> None:
     monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
     seed = next(each for each in range(1, 50) if scenario_of(each).kind == "betrayal")
-    assert campaign([seed], jobs=1) == 0
+    assert campaign([name_of(seed)], jobs=1) == 0
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 1
-    assert '"violations": 0' in shown.out
-    failed = next(each for each in SEEDS if campaign([each], jobs=1) == 1)
-    assert f"replay: make simulate SEED={failed}" in capsys.readouterr().err
+    told = json.loads(shown.out)
+    assert told["violations"] == 0
+    assert (told["first"], told["last"], told["seeds"]) == (seed, seed, 1)
+    assert told["commit"] == revision(ROOT)
+    failed = next(each for each in SEEDS if campaign([name_of(each)], jobs=1) == 1)
+    assert f"replay: make simulate SCENARIO={name_of(failed)}\n" in capsys.readouterr().err

@@ -102,6 +102,11 @@ class ChainStore:
                 raise FatalStorageError("opening the index", str(error)) from error
             raise
 
+    @property
+    def files(self) -> FileOperations:
+        """What its folder is written with."""
+        return self._options.files
+
     def close(self) -> None:
         """Make everything durable and close."""
         try:

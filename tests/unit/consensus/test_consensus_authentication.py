@@ -98,6 +98,7 @@ def _of_tuple(value: tuple[Any, ...], path: str) -> Iterator[tuple[str, Any]]:
 @pytest.mark.req("G2-09-3")
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_properly_signed_message_is_accepted_from_its_signer(name: str) -> None:
+    """D1: the good one beside all that is spoilt here."""
     message, sender = MESSAGES[name]
     assert refusal(message, sender) is None
 
@@ -116,7 +117,7 @@ def test_p03_row08_every_altered_field_of_a_message_is_refused(name: str) -> Non
 @pytest.mark.req("G2-09-3")
 @pytest.mark.parametrize("name", ["pre-prepare", "prepare", "commit", "checkpoint"])
 def test_nobody_proposes_genesis_or_votes_for_it(name: str) -> None:
-    """A refused batch at height 0 was kept as evidence that the contract does not take."""
+    """A refused batch at height 0 was kept as evidence that the contract does not take (E2)."""
     genesis = SequenceNumber(0)
     messages: dict[str, PeerMessage] = {
         "pre-prepare": signer(0).pre_prepare(PLACE[0], genesis, a_batch("pay")),
@@ -207,6 +208,7 @@ def test_v6_a_new_view_counts_no_view_change_to_another_view(other: int) -> None
 
 @pytest.mark.parametrize("name", [name for name in MESSAGES if name != "new-view"])
 def test_nobody_speaks_for_another_replica(name: str) -> None:
+    """D1: the sender of a message is its signer."""
     message, sender = MESSAGES[name]
     for other in range(SET.size):
         if other != sender:
@@ -214,11 +216,13 @@ def test_nobody_speaks_for_another_replica(name: str) -> None:
 
 
 def test_a_new_view_may_be_passed_on_by_anyone() -> None:
+    """V9: whoever is in the view shows it."""
     message, _ = MESSAGES["new-view"]
     assert refusal(message, 3) is None
 
 
 def test_a_sender_outside_the_set_is_refused() -> None:
+    """D1: the set of that epoch only."""
     assert refusal(Hello(View(0), True, False, SequenceNumber(0)), 4) is not None
 
 
@@ -251,10 +255,12 @@ def test_p12_row03_a_vote_of_another_chain_or_epoch_is_refused(chain_id: str, ep
 
 
 def test_a_prepare_of_the_primary_is_refused() -> None:
+    """N5: its signed pre-prepare is its prepare."""
     assert refusal(signer(0).prepare(*PLACE), 0) == "prepare from the primary of view 4"
 
 
 def test_a_prepared_certificate_beyond_the_window_is_refused() -> None:
+    """N10: nobody voted there."""
     far = prepared_certificate(0, WINDOW + 1, b"d" * 32)
     assert refusal(view_change(1, 1, prepared=(far,)), 1) is not None
     assert (
@@ -284,6 +290,7 @@ def test_row02_a_prepared_certificate_counts_the_primary_once() -> None:
 
 
 def test_a_certified_height_needs_its_certificate_and_genesis_has_none() -> None:
+    """V3, and G6 for the base."""
     certified = view_change(1, 1, certified=2)
     naked = signer(1).view_change(View(1), SequenceNumber(2), None, ())
     genesis = signer(1).view_change(View(1), SequenceNumber(0), certified.certificate, ())

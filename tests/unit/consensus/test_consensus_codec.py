@@ -84,11 +84,13 @@ MESSAGES = st.one_of(
 
 @given(MESSAGES)
 def test_a_message_survives_its_encoding(message: PeerMessage) -> None:
+    """D1: what is decoded is what was written."""
     assert decode_message(encode_message(message)) == message
 
 
 @given(PREPARED)
 def test_a_prepared_certificate_is_a_record_but_no_message(record: PreparedCertificate) -> None:
+    """N6: it is kept with the commit; others see it in view-changes."""
     data = encode_record(record)
     assert decode_record(data) == record
     with pytest.raises(MalformedError, match="no message"):
@@ -96,6 +98,7 @@ def test_a_prepared_certificate_is_a_record_but_no_message(record: PreparedCerti
 
 
 def test_a_hello_is_a_message_but_no_record() -> None:
+    """V1: it is not signed, and so binds nobody."""
     data = encode_message(Hello(View(0), True, False, SequenceNumber(0)))
     with pytest.raises(MalformedError, match="no record"):
         decode_record(data)
@@ -116,6 +119,7 @@ def test_row30_any_bytes_are_refused_or_have_one_spelling(kind: int, rest: bytes
 def test_a_changed_byte_is_refused_or_gives_another_message(
     message: PeerMessage, data: st.DataObject
 ) -> None:
+    """D1: of what is altered nothing stands for the original."""
     encoded = bytearray(encode_message(message))
     position = data.draw(st.integers(0, len(encoded) - 1))
     encoded[position] ^= data.draw(st.integers(1, 255))
@@ -131,6 +135,7 @@ def test_a_changed_byte_is_refused_or_gives_another_message(
 def test_a_truncated_or_longer_message_is_refused(
     message: PeerMessage, data: st.DataObject
 ) -> None:
+    """D1: what the writer would not have written."""
     encoded = encode_message(message)
     with pytest.raises(MalformedError):
         decode_message(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
@@ -147,6 +152,7 @@ def test_row08_a_pre_prepare_carries_no_digest_so_none_can_be_forged() -> None:
 
 @pytest.mark.parametrize("number", [NUMBER_MAX + 1, 2**64 - 1])
 def test_an_absurd_number_is_refused(number: int) -> None:
+    """D1, also where a later view or height could hold it (P2)."""
     data = bytearray(encode_message(Hello(View(0), True, False, SequenceNumber(0))))
     data[1:9] = number.to_bytes(8, "big")
     with pytest.raises(MalformedError, match="at most"):
@@ -154,11 +160,13 @@ def test_an_absurd_number_is_refused(number: int) -> None:
 
 
 def test_a_message_above_the_largest_size_is_refused_unread() -> None:
+    """D1: its length is enough."""
     with pytest.raises(MalformedError, match="at most"):
         decode_message(bytes(MESSAGE_BYTES_MAX + 1))
 
 
 def test_an_epochs_mark_reads_back_and_stands_in_no_message() -> None:
+    """R5."""
     data = encode_log_record(EpochStarted(7, View(3)))
     assert decode_log_record(data) == EpochStarted(7, View(3))
     with pytest.raises(MalformedError):

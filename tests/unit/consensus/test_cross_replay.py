@@ -139,6 +139,7 @@ def resigned(message: Signed, signature: bytes) -> Signed:
 
 
 def test_the_types_are_all_that_replicas_sign() -> None:
+    """P12: a new type would be missing in the matrix, D1."""
     assert {type(message) for message, _ in messages().values()} == set(Signed.__args__)
     assert {statement_of(message, SET).vote_type for message, _ in messages().values()} == {
         each for each in VoteType if each is not VoteType.PEER

@@ -308,7 +308,7 @@ def test_r5_records_of_an_old_epoch_are_void_in_the_new() -> None:
 
 
 def test_hellos_of_another_epoch_tell_a_height_and_nothing_of_views() -> None:
-    """Its view numbers are of another set: they help nobody to leave this view."""
+    """Its view numbers are of another set: they help nobody to leave this view (G6, C4)."""
     bench = ended(1)
     core = next_core(1)
     for peer in (0, 2, 3):

@@ -201,6 +201,7 @@ def test_row11_every_number_of_the_protocol_comes_from_genesis_alone() -> None:
 
 
 def test_the_provider_that_production_opens_refuses_what_the_keyed_one_refuses() -> None:
+    """D1: the signatures of these tests are as strict as those of production."""
     provider = open_provider()
     bad = transaction(Request(0, 1), height=0, time_ms=START_MS)
     verdict = Admission(CHAIN, provider).judge([bad], now_height=0, block_time_ms=START_MS)[0]

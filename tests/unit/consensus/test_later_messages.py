@@ -40,6 +40,7 @@ def held(bench: Bench) -> list[PrePrepare]:
 
 
 def test_of_a_primarys_many_proposals_for_one_sequence_number_the_first_is_kept() -> None:
+    """V10, N3."""
     bench = awaiting_view_1()
     effects: list[Effect] = []
     for number in range(200):
@@ -54,6 +55,7 @@ def test_of_a_primarys_many_proposals_for_one_sequence_number_the_first_is_kept(
 
 
 def test_the_same_proposal_again_is_no_evidence() -> None:
+    """V10, N3."""
     bench = awaiting_view_1()
     assert bench.receive_pre_prepare(1, PAY, view=1) == []
     assert bench.receive_pre_prepare(1, PAY, view=1) == []
@@ -61,6 +63,7 @@ def test_the_same_proposal_again_is_no_evidence() -> None:
 
 
 def test_batches_are_kept_within_a_bound_of_bytes() -> None:
+    """V10."""
     bench = awaiting_view_1()
     large = bytes(LATER_BATCHES_BYTES_MAX // 2)
     for sequence in range(1, PARAMETERS.window + 1):
@@ -71,6 +74,7 @@ def test_batches_are_kept_within_a_bound_of_bytes() -> None:
 
 
 def test_proposals_of_a_view_that_is_awaited_no_more_make_room() -> None:
+    """V10."""
     bench = awaiting_view_1()
     bench.receive_pre_prepare(1, PAY, view=1)
     bench.receive_pre_prepare(1, OTHER, view=3)
@@ -83,6 +87,7 @@ def test_proposals_of_a_view_that_is_awaited_no_more_make_room() -> None:
 
 
 def test_what_is_certified_meanwhile_makes_room() -> None:
+    """V10, C2."""
     bench = ticking(2)
     committed(bench, 1, PAY)
     for peer in (0, 3):
@@ -94,6 +99,7 @@ def test_what_is_certified_meanwhile_makes_room() -> None:
 
 
 def test_what_was_kept_counts_once_the_view_is_entered() -> None:
+    """V10."""
     bench = awaiting_view_1()
     bench.receive_pre_prepare(1, PAY, view=1)
     bench.receive_prepare(3, 1, PAY.digest(), view=1)

@@ -97,6 +97,7 @@ def test_v7_the_oldest_vote_gives_way_to_sixty_four_others_and_what_is_needed_to
 @pytest.mark.parametrize("needed_as", ["proposed", "prepared", "committed"])
 @pytest.mark.parametrize("came_as", ["proposal", "answer"])
 def test_a_batch_that_is_needed_gives_way_to_none(needed_as: str, came_as: str) -> None:
+    """V7."""
     entry = Entry(ONE)
     if needed_as == "proposed":
         entry.proposal = Proposal(DIGESTS[0], bytes(64), since_ms=0, again=True)

@@ -18,6 +18,7 @@ from tests.simulation.test_known_mistakes_of_clusters import heights
 
 
 def test_the_histories_are_all_that_four_replicas_can_come_to() -> None:
+    """N6, N7: who prepared and who committed."""
     found = list(reaches())
     assert len(found) == len(set(found)) == 108
     assert (3, 2, 2, 0) in found  # One has committed, by three that prepared.

@@ -163,6 +163,7 @@ def test_p16_a_primary_that_works_for_less_than_half_of_the_time_is_suspected() 
 
 
 def test_a_primary_that_works_for_more_than_half_of_the_time_is_not_suspected() -> None:
+    """V11."""
     backup = Backup()
     while backup.bench.now_ms - START_MS < 60_000:
         backup.arrive(1)
@@ -183,7 +184,7 @@ def test_row27_an_idle_primary_is_not_suspected_for_an_hour() -> None:
 
 @pytest.mark.parametrize("away_ms", [50, 100, 150])
 def test_a_primary_that_is_far_away_is_not_suspected(away_ms: int) -> None:
-    """One client in a closed loop: proposals come a round trip after the requests."""
+    """One client in a closed loop: proposals come a round trip after the requests (V11)."""
     backup = Backup()
     while backup.bench.now_ms - START_MS < 60_000:
         backup.arrive(1)
@@ -198,7 +199,7 @@ def test_a_primary_that_is_far_away_is_not_suspected(away_ms: int) -> None:
 def test_an_overloaded_primary_is_not_suspected_while_its_requests_are_ordered_as_they_came() -> (
     None
 ):
-    """For three seconds three times as much comes as can be ordered, then it is worked off."""
+    """V11: for three seconds thrice as much comes as can be ordered, then it is worked off."""
     backup = Backup()
     for number in range(300):
         backup.arrive(30 if number < 60 else 0)
@@ -210,6 +211,7 @@ def test_an_overloaded_primary_is_not_suspected_while_its_requests_are_ordered_a
 
 
 def test_a_primary_that_keeps_pace_with_earlier_ones_is_excused_for_as_long_as_it_takes() -> None:
+    """V11."""
     fair = Fairness(0)
     now_ms = 0
     for view in range(2):
@@ -224,6 +226,7 @@ def test_a_primary_that_keeps_pace_with_earlier_ones_is_excused_for_as_long_as_i
 
 
 def test_a_primary_far_slower_than_earlier_ones_is_not_excused() -> None:
+    """V11."""
     fair = Fairness(0)
     for now_ms in range(50, 5_000, 50):
         fair.observe(now_ms, 1_000, waits=True, under_way=True)
@@ -256,6 +259,7 @@ def test_p16_v11_a_slow_primary_does_not_make_the_next_one_look_good() -> None:
 def test_a_primary_that_proposes_what_is_pending_at_once_is_never_suspected(
     turns: list[tuple[int, int]],
 ) -> None:
+    """V11."""
     backup = Backup()
     for arriving, ticks in turns:
         backup.arrive(arriving)

@@ -45,22 +45,25 @@ class View:
 
 
 def test_steady_quick_blocks_bring_the_first_time_out_back_within_fifteen_seconds() -> None:
+    """V8."""
     assert View().blocks(15_000, every_ms=500, taking_ms=100) == [8_000, 4_000, 2_000, 1_000]
 
 
 def test_heartbeats_alone_bring_the_first_time_out_back_within_twenty_seconds() -> None:
+    """V8."""
     view = View()
     assert view.blocks(20_000, every_ms=DEFAULTS.heartbeat_ms, taking_ms=100)[-1] == FIRST_MS
 
 
 def test_blocks_that_need_more_than_half_of_the_next_time_out_halve_it_slowly() -> None:
-    """A crowded machine keeps the time-out that it needs for eight of them (row 29)."""
+    """A crowded machine keeps the time-out that it needs for eight of them (row 29) (V8)."""
     view = View()
     assert view.blocks(36_000, every_ms=1_500, taking_ms=1_500) == [8_000, 4_000]
     assert view.blocks(9_000, every_ms=1_500, taking_ms=1_500) == [4_000, 2_000]
 
 
 def test_a_request_that_waits_long_is_a_sign_of_a_slow_machine_as_well() -> None:
+    """V8."""
     view = View()
     view.suspicion.on_request(RequestPending(b"waits"))
     assert view.blocks(60_000, every_ms=500, taking_ms=100) == [8_000]
@@ -68,12 +71,13 @@ def test_a_request_that_waits_long_is_a_sign_of_a_slow_machine_as_well() -> None
 
 
 def test_one_block_after_the_other_is_no_long_wait() -> None:
-    """Under load something is always under way, and each block is progress."""
+    """Under load something is always under way, and each block is progress (V8)."""
     view = View()
     assert view.blocks(15_000, every_ms=200, taking_ms=200)[-1] == FIRST_MS
 
 
 def test_nothing_falls_back_without_a_certified_height() -> None:
+    """V8."""
     timeout = Timeout(DEFAULTS, 0)
     for _ in range(5):
         timeout.leave_view()
@@ -125,7 +129,7 @@ def test_v8_a_view_that_is_entered_waits_for_no_new_view() -> None:
 
 
 def test_haste_that_was_wrong_takes_twice_as_long_the_next_time_up_to_the_slow_pace() -> None:
-    """A machine that stalls again and again: each stall leaves the view at the shorter time-out."""
+    """V8: a machine stalls again and again; each stall leaves the view at the shorter time-out."""
     timeout, now_ms, taken = Timeout(DEFAULTS, 0), 0, []
     for _ in range(3):
         timeout.leave_view()
@@ -141,6 +145,7 @@ def test_haste_that_was_wrong_takes_twice_as_long_the_next_time_up_to_the_slow_p
 
 
 def test_a_view_that_holds_for_long_makes_up_for_earlier_haste() -> None:
+    """V8."""
     timeout = Timeout(DEFAULTS, 0)
     for _ in range(3):
         timeout.leave_view()
@@ -163,6 +168,7 @@ def test_a_view_that_holds_for_long_makes_up_for_earlier_haste() -> None:
 def test_of_too_many_pending_requests_the_oldest_keep_their_timers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """V11, D4."""
     monkeypatch.setattr(suspicion, "PENDING_REQUESTS_MAX", 2)
     timers = Suspicion(DEFAULTS, 0)
     for number in range(4):

@@ -70,6 +70,7 @@ def test_row15_proposals_follow_the_base_without_gaps_and_within_the_window(
 def test_each_proposal_is_the_latest_prepared_one_or_a_null_batch(
     changes: list[ViewChange],
 ) -> None:
+    """V5."""
     for sequence, digest in chosen_batches(changes):
         held = [each for change in changes for each in change.prepared if each.sequence == sequence]
         if not held:
@@ -83,6 +84,7 @@ def test_each_proposal_is_the_latest_prepared_one_or_a_null_batch(
 def test_the_height_covered_does_not_depend_on_the_order_of_view_changes(
     changes: list[ViewChange],
 ) -> None:
+    """V5."""
     forward = [sequence for sequence, _ in chosen_batches(changes)]
     backward = [sequence for sequence, _ in chosen_batches(changes[::-1])]
     assert forward == backward

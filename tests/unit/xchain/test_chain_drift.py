@@ -10,6 +10,7 @@ import pytest
 
 from guqiao_sdk import rules
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts.chain_registry.changing import (
     close_migration,
@@ -30,7 +31,9 @@ from tests.unit.xchain.registered_chains import (
     TECH_SIDE,
     Nodes,
     Registry,
+    certificate,
     detail,
+    nodes,
     registration,
     spoiled,
     with_keys_of,
@@ -213,6 +216,28 @@ def test_a_calendar_without_the_year_leaves_the_day_open_and_stops_nothing() -> 
 
 
 # --- Updates --------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G2-16-3")
+def test_an_update_that_gives_an_entity_more_than_f_keys_is_warned_of() -> None:
+    registry, later = make(), with_keys_of(registration(), 1)
+    rows = later["validators"]
+    rows[1]["entity"] = rows[0]["entity"]
+    entity = rows[0]["entity"]
+    rows[1]["cert"] = certificate(nodes(epoch=1).name(1), entity["uscc"], entity["name"])
+    members = tuple(
+        Member(
+            number, bytes.fromhex(row["sm2_pubkey"]), row["entity"]["uscc"], row["entity"]["name"]
+        )
+        for number, row in enumerate(rows)
+    )
+    later["trusted_header"]["validator_set_hash"] = ReplicaSet("shandong", 1, members).hash().hex()
+    receipt = update(registry, later)
+    assert receipt.accepted, (receipt.code, receipt.detail)
+    [warned] = events(receipt, "chain.entity_above_faulty_max")
+    assert warned == {"chain_id": "shandong", "entities": [entity["uscc"]]}
+    without = update(make(), with_keys_of(registration(), 1))
+    assert not events(without, "chain.entity_above_faulty_max")
 
 
 @pytest.mark.req("G2-10-3")

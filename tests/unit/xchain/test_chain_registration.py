@@ -10,7 +10,7 @@ import pytest
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import Receipt
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
-from tests.unit.xchain.ledger_chain import LedgerChain, make_pair
+from tests.unit.xchain.ledger_chain import LedgerChain, events, make_pair
 
 BEIJING = Replicas(FakeKeys(), "beijing")
 
@@ -58,7 +58,9 @@ def update(csrc: LedgerChain, height: int) -> Receipt:
 @pytest.mark.req("G2-10-1")
 def test_a_registered_chain_can_be_followed_and_was_unknown_before(csrc: LedgerChain) -> None:
     assert update(csrc, 7).code == "CLIENT_UNKNOWN"
-    assert csrc.call("light_client", "register_chain", registration()).accepted
+    registered = csrc.call("light_client", "register_chain", registration())
+    assert registered.accepted
+    assert not events(registered, "light_client.entity_above_faulty_max")
     assert update(csrc, 7).accepted
 
 
@@ -114,6 +116,17 @@ def test_g11_a_registration_that_breaks_the_rules_of_a_genesis_is_refused(
 ) -> None:
     assert csrc.call("light_client", "register_chain", registration(**change)).code == code
     assert csrc.value("light_client/trust/beijing") is None
+
+
+@pytest.mark.req("G2-16-3")
+def test_an_entity_with_more_than_f_keys_is_a_warning(csrc: LedgerChain) -> None:
+    rows: list[Any] = shortened(4)
+    second = {**rows[1], "entity_id": rows[0]["entity_id"]}
+    body = registration(replicas=[rows[0], second, *rows[2:]])
+    receipt = csrc.call("light_client", "register_chain", body)
+    topic = "light_client.entity_above_faulty_max"
+    place = {"chain": "beijing", "epoch": 0}
+    assert events(receipt, topic) == [{**place, "entities": [rows[0]["entity_id"]]}]
 
 
 def test_only_an_administrator_of_chains_registers_one() -> None:

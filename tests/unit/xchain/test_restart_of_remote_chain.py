@@ -12,6 +12,7 @@ from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.restart import Restart
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
 from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
+from tests.unit.proof.test_restart_edges import restart_behind
 from tests.unit.xchain.ledger_chain import LedgerChain, events
 
 CASE = RestartCase()
@@ -108,6 +109,7 @@ def test_an_approved_restart_carries_the_client_over_and_is_announced(
     moved = update(csrc, *new_header(50), RESTART)
     assert moved.accepted, moved.detail
     assert epoch_of(csrc) == 1
+    assert not events(moved, "light_client.entity_above_faulty_max")
     announced = events(moved, "light_client.restarted")
     assert [each["statement"] for each in announced] == [RESTART.statement.digest().hex()]
     assert announced[0]["height"] == HEIGHT
@@ -115,6 +117,22 @@ def test_an_approved_restart_carries_the_client_over_and_is_announced(
     again = update(csrc, *new_header(50), RESTART)
     assert again.accepted
     assert again.events == ()
+
+
+@pytest.mark.req("G2-16-3")
+def test_an_entity_with_more_than_f_keys_of_the_next_set_is_a_warning(csrc: LedgerChain) -> None:
+    """Of a restart, and so of each set change."""
+    members = list(RESTART.statement.new_set.members)
+    members[3] = replace(members[3], entity_id=members[2].entity_id)
+    following = replace(RESTART.statement.new_set, members=tuple(members))
+    restart = restart_behind(CASE.header(), CASE.old.set, following)
+    header = replace(new_header(50)[0], next_set_hash=following.hash())
+    message = checkpoint_sign_bytes(header)
+    signatures = tuple((at, CASE.keys.sign(name, message)) for at, name in enumerate(NEW_NAMES))
+    moved = update(csrc, header, FinalityCertificate(header.hash(), signatures), restart)
+    assert moved.accepted, moved.detail
+    [warned] = events(moved, "light_client.entity_above_faulty_max")
+    assert warned == {"chain": "shandong", "epoch": 1, "entities": [members[2].entity_id]}
 
 
 @pytest.mark.req("G2-16-4")

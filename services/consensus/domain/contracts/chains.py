@@ -72,6 +72,7 @@ from services.consensus.domain.contracts.packets_host import (
     text,
     this_chain,
 )
+from services.consensus.domain.contracts.set_events import warn_of_shares
 from services.consensus.domain.contracts.signers import require_csrc, require_operator
 
 NAME: Final = CHAINS
@@ -133,10 +134,7 @@ def submit(host: Host, body: Mapping[str, Json], *, step: str) -> None:
     host.put(registration_key(chain, version), record_of(host, registration))
     facts: dict[str, Json] = {"version": version, "digest": registration.digest}
     move(host, chain, step, Status.SUBMITTED, "chain.submitted", **facts)
-    above = registration.replica_set.entities_above_faulty_max()
-    if above:
-        entities: list[Json] = [*above]
-        host.emit("chain.entity_above_faulty_max", {"chain_id": chain, "entities": entities})
+    warn_of_shares(host, "chain", registration.replica_set, {"chain_id": chain})
 
 
 def _require_own_step(host: Host, registration: Registration, step: str) -> None:

@@ -50,6 +50,7 @@ from services.consensus.domain.contracts.packets_host import (
     system_host,
     text,
 )
+from services.consensus.domain.contracts.set_events import warn_of_shares
 
 NAME: Final = LIGHT_CLIENT
 ACTIVE: Final = "ACTIVE"
@@ -276,6 +277,7 @@ def _store(
         new = change.replica_set
         host.put(_set_key(chain, new.epoch), new.encode().hex())
         host.put(_end_key(chain, new.epoch - 1), change.header.height)
+        warn_of_shares(host, NAME, new, {"chain": chain, "epoch": new.epoch})
         if change.restart is not None:
             _announce_restart(host, change.restart)
     facts: dict[str, Json] = {

@@ -25,6 +25,7 @@ from services.consensus.domain.contracts.packets_host import (
     text,
     this_chain,
 )
+from services.consensus.domain.contracts.set_events import warn_of_shares
 
 LIGHT_CLIENT: Final = "light_client"
 """The namespace of what is kept here."""
@@ -61,6 +62,8 @@ def keep_trust(host: Host, body: Mapping[str, Json], *, restarts: bool) -> None:
         raise Refusal("REFERENCE_CONFLICT", reference=chain)
     host.put(_key(chain), dict(body))
     host.emit("chain.registered", {"chain_id": chain, "genesis_hash": body["genesis_hash"]})
+    trusted = genesis_set(chain, body)
+    warn_of_shares(host, LIGHT_CLIENT, trusted, {"chain": chain, "epoch": trusted.epoch})
 
 
 def find_trust(host: Host, chain: str) -> dict[str, Json] | None:

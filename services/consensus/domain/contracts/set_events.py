@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.contracts.host import Host
 from services.consensus.domain.contracts.replica_sets import SetInForce
 
@@ -32,12 +35,20 @@ def announce_set(host: Host, scheduled: SetInForce) -> None:
             "members": members,
         },
     )
-    above = replica_set.entities_above_faulty_max()
-    if above:
-        entities: list[Json] = list(above)
-        host.emit("governance.entity_above_faulty_max", {**place, "entities": entities})
+    warn_of_shares(host, "governance", replica_set, place)
     if replica_set.jailed:
         jailed: list[Json] = [
             replica_set.members[replica].entity_id for replica in replica_set.jailed
         ]
         host.emit("governance.degraded", {**place, "entities": jailed})
+
+
+def warn_of_shares(
+    host: Host, subject: str, replica_set: ReplicaSet, place: Mapping[str, Json]
+) -> None:
+    """Announce the entities with more than f keys of a set, this chain's or another one's, where
+    there are such (G2-16-3): `ENTITY_ABOVE_FAULTY_MAX`.
+    """
+    above: list[Json] = [*replica_set.entities_above_faulty_max()]
+    if above:
+        host.emit(f"{subject}.entity_above_faulty_max", {**place, "entities": above})

@@ -52,6 +52,7 @@ from services.consensus.domain.contracts.packets_host import (
     system_host,
     text,
 )
+from services.consensus.domain.contracts.set_events import warn_of_shares
 from services.consensus.domain.contracts.signers import require_operator
 
 REASON_LENGTH_MAX: Final = 500
@@ -81,6 +82,7 @@ def update(host: Host, body: Mapping[str, Json]) -> None:
             host.emit("chain.update_withdrawn", {"chain_id": chain})
         return
     stated = record_of(host, registration)
+    warn_of_shares(host, "chain", registration.replica_set, {"chain_id": chain})
     if any(registration.value[name] != before[name] for name in PROBED):
         host.put(f"pending/{chain}", stated)
         facts: dict[str, Json] = {"chain_id": chain, "digest": registration.digest}
