@@ -1,8 +1,8 @@
 """Plant every bug in a scratch copy and demand that it is caught: `python -m tests.planted [row]`.
 
 The last line of standard output is one JSON object. Its table says of each bug which rule caught it
-and in which seed; `only_with_chosen_strategies` are those that the campaign's own seeds do not
-show. Exit code 1 if a bug goes unseen, its patch no longer applies, or its directed test passes.
+and in which seed; `by_chosen_seeds` are those that seeds chosen for them show before others. Exit
+code 1 if a bug goes unseen, its patch no longer applies, or its directed test passes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.planted.bug import Bug
 from tests.planted.bugs import BUGS
 
 ROOT: Final = Path(__file__).parents[2]
-COPIED: Final = ("services", "guqiao_sdk", "tests", "gen", "pyproject.toml")
+COPIED: Final = ("services", "guqiao_sdk", "bench", "tests", "gen", "pyproject.toml")
 PROBE_SECONDS_MAX: Final = 1_800
 TEST_FAILED: Final = 1
 """pytest's exit code where tests ran and some failed."""
@@ -40,7 +40,7 @@ def main() -> int:
         "planted": len(results),
         "caught": len(results) - len(missed),
         "missed": missed,
-        "only_with_chosen_strategies": [
+        "by_chosen_seeds": [
             f"{each['row']}: {each['name']}" for each in results if each.get("campaign") is False
         ],
         "rows": {f"{each['row']}: {each['name']}": each for each in results},

@@ -13,7 +13,8 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 class Bug:
     """One mistake. `first` is the chosen seed to begin with; `test` replaces the simulator.
     `also` are more places to change, as file, old and new; `governed` demands set changes of chosen
-    seeds, `lost` that their quorum is lost and the chain restarted.
+    seeds, `lost` that their quorum is lost and the chain restarted, `withheld` that liars keep
+    blocks from becoming final.
     """
 
     row: str
@@ -29,6 +30,7 @@ class Bug:
     also: tuple[tuple[str, str, str], ...] = ()
     governed: bool | None = None
     lost: bool = False
+    withheld: bool = False
 
     @property
     def places(self) -> tuple[tuple[str, str, str], ...]:

@@ -2,8 +2,8 @@
 
 Rows are those of the reliability plan (P1-P24), of the field lessons (row 1-12) and of
 docs/protocol/pbft.md. `rules` are those whose violation counts: checkers of the simulator by what
-stands before the colon. The campaign's own seeds are tried first; `strategies`, `size` and `first`
-only say what is tried after them. A bug that is no interleaving names its row's directed test
+stands before the colon. The campaign's own seeds are tried by turns with those that `strategies`,
+`size` and `first` ask for. A bug that is no interleaving names its row's directed test
 instead.
 """
 
@@ -149,6 +149,7 @@ QUORUMS: Final = (
         rules=("P12",),
         also=((_SIGNED, 'struct.pack(">QBQQ", replica_set.epoch, ', 'struct.pack(">QBQQ", 0, '),),
         governed=True,
+        first=127,
     ),
     Bug(
         "P12",

@@ -26,6 +26,7 @@ FINALITY: Final = (
         " and each.certified <= low and ",
         " and ",
         rules=("L1",),
+        withheld=True,
     ),
     Bug(
         "V7",

@@ -1,12 +1,13 @@
 """Run inside a scratch copy with one bug in it: look for a seed that a checker catches it by.
 
-First the campaign that `make simulate` runs, from seed 0 on; then, for a bug that asks for them,
-seeds with strategies, a size or a lost quorum. Only a violation of a rule that the bug names
-counts: that the code fails somewhere of itself shows no more than that it is broken.
+The campaign that `make simulate` runs, from seed 0 on; for a bug that asks for them each seed is
+followed by one with strategies, a size or a lost quorum. Only a violation of a rule that the bug
+names counts: that the code fails somewhere of itself shows no more than that it is broken.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
@@ -17,10 +18,11 @@ from typing import Final
 from services.consensus.domain import replica
 from tests.planted.bug import Bug
 from tests.planted.bugs import BUGS
+from tests.simulation.campaign import collect_rarely
 from tests.simulation.checkers import ViolationError
 from tests.simulation.drawing import scenario_of
 from tests.simulation.run import run
-from tests.simulation.scenario import Scenario, of_loss, of_seed
+from tests.simulation.scenario import Scenario, of_loss, of_seed, of_withheld
 
 SEEDS_MAX: Final = 200
 
@@ -30,6 +32,7 @@ def main() -> None:
     bug = BUGS[int(sys.argv[1])]
     here = Path(sys.argv[2]).resolve()
     assert Path(replica.__file__).resolve().is_relative_to(here), "the scratch copy is not in use"
+    collect_rarely()
     print(json.dumps(look_for(bug, run)))
 
 
@@ -53,17 +56,20 @@ def look_for(bug: Bug, play: Callable[[Scenario], object]) -> dict[str, object]:
 
 
 def scenarios(bug: Bug) -> list[tuple[bool, Scenario]]:
-    """The campaign's, then the chosen ones; True for those of the campaign."""
-    found = [(True, scenario_of(seed)) for seed in range(SEEDS_MAX)]
-    if bug.lost:
-        chosen_seeds = range(bug.first, bug.first + SEEDS_MAX)
-        found += [(False, of_loss(number, number)) for number in chosen_seeds]
-    if bug.strategies or bug.size is not None or bug.governed is not None:
-        chosen = list(bug.strategies) or None
-        for seed in range(bug.first, bug.first + SEEDS_MAX):
-            scenario = of_seed(seed, size=bug.size, strategies=chosen, governed=bug.governed)
-            found.append((False, scenario))
-    return found
+    """The campaign's and the chosen ones by turns; True for those of the campaign."""
+    rounds: list[list[tuple[bool, Scenario]]] = []
+    for number in range(SEEDS_MAX):
+        chosen = bug.first + number
+        rounds.append([(True, scenario_of(number))])
+        if bug.lost:
+            rounds[-1].append((False, of_loss(chosen, chosen)))
+        if bug.withheld:
+            rounds[-1].append((False, of_withheld(chosen)))
+        if bug.strategies or bug.size is not None or bug.governed is not None:
+            asked = list(bug.strategies) or None
+            scenario = of_seed(chosen, size=bug.size, strategies=asked, governed=bug.governed)
+            rounds[-1].append((False, scenario))
+    return list(itertools.chain.from_iterable(rounds))
 
 
 def rule_of(violation: str) -> str:

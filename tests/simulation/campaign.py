@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import multiprocessing
@@ -112,8 +113,13 @@ def _outcomes(names: list[Name], jobs: int) -> Iterator[Outcome]:
         yield from itertools.starmap(_judge, work)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs) as pool:
+    with context.Pool(jobs, collect_rarely) as pool:
         yield from pool.imap_unordered(_judge_pair, work, chunksize=2)
+
+
+def collect_rarely() -> None:
+    """A run leaves few cycles: to look for them as often as is usual takes a seventh of it."""
+    gc.set_threshold(100_000, 50, 50)
 
 
 def _judge(name: Name, twice: bool) -> Outcome:

@@ -53,7 +53,7 @@ def playing(fails: Callable[[int], BaseException | None]) -> Callable[[Scenario]
 
 
 def test_only_a_violation_of_a_rule_that_the_bug_names_counts() -> None:
-    bug = replace(SIMULATED[0], rules=("S3",))
+    bug = replace(SIMULATED[0], rules=("S3",), size=None)
     errors = [AssertionError("S3: of the code"), ViolationError("S9: another"), None]
     found = look_for(bug, playing(lambda n: errors[n] if n < 3 else ViolationError("S3: this")))
     assert (found["caught"], found["campaign"], found["seed"], found["tried"]) == (True, True, 3, 4)
@@ -62,14 +62,17 @@ def test_only_a_violation_of_a_rule_that_the_bug_names_counts() -> None:
     assert not nothing["caught"]
 
 
-def test_the_campaigns_seeds_come_first_and_chosen_ones_are_told_apart() -> None:
+def test_the_campaigns_seeds_and_chosen_ones_take_turns_and_are_told_apart() -> None:
     bug = replace(SIMULATED[0], rules=("S3",), strategies=("B4",), size=4, first=7)
     tried = scenarios(bug)
-    assert [scenario.seed for _, scenario in tried[:SEEDS_MAX]] == list(range(SEEDS_MAX))
-    assert len(tried) == 2 * SEEDS_MAX
-    late = look_for(bug, playing(lambda n: ViolationError("S3: x") if n == SEEDS_MAX else None))
-    assert (late["caught"], late["campaign"], late["seed"]) == (True, False, 7)
+    seeds = {of: [each.seed for campaign, each in tried if campaign is of] for of in (True, False)}
+    assert seeds == {True: list(range(SEEDS_MAX)), False: list(range(7, 7 + SEEDS_MAX))}
+    assert [campaign for campaign, _ in tried] == [True, False] * SEEDS_MAX
+    second = look_for(bug, playing(lambda n: ViolationError("S3: x") if n == 3 else None))
+    assert (second["caught"], second["campaign"], second["seed"]) == (True, False, 8)
     assert len(scenarios(replace(bug, strategies=(), size=None))) == SEEDS_MAX
+    withheld = scenarios(replace(bug, strategies=(), size=None, withheld=True))
+    assert {each.kind for campaign, each in withheld if not campaign} == {"withheld"}
 
 
 def test_a_violation_names_its_rule_before_the_colon() -> None:
