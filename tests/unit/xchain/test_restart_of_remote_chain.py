@@ -126,8 +126,9 @@ def test_an_entity_with_more_than_f_keys_of_the_next_set_is_a_warning(csrc: Ledg
     members[3] = replace(members[3], entity_id=members[2].entity_id)
     following = replace(RESTART.statement.new_set, members=tuple(members))
     restart = restart_behind(CASE.header(), CASE.old.set, following)
-    header = replace(new_header(50)[0], next_set_hash=following.hash())
-    message = checkpoint_sign_bytes(header, following.lineage)
+    began = restart.statement.new_set
+    header = replace(new_header(50)[0], next_set_hash=began.hash())
+    message = checkpoint_sign_bytes(header, began.lineage)
     signatures = tuple((at, CASE.keys.sign(name, message)) for at, name in enumerate(NEW_NAMES))
     moved = update(csrc, header, FinalityCertificate(header.hash(), signatures), restart)
     assert moved.accepted, moved.detail
