@@ -25,6 +25,7 @@ from services.consensus.domain.contracts.star.gas import GasTable, Meter
 from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.line_gas import LineGas
+from services.consensus.domain.contracts.star.linting import lint_source
 from services.consensus.domain.contracts.star.memory import MemoryHost
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.refusals import SENTENCES
@@ -64,7 +65,7 @@ def lint(files: Sequence[Path], *, as_json: bool) -> None:
         print_json({"files": rows})
     else:
         for row in rows:
-            print(_lint_line(row))
+            print("\n".join(_lint_lines(row)))
     refused = sum(row["status"] == "refused" for row in rows)
     if refused:
         raise CliError(
@@ -78,10 +79,10 @@ def lint(files: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _linted(path: Path, source: bytes) -> dict[str, Any]:
-    try:
-        module = compile_source(source)
-    except SourceError as error:
-        return {"file": str(path), "status": "refused", **_refusal(error)}
+    module = lint_source(source)
+    if isinstance(module, list):
+        refusals = list(map(_refusal, module))
+        return {"file": str(path), "status": "refused", **refusals[0], "refusals": refusals}
     return {
         "file": str(path),
         "status": "ok",
@@ -102,13 +103,18 @@ def _refusal(error: SourceError) -> dict[str, Any]:
     }
 
 
-def _lint_line(row: dict[str, Any]) -> str:
+def _lint_lines(row: dict[str, Any]) -> list[str]:
     if row["status"] == "ok":
         methods = ", ".join(row["methods"]) or choose("no methods", "没有方法")
-        return f"{shown(row['file'])}: ok  {row['digest'][:16]}  {methods}"
-    facts = _facts(row["fields"])
-    place = f"{shown(row['file'])}:{row['line']}:{row['column']}"
-    return f"{place}: {row['code']} {row['rule']}: {row['sentence'][language()]}{facts}"
+        return [f"{shown(row['file'])}: ok  {row['digest'][:16]}  {methods}"]
+    return [_refusal_line(row["file"], each) for each in row["refusals"]]
+
+
+def _refusal_line(file: str, refusal: dict[str, Any]) -> str:
+    facts = _facts(refusal["fields"])
+    place = f"{shown(file)}:{refusal['line']}:{refusal['column']}"
+    sentence = refusal["sentence"][language()]
+    return f"{place}: {refusal['code']} {refusal['rule']}: {sentence}{facts}"
 
 
 # --- run --------------------------------------------------------------------------------------

@@ -281,6 +281,17 @@ def test_a_refused_source_has_place_rule_and_sentence(
         assert (ended.json["fields"]["rule"], ended.json["fields"]["column"]) == (rule, column)
 
 
+@pytest.mark.req("G2-08-1")
+def test_all_that_a_source_is_refused_for_is_told(command: Command, tmp_path: Path) -> None:
+    made = source(tmp_path, "def f(a):\n    while a:\n        a = 1.5\n    return a / 2\n")
+    bad = command("lint", made, "-o", "json").json["files"][0]
+    told = [(each["rule"], each["line"]) for each in bad["refusals"]]
+    assert told == [("while", 2), ("float", 3), ("division", 4)]
+    assert (bad["rule"], bad["line"]) == told[0]
+    lines = command("lint", made).out.splitlines()
+    assert [line.split(":")[1] for line in lines] == ["2", "3", "4"]
+
+
 def test_sources_that_hold_are_listed_and_end_with_status_0(command: Command) -> None:
     ended = command("lint", TRANSFER)
     assert (ended.code, ended.err) == (0, "")

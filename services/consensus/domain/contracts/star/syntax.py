@@ -59,14 +59,30 @@ def compile_parts(parts: Sequence[bytes]) -> Module:
     """The same of a source in several files, each within the bounds of one: they share all names,
     and lines are those of all files in a row.
     """
+    trees: list[ast.Module] = []
+    lines = 0
+    for part in parts:
+        trees.append(ast.increment_lineno(parse_source(part), lines))
+        lines += part.count(b"\n")
+    return _translated(trees)
+
+
+def compile_tree(tree: ast.Module) -> Module:
+    """The canonical form of what `parse_source` gave; raises `SourceError`."""
+    return _translated([tree])
+
+
+def parse_source(source: bytes) -> ast.Module:
+    """Python's tree of a source, if its text may be parsed; raises `SourceError`."""
+    return _parsed(check_text(source))
+
+
+def _translated(trees: Sequence[ast.Module]) -> Module:
     translator = _Translator()
     constants: list[Json] = []
     functions: list[Json] = []
-    lines = 0
-    for part in parts:
-        tree = ast.increment_lineno(_parsed(check_text(part)), lines)
+    for tree in trees:
         translator.read(tree, constants, functions)
-        lines += part.count(b"\n")
     module: Json = {"engine": "star/1", "constants": constants, "functions": functions}
     return check(module, translator.columns)
 
