@@ -33,3 +33,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def overwrite(path: Path, size: int) -> None:
+    """Overwrite a file in place with zeros, at least `size` of them, durably; no link is followed.
+    A file system or disk that writes elsewhere may keep the old bytes until they are reused.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, bytes(max(size, os.fstat(descriptor).st_size)), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -161,3 +161,24 @@ def document_approve(
     from guqiaoctl.commands.documents import approve
 
     approve(data, identifier, proposal, governor)
+
+
+@document.command("renew-key")
+def document_renew_key(data: Data = DEFAULT_DATA, output: Output = Shown.TABLE) -> None:
+    """Wrap the keys of all bodies under a new key and destroy the old one 更换封装密钥."""
+    from guqiaoctl.commands.body_keys import renew_key
+
+    renew_key(data, as_json=output == "json")
+
+
+@document.command("store")
+def document_store(
+    settings: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Settings of an S3 bucket, JSON 存储桶设置")
+    ],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Move the bodies into a bucket of an S3-compatible store 正文改存对象存储."""
+    from guqiaoctl.commands.body_store import use_bucket
+
+    use_bucket(data, settings)

@@ -250,6 +250,7 @@ _REASONS: Final[_Sentences] = (
     (r"one key for both of them", "两方使用了同一密钥"),
     (r"the header names another set for the next height", "区块头为下一高度指定了另一个副本集"),
     (r"the old set is not the one after the header", "原副本集不是该区块头之后的副本集"),
+    (r"the new set has not the lineage of this restart", "新副本集的谱系标识不属于此次重启"),
     (r"the record is not that of an active governor of it", "所示记录不是该机构的有效治理人"),
     (r"the set in force is that of epoch (.*)", "现行副本集属于第 {} 纪元"),
     (r"the signature under this statement does not hold", "对此声明的签名不成立"),

@@ -60,9 +60,14 @@ def new_reference() -> str:
     return secrets.token_hex(_REFERENCE_BYTES)
 
 
+def is_reference(text: str) -> bool:
+    """Whether a text is a reference."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def check_reference(reference: str) -> str:
     """Return the reference, or raise `ReferenceInvalidError`."""
-    if _REFERENCE.fullmatch(reference) is None:
+    if not is_reference(reference):
         raise ReferenceInvalidError(
             "a reference of a body is 32 lower-case hexadecimal digits",
             "正文引用应为 32 位小写十六进制数字",

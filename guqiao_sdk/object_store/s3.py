@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Final
 
@@ -30,12 +30,18 @@ from guqiao_sdk.object_store.port import (
     exists,
     unknown,
 )
+from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
 
+SETTINGS_BYTES_MAX: Final = 16_384
 REQUEST_SECONDS: Final = 60
 RETRIES_MAX: Final = 3
 RETRY_SECONDS: Final = 30
 _NO_BUCKET: Final = "NoSuchBucket"
 _NO_ROOM: Final = ("507 Insufficient Storage", "XMinioStorageFull", "QuotaExceeded")
+
+
+class S3SettingsError(ValueError):
+    """What is wrong with settings of a bucket; the text never shows the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,26 @@ class S3Settings:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     prefix: str = ""
+
+    @staticmethod
+    def from_json(content: bytes) -> S3Settings:
+        """Read a JSON object of these members, of which `prefix` may be left out; raises
+        `S3SettingsError`.
+        """
+        try:
+            value = parse_json_strict(content, depth_max=2, size_max=SETTINGS_BYTES_MAX)
+        except JsonError as error:
+            raise S3SettingsError(f"not JSON ({error})") from None
+        names = {each.name for each in fields(S3Settings)}
+        if not isinstance(value, dict) or not names - {"prefix"} <= value.keys() <= names:
+            raise S3SettingsError(f"not an object of {', '.join(sorted(names))}")
+        texts = {name: part for name, part in value.items() if isinstance(part, str) and part}
+        wrong = sorted(value.keys() - texts.keys() - {"prefix"})
+        if wrong:
+            raise S3SettingsError(f"{wrong[0]} is no text")
+        if not texts["endpoint"].startswith(("http://", "https://")):
+            raise S3SettingsError("endpoint is no URL of http or https")
+        return S3Settings(**texts)
 
 
 class S3Store:

@@ -105,6 +105,10 @@ class Layout:
         """The key under which those keys are wrapped."""
         return self.folder / "identities" / f"{domain}-bodies.kek"
 
+    def bucket(self, domain: str) -> Path:
+        """Where those bodies are if not in their folder: the settings of a bucket, with secret."""
+        return self.folder / "identities" / f"{domain}-bodies.s3"
+
     @property
     def trust(self) -> Path:
         """The trust file for offline verification."""

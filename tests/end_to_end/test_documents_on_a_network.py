@@ -136,6 +136,9 @@ def test_a_body_off_the_chain_is_read_on_record_found_when_changed_and_erased_fo
     kept = whole_folder(areas)
     assert b"370199199001010017" not in kept
     assert b"13800138000" not in kept
+    renewed = areas.must("document", "renew-key", "-o", "json").json()
+    assert renewed["wrapped"] >= 1
+    assert renewed["damaged"] == []
 
     count = len(access_records(areas))
     assert opened(areas, "person", *READING, "registry", "--to", out).code == 0

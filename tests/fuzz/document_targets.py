@@ -8,7 +8,8 @@ from typing import Final
 from guqiao_sdk.gm.errors import GmDecryptError, KeyFileError
 from guqiao_sdk.gm.self_test import SM2_CIPHER
 from guqiao_sdk.gm.sm2_cipher import decode_cipher
-from guqiao_sdk.object_store.body_keys import load_wrapping_key
+from guqiao_sdk.object_store.s3 import S3Settings, S3SettingsError
+from guqiao_sdk.object_store.wrapping_keys import load_wrapping_key
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.sealed_form import Sealed, SealedFormError, parse_sealed
 from services.consensus.domain.contracts.document_form import (
@@ -38,6 +39,10 @@ def targets() -> tuple[Target, ...]:
         Target(
             "key that wraps others", of_file(load_wrapping_key), (KeyFileError,),
             [(b"k" * 16).hex().encode()], mutations.of_bytes, lambda v: v.hex().encode(),
+        ),
+        Target(
+            "settings of a bucket", S3Settings.from_json, (S3SettingsError,), [_BUCKET],
+            mutations.of_json,
         ),
         *(
             Target(
@@ -73,6 +78,18 @@ _PAYLOADS: Final[dict[Tier, dict[str, Json]]] = {
 _CONDITIONS: Final[tuple[dict[str, Json], ...]] = (
     {"kind": "role", "role": "observer"},
     {"kind": "holder", "product": "P1", "account": "Q1"},
+)
+
+
+_BUCKET: Final = canonical_json(
+    {
+        "endpoint": "https://objects.example",
+        "bucket": "bodies",
+        "region": "cn",
+        "access_key_id": "id",
+        "secret_access_key": "secret",
+        "prefix": "shandong",
+    }
 )
 
 

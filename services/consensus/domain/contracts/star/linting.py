@@ -30,7 +30,7 @@ _SPELLINGS: Final = {
 def lint_source(source: bytes) -> Module | list[SourceError]:
     """The module, or the refusals in the order of their lines, at most `REFUSALS_MAX`."""
     found: list[SourceError] = []
-    tree = _read(source, found)
+    tree = _tree_of(source, found)
     while tree is not None and len(found) < REFUSALS_MAX:
         try:
             module = compile_tree(tree)
@@ -45,7 +45,7 @@ def lint_source(source: bytes) -> Module | list[SourceError]:
     return sorted(found, key=lambda each: (each.line, each.column))
 
 
-def _read(source: bytes, found: list[SourceError]) -> ast.Module | None:
+def _tree_of(source: bytes, found: list[SourceError]) -> ast.Module | None:
     """The tree of a source in which numbers and characters that are refused are others."""
     while len(found) < REFUSALS_MAX:
         try:
