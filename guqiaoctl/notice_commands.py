@@ -33,12 +33,14 @@ class Upgrade(StrEnum):
     INTERFACE = "interface"
     INCOMPATIBLE = "incompatible"
     MIGRATION = "migration"
+    SECURITY_HOTFIX = "security_hotfix"
 
 
 Kind = Annotated[
     Upgrade,
     typer.Option(
-        "--kind", help="A compatible interface, one that breaks, the whole chain 升级类别"
+        "--kind",
+        help="A compatible interface, one that breaks, the whole chain, a hole 升级类别",
     ),
 ]
 
@@ -283,6 +285,35 @@ def notice_verify(
 
     objects = references(named)
     step(data, chain, number, "verify", as_json=output is Shown.JSON, objects=objects)
+
+
+@notice.command("waive")
+def notice_waive(
+    number: Number,
+    reason: Reason,
+    chain: Of = CHAIN,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Waive the working days of a security hotfix as the CSRC 应急豁免提前期."""
+    from guqiaoctl.commands.notices import step
+
+    step(data, chain, number, "waive", as_json=output is Shown.JSON, reason=reason)
+
+
+@notice.command("review")
+def notice_review(
+    number: Number,
+    report: Annotated[Path, typer.Option("--report", help="Of the review 复核报告")],
+    chain: Of = CHAIN,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Put down as the CSRC that a waiver was reviewed 事后复核豁免."""
+    from guqiaoctl.commands.notices import report_digest, step
+
+    digest = report_digest(report)
+    step(data, chain, number, "review", as_json=output is Shown.JSON, report=digest)
 
 
 @notice.command("close")

@@ -44,7 +44,7 @@ OPERATOR: Final = (MARKET, "maker", "checker")
 BOTH_SIDES: Final = (CSRC, "market", "tech")
 TECHNICAL_SIDE: Final = (CSRC, "tech", None)
 SIGNERS: Final[dict[str, tuple[str, str, str | None]]] = {
-    **dict.fromkeys(("adopt", "ack", "object", "close"), BOTH_SIDES),
+    **dict.fromkeys(("adopt", "ack", "object", "waive", "review", "close"), BOTH_SIDES),
     **dict.fromkeys(("open_test", "pass_test", "fail_test", "compare", "verify"), TECHNICAL_SIDE),
     **dict.fromkeys(
         ("file", "refile", "replan", "schedule", "cutover", "roll_back", "cancel"), OPERATOR
@@ -57,8 +57,8 @@ FIGURES_BYTES_MAX: Final = 4_096
 LISTED_MAX: Final = 10_000
 SHOWN: Final = (
     *("chain", "number", "kind", "status", "organisation", "author", "working_days", "earliest"),
-    *("planned", "old_until", "compatible", "old", "new", "test_report", "reason", "height"),
-    "transaction_id",
+    *("planned", "old_until", "compatible", "old", "new", "test_report", "reason", "waiver"),
+    *("review", "height", "transaction_id"),
 )
 
 

@@ -37,7 +37,7 @@ CSRC: Final[Signers] = (MARKET_SIDE, TECH_SIDE)
 TECH: Final[Signers] = (TECH_SIDE, None)
 OPERATOR: Final[Signers] = (MAKER, CHECKER)
 WHO: Final[dict[str, Signers]] = {
-    **dict.fromkeys(("adopt", "ack", "object", "close"), CSRC),
+    **dict.fromkeys(("adopt", "ack", "object", "waive", "review", "close"), CSRC),
     **dict.fromkeys(("open_test", "pass_test", "fail_test", "compare", "verify"), TECH),
     **dict.fromkeys(
         ("file", "refile", "replan", "schedule", "cutover", "roll_back", "cancel"), OPERATOR
@@ -74,7 +74,12 @@ def interface(version: str = "guqiao-2", **fields: Any) -> dict[str, Any]:
 OPTIONAL: Final = {"type": "text", "required": False}
 COMPATIBLE: Final = interface(subject_note=OPTIONAL)
 BREAKING: Final = interface(subject_layer=None)
-NEW: Final = {Kind.INTERFACE: COMPATIBLE, Kind.INCOMPATIBLE: BREAKING, Kind.MIGRATION: BREAKING}
+NEW: Final = {
+    Kind.INTERFACE: COMPATIBLE,
+    Kind.INCOMPATIBLE: BREAKING,
+    Kind.MIGRATION: BREAKING,
+    Kind.SECURITY_HOTFIX: BREAKING,
+}
 FIGURES: Final[dict[str, Any]] = {"objects": 3, "latest": "1a" * 32, "state": "2b" * 32}
 
 
@@ -178,6 +183,8 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "fail_test": {"report": "4d" * 32},
     "schedule": {"planned": "2025-10-18", "old_until": "2025-10-31"},
     "compare": {"before": FIGURES, "after": FIGURES},
+    "waive": {"reason": "漏洞已被利用"},
+    "review": {"report": "6f" * 32},
     "cutover": {},
     "roll_back": {"reason": "新格式解析失败"},
     "close": {},

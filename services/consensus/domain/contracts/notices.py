@@ -51,10 +51,10 @@ from services.consensus.domain.contracts.notice.records import (
 from services.consensus.domain.contracts.notice.standing import (
     NOTICES,
     SETTLED,
-    WORKING_DAYS,
     Kind,
     head_key,
     interface_key,
+    working_days_of,
 )
 from services.consensus.domain.contracts.notice.switch import (
     received_of,
@@ -97,6 +97,8 @@ class NoticesContract:
             "fail_test": fail_test,
             "schedule": schedule,
             "compare": compare,
+            "waive": waive,
+            "review": review,
             "cutover": cutover,
             "roll_back": roll_back,
             "verify": verify,
@@ -164,7 +166,7 @@ def ack(host: Host, body: Mapping[str, Json]) -> None:
     """Acknowledge a notice; `working_days` may ask for more of them than its kind needs."""
     require_csrc(host)
     record = named(host, body, "ack", "working_days")
-    least = WORKING_DAYS[Kind(record["kind"])]
+    least = working_days_of(Kind(record["kind"]), breaks=not record["compatible"])
     asked = body["working_days"]
     if asked is None:
         asked = least
@@ -296,10 +298,37 @@ def verify(host: Host, body: Mapping[str, Json]) -> None:
     move(host, record, "verify", "notice.verified", objects=[dict(each) for each in references])
 
 
-def close(host: Host, body: Mapping[str, Json]) -> None:
-    """End a notice for good."""
+def waive(host: Host, body: Mapping[str, Json]) -> None:
+    """Waive the working days of a security hotfix in an emergency, with the reason. The joint test
+    stays, and what was waived is reviewed before the notice is closed.
+    """
     require_csrc(host)
-    move(host, named(host, body, "close"), "close", "notice.closed")
+    record = named(host, body, "waive", "reason")
+    if record["kind"] != Kind.SECURITY_HOTFIX or record["waiver"] is not None:
+        state = "WAIVED" if record["waiver"] is not None else record["kind"]
+        raise Refusal("ILLEGAL_TRANSITION", state=state, event="waive")
+    record["waiver"] = text(body["reason"], "reason", REASON_LENGTH_MAX)
+    record["earliest"] = earliest_of(host, record).isoformat()
+    move(host, record, "waive", "notice.lead_waived", reason=record["waiver"])
+
+
+def review(host: Host, body: Mapping[str, Json]) -> None:
+    """Say that what was waived was reviewed, with the digest of the report."""
+    require_csrc(host)
+    record = named(host, body, "review", "report")
+    if record["waiver"] is None:
+        raise Refusal("ILLEGAL_TRANSITION", state="NOT_WAIVED", event="review")
+    record["review"] = digest_of(body["report"], "report")
+    move(host, record, "review", "notice.waiver_reviewed", report=record["review"])
+
+
+def close(host: Host, body: Mapping[str, Json]) -> None:
+    """End a notice for good; one whose working days were waived after that was reviewed."""
+    require_csrc(host)
+    record = named(host, body, "close")
+    if record["waiver"] is not None and record["review"] is None:
+        raise Refusal("UPGRADE_WAIVER_UNREVIEWED", chain=record["chain"], number=record["number"])
+    move(host, record, "close", "notice.closed")
 
 
 def cancel(host: Host, body: Mapping[str, Json]) -> None:

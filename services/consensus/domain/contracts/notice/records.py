@@ -21,12 +21,12 @@ from services.consensus.domain.contracts.notice.interface import (
 )
 from services.consensus.domain.contracts.notice.standing import (
     TRANSITIONS,
-    WORKING_DAYS,
     Kind,
     Status,
     head_key,
     interface_key,
     notice_key,
+    working_days_of,
 )
 from services.consensus.domain.contracts.packets_host import (
     natural,
@@ -42,6 +42,10 @@ FILED: Final = (
     *("compatible", "change_count"),
 )
 """What the event of a filing tells of the record."""
+_LATER: Final = (
+    *("reason", "test_report", "old_until", "continuity", "cutover_height", "waiver", "review"),
+)
+"""What later steps write down."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -99,9 +103,13 @@ def in_force(interface: Interface) -> dict[str, Json]:
 
 
 def earliest_of(host: Host, record: Mapping[str, Any]) -> date:
-    """The first day after the working days of a notice, by the calendar as it is now."""
+    """The first day after the working days of a notice, by the calendar as it is now; its own day
+    where they were waived.
+    """
     moment = _EPOCH + timedelta(milliseconds=record["noticed_ms"])
     noticed = moment.astimezone(CHINA).date()
+    if record["waiver"] is not None:
+        return noticed
     try:
         calendar = working_days(system_host(host))
         return calendar.after(noticed, record["working_days"]).earliest
@@ -147,6 +155,7 @@ def take_down(
     changes_format = new.model_version != head["model_version"]
     _require_version(host, chain, new, found, changes_format=changes_format)
     told: list[Json] = [each.to_json() for each in found[:CHANGES_TOLD_MAX]]
+    breaks = any(each.is_breaking for each in found)
     sender = host.sender()
     record: dict[str, Any] = {
         "chain": chain,
@@ -156,16 +165,16 @@ def take_down(
         "organisation": sender.organisation,
         "author": sender.did,
         "noticed_ms": noticed_ms,
-        "working_days": WORKING_DAYS[filing.kind],
+        "working_days": working_days_of(filing.kind, breaks=breaks),
         "documents": dict(filing.documents),
         "old": filing.old,
         "new": new.digest.hex(),
         "model_version": new.model_version,
         "changes_format": changes_format,
-        "compatible": not any(each.is_breaking for each in found),
+        "compatible": not breaks,
         "change_count": len(found),
         "changes": told,
-        **dict.fromkeys(("reason", "test_report", "old_until", "continuity", "cutover_height")),
+        **dict.fromkeys(_LATER),
     }
     plan(host, record, filing.planned)
     host.put(interface_key(chain, record["new"]), new.to_json())

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     """Of an interface or a contract that the regulatory side relies on."""
     MIGRATION = "MIGRATION"
     """Of the chain as a whole."""
+    SECURITY_HOTFIX = "SECURITY_HOTFIX"
+    """What closes a hole: it waits as long as what it changes, unless the CSRC waives that."""
 
 
 class Status(StrEnum):
@@ -43,12 +45,12 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-WORKING_DAYS: Final = {Kind.INTERFACE: 5, Kind.INCOMPATIBLE: 20, Kind.MIGRATION: 20}
-"""How many have to pass between a notice and its cut-over (requirements section 7)."""
+_WORKING_DAYS: Final = {Kind.INTERFACE: 5, Kind.INCOMPATIBLE: 20, Kind.MIGRATION: 20}
 DOCUMENTS: Final = {
     Kind.INTERFACE: ("change_list", "change_note", "rollback_plan"),
     Kind.INCOMPATIBLE: ("change_list", "explanation", "rollback_plan"),
     Kind.MIGRATION: ("change_list", "data_migration_plan", "rollback_plan", "upgrade_plan"),
+    Kind.SECURITY_HOTFIX: ("change_list", "rollback_plan", "security_note"),
 }
 """What comes with a notice, each by its SM3 digest."""
 
@@ -77,6 +79,8 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, Status]]] = {
         Status.SCHEDULED: Status.SCHEDULED,
     },
     "compare": {Status.SCHEDULED: Status.SCHEDULED},
+    "waive": {each: each for each in (*_OPEN[1:], Status.SCHEDULED)},
+    "review": {each: each for each in (Status.CUTOVER, Status.VERIFIED)},
     "cutover": {Status.SCHEDULED: Status.CUTOVER},
     "roll_back": {Status.CUTOVER: Status.ROLLED_BACK},
     "verify": {Status.CUTOVER: Status.VERIFIED},
@@ -85,6 +89,13 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, Status]]] = {
 }
 SETTLED: Final = frozenset({Status.CLOSED, Status.CANCELLED})
 """After which a chain may file its next notice."""
+
+
+def working_days_of(kind: Kind, *, breaks: bool) -> int:
+    """How many have to pass between a notice and its cut-over (requirements section 7)."""
+    if kind is Kind.SECURITY_HOTFIX:
+        kind = Kind.INCOMPATIBLE if breaks else Kind.INTERFACE
+    return _WORKING_DAYS[kind]
 
 
 def notice_key(chain: str, number: int) -> str:
