@@ -6,20 +6,15 @@ judged by a signature, a hash path or the checksum; the refusal names the piece 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from guqiao_sdk.proof.bundle import (
-    Anchor,
-    Bundle,
-    CertifiedHeader,
-    NotABundleError,
-    check_checksum,
-)
+from guqiao_sdk.proof.bundle import Anchor, Bundle, CertifiedHeader
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.framing import FRAMING, NotABundleError, check_checksum
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import TrustedChain, advance
@@ -46,6 +41,9 @@ EXIT_NOT_A_BUNDLE: Final = 2
 EXIT_VERIFICATION_FAILED: Final = 7
 
 DATA_OBJECT_PORT: Final = "data_object"
+
+OnCheck = Callable[[str], object]
+"""Is told each piece that holds, in the words of `ProofError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +104,37 @@ class Verdict:
         return max(refused or self.anchors, key=lambda anchor: -anchor.age_ms, default=None)
 
 
-def verify_bundle(data: bytes, trust: Trust, verify: Verify, *, now_ms: int) -> Verdict:
+def verify_bundle(
+    data: bytes,
+    trust: Trust,
+    verify: Verify,
+    *,
+    now_ms: int,
+    on_check: OnCheck = lambda piece: None,
+) -> Verdict:
     """Return what the bundle proves.
 
     Raises `NotABundleError` for another kind of file and `ProofError` for a bundle that does not
     hold, naming the piece; `exit_code_of` gives the command's exit code for either.
     """
     bundle = Bundle.decode(data)
-    block = _verify_certified(trust, bundle.certified, verify)
+    block = verify_certified(trust, bundle.certified, verify, on_check)
     payload = _verify_transaction(bundle, block, verify)
+    on_check(f"transaction in {_place(block)}")
     verify_receipt(bundle.receipt, bundle.receipt_path, bundle.certified.header)
     if bundle.receipt.transaction_id != bundle.transaction.id():
         raise ProofError(f"receipt in {_place(block)}", "it is of another transaction")
     if not is_final(bundle.receipt):
         raise ProofError(f"receipt in {_place(block)}", "it is of an attempt, not of the outcome")
+    on_check(f"receipt in {_place(block)}")
     if bundle.packets:
-        _verify_packets(bundle.packets, bundle.receipt, block)
+        _verify_packets(bundle.packets, bundle.receipt, block, on_check)
     anchors = tuple(
-        _verify_anchor(anchor, packet, trust, verify, now_ms)
+        _verify_anchor(anchor, packet, trust, verify, now_ms, on_check)
         for anchor, packet in zip(bundle.anchors, bundle.packets, strict=False)
     )
     check_checksum(data)
+    on_check(FRAMING)
     return Verdict(
         block=block,
         transaction_id=bundle.transaction.id(),
@@ -152,7 +160,10 @@ def exit_code_of(error: ProofError | NotABundleError) -> int:
     return EXIT_NOT_A_BUNDLE if isinstance(error, NotABundleError) else EXIT_VERIFICATION_FAILED
 
 
-def _verify_certified(trust: Trust, certified: CertifiedHeader, verify: Verify) -> CertifiedBlock:
+def verify_certified(
+    trust: Trust, certified: CertifiedHeader, verify: Verify, on_check: OnCheck
+) -> CertifiedBlock:
+    """The block of a header that a chain of `trust` certified; raises `ProofError`."""
     header, changes = certified.header, certified.set_changes
     chain = trust.chain(header.chain_id)
     first = changes[0].header if changes else header
@@ -170,6 +181,7 @@ def _verify_certified(trust: Trust, certified: CertifiedHeader, verify: Verify) 
         _check_exact_quorum(judged, certificate, replica_set)
         chain.check_header(judged, replica_set)
     members = after.replica_set.members
+    on_check(f"finality certificate of {header.chain_id} height {header.height}")
     return CertifiedBlock(
         chain_id=header.chain_id,
         epoch=header.epoch,
@@ -221,7 +233,9 @@ def _verify_path(piece: str, root: bytes, leaf: bytes, path: MerklePath) -> None
     )
 
 
-def _verify_packets(packets: Sequence[Packet], receipt: Receipt, block: CertifiedBlock) -> None:
+def _verify_packets(
+    packets: Sequence[Packet], receipt: Receipt, block: CertifiedBlock, on_check: OnCheck
+) -> None:
     """The receipt names each packet's commitment, so they are those that the transaction sent; and
     they are all: an object in parts is shown whole or not at all.
     """
@@ -235,17 +249,25 @@ def _verify_packets(packets: Sequence[Packet], receipt: Receipt, block: Certifie
             raise ProofError(piece, f"its source is not {block.chain_id}")
         if event is None or not is_about(event, packet):
             raise ProofError(piece, "the receipt does not say that the transaction sent it")
+        on_check(piece)
 
 
 def _verify_anchor(
-    anchor: Anchor, packet: Packet, trust: Trust, verify: Verify, now_ms: int
+    anchor: Anchor,
+    packet: Packet,
+    trust: Trust,
+    verify: Verify,
+    now_ms: int,
+    on_check: OnCheck,
 ) -> AnchorVerdict:
-    block = _verify_certified(trust, anchor.certified, verify)
+    block = verify_certified(trust, anchor.certified, verify, on_check)
     header = anchor.certified.header
+    code = verify_arrival(anchor.receipt, anchor.receipt_path, header, packet)
+    on_check(f"anchor of packet {packet.sequence}")
     return AnchorVerdict(
         block=block,
         transaction_id=anchor.receipt.transaction_id,
-        code=verify_arrival(anchor.receipt, anchor.receipt_path, header, packet),
+        code=code,
         age_ms=now_ms - block.block_time_ms,
     )
 

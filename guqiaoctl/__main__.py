@@ -227,6 +227,20 @@ def register_dividends(
     dividends(data, product, height, output.value)
 
 
+@register.command("extract")
+def register_extract(
+    account: Annotated[str, typer.Option("--account", help="An investor code 账户")],
+    product: Annotated[list[str], typer.Option("--product", help="Repeat it for several 产品代码")],
+    to: Annotated[Path, typer.Option("--to", help="Write it here; - is standard output 摘录文件")],
+    data: Data = DEFAULT_DATA,
+    height: AtHeight = 0,
+) -> None:
+    """Export what an account holds, or that it holds nothing, with proof 导出持有证明."""
+    from guqiaoctl.commands.extracts import extract
+
+    extract(data, account, product, height, to)
+
+
 @tx.command("find")
 def tx_find(
     request: Annotated[str, typer.Argument(help="A request id (UUID) 请求编号")],
@@ -310,7 +324,7 @@ def verify_bundle(
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Verify a proof bundle offline 离线验证. Exit code 7: it does not hold; 2: another file."""
+    """Verify a proof bundle or an extract offline 离线验证. Exit code 7: it does not hold."""
     from guqiaoctl.commands.verifying import verify
 
     verify(bundle, trust, as_json=output is Shown.JSON)

@@ -2,20 +2,22 @@
 
 It holds the transaction, its receipt and their paths to a certified header, the data object that
 was sent (each packet of it, where it was sent in parts), and the regulatory anchor of each: the
-certified receipt of its arrival. Framing is binary with a magic at both ends and an SM3 checksum;
-the checksum finds accidents, the cryptography finds forgers. Only one sequence of sections and one
-encoding of each is a bundle.
+certified receipt of its arrival. `framing` holds the sections together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer
-from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.framing import (
+    FILE_BYTES_MAX,
+    Container,
+    malformed,
+    numbered,
+    read_section,
+)
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.light_client import SetChange, decode_set_changes, encode_set_changes
 from guqiao_sdk.proof.merkle import MerklePath
@@ -27,8 +29,7 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 
 START_MAGIC: Final = b"GUQIAOB1"
 END_MAGIC: Final = b"1BOAIQUG"
-CHECKSUM_BYTES: Final = 32
-BUNDLE_BYTES_MAX: Final = 32 * 1024 * 1024
+BUNDLE_BYTES_MAX: Final = FILE_BYTES_MAX
 
 BUSINESS_SECTIONS: Final = (
     "transaction",
@@ -50,12 +51,7 @@ ANCHOR_SECTIONS: Final = (
 PACKETS_MAX: Final = PARTS_MAX
 SECTIONS_MAX: Final = len(BUSINESS_SECTIONS) + PACKETS_MAX * (1 + len(ANCHOR_SECTIONS))
 
-_FRAMING: Final = "framing"
-_Value = TypeVar("_Value")
-
-
-class NotABundleError(ValueError):
-    """The file begins and ends like something else: the wrong file, not a broken proof."""
+CONTAINER: Final = Container(START_MAGIC, END_MAGIC, SECTIONS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,81 +113,44 @@ class Bundle:
             self.transaction_path.encode(),
             self.receipt.encode(),
             self.receipt_path.encode(),
-            *_certified_sections(self.certified),
+            *certified_sections(self.certified),
         ]
         assert len(self.anchors) in (0, len(self.packets))
         sections += [packet.encode() for packet in self.packets]
         for anchor in self.anchors:
             sections += [anchor.receipt.encode(), anchor.receipt_path.encode()]
-            sections += _certified_sections(anchor.certified)
+            sections += certified_sections(anchor.certified)
         names = _section_names(len(self.packets), len(self.anchors))
-        return frame(list(zip(names, sections, strict=True)))
+        return CONTAINER.pack(list(zip(names, sections, strict=True)))
 
     @staticmethod
     def decode(data: bytes) -> Bundle:
-        """Read a file's bytes; raises `NotABundleError`, or `ProofError` naming the section.
-
-        The checksum is not asked: `check_checksum` comes after the proofs, which say more.
+        """Read a file's bytes, without the checksum; raises `NotABundleError`, or `ProofError` that
+        names the section.
         """
-        sections = _unframe(data)
+        sections = CONTAINER.unpack(data)
         names = tuple(name for name, _ in sections)
         packets = sum(name.partition(".")[0] == PACKET_SECTION for name in names)
         anchors = packets if len(names) > len(BUSINESS_SECTIONS) + packets else 0
         if names != _section_names(packets, anchors):
-            raise _framing(f"its sections are {', '.join(names)[:300]}")
+            raise malformed(f"its sections are {', '.join(names)[:300]}")
         content = dict(sections)
         return Bundle(
-            transaction=_section(content, "transaction", SignedTransaction.decode),
-            transaction_path=_section(content, "transaction_path", MerklePath.decode),
-            receipt=_section(content, "receipt", Receipt.decode),
-            receipt_path=_section(content, "receipt_path", MerklePath.decode),
-            certified=_read_certified(content, *BUSINESS_SECTIONS[4:]),
+            transaction=read_section(content, "transaction", SignedTransaction.decode),
+            transaction_path=read_section(content, "transaction_path", MerklePath.decode),
+            receipt=read_section(content, "receipt", Receipt.decode),
+            receipt_path=read_section(content, "receipt_path", MerklePath.decode),
+            certified=read_certified(content, *BUSINESS_SECTIONS[4:]),
             packets=tuple(
-                _section(content, _numbered(PACKET_SECTION, number), Packet.decode)
+                read_section(content, numbered(PACKET_SECTION, number), Packet.decode)
                 for number in range(1, packets + 1)
             ),
             anchors=tuple(_read_anchor(content, number) for number in range(1, anchors + 1)),
         )
 
 
-def frame(sections: Sequence[tuple[str, bytes]]) -> bytes:
-    """Magic, section count, sections, checksum, magic."""
-    writer = Writer().raw(START_MAGIC).u32(len(sections))
-    for name, content in sections:
-        writer.text(name).blob(content)
-    framed = bytes(writer)
-    return framed + sm3(framed) + END_MAGIC
-
-
-def check_checksum(data: bytes) -> None:
-    """Raise `ProofError` unless the checksum is that of the bytes before it."""
-    end = len(data) - len(END_MAGIC) - CHECKSUM_BYTES
-    if end < 0 or sm3(data[:end]) != data[end : end + CHECKSUM_BYTES]:
-        raise _framing("the checksum is not that of the content")
-
-
-def _unframe(data: bytes) -> list[tuple[str, bytes]]:
-    starts, ends = data.startswith(START_MAGIC), data.endswith(END_MAGIC)
-    if not starts and not ends:
-        raise NotABundleError("neither the start nor the end of a proof bundle is there")
-    if len(data) > BUNDLE_BYTES_MAX:
-        raise _framing(f"{len(data)} bytes, at most {BUNDLE_BYTES_MAX} allowed")
-    if not starts:
-        raise _framing("the start magic is damaged or missing")
-    if not ends:
-        raise _framing("the end magic is damaged or missing: the file is cut off or changed")
-    reader = Reader(data[len(START_MAGIC) : -len(END_MAGIC)])
-    try:
-        count = reader.count(SECTIONS_MAX)
-        sections = [(reader.text(64), reader.blob(BUNDLE_BYTES_MAX)) for _ in range(count)]
-        reader.raw(CHECKSUM_BYTES)
-        reader.end()
-    except MalformedError as error:
-        raise _framing(str(error)) from error
-    return sections
-
-
-def _certified_sections(certified: CertifiedHeader) -> list[bytes]:
+def certified_sections(certified: CertifiedHeader) -> list[bytes]:
+    """The contents of its three sections."""
     return [
         certified.header.encode(),
         certified.certificate.encode(),
@@ -203,47 +162,32 @@ def _section_names(packets: int, anchors: int) -> tuple[str, ...]:
     """The only sequence of sections with so many packets and anchors."""
     return (
         *BUSINESS_SECTIONS,
-        *(_numbered(PACKET_SECTION, number) for number in range(1, packets + 1)),
-        *(_numbered(name, number) for number in range(1, anchors + 1) for name in ANCHOR_SECTIONS),
+        *(numbered(PACKET_SECTION, number) for number in range(1, packets + 1)),
+        *(numbered(name, number) for number in range(1, anchors + 1) for name in ANCHOR_SECTIONS),
     )
 
 
-def _numbered(name: str, number: int) -> str:
-    """The first has no number: most objects are sent whole."""
-    return name if number == 1 else f"{name}.{number}"
-
-
-def _read_certified(
+def read_certified(
     content: dict[str, bytes], header: str, certificate: str, set_changes: str
 ) -> CertifiedHeader:
+    """What stands in the sections of these names; raises `ProofError`."""
     return CertifiedHeader(
-        header=_section(content, header, BlockHeader.decode),
-        certificate=_section(content, certificate, FinalityCertificate.decode),
-        set_changes=_section(content, set_changes, decode_set_changes),
+        header=read_section(content, header, BlockHeader.decode),
+        certificate=read_section(content, certificate, FinalityCertificate.decode),
+        set_changes=read_section(content, set_changes, decode_set_changes),
     )
 
 
 def _read_anchor(content: dict[str, bytes], number: int) -> Anchor:
-    receipt, path, *certified = (_numbered(name, number) for name in ANCHOR_SECTIONS)
+    receipt, path, *certified = (numbered(name, number) for name in ANCHOR_SECTIONS)
     return Anchor(
-        receipt=_section(content, receipt, Receipt.decode),
-        receipt_path=_section(content, path, MerklePath.decode),
-        certified=_read_certified(content, *certified),
+        receipt=read_section(content, receipt, Receipt.decode),
+        receipt_path=read_section(content, path, MerklePath.decode),
+        certified=read_certified(content, *certified),
     )
-
-
-def _section(content: dict[str, bytes], name: str, decode: Callable[[bytes], _Value]) -> _Value:
-    try:
-        return decode(content[name])
-    except MalformedError as error:
-        raise ProofError(f"section {name}", str(error), "BUNDLE_MALFORMED") from error
 
 
 def _trim(certificate: FinalityCertificate, replica_set: ReplicaSet) -> FinalityCertificate:
     return FinalityCertificate(
         certificate.header_hash, certificate.signatures[: replica_set.quorum]
     )
-
-
-def _framing(detail: str) -> ProofError:
-    return ProofError(_FRAMING, detail, "BUNDLE_MALFORMED")

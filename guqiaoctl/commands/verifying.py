@@ -1,55 +1,109 @@
-"""`guqiao verify`: a proof bundle, a trust file, and no network."""
+"""`guqiao verify`: a proof bundle or an extract, a trust file, and no network."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.gm.sm3 import sm3
-from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX, NotABundleError
+from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.extract import VALUE_BYTES_MAX, is_extract
+from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.header import Verify
+from guqiao_sdk.proof.json_values import DEPTH_BOUND, JsonError, parse_json_strict
 from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
-from guqiao_sdk.verify import Verdict, verify_bundle
+from guqiao_sdk.verify import CertifiedBlock, OnCheck, Verdict, verify_bundle
+from guqiao_sdk.verify_extract import verify_extract
 from guqiaoctl.commands.calls import unverified
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
-from guqiaoctl.output import Progress, choose, print_json, print_table
+from guqiaoctl.output import Progress, choose, print_json, print_table, shown
+from guqiaoctl.state_keys import described
 
 
 def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
-    """Verify, and say what is proven.
+    """Verify, and say what is proven; as JSON each check is named with its result, whether all of
+    them hold or not.
 
     Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
     provider = open_provider()
+    held: list[str] = []
     try:
         with Progress(choose("signatures verified", "已验证签名")) as progress:
             verify_one = _counting(provider.verify, progress)
             trusted = read_trust(trust, provider)
-            now_ms = time.time_ns() // 1_000_000
-            verdict = verify_bundle(
-                read_input(bundle, BUNDLE_BYTES_MAX), trusted, verify_one, now_ms=now_ms
-            )
+            held.append("trust file")
+            data = read_input(bundle, BUNDLE_BYTES_MAX)
+            proven = _proven(data, trusted, verify_one, held.append)
     except NotABundleError as error:
         raise CliError(
             "BUNDLE_MALFORMED",
             f"{bundle.name} is no proof bundle: {error}",
             f"{bundle.name} 不是证明文件：{error}",
-            "export one with `guqiao tx proof`",
-            "请用 `guqiao tx proof` 导出",
+            "export one with `guqiao tx proof` or `guqiao register extract`",
+            "请用 `guqiao tx proof` 或 `guqiao register extract` 导出",
             exit_code=EXIT_USAGE,
         ) from error
     except ProofError as error:
+        if as_json:
+            failed = {"check": error.piece, "holds": False, "detail": error.detail}
+            print_json({"verified": False, "checks": [*_checks(held), failed]})
         raise unverified(error) from error
-    summary = {**issuer_of(trusted), **_summary(verdict)}
+    summary = {**issuer_of(trusted), **proven.facts}
     if as_json:
-        print_json(summary)
+        checked = {"verified": True, "checks": _checks(held)}
+        print_json({**summary, **proven.more, **checked})
     else:
-        print_table(("VERIFIED", ""), list(summary.items()))
+        print_table(("VERIFIED", ""), [*summary.items(), *proven.rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """What is told of a proof: `facts` in both forms, `more` as JSON, `rows` in the table."""
+
+    facts: dict[str, Any]
+    more: dict[str, Any] = field(default_factory=dict)
+    rows: Sequence[tuple[str, str]] = ()
+
+
+def _checks(held: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"check": piece, "holds": True} for piece in held]
+
+
+def _proven(data: bytes, trusted: Trust, verify_one: Verify, on_check: OnCheck) -> _Proven:
+    if not is_extract(data):
+        now_ms = time.time_ns() // 1_000_000
+        verdict = verify_bundle(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
+        return _Proven(_summary(verdict))
+    extract = verify_extract(data, trusted, verify_one, on_check=on_check)
+    stands = [(name.decode(errors="replace"), value) for name, value in extract.facts.items()]
+    listed = [
+        {"key": name, "present": value is not None, "value": _value(value)}
+        for name, value in stands
+    ]
+    nothing = choose("nothing stands there", "无记录")
+    rows = [
+        (described(name), nothing if value is None else shown(value.decode(errors="replace")))
+        for name, value in stands
+    ]
+    return _Proven(_block(extract.block), {"facts": listed}, rows)
+
+
+def _value(value: bytes | None) -> Any:
+    """As JSON, which contracts keep; what is none, as hex."""
+    if value is None:
+        return None
+    try:
+        return parse_json_strict(value, depth_max=DEPTH_BOUND, size_max=VALUE_BYTES_MAX)
+    except JsonError:
+        return value.hex()
 
 
 def _counting(verify: Verify, progress: Progress) -> Verify:
@@ -93,10 +147,7 @@ def issuer_of(trusted: Trust) -> dict[str, Any]:
 
 def _summary(verdict: Verdict) -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "chain": verdict.block.chain_id,
-        "height": verdict.block.height,
-        "block_time": time_text(verdict.block.block_time_ms),
-        "signed_by": ", ".join(verdict.block.signers),
+        **_block(verdict.block),
         "transaction": verdict.transaction_id.hex(),
         "operation": f"{verdict.contract}.{verdict.method}",
         "maker": verdict.maker[0],
@@ -113,6 +164,15 @@ def _summary(verdict: Verdict) -> dict[str, Any]:
         "anchor_time": time_text(anchor.block.block_time_ms),
         "anchor_age_seconds": anchor.age_ms // 1000,
         "anchor_signed_by": ", ".join(anchor.block.signers),
+    }
+
+
+def _block(block: CertifiedBlock) -> dict[str, Any]:
+    return {
+        "chain": block.chain_id,
+        "height": block.height,
+        "block_time": time_text(block.block_time_ms),
+        "signed_by": ", ".join(block.signers),
     }
 
 

@@ -236,8 +236,8 @@ def _check_tampered(bundle: Path, trust: Path, folder: Path) -> None:
 
 def _judge(bundle: Path, trust: Path) -> int:
     """The exit code that the command would give; in this process, because there are many."""
-    from guqiao_sdk.proof.bundle import NotABundleError
     from guqiao_sdk.proof.errors import ProofError
+    from guqiao_sdk.proof.framing import NotABundleError
     from guqiao_sdk.proof.trust import parse_trust
     from guqiao_sdk.verify import exit_code_of, verify_bundle
 

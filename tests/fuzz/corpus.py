@@ -12,6 +12,7 @@ from guqiao_sdk.archive.manifest import Blocks, Manifest, SegmentEntry
 from guqiao_sdk.archive.records import RecordType
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.extract import Extract, Fact
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.merkle import MerklePath
@@ -108,6 +109,15 @@ def blocks() -> tuple[bytes, ...]:
 def journey() -> Case:
     """An operation's way over two chains, with set changes on both."""
     return make_case(FakeKeys(), set_changes=True)
+
+
+def extract() -> Extract:
+    """What stands under a key at that block, and what does not under another."""
+    chain, certified = journey().shandong, journey().bundle.certified
+    keys = (f"identity/did/{chain.did}".encode(), b"register/holding/P1/nobody")
+    proofs = [chain.prove_at(key, certified.header.height) for key in keys]
+    values = [chain.state.get(key) for key in keys]
+    return Extract(certified, tuple(map(Fact, keys, values, proofs)))
 
 
 def trusts() -> list[bytes]:

@@ -17,9 +17,11 @@ from guqiao_sdk.archive.records import ArchivedBlock, RecordType, records_of
 from guqiao_sdk.client.blocks import VerifiedBlock, verify_block
 from guqiao_sdk.client.transactions import parse_detail
 from guqiao_sdk.proof.batch import Batch
-from guqiao_sdk.proof.bundle import Bundle, NotABundleError
+from guqiao_sdk.proof.bundle import Bundle
 from guqiao_sdk.proof.canonical import Reader
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.extract import Extract
+from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.json_values import JsonError, canonical_json
 from guqiao_sdk.proof.light_client import decode_set_changes, encode_set_changes
 from guqiao_sdk.proof.quorum import ReplicaSet
@@ -221,6 +223,10 @@ def _proofs() -> list[Target]:
         Target(
             "bundle", Bundle.decode, (ProofError, NotABundleError),
             [corpus.journey().bundle.encode()], mutations.of_fields,
+        ),
+        Target(
+            "extract", Extract.decode, (ProofError, NotABundleError),
+            [corpus.extract().encode()], mutations.of_fields,
         ),
         Target(
             "trust file", lambda data: parse_trust(data, any_signature), (ProofError,),

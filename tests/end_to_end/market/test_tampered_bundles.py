@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.bundle import CHECKSUM_BYTES, END_MAGIC, START_MAGIC
+from guqiao_sdk.proof.bundle import END_MAGIC, START_MAGIC
+from guqiao_sdk.proof.framing import CHECKSUM_BYTES
 from guqiao_sdk.proof.trust import parse_trust
 from guqiaoctl.commands import verifying
 from guqiaoctl.commands.transactions import fetch_bundle

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guqiao_sdk.proof.batch import BATCH_BYTES_MAX, Batch
-from guqiao_sdk.proof.bundle import Bundle, NotABundleError
+from guqiao_sdk.proof.bundle import Bundle
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest, tagged
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.light_client import SetChange, decode_set_changes, encode_set_changes

@@ -14,16 +14,16 @@ from guqiao_sdk.proof.bundle import (
     ANCHOR_SECTIONS,
     BUNDLE_BYTES_MAX,
     BUSINESS_SECTIONS,
+    CONTAINER,
     END_MAGIC,
     START_MAGIC,
     Anchor,
     Bundle,
     CertifiedHeader,
-    NotABundleError,
-    frame,
 )
 from guqiao_sdk.proof.canonical import Reader
 from guqiao_sdk.proof.errors import ProofError
+from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.merkle import MerklePath, merkle_root
 from guqiao_sdk.proof.quorum import ReplicaSet
@@ -208,14 +208,14 @@ def test_sections_left_away_doubled_renamed_or_reordered_are_refused(case: Case)
         "packet",
         *ANCHOR_SECTIONS,
     )
-    assert frame(sections) == case.bundle.encode()
+    assert CONTAINER.pack(sections) == case.bundle.encode()
     for at in range(len(sections)):
-        assert "framing" in refusal(frame(sections[:at] + sections[at + 1 :]), case.trust)
-        assert "framing" in refusal(frame([*sections, sections[at]]), case.trust)
+        assert "framing" in refusal(CONTAINER.pack(sections[:at] + sections[at + 1 :]), case.trust)
+        assert "framing" in refusal(CONTAINER.pack([*sections, sections[at]]), case.trust)
         renamed = [*sections]
         renamed[at] = ("x", sections[at][1])
-        assert "framing" in refusal(frame(renamed), case.trust)
-    assert "framing" in refusal(frame(sections[::-1]), case.trust)
+        assert "framing" in refusal(CONTAINER.pack(renamed), case.trust)
+    assert "framing" in refusal(CONTAINER.pack(sections[::-1]), case.trust)
 
 
 def test_bytes_appended_to_a_section_are_refused(case: Case) -> None:
@@ -223,7 +223,7 @@ def test_bytes_appended_to_a_section_are_refused(case: Case) -> None:
     for at, (name, content) in enumerate(sections):
         longer = [*sections]
         longer[at] = (name, content + b"\x00")
-        refusal(frame(longer), case.trust)
+        refusal(CONTAINER.pack(longer), case.trust)
 
 
 def test_a_file_above_the_size_bound_is_refused_unread(case: Case) -> None:
