@@ -19,6 +19,7 @@ from guqiaoctl.chain_commands import chain
 from guqiaoctl.contract_commands import contract
 from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
+from guqiaoctl.gateway_commands import gateway
 from guqiaoctl.notice_commands import notice
 from guqiaoctl.observed_commands import observed
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Heartbeat, Output, Shown
@@ -48,7 +49,7 @@ governance = typer.Typer(
 dev.add_typer(node)
 for group in (
     *(dev, register, tx, governance, restart, archive, contract, template, calendar, document),
-    *(chain, notice, observed),
+    *(chain, notice, observed, gateway),
 ):
     app.add_typer(group)
 

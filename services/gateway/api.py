@@ -14,18 +14,23 @@ from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from services.chassis.grpc_server import Policy
 from services.gateway.domain.errors import DeliveryMalformedError
-from services.gateway.domain.relay import PACKETS_MAX, ProvenHeader, ProvenPacket
+from services.gateway.domain.relay import PACKETS_MAX, PacketState, ProvenHeader, ProvenPacket
 from services.gateway.handlers import Handlers, PacketReceipt
 from services.gateway.relay import encoded_changes, packet_to_message
+from services.gateway.store import PacketSummary
 
 STAFF: Final = ("observer", "supervisor", "identity_admin", "market_admin", "operator_maker")
 NUMBER_MAX: Final = 2**53 - 1
+PAGE_SIZE_DEFAULT: Final = 100
+PAGE_SIZE_MAX: Final = 500
 _SERVICE: Final = "/guqiao.gateway.v1.GatewayService"
 POLICIES: Final = {
     f"{_SERVICE}/DeliverPackets": Policy.of("peer_gateway"),
     f"{_SERVICE}/GetPacketReceipts": Policy.of("peer_gateway", "supervisor"),
     f"{_SERVICE}/GetLink": Policy.of(*STAFF),
     f"{_SERVICE}/GetPacket": Policy.of(*STAFF),
+    f"{_SERVICE}/ListPackets": Policy.of(*STAFF),
+    f"{_SERVICE}/ResumePacket": Policy.of("operator_maker", "market_admin", "identity_admin"),
 }
 
 
@@ -86,6 +91,49 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
             acknowledgement_transaction_id=sent.acknowledgement_transaction_id,
             count=count,
         )
+
+    async def ListPackets(
+        self, request: pb.ListPacketsRequest, context: object
+    ) -> pb.ListPacketsResponse:
+        if request.state not in packet_pb2.PacketState.values():
+            raise DeliveryMalformedError(f"a state of {request.state}")
+        if request.after_sequence > NUMBER_MAX:
+            raise DeliveryMalformedError(f"after_sequence of {request.after_sequence}")
+        found, has_more = await self._handlers.list_packets(
+            request.remote_chain_id,
+            state=PacketState(request.state) if request.state else None,
+            is_parked=request.parked,
+            after=(_port(request.after_port), request.after_sequence),
+            limit=min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX),
+        )
+        return pb.ListPacketsResponse(packets=map(_summary, found), has_more=has_more)
+
+    async def ResumePacket(
+        self, request: pb.ResumePacketRequest, context: object
+    ) -> pb.ResumePacketResponse:
+        _check_number(request.sequence, "a sequence")
+        port = _port(request.port)
+        await self._handlers.resume_packet(request.remote_chain_id, port, request.sequence)
+        return pb.ResumePacketResponse()
+
+
+def _port(text: str) -> str:
+    """A port, as the database can compare with it."""
+    if "\x00" in text:
+        raise DeliveryMalformedError("a port with NUL")
+    return text
+
+
+def _summary(found: PacketSummary) -> pb.PacketSummary:
+    return pb.PacketSummary(
+        port=found.port,
+        sequence=found.sequence,
+        state=packet_pb2.PacketState.ValueType(int(found.state)),
+        transaction_id=found.transaction_id,
+        height=found.height,
+        remote_transaction_id=found.remote_transaction_id,
+        parked_cause=found.parked_cause,
+    )
 
 
 def _proven_header(

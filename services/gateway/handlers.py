@@ -33,9 +33,11 @@ from services.gateway import store
 from services.gateway.domain.errors import (
     DeliveryMalformedError,
     LinkUnknownError,
+    PacketNotParkedError,
     PacketUnknownError,
 )
 from services.gateway.domain.relay import (
+    PacketState,
     ProvenHeader,
     ProvenPacket,
     receive_body,
@@ -151,10 +153,46 @@ class Handlers:
             return replace(sent, remote_transaction_id=b"", anchor=b"")
         return sent
 
-    async def get_link(self, remote_chain_id: str) -> Link:
-        """How the link with another chain stands."""
+    async def list_packets(
+        self,
+        remote_chain_id: str,
+        *,
+        state: PacketState | None,
+        is_parked: bool,
+        after: tuple[str, int],
+        limit: int,
+    ) -> tuple[list[store.PacketSummary], bool]:
+        """A page of the packets to another chain, and whether more follow."""
+        self._require_link(remote_chain_id)
+        async with self.pool.acquire() as connection:
+            found = await store.list_packets(
+                connection,
+                remote_chain_id,
+                state=state,
+                is_parked=is_parked,
+                after=after,
+                limit=limit + 1,
+            )
+        return found[:limit], len(found) > limit
+
+    async def resume_packet(self, remote_chain_id: str, port: str, sequence: int) -> None:
+        """Let a packet that is set aside be delivered again."""
+        self._require_link(remote_chain_id)
+        async with self.pool.acquire() as connection:
+            found = await store.resume(
+                connection, destination=remote_chain_id, port=port, sequence=sequence
+            )
+        if not found:
+            raise PacketNotParkedError(remote_chain_id, port, sequence)
+        log.info("packet.resumed", remote=remote_chain_id, port=port, sequence=sequence)
+
+    def _require_link(self, remote_chain_id: str) -> None:
         if remote_chain_id not in self.remotes:
             raise LinkUnknownError(remote_chain_id)
+
+    async def get_link(self, remote_chain_id: str) -> Link:
+        """How the link with another chain stands."""
+        self._require_link(remote_chain_id)
         async with self.pool.acquire() as connection:
             counts = await store.count_link(connection, remote_chain_id)
             return Link(counts, await projected_height(connection, self.client.chain_id))

@@ -41,6 +41,21 @@ class ParkedPacket:
 
 
 @dataclass(frozen=True, slots=True)
+class PacketSummary:
+    """A packet of the own chain without its payload; `parked_cause` is empty where it is not set
+    aside, `remote_transaction_id` until that is known here.
+    """
+
+    port: str
+    sequence: int
+    state: PacketState
+    transaction_id: bytes
+    height: int
+    remote_transaction_id: bytes
+    parked_cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class LinkCounts:
     """How many packets are where."""
 
@@ -269,6 +284,47 @@ async def list_parked(connection: Connection) -> list[ParkedPacket]:
     )
     return [
         ParkedPacket(row["destination"], row["port"], row["sequence"], row["parked_cause"])
+        for row in rows
+    ]
+
+
+async def list_packets(
+    connection: Connection,
+    destination: str,
+    *,
+    state: PacketState | None,
+    is_parked: bool,
+    after: tuple[str, int],
+    limit: int,
+) -> list[PacketSummary]:
+    """The packets to a destination behind a port and sequence, in order; `state` None is any, and
+    `is_parked` asks for those alone that are set aside.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT port, sequence, state, transaction_id, height, remote_transaction_id, parked_cause
+        FROM packets_sent
+        WHERE destination = $1 AND ($2::int IS NULL OR state = $2)
+          AND (NOT $3 OR parked_cause IS NOT NULL)
+          AND (port COLLATE "C", sequence) > ($4, $5)
+        ORDER BY port COLLATE "C", sequence LIMIT $6
+        """,
+        destination,
+        None if state is None else int(state),
+        is_parked,
+        *after,
+        limit,
+    )
+    return [
+        PacketSummary(
+            row["port"],
+            row["sequence"],
+            PacketState(row["state"]),
+            row["transaction_id"],
+            row["height"],
+            row["remote_transaction_id"] or b"",
+            row["parked_cause"] or "",
+        )
         for row in rows
     ]
 

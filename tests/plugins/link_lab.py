@@ -154,7 +154,7 @@ def link_chains() -> tuple[LedgerChain, LedgerChain]:
         KEYS,
         destination="csrc",
         remotes={"csrc": hashes["csrc"]},
-        roles=ROLES | {"observer"},
+        roles=ROLES | {"observer", "operator_maker"},
     )
     others = [
         IdentityRecord(

@@ -1,0 +1,143 @@
+"""`guqiao gateway`: how a link stands, which packets went over it, and which were set aside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from guqiao.gateway.v1 import gateway_service_pb2 as pb
+from guqiao.gateway.v1 import packet_pb2
+from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from guqiao_sdk.gm.provider import open_provider
+from guqiaoctl.commands.calls import guarded
+from guqiaoctl.failures import EXIT_USAGE, CliError
+from guqiaoctl.network.clients import open_identity, open_service
+from guqiaoctl.network.layout import Network, load_network
+from guqiaoctl.network.parties import CSRC, MARKET
+from guqiaoctl.output import Progress, choose, print_json, print_table, say, shown
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
+
+T = TypeVar("T")
+
+REMOTE: Final = {MARKET: CSRC, CSRC: MARKET}
+STAFF: Final = {MARKET: "maker", CSRC: "admin"}
+"""The account that asks each domain's gateway."""
+PAGE_SIZE: Final = 500
+EVERY: Final = 10**9
+LINK: Final = ("sent", "acknowledged", "received", "parked", "height", "last_error")
+COLUMNS: Final = ("packet", "state", "height", "transaction", "remote_transaction", "parked_cause")
+
+
+def status(data: Path, domain: str, *, as_json: bool) -> None:
+    """Show how far a link has come."""
+    remote = REMOTE[domain]
+
+    async def ask(stub: GatewayServiceAsyncStub) -> pb.GetLinkResponse:
+        return await stub.GetLink(pb.GetLinkRequest(remote_chain_id=remote))
+
+    link = _asked(data, domain, ask)
+    told: dict[str, Any] = {"chain": domain, "remote": remote}
+    told |= {name: getattr(link, name) for name in LINK}
+    if as_json:
+        print_json(told)
+    else:
+        rows = [(name, shown(str(value)) or "-") for name, value in told.items()]
+        print_table((choose("LINK", "链路"), ""), rows)
+
+
+def messages(data: Path, domain: str, *, state: str, limit: int, as_json: bool) -> None:
+    """List packets that a chain sent, at most `limit` from the first on."""
+    wanted = packet_pb2.PacketState.Value(f"PACKET_STATE_{state.upper() or 'UNSPECIFIED'}")
+    _print(_listed(data, domain, limit, state=wanted), as_json=as_json)
+
+
+def list_parked(data: Path, domain: str, *, as_json: bool) -> None:
+    """List those that are set aside."""
+    _print(_listed(data, domain, EVERY, parked=True), as_json=as_json)
+
+
+def replay(data: Path, domain: str, packet: str) -> None:
+    """Let a packet be delivered again."""
+    port, _, sequence = packet.rpartition("/")
+    if not port or not (sequence.isascii() and sequence.isdigit()) or len(sequence) > 16:
+        raise CliError(
+            "REQUEST_MALFORMED",
+            f"{shown(packet[:64])} is not of the form PORT/SEQUENCE",
+            f"{shown(packet[:64])} 不是“端口/序号”的形式",
+            "give it as `guqiao gateway parked ls` shows it",
+            "请按 `guqiao gateway parked ls` 的显示填写",
+            exit_code=EXIT_USAGE,
+        )
+    request = pb.ResumePacketRequest(
+        remote_chain_id=REMOTE[domain], port=port, sequence=int(sequence)
+    )
+
+    async def ask(stub: GatewayServiceAsyncStub) -> pb.ResumePacketResponse:
+        return await stub.ResumePacket(request)
+
+    _asked(data, domain, ask)
+    say(choose(f"{packet}: will be delivered again", f"{packet}：将重新投递"))
+
+
+def _listed(
+    data: Path, domain: str, limit: int, *, state: int = 0, parked: bool = False
+) -> list[dict[str, Any]]:
+    async def ask(stub: GatewayServiceAsyncStub) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        request = pb.ListPacketsRequest(remote_chain_id=REMOTE[domain], parked=parked)
+        request.state = packet_pb2.PacketState.ValueType(state)
+        while True:
+            request.page_size = min(PAGE_SIZE, limit - len(found))
+            page = await stub.ListPackets(request)
+            found += map(_row, page.packets)
+            progress.show(len(found))
+            if not page.has_more or len(found) >= limit:
+                return found
+            last = page.packets[-1]
+            request.after_port, request.after_sequence = last.port, last.sequence
+
+    with Progress(choose("packets", "数据包")) as progress:
+        return _asked(data, domain, ask)
+
+
+def _row(packet: pb.PacketSummary) -> dict[str, Any]:
+    state = packet_pb2.PacketState.Name(packet.state)
+    return {
+        "packet": f"{packet.port}/{packet.sequence}",
+        "state": state.removeprefix("PACKET_STATE_").lower(),
+        "height": packet.height,
+        "transaction": packet.transaction_id.hex(),
+        "remote_transaction": packet.remote_transaction_id.hex(),
+        "parked_cause": packet.parked_cause,
+    }
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"packets": rows})
+        return
+    titles = [name.upper().replace("_", " ") for name in COLUMNS]
+    print_table(titles, [[shown(str(row[name])) or "-" for name in COLUMNS] for row in rows])
+
+
+def _asked(data: Path, domain: str, ask: Callable[[GatewayServiceAsyncStub], Awaitable[T]]) -> T:
+    network = load_network(data)
+
+    async def run() -> T:
+        async with _gateway(network, domain) as stub:
+            return await ask(stub)
+
+    return guarded(asyncio.run, run())
+
+
+@asynccontextmanager
+async def _gateway(network: Network, domain: str) -> AsyncIterator[GatewayServiceAsyncStub]:
+    provider = open_provider()
+    identity = open_identity(network, provider, domain, STAFF[domain])
+    async with open_service(network, provider, identity, domain, "gateway") as channel:
+        yield GatewayServiceStub(channel)
