@@ -1,7 +1,7 @@
 """Rows of the field lessons that need long or many runs of a cluster: what each of them does.
 
 The lengths are the callers': `tests/unit/consensus/test_rows_in_runs.py` has what every change can
-wait for, `tests/endurance/test_rows_at_length.py` what `make planted` runs beside the bugs.
+wait for, `tests/endurance/test_rows_at_length.py` what `make endurance` runs.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class Certificates:
         (None, True),
     ],
 )
-async def test_behind_the_tunnel_a_gateway_speaks_only_for_its_own_organisation(
+async def test_g35_behind_the_tunnel_a_gateway_speaks_only_for_its_own_organisation(
     link: LinkLab, certificate: str | None, refused: bool
 ) -> None:
     """Reliability G35: the signature must belong to the organisation of the certificate."""
