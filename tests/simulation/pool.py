@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.transaction import EXPIRY_HEIGHTS_MAX, EXPIRY_MS_MAX
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from tests.simulation.durable import Durable
@@ -25,8 +26,11 @@ class Pool:
         return bool(self._pending)
 
     def knows(self, encoded: bytes) -> bool:
-        """Whether nothing needs to be done for this transaction."""
-        transaction_id = read(encoded).id
+        """Whether nothing needs to be done for this transaction; what is none is not known."""
+        try:
+            transaction_id = read(encoded).id
+        except MalformedError:
+            return False
         return transaction_id in self._pending or transaction_id in self._done
 
     def add(self, transaction: AdmittedTransaction, source: int | None = None) -> bool:

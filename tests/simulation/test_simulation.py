@@ -52,6 +52,8 @@ REGRESSIONS = (
     "storm/900079+many",
     "storm/7400076+governed+newcomer",
     "storm/7400100+governed+newcomer+rot+stored",
+    "storm/332+governed",
+    "ceremony/427/21+sm2",
 )
 """Scenarios that once found a mistake, by name: what a seed means to the campaign may change. Of
 seed 27: a replica that catches up to a restart takes a block of the epoch that is over from one
@@ -64,7 +66,8 @@ after it came. 7400100: one that had taken a state refused the head of another, 
 for in the epoch before.
 And of the simulation itself: 500110 took a replica's own new-view, given back after it lost its
 votes and passed on, for a new vote; 700087 lost its quorum before any certificate outlasted a power
-cut; 900079 let a liar read a transaction that it had itself made unreadable.
+cut; 900079 let a liar read a transaction that it had itself made unreadable, and 332 a replica one
+that a peer passed on; 427 asked a liar for the time of a block that it does not have.
 """
 
 

@@ -80,11 +80,12 @@ def collude(liar: Liar, batch: Batch, core: Replica) -> Batch:
 
 def keep_from_primary(liar: Liar, core: Replica) -> list[Out]:
     """B25: a client has this backup give all others but the primary a transaction."""
-    if core.primary == liar.signer.me:
-        return []
+    time_ms = core._ordering.block_time_of(core._ordering.accepted_through)
+    if core.primary == liar.signer.me or time_ms is None:
+        return []  # It does not know what time the chain is at: another would be refused.
     liar.fired["B25.backups"] += 1
     request = Request(2, 600_000 + liar.random.randrange(100_000))
-    passed = transaction(request, height=core.low_watermark, time_ms=core.block_time_min_ms)
+    passed = transaction(request, height=core.low_watermark, time_ms=time_ms)
     return [Raw(wire.gossip_frame([passed]), keep_from=core.primary)]
 
 
