@@ -61,6 +61,7 @@ _REASONS: Final[_Sentences] = (
     # Framing and files.
     (r"(.*) bytes, at most (.*) allowed", "共 {} 字节，最多允许 {} 字节"),
     (r"its sections are (.*)", "其分段为 {}"),
+    (r"its keys do not ascend", "键未按升序排列"),
     (r"the checksum is not that of the content", "校验和与内容不符"),
     (
         r"the end magic is damaged or missing: the file is cut off or changed",

@@ -15,7 +15,9 @@ SDK = Path(__file__).parents[3] / "guqiao_sdk"
 REFUSE_A_PIECE = {"ProofError", "invalid"}
 REFUSE_FOR_A_REASON = {
     "proof/trust.py": "_refusal",
-    "proof/bundle.py": "_framing",
+    "proof/bundle.py": "malformed",
+    "proof/extract.py": "malformed",
+    "proof/framing.py": "malformed",
     "archive/manifest.py": "_refusal",
 }
 
@@ -47,7 +49,7 @@ def _pieces(node: ast.AST) -> Iterator[str]:
             yield from _texts(piece)
         case ast.Assign(targets=[ast.Name(id="piece")], value=piece):
             yield from _texts(piece)
-        case ast.AnnAssign(target=ast.Name(id="_PIECE" | "_FRAMING"), value=ast.expr() as piece):
+        case ast.AnnAssign(target=ast.Name(id="_PIECE" | "FRAMING"), value=ast.expr() as piece):
             yield from _texts(piece)
 
 
