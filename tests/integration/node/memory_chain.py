@@ -45,7 +45,7 @@ from services.consensus.store.segment import SEGMENT_BYTES_MAX
 from services.consensus.submission import Submissions
 from tests.plugins.chain_network import one_provider
 
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 180.0
 RESERVE_BYTES = 1024
 REPAIR_STEP_SECONDS = 0.01
 SEQUENCES_A_PROMISE = 8
