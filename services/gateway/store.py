@@ -298,7 +298,8 @@ async def list_packets(
     limit: int,
 ) -> list[PacketSummary]:
     """The packets to a destination behind a port and sequence, in order; `state` None is any, and
-    `is_parked` asks for those alone that are set aside.
+    `is_parked` asks for those alone that are set aside. The order is that of the primary key, so
+    that a page costs what is on it.
     """
     rows = await connection.fetch(
         """
@@ -306,8 +307,8 @@ async def list_packets(
         FROM packets_sent
         WHERE destination = $1 AND ($2::int IS NULL OR state = $2)
           AND (NOT $3 OR parked_cause IS NOT NULL)
-          AND (port COLLATE "C", sequence) > ($4, $5)
-        ORDER BY port COLLATE "C", sequence LIMIT $6
+          AND (port, sequence) > ($4, $5)
+        ORDER BY port, sequence LIMIT $6
         """,
         destination,
         None if state is None else int(state),

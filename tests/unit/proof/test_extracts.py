@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import CertifiedHeader
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -23,6 +22,7 @@ from guqiaoctl.commands import verifying
 from guqiaoctl.failures import EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from tests.unit.proof.bundle_case import Case, make_case
 from tests.unit.proof.proof_keys import Sm2Keys
+from tests.unit.proof.test_proof_bundle import with_right_checksum
 
 KEYS = Sm2Keys(open_provider())
 HERE = b"identity/did/"
@@ -68,11 +68,6 @@ def refusal(data: bytes, trust: Trust) -> str:
     with pytest.raises(ProofError) as caught:
         verify(data, trust)
     return str(caught.value)
-
-
-def with_right_checksum(data: bytes) -> bytes:
-    content = data[: -len(END_MAGIC) - 32]
-    return content + sm3(content) + data[-len(END_MAGIC) :]
 
 
 @pytest.mark.req("G2-10-3", "N0-09", "N0-20")
