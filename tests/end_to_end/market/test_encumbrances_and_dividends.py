@@ -37,16 +37,17 @@ def wait_lists(machine: OneMachine) -> None:
 
 
 def is_shown(machine: OneMachine, name: str) -> bool:
-    return machine.must("register", name).out == LISTS[name]
+    """Whether the list is whole and nothing is said beside it, such as that the chain is ahead."""
+    answer = machine.must("register", name)
+    return (answer.out, answer.said) == (LISTS[name], "")
 
 
 @pytest.mark.req("N0-17", "N0-19", "N0-20")
 def test_the_lists_of_the_whole_dataset_equal_the_published_ones_to_the_byte(
     tiny: OneMachine,
 ) -> None:
-    for name, expected in LISTS.items():
-        answer = tiny.must("register", name)
-        assert (answer.out, answer.said) == (expected, ""), name
+    """A heartbeat may put the chain one block ahead for a moment, which is said."""
+    wait_lists(tiny)
 
 
 @pytest.mark.parametrize("name", ["encumbrances", "dividends"])

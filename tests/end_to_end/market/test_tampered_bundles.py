@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -107,8 +108,10 @@ def test_a_bundle_with_any_byte_changed_is_refused_and_what_failed_is_named(
         with pytest.raises(CliError) as refused:
             verifying.verify(altered, trust, as_json=True)
         assert refused.value.exit_code == 7, (place, bits, str(refused.value))
+        said = json.loads(capsys.readouterr().out)
+        assert said["verified"] is False, (place, bits)
+        assert [each["holds"] for each in said["checks"]][-1:] == [False], (place, bits)
         text, _ = refused.value.texts["en"]
         assert re.match(r"[^:]+: .+", text, re.DOTALL), (place, bits, text)
         places.add(place)
     assert len(places) == len(original)
-    assert capsys.readouterr().out == "", "nothing is said to be verified"
