@@ -14,8 +14,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-SHARE: Final = 0.1
-"""Of one core, for each peer and kind of question."""
+from services.consensus.credit import Credits
+
 CREDIT_SECONDS: Final = 10.0
 """What a peer that has not asked for long may spend at once."""
 SENT_BYTES_A_SECOND: Final = 64 * 1024 * 1024
@@ -37,8 +37,6 @@ class _Waiting(Generic[T]):
 
 @dataclass(slots=True)
 class _Peer(Generic[T]):
-    credit: float
-    since: float
     waiting: dict[Hashable, _Waiting[T]] = field(default_factory=dict)
 
 
@@ -57,7 +55,7 @@ class Answering(Generic[T]):
         at_work: Callable[[], float] = time.thread_time,
     ) -> None:
         self._key_of = key_of
-        self._now = now
+        self._credits: Credits[int] = Credits(CREDIT_SECONDS, now)
         self._at_work = at_work
         self._peers: dict[int, _Peer[T]] = {}  # Who was answered last is last.
         self._filled = asyncio.Event()
@@ -87,7 +85,7 @@ class Answering(Generic[T]):
             for sender, peer in self._peers.items():
                 if not peer.waiting:
                     continue
-                rest = self._rest(peer)
+                rest = self._credits.rest(sender)
                 if rest <= 0:
                     self._peers[sender] = self._peers.pop(sender)
                     return sender, peer.waiting.pop(next(iter(peer.waiting))).question
@@ -106,31 +104,16 @@ class Answering(Generic[T]):
             try:
                 return work()
             finally:
-                self._charge(sender, self._at_work() - began)
+                self._credits.charge(sender, self._at_work() - began)
 
         return metered
 
     def note_sent(self, sender: int, size: int) -> None:
         """An answer of `size` bytes is on its way to `sender`."""
-        self._charge(sender, size / SENT_BYTES_A_SECOND)
-
-    def _charge(self, sender: int, seconds: float) -> None:
-        peer = self._peer(sender)
-        self._fill(peer)
-        peer.credit -= seconds
-
-    def _rest(self, peer: _Peer[T]) -> float:
-        """How long until the peer is answered again; at most 0: now."""
-        self._fill(peer)
-        return -peer.credit / SHARE
-
-    def _fill(self, peer: _Peer[T]) -> None:
-        now = self._now()
-        peer.credit = min(CREDIT_SECONDS, peer.credit + SHARE * (now - peer.since))
-        peer.since = now
+        self._credits.charge(sender, size / SENT_BYTES_A_SECOND)
 
     def _peer(self, sender: int) -> _Peer[T]:
         peer = self._peers.get(sender)
         if peer is None:
-            peer = self._peers[sender] = _Peer(CREDIT_SECONDS, self._now())
+            peer = self._peers[sender] = _Peer()
         return peer

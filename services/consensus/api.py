@@ -96,7 +96,9 @@ class NodeApi(NodeServiceServicer):
     ) -> node.SubmitTransactionResponse:
         """Admit one transaction and, if asked, wait until it is final."""
         transaction = _transaction(request.transaction)
-        result = await self.submissions.submit(transaction, wait_final=request.wait_final)
+        result = await self.submissions.submit(
+            transaction, wait_final=request.wait_final, client=caller().organisation
+        )
         return node.SubmitTransactionResponse(transaction_id=transaction.id(), result=result)
 
     async def SubmitTransactions(
@@ -336,7 +338,9 @@ class NodeApi(NodeServiceServicer):
         try:
             transaction = _transaction(message)
             identifier = transaction.id()
-            result = await self.submissions.submit(transaction, wait_final=True)
+            result = await self.submissions.submit(
+                transaction, wait_final=True, client=caller().organisation
+            )
         except ServiceError as error:
             self.refusals.count(caller().organisation, error.code)
             return node.TransactionAnswer(

@@ -86,8 +86,10 @@ class Intake:
         self._votes: FairQueue[PeerMessage] = FairQueue(
             count_max=PEER_VOTES_MAX, bytes_max=PEER_BYTES_MAX
         )
-        # Votes and transactions have a thread each: a burst of transactions delays no vote.
+        # Votes, proposed batches and transactions have a thread each: a burst of transactions
+        # delays neither of the others.
         self._vote_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="votes")
+        self._batch_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self._admission_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admission")
         self._view_changes = ViewChangeIntake(
             metrics.refusals, self._vote_thread, self._judge_view_changes
@@ -99,7 +101,7 @@ class Intake:
             admission=admission,
             refusals=metrics.refusals,
             vote_thread=self._vote_thread,
-            admission_thread=self._admission_thread,
+            batch_thread=self._batch_thread,
         )
         self.transactions = TransactionIntake(
             driver=driver,
@@ -122,6 +124,7 @@ class Intake:
                 tasks.create_task(self._exchange.run())
         finally:
             self._vote_thread.shutdown(wait=False, cancel_futures=True)
+            self._batch_thread.shutdown(wait=False, cancel_futures=True)
             # It reads the state, which is closed next.
             self._admission_thread.shutdown(wait=True, cancel_futures=True)
 

@@ -1,28 +1,38 @@
-"""Transactions that wait to be judged: clients' own, and what each peer passed on, taken in turn.
+"""Transactions that wait to be judged: what each organisation's clients sent, and what each peer
+passed on, taken in turn.
 
-One peer's flood neither delays what others offer nor makes the replica refuse its clients.
+One source's flood neither delays what others offer nor makes the replica refuse their clients. What
+was refused costs its source the time that it took; who has no credit left waits (see `Credits`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from services.consensus.credit import Credits
 from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.mempool import OUTSIDE, Addition
 
 PEER_TRANSACTIONS_MAX: Final = 4_000
 PEER_TRANSACTION_BYTES_MAX: Final = 16 * 1024 * 1024
+CREDIT_SECONDS: Final = 3.0
+"""What may be refused of a source's at once: some thousand transactions, or thirty of the worst."""
 
+SourceId: TypeAlias = int | str
+"""The number of a peer (or OUTSIDE), or the organisation whose clients sent it."""
 Judgement: TypeAlias = asyncio.Future[AdmittedTransaction | Refused | Addition]
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
     """A transaction to be judged; `answer` is None when a peer, `sender`, passed it on. `source` is
-    whose room it takes, None for clients; their `organisation`, where it was asked.
+    whose room it takes, None for clients; the `organisation` that a client's transaction names,
+    where it was asked, and `client`, the organisation that sent it ("": this replica itself).
     """
 
     encoded: bytes
@@ -30,10 +40,17 @@ class Offered:
     sender: int | None = None
     source: int | None = None
     organisation: str | None = None
+    client: str = ""
+
+    @property
+    def source_id(self) -> SourceId:
+        """In whose turn it is taken, and who pays for it."""
+        return self.client if self.source is None else self.source
 
 
 @dataclass(slots=True)
 class _Source:
+    id: SourceId
     entries: deque[Offered] = field(default_factory=deque)
     size: int = 0
 
@@ -50,17 +67,28 @@ class _Source:
 class OfferedQueue:
     """One task takes; what clients offer is bounded by who lets them in."""
 
-    def __init__(self) -> None:
-        self._sources: dict[int | None, _Source] = {}
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._sources: dict[SourceId, _Source] = {}
+        self._credits: Credits[SourceId] = Credits(CREDIT_SECONDS, now)
+        self._own_count = 0
         self._turns: deque[_Source] = deque()
         self._organisations: Counter[str] = Counter()
         self._filled = asyncio.Event()
 
-    def put_own(self, encoded: bytes, answer: Judgement, organisation: str | None = None) -> None:
-        """A client's transaction."""
+    def put_own(
+        self,
+        encoded: bytes,
+        answer: Judgement,
+        organisation: str | None = None,
+        *,
+        client: str = "",
+    ) -> None:
+        """A transaction that `client`, an organisation, sent; it names `organisation`."""
         if organisation is not None:
             self._organisations[organisation] += 1
-        self._put(self._source(None), Offered(encoded, answer, organisation=organisation))
+        self._own_count += 1
+        entry = Offered(encoded, answer, organisation=organisation, client=client)
+        self._put(self._source(client), entry)
 
     def put_passed(self, sender: int, encoded: bytes, source: int) -> bool:
         """What a peer passed on; False where too much of its `source` waits already."""
@@ -81,20 +109,47 @@ class OfferedQueue:
         """How many of an organisation's wait, as far as it was asked whose they are."""
         return self._organisations[organisation]
 
-    async def take(self, count_max: int) -> list[Offered]:
-        """Wait for something; then one after another of each source, until there are so many."""
-        await self._filled.wait()
+    def charge(self, entry: Offered, seconds: float) -> None:
+        """An entry that was taken is refused, which took so long."""
+        self._credits.charge(entry.source_id, seconds)
+
+    async def take(self, count_max: int, bytes_max: int) -> list[Offered]:
+        """Wait for something of a source that has credit; then one after another of each source,
+        until there are so many, or so many bytes: only the first may have more.
+        """
+        while True:
+            self._filled.clear()
+            taken = self._take_at_hand(count_max, bytes_max)
+            if taken:
+                return taken
+            rests = (self._credits.rest(source.id) for source in self._turns)
+            try:
+                async with asyncio.timeout(min(rests, default=None)):
+                    await self._filled.wait()
+            except TimeoutError:
+                continue
+
+    def _take_at_hand(self, count_max: int, bytes_max: int) -> list[Offered]:
         taken: list[Offered] = []
+        resting: list[_Source] = []
+        room = bytes_max
         while self._turns and len(taken) < count_max:
-            source = self._turns.popleft()
+            source = self._turns[0]
+            if self._credits.rest(source.id) > 0:
+                resting.append(self._turns.popleft())
+                continue
+            if taken and len(source.entries[0].encoded) > room:
+                break  # It is the first next time.
+            self._turns.popleft()
             entry = source.pop()
             taken.append(entry)
+            room -= len(entry.encoded)
+            self._own_count -= entry.source is None
             if entry.organisation is not None:
                 self._forget(entry.organisation)
             if source.entries:
                 self._turns.append(source)
-        if not self._turns:
-            self._filled.clear()
+        self._turns.extend(resting)
         return taken
 
     def backlog(self, faulty_max: int) -> int:
@@ -103,18 +158,18 @@ class OfferedQueue:
         """
         passed = sorted(
             len(source.entries)
-            for sender, source in self._sources.items()
-            if sender is not None and sender != OUTSIDE
+            for source_id, source in self._sources.items()
+            if isinstance(source_id, int) and source_id != OUTSIDE
         )
-        return len(self._source(None).entries) + sum(passed[: max(len(passed) - faulty_max, 0)])
+        return self._own_count + sum(passed[: max(len(passed) - faulty_max, 0)])
 
     def _forget(self, organisation: str) -> None:
         self._organisations[organisation] -= 1
         if not self._organisations[organisation]:
             del self._organisations[organisation]
 
-    def _source(self, sender: int | None) -> _Source:
-        return self._sources.setdefault(sender, _Source())
+    def _source(self, source_id: SourceId) -> _Source:
+        return self._sources.setdefault(source_id, _Source(source_id))
 
     def _put(self, source: _Source, entry: Offered) -> None:
         if not source.entries:

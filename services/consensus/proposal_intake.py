@@ -18,7 +18,11 @@ from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus.domain.codec import ProposalEnds, decode_message, read_proposal_ends
 from services.consensus.domain.effects import Reject
 from services.consensus.domain.epochs import Core
-from services.consensus.domain.ledger.admission import AdmittedTransaction, refused_transaction
+from services.consensus.domain.ledger.admission import (
+    AdmittedTransaction,
+    refused_transaction,
+    was_not_read,
+)
 from services.consensus.domain.ledger.genesis import ProtocolParameters
 from services.consensus.domain.messages import BatchRefused, PrePrepare, ReplicaId
 from services.consensus.domain.statements import primary_of
@@ -41,7 +45,7 @@ Judged: TypeAlias = "list[AdmittedTransaction] | BatchRefused"
 
 
 class ProposalIntake:
-    """Signatures are verified in `vote_thread`, batches judged in `admission_thread`."""
+    """Signatures are verified in `vote_thread`, batches judged in `batch_thread`."""
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class ProposalIntake:
         admission: Admission,
         refusals: Refusals,
         vote_thread: Executor,
-        admission_thread: Executor,
+        batch_thread: Executor,
     ) -> None:
         self._driver = driver
         self._parameters = parameters
@@ -60,7 +64,7 @@ class ProposalIntake:
         self._admission = admission
         self._refusals = refusals
         self._vote_thread = vote_thread
-        self._admission_thread = admission_thread
+        self._batch_thread = batch_thread
         self._waiting: FairQueue[tuple[ProposalEnds, bytes]] = FairQueue(
             count_max=PEER_PROPOSALS_MAX, bytes_max=PEER_BYTES_MAX
         )
@@ -150,9 +154,10 @@ class ProposalIntake:
             block_time_ms=batch.block_time_ms,
         )
         loop = asyncio.get_running_loop()
-        judged = await loop.run_in_executor(self._admission_thread, judge)
+        judged = await loop.run_in_executor(self._batch_thread, judge)
         refused = refused_transaction(batch.transactions, judged)
         if refused is not None:
             index, verdict = refused
-            return BatchRefused(message, f"{verdict.code} {verdict.fields}", index)
+            reason = f"{verdict.code} {verdict.fields}"
+            return BatchRefused(message, reason, None if was_not_read(verdict) else index)
         return [verdict for verdict in judged if isinstance(verdict, AdmittedTransaction)]

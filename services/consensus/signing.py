@@ -8,6 +8,7 @@ that are sent again, a new-view that is made of view-changes and votes that ever
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Reject
 from services.consensus.domain.epochs import Core
 from services.consensus.domain.ledger.admission import (
+    PAYLOAD_VALUES_MAX,
     AdmittedTransaction,
     Refused,
     check_expiry,
@@ -40,19 +42,21 @@ def signer(provider: GmProvider, private_key: PrivateKey) -> Callable[[bytes], b
 
 
 class _Held:
-    """The latest signatures that held, by what they cover and whose they are."""
+    """The latest signatures that held, by what they cover and whose they are. For any thread."""
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
         self._keys: OrderedDict[bytes, None] = OrderedDict()
+        self._adding = threading.Lock()
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 
     def add(self, key: bytes) -> None:
-        self._keys[key] = None
-        while len(self._keys) > self._size_max:
-            self._keys.popitem(last=False)
+        with self._adding:
+            self._keys[key] = None
+            while len(self._keys) > self._size_max:
+                self._keys.popitem(last=False)
 
 
 def _key(public_key: bytes, message: bytes, signature: bytes) -> bytes:
@@ -96,7 +100,8 @@ class Admission:
     """The stateless part of admission, with the signatures that held remembered.
 
     The rules are asked anew each time (an expiry depends on the batch); a signature only once.
-    `judge` blocks and is called from one thread.
+    `judge` and `judge_batch` block; each may be called from a thread of its own. What has more than
+    PAYLOAD_VALUES_MAX values is refused unread.
     """
 
     def __init__(self, chain_id: str, provider: GmProvider, size_max: int = VERIFIED_MAX) -> None:
@@ -114,6 +119,7 @@ class Admission:
             now_height=now_height,
             block_time_ms=block_time_ms,
             verify_many=self._verify_many,
+            values_max=PAYLOAD_VALUES_MAX,
         )
 
     def judge_batch(

@@ -32,9 +32,10 @@ class Submissions:
     finality: FinalityBoard
 
     async def submit(
-        self, transaction: SignedTransaction, *, wait_final: bool
+        self, transaction: SignedTransaction, *, wait_final: bool, client: str = ""
     ) -> ledger_pb2.TransactionResult | None:
-        """The final result, or None on admission; raises the error that refused it.
+        """The final result, or None on admission; raises the error that refused it. `client` is
+        the organisation that sent it, "" for what this replica says itself.
 
         Everything up to the admission queue happens before the first wait, so that transactions
         submitted one after the other are judged in that order.
@@ -44,7 +45,7 @@ class Submissions:
             return result
         self._check_open()
         with self.finality.waiting(transaction.id()) as final:
-            verdict = await self.intake.transactions.admit(transaction)
+            verdict = await self.intake.transactions.admit(transaction, client=client)
             if isinstance(verdict, Refused):
                 raise refusal_error(verdict)
             if verdict is Addition.FULL:

@@ -9,13 +9,19 @@ no room for strangers, and a peer has its share of the room.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
-from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
+from services.consensus.domain.ledger.admission import (
+    PAYLOAD_VALUES_MAX,
+    AdmittedTransaction,
+    Refused,
+    values_at_most,
+)
 from services.consensus.domain.ledger.authorisation import (
     NOT_AUTHORISED,
     Identities,
@@ -35,7 +41,12 @@ from services.consensus.signing import Admission
 
 TRANSACTIONS_MAX: Final = 20_000
 JUDGED_AT_ONCE_MAX: Final = 64
-"""A proposed batch waits behind one such piece at most."""
+JUDGED_AT_ONCE_BYTES_MAX: Final = 256 * 1024
+"""Of such a piece, unless a single transaction is larger: what one source sent delays the others by
+a tenth of a second at most.
+"""
+COST_BYTES: Final = 1_024
+"""What any transaction costs to judge beside its length, in bytes that take as long."""
 GATHER_SECONDS: Final = 0.005
 """Between two pieces of transactions under load: many small ones cost more than they verify."""
 GATHER_BUSY_SECONDS: Final = 0.05
@@ -115,9 +126,9 @@ class TransactionIntake:
         return self._offered.backlog(faulty_max) + self._driver.mempool.queued(faulty_max)
 
     async def admit(
-        self, transaction: SignedTransaction
+        self, transaction: SignedTransaction, *, client: str = ""
     ) -> AdmittedTransaction | Refused | Addition:
-        """Judge a client's transaction and pass it on for ordering.
+        """Judge a transaction that `client`, an organisation, sent, and pass it on for ordering.
 
         The transaction when it is in the mempool (or was), what refused it, or `Addition.FULL`.
         """
@@ -125,7 +136,7 @@ class TransactionIntake:
             return Addition.FULL
         organisation = _organisation(transaction.payload) if self.is_full else None
         answer: Judgement = asyncio.get_running_loop().create_future()
-        self._offered.put_own(transaction.encode(), answer, organisation)
+        self._offered.put_own(transaction.encode(), answer, organisation, client=client)
         return await answer
 
     def put_passed(self, sender: int, transactions: Sequence[bytes]) -> None:
@@ -151,7 +162,7 @@ class TransactionIntake:
 
     async def _transaction_loop(self) -> None:
         while True:
-            offered = await self._offered.take(JUDGED_AT_ONCE_MAX)
+            offered = await self._offered.take(JUDGED_AT_ONCE_MAX, JUDGED_AT_ONCE_BYTES_MAX)
             await self._judge_offered(offered)
             if 1 < len(offered) < JUDGED_AT_ONCE_MAX:
                 busy = self._driver.mempool.ready_count >= JUDGED_AT_ONCE_MAX
@@ -162,7 +173,12 @@ class TransactionIntake:
         now_ms = max(self._now_ms(), last.block_time_ms)
         low_watermark = self._driver.replica.low_watermark
 
-        def judge() -> Verdicts:
+        def judge() -> tuple[Verdicts, float]:
+            began = time.thread_time()
+            verdicts = judge_all()
+            return verdicts, time.thread_time() - began
+
+        def judge_all() -> Verdicts:
             encoded = [entry.encoded for entry in offered]
             verdicts = self._admission.judge(encoded, now_height=last.height, block_time_ms=now_ms)
             with self._ledger.store.state_reader() as state:
@@ -176,7 +192,8 @@ class TransactionIntake:
                     for entry, verdict in zip(offered, verdicts, strict=True)
                 ]
 
-        judged = await asyncio.get_running_loop().run_in_executor(self._thread, judge)
+        judged, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, judge)
+        self._charge_refused(offered, judged, seconds)
         with self._ledger.store.state_reader() as state:  # What was executed meanwhile stays out.
             fresh = [
                 (verdict, entry.source)
@@ -186,6 +203,14 @@ class TransactionIntake:
         offers = self._driver.offer(fresh)
         additions = {entry.id: offer for (entry, _), offer in zip(fresh, offers, strict=True)}
         self._answer_offered(offered, judged, additions)
+
+    def _charge_refused(self, offered: Sequence[Offered], judged: Verdicts, seconds: float) -> None:
+        """Who sent what is refused pays its part of the time that the piece took."""
+        costs = [COST_BYTES + len(entry.encoded) for entry in offered]
+        total = sum(costs)
+        for entry, verdict, cost in zip(offered, judged, costs, strict=True):
+            if isinstance(verdict, Refused):
+                self._offered.charge(entry, seconds * cost / total)
 
     def _judge_stateful(
         self,
@@ -258,7 +283,9 @@ class TransactionIntake:
 
 
 def _organisation(payload: bytes) -> str | None:
-    """Whose transaction it is; None where the payload cannot be read."""
+    """Whose transaction it is; None where the payload cannot be read, or would not be."""
+    if values_at_most(payload) > PAYLOAD_VALUES_MAX:
+        return None
     try:
         return parse_payload(payload).organisation
     except MalformedError:

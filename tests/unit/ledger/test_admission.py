@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,14 @@ from hypothesis import strategies as st
 from guqiao_sdk import rules
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
+from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.transaction import (
+    PAYLOAD_BYTES_MAX,
+    SignedTransaction,
+    transaction_sign_bytes,
+)
 from services.consensus.domain.ledger.admission import (
+    PAYLOAD_VALUES_MAX,
     TRANSACTION_BYTES_MAX,
     AdmittedTransaction,
     Refused,
@@ -26,6 +33,9 @@ from services.consensus.domain.ledger.admission import (
     check_stateless_many,
     is_sm2_point,
     read_transaction,
+    refused_transaction,
+    values_at_most,
+    was_not_read,
 )
 from tests.unit.ledger.chain_builder import (
     ADMIN,
@@ -114,6 +124,62 @@ def test_another_chains_transaction_is_refused() -> None:
 
 def test_too_many_bytes_are_refused_unread() -> None:
     assert code(judge(bytes(TRANSACTION_BYTES_MAX + 1))) == "TRANSACTION_TOO_LARGE"
+
+
+def judge_bounded(payload: bytes, values_max: int | None) -> AdmittedTransaction | Refused:
+    key = (public_key(*payload_of().maker), bytes(64))
+    [verdict] = check_stateless_many(
+        [SignedTransaction(payload, (key,)).encode()],
+        chain_id=CHAIN,
+        now_height=10,
+        block_time_ms=GENESIS_TIME_MS,
+        verify_many=lambda items: [True for _ in items],
+        values_max=values_max,
+    )
+    return verdict
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+def test_more_values_than_the_bound_are_refused_unread_and_as_many_are_read() -> None:
+    payload = payload_of(body={"rows": [[{}, 1, "a"]] * 50}).to_bytes()
+    values = values_at_most(SignedTransaction(payload, ((public_key("x"), bytes(64)),)).encode())
+    assert values > 150
+    for odd in (payload, b"not JSON" + payload):
+        verdict = judge_bounded(odd, 150)
+        assert isinstance(verdict, Refused)
+        assert (verdict.code, verdict.fields["maximum"]) == ("TRANSACTION_TOO_LARGE", 150)
+        assert was_not_read(verdict)
+    assert isinstance(judge_bounded(payload, 1_000), AdmittedTransaction)
+    assert isinstance(judge_bounded(payload, None), AdmittedTransaction)
+    malformed = judge_bounded(b"not JSON" + payload, None)
+    assert isinstance(malformed, Refused)
+    assert malformed.code == "TRANSACTION_MALFORMED"
+    assert not was_not_read(malformed)
+
+
+@given(st.recursive(st.none() | st.integers(-9, 9) | st.text(max_size=3), lambda inner: (
+    st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=4)
+), max_leaves=20))  # fmt: skip
+def test_no_json_has_more_values_than_are_counted_beforehand(value: Any) -> None:
+    def count(part: Any) -> int:
+        parts = part.values() if isinstance(part, dict) else part
+        return 1 + sum(map(count, parts)) if isinstance(part, list | dict) else 1
+
+    assert count(value) <= values_at_most(json.dumps(value, separators=(",", ":")).encode())
+
+
+def test_the_densest_rows_of_a_roster_that_fit_a_payload_are_far_below_the_bound() -> None:
+    row = {"account": "Q000000000", "nature": "41", "restricted_until": None, "shares": 1}
+    rows = PAYLOAD_BYTES_MAX // len(canonical_json({**row}))
+    assert values_at_most(canonical_json({"entries": [{**row}] * rows})) < PAYLOAD_VALUES_MAX / 2
+
+
+def test_of_a_batch_what_was_not_read_stands_behind_what_proves_something() -> None:
+    unread = Refused("TRANSACTION_TOO_LARGE", {"values": 9, "maximum": 1})
+    malformed = Refused("TRANSACTION_MALFORMED", {"detail": ""})
+    assert refused_transaction([b"a", b"long"], [unread, malformed]) == (1, malformed)
+    assert refused_transaction([b"a", b"long"], [malformed, malformed]) == (0, malformed)
+    assert refused_transaction([b"a"], [unread]) == (0, unread)
 
 
 @pytest.mark.parametrize(

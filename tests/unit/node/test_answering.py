@@ -13,10 +13,10 @@ from services.consensus.answering import (
     CREDIT_SECONDS,
     REPEATS_MAX,
     SENT_BYTES_A_SECOND,
-    SHARE,
     WAITING_MAX,
     Answering,
 )
+from services.consensus.credit import SHARE
 
 FLOODER, HONEST = 3, 1
 

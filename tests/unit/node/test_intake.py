@@ -18,7 +18,7 @@ from services.chassis.telemetry import Metrics
 from services.consensus import wire
 from services.consensus.domain.codec import encode_message
 from services.consensus.domain.effects import Effect, Evidence, InvalidBatch, Reject
-from services.consensus.domain.ledger.admission import AdmittedTransaction
+from services.consensus.domain.ledger.admission import AdmittedTransaction, Refused
 from services.consensus.domain.messages import (
     BatchRefused,
     Digest,
@@ -106,6 +106,7 @@ class Desk:
         self.rounds: list[list[int]] = []
         self.verdict: Callable[[int], Reject | None] = lambda sender: None
         self.while_judging: Callable[[], None] = lambda: None
+        self.admission_says: Refused | None = None
         metrics = ReplicaMetrics(Metrics())
         metrics.refusals = cast(Any, SimpleNamespace(count=self._refuse))
         parameters = SimpleNamespace(
@@ -135,6 +136,8 @@ class Desk:
 
     def _admit(self, encoded: Sequence[bytes], *_: object, **__: object) -> list[object]:
         self.while_judging()
+        if self.admission_says is not None:
+            return [self.admission_says for _ in encoded]
         return [
             AdmittedTransaction(each, cast(Any, None), cast(Any, None), each) for each in encoded
         ]
@@ -311,6 +314,27 @@ async def test_a_batch_of_one_byte_too_many_is_refused_and_accuses_its_primary()
     assert refused.reason == f"2 transactions, {BATCH_BYTES} bytes, more than a batch has"
     [evidence] = [each for each in desk.driver.effects if isinstance(each, Evidence)]
     assert (evidence.replica, type(evidence.offence)) == (0, InvalidBatch)
+
+
+@pytest.mark.req("G2-16-4", "G2-07-1")
+@pytest.mark.parametrize(
+    ("refused", "index"),
+    [
+        (Refused("TRANSACTION_MALFORMED", {"detail": ""}), 0),
+        (Refused("TRANSACTION_TOO_LARGE", {"values": 9, "maximum": 1}), None),
+    ],
+)
+async def test_a_batch_is_refused_for_a_transaction_that_is_the_proof_where_it_proves_something(
+    refused: Refused, index: int | None
+) -> None:
+    """Execution, which judges the proof, asks for no number of values."""
+    desk = Desk()
+    desk.admission_says = refused
+    await desk.judge_proposal(0, desk.driver.bench.pre_prepare(1, PAY))
+    [(_, given)] = desk.driver.taken
+    assert isinstance(given, BatchRefused)
+    assert given.index == index
+    assert given.reason.startswith(refused.code)
 
 
 async def test_a_batch_of_exactly_the_bound_is_voted_for() -> None:

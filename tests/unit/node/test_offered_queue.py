@@ -6,12 +6,16 @@ import asyncio
 
 import pytest
 
+from services.consensus.credit import SHARE
 from services.consensus.offered import (
+    CREDIT_SECONDS,
     PEER_TRANSACTION_BYTES_MAX,
     PEER_TRANSACTIONS_MAX,
     Judgement,
     OfferedQueue,
 )
+
+ROOM = 1_000_000
 
 
 def answer() -> Judgement:
@@ -26,7 +30,7 @@ async def test_a_clients_transaction_does_not_wait_behind_a_peers_flood() -> Non
     assert not queue.put_passed(3, b"one more", 3)
     assert queue.put_passed(2, b"honest", 2)
     queue.put_own(b"own", answer())
-    taken = await queue.take(4)
+    taken = await queue.take(4, ROOM)
     assert {entry.encoded for entry in taken} == {b"0", b"1", b"honest", b"own"}
 
 
@@ -35,12 +39,12 @@ async def test_each_source_keeps_its_order_and_nothing_is_lost() -> None:
     for number in range(20):
         queue.put_passed(number % 3, b"%02d" % number, number % 3)
         queue.put_own(b"%02d" % number, answer())
-    taken = [entry for _ in range(8) for entry in await queue.take(5)]
+    taken = [entry for _ in range(8) for entry in await queue.take(5, ROOM)]
     assert len(taken) == 40
     for source in (None, 0, 1, 2):
         own = [entry.encoded for entry in taken if entry.sender == source]
         assert own == sorted(own)
-    waiting = asyncio.ensure_future(queue.take(1))
+    waiting = asyncio.ensure_future(queue.take(1, ROOM))
     await asyncio.sleep(0)
     assert not waiting.done()
     queue.put_passed(1, b"last", 1)
@@ -52,7 +56,7 @@ async def test_more_sources_than_are_taken_at_once_all_get_their_turn() -> None:
     for sender in range(4):
         for _ in range(10):
             queue.put_passed(sender, b"x", sender)
-    taken = [entry.sender for _ in range(4) for entry in await queue.take(2)]
+    taken = [entry.sender for _ in range(4) for entry in await queue.take(2, ROOM)]
     assert set(taken) == {0, 1, 2, 3}
 
 
@@ -60,7 +64,7 @@ async def test_what_a_peer_passes_on_is_bounded_by_size_too() -> None:
     queue = OfferedQueue()
     half = bytes(PEER_TRANSACTION_BYTES_MAX // 2)
     assert [queue.put_passed(1, half, 1) for _ in range(3)] == [True, True, False]
-    await queue.take(1)
+    await queue.take(1, ROOM)
     assert queue.put_passed(1, half, 1)
 
 
@@ -75,3 +79,85 @@ async def test_a_liar_adds_no_more_to_the_backlog_than_honest_peers_do() -> None
         queue.put_passed(2, b"honest", 2)
     assert queue.backlog(1) == 1 + 5
     assert queue.backlog(0) == 1 + 5 + 1_000
+
+
+async def passed(queue: OfferedQueue, bytes_max: int = ROOM) -> list[bytes] | None:
+    """What is taken next; None: nothing yet."""
+    taking = asyncio.ensure_future(queue.take(3, bytes_max))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    if taking.done():
+        return [entry.encoded for entry in taking.result()]
+    taking.cancel()
+    return None
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+async def test_a_piece_is_bounded_by_bytes_and_what_had_no_room_is_first_in_the_next() -> None:
+    queue = OfferedQueue()
+    for size in (5, 90, 5):
+        queue.put_passed(3, b"x" * size, 3)
+        queue.put_passed(2, b"y" * size, 2)
+    pieces = [await passed(queue, 100) for _ in range(4)]
+    assert pieces == [
+        [b"x" * 5, b"y" * 5, b"x" * 90],
+        [b"y" * 90, b"x" * 5, b"y" * 5],
+        None,
+        None,
+    ]
+    queue.put_passed(3, b"x" * 101, 3)
+    queue.put_passed(3, b"x", 3)
+    assert await passed(queue, 100) == [b"x" * 101], "a larger one is a piece of its own"
+    assert await passed(queue, 100) == [b"x"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+@pytest.mark.parametrize("flooder", [3, "broker"])
+async def test_a_source_rests_after_what_its_refusals_cost_and_the_others_do_not(
+    flooder: int | str,
+) -> None:
+    clock = Clock()
+    queue = OfferedQueue(lambda: clock.now)
+
+    def flood(encoded: bytes) -> None:
+        if isinstance(flooder, int):
+            queue.put_passed(flooder, encoded, flooder)
+        else:
+            queue.put_own(encoded, answer(), client=flooder)
+
+    flood(b"bad")
+    [entry] = await queue.take(1, ROOM)
+    queue.charge(entry, CREDIT_SECONDS + 1.0)
+    flood(b"later")
+    assert await passed(queue) is None
+    queue.put_own(b"own", answer(), client="exchange")
+    queue.put_own(b"mine", answer())
+    queue.put_passed(2, b"honest", 2)
+    assert await passed(queue) == [b"own", b"mine", b"honest"]
+    assert await passed(queue) is None
+    clock.now += 1.0 / SHARE
+    assert await passed(queue) == [b"later"]
+
+
+async def test_a_source_is_taken_when_its_rest_is_over_without_anything_new() -> None:
+    queue = OfferedQueue()
+    queue.put_passed(3, b"bad", 3)
+    [entry] = await queue.take(1, ROOM)
+    queue.charge(entry, CREDIT_SECONDS + 0.005)
+    queue.put_passed(3, b"later", 3)
+    async with asyncio.timeout(20):
+        assert [each.encoded for each in await queue.take(1, ROOM)] == [b"later"]
+
+
+async def test_what_all_clients_sent_counts_until_it_is_taken() -> None:
+    queue = OfferedQueue()
+    for client in ("broker", "exchange", ""):
+        queue.put_own(b"own", answer(), client=client)
+    assert queue.backlog(1) == 3
+    await queue.take(2, ROOM)
+    assert queue.backlog(1) == 1

@@ -23,6 +23,10 @@ from guqiao_sdk.proof.transaction import (
 
 TRANSACTION_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 1_024
 """A payload, its length, two signatures with their keys and the path of an envelope."""
+PAYLOAD_VALUES_MAX: Final = 200_000
+"""Twice what the longest roster that fits a payload has: to read more takes too long to do it for
+strangers.
+"""
 
 VerifyMany = Callable[[Sequence[tuple[bytes, bytes, bytes]]], Sequence[bool]]
 """[(public key, message, signature)] -> whether each SM2 signature holds, in order."""
@@ -66,6 +70,7 @@ def check_stateless_many(
     now_height: int,
     block_time_ms: int,
     verify_many: VerifyMany,
+    values_max: int | None = None,
 ) -> list[AdmittedTransaction | Refused]:
     """Judge transactions, their signatures together in one call of `verify_many`, which is asked
     once about a signature that several of them share.
@@ -73,8 +78,13 @@ def check_stateless_many(
     For a batch proposed at sequence number s, `now_height` is s - 1 and `block_time_ms` the batch's
     own, so that every replica judges alike. At submission they are the last executed height and the
     present time, or the last block time where that is later.
+
+    A payload of more than `values_max` values is not read. What is final or judged in execution
+    knows no such bound, so that a chain is read as it was written (None).
     """
-    verdicts = [_check_form(data, chain_id, now_height, block_time_ms) for data in encoded]
+    verdicts = [
+        _check_form(data, chain_id, now_height, block_time_ms, values_max) for data in encoded
+    ]
     nodes: dict[bytes, bytes] = {}
     asked = [
         _signed_triples(verdict.signed, nodes) if isinstance(verdict, AdmittedTransaction) else ()
@@ -101,9 +111,25 @@ def _signed_triples(
 def refused_transaction(
     encoded: Sequence[bytes], verdicts: Sequence[AdmittedTransaction | Refused]
 ) -> tuple[int, Refused] | None:
-    """The shortest transaction that is refused, by its place: it makes the smallest proof."""
+    """The shortest transaction that is refused, by its place: it makes the smallest proof. One that
+    was not read only where all others hold: it proves nothing.
+    """
     refused = [(n, each) for n, each in enumerate(verdicts) if isinstance(each, Refused)]
-    return min(refused, key=lambda each: len(encoded[each[0]]), default=None)
+    return min(
+        refused, key=lambda each: (was_not_read(each[1]), len(encoded[each[0]])), default=None
+    )
+
+
+def was_not_read(refused: Refused) -> bool:
+    """Whether it was refused for its many values, which execution does not ask."""
+    return "values" in refused.fields
+
+
+def values_at_most(payload: bytes) -> int:
+    """How many JSON values these bytes can have, counted without reading them: each value but the
+    first stands behind a comma or inside a bracket. Those inside texts are counted, too.
+    """
+    return 1 + payload.count(b",") + payload.count(b"[") + payload.count(b"{")
 
 
 def read_transaction(encoded: bytes) -> AdmittedTransaction:
@@ -120,12 +146,16 @@ def read_transaction(encoded: bytes) -> AdmittedTransaction:
 
 
 def _check_form(
-    encoded: bytes, chain_id: str, now_height: int, block_time_ms: int
+    encoded: bytes, chain_id: str, now_height: int, block_time_ms: int, values_max: int | None
 ) -> AdmittedTransaction | Refused:
     if len(encoded) > TRANSACTION_BYTES_MAX:
         return Refused(
             "TRANSACTION_TOO_LARGE", {"bytes": len(encoded), "maximum": TRANSACTION_BYTES_MAX}
         )
+    # Of the whole: its keys and signatures have few bytes, and fewer that look like these.
+    values = 0 if values_max is None else values_at_most(encoded)
+    if values_max is not None and values > values_max:
+        return Refused("TRANSACTION_TOO_LARGE", {"values": values, "maximum": values_max})
     try:
         transaction = read_transaction(encoded)
     except MalformedError as error:
