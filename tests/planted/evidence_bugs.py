@@ -45,6 +45,17 @@ EVIDENCE: Final = (
         rules=("S10",),
     ),
     Bug(
+        "N12",
+        "what others carry of a replica's statements leaves no evidence",
+        f"{CORE}/said_before.py",
+        'found += [Reject(each.replica, "a statement that excludes an earlier one"), each]\n',
+        'found += [Reject(each.replica, "a statement that excludes an earlier one")]\n',
+        ("B15", "B6"),
+        size=7,
+        first=11,
+        rules=("S10",),
+    ),
+    Bug(
         "E1",
         "a batch that admission refuses leaves no evidence",
         f"{CORE}/replica.py",

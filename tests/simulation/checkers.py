@@ -102,7 +102,7 @@ class Checkers:
             lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
         )
         self._expected: dict[tuple[int, int, int], SeenStatements] = {}
-        self._due: Place | None = None
+        self._due: list[Place] = []
         self._timers: dict[int, tuple[Replica, int]] = {}
         self._asked: dict[tuple[int, int, int], dict[ReplicaId, int]] = defaultdict(dict)
 
@@ -165,7 +165,7 @@ class Checkers:
 
     def before_step(self, machine: Machine, core: Replica, message: Message) -> None:
         """S10: does this message, with an earlier one that counted here, prove an equivocation?"""
-        self._due = None
+        self._due = []
         if core.ended:
             return  # It takes nothing more; the core of the next epoch is about to be opened.
         if isinstance(message, ViewChange):
@@ -176,7 +176,7 @@ class Checkers:
         if isinstance(message, NewView) and machine.me in self._forgotten:
             self._given_back[machine.me].add(encode_message(message))
         if isinstance(message, SIGNED):
-            self._due = self._seen(machine, core).conflict(core, message)
+            self._due = self._seen(machine, core).conflicts(core, message)
 
     def _seen(self, machine: Machine, core: Replica) -> SeenStatements:
         place = machine.number, machine.life, core.epoch
@@ -188,7 +188,7 @@ class Checkers:
         self, machine: Machine, core: Replica, message: Message, effects: list[Effect]
     ) -> None:
         """S10: every equivocation that a correct replica sees gives evidence."""
-        if not effects and self._due is None and not isinstance(message, BatchRefused):
+        if not effects and not self._due and not isinstance(message, BatchRefused):
             return
         found = [each for each in effects if isinstance(each, Evidence)]
         if isinstance(message, BatchRefused):
@@ -197,9 +197,9 @@ class Checkers:
         for each in found:
             if isinstance(each.offence, Equivocation):
                 expected.prove(each.offence)
-        if self._due is not None:
-            text = f"S10: replica {machine.me} saw a second statement in vain: {self._due}"
-            self._require(expected.is_proven(self._due), text)
+        for place in self._due:
+            text = f"S10: replica {machine.me} saw a second statement in vain: {place}"
+            self._require(expected.is_proven(place), text)
 
     def on_effect(self, machine: Machine, core: Core, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""

@@ -23,17 +23,17 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
+from tests.simulation.nested import NestedStatements, Place
 
 Signed = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView
 SIGNED: Final = (PrePrepare, Prepare, Commit, Checkpoint, ViewChange, NewView)
 VOTES: Final = {Prepare: VoteType.PREPARE, Commit: VoteType.COMMIT}
 
-Place = tuple[VoteType, int, int, int]
-"""Type, view, sequence number, signer. Of a view-change the view alone is the place."""
-
 
 class SeenStatements:
-    """The first statement for each place, the last view-change of each replica, the new-view."""
+    """The first statement for each place, the last view-change of each replica, the new-view, and
+    what was nested in others' messages.
+    """
 
     def __init__(self, replica_set: ReplicaSet) -> None:
         self._set = replica_set
@@ -41,6 +41,7 @@ class SeenStatements:
         self._view_changes: dict[ReplicaId, ViewChange] = {}
         self._entered: NewView | None = None
         self._proven: set[Place] = set()
+        self._nested: NestedStatements | None = None
 
     def enter(self, new_view: NewView) -> None:
         """The replica enters a view: what its primary proposes again is proposed by it."""
@@ -63,10 +64,17 @@ class SeenStatements:
         """
         return place in self._proven
 
-    def conflict(self, core: Replica, message: Signed) -> Place | None:
-        """Where an authentic message, that the core is about to take, proves an equivocation; None
-        if it is the first of its place, or says the same again, or means nothing there.
+    def conflicts(self, core: Replica, message: Signed) -> list[Place]:
+        """Where an authentic message, that the core is about to take, proves an equivocation, by
+        itself or by what it carries: nowhere if all is the first of its place, or says the same
+        again, or means nothing there.
         """
+        if self._nested is None or self._nested.core is not core:
+            self._nested = NestedStatements(self._set, core)
+        direct = self._conflict(core, message)
+        return [*([] if direct is None else [direct]), *self._nested.conflicts(message)]
+
+    def _conflict(self, core: Replica, message: Signed) -> Place | None:
         match message:
             case PrePrepare():
                 return self._proposed_otherwise(core, message)

@@ -49,12 +49,17 @@ def signed_bytes(message: Signed, replica_set: ReplicaSet) -> bytes:
         case Checkpoint():
             place = (CHECKPOINT, 0, message.sequence, message.header_hash)
         case ViewChange():
-            digest = _tagged(b"guqiao/view-change/1", _view_change(message))
+            digest = content_digest(message)
             place = (VIEW_CHANGE, message.view, message.certified, digest)
         case NewView():
             digest = _tagged(b"guqiao/new-view/1", _new_view(message))
             place = (NEW_VIEW, message.view, 0, digest)
     return vote_bytes(replica_set, *place)
+
+
+def content_digest(message: ViewChange) -> bytes:
+    """What a view-change is signed through: it covers the certified height, too."""
+    return _tagged(b"guqiao/view-change/1", _view_change(message))
 
 
 def _view_change(message: ViewChange) -> bytes:

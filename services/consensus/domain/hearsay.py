@@ -6,7 +6,8 @@ height means the same in all of them.
 
 from __future__ import annotations
 
-from services.consensus.domain.messages import Hello, ReplicaId, SequenceNumber, View
+from services.consensus.domain.effects import Effect, Send
+from services.consensus.domain.messages import Hello, NewView, ReplicaId, SequenceNumber, View
 
 
 class Hearsay:
@@ -50,7 +51,13 @@ class Hearsay:
         said = self._of_epoch(peer)
         return said is not None and not said.active
 
-    def wants_help(self, peer: ReplicaId, view: View, now_ms: int) -> bool:
+    def help(self, peer: ReplicaId, new_view: NewView | None, now_ms: int) -> list[Effect]:
+        """The new-view of the view we are in, for a peer that says that it is not there."""
+        if new_view is None or not self._wants_help(peer, new_view.view, now_ms):
+            return []
+        return [Send(peer, new_view)]
+
+    def _wants_help(self, peer: ReplicaId, view: View, now_ms: int) -> bool:
         """Whether `peer` is not in `view`, and was not helped within the resend interval."""
         said = self._of_epoch(peer)
         if said is None or said.view > view or (said.view == view and said.active):

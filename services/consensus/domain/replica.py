@@ -22,7 +22,6 @@ from services.consensus.domain.effects import (
     InvalidNewView,
     Persist,
     Reject,
-    Send,
     ViewChanged,
 )
 from services.consensus.domain.fetching import Fetching
@@ -58,6 +57,7 @@ from services.consensus.domain.messages import (
     ViewChange,
 )
 from services.consensus.domain.ordering import Ordering
+from services.consensus.domain.said_before import SaidBefore, beside
 from services.consensus.domain.signer import Sign, Signer
 from services.consensus.domain.suspicion import Suspicion
 from services.consensus.domain.view_change import (
@@ -107,6 +107,7 @@ class Replica:
         self._refused_new_view: NewView | None = None
         self._hearsay = Hearsay(replica_set.epoch, parameters.resend_ms)
         self._later = Later(parameters.window, replica_set)
+        self._said_before = SaidBefore(self._signer, self._ordering)
         self._resend_ms = now_ms
         self._low_at_resend = head.sequence
         self._fetching = Fetching(self._hearsay, head.sequence)
@@ -156,7 +157,8 @@ class Replica:
         if isinstance(message, Tick):
             return self._on_tick(message.now_ms)
         if isinstance(message, PeerMessage):
-            return self._on_peer(sender, message)
+            heard = self._said_before.hear(message, self._view)
+            return beside(heard, self._on_peer(sender, message))
         assert sender == self._signer.me, "only its own driver gives a replica local inputs"
         if isinstance(message, Executed | CertifiedElsewhere) and message.sequence <= self.base:
             return []  # Of the epoch before, whose end is not this one's.
@@ -255,7 +257,9 @@ class Replica:
                 self._hearsay.hear(sender, message)
                 # Votes of a peer beyond the window are of no use here, only its blocks are.
                 catch_up = self._fetching.ask_at_once(self.low_watermark, self._ordering.high)
-                return [*self._help(sender), *self._judge(), *catch_up]
+                new_view = self._new_view if self._active else None
+                helped = self._hearsay.help(sender, new_view, self._suspicion.now_ms)
+                return [*helped, *self._judge(), *catch_up]
             case _:
                 assert_never(message)
 
@@ -336,12 +340,14 @@ class Replica:
     def _on_batch_refused(self, message: BatchRefused) -> list[Effect]:
         refused = message.pre_prepare
         primary = self._signer.primary(refused.view)
-        return [
+        heard = self._said_before.hear(refused, self._view)
+        effects: list[Effect] = [
             *self._ordering.refuse(refused),
             Reject(primary, f"invalid batch: {message.reason}"),
             Evidence(primary, InvalidBatch(refused, message.reason, message.index)),
             *self._judge(),
         ]
+        return beside(heard, effects)
 
     # --- Time -------------------------------------------------------------------------------
 
@@ -476,13 +482,6 @@ class Replica:
         self._view, self._active, self._suspects = message.view, True, False
         self._new_view = message
         self._ordering.enter_view(message, base_of(message.view_changes).certified)
-
-    def _help(self, peer: ReplicaId) -> list[Effect]:
-        """Bring a peer that missed the new-view into the view, not more often than we resend."""
-        if not self._active or self._new_view is None:
-            return []
-        wants = self._hearsay.wants_help(peer, self._view, self._suspicion.now_ms)
-        return [Send(peer, self._new_view)] if wants else []
 
     # --- Recovery ---------------------------------------------------------------------------
 
