@@ -9,7 +9,7 @@ from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.template.faults import TemplateError
 from services.consensus.domain.contracts.template.form import read_template
-from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.model import FORMATS, Template
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.host import CallContext, LedgerHost
 from tests.fuzz import mutations
@@ -76,7 +76,7 @@ def _release() -> Target:
         if not isinstance(brought, dict) or set(brought) != set(RELEASE):
             raise Refusal("BODY_MALFORMED")
         host = LedgerHost(markets.shandong.state, context, CONTRACTS)
-        return judge_release(host, brought, module)
+        return judge_release(host, brought, module, FORMATS)
 
     sample = canonical_json({name: body[name] for name in RELEASE})
     return Target("release of a contract", judge, (Refusal, JsonError), [sample], mutations.of_json)
