@@ -25,6 +25,8 @@ from services.consensus.domain.contracts.template.vocabulary import SEALED, TYPE
 
 NAME_SHOWN_MAX: Final = 64
 """Characters of a name that somebody chose, in a place."""
+VALUE_COST: Final = 8
+"""Of judging one value, in elements of the gas table: some 2 microseconds."""
 ENVELOPE_COST: Final = 64
 """Of judging one envelope of a sealed value, in elements of the gas table."""
 CHARACTERS_OF_AN_ELEMENT: Final = 32
@@ -168,7 +170,7 @@ class Shapes:
 
     def _single(self, field: Field, value: Json, place: str, pay: Pay | None) -> Iterator[Fault]:
         if pay is not None:
-            pay(1)
+            pay(VALUE_COST)
         inner = None if field.record is None else self.record[field.record].stands_for
         if value is None:
             yield Fault(place, Why.MISSING)
