@@ -186,10 +186,10 @@ def _tiers(path: Path | None) -> TierMap | None:
     """The tiers of a template in a file; raises `CliError`, exit code 7, where it is none."""
     if path is None:
         return None
-    from guqiaoctl.template_files import load_template
+    from guqiaoctl.template_files import load_deployable
     from services.consensus.domain.contracts.template.tiers import TierMap
 
-    return TierMap.of(load_template(path))
+    return TierMap.of(load_deployable(path))
 
 
 # --- On a chain -------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from guqiaoctl.input_files import read_input
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.output import Progress, choose, print_json, say, shown
-from guqiaoctl.template_files import load_template, require_own_source
+from guqiaoctl.template_files import load_deployable, require_own_source
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.model import Template
 from services.consensus.domain.contracts.template.standing import TEMPLATES
@@ -38,7 +38,7 @@ SHOWN: Final = (
 
 def publish(data: Path, path: Path) -> None:
     """Publish a COMMON template in the name of the CSRC."""
-    template = load_template(path)
+    template = load_deployable(path)
     body: dict[str, Json] = {"template": template.to_json()}
     _take(load_network(data), CSRC, "publish", body)
     _told(template)
@@ -46,7 +46,7 @@ def publish(data: Path, path: Path) -> None:
 
 def file(data: Path, path: Path, *, tests: Path, risk_review: Path) -> None:
     """Define an operator's own template with its evidence, and file it with the CSRC."""
-    template = load_template(path)
+    template = load_deployable(path)
     network = load_network(data)
     evidence: dict[str, Json] = {
         "tests": _digest(tests),

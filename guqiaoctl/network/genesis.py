@@ -52,7 +52,13 @@ COMMON_CONTRACTS: Final = (
     "packets",
     "contracts",
 )
-VERSIONS: Final = {"contracts": 2, "evidence": 2, "light_client": 2, "register": 3}
+VERSIONS: Final = {
+    "contracts": 3,
+    "evidence": 2,
+    "light_client": 2,
+    "register": 3,
+    "templates": 2,
+}
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {

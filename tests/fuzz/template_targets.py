@@ -9,12 +9,14 @@ from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.template.faults import TemplateError
 from services.consensus.domain.contracts.template.form import read_template
-from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.model import FORMATS, Template
+from services.consensus.domain.contracts.template.tiers import TierMap
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.host import CallContext, LedgerHost
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import any_signature, json_value
+from tests.unit.templates.orders import orders, own_orders
 from tests.unit.templates.template_market import template
 from tests.unit.xchain import test_deployments_by_template as by_template
 
@@ -34,11 +36,24 @@ def targets() -> tuple[Target, ...]:
         canonical_json({**template(name).to_json(), "contract": code})
         for name in ("subject", "registration")
     ]
+    samples.append(canonical_json({**orders(), "contract": code}))
+    samples.append(canonical_json(own_orders()))
+    kept = canonical_json(_kept())
     refusals = (TemplateError, JsonError)
     return (
         Target("contract template", _template, refusals, samples, mutations.of_json),
+        Target("tiers of a contract", _tiers, (ValueError,), [kept], mutations.of_json),
         _release(),
     )
+
+
+def _kept() -> Json:
+    """What the record of a contract holds of a template of format 2."""
+    return TierMap.of(read_template(orders())).to_json()
+
+
+def _tiers(data: bytes) -> Json:
+    return TierMap.from_json(json_value(data)).to_json()
 
 
 def _template(data: bytes) -> Template:
@@ -76,7 +91,7 @@ def _release() -> Target:
         if not isinstance(brought, dict) or set(brought) != set(RELEASE):
             raise Refusal("BODY_MALFORMED")
         host = LedgerHost(markets.shandong.state, context, CONTRACTS)
-        return judge_release(host, brought, module)
+        return judge_release(host, brought, module, FORMATS)
 
     sample = canonical_json({name: body[name] for name in RELEASE})
     return Target("release of a contract", judge, (Refusal, JsonError), [sample], mutations.of_json)

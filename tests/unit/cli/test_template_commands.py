@@ -191,5 +191,5 @@ def test_a_source_that_is_not_the_program_is_found_out(
     require_own_source(found)
     contract = replace(found.contract, source=change_source(found.contract.source))
     with pytest.raises(CliError) as refused:
-        require_own_source(replace(found, contract=contract))
+        require_own_source(replace(found, basis=replace(found.business, contract=contract)))
     assert (refused.value.code, refused.value.exit_code) == ("TEMPLATE_SOURCE_OTHER", 7)

@@ -13,7 +13,9 @@ from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.standing import NONE, Status
 from services.consensus.domain.contracts.templates import TRANSITIONS, TemplatesContract
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
+from tests.unit.templates.orders import orders
 from tests.unit.templates.template_market import template
+from tests.unit.templates.test_register_template import template as register
 
 
 def party(name: str, organisation: str, *roles: str) -> Party:
@@ -338,3 +340,30 @@ def test_a_step_names_a_version_that_exists(changes: dict[str, Any], code: str) 
     assert (
         act(host, OPERATOR, "file", **({"id": "own_transfer", "version": 1} | changes)).code == code
     )
+
+
+# --- Formats --------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G2-08-4", "G2-08-7")
+def test_format_2_is_kept_from_version_2_of_the_contract_on() -> None:
+    host = MemoryHost(party=MAKER, second_party=CHECKER)
+    body: dict[str, Any] = {"template": orders(), **EVIDENCE}
+    other: dict[str, Any] = {"template": own(), **EVIDENCE}
+    first = host.run(TemplatesContract(1), "define", body)
+    assert (first.code, first.fields) == (
+        "TEMPLATE_MALFORMED",
+        {"rule": "unknown", "place": "arguments"},
+    )
+    assert not host.store
+    assert host.run(TemplatesContract(2), "define", body).code is None
+    assert record(host, "template/orders/00000000000000000001")["template"] == orders()
+    assert host.run(TemplatesContract(2), "define", other).code is None
+
+
+@pytest.mark.req("G2-08-4")
+def test_a_template_of_a_contract_of_the_chains_own_is_not_published() -> None:
+    host = MemoryHost(party=MARKET, second_party=TECH)
+    outcome = host.run(TemplatesContract(2), "publish", {"template": register().to_json()})
+    assert outcome.code == "TEMPLATE_MALFORMED"
+    assert outcome.fields == {"rule": "own_not_deployed", "place": "own"}

@@ -26,6 +26,7 @@ from tests.unit.contracts.star_chain import (
     told,
 )
 from tests.unit.ledger.chain_builder import MemoryChain, signed
+from tests.unit.templates.orders import SOURCE, line, sealed, tiers
 
 PUBLIC: Final = "TIER_PUBLIC_NOT_ONCHAIN"
 RESTRICTED: Final = "TIER_RESTRICTED_NOT_ONCHAIN"
@@ -74,6 +75,12 @@ TIERS: Final = TierMap(
     ),
     "trace/",
 )
+ORDERING: Final = """
+ACCESS = {"read": [], "write": [], "call": ["orders.place"]}
+
+def order(order_id, lines, terms_sealed):
+    call("orders", "place", order_id=order_id, lines=lines, terms_sealed=terms_sealed)
+"""
 DESCRIBED: Final[dict[str, Json]] = {"digest": DIGEST, "reference": "vault:1", "owner": "did:x:y"}
 
 
@@ -229,3 +236,22 @@ def test_what_a_check_looks_at_is_paid_for() -> None:
     receipt = keep(guarded_chain(transaction_limit=200_000), "terms/1", long)
     assert receipt.code == "CONTRACT_OUT_OF_GAS"
     assert keep(free, "terms/1", long).outcome is Outcome.APPLIED
+
+
+@pytest.mark.req("G2-08-4")
+def test_a_list_that_is_not_what_format_2_says_is_refused_at_the_call_and_between_contracts() -> (
+    None
+):
+    chain = star_chain()
+    deploy(chain, "orders", SOURCE.read_text(encoding="utf-8"))
+    deploy(chain, "caller", ORDERING)
+    keep_tiers(chain, "orders", tiers())
+    right: dict[str, Any] = {"order_id": "O1", "lines": [line()], "terms_sealed": sealed()}
+    wrong = right | {"lines": [line(), line(quantity="3")]}
+    for name, method, at in (("orders", "place", "orders:0"), ("caller", "order", "caller:5")):
+        refused = call(chain, name, method, **wrong)
+        assert (refused.outcome, refused.code) == (Outcome.REFUSED, "CONTRACT_ARGUMENT_WRONG")
+        told_of = {member: facts(refused)[member] for member in ("argument", "why", "at")}
+        assert told_of == {"argument": "lines[1].quantity", "why": "type", "at": at}
+        taken = call(chain, name, method, **right)
+        assert facts(taken)["reason"] == "ROLE_MISSING", "the contract itself was asked"

@@ -61,7 +61,7 @@ def test_the_digest_is_over_everything() -> None:
 
 
 REFUSED = [
-    ("format", "guqiao-template/2", "format"),
+    ("format", "guqiao-template/3", "format"),
     ("id", "Subject", "name"),
     ("version", 0, "number"),
     ("version", True, "number"),

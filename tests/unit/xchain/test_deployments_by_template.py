@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,9 +20,11 @@ from services.consensus.domain.contracts.governance import GovernanceContract
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.star.package import code_of_source, package
+from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.contracts.template.tiers import TierMap
 from services.consensus.domain.contracts.templates import TemplatesContract
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
+from tests.unit.templates.orders import orders
 from tests.unit.templates.template_market import template
 from tests.unit.xchain.ledger_chain import LedgerChain, events, update_body
 
@@ -65,7 +68,8 @@ class Markets:
     shandong: LedgerChain
 
     @staticmethod
-    def make() -> Markets:
+    def make(contracts: int = 2, templates: int = 1) -> Markets:
+        """Of chains whose genesis names these versions."""
         remote = {"csrc": Replicas(KEYS, "csrc").set.hash()}
         csrc = LedgerChain(
             "csrc",
@@ -73,7 +77,11 @@ class Markets:
             destination=None,
             remotes={},
             others=others("csrc"),
-            contracts=[GovernanceContract(), DeploymentsContract(2), TemplatesContract()],
+            contracts=[
+                GovernanceContract(),
+                DeploymentsContract(contracts),
+                TemplatesContract(templates),
+            ],
         )
         shandong = LedgerChain(
             "shandong",
@@ -81,7 +89,7 @@ class Markets:
             destination="csrc",
             remotes=remote,
             others=others("shandong"),
-            contracts=[GovernanceContract(), DeploymentsContract(2)],
+            contracts=[GovernanceContract(), DeploymentsContract(contracts)],
         )
         return Markets(csrc, shandong)
 
@@ -434,3 +442,36 @@ def test_the_regulatory_chain_reads_its_own_templates(markets: Markets) -> None:
     assert told.code == "BODY_MALFORMED"
     own = markets.ask("deploy", markets.body(standing=None), *who, chain=markets.csrc)
     assert own.accepted, own.detail
+
+
+# --- Format 2 -------------------------------------------------------------------------------------
+
+
+def deployment_of_orders(markets: Markets) -> dict[str, Any]:
+    """What a deployment by a published template of format 2 brings."""
+    value = orders() | {"class": "COMMON"}
+    markets.templates("publish", (MARKET_SIDE, TECH_SIDE), {"template": value})
+    source = value["contract"]["source"]
+    standing = markets.standing("standing/orders/00000000000000000001")
+    return markets.body(source, name="orders", template=value, standing=standing)
+
+
+@pytest.mark.req("G2-08-4", "G2-17-5")
+def test_a_chain_of_version_3_runs_contracts_by_templates_of_format_2_with_their_shapes() -> None:
+    markets = Markets.make(contracts=3, templates=2)
+    proposed = markets.ask("deploy", deployment_of_orders(markets))
+    assert proposed.accepted, (proposed.code, proposed.detail)
+    (event,) = events(proposed, "contracts.proposed")
+    found = TierMap.of(read_template(orders() | {"class": "COMMON"}))
+    assert found.shapes is not None
+    assert event["tiers"] == found.to_json()
+
+
+@pytest.mark.req("G2-08-4")
+def test_a_chain_of_version_2_refuses_format_2_as_it_always_did() -> None:
+    markets = Markets.make(contracts=2, templates=2)
+    refused = markets.ask("deploy", deployment_of_orders(markets))
+    assert refused.code == "TEMPLATE_MALFORMED"
+    assert json.loads(refused.detail) == {"rule": "unknown", "place": "arguments"}
+    markets.publish()
+    assert markets.ask("deploy", markets.body()).accepted, "format 1 goes on"

@@ -59,6 +59,7 @@ def standard_catalogue() -> Catalogue:
             ChainsContract(),
             DeploymentsContract(1),
             DeploymentsContract(2),
+            DeploymentsContract(3),
             DocumentsContract(),
             EvidenceContract(1),
             EvidenceContract(2),
@@ -71,6 +72,7 @@ def standard_catalogue() -> Catalogue:
             ObjectsContract(),
             PacketsContract(),
             ServicesContract(),
-            TemplatesContract(),
+            TemplatesContract(1),
+            TemplatesContract(2),
         ]
     )

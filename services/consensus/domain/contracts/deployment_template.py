@@ -8,7 +8,7 @@ signed for by a second person (G2-16-5, G2-16-6).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,12 +56,16 @@ class Release:
     facts: dict[str, Json]
 
 
-def judge_release(host: Host, body: Mapping[str, Json], module: Module) -> Release:
-    """Judge the members `RELEASE` of a deployment of `module`; raises `Refusal`."""
+def judge_release(
+    host: Host, body: Mapping[str, Json], module: Module, formats: Collection[str]
+) -> Release:
+    """Judge the members `RELEASE` of a deployment of `module` by a template in one of `formats`;
+    raises `Refusal`.
+    """
     reviewer = require_second(host, roles.CONTRACT_REVIEWER)
     tests = _tests(body["tests"], module)
     review = require_digest(body["risk_review"], "risk_review")
-    template = require_template(body["template"])
+    template = require_template(body["template"], formats)
     digest = template.digest.hex()
     standing = require_standing(host, (template.id, template.version), digest, body["standing"])
     require_conforming(template, module)

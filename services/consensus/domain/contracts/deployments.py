@@ -4,12 +4,12 @@ Every step is proposed by a governor for his entity and takes effect in the tran
 enough entities have approved it (G2-05-5). Whether an upgrade is compatible is what the forms show,
 never what is declared. A destroyed contract is never called again and its name never taken again;
 its state stays where it was. From version 2 on a contract runs by a template of the regulatory
-chain (`deployment_template.py`); version 1 asks for none.
+chain (`deployment_template.py`); version 1 asks for none, version 2 knows those of format 1 alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -62,6 +62,7 @@ from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import ENGINE
 from services.consensus.domain.contracts.star.package import Code
+from services.consensus.domain.contracts.template.model import FORMAT, FORMATS
 from services.consensus.domain.contracts.template.tiers import TierMap
 
 CHANGES_TOLD_MAX: Final = 32
@@ -90,6 +91,8 @@ same for ever in this version.
 """
 GAS_NAME: Final = "gas"
 
+_FORMATS: Final[Mapping[int, tuple[str, ...]]] = {1: (), 2: (FORMAT,)}
+"""Of templates, by version; any later one knows all."""
 _BECOMES: Final = {
     Action.PAUSE: (Status.PAUSED, "contracts.paused"),
     Action.RESUME: (Status.ACTIVE, "contracts.resumed"),
@@ -106,7 +109,8 @@ _FROM: Final = {
 @dataclass(frozen=True, slots=True)
 class DeploymentsContract:
     """`contracts`; v2 asks of a deployment and of an upgrade for the template, its standing, tests
-    and a risk review, and of each approval of them for the standing.
+    and a risk review, and of each approval of them for the standing. v3 also knows templates of
+    format 2.
     """
 
     version: int = 1
@@ -114,38 +118,38 @@ class DeploymentsContract:
 
     def methods(self) -> Mapping[str, Method]:
         """For governors."""
-        by_template = self.version > 1
+        formats = _FORMATS.get(self.version, FORMATS)
         return {
-            "deploy": partial(deploy, by_template=by_template),
-            "upgrade": partial(upgrade, by_template=by_template),
+            "deploy": partial(deploy, formats=formats),
+            "upgrade": partial(upgrade, formats=formats),
             "pause": lambda host, body: _propose_status(host, body, Action.PAUSE),
             "resume": lambda host, body: _propose_status(host, body, Action.RESUME),
             "destroy": lambda host, body: _propose_status(host, body, Action.DESTROY),
             "set_gas": set_gas,
-            "approve": partial(approve, by_template=by_template),
+            "approve": partial(approve, by_template=bool(formats)),
             "withdraw": withdraw,
         }
 
 
-def deploy(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -> None:
-    """Propose a new contract under a name of its own."""
-    read_members(body, *("name", "engine", "ir", "source"), *(RELEASE if by_template else ()))
+def deploy(host: Host, body: Mapping[str, Json], *, formats: Collection[str] = ()) -> None:
+    """Propose a new contract under a name of its own, by a template where `formats` are known."""
+    read_members(body, *("name", "engine", "ir", "source"), *(RELEASE if formats else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     _check_free(host, name)
     code = read_code(body)
     facts: dict[str, Json] = {"engine": ENGINE, "digest": code.module.digest.hex()}
-    if by_template:
-        facts |= judge_release(host, body, code.module).facts
+    if formats:
+        facts |= judge_release(host, body, code.module, formats).facts
     _propose(host, Action.DEPLOY, name, (entity, current), facts, code)
 
 
-def upgrade(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -> None:
+def upgrade(host: Host, body: Mapping[str, Json], *, formats: Collection[str] = ()) -> None:
     """Propose the next version of a contract. `compatible` is what the proposer told everybody; a
     breaking change told as compatible is refused (G2-14-4).
     """
     read_members(
-        body, *("name", "engine", "ir", "source", "compatible"), *(RELEASE if by_template else ())
+        body, *("name", "engine", "ir", "source", "compatible"), *(RELEASE if formats else ())
     )
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
@@ -172,8 +176,8 @@ def upgrade(host: Host, body: Mapping[str, Json], *, by_template: bool = False) 
         "changes": told,
         "changes_count": len(changes),
     }
-    if by_template:
-        release = judge_release(host, body, code.module)
+    if formats:
+        release = judge_release(host, body, code.module, formats)
         require_successor(before.template, release.named)
         facts |= release.facts
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)

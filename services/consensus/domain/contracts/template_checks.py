@@ -4,6 +4,7 @@ is to run by one.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
@@ -18,13 +19,18 @@ from services.consensus.domain.contracts.template.model import Template
 DIGEST_BYTES: Final = 32
 
 
-def require_template(value: Json) -> Template:
-    """The template that a body brings; raises `Refusal`."""
+def require_template(value: Json, formats: Collection[str]) -> Template:
+    """The template that a body brings, in a format that the calling contract's version knows;
+    raises `Refusal`.
+    """
     try:
-        return read_template(value)
+        found = read_template(value, formats)
+        if found.own is not None:
+            raise TemplateError("own_not_deployed", ("own",))
     except TemplateError as error:
         place = shown_path(error.path)[:200]
         raise Refusal("TEMPLATE_MALFORMED", rule=error.rule, place=place) from None
+    return found
 
 
 def require_conforming(template: Template, module: Module) -> None:

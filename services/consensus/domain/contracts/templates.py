@@ -15,8 +15,9 @@ relies on the one before is seen in the two, and written down.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from guqiao_sdk.proof.json_values import Json
@@ -29,7 +30,7 @@ from services.consensus.domain.contracts.packets_host import (
 from services.consensus.domain.contracts.signers import require_csrc, require_operator
 from services.consensus.domain.contracts.template.changes import changes
 from services.consensus.domain.contracts.template.form import read_template
-from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.model import FORMAT, FORMATS, Template
 from services.consensus.domain.contracts.template.standing import (
     NONE,
     TEMPLATES,
@@ -73,16 +74,17 @@ OPEN: Final = frozenset({Status.DEFINED, Status.FILED, Status.FILING_RETURNED})
 
 @dataclass(frozen=True, slots=True)
 class TemplatesContract:
-    """`templates` v1."""
+    """`templates`; v1 knows templates of format 1 alone."""
 
-    name: str = NAME
     version: int = 1
+    name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """For the CSRC and for operators."""
+        formats = FORMATS if self.version > 1 else (FORMAT,)
         return {
-            "publish": publish,
-            "define": define,
+            "publish": partial(publish, formats=formats),
+            "define": partial(define, formats=formats),
             "file": file,
             "accept": accept,
             "give_back": give_back,
@@ -91,11 +93,11 @@ class TemplatesContract:
         }
 
 
-def publish(host: Host, body: Mapping[str, Json]) -> None:
+def publish(host: Host, body: Mapping[str, Json], *, formats: Collection[str]) -> None:
     """Put a COMMON template in force; an earlier version is superseded."""
     require_csrc(host)
     require_members(body, "", "template")
-    template = _template(body["template"], TemplateClass.COMMON)
+    template = _template(body["template"], TemplateClass.COMMON, formats)
     head = _own_head(host, template)
     _require_step("publish", _status(host, template.id, template.version))
     _require_next(host, template, head)
@@ -103,14 +105,14 @@ def publish(host: Host, body: Mapping[str, Json]) -> None:
     _put_in_force(host, template, head, "template.published", {})
 
 
-def define(host: Host, body: Mapping[str, Json]) -> None:
+def define(host: Host, body: Mapping[str, Json], *, formats: Collection[str]) -> None:
     """Write down a SELF template, with evidence of its tests and of its risk review, which the
     checker signs for. One that is not filed yet, or was given back, may be defined anew.
     """
     require_operator(host)
     require_members(body, "", "template tests risk_review")
     evidence = {name: require_digest(body[name], name) for name in ("tests", "risk_review")}
-    template = _template(body["template"], TemplateClass.SELF)
+    template = _template(body["template"], TemplateClass.SELF, formats)
     head = _own_head(host, template)
     status = _status(host, template.id, template.version)
     _require_step("define", status)
@@ -185,9 +187,9 @@ def _require_owner(host: Host, record: Mapping[str, Json]) -> None:
 # --- What ----------------------------------------------------------------------------------------
 
 
-def _template(value: Json, wanted: TemplateClass) -> Template:
+def _template(value: Json, wanted: TemplateClass, formats: Collection[str]) -> Template:
     """The template, of this class and with a contract that conforms to it."""
-    found = require_template(value)
+    found = require_template(value, formats)
     if found.template_class is not wanted:
         raise Refusal("TEMPLATE_CLASS_WRONG", wanted=wanted.value)
     require_conforming(found, found.contract.module)

@@ -117,9 +117,9 @@ def call_star(
 
 
 def judge_arguments(state: Readable, payload: Payload) -> Refusal | None:
-    """The refusal that a call will meet for numbers of persons in its arguments, if it can be told
-    before the transaction is ordered and thereby on chain for ever. A request that was executed
-    once is answered again.
+    """The refusal that a call will meet for its arguments, such as for numbers of persons, if it
+    can be told before the transaction is ordered and thereby on chain for ever. A request that was
+    executed once is answered again.
     """
     contract = deployed(DeploymentsState(state), payload.contract)
     if contract is None or contract.tiers is None:
@@ -207,7 +207,9 @@ class LedgerStarHost(OverHost[LedgerHost]):
             raise ContractError("CONTRACT_REENTERED", callee=contract)
         called = _or_contract_error(lambda: find_callable(self._host.writes, contract))
         program = self.program(called)
-        self.enter(called, program, method)
+        guard = self.enter(called, program, method).guard
+        if guard is not None:
+            guard.passed(arguments)
         results: list[Json] = []
         try:
             self._host.within(

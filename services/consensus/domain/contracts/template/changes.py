@@ -7,12 +7,18 @@ version does not name. New methods, events, groups and optional fields break nob
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.template.model import Field, Template, Transition
+from services.consensus.domain.contracts.template.differences import Change, both, differ, sets
+from services.consensus.domain.contracts.template.model import Template, Transition
+from services.consensus.domain.contracts.template.shapes import Field
+from services.consensus.domain.contracts.template.shapes_changes import (
+    alternatives,
+    event_shapes,
+    shape,
+    shapes,
+)
 
 SENTENCES: Final = {
     "removed": ("删除", "removed"),
@@ -26,19 +32,6 @@ SENTENCES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Change:
-    """One difference; `place` names it, such as `groups.company.fields.uscc.type`."""
-
-    place: str
-    rule: str
-    is_breaking: bool
-
-    def to_json(self) -> dict[str, Json]:
-        """For receipts and for tools."""
-        return {"place": self.place, "rule": self.rule, "breaking": self.is_breaking}
-
-
 def changes(old: Template, new: Template) -> list[Change]:
     """All differences, those that break first; the version's own number is none."""
     found = {
@@ -50,6 +43,7 @@ def changes(old: Template, new: Template) -> list[Change]:
         *_events(old, new),
         *_views(old, new),
         *_parameters(old, new),
+        *shapes(old, new),
     }
     return sorted(found, key=lambda each: (not each.is_breaking, each))
 
@@ -59,62 +53,51 @@ def is_compatible(old: Template, new: Template) -> bool:
     return not any(each.is_breaking for each in changes(old, new))
 
 
-def _sets(
-    place: str, old: Mapping[str, Any], new: Mapping[str, Any], *, added_breaks: bool = False
-) -> Iterator[Change]:
-    """What is gone and what is new."""
-    for name in old.keys() - new.keys():
-        yield Change(f"{place}.{name}", "removed", True)
-    for name in new.keys() - old.keys():
-        yield Change(f"{place}.{name}", "new_value" if added_breaks else "added", added_breaks)
-
-
-def _both(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name in sorted(old.keys() & new.keys()):
-        yield name, old[name], new[name]
-
-
-def _differ(place: str, old: Any, new: Any, members: Mapping[str, str]) -> Iterator[Change]:
-    """Members whose every change breaks, by attribute and spelling; a title is only wording."""
-    for attribute, spelled in members.items():
-        if getattr(old, attribute) != getattr(new, attribute):
-            yield Change(f"{place}.{spelled}", "changed", True)
-    if old.title != new.title:
-        yield Change(f"{place}.title", "text_changed", False)
-
-
 def _plain(old: Template, new: Template) -> Iterator[Change]:
     for name, was, now in (
         ("id", old.id, new.id),
         ("class", old.template_class, new.template_class),
-        ("key", old.key, new.key),
-        ("supervision", old.supervision, new.supervision),
     ):
         if was != now:
             yield Change(name, "changed", True)
+    if old.format != new.format:
+        yield Change("format", "changed", False)
+    yield from _basis(old, new)
     if old.title != new.title:
         yield Change("title", "text_changed", False)
     if old.description != new.description:
         yield Change("description", "text_changed", False)
     if set(old.orientation) != set(new.orientation):
         yield Change("orientation", "changed", False)
-    if old.contract.module.encoded != new.contract.module.encoded:
-        yield Change("contract", "changed", False)
+
+
+def _basis(old: Template, new: Template) -> Iterator[Change]:
+    if old.own is None and new.own is None:
+        if old.key != new.key:
+            yield Change("key", "changed", True)
+        if old.supervision != new.supervision:
+            yield Change("supervision", "changed", True)
+        if old.contract.module.encoded != new.contract.module.encoded:
+            yield Change("contract", "changed", False)
+    elif old.own is None or new.own is None or old.own.name != new.own.name:
+        yield Change("own", "changed", True)
+    elif old.own != new.own:
+        yield Change("own.form", "changed", False)
 
 
 def _roles(old: Template, new: Template) -> Iterator[Change]:
     was, now = ({each.name: each for each in all_.roles} for all_ in (old, new))
-    yield from _sets("roles", was, now)
-    for name, before, after in _both(was, now):
-        yield from _differ(f"roles.{name}", before, after, {})
+    yield from sets("roles", was, now)
+    for name, before, after in both(was, now):
+        yield from differ(f"roles.{name}", before, after, {})
 
 
 def _groups(old: Template, new: Template) -> Iterator[Change]:
     was, now = ({each.name: each for each in all_.groups} for all_ in (old, new))
-    yield from _sets("groups", was, now)
-    for name, before, after in _both(was, now):
+    yield from sets("groups", was, now)
+    for name, before, after in both(was, now):
         place = f"groups.{name}"
-        yield from _differ(place, before, after, {"tier": "tier", "state": "state"})
+        yield from differ(place, before, after, {"tier": "tier", "state": "state"})
         fields = {each.name: each for each in before.fields}
         others = {each.name: each for each in after.fields}
         for gone in fields.keys() - others.keys():
@@ -123,35 +106,37 @@ def _groups(old: Template, new: Template) -> Iterator[Change]:
             is_required = not others[more].is_optional
             rule = "required_added" if is_required else "added"
             yield Change(f"{place}.fields.{more}", rule, is_required)
-        for field, first, second in _both(fields, others):
+        for field, first, second in both(fields, others):
             yield from _field(f"{place}.fields.{field}", first, second)
 
 
 def _field(place: str, old: Field, new: Field) -> Iterator[Change]:
-    yield from _differ(place, old, new, {"type": "type", "unit": "unit"})
+    yield from differ(place, old, new, {"type": "type", "unit": "unit"})
     if old.is_optional is not new.is_optional:
         # A value that was always there may now be missing; one that could be left out may not.
         yield Change(f"{place}.optional", "changed", True)
     was, now = (dict.fromkeys(each.values) for each in (old, new))
-    yield from _sets(f"{place}.values", was, now, added_breaks=True)
+    yield from sets(f"{place}.values", was, now, added_breaks=True)
+    yield from shape(place, old, new, is_read=True)
 
 
 def _states(old: Template, new: Template) -> Iterator[Change]:
     was, now = ({each.name: each for each in all_.states} for all_ in (old, new))
-    yield from _sets("states", was, now, added_breaks=True)
-    for name, before, after in _both(was, now):
-        yield from _differ(f"states.{name}", before, after, {"is_final": "final"})
+    yield from sets("states", was, now, added_breaks=True)
+    for name, before, after in both(was, now):
+        yield from differ(f"states.{name}", before, after, {"is_final": "final"})
 
 
 def _transitions(old: Template, new: Template) -> Iterator[Change]:
     was, now = ({each.method: each for each in all_.transitions} for all_ in (old, new))
-    yield from _sets("transitions", was, now)
-    for name, before, after in _both(was, now):
+    yield from sets("transitions", was, now)
+    for name, before, after in both(was, now):
         place = f"transitions.{name}"
         fixed = {"target": "to", "role": "role", "checker": "checker", "event": "event"}
-        yield from _differ(place, before, after, fixed)
+        yield from differ(place, before, after, fixed)
         yield from _sources(place, before, after)
         yield from _takes(place, before.takes, after.takes, new)
+        yield from alternatives(place, before, after)
 
 
 def _sources(place: str, old: Transition, new: Transition) -> Iterator[Change]:
@@ -171,26 +156,27 @@ def _takes(
     for gone in set(old) - set(new):
         yield Change(f"{place}.takes.{gone}", "removed", True)
     for more in set(new) - set(old):
-        found = template.fields.get(more)
-        is_optional = found is not None and found[1].is_optional
+        found = template.values.get(more)
+        is_optional = found is not None and found.field.is_optional
         rule = "added" if is_optional else "required_added"
         yield Change(f"{place}.takes.{more}", rule, not is_optional)
 
 
 def _events(old: Template, new: Template) -> Iterator[Change]:
     was, now = ({each.topic: each for each in all_.events} for all_ in (old, new))
-    yield from _sets("events", was, now)
-    for topic, before, after in _both(was, now):
-        yield from _differ(f"events.{topic}", before, after, {})
+    yield from sets("events", was, now)
+    for topic, before, after in both(was, now):
+        yield from differ(f"events.{topic}", before, after, {})
         members = (dict.fromkeys(each.members) for each in (before, after))
-        yield from _sets(f"events.{topic}.members", *members)
+        yield from sets(f"events.{topic}.members", *members)
+        yield from event_shapes(f"events.{topic}", before, after)
 
 
 def _views(old: Template, new: Template) -> Iterator[Change]:
     was, now = ({each.method: each for each in all_.views} for all_ in (old, new))
-    yield from _sets("views", was, now)
-    for name, before, after in _both(was, now):
-        yield from _differ(f"views.{name}", before, after, {})
+    yield from sets("views", was, now)
+    for name, before, after in both(was, now):
+        yield from differ(f"views.{name}", before, after, {})
         yield from _takes(f"views.{name}", before.takes, after.takes, new)
 
 
@@ -201,9 +187,9 @@ def _parameters(old: Template, new: Template) -> Iterator[Change]:
     for more in now.keys() - was.keys():
         # A contract of the old version does not have the constant: it would not conform.
         yield Change(f"parameters.{more}", "required_added", True)
-    for name, before, after in _both(was, now):
+    for name, before, after in both(was, now):
         place = f"parameters.{name}"
-        yield from _differ(place, before, after, {"type": "type", "unit": "unit"})
+        yield from differ(place, before, after, {"type": "type", "unit": "unit"})
         if after.least > before.least or after.greatest < before.greatest:
             yield Change(f"{place}.bounds", "narrowed", True)
         elif (after.least, after.greatest) != (before.least, before.greatest):

@@ -14,6 +14,7 @@ from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.outline import WRITES, Emit, Function, Outline
 from services.consensus.domain.contracts.template.model import Group, Template, Transition
+from services.consensus.domain.contracts.template.shapes import OwnContract
 from services.consensus.domain.contracts.template.vocabulary import (
     DESCRIPTION,
     STATE,
@@ -86,6 +87,10 @@ SENTENCES: Final = {
         "监管视图没有读取步骤：{what}。",
         "The supervision view does not read the steps: {what}.",
     ),
+    "other_form": (
+        "程序不是模板所指的程序：{what}。",
+        "The program is not the one that the template names: {what}.",
+    ),
     "parameter_missing": ("缺少参数常量 {what}。", "The constant {what} is missing."),
     "parameter_bounds": (
         "参数超出模板的范围：{what}。",
@@ -93,6 +98,10 @@ SENTENCES: Final = {
     ),
 }
 """By rule: zh and en."""
+
+
+OPERATION: Final = ["body", "transaction"]
+"""What an operation of a contract of the chain's own takes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -110,7 +119,32 @@ class Deviation:
 
 def deviations(template: Template, module: Module) -> list[Deviation]:
     """All of them, by line; none if the contract conforms."""
+    if template.own is not None:
+        return sorted(_own_deviations(template, template.own, module))
     return _Conformance(template, Outline(module)).all()
+
+
+def _own_deviations(template: Template, own: OwnContract, module: Module) -> set[Deviation]:
+    """Of a contract of the chain's own: the very program, its operations, and where it writes.
+
+    Its operations take the body of a transaction and the transaction's id; what else is public are
+    questions that the chain's own contracts ask of it.
+    """
+    outline = Outline(module)
+    found = set()
+    if module.digest.hex() != own.form:
+        found.add(Deviation(0, "other_form", own.name))
+    wanted = {each.method for each in template.transitions} | {x.method for x in template.views}
+    operations = {
+        name: each for name, each in outline.public.items() if list(each.parameters) == OPERATION
+    }
+    found |= {Deviation(0, "method_missing", name) for name in wanted - operations.keys()}
+    for name in operations.keys() - wanted:
+        found.add(Deviation(operations[name].line, "method_undeclared", name))
+    odd = sorted(outline.write ^ {each.state for each in template.groups})
+    if odd:
+        found.add(Deviation(0, "access", ", ".join(odd)))
+    return found
 
 
 class _Conformance:
@@ -144,8 +178,8 @@ class _Conformance:
         }
 
     def _taken(self, *names: str) -> dict[str, bool]:
-        fields = self._template.fields
-        return {name: name in fields and fields[name][1].is_optional for name in names}
+        values = self._template.values
+        return {name: name in values and values[name].field.is_optional for name in names}
 
     def _interface(self) -> Iterator[Deviation]:
         wanted, public = self._wanted(), self._outline.public
@@ -172,14 +206,17 @@ class _Conformance:
         line = reached[0].line
         calls = frozenset[str]().union(*(function.calls for function in reached))
         names = frozenset[str]().union(*(function.names for function in reached))
-        if not {"sender", "require"} <= calls or each.role not in names:
-            yield Deviation(line, "role_not_asked", f"{each.method}: {each.role}")
-        if each.checker and not ("checker" in calls and each.checker in names):
-            yield Deviation(line, "checker_not_asked", f"{each.method}: {each.checker}")
-        if each.target not in names:
-            yield Deviation(line, "state_not_named", f"{each.method}: {each.target}")
-        if each.event not in {emit.topic for function in reached for emit in function.emits}:
-            yield Deviation(line, "event_missing", f"{each.method}: {each.event}")
+        if not {"sender", "require"} <= calls or not names.issuperset(each.roles):
+            yield Deviation(line, "role_not_asked", f"{each.method}: {', '.join(each.roles)}")
+        if each.checkers and not ("checker" in calls and names.issuperset(each.checkers)):
+            yield Deviation(line, "checker_not_asked", f"{each.method}: {', '.join(each.checkers)}")
+        for target in each.targets:
+            if target not in names:
+                yield Deviation(line, "state_not_named", f"{each.method}: {target}")
+        made = {emit.topic for function in reached for emit in function.emits}
+        for topic in each.events:
+            if topic not in made:
+                yield Deviation(line, "event_missing", f"{each.method}: {topic}")
         steps = self._template.supervision.state
         if steps not in {put.prefix for function in reached for put in function.puts}:
             yield Deviation(line, "step_not_traced", f"{each.method}: {steps}")
@@ -243,13 +280,19 @@ class _Conformance:
             elif group.tier is Tier.NONPUBLIC:
                 if put.members != frozenset(DESCRIPTION):
                     yield Deviation(put.line, "not_described", f"{name}: {group.name}")
-            elif put.members is not None:
+            elif put.members is not None and not _is_many(group):
                 odd = sorted(put.members - self._members(group))
                 if odd:
                     yield Deviation(put.line, "wrong_tier", f"{group.state}: {', '.join(odd)}")
 
     def _members(self, group: Group) -> frozenset[str]:
-        """What a record of the group may hold: its fields, and where it is the key's, the state."""
+        """What a record of the group may hold: its fields, and where it is the key's, the state. A
+        group of one record is kept as that.
+        """
+        first = group.fields[0]
+        if len(group.fields) == 1 and first.record is not None and first.many is None:
+            record = self._template.record_of(first.record)
+            return frozenset(each.field.name for each in record.fields)
         names = {field.name for field in group.fields}
         return frozenset(names | {STATE} if self._template.key in names else names)
 
@@ -267,7 +310,9 @@ class _Conformance:
                     yield Deviation(0, "not_described", group.name)
                 continue
             wanted = self._members(group)
-            is_single = len(wanted) == 1 and bool(written)
+            first = group.fields[0]
+            is_shaped = first.record is not None or first.many is not None
+            is_single = len(group.fields) == 1 and (len(wanted) == 1 or is_shaped) and bool(written)
             if not is_single and not any(put.members == wanted for put in written):
                 yield Deviation(0, "not_whole", f"{group.name}: {', '.join(sorted(wanted))}")
 
@@ -280,3 +325,8 @@ class _Conformance:
                 yield Deviation(0, "parameter_missing", each.name)
             elif not each.least <= int(node[2]) <= each.greatest:
                 yield Deviation(node[1], "parameter_bounds", f"{each.name}: {node[2]}")
+
+
+def _is_many(group: Group) -> bool:
+    """Whether the group is kept as a list, or as a map whose names are anybody's."""
+    return len(group.fields) == 1 and group.fields[0].many is not None

@@ -1,12 +1,16 @@
-"""Whether the parts of a template fit together: names are unique, and what is named exists."""
+"""Whether the parts of a template fit together: names are unique, and what is named exists.
+
+What format 2 adds is looked at by `shapes_consistency`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from services.consensus.domain.contracts.template.faults import Path, TemplateError
-from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.model import FORMAT, Event, Template
 from services.consensus.domain.contracts.template.reading import distinct, known_name
+from services.consensus.domain.contracts.template.shapes_consistency import check_shapes
 from services.consensus.domain.contracts.template.vocabulary import STATE, Tier
 
 
@@ -14,18 +18,22 @@ def check_template(template: Template) -> None:
     """Refuse a template whose parts do not fit; raises `TemplateError`."""
     _check_names(template)
     _check_prefixes(template)
-    _check_key(template)
+    if template.own is None:
+        _check_key(template)
     _check_transitions(template)
     _check_states(template)
-    _check_events(template)
+    if template.format == FORMAT:
+        _check_events(template)
+    else:
+        check_shapes(template)
     _check_views(template)
 
 
 def arguments(template: Template) -> frozenset[str]:
-    """What methods may take: fields that are on chain, and the descriptions of the others."""
-    on_chain = {
-        name for name, (group, _) in template.fields.items() if group.tier is not Tier.NONPUBLIC
-    }
+    """What methods may take: fields that are on chain, arguments that no group keeps, and the
+    descriptions of what is not on chain.
+    """
+    on_chain = {name for name, each in template.values.items() if each.tier is not Tier.NONPUBLIC}
     described = {name for group in template.groups for name in group.descriptions}
     return frozenset(on_chain | described)
 
@@ -42,10 +50,12 @@ def _check_names(template: Template) -> None:
     for where, names in lists:
         distinct(names, (where,))
     methods = [each.method for each in template.transitions]
-    views = [template.supervision.view, *(each.method for each in template.views)]
+    named = [] if template.own else [template.supervision.view]
+    views = [*named, *(each.method for each in template.views)]
     for number, method in enumerate(views):
         if method in [*methods, *views[:number]]:
-            path: Path = ("supervision",) if number == 0 else ("views", number - 1)
+            at = number - len(named)
+            path: Path = ("supervision",) if at < 0 else ("views", at)
             raise TemplateError("duplicate", path, name=method)
     seen = {STATE}
     for path, name in _field_names(template):
@@ -60,11 +70,13 @@ def _field_names(template: Template) -> Iterator[tuple[Path, str]]:
             yield ("groups", at, "fields", number, "name"), field.name
         for name in group.descriptions:
             yield ("groups", at, "name"), name
+    for at, each in enumerate(template.arguments):
+        yield ("arguments", at, "name"), each.field.name
 
 
 def _check_prefixes(template: Template) -> None:
     """Prefixes end with the one / in them, so none begins with another unless they are the same."""
-    seen = {template.supervision.state}
+    seen = set() if template.own else {template.supervision.state}
     for number, group in enumerate(template.groups):
         if group.state in seen:
             raise TemplateError("prefix", ("groups", number, "state"))
@@ -73,7 +85,8 @@ def _check_prefixes(template: Template) -> None:
 
 def _check_key(template: Template) -> None:
     found = template.fields.get(template.key)
-    if found is None or found[0].tier is not Tier.PUBLIC:
+    is_public = found is not None and found[0].tier is Tier.PUBLIC
+    if found is None or not is_public or found[1].record is not None or found[1].many is not None:
         raise TemplateError("key", ("key",))
 
 
@@ -81,7 +94,7 @@ def _check_transitions(template: Template) -> None:
     states = {each.name for each in template.states}
     roles = {each.name for each in template.roles}
     topics = {each.topic for each in template.events}
-    known = arguments(template) - {template.key}
+    known = arguments(template) - (set() if template.own else {template.key})
     for number, each in enumerate(template.transitions):
         path = ("transitions", number)
         distinct(each.sources, (*path, "from"))
@@ -91,7 +104,8 @@ def _check_transitions(template: Template) -> None:
         known_name(each.role, (*path, "role"), roles)
         if each.checker is not None:
             known_name(each.checker, (*path, "checker"), roles)
-        known_name(each.event, (*path, "event"), topics)
+        if each.event is not None:
+            known_name(each.event, (*path, "event"), topics)
         _check_takes(each.takes, (*path, "takes"), known)
 
 
@@ -104,10 +118,13 @@ def _check_takes(takes: tuple[str, ...], path: Path, known: frozenset[str]) -> N
 def _check_states(template: Template) -> None:
     if all(each.sources for each in template.transitions):
         raise TemplateError("no_beginning", ("transitions",))
-    reached = {each.target for each in template.transitions if not each.sources}
+    reached = {to for each in template.transitions if not each.sources for to in each.targets}
     while True:
         further = {
-            each.target for each in template.transitions if reached.intersection(each.sources)
+            to
+            for each in template.transitions
+            if reached.intersection(each.sources)
+            for to in each.targets
         }
         if further <= reached:
             break
@@ -127,15 +144,19 @@ def _check_events(template: Template) -> None:
         path = ("events", number)
         if event.topic not in made:
             raise TemplateError("event_unused", path)
-        distinct(event.members, (*path, "members"))
-        for needed in (template.key, STATE):
-            if needed not in event.members:
-                raise TemplateError("event_member", (*path, "members"), name=needed)
-        for place, name in enumerate(event.members):
-            found = template.fields.get(name)
-            is_public = found is not None and found[0].tier is Tier.PUBLIC
-            if name != STATE and not is_public:
-                raise TemplateError("event_member", (*path, "members", place), name=name)
+        _check_members(template, event, path)
+
+
+def _check_members(template: Template, event: Event, path: Path) -> None:
+    distinct(event.members, (*path, "members"))
+    for needed in (template.key, STATE):
+        if needed not in event.members:
+            raise TemplateError("event_member", (*path, "members"), name=needed)
+    for place, name in enumerate(event.members):
+        found = template.fields.get(name)
+        is_public = found is not None and found[0].tier is Tier.PUBLIC
+        if name != STATE and not is_public:
+            raise TemplateError("event_member", (*path, "members", place), name=name)
 
 
 def _check_views(template: Template) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -153,18 +153,23 @@ class _Picture:
 def _arrows(template: Template) -> list[_Arrow]:
     between: dict[tuple[str, str], list[Transition]] = {}
     for each in template.transitions:
-        for source in each.sources or (BEGINNING,):
-            between.setdefault((source, each.target), []).append(each)
+        for source, target in product(each.sources or (BEGINNING,), each.targets):
+            between.setdefault((source, target), []).append(each)
     return [_Arrow(*ends, tuple(steps)) for ends, steps in between.items()]
 
 
 def _in_order(template: Template) -> list[str]:
     """The states by how many steps they are from the beginning, then as the template lists them."""
     steps: dict[str, int] = {}
-    reached = {each.target for each in template.transitions if not each.sources}
+    reached = {to for each in template.transitions if not each.sources for to in each.targets}
     while reached:
         steps |= dict.fromkeys(reached, len(steps))
-        further = {each.target for each in template.transitions if steps.keys() & {*each.sources}}
+        further = {
+            to
+            for each in template.transitions
+            if steps.keys() & {*each.sources}
+            for to in each.targets
+        }
         reached = further - steps.keys()
     return sorted((each.name for each in template.states), key=steps.__getitem__)
 

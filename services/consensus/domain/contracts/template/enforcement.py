@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.gas import Meter
-from services.consensus.domain.contracts.template.tiers import TierMap, check_arguments
+from services.consensus.domain.contracts.template.tiers import TierMap, check_call
 
 
 class TierGuard:
@@ -23,8 +23,15 @@ class TierGuard:
         self._meter = meter
 
     def arguments(self, arguments: Mapping[str, Json]) -> None:
-        """Raise `ContractError`, `OutOfGas` for what no transaction may hold."""
-        check_arguments(arguments, pay=self._pay)
+        """Raise `ContractError`, `OutOfGas` for what no transaction may hold, or no caller give."""
+        check_call(self._tiers.shapes, arguments, pay=self._pay)
+
+    def passed(self, arguments: Mapping[str, Json]) -> None:
+        """The same of what another contract passes, for templates of format 2: those of format 1
+        say nothing of the shape of an argument, and the transaction's own were judged.
+        """
+        if self._tiers.shapes is not None:
+            self.arguments(arguments)
 
     def write(self, key: str, value: Json) -> None:
         """Raise `ContractError`, `OutOfGas` for a write in the wrong tier."""

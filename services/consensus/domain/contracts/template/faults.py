@@ -59,6 +59,43 @@ SENTENCES: Final = {
         "事件只含业务编号、state 和公开字段：{name}。",
         "An event holds the key, state and PUBLIC fields: {name}.",
     ),
+    "record": (
+        "类型 record 须指明记录（且不属于非公开字段组）；其他类型不指明。",
+        "A field of type record names one, outside NONPUBLIC groups, and no other field does.",
+    ),
+    "nested": (
+        "记录只能用到列在它之前的记录：{name}。",
+        "A record holds only those that are listed before it: {name}.",
+    ),
+    "record_tier": (
+        "公开字段所用的记录 {name} 含有特定范围的字段。",
+        "A PUBLIC value cannot be the record {name}, which holds RESTRICTED fields.",
+    ),
+    "sealed": (
+        "类型 sealed 只属于特定范围（RESTRICTED）的数据，且为单个值，不在记录之内。",
+        "The type sealed is for one value of the tier RESTRICTED, outside records.",
+    ),
+    "event_sealed": (
+        "事件中的特定范围数据应为密文（类型 sealed）：{name}。",
+        "RESTRICTED data in an event has to be sealed (the type sealed): {name}.",
+    ),
+    "event_tier": (
+        "事件的分级应与其成员一致。",
+        "The tier of an event has to be that of what it holds.",
+    ),
+    "in_clear": (
+        "事件含未加密的特定范围数据时须写 in_clear，否则不写。",
+        "An event says in_clear if it holds RESTRICTED data that is not sealed, and not otherwise.",
+    ),
+    "own_alone": (
+        "只有链自带的合约（own）才有此项。",
+        "Only a contract of the chain's own (own) has this.",
+    ),
+    "own_not_deployed": (
+        "链自带的合约随软件发布，不按模板部署或备案。",
+        "A contract of the chain's own comes with the software, and is not deployed or filed.",
+    ),
+    "unused": ("没有方法、字段组或事件用到 {name}。", "No method, group or event uses {name}."),
     "event_unused": ("没有步骤产生此事件。", "No transition makes this event."),
     "unreachable": ("没有步骤到达状态 {name}。", "No transition leads to the state {name}."),
     "final": ("终态 {name} 不得再有步骤。", "No transition leaves the final state {name}."),

@@ -15,8 +15,11 @@ LIST_MAX: Final = 128
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,47}")
 CONSTANT: Final = re.compile(r"[A-Z][A-Z0-9_]{1,47}")
+WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
+"""A value of an enum in format 2, where contracts name them in small letters, too."""
 TOPIC: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,31}")
 PREFIX: Final = re.compile(r"[a-z][a-z0-9_]{0,31}/")
+PREFIX_OR_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,31}/?")
 
 # Given in code points: what a Unicode table says of a character differs by Python's version.
 _UNSEEN: Final = re.compile(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
@@ -20,10 +19,17 @@ from guqiao_sdk.personal_data import Finding, Pay, find_personal_data
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.template.model import Group, Template
+from services.consensus.domain.contracts.template.values import (
+    DIGEST,
+    KINDS,
+    READ_BY_PEOPLE,
+    Shapes,
+    Why,
+)
 from services.consensus.domain.contracts.template.vocabulary import (
     DESCRIPTION,
     STATE,
-    TYPES,
+    TYPES_2,
     Tier,
 )
 
@@ -36,16 +42,11 @@ STEP: Final = frozenset({"number", "step", STATE, "maker", "checker", "height", 
 DESCRIBED_LENGTH_MAX: Final = 200
 """Of a reference and an owner: a body has no place in them."""
 
-_DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _DESCRIBED: Final = {
     "digest": re.compile(r"[0-9a-f]{64}"),
     "reference": re.compile(rf"[!-~]{{1,{DESCRIBED_LENGTH_MAX}}}"),
     "owner": re.compile(rf"[!-~]{{1,{DESCRIBED_LENGTH_MAX}}}"),
 }
-_KINDS: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool}
-_READ_BY_PEOPLE: Final = frozenset({"name", "text"})
-"""Types of fields in which a digest stands in place of a value."""
-
 _NONPUBLIC: Final = "TIER_NONPUBLIC_ONCHAIN"
 _UNCLASSIFIED: Final = "TIER_UNCLASSIFIED"
 _CODES: Final = {
@@ -53,27 +54,6 @@ _CODES: Final = {
     Tier.RESTRICTED: "TIER_RESTRICTED_NOT_ONCHAIN",
     Tier.NONPUBLIC: _NONPUBLIC,
 }
-
-
-class Why(StrEnum):
-    """What is wrong, as the fact `why` of an error."""
-
-    MISSING = "missing"
-    """A field that is not optional is not there, or None."""
-    DIGEST = "digest"
-    """A digest stands in place of a text."""
-    TYPE = "type"
-    """The value is of another type than the field."""
-    NOT_OBJECT = "not_object"
-    """No object with the fields, such as a digest or a ciphertext of all of them."""
-    NOT_DESCRIBED = "not_described"
-    """Other than digest, reference and owner."""
-    ELSEWHERE = "elsewhere"
-    """A field that belongs to another group."""
-    UNKNOWN = "unknown"
-    """What the template does not name."""
-    PERSONAL = "personal"
-    """A number of a natural person; `kind` says which."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -137,25 +117,34 @@ class TierGroup:
 
 
 def _are_fields(types: dict[str, Json], optional: list[Json]) -> bool:
-    return all(kind in TYPES for kind in types.values()) and all(each in types for each in optional)
+    return all(kind in TYPES_2 for kind in types.values()) and all(
+        each in types for each in optional
+    )
 
 
 @dataclass(frozen=True)
 class TierMap:
-    """The groups of a template, by prefix, and the prefix of the steps for supervision."""
+    """The groups of a template, by prefix, and the prefix of the steps for supervision; `shapes` of
+    one of format 2.
+    """
 
     groups: tuple[TierGroup, ...]
     steps: str
+    shapes: Shapes | None = None
 
     @staticmethod
     def of(template: Template) -> TierMap:
         """What the template says."""
         groups = [TierGroup.of(each, template.key) for each in template.groups]
-        return TierMap(_by_prefix(groups), template.supervision.state)
+        return TierMap(_by_prefix(groups), template.supervision.state, Shapes.of(template))
 
     def to_json(self) -> dict[str, Json]:
         """For the record of a contract."""
-        return {"groups": [each.to_json() for each in self.groups], "steps": self.steps}
+        found: dict[str, Json] = {
+            "groups": [each.to_json() for each in self.groups],
+            "steps": self.steps,
+        }
+        return found if self.shapes is None else found | {"shapes": self.shapes.to_json()}
 
     @staticmethod
     def from_json(value: Json) -> TierMap:
@@ -163,6 +152,14 @@ class TierMap:
         match value:
             case {"groups": list(groups), "steps": str(steps), **rest} if not rest:
                 return TierMap(_by_prefix(map(TierGroup.from_json, groups)), steps)
+            case {
+                "groups": list(groups),
+                "steps": str(steps),
+                "shapes": dict(shapes),
+                **rest,
+            } if not rest:
+                found = Shapes.from_json(shapes)
+                return TierMap(_by_prefix(map(TierGroup.from_json, groups)), steps, found)
         raise ValueError("not a map of tiers")
 
     def group_of(self, key: str) -> TierGroup | None:
@@ -181,7 +178,7 @@ class TierMap:
         if found is not None:
             prefix = self.steps if is_step else "" if group is None else group.prefix
             raise _Place(self, prefix, place.group, pay).personal(found)
-        place.check_persons(value)
+        place.check_persons(value, self._sealed_in(group))
         if is_step:
             place.check_steps(value)
         elif group is None:
@@ -196,17 +193,32 @@ class TierMap:
         `ContractError`. Everybody reads events.
         """
         place = _Place(self, None, "", pay)
-        place.check_persons(body)
+        place.check_persons(body, frozenset() if self.shapes is None else self.shapes.sealed)
         if not isinstance(body, dict):
             raise place.error(_UNCLASSIFIED, Why.NOT_OBJECT)
         for name, value in body.items():
             field = self.fields.get(name)
             if name == STATE:
                 place.check_state(value, Tier.PUBLIC)
+            elif self.shapes is not None and self.shapes.may_announce(name):
+                place.check_shape(self.shapes, name, value)
             elif field is None or field[0].tier is not Tier.PUBLIC:
                 raise place.stranger(name)
             else:
                 place.check_field(field[0].tier, field[1], value)
+
+    def stands_alone(self, group: TierGroup) -> bool:
+        """Whether a group of format 2 is kept as the one record or list that it is."""
+        is_single = len(group.fields) == 1 and not group.has_state
+        return (
+            is_single and self.shapes is not None and self.shapes.stands_alone(group.fields[0].name)
+        )
+
+    def _sealed_in(self, group: TierGroup | None) -> frozenset[str]:
+        """Members of a record of the group that are sealed."""
+        if self.shapes is None or group is None or self.stands_alone(group):
+            return frozenset()
+        return self.shapes.sealed & {each.name for each in group.fields}
 
     @cached_property
     def fields(self) -> dict[str, tuple[TierGroup, TierField]]:
@@ -216,7 +228,10 @@ class TierMap:
     def tier_of(self, name: str) -> Tier | None:
         """The tier of a field, or None where the template names no such field."""
         found = self.fields.get(name)
-        return None if found is None else found[0].tier
+        if found is not None:
+            return found[0].tier
+        argument = None if self.shapes is None else self.shapes.by_name.get(name)
+        return None if argument is None else argument.tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,34 +243,45 @@ class _Place:
     group: str
     pay: Pay | None
 
-    def check_persons(self, value: Json) -> None:
-        """Refuse numbers of persons before anything else is said, wherever they stand."""
+    def check_persons(self, value: Json, sealed: frozenset[str]) -> None:
+        """Refuse numbers of persons before anything else is said, wherever they stand, but in what
+        is `sealed`: whatever is an object under such a name is judged by its form.
+        """
         if not isinstance(value, dict):
             self._check_text(value)
             return
         self._spend(len(value))
         for name, part in value.items():
             self._check_text(name)
-            if not self._is_credit_code(name, part):
+            is_sealed = name in sealed and isinstance(part, dict)
+            if not is_sealed and not self._is_credit_code(name, part):
                 self._check_text(part, field=name[:NAME_SHOWN_MAX])
 
     def check_whole(self, group: TierGroup, value: Json) -> None:
         """All fields are there in the clear; one alone may stand for itself, without an object."""
-        if not isinstance(value, dict):
-            if group.has_state or len(group.fields) != 1:
-                raise self.error(_CODES[group.tier], Why.NOT_OBJECT)
-            value = {group.fields[0].name: value}
+        found = self._members(group, value)
         wanted = {each.name for each in group.fields} | ({STATE} if group.has_state else set())
-        strangers = [name for name in value if name not in wanted]
+        strangers = [name for name in found if name not in wanted]
         for name in strangers:
             if self.tiers.tier_of(name) is Tier.NONPUBLIC:
                 raise self.stranger(name)
         for field in group.fields:
-            self.check_field(group.tier, field, value.get(field.name))
+            if self.tiers.shapes is None:
+                self.check_field(group.tier, field, found.get(field.name))
+            else:
+                self.check_shape(self.tiers.shapes, field.name, found.get(field.name))
         if group.has_state:
-            self.check_state(value.get(STATE), group.tier)
+            self.check_state(found.get(STATE), group.tier)
         for name in strangers:
             raise self.stranger(name)
+
+    def _members(self, group: TierGroup, value: Json) -> dict[str, Json]:
+        """What is written of a group, by the names of its fields."""
+        if isinstance(value, dict) and not self.tiers.stands_alone(group):
+            return value
+        if group.has_state or len(group.fields) != 1:
+            raise self.error(_CODES[group.tier], Why.NOT_OBJECT)
+        return {group.fields[0].name: value}
 
     def check_field(self, tier: Tier, field: TierField, value: Json) -> None:
         """A value is of its field's type, and no digest of one."""
@@ -263,11 +289,18 @@ class _Place:
             if field.is_optional:
                 return
             raise self.error(_CODES[tier], Why.MISSING, field=field.name)
-        if type(value) is not _KINDS[TYPES[field.type].kind]:
+        if type(value) is not KINDS[TYPES_2[field.type].kind]:
             raise self.error(_CODES[tier], Why.TYPE, field=field.name)
-        is_read = isinstance(value, str) and field.type in _READ_BY_PEOPLE
-        if is_read and _DIGEST.fullmatch(str(value)):
+        is_read = isinstance(value, str) and field.type in READ_BY_PEOPLE
+        if is_read and DIGEST.fullmatch(str(value)):
             raise self.error(_CODES[tier], Why.DIGEST, field=field.name)
+
+    def check_shape(self, shapes: Shapes, name: str, value: Json) -> None:
+        """A value of format 2 is what the template says, at every place in it."""
+        fault = shapes.fault(name, value, pay=self.pay)
+        if fault is not None:
+            code = _CODES[shapes.by_name[name].tier]
+            raise self.error(code, fault.why, field=fault.place[:NAME_SHOWN_MAX])
 
     def check_state(self, value: Json, tier: Tier) -> None:
         """The state of a business is a word."""
@@ -342,6 +375,28 @@ def check_arguments(arguments: Mapping[str, Json], *, pay: Pay | None = None) ->
         raise ContractError(
             _NONPUBLIC, why=Why.PERSONAL.value, kind=found.kind.value, argument=found.path
         )
+
+
+def check_call(
+    shapes: Shapes | None, arguments: Mapping[str, Json], *, pay: Pay | None = None
+) -> None:
+    """Refuse arguments that no transaction may hold, or that are not what a template of format 2
+    says of them; raises `ContractError`, with `argument` as a path. What is sealed is judged by its
+    form, and not looked into.
+    """
+    if shapes is None:
+        check_arguments(arguments, pay=pay)
+        return
+    sealed = {name: value for name, value in arguments.items() if name in shapes.sealed}
+    clear = {name: value for name, value in arguments.items() if name not in sealed}
+    for found in (sealed, clear):
+        if found is clear:
+            check_arguments(clear, pay=pay)
+        for name, value in found.items():
+            fault = shapes.fault(name, value, pay=pay) if name in shapes.by_name else None
+            if fault is not None:
+                place, why = fault.place[:NAME_SHOWN_MAX], fault.why.value
+                raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=place, why=why)
 
 
 def _by_prefix(groups: Iterable[TierGroup]) -> tuple[TierGroup, ...]:

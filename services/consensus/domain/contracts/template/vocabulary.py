@@ -90,6 +90,30 @@ TYPES: Final = {
     "address": BusinessType(Label("个人住址", "address of a person"), "str", (), True),
     "material": BusinessType(Label("材料", "documents"), "str", (), True),
 }
+RECORD: Final = "record"
+"""The type of a value that is a record of the template."""
+SEALED: Final = "sealed"
+"""The type of what is sealed to its readers (`guqiao_sdk.sealed_form`)."""
+UNITS_2: Final = UNITS | {
+    "li": Label("厘", "li (0.001 yuan)"),
+    "trading_day": Label("交易日", "trading day"),
+    "year": Label("年", "year"),
+    "freeze": Label("次冻结", "freeze"),
+    "block": Label("区块", "block"),
+}
+TYPES_2: Final = TYPES | {
+    "amount": BusinessType(Label("金额", "amount of money"), "int", ("fen", "li")),
+    "count": BusinessType(
+        Label("数量", "count"),
+        "int",
+        (*TYPES["count"].units, "trading_day", "year", "freeze", "block"),
+    ),
+    RECORD: BusinessType(Label("记录", "record"), "dict"),
+    SEALED: BusinessType(Label("密文与密钥信封", "sealed to its readers"), "dict"),
+}
+"""Types and units of format 2. Those of format 1 stay what they are: old chains were judged by
+them.
+"""
 ORIENTATIONS: Final = {
     "resource_integration": Label("推动资源整合", "integrate resources"),
     "sme_service": Label("服务中小微企业", "serve small enterprises"),
