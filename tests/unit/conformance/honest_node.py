@@ -17,17 +17,19 @@ from guqiao_sdk.proof.receipt import Outcome, Receipt
 from guqiao_sdk.proof.transaction import SignedTransaction
 from services.consensus.domain.ledger.block_size import block_bytes_max
 from services.consensus.objects import objects_of_block
-from tests.unit.proof.proof_keys import FakeKeys, Replicas
+from tests.unit.proof.proof_keys import FakeKeys, Keys, Replicas
 from tests.unit.xchain.ledger_chain import LedgerChain
 
 SUITE: Final = "SM2-SM3-SM4"
 KEYS: Final = FakeKeys()
 
 
-def make_chain(*, blocks_after: int = 2, set_change: bool = False) -> LedgerChain:
+def make_chain(
+    *, blocks_after: int = 2, set_change: bool = False, keys: Keys = KEYS
+) -> LedgerChain:
     """A market's chain whose third block sent two data objects; empty blocks around it."""
-    remote = Replicas(KEYS, "csrc").set.hash()
-    chain = LedgerChain("shandong", KEYS, destination="csrc", remotes={"csrc": remote})
+    remote = Replicas(keys, "csrc").set.hash()
+    chain = LedgerChain("shandong", keys, destination="csrc", remotes={"csrc": remote})
     chain.execute()
     chain.execute(next_replicas=chain.replicas.next_epoch() if set_change else None)
     sent = [
@@ -141,7 +143,7 @@ class HonestNode:
     def _set_at(self, height: int) -> ReplicaSet:
         self._known(height)
         epoch = self.chain.blocks[height].header.epoch
-        return Replicas(KEYS, "shandong", epoch).set
+        return Replicas(self.chain.keys, "shandong", epoch).set
 
     def _transaction(self, height: int, index: int) -> message.GetTransactionResponse:
         block = self.chain.blocks[height]
