@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from guqiaoctl.options import DEFAULT_DATA, Data, Output, Shown
+from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Output, Shown
 
 chain = typer.Typer(
     name="chain", help="Chains that report to the regulator 链登记", no_args_is_help=True
@@ -142,6 +142,71 @@ def chain_report(
     from guqiaoctl.commands.chain_registry import report as report_test
 
     report_test(data, "report", identifier, report_file=report, probes=probes, is_failed=failed)
+
+
+@chain.command("conformance")
+def chain_conformance(
+    identifier: Id,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--endpoint",
+            help="[REPLICA@]HOST:PORT on this machine instead of those registered 本机节点端口",
+        ),
+    ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            "--trust", help="Of a chain that is not registered: its trust file 未登记链的信任文件"
+        ),
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="The update that waits for its probe 待生效的变更")
+    ] = False,
+    sample_height: Annotated[
+        int,
+        typer.Option(
+            "--sample-height",
+            min=0,
+            max=HEIGHT_MAX,
+            help="Of a block with data objects; 0: look for one 含数据对象的区块高度",
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the signed report 写出签名报告")
+    ] = None,
+    probes_out: Annotated[
+        Path | None,
+        typer.Option("--probes-out", help="Write what `report --probes` takes 写出探测结果"),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Check the node RPC by the list of JR/T 0314, and sign a report 符合性测试.
+
+    Exit code 7 unless every check was passed.
+    """
+    from guqiaoctl.commands.conformance import Asked, conformance
+
+    asked = Asked(endpoint or (), trust, pending, sample_height, out, probes_out)
+    conformance(data, identifier, asked, as_json=output is Shown.JSON)
+
+
+@chain.command("verify-report")
+def chain_verify_report(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The report 符合性测试报告")],
+    issuer_key: Annotated[
+        str | None, typer.Option("--issuer-key", help="Whose it must be, in hex 签发方公钥")
+    ] = None,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Verify a conformance report's signature 核验符合性测试报告. Exit code 7: it does not hold.
+
+    A report that states a failure is a good report: look at `passed`.
+    """
+    from guqiaoctl.commands.conformance import verify_report
+
+    verify_report(file, issuer_key, as_json=output is Shown.JSON)
 
 
 @chain.command("approve")

@@ -17,6 +17,7 @@ _PIECES: Final[_Sentences] = (
     (r"framing", "文件封装"),
     (r"section (.*)", "分段 {}"),
     (r"trust file", "信任文件"),
+    (r"conformance report", "符合性测试报告"),
     (r"trust in (.*)", "对 {} 的信任"),
     (r"envelope", "批量签名"),
     (r"certified header", "已认证的区块头"),
@@ -94,6 +95,7 @@ _REASONS: Final[_Sentences] = (
     (r"(.*) is not (.*) bytes in hex", "{} 不是 {} 字节的十六进制"),
     (r"(.*) is not hex", "{} 不是十六进制"),
     (r"(.*) is not a text of (.*) to (.*) bytes", "{} 不是 {} 至 {} 字节的文本"),
+    (r"(.*) is not a text of (.*) to (.*) characters", "{} 不是 {} 至 {} 个字符的文本"),
     (r"(.*) is not an array of (.*) to (.*) entries", "{} 不是 {} 至 {} 项的数组"),
     (r"(.*) is not an integer from 0 to 2\^53 - 1", "{} 不是 0 至 2^53 - 1 的整数"),
     (r"(.*) is not of the form (.*)", "{} 不符合格式 {}"),
@@ -105,6 +107,18 @@ _REASONS: Final[_Sentences] = (
     (r"it names a chain twice", "重复列出同一条链"),
     (r"it is signed with another key than the issuer's", "所用签名密钥不是签发方的密钥"),
     (r"the issuer's signature does not hold", "签发方的签名不成立"),
+    (r"it is not written as canonical JSON", "不是规范的 JSON 写法"),
+    (r"it says of itself another result than its checks have", "所称结果与各检查项不符"),
+    (
+        r"it does not have every check of every node, each once",
+        "每个节点的每个检查项应各有一次，报告有缺漏或重复",
+    ),
+    (r"(.*) is no check or has no result", "{} 不是检查项或没有结果"),
+    (r"(.*) is not an object of (.*) members at most", "{} 不是至多 {} 个成员的对象"),
+    (
+        r"(.*) says why it was passed, or not why it was not",
+        "{} 已通过却给出原因，或未通过却未给出原因",
+    ),
     # Trust, epochs and sets.
     (r"it does not name the chain (.*)", "其中没有链 {}"),
     (

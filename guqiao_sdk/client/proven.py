@@ -16,6 +16,7 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.merkle import verify_merkle_path
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
+from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from guqiao_sdk.proof.transaction import SignedTransaction
 
 
@@ -74,6 +75,26 @@ def verify_transaction(
         raise ProofError(piece, str(error)) from error
     check_receipt(piece, transaction.id(), result, receipt)
     return ProvenTransaction(result, transaction, receipt, header, certificate, response)
+
+
+def verify_state(
+    response: node.GetStateProofResponse,
+    key: bytes,
+    height: int,
+    replica_set: ReplicaSet,
+    verify: Verify,
+) -> ProvenState:
+    """What stands under the key at the height (0: at any), or `ProofError`."""
+    piece = f"state of {key.decode()}"
+    header, certificate = verify_header(response.certified_header, replica_set, verify)
+    check_height(piece, header, height)
+    value = response.value if response.present else None
+    try:
+        proof = StateProof.decode(response.proof)
+    except MalformedError as error:
+        raise ProofError(piece, str(error)) from error
+    verify_state_proof(piece=piece, root=header.state_root, key=key, value=value, proof=proof)
+    return ProvenState(key, value, header, certificate, response)
 
 
 def check_height(piece: str, header: BlockHeader, height: int) -> None:

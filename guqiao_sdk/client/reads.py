@@ -18,6 +18,7 @@ from guqiao_sdk.client.proven import (
     ProvenState,
     ProvenTransaction,
     check_height,
+    verify_state,
     verify_transaction,
 )
 from guqiao_sdk.client.trust import ChainTrust
@@ -25,7 +26,6 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
-from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 
 CALL_SECONDS: Final = 20.0
 BLOCKS_KEPT_MAX: Final = 16
@@ -105,21 +105,8 @@ class ChainReads:
             return await stub.GetStateProof(request, timeout=seconds)
 
         response = await self._endpoints.call(attempt, CALL_SECONDS)
-        piece = f"state of {key}"
         replica_set = await self._sets.set_of(response.certified_header.header)
-        header, certificate = verify_header(
-            response.certified_header, replica_set, self._provider.verify
-        )
-        check_height(piece, header, height)
-        value = response.value if response.present else None
-        try:
-            proof = StateProof.decode(response.proof)
-        except MalformedError as error:
-            raise ProofError(piece, str(error)) from error
-        verify_state_proof(
-            piece=piece, root=header.state_root, key=key.encode(), value=value, proof=proof
-        )
-        return ProvenState(key.encode(), value, header, certificate, response)
+        return verify_state(response, key.encode(), height, replica_set, self._provider.verify)
 
     async def list_objects(self, height: int) -> list[node.ObjectReference]:
         """References of the data objects that a block recorded. Prove them by `get_transaction`."""

@@ -89,7 +89,7 @@ def state(data: Path, method: str, path: Path) -> None:
 def review(data: Path, method: str, chain: str, *, digest: str | None) -> None:
     """Take a step that names what was reviewed: `digest`, else what is registered now."""
     network = load_network(data)
-    named = digest or str(_read(network, chain)["registration"]["digest"])
+    named = digest or str(registered(network, chain)["registration"]["digest"])
     act_on(network, method, chain, {"digest": named})
 
 
@@ -98,7 +98,7 @@ def give_back(
 ) -> None:
     """Give a registration back, as the CSRC or as the province."""
     network = load_network(data)
-    named = digest or str(_read(network, chain)["registration"]["digest"])
+    named = digest or str(registered(network, chain)["registration"]["digest"])
     signers = PROVINCE if as_province else BOTH
     act_on(network, "give_back", chain, {"digest": named, "reason": reason}, signers=signers)
 
@@ -108,7 +108,7 @@ def report(
 ) -> None:
     """Report a conformance test, of a registration or of an update that waits for one."""
     network = load_network(data)
-    found = _read(network, chain)
+    found = registered(network, chain)
     stated = found["pending"] if method == "accept_update" else found["registration"]
     if stated is None:
         raise failure("CHAIN_UPDATE_UNKNOWN", chain=chain)
@@ -137,7 +137,7 @@ def digest_of(path: Path) -> str:
 def end(data: Path, method: str, chain: str) -> None:
     """Consent to what the operator asked for, or decide on it."""
     network = load_network(data)
-    request = _read(network, chain)["deregistration"]
+    request = registered(network, chain)["deregistration"]
     if request is None:
         raise failure("DEREGISTRATION_INCOMPLETE", chain=chain, lacking="request of the operator")
     act_on(network, method, chain, {"handover": request["handover"]})
@@ -198,7 +198,7 @@ def draft(data: Path, path: Path) -> None:
 
 def show(data: Path, chain: str, *, as_json: bool) -> None:
     """Show where a chain's registration is in its life, and what it says, proven."""
-    found = _read(load_network(data), chain)
+    found = registered(load_network(data), chain)
     if as_json:
         print_json(found)
         return
@@ -230,7 +230,8 @@ def show(data: Path, chain: str, *, as_json: bool) -> None:
     )
 
 
-def _read(network: Network, chain: str) -> dict[str, Any]:
+def registered(network: Network, chain: str) -> dict[str, Any]:
+    """Standing and registration of a chain and what waits, proven; raises CHAIN_UNKNOWN."""
     with Progress(choose("asking the chain", "查询链")):
         found = guarded(asyncio.run, _read_proven(network, chain))
     if found is None:

@@ -34,6 +34,7 @@ from services.chassis.grpc_server import ANY_ROLE, Policy, RpcRefusals, StreamIt
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 from services.consensus.domain.ledger.admission import TRANSACTION_BYTES_MAX
 from services.consensus.domain.ledger.authorisation import Identities
+from services.consensus.domain.ledger.block_size import block_bytes_max
 from services.consensus.domain.replica import Replica
 from services.consensus.driver import Driver
 from services.consensus.finality import FinalityBoard
@@ -134,13 +135,14 @@ class NodeApi(NodeServiceServicer):
     async def GetNetworkOptions(
         self, request: node.GetNetworkOptionsRequest, context: Any
     ) -> node.GetNetworkOptionsResponse:
-        """Software version, operations, outcomes, cryptography and genesis hash."""
+        """Software version, operations, outcomes, cryptography, genesis hash and largest block."""
         return node.GetNetworkOptionsResponse(
             software_version=self.software_version,
             operations=self.operations,
             outcomes=[outcome.name for outcome in Outcome],
             crypto_suite=CRYPTO_SUITE,
             genesis_hash=self.ledger.genesis.hash(),
+            block_bytes_max=block_bytes_max(self.ledger.genesis.parameters),
         )
 
     async def GetNetworkStatus(

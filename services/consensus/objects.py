@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from guqiao.consensus.v1 import node_service_pb2 as node
-from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.receipt import Event, Receipt
+from guqiao_sdk.proof.data_object import object_named
+from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.store import ChainStore
 
-SENT: Final = "packet.sent"
-RECORDED: Final = "object.recorded"
 OBJECT_ID_BYTES_MAX: Final = 128
 
 
@@ -25,7 +23,7 @@ def objects_of_block(receipts: Sequence[Receipt], height: int) -> list[node.Obje
     found = []
     for receipt in receipts:
         for event in receipt.events:
-            named = _object_named(event)
+            named = object_named(event)
             if named is not None:
                 found.append(_reference(*named, receipt.transaction_id, height))
     return found
@@ -59,22 +57,9 @@ def _sent_object(store: ChainStore, object_id: str, version: int) -> node.GetObj
     if place is None or place.height > store.last_certified:
         return None
     for event in place.receipt.events:
-        if _object_named(event) == (object_id, version):
+        if object_named(event) == (object_id, version):
             reference = _reference(object_id, version, place.receipt.transaction_id, place.height)
             return node.GetObjectResponse(reference=reference, record=event.body)
-    return None
-
-
-def _object_named(event: Event) -> tuple[str, int] | None:
-    """The id and version of the object that an event records, if it records one."""
-    if event.topic not in (SENT, RECORDED):
-        return None
-    body: Json = json.loads(event.body)
-    match body:
-        case {"payload": {"header": {"content": {"object_id": str(name), "version": int(number)}}}}:
-            return name, number
-        case {"object_id": str(name), "version": int(number)}:
-            return name, number
     return None
 
 

@@ -62,6 +62,7 @@ from services.consensus.domain.messages import (
 from services.consensus.store.blocks import StoredBlock
 from services.consensus.store.state_intake import Snapshot
 from tests.fuzz import (
+    conformance_targets,
     contract_targets,
     corpus,
     document_targets,
@@ -94,6 +95,7 @@ def targets() -> tuple[Target, ...]:
         *file_targets.targets(),
         *fisco_targets.targets(),
         *network_targets.targets(),
+        *conformance_targets.targets(),
     )
 
 

@@ -58,7 +58,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     PROVEN: (
         "guqiao_sdk.archive.folder:_packets",
-        "services.consensus.objects:_object_named",
         "services.consensus.store.index:_object_id",
         "services.enablement.consumers:apply_block",
         "services.gateway.consumers:apply_block",

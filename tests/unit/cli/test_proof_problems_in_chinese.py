@@ -14,6 +14,7 @@ from guqiaoctl.proof_problems import in_chinese, piece_in_chinese, reason_in_chi
 SDK = Path(__file__).parents[3] / "guqiao_sdk"
 REFUSE_A_PIECE = {"ProofError", "invalid"}
 REFUSE_FOR_A_REASON = {
+    "conformance/report.py": "_refusal",
     "proof/trust.py": "_refusal",
     "proof/bundle.py": "malformed",
     "proof/extract.py": "malformed",
