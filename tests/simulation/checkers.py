@@ -50,9 +50,10 @@ from tests.simulation import statements
 from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
 from tests.simulation.membership import Sets, sets_of
+from tests.simulation.nested import Place
 from tests.simulation.patience import Patience
 from tests.simulation.proofs import Proofs
-from tests.simulation.seen import SIGNED, Place, SeenStatements
+from tests.simulation.seen import SIGNED, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -64,12 +64,29 @@ class ServedNode(service.NodeServiceServicer):
     async def GetStateProof(self, request: Any, context: Any) -> Any:
         return await _said(self._node.get_state_proof(request.key, request.height), context)
 
+    async def GetIdentity(self, request: Any, context: Any) -> Any:
+        await _unserved(context)
+
+    async def SubmitTransaction(self, request: Any, context: Any) -> Any:
+        await _unserved(context)
+
+    async def SubmitTransactions(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
+        yield await _unserved(context)
+
+    async def WatchBlocks(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        yield await _unserved(context)
+
+
+async def _unserved(context: Any) -> Any:
+    """What an examination does not ask for."""
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not served here")
+
 
 async def _said(call: Awaitable[Any], context: Any) -> Any:
     try:
         return await call
     except GuqiaoError as error:
-        status = to_rpc_status(NotFoundError(error.code, **error.fields))
+        status = to_rpc_status(NotFoundError(error.code, violations=(), **error.fields))
         metadata = (("grpc-status-details-bin", status.SerializeToString()),)
         await context.abort(grpc.StatusCode.NOT_FOUND, status.message, metadata)
 
