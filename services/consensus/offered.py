@@ -20,6 +20,10 @@ from services.consensus.mempool import OUTSIDE, Addition
 
 PEER_TRANSACTIONS_MAX: Final = 4_000
 PEER_TRANSACTION_BYTES_MAX: Final = 16 * 1024 * 1024
+CLIENT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of one organisation's clients, in bytes; how many may wait is up to who lets them in."""
+CLIENTS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of all clients."""
 CREDIT_SECONDS: Final = 3.0
 """What may be refused of a source's at once: some thousand transactions, or thirty of the worst."""
 
@@ -65,12 +69,13 @@ class _Source:
 
 
 class OfferedQueue:
-    """One task takes; what clients offer is bounded by who lets them in."""
+    """One task takes. How many clients offer is bounded by who lets them in, their bytes here."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._sources: dict[SourceId, _Source] = {}
         self._credits: Credits[SourceId] = Credits(CREDIT_SECONDS, now)
         self._own_count = 0
+        self._own_bytes = 0
         self._turns: deque[_Source] = deque()
         self._organisations: Counter[str] = Counter()
         self._filled = asyncio.Event()
@@ -82,13 +87,19 @@ class OfferedQueue:
         organisation: str | None = None,
         *,
         client: str = "",
-    ) -> None:
-        """A transaction that `client`, an organisation, sent; it names `organisation`."""
+    ) -> bool:
+        """A transaction that `client`, an organisation, sent; it names `organisation`. False where
+        too many bytes wait already, of this client's or of all.
+        """
+        waiting, size = self._source(client), len(encoded)
+        if waiting.size + size > CLIENT_BYTES_MAX or self._own_bytes + size > CLIENTS_BYTES_MAX:
+            return False
         if organisation is not None:
             self._organisations[organisation] += 1
         self._own_count += 1
-        entry = Offered(encoded, answer, organisation=organisation, client=client)
-        self._put(self._source(client), entry)
+        self._own_bytes += size
+        self._put(waiting, Offered(encoded, answer, organisation=organisation, client=client))
+        return True
 
     def put_passed(self, sender: int, encoded: bytes, source: int) -> bool:
         """What a peer passed on; False where too much of its `source` waits already."""
@@ -144,7 +155,9 @@ class OfferedQueue:
             entry = source.pop()
             taken.append(entry)
             room -= len(entry.encoded)
-            self._own_count -= entry.source is None
+            if entry.source is None:
+                self._own_count -= 1
+                self._own_bytes -= len(entry.encoded)
             if entry.organisation is not None:
                 self._forget(entry.organisation)
             if source.entries:

@@ -136,7 +136,9 @@ class TransactionIntake:
             return Addition.FULL
         organisation = _organisation(transaction.payload) if self.is_full else None
         answer: Judgement = asyncio.get_running_loop().create_future()
-        self._offered.put_own(transaction.encode(), answer, organisation, client=client)
+        encoded = transaction.encode()
+        if not self._offered.put_own(encoded, answer, organisation, client=client):
+            return Addition.FULL
         return await answer
 
     def put_passed(self, sender: int, transactions: Sequence[bytes]) -> None:

@@ -17,7 +17,7 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.errors import ExhaustedError, InvalidError
 from services.chassis.grpc_server import Caller, RpcRefusals
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
-from services.consensus import api, wire
+from services.consensus import api, offered, wire
 from services.consensus.api import NodeApi
 from services.consensus.jobs import Pause
 from services.consensus.pacing import AdmissionLimit
@@ -75,6 +75,20 @@ async def test_room_lets_the_refused_transaction_in(
     member.driver.mempool.remove([entries[0].id()])
     await member.submissions.submit(entries[ROOM], wait_final=False)
     assert entries[ROOM].id() in member.driver.mempool
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_client_that_keeps_too_many_bytes_waiting_is_told_to_come_again(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be judged is bounded before anybody knows whether it is worth anything."""
+    member, entry = chain.members[1], transaction(network, "in")
+    monkeypatch.setattr(offered, "CLIENT_BYTES_MAX", len(entry.encode()) - 1)
+    with pytest.raises(ExhaustedError, match="QUEUE_FULL"):
+        await member.submissions.submit(entry, wait_final=False, client="broker")
+    monkeypatch.setattr(offered, "CLIENT_BYTES_MAX", len(entry.encode()))
+    await member.submissions.submit(entry, wait_final=False, client="broker")
+    assert entry.id() in member.driver.mempool
 
 
 CALLER = Caller("did:rem:test:client", "k1", "did:rem:test:broker", frozenset())

@@ -8,6 +8,8 @@ import pytest
 
 from services.consensus.credit import SHARE
 from services.consensus.offered import (
+    CLIENT_BYTES_MAX,
+    CLIENTS_BYTES_MAX,
     CREDIT_SECONDS,
     PEER_TRANSACTION_BYTES_MAX,
     PEER_TRANSACTIONS_MAX,
@@ -161,3 +163,27 @@ async def test_what_all_clients_sent_counts_until_it_is_taken() -> None:
     assert queue.backlog(1) == 3
     await queue.take(2, ROOM)
     assert queue.backlog(1) == 1
+
+
+@pytest.mark.req("G2-13-2")
+async def test_what_one_organisations_clients_keep_waiting_is_bounded_in_bytes() -> None:
+    queue = OfferedQueue()
+    piece = bytes(CLIENT_BYTES_MAX // 4)
+    assert all(queue.put_own(piece, answer(), "broker", client="broker") for _ in range(4))
+    assert not queue.put_own(b"x", answer(), "broker", client="broker")
+    assert queue.put_own(piece, answer(), client="exchange"), "others have room of their own"
+    assert (queue.backlog(1), queue.count_of("broker")) == (5, 4), "what is refused leaves no trace"
+    await queue.take(1, ROOM)
+    assert queue.put_own(piece, answer(), client="broker")
+
+
+@pytest.mark.req("G2-13-2")
+async def test_what_all_clients_keep_waiting_is_bounded_in_bytes() -> None:
+    queue = OfferedQueue()
+    clients = CLIENTS_BYTES_MAX // CLIENT_BYTES_MAX
+    for number in range(clients):
+        assert queue.put_own(bytes(CLIENT_BYTES_MAX), answer(), client=f"broker{number}")
+    assert not queue.put_own(b"x", answer(), client="another")
+    assert queue.put_passed(3, b"passed on", 3), "peers have room of their own"
+    await queue.take(1, ROOM)
+    assert queue.put_own(b"x", answer(), client="another")
