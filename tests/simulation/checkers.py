@@ -188,19 +188,24 @@ class Checkers:
     def after_step(
         self, machine: Machine, core: Replica, message: Message, effects: list[Effect]
     ) -> None:
-        """S10: every equivocation that a correct replica sees gives evidence."""
+        """S10: every equivocation that a correct replica sees gives evidence; of what one message
+        shows of a signer, once.
+        """
         if not effects and not self._due and not isinstance(message, BatchRefused):
             return
         found = [each for each in effects if isinstance(each, Evidence)]
         if isinstance(message, BatchRefused):
             self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
         expected = self._seen(machine, core)
+        convicted = set()
         for each in found:
             if isinstance(each.offence, Equivocation):
                 expected.prove(each.offence)
+                convicted.add(each.replica)
         for place in self._due:
+            *_, signer = place
             text = f"S10: replica {machine.me} saw a second statement in vain: {place}"
-            self._require(expected.is_proven(place), text)
+            self._require(signer in convicted or expected.is_proven(place), text)
 
     def on_effect(self, machine: Machine, core: Core, effect: Effect) -> None:
         """One effect of a correct replica, just before it is performed."""
