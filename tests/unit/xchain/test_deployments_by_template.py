@@ -21,6 +21,7 @@ from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.star.package import code_of_source, package
 from services.consensus.domain.contracts.template.form import read_template
+from services.consensus.domain.contracts.template.model import Template
 from services.consensus.domain.contracts.template.tiers import TierMap
 from services.consensus.domain.contracts.templates import TemplatesContract
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
@@ -51,13 +52,15 @@ OPERATOR: Final = "did:rem:shandong:entity-0"
 MAKER: Final = identity(f"{OPERATOR}.maker", OPERATOR, "operator_maker")
 CHECKER: Final = identity(f"{OPERATOR}.checker", OPERATOR, "operator_checker")
 REVIEWER: Final = identity(f"{OPERATOR}.reviewer", OPERATOR, "contract_reviewer")
+REGISTRAR: Final = identity(f"{OPERATOR}.registrar", OPERATOR, "registrar")
+SECOND: Final = identity(f"{OPERATOR}.second", OPERATOR, "registration_checker")
 
 
 def others(chain: str) -> list[IdentityRecord]:
     governors = [governor(chain, number) for number in range(4)]
     if chain == "csrc":
         return [MARKET_SIDE, TECH_SIDE, MAKER, CHECKER, REVIEWER, *governors]
-    return [CHECKER, REVIEWER, *governors]
+    return [CHECKER, REVIEWER, REGISTRAR, SECOND, *governors]
 
 
 @dataclass
@@ -100,8 +103,8 @@ class Markets:
         ).receipts[0]
         assert receipt.accepted, (receipt.code, receipt.detail)
 
-    def publish(self, **changes: Any) -> None:
-        body = {"template": TRANSFER.to_json() | changes}
+    def publish(self, published: Template = TRANSFER, **changes: Any) -> None:
+        body = {"template": published.to_json() | changes}
         self.templates("publish", (MARKET_SIDE, TECH_SIDE), body)
 
     def standing(self, key: str = STANDING) -> dict[str, Any]:
@@ -135,9 +138,11 @@ class Markets:
         who = signers or (governor(at.header.chain_id, 0), REVIEWER)
         return at.execute(at.transaction("contracts", method, body, signers=who)).receipts[0]
 
-    def approve(self, proposal: Receipt, number: int, standing: Json) -> Receipt:
+    def approve(
+        self, proposal: Receipt, number: int, standing: Json, *, name: str = "transfer"
+    ) -> Receipt:
         body = {
-            "name": "transfer",
+            "name": name,
             "proposal": proposal.transaction_id.hex(),
             "standing": standing,
         }
@@ -145,10 +150,13 @@ class Markets:
 
     def deploy(self, method: str = "deploy", **changes: Any) -> Receipt:
         """Propose and let two more entities approve, with what stands then."""
-        proposed = self.ask(method, self.body(**changes))
+        body = self.body(**changes)
+        proposed = self.ask(method, body)
         assert proposed.accepted, (proposed.code, proposed.detail)
+        named = body["template"]
+        key = f"standing/{named['id']}/{named['version']:020d}"
         for number in (1, 2):
-            last = self.approve(proposed, number, self.standing())
+            last = self.approve(proposed, number, self.standing(key), name=body["name"])
             assert last.accepted, (last.code, last.detail)
         return last
 

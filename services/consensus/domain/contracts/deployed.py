@@ -82,7 +82,8 @@ class NamedTemplate:
 class Deployed:
     """A contract as the chain knows it. `version` counts its deployment and upgrades from 1;
     `template` is the one that it runs by and `tiers` what that says of its data, both None where
-    the chain asked for no template.
+    the chain asked for no template; in `final_states` of that template nothing is under way, None
+    where the chain did not keep them.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Deployed:
     status: Status
     template: NamedTemplate | None = None
     tiers: TierMap | None = None
+    final_states: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The record; without a template it has no such members."""
@@ -106,6 +108,8 @@ class Deployed:
             record["template"] = self.template.to_json()
         if self.tiers is not None:
             record["tiers"] = self.tiers.to_json()
+        if self.final_states is not None:
+            record["final_states"] = list(self.final_states)
         return record
 
     def with_status(self, status: Status) -> Deployed:
@@ -210,8 +214,19 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
                 Status(status),
                 template=None if named is None else NamedTemplate.from_json(named),
                 tiers=None if tiers is None else _tiers(canonical_json(tiers)),
+                final_states=states_from_json(record.get("final_states")),
             )
     raise AssertionError("a record of another shape")
+
+
+def states_from_json(value: Json) -> tuple[str, ...] | None:
+    """The names of final states in a record or a proposal, None where it has none."""
+    return None if value is None else tuple(str(each) for each in _rows(value))
+
+
+def _rows(value: Json) -> list[Json]:
+    assert isinstance(value, list), "the contract wrote it"
+    return value
 
 
 @lru_cache(maxsize=128)

@@ -29,6 +29,7 @@ from services.consensus.domain.contracts.packets_host import (
 )
 from services.consensus.domain.contracts.signers import require_second
 from services.consensus.domain.contracts.star.ir import Module
+from services.consensus.domain.contracts.template.model import FORMAT_2
 from services.consensus.domain.contracts.template.standing import (
     IN_FORCE,
     NONE,
@@ -60,7 +61,7 @@ def judge_release(
     host: Host, body: Mapping[str, Json], module: Module, formats: Collection[str]
 ) -> Release:
     """Judge the members `RELEASE` of a deployment of `module` by a template in one of `formats`;
-    raises `Refusal`.
+    raises `Refusal`. Chains that know format 2 keep the final states, too.
     """
     reviewer = require_second(host, roles.CONTRACT_REVIEWER)
     tests = _tests(body["tests"], module)
@@ -83,6 +84,8 @@ def judge_release(
         "risk_review": review,
         "reviewer": reviewer.did,
     }
+    if FORMAT_2 in formats:
+        facts["final_states"] = [each.name for each in template.states if each.is_final]
     return Release(named, facts)
 
 

@@ -30,6 +30,7 @@ from services.consensus.domain.contracts.deployed import (
     deployed,
     gas_key,
     gas_rules,
+    states_from_json,
 )
 from services.consensus.domain.contracts.deployment_form import (
     read_code,
@@ -37,6 +38,7 @@ from services.consensus.domain.contracts.deployment_form import (
     read_name,
     read_reason,
 )
+from services.consensus.domain.contracts.deployment_positions import require_no_open
 from services.consensus.domain.contracts.deployment_proposal import (
     PROPOSAL_LIFE_MS,
     Action,
@@ -93,6 +95,9 @@ GAS_NAME: Final = "gas"
 
 _FORMATS: Final[Mapping[int, tuple[str, ...]]] = {1: (), 2: (FORMAT,)}
 """Of templates, by version; any later one knows all."""
+BY_TEMPLATE: Final = 2
+BY_POSITIONS: Final = 3
+"""The versions from which the chain asks for templates, and for the end of all business."""
 _BECOMES: Final = {
     Action.PAUSE: (Status.PAUSED, "contracts.paused"),
     Action.RESUME: (Status.ACTIVE, "contracts.resumed"),
@@ -110,7 +115,7 @@ _FROM: Final = {
 class DeploymentsContract:
     """`contracts`; v2 asks of a deployment and of an upgrade for the template, its standing, tests
     and a risk review, and of each approval of them for the standing. v3 also knows templates of
-    format 2.
+    format 2, and destroys nothing in which a business is under way.
     """
 
     version: int = 1
@@ -122,11 +127,11 @@ class DeploymentsContract:
         return {
             "deploy": partial(deploy, formats=formats),
             "upgrade": partial(upgrade, formats=formats),
-            "pause": lambda host, body: _propose_status(host, body, Action.PAUSE),
-            "resume": lambda host, body: _propose_status(host, body, Action.RESUME),
-            "destroy": lambda host, body: _propose_status(host, body, Action.DESTROY),
+            "pause": partial(_propose_status, action=Action.PAUSE, version=self.version),
+            "resume": partial(_propose_status, action=Action.RESUME, version=self.version),
+            "destroy": partial(_propose_status, action=Action.DESTROY, version=self.version),
             "set_gas": set_gas,
-            "approve": partial(approve, by_template=bool(formats)),
+            "approve": partial(approve, version=self.version),
             "withdraw": withdraw,
         }
 
@@ -197,10 +202,11 @@ def set_gas(host: Host, body: Mapping[str, Json]) -> None:
     _propose(host, Action.SET_GAS, GAS_NAME, (entity, current), {"gas": rules.to_json()}, None)
 
 
-def approve(host: Host, body: Mapping[str, Json], *, by_template: bool = False) -> None:
+def approve(host: Host, body: Mapping[str, Json], *, version: int = 1) -> None:
     """Approve a proposal for the sender's entity; doing so twice changes nothing. The template that
     it names has to be in force still.
     """
+    by_template = version >= BY_TEMPLATE
     read_members(body, "name", "proposal", *(("standing",) if by_template else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
@@ -208,7 +214,7 @@ def approve(host: Host, body: Mapping[str, Json], *, by_template: bool = False) 
     if by_template:
         _require_in_force(host, proposal, body["standing"])
     if entity not in proposal.approvals:
-        _approve(host, proposal, entity, current)
+        _approve(host, proposal, entity, current, version=version)
 
 
 def withdraw(host: Host, body: Mapping[str, Json]) -> None:
@@ -236,12 +242,14 @@ def _require_in_force(host: Host, proposal: ContractProposal, standing: Json) ->
         raise Refusal("BODY_MALFORMED", field="standing", fault=fault)
 
 
-def _propose_status(host: Host, body: Mapping[str, Json], action: Action) -> None:
+def _propose_status(
+    host: Host, body: Mapping[str, Json], *, action: Action, version: int = 1
+) -> None:
     read_members(body, "name", "reason")
     name, reason = read_name(body["name"]), read_reason(body["reason"])
     _, entity, current = governor_of(host)
-    _in_status(host, name, action)
-    _propose(host, action, name, (entity, current), {"reason": reason}, None)
+    _may_become(host, name, action, version)
+    _propose(host, action, name, (entity, current), {"reason": reason}, None, version=version)
 
 
 def _propose(
@@ -251,6 +259,8 @@ def _propose(
     proposer: tuple[str, ReplicaSet],
     facts: dict[str, Json],
     code: Code | None,
+    *,
+    version: int = 1,
 ) -> None:
     entity, current = proposer
     make_room(host, entity, name)
@@ -261,22 +271,24 @@ def _propose(
     if code is not None:
         host.put(proposed_code_key(entity, name), code.to_json())
     host.emit("contracts.proposed", {**_told(proposal), **facts})
-    _approve(host, proposal, entity, current)
+    _approve(host, proposal, entity, current, version=version)
 
 
-def _approve(host: Host, proposal: ContractProposal, entity: str, current: ReplicaSet) -> None:
+def _approve(
+    host: Host, proposal: ContractProposal, entity: str, current: ReplicaSet, *, version: int
+) -> None:
     proposal = proposal.approved_by(entity)
     keep(host, proposal)
     counted = {"approvals": proposal.count(current), "entities": len(entities_of(current))}
     host.emit("contracts.approved", {**_told(proposal), "entity_id": entity, **counted})
     if may_take_effect(proposal, current):
-        _take_effect(host, proposal)
+        _take_effect(host, proposal, version)
         # They were judged against the contract as it was.
         for other in list(proposals_for(host, proposal.name, entities_of(current))):
             drop(host, other.entity, other.name)
 
 
-def _take_effect(host: Host, proposal: ContractProposal) -> None:
+def _take_effect(host: Host, proposal: ContractProposal, version: int) -> None:
     name, action = proposal.name, proposal.action
     if action in (Action.DEPLOY, Action.UPGRADE):
         _take_code(host, proposal)
@@ -285,7 +297,7 @@ def _take_effect(host: Host, proposal: ContractProposal) -> None:
         _take_gas(host, proposal)
         return
     status, topic = _BECOMES[action]
-    contract = _in_status(host, name, action).with_status(status)
+    contract = _may_become(host, name, action, version).with_status(status)
     host.put(contract_record_key(name), contract.to_json())
     host.emit(topic, {**_told(proposal), **contract.to_json(), **proposal.facts})
 
@@ -320,6 +332,7 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         status=Status.ACTIVE if before is None else before.status,
         template=None if named is None else NamedTemplate.from_json(named),
         tiers=None if tiers is None else TierMap.from_json(tiers),
+        final_states=states_from_json(facts.get("final_states")),
     )
     code = host.get(proposed_code_key(proposal.entity, name))
     assert code is not None, "it stands there while the proposal does"
@@ -343,6 +356,14 @@ def _check_free(host: Host, name: str) -> None:
     assert isinstance(taken, list), "genesis writes the names of the chain's contracts"
     if name in RESERVED or name in taken or deployed(host, name) is not None:
         raise Refusal("CONTRACT_NAME_TAKEN", name=name)
+
+
+def _may_become(host: Host, name: str, action: Action, version: int) -> Deployed:
+    """The contract, if this action may change its status now."""
+    contract = _in_status(host, name, action)
+    if action is Action.DESTROY and version >= BY_POSITIONS:
+        require_no_open(host, contract)
+    return contract
 
 
 def _in_status(host: Host, name: str, action: Action) -> Deployed:
