@@ -95,6 +95,13 @@ class Deployed:
     tiers: TierMap | None = None
     final_states: tuple[str, ...] | None = None
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether its answers are searched for numbers of persons: of the contracts that versions
+        of `contracts` deployed which also keep final states.
+        """
+        return self.final_states is not None
+
     def to_json(self) -> dict[str, Json]:
         """The record; without a template it has no such members."""
         record: dict[str, Json] = {

@@ -109,7 +109,8 @@ def call_star(
     with_program = on_chain.program(contract)
     guard = on_chain.enter(contract, with_program, method).guard
     judge = None if guard is None else guard.arguments
-    outcome = execute(with_program, on_chain, meter, method, arguments, judge=judge)
+    search = guard.told if guard is not None and contract.is_searched else None
+    outcome = execute(with_program, on_chain, meter, method, arguments, judge=judge, told=search)
     if outcome.status is Ended.OK:
         told = _told("result", outcome.result)
         return StarCall(outcome.gas_used, {"gas": outcome.gas_used, **told}, None)

@@ -54,14 +54,15 @@ def execute(
     lines: LineGas | None = None,
     *,
     judge: Callable[[Mapping[str, Json]], None] | None = None,
+    told: Callable[[Json], None] | None = None,
 ) -> Outcome:
-    """Call a public method. A watched program needs `lines`. `judge` sees the arguments first; what
-    it raises ends the call.
+    """Call a public method. A watched program needs `lines`. `judge` sees the arguments first, and
+    `told` what is answered: the result, or the facts of a `require`; what they raise ends the call.
     """
     try:
         if judge is not None:
             judge(arguments)
-        result = call_method(program, host, meter, method, arguments, lines)
+        result = _answer(lambda: call_method(program, host, meter, method, arguments, lines), told)
     except ContractError as error:
         return Outcome(
             Status.ERROR,
@@ -82,6 +83,19 @@ def execute(
             contract=error.contract,
         )
     return Outcome(Status.OK, meter.used, result)
+
+
+def _answer(call: Callable[[], Json], told: Callable[[Json], None] | None) -> Json:
+    if told is None:
+        return call()
+    try:
+        result = call()
+    except ContractError as error:
+        if error.is_refusal:
+            told(dict(error.fields))
+        raise
+    told(result)
+    return result
 
 
 def call_method(

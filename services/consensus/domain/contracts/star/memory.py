@@ -115,8 +115,9 @@ class MemoryHost:
     ) -> Outcome:
         """Call a method; unless it ends well, nothing is written and announced."""
         assert not self.writes
-        judge = None if self.guard is None else self.guard.arguments
-        outcome = execute(program, self, meter, method, arguments, lines, judge=judge)
+        guard = self.guard
+        judge, told = (None, None) if guard is None else (guard.arguments, guard.told)
+        outcome = execute(program, self, meter, method, arguments, lines, judge=judge, told=told)
         if outcome.status is not Status.OK:
             self.writes.clear()
             self.events.clear()

@@ -41,5 +41,9 @@ class TierGuard:
         """Raise `ContractError`, `OutOfGas` for an event that not everybody may read."""
         self._tiers.check_event(body, pay=self._pay)
 
+    def told(self, answer: Json) -> None:
+        """Raise `ContractError`, `OutOfGas` for an answer that no receipt may hold."""
+        self._tiers.check_answer(answer, pay=self._pay)
+
     def _pay(self, characters: int) -> None:
         self._meter.charge(characters * self._meter.table.element)

@@ -207,6 +207,13 @@ class TierMap:
             else:
                 place.check_field(field[0].tier, field[1], value)
 
+    def check_answer(self, answer: Json, *, pay: Pay | None = None) -> None:
+        """Refuse a result, or the facts of a refusal, with numbers of persons; raises
+        `ContractError`. Receipts stay.
+        """
+        place = _Place(self, None, "", pay)
+        place.check_persons(answer, frozenset() if self.shapes is None else self.shapes.sealed)
+
     def stands_alone(self, group: TierGroup) -> bool:
         """Whether a group of format 2 is kept as the one record or list that it is."""
         is_single = len(group.fields) == 1 and not group.has_state
