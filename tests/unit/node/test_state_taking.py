@@ -17,7 +17,8 @@ from services.consensus.domain.ledger.state_parts import Prefix, StatePart
 from services.consensus.domain.ledger.tree_page import subtree_hash
 from services.consensus.jobs import Pause
 from services.consensus.refusals import Reason
-from services.consensus.state_transfer import Head, StateTransfer
+from services.consensus.set_paths import Head
+from services.consensus.state_transfer import StateTransfer
 from services.consensus.store.state_intake import Snapshot
 from tests.simulation.keys import replica_set
 
@@ -56,7 +57,7 @@ class Restoring:
             keep_state_part=self._keep,
         )
         links = SimpleNamespace(
-            broadcast=lambda frame: None, send=lambda to, frame: self.asked.append(to)
+            connected=lambda: frozenset(), send=lambda to, frame: self.asked.append(to)
         )
         refusals = SimpleNamespace(count=lambda sender, why, *_: self.refused.append((sender, why)))
         self.transfer = StateTransfer(
