@@ -229,16 +229,22 @@ class StateTransfer:
             self._links.send(source, frame)
 
     async def _take(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        if response.HasField("certified_header"):
+        if not self._has_room:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+        elif response.HasField("certified_header"):
             await self._take_head(sender, response)
         elif self._taking is not None and response.height == self._taking.head.header.height:
             await self._take_part(sender, response, self._taking)
         else:
             self._metrics.refusals.count(sender, Reason.UNASKED)
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether it restores, and the disk is not full."""
+        return self._driver.pause is Pause.RESTORING
+
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        asked = self._taking is None and self._driver.pause is Pause.RESTORING
-        if not asked or response.height <= self._ledger.store.last_height:
+        if self._taking is not None or response.height <= self._ledger.store.last_height:
             # Blocks may have overtaken it, perhaps into an epoch that it cannot be judged from.
             self._metrics.refusals.count(sender, Reason.UNASKED)
             return
@@ -283,7 +289,9 @@ class StateTransfer:
         taking.lies = len(taking.build.lies)
         if self._taking is not taking:
             return  # A block came.
-        if taking.build.finished:
+        if not self._has_room:
+            self._taking = None
+        elif taking.build.finished:
             self._adopt(taking)
         else:
             self._go_on(taking)

@@ -60,8 +60,9 @@ class Restoring:
             connected=lambda: frozenset(), send=lambda to, frame: self.asked.append(to)
         )
         refusals = SimpleNamespace(count=lambda sender, why, *_: self.refused.append((sender, why)))
+        self.driver = SimpleNamespace(pause=Pause.RESTORING, adopt_state=self._adopt)
         self.transfer = StateTransfer(
-            driver=cast(Any, SimpleNamespace(pause=Pause.RESTORING, adopt_state=self._adopt)),
+            driver=cast(Any, self.driver),
             ledger=cast(Any, ledger),
             links=cast(Any, links),
             metrics=cast(Any, SimpleNamespace(refusals=refusals)),
@@ -153,3 +154,28 @@ async def test_a_head_that_blocks_overtake_while_it_is_judged_counts_for_nothing
     await replica.offer([2])
     assert replica.asked == []
     assert replica.refused == [], "it was of use when it was sent"
+
+
+@pytest.mark.req("G2-13-2")
+async def test_while_the_disk_is_full_neither_a_head_nor_a_part_is_taken() -> None:
+    """pbft.md, C4: it restores, and has no room for it."""
+    replica = Restoring()
+    await replica.offer([0, 2])
+    replica.driver.pause = Pause.DISK_FULL
+    await replica.part_comes(replica.asked[0])
+    await replica.offer([1])
+    assert replica.kept == []
+    assert replica.refused == [(replica.asked[0], Reason.UNASKED), (1, Reason.UNASKED)]
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_state_whose_last_part_fills_the_disk_is_not_adopted() -> None:
+    replica = Restoring()
+    await replica.offer([0, 2])
+
+    def disk_fills() -> None:
+        replica.driver.pause = Pause.DISK_FULL
+
+    replica.meanwhile = disk_fills
+    await replica.part_comes(replica.asked[0])
+    assert (replica.kept, replica.adopted) == ([(ENTRY,)], [])
