@@ -96,7 +96,7 @@ class Machine:
     def start(self) -> None:
         """Recover from what was written and begin to tick."""
         cluster = self.cluster
-        if self.core is not None or self.lost:
+        if self.core is not None or self.lost or cluster.refuses_to_start(self.number):
             return
         self.life += 1
         try:
