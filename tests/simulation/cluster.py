@@ -410,6 +410,7 @@ class Cluster:
 
     def wipe(self, number: int) -> None:
         """All that a machine kept is gone, but the restart that it goes by is given to it again."""
+        self.checkers.on_forgotten(number)
         self._ledgers.pop(number, None)
         if self.shelf is not None:
             self.shelf.wipe(number)
