@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.light_client import SET_CHANGES_MAX, SetChange
@@ -25,6 +26,9 @@ from services.consensus.domain.ledger.restarting import GovernanceState, restart
 from services.consensus.domain.ledger.state import Layer
 from services.consensus.domain.messages import SequenceNumber
 from services.consensus.store import ChainStore
+
+SET_CHANGES_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of the set changes of one answer, unless its first is larger: a restart takes half a MiB."""
 
 
 class ChainSets:
@@ -68,13 +72,18 @@ class ChainSets:
         )
 
     def set_changes(self, epoch: int) -> list[SetChange]:
-        """The certified changes after `epoch`, at most as many as a light client takes at once."""
+        """The certified changes after `epoch`, in order: at most as many as a light client takes at
+        once, and as fit into one answer. Whoever lacks more asks again from the last of them.
+        """
+        first = max(epoch, self.genesis.epoch) + 1
         found: list[SetChange] = []
-        for following in self.sets():
-            if following.epoch <= epoch or len(found) >= SET_CHANGES_MAX:
-                continue
+        room = SET_CHANGES_BYTES_MAX
+        for following in range(first, first + SET_CHANGES_MAX):
             change = self._change_to(following)
             if change is None:
+                break
+            room -= len(change.encode())
+            if found and room < 0:
                 break
             found.append(change)
         return found
@@ -131,18 +140,19 @@ class ChainSets:
         """The restarts of this folder that go on from `header`."""
         return [each for each in self.store.restarts if each.statement.header == header]
 
-    def _change_to(self, following: ReplicaSet) -> SetChange | None:
+    def _change_to(self, epoch: int) -> SetChange | None:
+        """The change to `epoch`; None where there is none, or it is not certified yet."""
         with self._governance() as governance:
-            restart = restart_of_epoch(governance, following.epoch)
+            began = set_of_epoch(governance, epoch)
+            restart = restart_of_epoch(governance, epoch)
         if restart is not None:
             return SetChange.of_restart(restart)
-        last = self.epoch_base(following.epoch)
-        certificate = self.store.get_certificate(last)
-        if certificate is None:
+        certificate = None if began is None else self.store.get_certificate(began.base)
+        if began is None or certificate is None:
             return None
-        header = self.store.get_header(last)
-        assert header is not None, f"block {last} is stored"
-        return SetChange(header, certificate, following)
+        header = self.store.get_header(began.base)
+        assert header is not None, f"block {began.base} is stored"
+        return SetChange(header, certificate, began.replica_set)
 
     @contextmanager
     def _state(self) -> Iterator[Layer]:

@@ -58,7 +58,7 @@ from services.consensus.epochs import Epochs
 from services.consensus.evidence import EvidenceFolder
 from services.consensus.finality import FinalityBoard
 from services.consensus.gate import useless_now
-from services.consensus.jobs import Pause, first_pause
+from services.consensus.jobs import DiskWatch, Pause, first_pause
 from services.consensus.ledger import Ledger
 from services.consensus.ledger_work import LedgerWork, without_effect
 from services.consensus.mempool import Addition, Mempool
@@ -105,6 +105,7 @@ class Driver:
         self.mempool = mempool
         self.finality = finality
         self.pause = first_pause(ledger)
+        self._disk = DiskWatch(ledger)
         self._epochs = epochs
         self._evidence = evidence
         self._ledger = ledger
@@ -254,6 +255,11 @@ class Driver:
         return self.pause is Pause.NONE
 
     @property
+    def restores(self) -> bool:
+        """Whether something is missing, also while the disk has no room for it."""
+        return self._disk.goes_on_as(self.pause) is Pause.RESTORING
+
+    @property
     def catching_up(self) -> bool:
         """Whether f + 1 others, so at least one honest one, are more than a window ahead of us; or
         so few have said where they stand that it is not known.
@@ -312,7 +318,8 @@ class Driver:
     async def _tick_loop(self) -> None:
         for number in itertools.count():
             now_ms = self._now_ms()
-            self._check_disk()
+            self._ledger.store.check_index()
+            self.pause = self._disk.judge(self.pause)
             self.put_own(Tick(now_ms))
             if self.mempool.stop_waiting(now_ms):
                 self._start_timers()
@@ -456,17 +463,6 @@ class Driver:
         self.pause = Pause.HALTED
         self._ledger.divergence.keep(divergence)
         _log.critical("replica.halted", reason=str(divergence))
-
-    def _check_disk(self) -> None:
-        self._ledger.store.check_index()
-        if self.pause in (Pause.HALTED, Pause.RESTORING):
-            return
-        full = self._ledger.disk_is_full()
-        if full and self.pause is Pause.NONE:
-            _log.critical("replica.paused", code="DISK_FULL")
-        if not full and self.pause is Pause.DISK_FULL:
-            _log.info("replica.resumed")
-        self.pause = Pause.DISK_FULL if full else Pause.NONE
 
     def _after_execution(self, sequence: int, ids: Sequence[bytes]) -> None:
         """The transactions of this block need no ordering any more."""

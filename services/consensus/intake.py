@@ -178,20 +178,25 @@ class Intake:
             self._refusals.count(sender, Reason.FLOOD, times=dropped)
 
     def _take_view_change(self, sender: int, frame: peer_pb2.PeerFrame) -> None:
+        present = self._driver.replica.replica_set
+        wire.check_view_change_length(frame, present.size, self._window)
         if self._driver.votes:
             self._view_changes.put(sender, frame.epoch, frame.message)
         else:
             self._refusals.count(sender, Reason.UNREADY, "a view-change")
 
-    async def _judge_view_changes(self, epoch: int, messages: list[Sent]) -> None:
+    async def _judge_view_changes(self, epoch: int, messages: list[Sent]) -> set[int]:
+        """Whose were not authentic."""
         core = self._driver.replica
         if core.epoch != epoch:  # It ended here while they waited: nobody is accused for that.
             for sender, _ in messages:
                 self._refusals.count(sender, Reason.OTHER_EPOCH)
-            return
+            return set()
         useful = self._still_useful(core, messages)
-        if useful and isinstance(core, Replica):
-            await self._judge(core, useful)
+        if not useful or not isinstance(core, Replica):
+            return set()
+        forged, _ = await self._judge(core, useful)
+        return forged
 
     async def _vote_loop(self) -> None:
         slow: set[int] = set()

@@ -34,6 +34,34 @@ def first_pause(ledger: Ledger) -> Pause:
     return Pause.RESTORING if ledger.must_restore else Pause.NONE
 
 
+class DiskWatch:
+    """Pauses a replica before its disk is full, whether it takes part or restores, and lets it go
+    on as it was when there is room again.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._before = Pause.NONE
+
+    def judge(self, pause: Pause) -> Pause:
+        """What `pause` becomes now. A replica that halted writes nothing more."""
+        if pause is Pause.HALTED:
+            return pause
+        is_full = self._ledger.disk_is_full()
+        if is_full and pause is not Pause.DISK_FULL:
+            _log.critical("replica.paused", code="DISK_FULL")
+            self._before = pause
+            return Pause.DISK_FULL
+        if not is_full and pause is Pause.DISK_FULL:
+            _log.info("replica.resumed")
+            return self._before
+        return pause
+
+    def goes_on_as(self, pause: Pause) -> Pause:
+        """`pause`, or what a full disk interrupted."""
+        return self._before if pause is Pause.DISK_FULL else pause
+
+
 @dataclass(frozen=True, slots=True)
 class ExecuteJob:
     """Execute the batch that was decided for `sequence`."""

@@ -204,7 +204,7 @@ class Repairs:
             tasks.create_task(self._repair())
 
     async def _repair(self) -> None:
-        if self._driver.pause is Pause.RESTORING:
+        if self._driver.restores:
             await self._restore()
         await self._keep_whole()
 
@@ -214,12 +214,13 @@ class Repairs:
         store = self._ledger.store
         self._say_why()
         steps = 0
-        while self._driver.pause is Pause.RESTORING:
+        while self._driver.restores:
             await self._take_found()
             self.due = due = self._due_height()
             self._metrics.missing_blocks.set(max((due or 0) - store.last_certified, 0))
             is_level = not (self._stands and self._others_are_far_ahead())
-            if due is not None and store.last_certified >= due and is_level:
+            has_room = self._driver.pause is Pause.RESTORING
+            if has_room and due is not None and store.last_certified >= due and is_level:
                 self._stands = 0
                 await self._resume()
                 break
@@ -227,7 +228,7 @@ class Repairs:
                 self._say_where_it_stands()
             self._ask_for_missing()
             ahead = max(self._driver.peer_heights.values(), default=0)
-            self.state.step(wanted=ahead > store.last_certified)
+            self.state.step(wanted=has_room and ahead > store.last_certified)
             steps += 1
             await asyncio.sleep(self._step_seconds)
         self.due = None
@@ -246,7 +247,10 @@ class Repairs:
 
     async def _take_found(self) -> None:
         try:
-            while (taken := await self._ledger.take_found()) is not None:
+            while self._driver.pause is Pause.RESTORING:
+                taken = await self._ledger.take_found()
+                if taken is None:
+                    return
                 self._driver.note_restored(*taken)
         except HeaderMismatchError as error:
             self._driver.halt(error.divergence)

@@ -5,7 +5,7 @@ gives it, and a replica that replayed all of them has all of the history. The he
 believed by its finality certificate, through the set changes since the set known here; f + 1 of
 its set's members must offer the same one, so an honest one has it. Every part is proven by itself
 against its state root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md,
-steps T1 to T7.
+steps T1 to T9.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from guqiao.consensus.v1 import ledger_pb2, peer_pb2
+from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
-from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance
-from guqiao_sdk.proof.quorum import ReplicaSet
+from guqiao_sdk.proof.header import Verify
+from guqiao_sdk.proof.light_client import TrustedChain
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
 from services.consensus.answering import Answering
@@ -41,6 +40,13 @@ from services.consensus.ledger import Ledger
 from services.consensus.metrics import ReplicaMetrics
 from services.consensus.peers import Links
 from services.consensus.refusals import Reason
+from services.consensus.set_paths import (
+    Head,
+    Partway,
+    PathTooLongError,
+    SetPaths,
+    UnaskedError,
+)
 from services.consensus.store.index import PROVABLE_HEIGHTS
 from services.consensus.store.segment import Position
 from services.consensus.store.state_intake import Snapshot
@@ -60,20 +66,6 @@ PEER_BYTES_MAX: Final = 32 * 1024 * 1024
 StateFrame: TypeAlias = peer_pb2.StateRequest | peer_pb2.StateResponse
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A certified header whose state peers offer, the set changes that lead to it, and its set."""
-
-    header: BlockHeader
-    certificate: FinalityCertificate
-    set_changes: tuple[SetChange, ...]
-    replica_set: ReplicaSet
-
-    def counts(self, sender: int) -> bool:
-        """Whether the sender's offer says something: f of these are liars at most."""
-        return sender < self.replica_set.size and sender not in self.replica_set.jailed
 
 
 @dataclass(slots=True)
@@ -109,7 +101,7 @@ class StateTransfer:
         self._ledger = ledger
         self._links = links
         self._metrics = metrics
-        self._verify = verify
+        self._paths = SetPaths(verify)
         self._interval = state_interval(ledger.genesis.parameters.snapshot_interval)
         self._without_blocks_steps = without_blocks_steps
         self._requests: Answering[peer_pb2.StateRequest] = Answering(
@@ -194,6 +186,7 @@ class StateTransfer:
         if certified != self._certified or not wanted:
             self._certified, self._moved_at = certified, self._steps
             self._heads, self._taking, self._is_adopting = {}, None, False
+            self._paths.forget()
         stands = self._steps - self._moved_at
         if stands < self._without_blocks_steps or self._is_adopting:
             return
@@ -206,7 +199,8 @@ class StateTransfer:
         if ask:
             self._heads = {}
             epoch = self._ledger.set_at(self._certified + 1).epoch
-            self._links.broadcast(wire.state_request_frame(0, from_epoch=epoch))
+            for peer in sorted(self._links.connected()):
+                self._ask_for_head(peer, epoch)
         offered = Counter(head.header.hash() for head in self._heads.values())
         for digest, count in offered.most_common(1):
             head = next(each for each in self._heads.values() if each.header.hash() == digest)
@@ -218,6 +212,10 @@ class StateTransfer:
                 build = StateBuild(head.header.state_root, sources, bytes_max=self.part_bytes_max)
                 self._taking = _Taking(head, build)
                 self._go_on(self._taking)
+
+    def _ask_for_head(self, peer: int, known_epoch: int) -> None:
+        epoch = self._paths.ask_from(peer, known_epoch)
+        self._links.send(peer, wire.state_request_frame(0, from_epoch=epoch))
 
     def _go_on(self, taking: _Taking) -> None:
         taking.build.ask_again(since=self._steps - SILENT_STEPS)
@@ -231,42 +229,51 @@ class StateTransfer:
             self._links.send(source, frame)
 
     async def _take(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        if response.HasField("certified_header"):
+        if not self._has_room:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+        elif response.HasField("certified_header"):
             await self._take_head(sender, response)
         elif self._taking is not None and response.height == self._taking.head.header.height:
             await self._take_part(sender, response, self._taking)
         else:
             self._metrics.refusals.count(sender, Reason.UNASKED)
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether it restores, and the disk is not full."""
+        return self._driver.pause is Pause.RESTORING
+
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        asked = self._taking is None and self._driver.pause is Pause.RESTORING
-        if not asked or response.height <= self._ledger.store.last_height:
+        if self._taking is not None or response.height <= self._ledger.store.last_height:
             # Blocks may have overtaken it, perhaps into an epoch that it cannot be judged from.
             self._metrics.refusals.count(sender, Reason.UNASKED)
             return
         try:
-            head = await self._ledger.read(lambda: self._judged(response))
+            found = await self._ledger.read(lambda: self._judged(sender, response))
         except (ProofError, MalformedError) as error:
             self._metrics.refusals.count(sender, Reason.UNPROVEN, str(error))
-            return
-        if head.counts(sender) and head.header.height > self._ledger.store.last_height:
-            self._heads[sender] = head
+        except UnaskedError:
+            self._metrics.refusals.count(sender, Reason.UNASKED)
+        except PathTooLongError as error:
+            _log.error("state.too_many_set_changes", epoch=error.epoch, source=sender)
+        else:
+            self._note(sender, found)
 
-    def _judged(self, response: peer_pb2.StateResponse) -> Head:
-        """The head, if its certificate holds; raises `ProofError` or `MalformedError`. Set changes
-        up to the set known here say nothing: an answer can be to a question of an earlier epoch.
-        """
-        message: ledger_pb2.CertifiedHeader = response.certified_header
-        header = BlockHeader.decode(message.header)
-        certificate = FinalityCertificate.decode(message.certificate)
-        known = self._ledger.set_at(self._ledger.store.last_certified + 1)
-        given = map(SetChange.decode, response.set_changes)
-        changes = tuple(each for each in given if each.replica_set.epoch > known.epoch)
+    def _judged(self, sender: int, response: peer_pb2.StateResponse) -> Head | Partway:
+        """See `SetPaths.judge`."""
         genesis = self._ledger.genesis
+        known = self._ledger.set_at(self._ledger.store.last_certified + 1)
         authorities = genesis.restart_authorities
         trusted = TrustedChain.from_genesis(genesis.hash(), known, authorities)
-        believed = advance(trusted, header, certificate, self._verify, changes)
-        return Head(header, certificate, changes, believed.replica_set)
+        return self._paths.judge(sender, response, trusted)
+
+    def _note(self, sender: int, found: Head | Partway) -> None:
+        """A head that a peer offers, unless blocks came meanwhile; else it is asked to go on."""
+        if isinstance(found, Partway):
+            if found.is_new:
+                self._ask_for_head(sender, found.epoch)
+        elif found.counts(sender) and found.header.height > self._ledger.store.last_height:
+            self._heads[sender] = found
 
     async def _take_part(
         self, sender: int, response: peer_pb2.StateResponse, taking: _Taking
@@ -282,7 +289,9 @@ class StateTransfer:
         taking.lies = len(taking.build.lies)
         if self._taking is not taking:
             return  # A block came.
-        if taking.build.finished:
+        if not self._has_room:
+            self._taking = None
+        elif taking.build.finished:
             self._adopt(taking)
         else:
             self._go_on(taking)
@@ -302,6 +311,7 @@ class StateTransfer:
 
     def _adopt(self, taking: _Taking) -> None:
         self._taking, self._is_adopting = None, True
+        self._paths.forget()
         head, parts = taking.head, tuple(taking.parts)
         snapshot = Snapshot(head.header, head.certificate, head.set_changes, parts)
         self._driver.adopt_state(snapshot)

@@ -14,7 +14,13 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.light_client import SET_CHANGES_MAX
 from services.chassis.strict_protobuf import NotStrictError, parse_strict
-from services.consensus.domain.codec import Kind, decode_message, encode_message
+from services.consensus.domain.codec import (
+    Kind,
+    decode_message,
+    encode_message,
+    new_view_bytes_max,
+    view_change_bytes_max,
+)
 from services.consensus.domain.ledger.admission import TRANSACTION_BYTES_MAX
 from services.consensus.domain.ledger.state_parts import read_prefix
 from services.consensus.domain.messages import BatchFetched, PeerMessage, SequenceNumber
@@ -24,7 +30,8 @@ BLOCKS_MAX: Final = 100
 DIGEST_BYTES: Final = 32
 _HELLO: Final = bytes([Kind.HELLO])
 _PRE_PREPARE: Final = bytes([Kind.PRE_PREPARE])
-_VIEW_CHANGES: Final = (bytes([Kind.VIEW_CHANGE]), bytes([Kind.NEW_VIEW]))
+_NEW_VIEW: Final = bytes([Kind.NEW_VIEW])
+_VIEW_CHANGES: Final = (bytes([Kind.VIEW_CHANGE]), _NEW_VIEW)
 
 Frame: TypeAlias = (
     PeerMessage
@@ -112,6 +119,19 @@ def open_frame(data: bytes, epoch: int = 0) -> peer_pb2.PeerFrame:
 def changes_view(frame: peer_pb2.PeerFrame) -> bool:
     """Whether it carries a view-change or a new-view: long, and seldom."""
     return frame.message[:1] in _VIEW_CHANGES
+
+
+def check_view_change_length(frame: peer_pb2.PeerFrame, replicas: int, window: int) -> None:
+    """Raise `MalformedError` where a view-change or a new-view is longer than a true one can be in
+    a set of `replicas`: it is read only afterwards.
+    """
+    opens_view = frame.message[:1] == _NEW_VIEW
+    bytes_max = (new_view_bytes_max if opens_view else view_change_bytes_max)(replicas, window)
+    if len(frame.message) > bytes_max:
+        what = "new-view" if opens_view else "view-change"
+        raise MalformedError(
+            f"a {what} of {len(frame.message)} bytes, at most {bytes_max} in a set of {replicas}"
+        )
 
 
 def proposes(frame: peer_pb2.PeerFrame) -> bool:

@@ -26,7 +26,6 @@ from services.consensus.domain.effects import (
     Send,
 )
 from services.consensus.domain.epochs import Core
-from services.consensus.domain.later import LATER_VOTES_PER_WINDOW
 from services.consensus.domain.messages import (
     BatchRefused,
     Checkpoint,
@@ -45,7 +44,6 @@ from services.consensus.domain.messages import (
 )
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.statements import statement_of
-from services.consensus.domain.suspicion import PENDING_REQUESTS_MAX
 from tests.simulation import statements
 from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
@@ -53,6 +51,7 @@ from tests.simulation.membership import Sets, sets_of
 from tests.simulation.nested import Place
 from tests.simulation.patience import Patience
 from tests.simulation.proofs import Proofs
+from tests.simulation.room import room_fault
 from tests.simulation.seen import SIGNED, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Machine
 
 TIMER_STEP_MAX_MS: Final = 1_000
-VIEWS_MAX: Final = 1_000
-"""No honest run of this length sees more views."""
 
 
 class ViolationError(AssertionError):
@@ -98,6 +95,8 @@ class Checkers:
         self._applied: dict[str, int] = {}
         self._checked: set[bytes] = set()
         self._judged: set[int] = set()
+        self._held: dict[int, int] = {}
+        """Machine -> the last height that it had, where a client was shown what it has (S7)."""
         parameters = cluster.parameters
         self._patience: dict[tuple[int, int], Patience] = defaultdict(
             lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
@@ -131,6 +130,7 @@ class Checkers:
             kept.clear()
         self._given_back.clear()
         self._left.clear()
+        self._held.clear()
 
     def on_epoch(self, machine: Machine, core: Core) -> None:
         """A correct replica goes on with the set that follows from the chain, above the same
@@ -282,6 +282,20 @@ class Checkers:
             self._judged.add(height)
             self._is_valid(block)
         self._certifies(machine.me, SequenceNumber(height), certificate)
+        self._keeps(machine, height - 1)
+        self._keeps(machine, height)
+        self._held[machine.number] = max(height, self._held.get(machine.number, 0))
+
+    def on_started(self, machine: Machine) -> None:
+        """S7: after a kill a replica has all that it had when it showed it."""
+        for height in range(1, self._held.get(machine.number, 0) + 1):
+            self._keeps(machine, height)
+
+    def on_forgotten(self, number: int) -> None:
+        """Its folder is gone, or the power was: certificates are not made durable before they are
+        shown, since others have them, too; it asks these for what it lacks.
+        """
+        self._held.pop(number, None)
 
     def on_adopted(self, machine: Machine, height: int) -> None:
         """S2 and S3: a state that a correct replica takes is that of the certified block."""
@@ -295,25 +309,15 @@ class Checkers:
         """After each step of a correct replica: it is where f + 1 others went, its timers follow no
         clock, and everything is bounded (S8).
         """
-        replica, ordering, window = machine.me, core._ordering, self._window
+        replica, window = machine.me, self._window
         self._joins(machine, core)
         self._keeps_time(machine, core)
         fault = self._patience[machine.number, machine.life].step_fault(machine, core)
         self._require(fault is None, f"P16: replica {machine.me} {fault}")
         if core.halted:
             self.violate(f"S5: correct replica {replica} halted", fork=True)
-        if core.view >= VIEWS_MAX:
-            self.violate(f"S8: replica {replica} was dragged to view {core.view}")
-        if len(ordering.entries) > 2 * window or len(ordering._waiting) > window:
-            self.violate("S8: more entries, or more waiting, than the window")
-        if len(core._checkpoints._votes) > 2 * window:
-            self.violate("S8: too many tallies")
-        later = core._later
-        most = max(map(len, later.votes.values()), default=0)
-        if most > LATER_VOTES_PER_WINDOW * window or len(later.proposals) > window:
-            self.violate("S8: too many messages of later views")
-        if len(core._suspicion._pending) > PENDING_REQUESTS_MAX:
-            self.violate("S8: too many pending requests")
+        fault = room_fault(core, window)
+        self._require(fault is None, f"S8: replica {replica} {fault}")
 
     def _joins(self, machine: Machine, core: Replica) -> None:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""
@@ -334,12 +338,19 @@ class Checkers:
     def at_the_end(self) -> None:
         """S7: what a client was shown is on every correct chain, at its place."""
         for number in sorted(self._cluster.required):
-            ledger = self._cluster.machines[number].ledger
-            for height, header_hash in self._cluster.clients.acknowledged.values():
-                below = height <= ledger.history_from
-                is_here = not below and height <= ledger.last_certified
-                held = below or (is_here and ledger.header(height).hash() == header_hash)
-                self._require(held, f"S7: replica {number} lost acknowledged block {height}")
+            for height in self._cluster.clients.shown:
+                self._keeps(self._cluster.machines[number], height)
+
+    def _keeps(self, machine: Machine, height: int) -> None:
+        """S7: what a client was shown of a height, if anything, is here, where it was."""
+        shown = self._cluster.clients.shown.get(height)
+        if machine.number not in self._cluster.required or shown is None:
+            return
+        ledger = machine.ledger
+        below = height <= ledger.history_from
+        is_here = not below and height <= ledger.last_certified
+        held = below or (is_here and ledger.header(height).hash() == shown)
+        self._require(held, f"S7: replica {machine.number} lost acknowledged block {height}")
 
     def _require(self, held: bool, text: str) -> None:
         if not held:

@@ -29,7 +29,9 @@ class Clients:
         self.since_ms: dict[Request, int] = {}
         self.done_ms: dict[Request, int] = {}
         self.acknowledged: dict[bytes, tuple[int, bytes]] = {}
-        """Transaction id -> height and header hash that a client was shown (S7)."""
+        """Transaction id -> height and header hash that a client was shown."""
+        self.shown: dict[int, bytes] = {}
+        """Of these, each height with its header hash (S7)."""
         self._signed: dict[Request, bytes] = {}
         self._by_id: dict[str, Request] = {}
         self._done_at: defaultdict[Request, set[int]] = defaultdict(set)
@@ -70,7 +72,9 @@ class Clients:
         for encoded, receipt in zip(block.batch.transactions, block.result.receipts, strict=True):
             if receipt.outcome is Outcome.REFUSED:
                 continue
-            self.acknowledged.setdefault(receipt.transaction_id, (height, block.header.hash()))
+            place = (height, block.header.hash())
+            self.acknowledged.setdefault(receipt.transaction_id, place)
+            self.shown.setdefault(*place)
             request = self._by_id.get(read(encoded).payload.request_id)
             if request is not None:
                 self._note_done(request, number)
@@ -99,6 +103,7 @@ class Clients:
         cluster = self._cluster
         known = self.acknowledged
         self.acknowledged = {each: place for each, place in known.items() if place[0] <= base}
+        self.shown = {height: shown for height, shown in self.shown.items() if height <= base}
         self.done_ms.clear()
         self._done_at.clear()
         for request in self._by_id.values():

@@ -57,7 +57,14 @@ from tests.simulation.people import restartable
 from tests.simulation.scenario import Scenario
 from tests.simulation.state_taking import note_blocks_below
 from tests.simulation.stored import Shelf
-from tests.simulation.workload import START_MS, Execution, genesis_of, verify_many
+from tests.simulation.workload import (
+    CATALOGUE,
+    OLD_CATALOGUE,
+    START_MS,
+    Execution,
+    genesis_of,
+    verify_many,
+)
 
 STEPS_MAX: Final = 400_000
 FOUNDING_MS: Final = 2_000
@@ -100,6 +107,8 @@ class Cluster:
         self.disk_delays: Counter[int] = Counter()
         self.old_configs: set[int] = set()
         """Machines that run with the configuration of earlier times."""
+        self.old_binaries: set[int] = set()
+        """Machines on which the software of earlier times is installed."""
         genesis = genesis_of(self.replica_set, governed=scenario.governed)
         self.execution = Execution(genesis if scenario.loss is None else restartable(genesis))
         self.restart: Restart | None = None
@@ -177,6 +186,7 @@ class Cluster:
             if machine.number in self.old_configs:
                 machine.crash()
         self.old_configs.clear()
+        self.old_binaries.clear()
         damaged = self.scenario.damaged
         for machine in sorted(self.machines, key=lambda each: each.number in damaged):
             machine.start()
@@ -347,6 +357,13 @@ class Cluster:
             self._ledgers[number] = MemoryLedger(self.execution)
         return self._ledgers[number]
 
+    def refuses_to_start(self, number: int) -> bool:
+        """Whether the software on a machine lacks a contract of the chain, as `serve` asks."""
+        catalogue = OLD_CATALOGUE if number in self.old_binaries else CATALOGUE
+        lacks = catalogue.missing(self.execution.genesis) is not None
+        self.fired["old_binary"] += lacks
+        return lacks
+
     def signers_of(self, number: int) -> dict[bytes, Sign]:
         """A machine's vote keys, the present one and those to come."""
         generations = self._generations.get(number, range(KEYS_A_NODE))
@@ -393,6 +410,7 @@ class Cluster:
 
     def wipe(self, number: int) -> None:
         """All that a machine kept is gone, but the restart that it goes by is given to it again."""
+        self.checkers.on_forgotten(number)
         self._ledgers.pop(number, None)
         if self.shelf is not None:
             self.shelf.wipe(number)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from guqiao_sdk.proof.quorum import faulty_max
 from tests.simulation.fault_plan import Fault
 from tests.simulation.network import Weather
-from tests.simulation.workload import OLD_CATALOGUE
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -106,14 +105,17 @@ def _start(cluster: Cluster, fault: Fault) -> None:
 
 
 def _old_binary(cluster: Cluster, fault: Fault) -> None:
-    """Software that lacks a contract of the chain does not start; then the present one does."""
+    """Software that lacks a contract of the chain is installed: whoever starts the machine, it does
+    not come up, until the present software is there again.
+    """
     for number in fault.machines:
         machine = cluster.machines[number]
-        if fault.value and machine.core is None and not machine.lost:
-            assert OLD_CATALOGUE.missing(cluster.execution.genesis) is not None
-            cluster.fired[fault.kind] += 1
-        elif not fault.value:
-            machine.start()
+        if fault.value:
+            machine.crash()
+            cluster.old_binaries.add(number)
+        else:
+            cluster.old_binaries.discard(number)
+        machine.start()
 
 
 def _old_config(cluster: Cluster, fault: Fault) -> None:

@@ -96,7 +96,7 @@ class Machine:
     def start(self) -> None:
         """Recover from what was written and begin to tick."""
         cluster = self.cluster
-        if self.core is not None or self.lost:
+        if self.core is not None or self.lost or cluster.refuses_to_start(self.number):
             return
         self.life += 1
         try:
@@ -104,6 +104,7 @@ class Machine:
         except FatalStorageError as error:
             self.disk.stopped_by(error)
             return
+        cluster.checkers.on_started(self)
         self.requests = Requests(self)
         self.wanted: dict[SequenceNumber, Digest] = {}
         self.deferred: list[Message] = []
@@ -159,6 +160,8 @@ class Machine:
             self.stopped.clear()
             self.life += 1
             self.cluster.torn = torn
+            if power_cut:
+                self.cluster.checkers.on_forgotten(self.number)
             self.ledger.close(power_cut=power_cut)
 
     def resume(self) -> None:

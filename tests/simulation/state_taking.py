@@ -128,10 +128,8 @@ class _Links:
             frame = liar.state_frame(frame)
         self.machine.send_frame(ReplicaId(to), frame)
 
-    def broadcast(self, frame: bytes) -> None:
-        for number in range(self.machine.cluster.nodes):
-            if number != self.machine.me:
-                self.send(number, frame)
+    def connected(self) -> frozenset[int]:
+        return frozenset(range(self.machine.cluster.nodes)) - {self.machine.me}
 
 
 def note_blocks_below(machine: Machine, first: int, last: int) -> None:

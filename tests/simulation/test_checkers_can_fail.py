@@ -10,17 +10,28 @@ from dataclasses import replace
 
 import pytest
 
+from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.messages import Message, NewView
+from services.consensus.domain.later import LATER_BATCHES_BYTES_MAX
+from services.consensus.domain.log import SPARE_BATCHES_MAX, VOTED_BATCHES_MAX, Entry
+from services.consensus.domain.messages import (
+    Digest,
+    Message,
+    NewView,
+    PrePrepare,
+    ReplicaId,
+    SequenceNumber,
+    View,
+)
 from services.consensus.domain.replica import Replica
 from services.consensus.domain.suspicion import Suspicion
 from services.consensus.store import FatalStorageError
-from tests.simulation import checkers, workload
+from tests.simulation import room, workload
 from tests.simulation.checkers import Checkers, ViolationError
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
-from tests.simulation.durable import MemoryLedger
+from tests.simulation.durable import Durable, MemoryLedger
 from tests.simulation.fault_plan import Fault, Rot
 from tests.simulation.forensics import Forensics
 from tests.simulation.machine import Machine
@@ -104,8 +115,8 @@ def test_a_replica_that_votes_on_a_full_disk_is_noticed(monkeypatch: pytest.Monk
 def test_a_replica_that_holds_too_many_pending_requests_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checkers, "PENDING_REQUESTS_MAX", 0)
-    with pytest.raises(ViolationError, match=r"^S8: too many pending requests"):
+    monkeypatch.setattr(room, "PENDING_REQUESTS_MAX", 0)
+    with pytest.raises(ViolationError, match=r"^S8: replica \d has too many pending requests"):
         run(scenario())
 
 
@@ -130,6 +141,67 @@ def test_a_block_that_a_client_was_shown_and_a_replica_lost_is_noticed(
     monkeypatch.setattr(Checkers, "at_the_end", at_the_end)
     with pytest.raises(ViolationError, match=r"^S7: replica 2 lost acknowledged block"):
         run(scenario())
+
+
+def test_a_block_that_was_shown_and_misses_after_a_restart_is_noticed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others would give it back, so at the end nothing would miss."""
+    given = Cluster.open_ledger
+
+    def open_ledger(self: Cluster, number: int) -> Durable:
+        ledger = given(self, number)
+        if number == 2 and ledger.last_certified:
+            assert isinstance(ledger, MemoryLedger)
+            ledger.last_certified -= 1
+        return ledger
+
+    def at_the_end(self: Checkers) -> None:
+        raise AssertionError("only at the end")
+
+    restarted = scenario(Fault(900, "kill", machines=(2,)), Fault(950, "start", machines=(2,)))
+    run(restarted)
+    monkeypatch.setattr(Cluster, "open_ledger", open_ledger)
+    monkeypatch.setattr(Checkers, "at_the_end", at_the_end)
+    with pytest.raises(ViolationError, match=r"^S7: replica 2 lost acknowledged block"):
+        run(restarted)
+
+
+@pytest.mark.parametrize(
+    ("voted", "bound"),
+    [(False, SPARE_BATCHES_MAX), (True, VOTED_BATCHES_MAX)],
+)
+def test_a_replica_that_holds_too_many_batches_of_one_height_is_noticed(
+    voted: bool, bound: int
+) -> None:
+    cluster = Cluster(scenario())
+    machine = cluster.machines[1]
+    core = machine.core
+    assert isinstance(core, Replica)
+    entry = core._ordering.entries[SequenceNumber(1)] = Entry(SequenceNumber(1))
+    for number in range(room.NEEDED_BATCHES_MAX + bound + 1):
+        cluster.checkers.on_step(machine, core)
+        batch = Batch(number, ())
+        digest = Digest(batch.digest())
+        entry._fetched[digest] = batch
+        if voted:
+            entry.voted.add(digest)
+    with pytest.raises(ViolationError, match=r"^S8: replica 1 holds too many batches for 1"):
+        cluster.checkers.on_step(machine, core)
+
+
+def test_too_large_batches_of_later_views_are_noticed() -> None:
+    cluster = Cluster(scenario())
+    machine = cluster.machines[1]
+    core = machine.core
+    assert isinstance(core, Replica)
+    batch = Batch(1, (bytes(LATER_BATCHES_BYTES_MAX // 2),))
+    for number in (1, 2, 3):
+        cluster.checkers.on_step(machine, core)
+        kept = PrePrepare(View(2), SequenceNumber(number), batch, Digest(bytes(32)), bytes(64))
+        core._later.proposals[kept.sequence] = ReplicaId(2), kept
+    with pytest.raises(ViolationError, match=r"^S8: replica 1 has too large batches"):
+        cluster.checkers.on_step(machine, core)
 
 
 def test_views_that_change_though_nothing_is_wrong_are_noticed(

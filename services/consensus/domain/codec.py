@@ -41,6 +41,9 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _NUMBER_BYTES: Final = 8
 _CERTIFICATE_BYTES_MAX: Final = HASH_BYTES + 4 + REPLICAS_MAX * (4 + SIGNATURE_BYTES)
 _VIEW_CHANGE_BYTES_MAX: Final = _CERTIFICATE_BYTES_MAX * (WINDOW_MAX + 2)
+_LENGTH_BYTES: Final = 4
+_VOTE_BYTES: Final = 4 + SIGNATURE_BYTES
+_PLACE_BYTES: Final = 2 * _NUMBER_BYTES + HASH_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,23 @@ def read_proposal_ends(data: bytes) -> ProposalEnds:
     if len(data) < 1 + 2 * _NUMBER_BYTES + SIGNATURE_BYTES:
         raise MalformedError("a pre-prepare without a signature")
     return ProposalEnds(view, sequence, data[-SIGNATURE_BYTES:])
+
+
+def view_change_bytes_max(replicas: int, window: int) -> int:
+    """The bytes of the longest view-change that `authenticate` lets pass in a set of `replicas`:
+    everybody's votes for the certified height, and everybody's but the primary's for each above it.
+    """
+    return 1 + _view_change_bytes_max(replicas, window)
+
+
+def new_view_bytes_max(replicas: int, window: int) -> int:
+    """The bytes of the longest new-view that can be true in a set of `replicas`: a view-change of
+    each, and a proposal for each sequence number of the window.
+    """
+    view_changes = replicas * (_LENGTH_BYTES + _view_change_bytes_max(replicas, window))
+    reproposals = window * (_PLACE_BYTES - _NUMBER_BYTES + SIGNATURE_BYTES)
+    ends = 1 + _NUMBER_BYTES + 2 * _LENGTH_BYTES + SIGNATURE_BYTES
+    return min(ends + view_changes + reproposals, MESSAGE_BYTES_MAX)
 
 
 def encode_record(record: Record) -> bytes:
@@ -168,6 +188,14 @@ def _encode(value: PeerMessage | Record) -> bytes:
         case PreparedCertificate():
             _write_prepared(writer.u8(Kind.PREPARED_CERTIFICATE), value)
     return bytes(writer)
+
+
+def _view_change_bytes_max(replicas: int, window: int) -> int:
+    """Of its content and signature."""
+    certificate = HASH_BYTES + _LENGTH_BYTES + replicas * _VOTE_BYTES
+    prepared = _PLACE_BYTES + SIGNATURE_BYTES + _LENGTH_BYTES + (replicas - 1) * _VOTE_BYTES
+    ends = 2 * _NUMBER_BYTES + 3 * _LENGTH_BYTES + SIGNATURE_BYTES
+    return ends + certificate + window * prepared
 
 
 def _write_prepared(writer: Writer, value: PreparedCertificate) -> None:

@@ -43,6 +43,7 @@ from services.consensus.view_change_intake import WAITING_MAX
 from tests.integration.node.memory_chain import Member, MemoryChain
 from tests.integration.node.test_driver_in_memory import APPLIED, submit, transaction
 from tests.plugins.chain_network import PARAMETERS, ChainNetwork
+from tests.unit.node.test_view_changes_that_do_not_hold import new_view
 
 LIAR = 3
 DIGEST = Digest(b"d" * 32)
@@ -260,18 +261,49 @@ async def test_of_a_flood_of_authentic_view_changes_the_last_are_read_and_the_re
     verified: list[View] = []
     judge = member.intake._view_changes._judge
 
-    async def judged(epoch: int, messages: list[Sent]) -> None:
+    async def judged(epoch: int, messages: list[Sent]) -> set[int]:
         verified.extend(each.view for _, each in messages if isinstance(each, ViewChange))
-        await judge(epoch, messages)
+        return await judge(epoch, messages)
 
     member.intake._view_changes._judge = judged
     by = liar(chain, network)
     for view in range(1, 1_001):
         message = by.view_change(View(view), SequenceNumber(0), None, ())
         member.intake.on_frame(LIAR, wire.message_frame(message))
-    await chain.wait_for(lambda: len(verified) > 0)
+    await chain.wait_for(lambda: len(verified) >= WAITING_MAX)
     assert verified == [View(each) for each in range(1_001 - WAITING_MAX, 1_001)]
     assert counted(member)[LIAR, Reason.FLOOD] == 1_000 - WAITING_MAX
+    assert (await submit(others[0], transaction(network, "honest"))).outcome == APPLIED
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+async def test_a_new_view_longer_than_its_set_allows_is_counted_and_never_read(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """pbft.md, D1: by its length alone, before a byte of it is decoded."""
+    member, *_ = await three(chain, network)
+    frame = wire.message_frame(new_view(replicas=60, window=16))
+    assert FRAME_BYTES_MAX // 10 < len(frame) < FRAME_BYTES_MAX
+    member.intake.on_frame(LIAR, frame)
+    assert counted(member)[LIAR, Reason.MALFORMED] == 1
+    assert not member.intake._view_changes._waiting._peers
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+async def test_after_a_forged_view_change_no_other_of_that_peer_is_verified(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """pbft.md, D1: it rests for half a minute; the others' transactions go on."""
+    member, *others = await three(chain, network)
+    by = liar(chain, network)
+    true = by.view_change(View(1), SequenceNumber(0), None, ())
+    member.intake.on_frame(LIAR, wire.message_frame(replace(true, signature=b"x" * 64)))
+    await chain.wait_for(lambda: counted(member)[LIAR, Reason.UNAUTHENTIC] == 1)
+    for view in range(2, 50):
+        message = by.view_change(View(view), SequenceNumber(0), None, ())
+        member.intake.on_frame(LIAR, wire.message_frame(replace(message, signature=b"x" * 64)))
+    await chain.wait_for(lambda: counted(member)[LIAR, Reason.FLOOD] == 48)
+    assert counted(member)[LIAR, Reason.UNAUTHENTIC] == 1
     assert (await submit(others[0], transaction(network, "honest"))).outcome == APPLIED
 
 

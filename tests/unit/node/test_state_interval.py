@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.consensus.state_transfer import Head, state_interval
+from services.consensus.set_paths import Head
+from services.consensus.state_transfer import state_interval
 from services.consensus.store.index import PROVABLE_HEIGHTS
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
 

@@ -17,7 +17,8 @@ from services.consensus.domain.ledger.state_parts import Prefix, StatePart
 from services.consensus.domain.ledger.tree_page import subtree_hash
 from services.consensus.jobs import Pause
 from services.consensus.refusals import Reason
-from services.consensus.state_transfer import Head, StateTransfer
+from services.consensus.set_paths import Head
+from services.consensus.state_transfer import StateTransfer
 from services.consensus.store.state_intake import Snapshot
 from tests.simulation.keys import replica_set
 
@@ -56,11 +57,12 @@ class Restoring:
             keep_state_part=self._keep,
         )
         links = SimpleNamespace(
-            broadcast=lambda frame: None, send=lambda to, frame: self.asked.append(to)
+            connected=lambda: frozenset(), send=lambda to, frame: self.asked.append(to)
         )
         refusals = SimpleNamespace(count=lambda sender, why, *_: self.refused.append((sender, why)))
+        self.driver = SimpleNamespace(pause=Pause.RESTORING, adopt_state=self._adopt)
         self.transfer = StateTransfer(
-            driver=cast(Any, SimpleNamespace(pause=Pause.RESTORING, adopt_state=self._adopt)),
+            driver=cast(Any, self.driver),
             ledger=cast(Any, ledger),
             links=cast(Any, links),
             metrics=cast(Any, SimpleNamespace(refusals=refusals)),
@@ -152,3 +154,28 @@ async def test_a_head_that_blocks_overtake_while_it_is_judged_counts_for_nothing
     await replica.offer([2])
     assert replica.asked == []
     assert replica.refused == [], "it was of use when it was sent"
+
+
+@pytest.mark.req("G2-13-2")
+async def test_while_the_disk_is_full_neither_a_head_nor_a_part_is_taken() -> None:
+    """pbft.md, C4: it restores, and has no room for it."""
+    replica = Restoring()
+    await replica.offer([0, 2])
+    replica.driver.pause = Pause.DISK_FULL
+    await replica.part_comes(replica.asked[0])
+    await replica.offer([1])
+    assert replica.kept == []
+    assert replica.refused == [(replica.asked[0], Reason.UNASKED), (1, Reason.UNASKED)]
+
+
+@pytest.mark.req("G2-13-2")
+async def test_a_state_whose_last_part_fills_the_disk_is_not_adopted() -> None:
+    replica = Restoring()
+    await replica.offer([0, 2])
+
+    def disk_fills() -> None:
+        replica.driver.pause = Pause.DISK_FULL
+
+    replica.meanwhile = disk_fills
+    await replica.part_comes(replica.asked[0])
+    assert (replica.kept, replica.adopted) == ([(ENTRY,)], [])
