@@ -94,6 +94,7 @@ endurance: $(VENV)/.development gen/.stamp ## Known mistakes of clusters at full
 	$(BIN)/python -m pytest -n 2 tests/endurance
 
 planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
+	$(BIN)/python -m pytest -q tests/planted
 	@$(BIN)/python -m tests.planted $(if $(ROW),"$(ROW)")
 
 fuzz: gen/.stamp $(VENV)/.development ## Structure-aware fuzzing of every decoder: INPUTS=n for each, SEED=k for others, TARGET="name" for one

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 CORE: Final = "services/consensus/domain"
 CONSENSUS_TESTS: Final = "tests/unit/consensus"
@@ -11,10 +12,10 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """One mistake. `first` is the chosen seed to begin with; `test` replaces the simulator.
-    `also` are more places to change, as file, old and new; `governed` demands set changes of chosen
-    seeds, `lost` that their quorum is lost and the chain restarted, `withheld` that liars keep
-    blocks from becoming final.
+    """One mistake. `test` replaces the simulator. `also` are more places to change, as file, old
+    and new. Chosen runs beside the campaign's: the named `scenarios`, then seeds from `first` on,
+    of storms with `strategies`, `size` or set changes (`governed`), or with a quorum that is `lost`
+    and a chain restarted, or with liars that keep blocks from becoming final (`withheld`).
     """
 
     row: str
@@ -31,8 +32,22 @@ class Bug:
     governed: bool | None = None
     lost: bool = False
     withheld: bool = False
+    scenarios: tuple[str, ...] = ()
 
     @property
     def places(self) -> tuple[tuple[str, str, str], ...]:
         """All that is changed."""
         return ((self.file, self.old, self.new), *self.also)
+
+    def to_json(self) -> str:
+        """The form in which a scratch copy is told of it."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Bug:
+        """Read what `to_json` wrote: lists there are tuples here."""
+        return Bug(**{name: _tuples(value) for name, value in json.loads(text).items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -2,9 +2,9 @@
 
 Rows are those of the reliability plan (P1-P24), of the field lessons (row 1-12) and of
 docs/protocol/pbft.md. `rules` are those whose violation counts: checkers of the simulator by what
-stands before the colon. The campaign's own seeds are tried by turns with those that `strategies`,
-`size` and `first` ask for. A bug that is no interleaving names its row's directed test
-instead.
+stands before the colon. Where the campaign's own seeds take long, a bug names scenarios that show
+it, which are tried first, or describes the runs to try by turns with the campaign's. A bug that is
+no interleaving names its row's directed test instead.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ QUORUMS: Final = (
         f"{CORE}/authentication.py",
         "            at_base = message.certified == self._base\n",
         "            at_base = message.certified == 0\n",
-        test="tests/simulation/test_set_changes.py::test_p04",
+        rules=("S10", "L1"),
+        governed=True,
+        scenarios=("storm/28+governed",),
     ),
     Bug(
         "P5",
@@ -100,7 +102,7 @@ QUORUMS: Final = (
         "    return tuple((n, latest[n].digest if n in latest else NULL_DIGEST) for n in numbers)",
         "    return tuple((n, latest[n].digest) for n in numbers if n in latest)",
         ("B6", "B24"),
-        first=9,
+        first=28,
         rules=("S9",),
     ),
     Bug(
@@ -335,7 +337,7 @@ ROWS: Final = (
         ".u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
         ("B17",),
-        first=201,
+        first=217,
         rules=("P12",),
         also=((_SIGNED, "epoch, kind, view,", "epoch, 2 if kind == 3 else kind, view,"),),
     ),
@@ -346,8 +348,8 @@ ROWS: Final = (
         "        if entry.committed is not None or entry.commits.count(digest) < self._set.quorum:",
         "        if entry.committed is not None or len(entry.commits.votes) < self._set.quorum:",
         ("B3",),
-        first=14,
         rules=("S1", "S2", "S3"),
+        scenarios=("storm/9+many+stored",),
     ),
     Bug(
         "row 5",
@@ -436,6 +438,7 @@ PATIENCE: Final = (
         "            self.attempts -= 1\n",
         "            pass\n",
         rules=("P7",),
+        scenarios=("storm/24",),
     ),
     Bug(
         "P16",
@@ -462,6 +465,7 @@ PATIENCE: Final = (
         "        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms",
         "        return latest_ms > 0",
         ("B27",),
+        first=14,
         rules=("S3",),
     ),
 )

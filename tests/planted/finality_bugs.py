@@ -18,6 +18,7 @@ FINALITY: Final = (
         "            if entry.proposal is not None and entry.committed is None:\n"
         "                return max(entry.proposal.since_ms, self.progress_ms)\n",
         rules=("L1",),
+        scenarios=("withheld/78",),
     ),
     Bug(
         "V5",
@@ -25,6 +26,7 @@ FINALITY: Final = (
         f"{CORE}/view_change.py",
         " and each.certified <= low and ",
         " and ",
+        first=2,
         rules=("L1",),
         withheld=True,
     ),

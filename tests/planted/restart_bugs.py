@@ -22,6 +22,7 @@ RESTARTS: Final = (
         "    if held.height > height:\n",
         "    if held.height > height + 1_000:\n",
         rules=("Q3",),
+        scenarios=("ceremony/27/1+sm2",),
     ),
     Bug(
         "Q5",
@@ -46,6 +47,7 @@ RESTARTS: Final = (
         " and header.epoch < each.statement.epoch\n",
         " and header.epoch > each.statement.epoch\n",
         rules=("L1", "L4"),
+        scenarios=("ceremony/127/6+sm2",),
     ),
     Bug(
         "Q7",
@@ -68,6 +70,7 @@ FLOOR: Final = (
         "            replica._ordering.voting = False\n",
         "            replica._view, replica._active = view_floor, False\n",
         rules=("V3",),
+        scenarios=("storm/30+rot+stored",),
     ),
     Bug(
         "R4",

@@ -99,6 +99,7 @@ def campaign(names: Iterable[Name], *, jobs: int, must_fire: Sequence[str] = MUS
         "variants_fired": {name: total.fired[name] for name in VARIANTS},
         "cells": {name: total.fired[name] for name in CELLS},
         "kinds": dict(sorted(kinds.items())),
+        "production_store": sum(name.scenario().stored for name in chosen),
         "sometimes": {name: total.counts[name] for name in SOMETIMES},
         "missing": unfired,
         "seconds": round(time.monotonic() - started, 1),

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.simulation.byzantine.registry import STRATEGIES, VARIANTS
-from tests.simulation.campaign import COVERAGE_SEEDS_MIN
+from tests.simulation.campaign import COVERAGE_SEEDS_MIN, ROOT
 from tests.simulation.drawing import (
     BATCHED,
     FUZZED,
@@ -35,6 +35,18 @@ from tests.simulation.scenario import (
 )
 
 FULL = {f"full batch of {size}" for size in BATCHES.values()}
+
+
+def test_the_document_says_in_how_many_runs_store_and_signatures_are_the_productions() -> None:
+    drawn = [scenario_of(seed) for seed in range(1_000)]
+    stored = Counter(each.kind for each in drawn if each.stored)
+    assert set(stored) == {"ceremony", "storm"}
+    assert stored["ceremony"] == sum(each.kind == "ceremony" for each in drawn)
+    signed = sum(each.scheme == "sm2" for each in drawn)
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    told = f"in {stored.total()} of the first 1,000 seeds: every ceremony, {stored['storm']} of the"
+    assert told in text
+    assert f"SM2 in {signed} of the first 1,000 seeds" in text
 
 
 @pytest.mark.parametrize("first", [0, 1, 57, 113, 299, 1_000, 1_999_961])

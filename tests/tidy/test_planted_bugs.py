@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ from tests.planted.bug import Bug
 from tests.planted.bugs import BUGS
 from tests.planted.probe import SEEDS_MAX, look_for, rule_of, scenarios
 from tests.simulation.checkers import ViolationError
+from tests.simulation.drawing import name_of, scenario_of
+from tests.simulation.naming import parse as parse_name
 from tests.simulation.scenario import Scenario
 from tests.tidy.source import ROOT
 
@@ -56,23 +59,54 @@ def test_only_a_violation_of_a_rule_that_the_bug_names_counts() -> None:
     bug = replace(SIMULATED[0], rules=("S3",), size=None)
     errors = [AssertionError("S3: of the code"), ViolationError("S9: another"), None]
     found = look_for(bug, playing(lambda n: errors[n] if n < 3 else ViolationError("S3: this")))
-    assert (found["caught"], found["campaign"], found["seed"], found["tried"]) == (True, True, 3, 4)
+    assert (found["caught"], found["tried"]) == (True, 4)
+    assert found["scenario"] == f"campaign 3: {name_of(3)}"
     assert found["others"] == {"S9": 1, "AssertionError": 1}
-    nothing = look_for(bug, playing(lambda n: AssertionError()))
-    assert not nothing["caught"]
 
 
-def test_the_campaigns_seeds_and_chosen_ones_take_turns_and_are_told_apart() -> None:
+@pytest.mark.parametrize("chosen", [(), ("B4",)])
+def test_a_bug_that_no_seed_shows_is_not_caught_after_all_of_them(chosen: tuple[str, ...]) -> None:
+    bug = replace(SIMULATED[0], rules=("S3",), size=None, strategies=chosen)
+    others = look_for(bug, playing(lambda n: AssertionError()))
+    assert others == {"caught": False, "tried": SEEDS_MAX, "others": {"AssertionError": SEEDS_MAX}}
+    nothing = look_for(bug, playing(lambda n: None))
+    assert (nothing["caught"], nothing["tried"]) == (False, SEEDS_MAX)
+    late = look_for(bug, playing(lambda n: ViolationError("S3: x") if n == SEEDS_MAX else None))
+    assert not late["caught"]
+
+
+def first_runs(bug: Bug) -> list[tuple[str, Scenario]]:
+    return list(itertools.islice(scenarios(bug), SEEDS_MAX))
+
+
+def test_the_campaigns_seeds_and_chosen_ones_take_turns_and_none_is_left_out() -> None:
     bug = replace(SIMULATED[0], rules=("S3",), strategies=("B4",), size=4, first=7)
-    tried = scenarios(bug)
-    seeds = {of: [each.seed for campaign, each in tried if campaign is of] for of in (True, False)}
-    assert seeds == {True: list(range(SEEDS_MAX)), False: list(range(7, 7 + SEEDS_MAX))}
-    assert [campaign for campaign, _ in tried] == [True, False] * SEEDS_MAX
+    tried = first_runs(bug)
+    half = SEEDS_MAX // 2
+    assert [each for _, each in tried[::2]] == [scenario_of(seed) for seed in range(half)]
+    assert [each.seed for _, each in tried[1::2]] == list(range(7, 7 + half))
+    assert {each.size for _, each in tried[1::2]} == {4}
     second = look_for(bug, playing(lambda n: ViolationError("S3: x") if n == 3 else None))
-    assert (second["caught"], second["campaign"], second["seed"]) == (True, False, 8)
-    assert len(scenarios(replace(bug, strategies=(), size=None))) == SEEDS_MAX
-    withheld = scenarios(replace(bug, strategies=(), size=None, withheld=True))
-    assert {each.kind for campaign, each in withheld if not campaign} == {"withheld"}
+    assert (second["scenario"], second["tried"]) == ("chosen 8", 4)
+    alone = first_runs(replace(bug, strategies=(), size=None))
+    assert [each for _, each in alone] == [scenario_of(seed) for seed in range(SEEDS_MAX)]
+    withheld = first_runs(replace(bug, strategies=(), size=None, withheld=True))
+    assert {each.kind for _, each in withheld[1::2]} == {"withheld"}
+
+
+def test_named_scenarios_come_first_and_count_as_seeds() -> None:
+    bug = replace(SIMULATED[0], rules=("S3",), size=None, scenarios=("withheld/78", "storm/4"))
+    tried = first_runs(bug)
+    assert tuple(name for name, _ in tried[:2]) == bug.scenarios
+    assert [each.seed for _, each in tried[2:]] == list(range(SEEDS_MAX - 2))
+    with pytest.raises(ValueError, match="no scenario is called"):
+        first_runs(replace(bug, scenarios=("storm/x",)))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[f"{bug.row}-{bug.name}" for bug in BUGS])
+def test_a_bug_is_the_same_in_the_scratch_copy_and_names_scenarios_that_exist(bug: Bug) -> None:
+    assert Bug.from_json(bug.to_json()) == bug
+    assert [str(parse_name(name)) for name in bug.scenarios] == list(bug.scenarios)
 
 
 def test_a_violation_names_its_rule_before_the_colon() -> None:

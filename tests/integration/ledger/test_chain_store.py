@@ -99,6 +99,7 @@ def test_data_objects_are_found_by_their_id(store: ChainStore) -> None:
 
 
 def test_every_kept_height_proves_its_state(store: ChainStore) -> None:
+    """ledger.md, life of a block, step 4."""
     grow(store, 12)
     keys = [b"scribble/k%d" % number for number in range(20)]
     keys += [b"scribble/own/%d/1" % height for height in range(14)]
@@ -122,6 +123,7 @@ def test_every_kept_height_proves_its_state(store: ChainStore) -> None:
 def test_old_heights_are_pruned_and_kept_ones_still_prove(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """ledger.md, life of a block, step 6."""
     monkeypatch.setattr(index_module, "PROVABLE_HEIGHTS", 4)
     store = open_store(tmp_path)
     grow(store, 20)
@@ -152,6 +154,7 @@ def test_old_heights_are_pruned_and_kept_ones_still_prove(
 
 
 def test_uncertified_heights_prune_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ledger.md, life of a block, step 6."""
     monkeypatch.setattr(index_module, "PROVABLE_HEIGHTS", 2)
     store = open_store(tmp_path)
     grow(store, 8, certify=False)
@@ -223,6 +226,7 @@ def test_the_previewed_header_is_the_committed_one(store: ChainStore) -> None:
 
 
 def test_records_and_the_blocks_before_them_are_durable_with_one_fsync(tmp_path: Path) -> None:
+    """ledger.md, life of a block, step 5."""
     synced: list[int] = []
 
     def fsync(descriptor: int) -> None:

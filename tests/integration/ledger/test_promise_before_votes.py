@@ -112,6 +112,7 @@ def release(store: ChainStore) -> None:
 async def test_p14_both_promises_on_disk_cover_a_vote_when_its_first_byte_is_written(
     tmp_path: Path, kind: str
 ) -> None:
+    """ledger.md, rule of silence, step 1."""
     epoch, vote = VOTES[kind]
     observed = Observed(encode_log_record(vote))
     with ledger_of(tmp_path / "data", observed.files) as ledger:

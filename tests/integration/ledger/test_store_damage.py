@@ -99,7 +99,9 @@ def test_a_damaged_block_that_nobody_certified_is_not_waited_for(tmp_path: Path)
 
 @pytest.mark.parametrize("offset", [8, 26, 30])
 def test_damaged_votes_are_never_forgotten_silently(tmp_path: Path, offset: int) -> None:
-    """In the head's fields, its checksum and the payload: what may have been voted is known."""
+    """ledger.md, rule of silence, step 2. In the head's fields, its checksum and the payload: what
+    may have been voted is known.
+    """
     store = open_store(tmp_path)
     store.end_silence()
     store.cover_votes(2, 3)
@@ -204,6 +206,7 @@ def test_the_promise_is_kept_twice(tmp_path: Path, spoilt: int) -> None:
 
 
 def test_a_lost_promise_alone_makes_nobody_forget(tmp_path: Path) -> None:
+    """ledger.md, rule of silence, step 2."""
     store = open_store(tmp_path)
     store.end_silence()
     grow(store, 2)
@@ -242,6 +245,7 @@ def test_where_votes_are_lost_after_the_promise_nobody_knows_what_was_voted(
 def test_a_folder_without_votes_knows_what_it_may_have_voted_or_that_it_does_not(
     tmp_path: Path, what: str
 ) -> None:
+    """ledger.md, rule of silence, step 2."""
     store = open_store(tmp_path)
     store.end_silence()
     store.cover_votes(3, 2)
@@ -263,7 +267,9 @@ def test_a_folder_without_votes_knows_what_it_may_have_voted_or_that_it_does_not
 
 @pytest.mark.parametrize("damage", ["truncated", "removed", "stale"])
 def test_segments_that_are_shorter_than_they_were_are_noticed(tmp_path: Path, damage: str) -> None:
-    """Nothing is ever written where the lost bytes were, and the votes in them count as lost."""
+    """ledger.md, rule of silence, step 2. Nothing is ever written where the lost bytes were, and
+    the votes in them count as lost.
+    """
     store = open_store(tmp_path)
     store.end_silence()
     grow(store, 3)

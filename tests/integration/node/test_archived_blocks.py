@@ -1,5 +1,6 @@
 """Replicas whose old segments were moved to archives: who catches up misses nothing while one
-archive is at hand, and where all are away it is said and nothing else stops (archive.md, A10-A12).
+archive is at hand, and where all are away it is said and nothing else stops (archive.md, A10-A12;
+pbft.md C7).
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ async def certify_while_the_next_block_is_slow(
 async def test_no_vote_leaves_beyond_the_window_of_the_head_that_is_on_disk(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
+    """D2."""
     votes = Votes(chain)
     gate, waiting = await certify_while_the_next_block_is_slow(chain, network, votes)
     assert not votes.beyond

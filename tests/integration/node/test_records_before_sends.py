@@ -66,8 +66,8 @@ class Sends:
 async def test_p14_every_statement_is_durable_when_it_is_handed_to_the_links(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
-    """Of each kind, over a view-change and a restart; the observer stands at the send itself, for
-    on delivery, a turn of the loop later, a record may have caught up.
+    """pbft.md D2. Of each kind, over a view-change and a restart; the observer stands at the send
+    itself, for on delivery, a turn of the loop later, a record may have caught up.
     """
     sends = Sends(chain)
     chain.files, chain.on_send = sends.segments.files, sends.watch

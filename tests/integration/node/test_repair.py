@@ -125,6 +125,7 @@ async def test_a_replica_without_index_and_with_a_damaged_block_restores_it_befo
 async def test_a_replica_that_lost_votes_says_nothing_until_the_chain_is_past_them(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
+    """ledger.md, rule of silence, step 3."""
     await grown(chain, network)
     await chain.stop(3)
     shutil.rmtree(chain.folder_of(3) / "segments")
@@ -156,6 +157,7 @@ async def test_a_replica_that_lost_votes_says_nothing_until_the_chain_is_past_th
 async def test_an_empty_folder_waits_for_what_the_others_say(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
+    """ledger.md, rule of silence, step 5."""
     await grown(chain, network)
     window = chain.genesis.parameters.window
     await chain.wait_for(lambda: chain.members[0].ledger.store.last_certified > 2 * window)

@@ -112,7 +112,7 @@ async def check_node_rpc(late: Member, known: bytes) -> None:
 async def test_a_new_replica_takes_the_state_where_nobody_gives_the_blocks(
     chain: MemoryChain, network: ChainNetwork
 ) -> None:
-    """docs/protocol/pbft.md, T1 to T7."""
+    """pbft.md T1, T3, T4 and T7."""
     old = await without_old_blocks(chain, network)
     late = await chain.start(3)
     await check_joined(chain, network, late, old)

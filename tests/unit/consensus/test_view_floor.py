@@ -68,6 +68,7 @@ def asked(bench: Bench, turns: int) -> list[ViewChange]:
 
 @pytest.mark.req("G2-07-1")
 def test_v3_below_its_floor_it_votes_for_nothing() -> None:
+    """ledger.md, rule of silence, step 4."""
     bench = floored()
     batch = a_batch("a")
     assert bench.receive_pre_prepare(1, batch) == []
@@ -80,6 +81,7 @@ def test_v3_below_its_floor_it_votes_for_nothing() -> None:
 def test_v8_f_plus_1_who_wait_in_vain_make_it_ask_for_the_view_after_its_floor(
     size: int, waiting: tuple[int, ...]
 ) -> None:
+    """ledger.md, rule of silence, step 4."""
     bench = floored(size)
     say(bench, *waiting, active=False)
     assert asked(bench, TURNS) == []

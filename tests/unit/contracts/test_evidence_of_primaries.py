@@ -1,4 +1,6 @@
-"""Evidence of what a primary signs alone: an invalid batch, and a new-view that does not follow."""
+"""Evidence of what a primary signs alone: an invalid batch, and a new-view that does not follow
+(pbft.md E7 to E9).
+"""
 
 from __future__ import annotations
 

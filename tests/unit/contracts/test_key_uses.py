@@ -69,6 +69,7 @@ def administer(chain: MemoryChain, method: str, body: dict[str, Any]) -> Receipt
     ],
 )
 def test_a_genesis_that_gives_one_key_two_uses_is_refused(identities: list[Any]) -> None:
+    """pbft.md G9."""
     value = genesis_json() | {"identities": identities}
     value["contracts"].append({"name": "governance", "version": 1, "from_height": 0})
     value["restart_authorities"] = {
@@ -120,7 +121,9 @@ def test_a_key_that_was_registered_later_has_its_use_too(method: str) -> None:
 
 @pytest.mark.parametrize("used", ["replica-3", "fresh", governor("A")])
 def test_keys_that_a_set_change_brought_or_replaced_keep_their_use(used: str) -> None:
-    """The vote key that left, the one that came, and a governance key that was replaced."""
+    """pbft.md G9. The vote key that left, the one that came, and a governance key that was
+    replaced.
+    """
     chain = governed_chain()
     held = {**governor_json("A"), "keys": [key_json(governor("A"), "k2")]}
     decide(chain, members_json(*MEMBERS, keys={3: "fresh"}), governors=[held])

@@ -201,6 +201,7 @@ def test_expiry_lies_ahead_within_its_range(changes: dict[str, Any], expected: s
 
 @pytest.mark.parametrize("bad", range(5))
 def test_one_bad_signature_refuses_its_transaction_alone(bad: int) -> None:
+    """ledger.md, life of a block, step 1."""
     transactions = [signed(payload_of(checker=(ADMIN, "k1"))) for _ in range(5)]
     key, signature = transactions[bad].signatures[1]
     spoilt = (transactions[bad].signatures[0], (key, bytes([signature[0] ^ 1]) + signature[1:]))
@@ -208,6 +209,18 @@ def test_one_bad_signature_refuses_its_transaction_alone(bad: int) -> None:
     verdicts, calls = judge_together(transactions)
     assert [code(verdict) != "" for verdict in verdicts] == [i == bad for i in range(5)]
     assert calls == [10], "all signatures of a batch are verified together"
+
+
+def test_what_a_digest_binds_is_read_without_clock_expiry_or_signatures() -> None:
+    """ledger.md, life of a block, step 2: a quorum decided it, and all must read it alike."""
+    late = signed(payload_of(expires_height=10))
+    key, _ = late.signatures[0]
+    forged = replace(signed(payload_of()), signatures=((key, bytes(64)),))
+    assert code(judge(late.encode())) == "TRANSACTION_EXPIRED"
+    assert code(judge(forged.encode())) != ""
+    for refused in (late, forged):
+        read = read_transaction(refused.encode())
+        assert (read.id, read.encoded) == (refused.id(), refused.encode())
 
 
 @settings(max_examples=200)

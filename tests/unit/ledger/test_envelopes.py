@@ -58,6 +58,7 @@ def envelope(count: int, checker: tuple[str, str] | None = None) -> list[SignedT
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, ENVELOPE_TRANSACTIONS_MAX])
 def test_each_transaction_of_an_envelope_is_admitted_by_itself(count: int) -> None:
+    """ledger.md, envelopes, step 4."""
     transactions = envelope(count)
     for transaction in transactions[:5] + transactions[-5:]:
         verdict = judge(transaction.encode())
@@ -67,6 +68,7 @@ def test_each_transaction_of_an_envelope_is_admitted_by_itself(count: int) -> No
 
 
 def test_one_signature_is_verified_once_for_all_that_share_it() -> None:
+    """ledger.md, envelopes, step 4."""
     transactions = envelope(100, checker=(ADMIN, "k1")) + envelope(3)
     verdicts, calls = judge_together(transactions)
     assert all(isinstance(verdict, AdmittedTransaction) for verdict in verdicts)
@@ -82,7 +84,9 @@ def test_a_spoilt_transaction_is_refused_and_its_companions_are_not() -> None:
 
 
 def test_signatures_of_two_kinds_stand_for_each_other_in_neither_direction() -> None:
-    """A root is 32 bytes and so is an id: only the tag tells what was signed."""
+    """ledger.md, envelopes, step 2. A root is 32 bytes and so is an id: only the tag tells what was
+    signed.
+    """
     transaction = envelope(1)[0]
     assert code(judge(transaction.encode())) == ""
     assert code(judge(replace(transaction, envelope=None).encode())) != ""
@@ -102,6 +106,7 @@ def test_any_changed_byte_of_a_transaction_in_an_envelope_is_refused(data: st.Da
 
 
 def test_a_path_has_the_length_and_place_that_the_count_gives() -> None:
+    """ledger.md, envelopes, step 3."""
     transaction = envelope(5)[3]
     path = transaction.envelope
     assert path is not None
@@ -137,6 +142,7 @@ def test_what_travels_over_grpc_is_what_was_signed() -> None:
 
 
 def test_an_envelope_is_made_in_order_and_each_names_the_one_before_it() -> None:
+    """ledger.md, envelopes, step 1."""
     provider = open_provider()
     maker = Identity(CLERK, "k1", MARKET, provider.keygen())
     checker = Identity(ADMIN, "k1", MARKET, provider.keygen())

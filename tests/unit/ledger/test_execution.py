@@ -54,6 +54,7 @@ def admin(method: str, body: dict[str, Any]) -> Any:
 
 
 def test_a_transaction_changes_the_state_and_gets_a_receipt() -> None:
+    """ledger.md, order of the checks, step 8; ledger.md, life of a block, step 3."""
     chain = MemoryChain()
     payload = payload_of(body={"put": {"a": {"b": [1, None, "文"]}}, "emit": ["scribble.done"]})
     receipt = chain.receipt(payload)
@@ -66,6 +67,7 @@ def test_a_transaction_changes_the_state_and_gets_a_receipt() -> None:
 
 
 def test_a_refusal_leaves_receipt_and_binding_but_no_effect() -> None:
+    """ledger.md, order of the checks, step 7."""
     chain = MemoryChain()
     chain.receipt(payload_of(body={"put": {"a": 1, "gone": 1}}))
     before = dict(chain.state.entries)
@@ -171,6 +173,7 @@ def test_what_one_call_writes_and_announces_has_a_largest_size() -> None:
 
 
 def test_what_has_no_room_in_a_block_comes_again_in_the_next_and_any_call_has_room_alone() -> None:
+    """ledger.md, order of the checks, step 6."""
     chain = MemoryChain()
     most = OUTPUT_BYTES_MAX // FLOOD_VALUE_BYTES
     large = payload_of("flood", {"kind": "output", "amount": most})
@@ -200,6 +203,7 @@ def test_unknown_contracts_and_methods_are_refused() -> None:
 
 
 def test_p17_an_executed_id_has_no_second_effect() -> None:
+    """ledger.md, order of the checks, step 1."""
     chain = MemoryChain()
     payload = payload_of("count")
     result = chain.execute(payload, payload)
@@ -233,6 +237,7 @@ def test_p17_an_id_stays_known_until_it_has_expired() -> None:
     ],
 )
 def test_expiry_is_the_last_height_and_time(changes: dict[str, Any], code: str) -> None:
+    """ledger.md, order of the checks, step 2."""
     chain = MemoryChain()
     chain.skip_to(4)
     payload = payload_of("count", **changes)
@@ -241,6 +246,7 @@ def test_expiry_is_the_last_height_and_time(changes: dict[str, Any], code: str) 
 
 
 def test_a_transaction_waits_for_its_predecessor() -> None:
+    """ledger.md, order of the checks, step 3."""
     chain = MemoryChain()
     first = payload_of("count")
     second = payload_of("count", request_id=REQUEST, after=id_of(first))
@@ -263,6 +269,7 @@ def test_a_refused_predecessor_counts_as_executed() -> None:
 
 
 def test_the_same_request_again_answers_the_first_outcome() -> None:
+    """ledger.md, order of the checks, step 5."""
     chain = MemoryChain()
     first = payload_of("count", request_id=REQUEST)
     again = replace(first, expires_height=first.expires_height + 1)
@@ -364,6 +371,7 @@ def test_a_sender_refused_once_is_not_executed_later() -> None:
     ],
 )
 def test_signers_are_known_with_their_keys(changes: dict[str, Any], code: str) -> None:
+    """ledger.md, order of the checks, step 4."""
     chain = MemoryChain()
     payload = payload_of("count", **changes)
     transaction = read_transaction(signed(payload).encode())

@@ -1,4 +1,6 @@
-"""A state that is taken in parts: complete, and nothing that a source says is believed."""
+"""A state that is taken in parts: complete, and nothing that a source says is believed (pbft.md T4
+and T5).
+"""
 
 from __future__ import annotations
 

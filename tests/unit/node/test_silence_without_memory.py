@@ -30,17 +30,20 @@ def beyond(heights: list[int], size: int = 4) -> int | None:
 
 @pytest.mark.req("G2-13-2")
 def test_it_waits_for_two_windows_beyond_what_others_have_certified() -> None:
+    """ledger.md, rule of silence, step 5."""
     assert beyond([OLD, OLD]) == OLD + 2 * WINDOW
     assert beyond([OLD, OLD - 1, OLD - 2]) == OLD - 1 + 2 * WINDOW
 
 
 def test_a_chain_that_is_being_founded_does_not_wait_for_heights_that_need_its_vote() -> None:
+    """ledger.md, rule of silence, step 5."""
     assert beyond([0, 0]) == 0
     assert beyond([2 * WINDOW, 2 * WINDOW]) == 2 * WINDOW
     assert beyond([0] * 4, size=7) == 0
 
 
 def test_it_waits_until_more_than_f_have_said_where_they_stand() -> None:
+    """ledger.md, rule of silence, step 5."""
     assert beyond([]) is beyond([OLD]) is beyond([0]) is beyond([0, 0], size=7) is None
 
 
@@ -80,7 +83,7 @@ def test_votes_of_an_epoch_before_a_restart_are_waited_for_no_more() -> None:
 @pytest.mark.req("G2-07-1", "G2-13-2")
 @pytest.mark.parametrize("lie", [0, 2 * WINDOW + 1, 10**9])
 def test_one_liar_among_f_plus_1_makes_the_chain_look_neither_young_nor_old(lie: int) -> None:
-    """It is not known who lies; the next one to speak decides."""
+    """ledger.md, rule of silence, step 5. Who lies is not known; the next to speak decides."""
     assert beyond([OLD, lie]) is None
     assert beyond([OLD, lie, OLD]) == OLD + 2 * WINDOW
     assert beyond([0, lie, 0]) == 0
@@ -96,6 +99,7 @@ def test_one_liar_among_f_plus_1_makes_the_chain_look_neither_young_nor_old(lie:
 def test_f_liars_never_move_it_out_of_what_honest_ones_say(
     faulty: int, spare: int, honest: list[int], lies: list[int]
 ) -> None:
+    """ledger.md, rule of silence, step 5."""
     size = 3 * faulty + 1 + spare
     told = honest[: size - 1 - faulty]
     due = beyond([*lies[:faulty], *told], size=size)
@@ -115,6 +119,7 @@ def test_the_word_of_learners_and_of_jailed_replicas_counts_nothing() -> None:
 
 
 def test_the_chain_may_move_on_until_another_set_is_in_force() -> None:
+    """ledger.md, rule of silence, step 5."""
     silence, present = Silence(WINDOW), replica_set(4)
     said = {ReplicaId(0): OLD, ReplicaId(1): 0}
     assert silence.through(present, said) is None
@@ -167,6 +172,7 @@ def test_in_an_epoch_that_began_after_the_silence_nothing_was_signed() -> None:
 
 @pytest.mark.req("G2-07-1", "G2-13-2")
 def test_where_the_epoch_may_have_begun_before_a_replica_without_memory_is_silent_in_it() -> None:
+    """ledger.md, rule of silence, step 6."""
     silent = BASE + 2 * WINDOW
     assert into_the_next_epoch([NOT_YET, NOT_YET, NOT_YET + 1]) == silent, "it may have signed"
     assert into_the_next_epoch([NOT_YET, NOT_YET]) == silent, "one lies, one did not sign"
@@ -215,8 +221,8 @@ def test_no_lies_of_f_make_a_certified_height_look_uncertified(
     signs: list[int],
     heard: set[int],
 ) -> None:
-    """A quorum signed the header of `certified`, with it f liars; they and all others say what
-    they like, of whom some are heard.
+    """ledger.md, rule of silence, step 6. A quorum signed the header of `certified`, with it f
+    liars; they and all others say what they like, of whom some are heard.
     """
     present = replica_set(3 * faulty + 1 + spare)
     signers = [each for each in signs if each < present.size][: present.quorum]

@@ -16,12 +16,13 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, checkpoint_sign_bytes
 from guqiao_sdk.proof.light_client import SetChange, TrustedChain, advance, follow_set_changes
 from guqiao_sdk.proof.quorum import ReplicaSet
-from guqiao_sdk.proof.restart import Restart, restarted_set
+from guqiao_sdk.proof.restart import Restart, Role, restarted_set
 from services.consensus.restart import Survivor, judge
 from tests.unit.proof.proof_keys import Replicas
 from tests.unit.proof.restart_case import GENESIS_HASH, HEIGHT, RestartCase
 
 CASE = RestartCase()
+RESTART = CASE.restart()
 TRUSTED = TrustedChain.from_genesis(GENESIS_HASH, CASE.old.set, CASE.authorities)
 
 
@@ -117,7 +118,7 @@ def behind(height: int, present: ReplicaSet) -> Survivor:
     folder = SimpleNamespace(
         number=3,
         genesis=SimpleNamespace(hash=lambda: GENESIS_HASH, restart_authorities=CASE.authorities),
-        sets=SimpleNamespace(set_at=lambda number: present),
+        sets=SimpleNamespace(set_at=lambda number: present, restart_base=lambda epoch: None),
         store=SimpleNamespace(get_header=lambda number: header if number == height else None),
         held=lambda: header,
     )
@@ -139,6 +140,31 @@ def test_q5_who_is_behind_goes_by_a_restart_from_the_last_header_of_an_epoch() -
     other = CASE.approve(replace(restart.statement, header=replace(end, next_set_hash=b"n" * 32)))
     with pytest.raises(ProofError):
         judge(behind(HEIGHT - 1, CASE.old.set), other, CASE.verify)
+
+
+@pytest.mark.req("G2-13-2", "G2-16-4")
+def test_q5_below_the_header_the_two_authorities_alone_are_believed() -> None:
+    """Its own set has no key of the statement's old set. What is wrong in itself, or lacks one of
+    the two, is refused all the same; who holds the header believes nobody.
+    """
+    others = set_of(0, s0="real", s1="real", s2="real", s3="real")
+    judge(behind(HEIGHT - 1, others), RESTART, CASE.verify)
+    for role in (Role.CSRC, Role.PROVINCE):
+        at = [each.role for each in RESTART.approvals].index(role)
+        stranger = CASE.approval(RESTART.statement, (role, ""), "stranger")
+        approvals = (*RESTART.approvals[:at], stranger, *RESTART.approvals[at + 1 :])
+        with pytest.raises(ProofError, match="a key that is not his"):
+            judge(behind(HEIGHT - 1, others), replace(RESTART, approvals=approvals), CASE.verify)
+    elsewhere = CASE.approve(replace(RESTART.statement, genesis_hash=b"x" * 32))
+    with pytest.raises(ProofError, match="another genesis"):
+        judge(behind(HEIGHT - 1, others), elsewhere, CASE.verify)
+    of_nobody = CASE.old.certify(CASE.header(HEIGHT, tag="other"))
+    certificate = replace(of_nobody, header_hash=RESTART.statement.header.hash())
+    unsigned = CASE.approve(replace(RESTART.statement, certificate=certificate))
+    with pytest.raises(ProofError, match="finality certificate"):
+        judge(behind(HEIGHT - 1, others), unsigned, CASE.verify)
+    with pytest.raises(ProofError, match="the set in force is that of epoch 0"):
+        judge(behind(HEIGHT, others), RESTART, CASE.verify)
 
 
 @pytest.mark.req("G2-13-2")

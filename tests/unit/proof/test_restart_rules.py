@@ -46,6 +46,7 @@ def refused(restart: Restart, code: str, why: str, case: RestartCase = CASE) -> 
 
 @pytest.mark.req("G2-13-2", "G2-16-3")
 def test_a_restart_that_all_approved_holds_and_reads_back_as_it_was_written() -> None:
+    """Q2."""
     CASE.judge(RESTART)
     assert [role.name for role, _ in SIGNERS] == ["CSRC", "PROVINCE", "ENTITY", "ENTITY"]
     assert Restart.decode(RESTART.encode()) == RESTART
@@ -67,7 +68,7 @@ def test_a_restart_signed_with_sm2_holds_and_every_changed_signature_does_not() 
 @pytest.mark.req("G2-16-4", "G2-13-2")
 @pytest.mark.parametrize("at", range(4))
 def test_no_approval_may_be_missing(at: int) -> None:
-    """CSRC, the province and each entity that stays: none of them can be done without."""
+    """Q2. CSRC, the province and each entity that stays: none of them can be done without."""
     left = tuple(each for number, each in enumerate(RESTART.approvals) if number != at)
     role, entity = SIGNERS[at]
     refused(
@@ -80,6 +81,7 @@ def test_no_approval_may_be_missing(at: int) -> None:
 @pytest.mark.req("G2-16-4")
 @pytest.mark.parametrize("at", range(4))
 def test_no_approval_counts_twice_or_for_another(at: int) -> None:
+    """Q2."""
     approvals = RESTART.approvals
     doubled = (*approvals, approvals[at])
     refused(replace(RESTART, approvals=doubled), "RESTART_APPROVAL_INVALID", "twice or not needed")
@@ -93,7 +95,7 @@ def test_no_approval_counts_twice_or_for_another(at: int) -> None:
 @pytest.mark.parametrize("at", range(4))
 @pytest.mark.parametrize("name", ["stranger", "csrc", "province", "shandong/0/0", "shandong/1/2"])
 def test_nobody_signs_with_a_key_that_is_not_his(at: int, name: str) -> None:
-    """Not with another authority's key, not with a vote key."""
+    """Q2. Not with another authority's key, not with a vote key."""
     signer = SIGNERS[at]
     if signer[0].name.lower() == name:
         return
@@ -105,6 +107,7 @@ def test_nobody_signs_with_a_key_that_is_not_his(at: int, name: str) -> None:
 @pytest.mark.req("G2-16-4")
 @pytest.mark.parametrize("at", range(4))
 def test_an_approval_of_another_statement_is_none(at: int) -> None:
+    """Q2."""
     other = replace(RESTART.statement, reason="另一份声明")
     strayed = CASE.approval(other, SIGNERS[at])
     approvals = (*RESTART.approvals[:at], strayed, *RESTART.approvals[at + 1 :])
@@ -271,6 +274,7 @@ WRONG: dict[str, tuple[Callable[[RestartStatement], RestartStatement], str, str]
 @pytest.mark.req("G2-07-2", "G2-16-3", "G2-16-4", "G2-13-2")
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_statement_is_refused_whoever_signs_it(name: str) -> None:
+    """Q2, Q3 and Q4."""
     change, code, why = WRONG[name]
     statement = change(CASE.statement())
     entities = {each.entity_id for each in statement.remaining}
@@ -289,7 +293,7 @@ def test_a_wrong_statement_is_refused_whoever_signs_it(name: str) -> None:
     ],
 )
 def test_a_key_that_may_not_govern_does_not_approve(change: dict[str, object], why: str) -> None:
-    """Revoked, run out before the chain stopped, or a vote key of the old or the new set."""
+    """Q2. Revoked, run out before the chain stopped, or a vote key of the old or the new set."""
     case = RestartCase()
     case.records["entity-1"] = case.with_key("entity-1", **change)  # type: ignore[arg-type]
     refused(case.restart(), "RESTART_INVALID", why, case)
@@ -311,6 +315,7 @@ def test_an_entity_whose_folder_is_lost_may_stay_and_must_approve() -> None:
 
 @pytest.mark.req("G2-13-2")
 def test_without_authorities_there_is_no_ceremony() -> None:
+    """Q1."""
     with pytest.raises(ProofError, match="nobody can approve") as error:
         verify_restart(
             RESTART,
@@ -324,6 +329,7 @@ def test_without_authorities_there_is_no_ceremony() -> None:
 
 
 def test_the_two_authorities_are_two_keys() -> None:
+    """Q1."""
     key = CASE.keys.public_key("csrc").hex()
     for value in (
         {"csrc": key, "province": key},
@@ -341,6 +347,7 @@ def test_the_two_authorities_are_two_keys() -> None:
 
 @pytest.mark.req("G2-16-4")
 def test_who_approves_two_restarts_of_one_epoch_is_named() -> None:
+    """Q2."""
     other = CASE.approve(replace(CASE.statement(), reason="另一份声明"))
     assert double_approval(RESTART, other, CASE.verify) == list(other.approvals)
     assert double_approval(RESTART, RESTART, CASE.verify) == []
@@ -376,6 +383,7 @@ def test_a_light_client_follows_a_restart_from_below_and_from_its_very_header(he
 
 @pytest.mark.req("G2-16-4")
 def test_a_light_client_that_knows_more_that_is_final_refuses_a_restart_below() -> None:
+    """Q3."""
     with pytest.raises(ProofError, match="height 41 is final here") as error:
         follow_set_changes(trusted(HEIGHT + 1), [CHANGE], CASE.verify)
     assert error.value.code == "RESTART_TOO_LOW"
