@@ -22,6 +22,7 @@ import uvloop
 
 from bench import phases, report
 from bench.chain import Chain, fill, prepare_market, start_chain
+from bench.cross_chain import cross_chain
 from bench.machine import CORES, machine_facts, open_pool, revision
 from bench.signing import overwrite_rows
 from bench.summary import spoilt_by, summary
@@ -65,13 +66,26 @@ class Run:
                 figures = await work
             except Exception as error:
                 self.fail(name, error)
-        self.figures[name] = figures = {**figures, **watch.figures()}
+        figures = {**figures, **watch.figures()}
+        self._keep(name, figures, time.monotonic() - begun)
+        return figures
+
+    async def elsewhere(self, name: str, work: Awaitable[phases.Figures]) -> None:
+        """The same for what runs on chains of its own, at which nobody looks meanwhile."""
+        begun = time.monotonic()
+        figures: phases.Figures = {}
+        try:
+            figures = await work
+        except Exception as error:
+            self.fail(name, error)
+        self._keep(name, figures, time.monotonic() - begun)
+
+    def _keep(self, name: str, figures: phases.Figures, taken: float) -> None:
+        self.figures[name] = figures
         if name not in self.failures and (reason := spoilt_by(figures)):
             self.failures[name] = reason
             print(f"{name}: {reason}", file=sys.stderr)
-        taken = time.monotonic() - begun
         print(f"{name} ({taken:.0f} s): {json.dumps(figures)}", file=sys.stderr)
-        return figures
 
     def fail(self, name: str, error: BaseException) -> None:
         """Keep why something failed."""
@@ -94,6 +108,8 @@ async def measure(run: Run) -> None:
         for number, (size, keys) in enumerate(sizes):
             label = f" n={size} keys={keys}" if number else ""
             await _one_chain(run, pool, Path(folder) / str(number), size, keys, label)
+        work = cross_chain(pool, Path(folder) / "network", seconds=run.plan.seconds)
+        await run.elsewhere("cross_chain", work)
 
 
 async def _one_chain(

@@ -19,7 +19,7 @@ from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.transactions import Call
 from guqiao_sdk.errors import GuqiaoError
-from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from tests.plugins.chain_network import OBSERVER, PARAMETERS, ROOT, ChainNetwork
 
@@ -167,6 +167,13 @@ async def prepare_market(chain: Chain) -> list[Call]:
             break
     for call in calls:
         await chain.submit_all([call], 1)
+    return transfers_after(event)
+
+
+def transfers_after(event: DatasetEvent) -> list[Call]:
+    """Transfers of one share between the holders that an initial registration names, each way in
+    turn: all must be accepted.
+    """
     roster = event.body["roster"]
     nature = roster[-1]["nature"]
     holders = [row["account"] for row in roster if row["nature"] == nature]

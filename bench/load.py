@@ -39,6 +39,7 @@ class FinalTransaction:
     where.
     """
 
+    transaction_id: bytes
     sent: float
     answered: float
     height: int
@@ -177,7 +178,8 @@ class Load:
             result = answer.result
             sent = self.first_sent.pop(item.id)
             if result.outcome == int(Outcome.APPLIED):
-                self.tally.finals.append(FinalTransaction(sent, loop.time(), result.height))
+                final = FinalTransaction(item.id, sent, loop.time(), result.height)
+                self.tally.finals.append(final)
             else:
                 self.tally.not_applied[result.code or Outcome(result.outcome).name] += 1
         else:

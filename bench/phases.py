@@ -135,8 +135,8 @@ def throughput(finals: Sequence[FinalTransaction], meter: Meter, tally: Tally) -
             round(statistics.median(per_second)) if per_second else None,
             max(per_second, default=None),
         ],
-        "p50_ms": _percentile(latencies, 50),
-        "p99_ms": _percentile(latencies, 99),
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
         "transactions_per_block": round(len(finals) / max(len(heights), 1), 1),
         **refused(tally),
     }
@@ -183,8 +183,8 @@ async def idle(chain: Chain, calls: Sequence[Call]) -> Figures:
     latencies = sorted(1_000 * (each.answered - each.sent) for each in tally.finals)
     return {
         "transactions": len(latencies),
-        "idle_final_p50_ms": _percentile(latencies, 50),
-        "idle_final_p90_ms": _percentile(latencies, 90),
+        "idle_final_p50_ms": percentile(latencies, 50),
+        "idle_final_p90_ms": percentile(latencies, 90),
         **refused(tally),
     }
 
@@ -207,8 +207,8 @@ async def overload(chain: Chain, tps: float, seconds: float) -> Figures:
         "offered_tps": round(tally.sent / (WARM_SECONDS + seconds), 1),
         "seconds": round(meter.interval.seconds, 1),
         **refused(tally),
-        "p50_ms": _percentile(latencies, 50),
-        "p99_ms": _percentile(latencies, 99),
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
         "replica_cores": round(meter.interval.replicas_cpu / meter.interval.seconds, 3),
         "driver_cores": round(meter.interval.driver_cpu / meter.interval.seconds, 3),
         "ran_dry": load.left == 0,
@@ -348,7 +348,7 @@ async def _verify_rate(chain: Chain) -> VerifyRate:
     return await asyncio.to_thread(verify_rate, chain.pool)
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float | None:
+def percentile(ordered: Sequence[float], percent: int) -> float | None:
     """Null where there is nothing: never a number that nobody measured."""
     if not ordered:
         return None

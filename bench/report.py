@@ -58,6 +58,7 @@ HOLD: Final[Mapping[str, Hold | None]] = {
     "catch_up_transactions_per_s": None,
     "replica_rss_mb_max": Hold(150, at_most=True, stretch=100),
     "goodput_at_3x": Hold(0.8),
+    "cross_chain_p95_ms": Hold(2_000, at_most=True, stretch=1_000),
 }
 
 

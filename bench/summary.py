@@ -23,11 +23,15 @@ PLACES: Final[Mapping[str, str]] = {
     "catch_up_transactions_per_s": "catch_up",
     "goodput_at_3x": "overload",
     "batch_ops_per_s": "batch",
+    "cross_chain_p95_ms": "cross_chain",
 }
 """Figure -> the phase that measures it."""
 
 WITH_FAULT: Final = ("kill", "catch_up")
 """Phases in which a replica is missing: there views change for a reason."""
+
+ELSEWHERE: Final = ("cross_chain",)
+"""Phases of other chains than the one that is watched."""
 
 OBTAINED_MIN: Final = 0.85
 """Part of the cores that the processes of a saturated run use of a machine of their own: 0.95 and
@@ -82,7 +86,9 @@ def spoilt_by(figures: Mapping[str, Any]) -> str | None:
 
 def _view_changes(phases: Phases) -> int | None:
     told = [
-        figures.get("view_changes") for name, figures in phases.items() if name not in WITH_FAULT
+        figures.get("view_changes")
+        for name, figures in phases.items()
+        if name not in (*WITH_FAULT, *ELSEWHERE)
     ]
     known = [each for each in told if each is not None]
     return sum(known) if known and len(known) == len(told) else None

@@ -56,6 +56,7 @@ VERSIONS: Final = {
     "contracts": 3,
     "evidence": 2,
     "light_client": 2,
+    "packets": 2,
     "register": 3,
     "templates": 2,
 }

@@ -36,6 +36,9 @@ KEYS = Sm2Keys(open_provider())
 PEER = "did:rem:shandong:91370000MA0000000X"
 """The market's gateway, which the regulatory chain knows as a peer."""
 
+OTHER_PEER = "did:rem:beijing:91110000MA0000000X"
+"""The gateway of another market, which it knows as well."""
+
 STRANGER = "did:rem:csrc:91370000MA0000003X"
 
 
@@ -164,7 +167,11 @@ def link_chains() -> tuple[LedgerChain, LedgerChain]:
             True,
             {"key-1": KeyRecord(KEYS.public_key(did), 0, 1 << 52, False)},
         )
-        for did, role in ((PEER, "peer_gateway"), (STRANGER, "service_publisher"))
+        for did, role in (
+            (PEER, "peer_gateway"),
+            (OTHER_PEER, "peer_gateway"),
+            (STRANGER, "service_publisher"),
+        )
     ]
     csrc = LedgerChain(
         "csrc",

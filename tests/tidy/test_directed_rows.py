@@ -1,6 +1,7 @@
 """Every known mistake has its directed test, named after its row; every safety row a planted bug.
 
-The rows are those of the two tables in `docs/`; `test_p07_row13_…` belongs to both of its rows.
+The rows are those of the two tables in `docs/`; `test_p07_row13_…` belongs to both of its rows. So
+do the rows of the gateway's negative list, `test_g1_g2_…`.
 """
 
 from __future__ import annotations
@@ -8,16 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 import pytest
 
 from tests.planted.bug import Bug
 from tests.planted.bugs import BUGS
-from tests.tidy.source import ROOT, functions, sources
+from tests.tidy.source import ROOT, Source, functions, sources
 
 MISTAKES: Final = "docs/reliability.md"
 LESSONS: Final = "docs/field-lessons.md"
+GATEWAY: Final = "### 3.2 "
+CONSENSUS: Final = "tests/unit/consensus/"
+"""There G numbers are steps of `docs/protocol/pbft.md`."""
+
 SAFETY: Final = "## Safety"
 LIVENESS: Final = "## Liveness"
 NO_INTERLEAVING: Final = {
@@ -31,6 +37,12 @@ NO_INTERLEAVING: Final = {
 }
 """Rows whose planted bug a directed test catches, because no order of events shows it."""
 
+UNBUILT: Final = {
+    "g27": "packets have neither expiry nor time-outs",
+    "g32": "the regulatory chain allots no investor codes and resolves no identities",
+}
+"""Rows of the gateway about what does not exist. With a test, a row leaves this table."""
+
 
 def mistakes(text: str) -> list[str]:
     """The rows P1, P2, ... of the reliability plan, as they stand in names of tests."""
@@ -42,10 +54,16 @@ def lessons(text: str) -> list[str]:
     return [f"row{int(number):02}" for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
 
 
+def gateway_rows(text: str) -> list[str]:
+    """The rows G1, G2, ... of the gateway's negative list, in the same way."""
+    listed = text.partition(GATEWAY)[2].partition("\n## ")[0]
+    return [f"g{number}" for number in re.findall(r"\bG(\d+)\b", listed)]
+
+
 def rows_of_test(name: str) -> Iterator[str]:
     """The rows that a test is named after: those that its name begins with."""
     for part in name.removeprefix("test_").split("_"):
-        if re.fullmatch(r"(?:p|row)\d\d", part) is None:
+        if re.fullmatch(r"(?:p|row)\d\d|g\d+", part) is None:
             return
         yield part
 
@@ -77,13 +95,23 @@ def read(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-def test_names() -> list[str]:
-    return [
+def names_of(found: Iterable[Source]) -> Sequence[str]:
+    return tuple(
         function.name
-        for source in sources("tests")
+        for source in found
         for function in functions(source)
         if function.name.startswith("test_")
-    ]
+    )
+
+
+@cache
+def test_names() -> Sequence[str]:
+    return names_of(sources("tests"))
+
+
+@cache
+def names_beside_the_core() -> Sequence[str]:
+    return names_of(each for each in sources("tests") if not each.path.startswith(CONSENSUS))
 
 
 test_names.__test__ = False  # type: ignore[attr-defined]  # It lists tests and is none.
@@ -106,7 +134,14 @@ def test_the_tables_hold_all_rows() -> None:
 
 def test_every_row_has_a_directed_test_that_is_named_after_it() -> None:
     assert untested(all_rows(), test_names()) == []
-    assert unknown(all_rows(), test_names()) == []
+    rows = [*all_rows(), *gateway_rows(read(MISTAKES))]
+    assert unknown(rows, test_names()) == []
+
+
+def test_every_row_of_the_gateway_has_a_directed_test_or_nothing_to_test() -> None:
+    rows = gateway_rows(read(MISTAKES))
+    assert rows == [f"g{number}" for number in range(1, 42)]
+    assert untested(rows, names_beside_the_core()) == [*UNBUILT]
 
 
 def test_every_safety_row_has_a_planted_bug() -> None:
@@ -140,6 +175,14 @@ def test_a_row_whose_tests_are_gone_is_found(row: str) -> None:
     assert untested(all_rows(), kept) == [row]
 
 
+@pytest.mark.parametrize("row", ["g2", "g41"])
+def test_a_row_of_the_gateway_whose_tests_are_gone_is_found(row: str) -> None:
+    names = names_beside_the_core()
+    kept = [name for name in names if row not in rows_of_test(name)]
+    assert len(kept) < len(names)
+    assert set(untested(gateway_rows(read(MISTAKES)), kept)) == {row, *UNBUILT}
+
+
 @pytest.mark.parametrize("row", ["P4", "row 12"])
 def test_a_safety_row_without_a_planted_bug_is_found(row: str) -> None:
     kept = [bug for bug in BUGS if bug.row != row]
@@ -148,7 +191,6 @@ def test_a_safety_row_without_a_planted_bug_is_found(row: str) -> None:
 
 
 def test_a_test_of_a_row_that_no_table_has_is_found() -> None:
-    assert unknown(all_rows(), ["test_row33_x", "test_p07_row13_y", "test_p25_z"]) == [
-        "test_row33_x",
-        "test_p25_z",
-    ]
+    names = ["test_row33_x", "test_p07_row13_y", "test_p25_z", "test_g1_g42_x", "test_g1_g2_y"]
+    rows = [*all_rows(), *gateway_rows(read(MISTAKES))]
+    assert unknown(rows, names) == ["test_row33_x", "test_p25_z", "test_g1_g42_x"]

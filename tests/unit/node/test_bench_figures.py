@@ -69,7 +69,7 @@ async def test_a_refusal_without_a_time_is_told_apart_from_one_that_comes_again(
 
 
 def test_what_was_not_applied_stands_beside_the_throughput() -> None:
-    finals = [FinalTransaction(0.0, float(number % 10), 1) for number in range(100)]
+    finals = [FinalTransaction(b"", 0.0, float(number % 10), 1) for number in range(100)]
     tally = Tally(finals, not_applied=Counter({"PREDECESSOR_MISSING": 50}))
     figures = throughput(finals, a_meter(), tally)
     assert figures["tps"] == 10.0
@@ -141,9 +141,9 @@ class KillChain:
     async def closed_loop(
         self, _window: int, _seconds: float, during: Callable[[], Awaitable[None]]
     ) -> Tally:
-        before = FinalTransaction(0.0, 0.0, 1)
+        before = FinalTransaction(b"", 0.0, 0.0, 1)
         await during()
-        self.tally.finals = [before, FinalTransaction(0.0, float("inf"), 2)]
+        self.tally.finals = [before, FinalTransaction(b"", 0.0, float("inf"), 2)]
         return self.tally
 
     async def get_header(self, height: int) -> tuple[Any, None]:

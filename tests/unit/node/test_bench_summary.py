@@ -18,6 +18,9 @@ from bench.machine import revision
 from bench.summary import spoilt_by, summary
 from bench.watch import Watch
 
+NO_PORT = "RuntimeError: no port is free"
+NO_ROOM = "OSError: no room on the disk"
+
 
 def phases() -> dict[str, dict[str, Any]]:
     return {
@@ -49,6 +52,7 @@ def phases() -> dict[str, dict[str, Any]]:
             "view_changes": 1,
             "replica_memory_mb_max": 100.0,
         },
+        "cross_chain": {"cross_chain_p95_ms": 640.0},
     }
 
 
@@ -181,6 +185,20 @@ async def test_a_phase_that_broke_off_still_tells_its_view_changes(run: Run) -> 
     assert run.figures["W0"]["view_changes"] == 4
 
 
+async def test_a_phase_on_chains_of_its_own_is_kept_or_fails_as_any_other(run: Run) -> None:
+    async def work() -> dict[str, object]:
+        return {"cross_chain_p95_ms": 640.0, "refusals": {"CHAIN_UNAVAILABLE": 1}}
+
+    async def breaks() -> dict[str, object]:
+        raise RuntimeError("it broke off")
+
+    await run.elsewhere("cross_chain", work())
+    assert run.figures["cross_chain"]["cross_chain_p95_ms"] == 640.0
+    assert "CHAIN_UNAVAILABLE" in run.failures["cross_chain"]
+    await run.elsewhere("other", breaks())
+    assert run.failures["other"] == "RuntimeError: it broke off"
+
+
 async def test_memory_is_looked_at_while_a_phase_runs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,12 +215,9 @@ async def test_memory_is_looked_at_while_a_phase_runs(
 @pytest.mark.parametrize(
     ("broken", "failed"),
     [
-        ("start_chain", {"start": "RuntimeError: no port is free"}),
-        ("machine_facts", {"run": "OSError: no room on the disk"}),
-        (
-            "report",
-            {"start": "RuntimeError: no port is free", "run": "OSError: no room on the disk"},
-        ),
+        ("start_chain", {"start": NO_PORT, "cross_chain": NO_PORT}),
+        ("machine_facts", {"run": NO_ROOM}),
+        ("report", {"start": NO_PORT, "cross_chain": NO_PORT, "run": NO_ROOM}),
     ],
 )
 def test_the_last_line_is_json_whatever_breaks(
@@ -219,6 +234,7 @@ def test_the_last_line_is_json_whatever_breaks(
         raise OSError("no room on the disk")
 
     monkeypatch.setattr(bench_main, "start_chain", no_start)
+    monkeypatch.setattr(bench_main, "cross_chain", no_start)
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     if broken == "machine_facts":
         monkeypatch.setattr(bench_main, "machine_facts", no)

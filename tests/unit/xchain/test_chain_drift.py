@@ -324,7 +324,7 @@ def test_an_update_that_waits_is_not_passed_by_another_and_can_be_withdrawn() ->
 
 
 @pytest.mark.parametrize("scope", ["PACKETS", "ALL"])
-def test_packets_and_proofs_of_a_suspended_chain_are_refused(scope: str) -> None:
+def test_g38_packets_and_proofs_of_a_suspended_chain_are_refused(scope: str) -> None:
     registry = make()
     registry.must("suspend", BOTH_SIDES, **{**SUSPENSION, "scope": scope})
     codes = {proves(registry), packets(registry), certifies(registry)}

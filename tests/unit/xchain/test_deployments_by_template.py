@@ -272,9 +272,15 @@ def test_a_template_that_was_superseded_or_retired_deploys_nothing(markets: Mark
     assert b"RETIRED" in markets.ask("deploy", markets.body()).detail
 
 
-def test_a_standing_is_believed_for_a_day(markets: Markets) -> None:
+@pytest.mark.req("G2-08-6")
+def test_g20_a_standing_that_may_have_ended_is_believed_for_a_day(markets: Markets) -> None:
     proposed, standing = markets.ask("deploy", markets.body()), markets.standing()
     now = markets.csrc.header.block_time_ms
+    body = {"id": "transfer", "version": 1, "reason": "停用"}
+    markets.templates("retire", (MARKET_SIDE, TECH_SIDE), body)
+    newer = {name: markets.standing()[name] for name in ("header", "certificate")}
+    assert markets.approve(proposed, 1, standing | newer).code == "PROOF_INVALID"
+    assert markets.approve(proposed, 1, markets.standing()).code == "TEMPLATE_NOT_FILED"
     for behind, code in ((STANDING_AGE_MS_MAX, ""), (STANDING_AGE_MS_MAX + 1, "OLD")):
         time_ms = now + behind - 1_000  # The next block is a second later.
         markets.shandong.header = replace(markets.shandong.header, block_time_ms=time_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -29,8 +30,11 @@ def sealed(body: Json) -> Json:
     return {**body, "header": {**header, "seal": [SEAL]}}
 
 
-@pytest.mark.req("N0-07")
-def test_every_object_of_the_tiny_dataset_is_recorded_by_the_regulatory_chain() -> None:
+@pytest.mark.req("N0-07", "G2-17-7")
+@pytest.mark.parametrize("record", [objects.record_object, objects.record_screened])
+def test_every_object_of_the_tiny_dataset_is_recorded_by_the_regulatory_chain(
+    record: Callable[..., dict[str, Json]],
+) -> None:
     market = dataset("market-tiny")
     register, regulator = loaded_host(market, ALL_OPERATIONS), MemoryHost()
     operations: Counter[str] = Counter()
@@ -43,7 +47,7 @@ def test_every_object_of_the_tiny_dataset_is_recorded_by_the_regulatory_chain() 
             sequence += 1
             payload = canonical_json(sealed(body))
             packet = Packet("shandong", "csrc", port, sequence, payload)
-            assert objects.record_object(regulator, packet, sequence)["code"] == "", event.seq
+            assert record(regulator, packet, sequence)["code"] == "", event.seq
             operations[event.type] += 1
     assert len(operations) > 4
     assert sum(topic == "object.recorded" for topic, _ in regulator.events) == sequence

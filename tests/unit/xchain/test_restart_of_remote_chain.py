@@ -165,7 +165,8 @@ def test_old_keys_show_nothing_above_the_restart(csrc: LedgerChain) -> None:
 
 
 @pytest.mark.req("G2-16-4")
-def test_a_client_that_took_a_higher_header_refuses_the_restart(csrc: LedgerChain) -> None:
+def test_g20_a_client_that_took_a_higher_header_refuses_the_restart(csrc: LedgerChain) -> None:
+    """Who may govern is proven from the state below the restart: it may have changed since."""
     assert update(csrc, *old_header(HEIGHT + 1)).accepted
     assert update(csrc, *new_header(50), RESTART).code == "RESTART_TOO_LOW"
     assert epoch_of(csrc) == 0

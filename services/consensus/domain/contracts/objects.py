@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from guqiao_sdk.personal_data import find_personal_data
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
@@ -56,7 +57,23 @@ class ObjectsContract:
 
 def record_object(host: ObjectsHost, packet: Packet, source_height: int) -> dict[str, Json]:
     """Keep the packet's object and return its acknowledgement, or refuse."""
+    return _record(host, packet, source_height, _parse(packet.payload))
+
+
+def record_screened(host: ObjectsHost, packet: Packet, source_height: int) -> dict[str, Json]:
+    """The same, and refuse an object with a number of a person in the clear (G2-17-7, reliability
+    G33). What is kept and told of the refusal is its kind and place, never the number.
+    """
     value = _parse(packet.payload)
+    found = find_personal_data(value)
+    if found is not None:
+        raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
+    return _record(host, packet, source_height, value)
+
+
+def _record(
+    host: ObjectsHost, packet: Packet, source_height: int, value: dict[str, Json]
+) -> dict[str, Json]:
     header = read_object(value)
     require_format(host, packet.source, header.model_version)
     transaction_id = _source_transaction(header.object_id, packet.source, header.source_chain)

@@ -57,17 +57,27 @@ PORTS: Final[Mapping[str, Port]] = {
 }
 """The allow-list: nothing else is reachable from another chain (reliability G28)."""
 
+SCREENED_PORTS: Final[Mapping[str, Port]] = {
+    "data_object": Port(objects.NAME, objects.record_screened, objects.record_exception)
+}
+"""The same from version 2 on: no number of a person comes in (reliability G33)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PacketsContract:
-    """`packets` v1."""
+    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear."""
 
-    name: str = NAME
     version: int = 1
+
+    @property
+    def name(self) -> str:
+        """Return the namespace of the packets' keys."""
+        return NAME
 
     def methods(self) -> Mapping[str, Method]:
         """`receive` at the destination, `acknowledge` at the source, both for relayers."""
-        return {"receive": receive, "acknowledge": acknowledge}
+        taken = receive if self.version == 1 else receive_screened
+        return {"receive": taken, "acknowledge": acknowledge}
 
 
 def receive(host: Host, body: Mapping[str, Json]) -> None:
@@ -75,6 +85,15 @@ def receive(host: Host, body: Mapping[str, Json]) -> None:
 
     A packet taken before is answered with the receipt it has.
     """
+    _receive(host, body, PORTS)
+
+
+def receive_screened(host: Host, body: Mapping[str, Json]) -> None:
+    """The same for the ports of version 2."""
+    _receive(host, body, SCREENED_PORTS)
+
+
+def _receive(host: Host, body: Mapping[str, Json], ports: Mapping[str, Port]) -> None:
     require_role(host, RELAYER)
     require_members(body, "", "source height packets")
     system, source = system_host(host), text(body["source"], "source")
@@ -85,7 +104,7 @@ def receive(host: Host, body: Mapping[str, Json]) -> None:
     state_root = consensus_state(system, source, height).state_root
     for index, entry in enumerate(entries):
         packet, proof = _packet(entry, source, f"packets[{index}].")
-        _receive_one(system, packet, proof, height, state_root)
+        _receive_one(system, ports, packet, proof, _Proven(height, state_root))
 
 
 def acknowledge(host: Host, body: Mapping[str, Json]) -> None:
@@ -111,6 +130,14 @@ def acknowledge(host: Host, body: Mapping[str, Json]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Proven:
+    """A height of the source and the root that its certified header gives."""
+
+    height: int
+    state_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Acknowledged:
     destination: str
     port: str
@@ -120,29 +147,33 @@ class _Acknowledged:
 
 
 def _receive_one(
-    host: SystemHost, packet: Packet, proof: StateProof, height: int, state_root: bytes
+    host: SystemHost,
+    ports: Mapping[str, Port],
+    packet: Packet,
+    proof: StateProof,
+    at: _Proven,
 ) -> None:
     if packet.destination != this_chain(host):
         raise Refusal("CHAIN_MISMATCH", chain=this_chain(host), stated=packet.destination)
-    port = PORTS.get(packet.port)
+    port = ports.get(packet.port)
     if port is None:
-        raise Refusal("PACKET_PORT_FORBIDDEN", port=packet.port, allowed=[*sorted(PORTS)])
+        raise Refusal("PACKET_PORT_FORBIDDEN", port=packet.port, allowed=[*sorted(ports)])
     last = host.get(_last_key(packet)) or 0
     assert isinstance(last, int)
     if packet.sequence <= last:
-        _answer_again(host, packet, proof, state_root)
+        _answer_again(host, packet, proof, at.state_root)
         return
     if packet.sequence != last + 1:
         raise Refusal("PACKET_OUT_OF_ORDER", **_facts(packet), expected=last + 1)
-    _check_commitment(packet, proof, state_root)
+    _check_commitment(packet, proof, at.state_root)
     host.put(_last_key(packet), packet.sequence)
-    acknowledgement = _dispatch(host, port, packet, height)
+    acknowledgement = _dispatch(host, port, packet, at.height)
     receipt: dict[str, Json] = {
         "commitment": packet.commitment().hex(),
         "acknowledgement": acknowledgement,
     }
     host.put(_own_key(receipt_key(packet.source, packet.port, packet.sequence)), receipt)
-    host.emit("packet.received", {**_facts(packet), **receipt, "source_height": height})
+    host.emit("packet.received", {**_facts(packet), **receipt, "source_height": at.height})
 
 
 def _dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[str, Json]:
