@@ -1,4 +1,4 @@
-"""The light client in the chain's state follows a restart of the other chain: pbft.md, Q9."""
+"""The light client in the chain's state follows a restart of the other chain."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ def epoch_of(chain: LedgerChain) -> Json:
 def test_an_approved_restart_carries_the_client_over_and_is_announced(
     csrc: LedgerChain, known: int
 ) -> None:
+    """pbft.md, Q9."""
     if known:
         assert update(csrc, *old_header(known)).accepted
     moved = update(csrc, *new_header(50), RESTART)
