@@ -172,6 +172,7 @@ QUORUMS: Final = (
         ("B17",),
         rules=("P12",),
         also=((_SIGNED, "kind, view, sequence)\n", "kind, 0, sequence)\n"),),
+        scenarios=("storm/8",),
     ),
     Bug(
         "P13",

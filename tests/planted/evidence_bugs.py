@@ -42,6 +42,7 @@ EVIDENCE: Final = (
         "",
         ("B15", "B3"),
         size=7,
+        first=5,
         rules=("S10",),
     ),
     Bug(

@@ -14,6 +14,7 @@ RESTARTS: Final = (
         "    if not _holds(statement, approval, verify):\n",
         "    if not approval.signature:\n",
         rules=("Q2",),
+        scenarios=("ceremony/7/0",),
     ),
     Bug(
         "Q3",
@@ -31,6 +32,7 @@ RESTARTS: Final = (
         "        if known != restart:\n",
         "        if known.statement.epoch != epoch:\n",
         rules=("Q5",),
+        scenarios=("ceremony/7/0",),
     ),
     Bug(
         "Q6",
@@ -57,7 +59,7 @@ RESTARTS: Final = (
         "            if here < each.statement.height < 0:\n",
         rules=("S5",),
         lost=True,
-        first=130,
+        first=133,
     ),
 )
 
