@@ -1,9 +1,10 @@
 """`make demo`: the main job, once, in a fresh folder. The last line on standard output is one JSON
 object.
 
-Set-up, start, import with the primary killed half-way, equal results, anchoring with proofs, a
-bundle verified without a network and refused when tampered with, a clean end. Exit code 0 only if
-all of it held.
+Set-up, start, import with the gateway killed and a second one started, the primary killed, and the
+regulatory chain stopped for a while; equal results, anchoring with proofs, both ends of the link
+reconciled, a bundle verified without a network and refused when tampered with, a clean end. Exit
+code 0 only if all of it held.
 """
 
 from __future__ import annotations

@@ -8,17 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
 from guqiaoctl.commands.transactions import fetch_bundle
-from guqiaoctl.demo import anchors, checks
+from guqiaoctl.demo import anchors, checks, link
 from guqiaoctl.demo.failure import DemoError
 from guqiaoctl.demo.isolation import run_without_network
 from guqiaoctl.failures import EXIT_UNVERIFIED, EXIT_USAGE
@@ -28,7 +29,6 @@ from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, create_network, lock_folder
 from guqiaoctl.network.parties import MARKET
 from guqiaoctl.output import choose, say
-from guqiaoctl.supervisor.control import ask
 from guqiaoctl.supervisor.supervisor import Supervisor
 
 TAMPER_EVERY: Final = 499
@@ -49,6 +49,12 @@ class Outcome:
     anchored: int = 0
     state_roots_equal: bool = False
     replica_killed: bool = False
+    gateway_killed: bool = False
+    gateways_at_once: int = 1
+    regulatory_chain_stopped: bool = False
+    packets_waited: int = 0
+    packets_reconciled: int = 0
+    packets_digest: str = ""
     bundle_verified: bool = False
     tampered_bundle_refused: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
@@ -96,63 +102,107 @@ async def _run(
 
 async def _perform(network: Network, outcome: Outcome, folder: Path) -> None:
     provider = open_provider()
-    report = await _import_with_kill(network, provider, outcome)
-    _check_results(report, outcome)
-    await _check_register(network, report)
-    say("waiting for the acknowledgements of the regulatory chain")
-    await checks.wait_anchored(network, provider, _operations(report))
-    outcome.anchored = await anchors.count_anchored(network, provider)
-    say(
-        f"{outcome.anchored} data objects proven on the regulatory chain, and their "
-        "acknowledgements on the local one"
-    )
+    async with AsyncExitStack() as stack:
+        report = await _import_under_faults(network, provider, outcome, stack)
+        _check_results(report, outcome)
+        await _check_register(network, report)
+        outcome.packets_waited = await link.count_waiting(network, provider)
+        say(f"{outcome.packets_waited} packets wait for the regulatory chain")
+        await link.start_regulatory_chain(network)
+        say("waiting for the acknowledgements of the regulatory chain")
+        await checks.wait_anchored(network, provider, _operations(report))
+        outcome.anchored = await anchors.count_anchored(network, provider)
+        say(
+            f"{outcome.anchored} data objects proven on the regulatory chain, and their "
+            "acknowledgements on the local one"
+        )
+        reconciled = await link.reconcile(network, provider)
+        outcome.packets_reconciled = reconciled.packets
+        outcome.packets_digest = reconciled.digest
     await _check_chains(network, provider, outcome)
     await _check_bundle(network, provider, outcome, folder)
 
 
-async def _import_with_kill(
-    network: Network, provider: GmProvider, outcome: Outcome
+class _Quarters:
+    """Events that are set when a quarter, a half and three quarters of the import are done."""
+
+    def __init__(self, events: int) -> None:
+        self._events = events
+        self.reached = {quarter: asyncio.Event() for quarter in (1, 2, 3)}
+
+    def note(self, done: int) -> None:
+        for quarter, event in self.reached.items():
+            if 4 * done >= quarter * self._events:
+                event.set()
+
+
+async def _import_under_faults(
+    network: Network, provider: GmProvider, outcome: Outcome, stack: AsyncExitStack
 ) -> ImportReport:
-    """Import the dataset; half-way, kill the primary and start it again."""
+    """Import the dataset; meanwhile kill the market's gateway, its primary, and the other chain."""
     dataset = read_dataset(DEMO_DATA)
     assert isinstance(dataset, MarketDataset), "the repository's own dataset is well formed"
-    half_way = asyncio.Event()
-
-    def on_event(done: int) -> None:
-        if done >= len(dataset.events) // 2:
-            half_way.set()
+    quarters = _Quarters(len(dataset.events))
 
     async with asyncio.TaskGroup() as tasks:
-        importing = tasks.create_task(import_dataset(network, dataset, on_event))
-        tasks.create_task(_kill_primary(network, provider, half_way, outcome))
+        importing = tasks.create_task(import_dataset(network, dataset, quarters.note))
+        tasks.create_task(_lose_gateway(network, quarters.reached[1], outcome, stack))
+        tasks.create_task(_lose_primary(network, provider, quarters.reached[2], outcome))
+        tasks.create_task(_lose_chain(network, provider, quarters.reached[3], outcome))
     report = importing.result()
     outcome.seconds["import"] = round(report.seconds, 3)
     return report
 
 
-async def _kill_primary(
-    network: Network, provider: GmProvider, half_way: asyncio.Event, outcome: Outcome
+async def _lose_gateway(
+    network: Network, quarter: asyncio.Event, outcome: Outcome, stack: AsyncExitStack
 ) -> None:
-    await half_way.wait()
+    """Another takes over from it, and then both run until `stack` is left."""
+    await quarter.wait()
+    await link.command(network, "kill", link.GATEWAY)
+    outcome.gateway_killed = True
+    say(f"{link.GATEWAY} killed with SIGKILL; a second gateway of the market takes over")
+    await stack.enter_async_context(link.second_gateway(network))
+    await link.command(network, "start", link.GATEWAY)
+    outcome.gateways_at_once = 2
+    say(f"{link.GATEWAY} is back: two gateways carry the same packets")
+
+
+async def _lose_chain(
+    network: Network, provider: GmProvider, quarter: asyncio.Event, outcome: Outcome
+) -> None:
+    await quarter.wait()
+    await link.stop_regulatory_chain(network)
+    outcome.regulatory_chain_stopped = True
+    maker = open_identity(network, provider, MARKET, "maker")
+    async with open_chain(network, provider, MARKET, maker) as client:
+        await _wait_for_block(client, "a block of the local chain while the other one is down")
+
+
+async def _lose_primary(
+    network: Network, provider: GmProvider, quarter: asyncio.Event, outcome: Outcome
+) -> None:
+    """Kill it, see the others go on, and start it again."""
+    await quarter.wait()
     maker = open_identity(network, provider, MARKET, "maker")
     async with open_chain(network, provider, MARKET, maker) as client:
         primary = await checks.current_primary(client)
         name = f"{MARKET}-{primary}"
-        answer = await ask(network.layout.folder / "run", {"command": "kill", "process": name})
-        if "error" in answer:
-            raise DemoError(f"{name} could not be killed: {answer['error']}")
+        await link.command(network, "kill", name)
         outcome.replica_killed = True
         say(f"{name}, the primary, killed with SIGKILL half-way")
-        height = (await client.latest()).height
-
-        async def moved_on() -> bool:
-            return (await client.latest()).height > height
-
-        await checks.wait_until("a block after the primary's death", moved_on)
+        await _wait_for_block(client, "a block after the primary's death")
         say("the others changed view and went on; starting it again")
-        answer = await ask(network.layout.folder / "run", {"command": "start", "process": name})
-        if "error" in answer:
-            raise DemoError(f"{name} did not come back: {answer['error']}")
+        await link.command(network, "start", name)
+
+
+async def _wait_for_block(client: ChainClient, what: str) -> None:
+    height = (await client.latest()).height
+
+    async def moved_on() -> bool:
+        return (await client.latest()).height > height
+
+    await checks.wait_until(what, moved_on)
 
 
 def _check_results(report: ImportReport, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ The replicas' at once, the services' when their databases are known.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from guqiaoctl.network.files import SECRET, write_file
@@ -37,7 +38,7 @@ def write_replica_settings(network: Network) -> None:
     """Write the settings file of every replica, readable by its owner only."""
     for chain in CHAINS:
         for number in range(REPLICAS):
-            _write(network.layout, f"{chain}-{number}", _replica(network, chain, number))
+            write_settings(network.layout, f"{chain}-{number}", _replica(network, chain, number))
 
 
 def write_service_settings(
@@ -58,7 +59,7 @@ def write_service_settings(
             folder = network.layout.process(f"{domain}-{service}").absolute()
             content["identity_key_file"] = str(folder / "identity-digest.key")
             content["body_key_file"] = str(folder / "bodies.key")
-        _write(network.layout, f"{domain}-{service}", content)
+        write_settings(network.layout, f"{domain}-{service}", content)
 
 
 def _plan(network: Network, name: str, service: str, chain: str) -> ProcessPlan:
@@ -163,9 +164,11 @@ def _gateway(network: Network, domain: str) -> dict[str, Any]:
     }
 
 
-def _write(layout: Layout, process: str, content: dict[str, Any]) -> None:
+def write_settings(layout: Layout, process: str, content: dict[str, Any]) -> Path:
+    """Write the settings file of one process, readable by its owner only."""
     path = layout.process(process) / "settings.toml"
     write_file(path, ("\n".join(_toml(content)) + "\n").encode(), SECRET)
+    return path
 
 
 def _toml(content: dict[str, Any], prefix: str = "") -> list[str]:

@@ -1,5 +1,6 @@
 """The demonstration's judgement of data objects: what is doubled, foreign, missing or changed on
-the regulatory chain is found, and so is an acknowledgement that the local chain does not hold.
+the regulatory chain is found, so is an acknowledgement that the local chain does not hold, and a
+packet that only one end knows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiaoctl.demo.anchors import Sent, check_acknowledged, check_recorded
 from guqiaoctl.demo.failure import DemoError
+from guqiaoctl.demo.link import compare
 
 SOURCE_TRANSACTION = bytes(32)
 
@@ -151,3 +153,44 @@ async def test_an_object_without_packet_or_a_packet_without_object_is_found(
 ) -> None:
     with pytest.raises(DemoError, match=r"no such acknowledgement of (b|c)"):
         await check_acknowledged(local(packets, {}), sent("a", "b"))
+
+
+def ends(*, sent: int = 3, received: int = 3, acknowledged: int = 3, changed: str = "") -> Any:
+    """The chains of a link, by how many packets each end proves; `changed` is a key with another
+    commitment.
+    """
+
+    def held(prefix: str, other: str, count: int, *, bare: bool = False) -> dict[str, Any]:
+        found = {}
+        for sequence in range(1, count + 1):
+            key = f"packets/{prefix}/{other}/data_object/{sequence:020d}"
+            value = f"{0xFF if key == changed else sequence:064x}"
+            found[key] = value if bare else {"commitment": value}
+        return found
+
+    local = held("commitment", "csrc", sent, bare=True) | held("acknowledged", "csrc", acknowledged)
+    chains = FakeChain([[]], local), FakeChain([[]], held("receipt", "shandong", received))
+    return [as_client(chain) for chain in chains]
+
+
+async def test_both_ends_of_a_link_prove_the_same_packets() -> None:
+    found = await compare(*ends())
+    assert found.packets == 3
+    assert found != await compare(*ends(sent=2, received=2, acknowledged=2))
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"sent": 4},
+        {"received": 2},
+        {"received": 4},
+        {"acknowledged": 2},
+        {"changed": f"packets/receipt/shandong/data_object/{2:020d}"},
+        {"changed": f"packets/acknowledged/csrc/data_object/{3:020d}"},
+        {"changed": f"packets/commitment/csrc/data_object/{1:020d}"},
+    ],
+)
+async def test_ends_of_a_link_that_differ_are_found(difference: dict[str, Any]) -> None:
+    with pytest.raises(DemoError, match="received"):
+        await compare(*ends(**difference))
