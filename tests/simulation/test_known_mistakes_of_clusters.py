@@ -14,6 +14,7 @@ from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus import wire
 from services.consensus.domain.messages import Commit, Prepare, PrePrepare, ReplicaId
 from services.consensus.domain.replica import Replica
+from tests.simulation.checkers import ViolationError
 from tests.simulation.cluster import PARAMETERS, Cluster
 from tests.simulation.machine import Machine
 from tests.simulation.run import bound_ms, run
@@ -268,6 +269,41 @@ def test_row19_f_plus_1_wiped_replicas_of_an_old_chain_keep_silent_and_contradic
         assert silent(cluster) == [2, 3]
         assert {each.ledger.last_certified for each in cluster.machines} == {head}
         cluster.checkers.at_the_end()
+    finally:
+        cluster.close()
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("is_young", [True, False], ids=["young", "old"])
+def test_row19_emptied_folders_may_fork_a_chain_that_is_being_founded_and_no_older_one(
+    is_young: bool,
+) -> None:
+    """Replica 3 lags, 1 and 2 lose their folders, and 0 alone holds the last block and is heard by
+    nobody: two faults where f is one. What ledger.md promises then, it promises of older chains.
+    """
+    cluster = sieve(stored=True)
+    try:
+        while not is_young and min(heights(cluster)) <= 3 * PARAMETERS.window:
+            serves(cluster)
+        cluster.network.isolate(3)
+        before = heights(cluster)[3]
+        cluster.clients.submit()
+        wait_until(cluster, lambda: min(heights(cluster)[:3]) > before, 20_000)
+        cluster.advance(cluster.now_ms + 300)
+        head = max(heights(cluster))
+        for number in (1, 2):
+            cluster.machines[number].crash()
+            cluster.wipe(number)
+        cluster.network.split([[0], [1, 2, 3]], "halves")
+        for number in (1, 2):
+            cluster.machines[number].start()
+        if is_young:
+            with pytest.raises(ViolationError, match=r"^S1"):
+                cluster.advance(cluster.now_ms + 30_000)
+        else:
+            cluster.advance(cluster.now_ms + 30_000)
+            assert silent(cluster) == [1, 2]
+            assert max(heights(cluster)[1:]) < head
     finally:
         cluster.close()
 

@@ -28,6 +28,7 @@ from tests.simulation.campaign import (
     campaign,
     judge,
     missing,
+    replay_of,
 )
 from tests.simulation.checkers import ViolationError
 from tests.simulation.drawing import name_of, scenario_of
@@ -230,4 +231,12 @@ def test_a_campaign_ends_with_one_line_and_fails_on_a_violation(
     assert (told["first"], told["last"], told["seeds"]) == (seed, seed, 1)
     assert told["commit"] == revision(ROOT)
     failed = next(each for each in SEEDS if campaign([name_of(each)], jobs=1) == 1)
-    assert f"replay: make simulate SCENARIO={name_of(failed)}\n" in capsys.readouterr().err
+    assert f"replay: {replay_of(str(name_of(failed)))}\n" in capsys.readouterr().err
+
+
+def test_a_run_is_replayed_by_its_seed_and_by_its_name() -> None:
+    """By the name alone where the campaign draws another run from that seed."""
+    drawn = str(name_of(8))
+    assert replay_of(drawn).startswith("make simulate SEED=8, ")
+    assert replay_of(drawn).endswith(f" make simulate SCENARIO={drawn}")
+    assert replay_of("storm/8+sm2") == "make simulate SCENARIO=storm/8+sm2"

@@ -2,7 +2,7 @@
 
 Records are appended and made durable in groups. The first record after a sync is a barrier: what
 stands before a barrier was durable, so damage there is reported and never cut; a bad record behind
-the last barrier was never relied on, and is the torn tail that a crash leaves. Checksums begin from
+the last barrier is taken for the torn tail that a crash leaves. Checksums begin from
 a salt that only this folder knows, so that no payload can contain the image of a record.
 """
 

@@ -106,6 +106,18 @@ def test_no_more_than_f_are_jailed_but_every_liar_is_named() -> None:
 
 
 @pytest.mark.req("G2-16-4")
+def test_e3_who_is_named_and_not_jailed_is_named_anew_by_other_evidence_alone() -> None:
+    chain = governed_chain()
+    convict(chain, 2)
+    convict(chain, 3)
+    again, other = convict(chain, 3), convict(chain, 3, view=9)
+    assert (again.outcome, again.events) == (Outcome.APPLIED, ())
+    assert [event.topic for event in other.events] == ["evidence.recorded"]
+    recorded = json.loads(other.events[0].body)
+    assert (recorded["entity_id"], recorded["view"], recorded["jailed_epoch"]) == ("D", "9", None)
+
+
+@pytest.mark.req("G2-16-4")
 def test_a_jailing_goes_in_front_of_a_change_that_is_scheduled_for_later() -> None:
     chain = governed_chain()
     decide(chain, members_json("A", "B", "C", "E", keys={3: "new"}), not_before=100)

@@ -43,6 +43,22 @@ def test_a_change_is_scheduled_by_more_than_two_thirds_of_the_entities() -> None
     assert "governance.set_scheduled" in [event.topic for event in receipt.events]
 
 
+@pytest.mark.req("G2-10-3", "G2-16-3")
+@pytest.mark.parametrize(
+    ("seats", "suffice"),
+    [("AABC", 3), ("ABCDE", 4), ("ABCDEF", 5), ("ABCDEFAB", 5), ("ABCDEFGHI", 7)],
+)
+def test_two_thirds_of_the_entities_exactly_are_not_enough(seats: str, suffice: int) -> None:
+    """pbft.md G2: two of three, four of six and six of nine are too few, whatever their seats."""
+    chain = governed_chain(*seats)
+    entities = sorted(set(seats))
+    proposal = propose(chain, entities[0], members_json(*seats, keys={0: "new"}))
+    for number, entity in enumerate(entities[1:suffice], 2):
+        assert latest(chain).replica_set.epoch == 0, f"{number - 1} of {len(entities)} decided"
+        assert approve(chain, entity, proposal).outcome is Outcome.APPLIED
+    assert latest(chain).replica_set.epoch == 1
+
+
 @pytest.mark.req("G2-10-3")
 def test_headers_name_the_epoch_of_their_height_and_the_set_of_the_next() -> None:
     """pbft.md G4."""
