@@ -11,6 +11,7 @@ from services.consensus.domain.later import (
 )
 from services.consensus.domain.log import SPARE_BATCHES_MAX, VOTED_BATCHES_MAX, Entry
 from services.consensus.domain.replica import Replica
+from services.consensus.domain.said_before import VIEWS_MAX as SAID_VIEWS_MAX
 from services.consensus.domain.suspicion import PENDING_REQUESTS_MAX
 
 VIEWS_MAX: Final = 1_000
@@ -33,7 +34,20 @@ def room_fault(core: Replica, window: int) -> str | None:
     held = next((each for each in ordering.entries.values() if _holds_too_many(each)), None)
     if held is not None:
         return f"holds too many batches for {held.sequence}"
-    return _later_fault(core._later, window)
+    return _said_fault(core, window) or _later_fault(core._later, window)
+
+
+def _said_fault(core: Replica, window: int) -> str | None:
+    """Of what others signed and said (N12, and the hellos of members and learners)."""
+    said = core._said_before
+    members = len(core._signer.replica_set.members)
+    kept = [views for of_height in said._votes.values() for views in of_height.values()]
+    kept += said._view_changes.values()
+    if max(map(len, kept), default=0) > SAID_VIEWS_MAX:
+        return "keeps statements of too many views"
+    if sum(map(len, kept)) > SAID_VIEWS_MAX * members * (2 * window + 1) + members * window:
+        return "keeps too many statements"
+    return None
 
 
 def _holds_too_many(entry: Entry) -> bool:

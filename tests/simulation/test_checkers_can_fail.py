@@ -12,6 +12,7 @@ import pytest
 
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.json_values import Json
+from services.consensus.domain import said_before
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.later import LATER_BATCHES_BYTES_MAX
 from services.consensus.domain.log import SPARE_BATCHES_MAX, VOTED_BATCHES_MAX, Entry
@@ -19,6 +20,7 @@ from services.consensus.domain.messages import (
     Digest,
     Message,
     NewView,
+    Prepare,
     PrePrepare,
     ReplicaId,
     SequenceNumber,
@@ -188,6 +190,35 @@ def test_a_replica_that_holds_too_many_batches_of_one_height_is_noticed(
             entry.voted.add(digest)
     with pytest.raises(ViolationError, match=r"^S8: replica 1 holds too many batches for 1"):
         cluster.checkers.on_step(machine, core)
+
+
+def test_statements_of_too_many_views_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that forgets none of them, beside liars that sign for view after view."""
+    most = said_before.VIEWS_MAX
+    monkeypatch.setattr(said_before, "VIEWS_MAX", 1_000)
+    cluster = Cluster(scenario())
+    machine = cluster.machines[1]
+    core = machine.core
+    assert isinstance(core, Replica)
+    for view in range(most + 1):
+        cluster.checkers.on_step(machine, core)
+        sent = Prepare(View(view), SequenceNumber(1), Digest(bytes(32)), ReplicaId(2), bytes(64))
+        core._said_before.hear(sent, View(0))
+    with pytest.raises(ViolationError, match=r"^S8: replica 1 keeps statements of too many views"):
+        cluster.checkers.on_step(machine, core)
+
+
+def test_a_chain_that_never_gets_fast_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment at which the liars stop every frame takes most of a second."""
+
+    def stop_lies(self: Cluster) -> None:
+        pairs = itertools.permutations(range(len(self.machines)), 2)
+        self.network.slow = dict.fromkeys(pairs, 800)
+
+    run(scenario())
+    monkeypatch.setattr(Cluster, "stop_lies", stop_lies)
+    with pytest.raises(ViolationError, match=r"^L5: the throughput does not return"):
+        run(scenario())
 
 
 def test_too_large_batches_of_later_views_are_noticed() -> None:
