@@ -20,6 +20,8 @@ from guqiaoctl.options import (
 )
 
 if TYPE_CHECKING:
+    from guqiao_sdk.proof.json_values import Json
+    from services.consensus.domain.contracts.template.model import Template as ReadTemplate
     from services.consensus.domain.contracts.template.tiers import TierMap
 
 contract = typer.Typer(name="contract", help="Contracts of star/1 合约", no_args_is_help=True)
@@ -147,14 +149,33 @@ def contract_test(
         Path | None, typer.Option("--cases", help="Default: FILE with .cases.json 用例文件")
     ] = None,
     template: TemplateFile = None,
+    test_run: Annotated[
+        str | None,
+        typer.Option(
+            "--test-run",
+            metavar="CHAIN/TRANSACTION",
+            help="Where it ran on a test network 测试网运行",
+        ),
+    ] = None,
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Run a contract's cases, without a network 运行用例. Exit code 5: one fails."""
-    from guqiaoctl.commands.contract_cases import test
-    from guqiaoctl.commands.contracts import module_of
+    """Run a contract's cases, without a network 运行用例. Exit code 5: one fails.
 
-    test(file, module_of(file), cases, tiers=_tiers(template), as_json=output is Shown.JSON)
+    The report, -o json, also says what static analysis found, and names the run on a test network.
+    """
+    from guqiaoctl.commands.contract_cases import test
+    from guqiaoctl.commands.contract_evidence import analysis_of, named_run
+    from guqiaoctl.commands.contracts import module_of
+    from services.consensus.domain.contracts.template.tiers import TierMap
+
+    module, found = module_of(file), _template(template)
+    tiers = None if found is None else TierMap.of(found)
+    evidence: dict[str, Json] = {"analysis": analysis_of(file, found)}
+    if test_run is not None:
+        evidence["test_run"] = named_run(test_run)
+    is_json = output is Shown.JSON
+    test(file, module, cases, tiers=tiers, evidence=evidence, as_json=is_json)
 
 
 @contract.command("new")
@@ -184,12 +205,21 @@ def contract_diff(
 
 def _tiers(path: Path | None) -> TierMap | None:
     """The tiers of a template in a file; raises `CliError`, exit code 7, where it is none."""
+    found = _template(path)
+    if found is None:
+        return None
+    from services.consensus.domain.contracts.template.tiers import TierMap
+
+    return TierMap.of(found)
+
+
+def _template(path: Path | None) -> ReadTemplate | None:
+    """The template in a file; raises `CliError`, exit code 7, where it is none."""
     if path is None:
         return None
     from guqiaoctl.template_files import load_deployable
-    from services.consensus.domain.contracts.template.tiers import TierMap
 
-    return TierMap.of(load_deployable(path))
+    return load_deployable(path)
 
 
 # --- On a chain -------------------------------------------------------------------------------

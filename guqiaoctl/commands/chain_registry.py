@@ -16,6 +16,7 @@ from guqiao_sdk.client.transactions import TransactionResult
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.personal_data import NEWEST
 from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.possession import possession_sign_bytes
 from guqiaoctl.commands.calls import guarded
@@ -75,7 +76,7 @@ def state(data: Path, method: str, path: Path) -> None:
     """
     value = _json_file(path, BYTES_MAX)
     try:
-        check_clear({"registration": value})
+        check_clear({"registration": value}, search=NEWEST)
         registration = read_registration(value)
     except Refusal as refusal:
         raise failure(refusal.code, **refusal.fields) from None

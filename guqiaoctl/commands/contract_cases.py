@@ -75,10 +75,17 @@ def cases_path(source: Path) -> Path:
 
 
 def test(
-    source: Path, module: Module, cases: Path | None, *, tiers: TierMap | None, as_json: bool
+    source: Path,
+    module: Module,
+    cases: Path | None,
+    *,
+    tiers: TierMap | None,
+    evidence: Mapping[str, Json],
+    as_json: bool,
 ) -> None:
     """Run the cases in their order, each on the state that the one before left and within the tiers
     of a template, if one is given; exit code 5 where one comes to something else than is expected.
+    `evidence` are further members of the report.
     """
     path = cases if cases is not None else cases_path(source)
     state, expected = read_cases(path)
@@ -87,7 +94,7 @@ def test(
     written = set[int]().union(*(_lines_of(each[-1]) for each in module.functions))
     not_run = sorted(written - lines)
     if as_json:
-        print_json(_report(source, module, verdicts, not_run))
+        print_json({**_report(source, module, verdicts, not_run), **evidence})
     else:
         _print(verdicts, not_run)
     if failed:

@@ -20,7 +20,7 @@ from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.output import shown
 from guqiaoctl.template_files import require_own_source
-from services.consensus.domain.contracts.deployed import CONTRACTS
+from services.consensus.domain.contracts.deployed import BY_RELEASE, BY_TEMPLATE, CONTRACTS
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 
@@ -42,8 +42,12 @@ class Release:
 
 def asks_for_template(network: Network, chain: str) -> bool:
     """Whether contracts on this chain run by templates: its genesis says so."""
+    return _version_at(network, chain) >= BY_TEMPLATE
+
+
+def _version_at(network: Network, chain: str) -> int:
     genesis = parse_genesis(network.layout.genesis(chain).read_bytes())
-    return (genesis.active_version(CONTRACTS, 0) or 1) > 1
+    return genesis.active_version(CONTRACTS, 0) or 1
 
 
 async def members_of(network: Network, chain: str, release: Release) -> dict[str, Json]:
@@ -66,7 +70,8 @@ async def members_of(network: Network, chain: str, release: Release) -> dict[str
             "see docs/contracts.md, On a chain",
             "请参阅 docs/contracts.md",
         )
-    report, risks = _tests(tests), sm3(read_input(review, REVIEW_BYTES_MAX)).hex()
+    report = report_for(tests, _version_at(network, chain))
+    risks = sm3(read_input(review, REVIEW_BYTES_MAX)).hex()
     identifier, version = _version_of(template)
     found = await read_proven_template(network, identifier, version)
     require_own_source(read_template(found.record["template"]))
@@ -104,8 +109,10 @@ def _version_of(spelled: str) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
-def _tests(path: Path) -> dict[str, Json]:
-    """What the chain asks of a report; whether it is of this form and passed, the chain judges."""
+def report_for(path: Path, asked_by: int) -> dict[str, Json]:
+    """What this version of `contracts` asks of a report; whether it is of this form, passed and
+    complete, the chain judges.
+    """
     content = read_input(path, REPORT_BYTES_MAX)
     try:
         report = parse_json_strict(content, depth_max=DEPTH_BOUND, size_max=REPORT_BYTES_MAX)
@@ -126,7 +133,21 @@ def _tests(path: Path) -> dict[str, Json]:
             en.remedy_zh,
             exit_code=EXIT_CONFLICT,
         )
-    return {"report": sm3(content).hex(), **{name: report[name] for name in wanted}}
+    told: dict[str, Json] = {
+        "report": sm3(content).hex(),
+        **{each: report[each] for each in wanted},
+    }
+    return told if asked_by < BY_RELEASE else told | _evidence(report)
+
+
+def _evidence(report: Mapping[str, Json]) -> dict[str, Json]:
+    """The members of a report that name its analysis and its run on a test network, if it does."""
+    found = {name: report[name] for name in ("analysis", "test_run") if name in report}
+    analysis = found.get("analysis")
+    if isinstance(analysis, dict):
+        # What was found stays in the report: its digest stands for it.
+        found["analysis"] = {name: each for name, each in analysis.items() if name != "found"}
+    return found
 
 
 def _wrong(english: str, chinese: str, remedy: str, chinese_remedy: str) -> CliError:

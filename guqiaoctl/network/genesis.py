@@ -53,10 +53,12 @@ COMMON_CONTRACTS: Final = (
     "contracts",
 )
 VERSIONS: Final = {
-    "contracts": 3,
+    "chains": 2,
+    "contracts": 4,
+    "documents": 2,
     "evidence": 2,
     "light_client": 2,
-    "packets": 2,
+    "packets": 3,
     "register": 3,
     "templates": 2,
 }

@@ -33,12 +33,13 @@ pytestmark = [pytest.mark.end_to_end]
 
 def release(
     machine: OneMachine, folder: Path, source: Path, version: str = "transfer@1"
-) -> tuple[object, ...]:
+) -> tuple[str, str, str, Path, str, Path]:
     """What goes with a source: template, the report of the template's cases, risk review."""
     risks, report = folder / "risks.txt", folder / f"{source.stem}.report.json"
     risks.write_text("无重大风险")
     cases = FOLDER / "transfer.cases.json"
-    tested = machine.run("contract", "test", source, "--cases", cases, "-o", "json")
+    run = ("--test-run", f"shandong/{'1a' * 32}")
+    tested = machine.run("contract", "test", source, "--cases", cases, *run, "-o", "json")
     report.write_text(tested.out)
     return ("--template", version, "--tests", report, "--risk-review", risks)
 
@@ -133,6 +134,8 @@ def test_what_is_wrong_is_refused_in_both_languages(
         release(one_machine, tmp_path, SOURCE, each) for each in ("transfer@2", "transfer")
     )
     failing = release(one_machine, tmp_path, odd)
+    hasty = (*right[:3], tmp_path / "hasty.json", *right[4:])
+    hasty[3].write_text(json.dumps(json.loads(right[3].read_text()) | {"test_run": None}))
     no_report = ("--template", "transfer@1", "--tests", bad, "--risk-review", bad)
     wrong: list[tuple[list[object], str, int]] = [
         (["deploy", bad, *other, *right, *governor], "CONTRACT_SOURCE_REFUSED", 7),
@@ -143,6 +146,7 @@ def test_what_is_wrong_is_refused_in_both_languages(
         (["deploy", SOURCE, *other, *governor], "REQUEST_MALFORMED", 2),
         (["deploy", SOURCE, *other, *no_report, *governor], "CONTRACT_UNTESTED", 5),
         (["deploy", odd, *other, *right, *governor], "CONTRACT_UNTESTED", 5),
+        (["deploy", SOURCE, *other, *hasty, *governor], "CONTRACT_TEST_RUN_MISSING", 5),
         (["deploy", odd, *other, *failing, *governor], "CONTRACT_UNTESTED", 5),
         (["deploy", SOURCE, *other, *later, *governor], "TEMPLATE_UNKNOWN", 3),
         (["deploy", SOURCE, *other, *unversioned, *governor], "REQUEST_MALFORMED", 2),

@@ -70,6 +70,7 @@ from tests.fuzz import (
     fisco_targets,
     mutations,
     network_targets,
+    program_targets,
     star_targets,
     template_targets,
 )
@@ -91,6 +92,7 @@ def targets() -> tuple[Target, ...]:
         *contract_targets.targets(),
         *document_targets.targets(),
         *star_targets.targets(),
+        *program_targets.targets(),
         *template_targets.targets(),
         *file_targets.targets(),
         *fisco_targets.targets(),

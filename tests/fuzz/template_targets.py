@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
-from services.consensus.domain.contracts.deployed import CONTRACTS
+from services.consensus.domain.contracts.deployed import BY_RELEASE, CONTRACTS
 from services.consensus.domain.contracts.deployment_template import RELEASE, Release, judge_release
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.star.syntax import compile_source
@@ -19,6 +19,7 @@ from tests.fuzz.readers import any_signature, json_value
 from tests.unit.templates.orders import orders, own_orders
 from tests.unit.templates.template_market import template
 from tests.unit.xchain import test_deployments_by_template as by_template
+from tests.unit.xchain.release_evidence import EVIDENCE
 
 SOURCE = (
     b"A = [1, {'a': -2}]\n\ndef f(a, b=2):\n    for x in A:\n        a += x\n    return a[b:]\n"
@@ -91,7 +92,8 @@ def _release() -> Target:
         if not isinstance(brought, dict) or set(brought) != set(RELEASE):
             raise Refusal("BODY_MALFORMED")
         host = LedgerHost(markets.shandong.state, context, CONTRACTS)
-        return judge_release(host, brought, module, FORMATS)
+        return judge_release(host, brought, module, FORMATS, BY_RELEASE)
 
-    sample = canonical_json({name: body[name] for name in RELEASE})
+    brought = body | {"tests": body["tests"] | EVIDENCE}
+    sample = canonical_json({name: brought[name] for name in RELEASE})
     return Target("release of a contract", judge, (Refusal, JsonError), [sample], mutations.of_json)

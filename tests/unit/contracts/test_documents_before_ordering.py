@@ -32,17 +32,20 @@ PHONE = "电话 13800138000"
 pytestmark = pytest.mark.req("G2-17-7")
 
 
-def chain() -> MemoryChain:
+def chain(version: int = 1) -> MemoryChain:
     value = genesis_json()
     value["contracts"] = [
-        {"name": name, "version": 1, "from_height": 0} for name in ("identity", "documents")
+        {"name": "identity", "version": 1, "from_height": 0},
+        {"name": "documents", "version": version, "from_height": 0},
     ]
     value["identities"] = [
         identity_json(MAKER, "operator_maker"),
         identity_json(CHECKER, "operator_checker"),
         identity_json(ADMINISTRATOR, "market_admin"),
     ]
-    built = MemoryChain(genesis_of(value), Catalogue([IdentityContract(), DocumentsContract()]))
+    built = MemoryChain(
+        genesis_of(value), Catalogue([IdentityContract(), DocumentsContract(version)])
+    )
     for area, tier in (("notices", "PUBLIC"), ("offers", "RESTRICTED"), ("files", "NONPUBLIC")):
         body = {"area": area, "tier": tier, "title": area}
         assert built.receipt(operation("define_area", body, maker=ADMINISTRATOR)).code == ""
@@ -133,3 +136,14 @@ def test_other_contracts_are_none_of_its_matter() -> None:
     assert told(built, operation("publish", publication("files", **CONTENT))) is not None
     other = payload_of("publish", publication("files", **CONTENT), maker=(MAKER, "k1"))
     assert told(built, other) is None
+
+
+@pytest.mark.parametrize(("version", "code"), [(1, ""), (2, "TIER_NONPUBLIC_ONCHAIN")])
+def test_a_telephone_in_other_digits_is_refused_from_version_2_on(version: int, code: str) -> None:
+    """Version 1 executes as it did; at submission the newest is asked."""
+    built = chain(version)
+    payload = operation("publish", publication("notices", content="电话 138.0013.８０００"))
+    refused = told(built, payload)
+    assert refused is not None
+    assert refused.code == "TIER_NONPUBLIC_ONCHAIN"
+    assert built.receipt(payload).code == code

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from datetime import date
+from datetime import date, timedelta, timezone, tzinfo
 from time import process_time
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guqiao_sdk.market_identifiers import is_uscc, resident_birth_date
-from guqiao_sdk.personal_data import PATH_LENGTH_MAX, Finding, PersonalKind, find_personal_data
+from guqiao_sdk.personal_characters import PLAIN
+from guqiao_sdk.personal_data import PATH_LENGTH_MAX, Finding, Search, find_personal_data
+from guqiao_sdk.personal_numbers import PersonalKind
 from guqiao_sdk.proof.json_values import Json
 from tests.fuzz.harness import CPU_SECONDS_A_BYTE, CPU_SECONDS_BASE
 
@@ -33,8 +36,8 @@ USCC_LETTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 REGIONS = ("110105", "370102", "440306", "650100", "810000", "911310")
 
 
-def kind_in(text: Json) -> PersonalKind | None:
-    found = find_personal_data(text)
+def kind_in(text: Json, search: Search = Search.ANY_WRITING) -> PersonalKind | None:
+    found = find_personal_data(text, search=search)
     return None if found is None else found.kind
 
 
@@ -103,7 +106,10 @@ def written(draw: st.DrawFn) -> tuple[PersonalKind, str]:
 def surroundings() -> st.SearchStrategy[str]:
     """Text that neither continues a number nor says that it is an amount."""
     return st.text(st.characters(exclude_categories=["Cs"])).filter(
-        lambda text: not set(text.translate(FULL_WIDTH)) & wide_neighbours
+        lambda text: (
+            not set(text.translate(FULL_WIDTH)) & wide_neighbours
+            and not set(text.translate(PLAIN)) & set("0123456789X+\u00a5")
+        )
     )
 
 
@@ -111,15 +117,15 @@ wide_neighbours = set("0123456789 ()-+.¥$元股分份".translate(FULL_WIDTH)) |
 
 
 @pytest.mark.req("G2-17-7")
+@pytest.mark.parametrize("search", Search)
 @given(written(), surroundings(), surroundings())
 def test_every_number_of_a_person_is_found_within_any_text(
-    number: tuple[PersonalKind, str], before: str, after: str
+    search: Search, number: tuple[PersonalKind, str], before: str, after: str
 ) -> None:
     kind, text = number
-    after = after.lstrip("xXｘＸ")
-    assert kind_in(before + text + after) is not None
-    assert kind_in({"a": [0, {"b": before + text + after}]}) is not None
-    assert kind_in(text) is kind
+    assert kind_in(before + text + after, search) is not None
+    assert kind_in({"a": [0, {"b": before + text + after}]}, search) is not None
+    assert kind_in(text, search) is kind
 
 
 @given(digits(1, 4), st.sampled_from(sorted(NUMBERS)))
@@ -130,6 +136,7 @@ def test_digits_more_are_another_number(more: str, number: str) -> None:
     assert kind_in(longer) is None
 
 
+@pytest.mark.parametrize("search", Search)
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -153,10 +160,11 @@ def test_digits_more_are_another_number(more: str, number: str) -> None:
         ("9558 0300 2000 0000", PersonalKind.BANK_ACCOUNT),
     ],
 )
-def test_what_people_write_is_found(text: str, kind: PersonalKind) -> None:
-    assert kind_in(text) is kind
+def test_what_people_write_is_found(text: str, kind: PersonalKind, search: Search) -> None:
+    assert kind_in(text, search) is kind
 
 
+@pytest.mark.parametrize("search", Search)
 @pytest.mark.parametrize(
     "text",
     [
@@ -196,8 +204,13 @@ def test_what_people_write_is_found(text: str, kind: PersonalKind) -> None:
         "192.168.100.100",
     ],
 )
-def test_what_is_no_number_of_a_person_is_let_be(text: str) -> None:
-    assert kind_in(text) is None
+def test_what_is_no_number_of_a_person_is_let_be(text: str, search: Search) -> None:
+    assert kind_in(text, search) is None
+
+
+def zones() -> st.SearchStrategy[tzinfo]:
+    minutes = st.integers(-14 * 60, 14 * 60)
+    return minutes.map(lambda each: timezone(timedelta(minutes=each)))
 
 
 @st.composite
@@ -212,6 +225,7 @@ def credit_codes(draw: st.DrawFn) -> str:
 
 
 @pytest.mark.req("G2-17-7")
+@pytest.mark.parametrize("search", Search)
 @given(
     st.one_of(
         credit_codes(),
@@ -221,6 +235,18 @@ def credit_codes(draw: st.DrawFn) -> str:
         st.binary(min_size=32, max_size=32).map(lambda data: data.hex().upper()),
         st.uuids().map(str),
         st.dates().map(date.isoformat),
+        st.dates().map(lambda day: f"{day.year}/{day.month}/{day.day}"),
+        st.dates().map(lambda day: f"{day.year}.{day.month}.{day.day}"),
+        st.datetimes(timezones=zones()).map(lambda time: time.isoformat(timespec="seconds")),
+        st.datetimes().map(str),
+        st.datetimes().map(lambda time: f"{time:%H:%M:%S.%f}"),
+        st.integers(0, 10**18).map(lambda amount: f"{amount:,}".replace(",", " ")),
+        st.integers(0, 10**11).map(lambda amount: f"{amount // 10**4}.{amount % 10**4:04}"),
+        st.ip_addresses(v=4).map(str),
+        st.lists(st.integers(0, 999).map(str), max_size=9).map("、".join),
+        st.tuples(st.integers(2000, 2099), st.integers(1, 9999)).map(
+            lambda file: f"〔{file[0]}〕{file[1]}号"
+        ),
         st.integers(0, 10**18).map(lambda amount: f"{amount:,}"),
         st.integers(0, 10**18).map(lambda amount: f"{amount}元"),
         st.integers(0, 10**18).map(lambda amount: f"{amount // 100}.{amount % 100:02}"),
@@ -231,15 +257,15 @@ def credit_codes(draw: st.DrawFn) -> str:
     surroundings(),
 )
 def test_no_code_digest_date_or_amount_is_taken_for_a_person(
-    text: str, before: str, after: str
+    search: Search, text: str, before: str, after: str
 ) -> None:
-    assert kind_in(f"{before}：{text}，{after}") is None or resident_id_in(text)
+    assert kind_in(f"{before}：{text}，{after}", search) is None or resident_id_in(text)
 
 
 def resident_id_in(text: str) -> bool:
     """Whether an amount has, by chance, all that makes an identity number."""
-    numbers = "".join(letter if letter in "0123456789" else " " for letter in text).split()
-    return any(resident_birth_date(number) is not None for number in numbers)
+    digits = re.sub("[^0-9]", "", text)
+    return any(resident_birth_date(digits[at : at + 18]) is not None for at in range(len(digits)))
 
 
 def test_names_of_members_are_judged_and_never_shown() -> None:
@@ -302,15 +328,17 @@ HOSTILE = [
     *("1234 ", "4111 ", "11   1   1   1   1 ", "1 ", "1", "a1 ", "a1", "110105 19491231 0021 "),
     *("11  ", "1234567890 x ", "110105194912310021 ", "4111111111111112 ", "86 ", "0531 9999 "),
     *("股权", "(", "１１１１ ", "110105-", "a", "- ", "1a", "aaaa1111"),
+    *("1.", "1.3.8.0.0.1.3.8.0.0.0.1,", "13.8001.38000/", "12 ", "..", "٣", "1\u200b", "11X"),
 ]
 
 
+@pytest.mark.parametrize("search", Search)
 @pytest.mark.parametrize("part", HOSTILE)
-def test_a_search_takes_time_in_proportion_to_the_text(part: str) -> None:
+def test_a_search_takes_time_in_proportion_to_the_text(part: str, search: Search) -> None:
     """Processor time, with the bound that decoders have; a quadratic search takes minutes."""
     text = (part * 65_536)[:65_536]
     begun = process_time()
-    find_personal_data(text)
+    find_personal_data(text, search=search)
     assert process_time() - begun < CPU_SECONDS_BASE + CPU_SECONDS_A_BYTE * len(text)
 
 
@@ -322,8 +350,14 @@ def test_a_search_is_paid_for_before_it_is_made() -> None:
         find_personal_data([MOBILE], pay=refuse)
     assert find_personal_data([7, True, None], pay=refuse) is None
     paid = list[int]()
-    find_personal_data(["2025-09-01", "股" * 64, "12345 67890 1"], pay=paid.append)
+    value: Json = ["2025-09-01", "股" * 64, "12345 67890 1"]
+    find_personal_data(value, pay=paid.append, search=Search.GROUPS)
     assert paid == [1, 3, 1, 13, 8 * 13]
     paid.clear()
-    find_personal_data({"x": ["5a" * 32, str(uuid.UUID(int=1))]}, pay=paid.append)
-    assert paid == [1, 3, 64, 2, 36]
+    find_personal_data(value, pay=paid.append)
+    assert paid == [1, 1 + 64 // 8, 1, 13, 24 * 13]
+    for search in Search:
+        paid.clear()
+        names: Json = {"x": ["5a" * 32, str(uuid.UUID(int=1))]}
+        find_personal_data(names, pay=paid.append, search=search)
+        assert paid == [1, 3, 64, 2, 36]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guqiao_sdk.market_identifiers import is_uscc, resident_birth_date
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.rules import messages
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
@@ -451,17 +453,22 @@ def cost(tiers: TierMap, key: str, value: Json) -> int:
     return meter.used
 
 
-def test_a_check_is_paid_for_by_what_it_looks_at() -> None:
+@pytest.mark.parametrize(
+    ("search", "read_by", "shapes"), [(Search.GROUPS, 32, 8), (Search.ANY_WRITING, 8, 24)]
+)
+def test_a_check_is_paid_for_by_what_it_looks_at(search: Search, read_by: int, shapes: int) -> None:
+    notes = replace(NOTES, search=search)
     short, long = (
-        cost(NOTES, "note/1", {"content": "a"}),
-        cost(NOTES, "note/1", {"content": "股" * 3200}),
+        cost(notes, "note/1", {"content": "a"}),
+        cost(notes, "note/1", {"content": "股" * 3200}),
     )
-    assert (short, long) == (4, 104)
+    assert (short, long) == (4, 4 + 3200 // read_by)
     digits = "1 股 " * 640
-    assert cost(NOTES, "note/1", {"content": digits}) == 4 + 80 + len(digits)
+    paid = 4 + len(digits) // read_by + len(digits)
+    assert cost(notes, "note/1", {"content": digits}) == paid
     dense = "12345 67890 1"
-    assert cost(NOTES, "note/1", {"content": dense}) == 4 + 9 * len(dense)
-    assert cost(TRANSFER, "terms/T1", TERMS) == 11
+    assert cost(notes, "note/1", {"content": dense}) == 4 + (1 + shapes) * len(dense)
+    assert cost(replace(TRANSFER, search=search), "terms/T1", TERMS) == 11
     meter = Meter(1_000, GasTable(element=7))
     TierGuard(NOTES, meter).write("note/1", {"content": "a"})
     assert meter.used == 7 * short

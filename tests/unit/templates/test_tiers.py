@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import canonical_json, parse_json_strict
 from services.consensus.domain.contracts.deployed import (
     Deployed,
@@ -17,6 +18,8 @@ from services.consensus.domain.contracts.deployed import (
 from services.consensus.domain.contracts.template.tiers import TierMap
 from tests.unit.templates.template_market import FOLDER, template
 
+NAMED = {"id": "a", "version": 1, "class": "SELF", "digest": "ab", "filing_number": None}
+TIERS = TierMap.of(template("transfer")).to_json()
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -61,10 +64,44 @@ def test_a_record_keeps_the_map_for_life_and_one_without_has_no_such_member() ->
             return self.record
 
     with_map = Deployed(
-        "transfer", "star/1", "ab" * 32, 1, Status.ACTIVE, tiers=TierMap.of(template("transfer"))
+        "transfer",
+        "star/1",
+        "ab" * 32,
+        1,
+        Status.ACTIVE,
+        tiers=TierMap.of(template("transfer")),
+        deployer=4,
     )
     assert deployed(Kept(with_map.to_json()), "transfer") == with_map
     assert with_map.with_status(Status.PAUSED).tiers == with_map.tiers
-    without = replace(with_map, tiers=None)
+    without = replace(with_map, tiers=None, deployer=1)
     assert set(without.to_json()) == {"name", "engine", "digest", "version", "status"}
     assert deployed(Kept(without.to_json()), "transfer") == without
+
+
+@pytest.mark.req("G2-17-7")
+@pytest.mark.parametrize(
+    ("members", "deployer", "search", "is_searched"),
+    [
+        ({}, 1, Search.GROUPS, False),
+        ({"template": NAMED, "tiers": TIERS}, 2, Search.GROUPS, False),
+        ({"template": NAMED, "tiers": TIERS, "final_states": []}, 3, Search.GROUPS, True),
+        (
+            {"template": NAMED, "tiers": TIERS, "final_states": [], "deployer": 4},
+            4, Search.ANY_WRITING, True,
+        ),
+    ],
+)  # fmt: skip
+def test_a_record_says_by_which_version_its_contract_is_searched(
+    members: dict[str, Any], deployer: int, search: Search, is_searched: bool
+) -> None:
+    class Kept:
+        def get(self, key: str) -> Any:
+            code = {"engine": "star/1", "digest": "ab" * 32, "version": 1, "status": "active"}
+            return {"name": key, **code, **members}
+
+    found = deployed(Kept(), "transfer")
+    assert found is not None
+    assert (found.deployer, found.is_searched) == (deployer, is_searched)
+    assert found.tiers is None or found.tiers.search is search
+    assert found.to_json() == {**Kept().get("transfer"), **members}

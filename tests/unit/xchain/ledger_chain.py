@@ -193,6 +193,7 @@ class LedgerChain:
                 ObjectsContract(),
                 PacketsContract(1),
                 PacketsContract(2),
+                PacketsContract(3),
                 ReportsContract(),
                 ServicesContract(),
                 *further,

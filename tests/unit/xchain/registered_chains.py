@@ -215,14 +215,16 @@ class Registry:
     height: int = 0
 
     @staticmethod
-    def make(*further: Contract, trusts_root: bool = True, **changes: Any) -> Registry:
+    def make(
+        *further: Contract, trusts_root: bool = True, version: int = 1, **changes: Any
+    ) -> Registry:
         csrc = LedgerChain(
             "csrc",
             KEYS,
             destination=None,
             remotes={},
             others=EVERYBODY,
-            contracts=[CalendarContract(), ChainsContract(), *further],
+            contracts=[CalendarContract(), ChainsContract(version), *further],
             roles=frozenset({"relayer", "chain_admin"}),
             **changes,
         )

@@ -28,6 +28,7 @@ from tests.unit.proof.proof_keys import FakeKeys, Replicas
 from tests.unit.templates.orders import orders
 from tests.unit.templates.template_market import template
 from tests.unit.xchain.ledger_chain import LedgerChain, events, update_body
+from tests.unit.xchain.release_evidence import evidence_for
 
 KEYS: Final = FakeKeys()
 TRANSFER: Final = template("transfer")
@@ -69,6 +70,7 @@ class Markets:
 
     csrc: LedgerChain
     shandong: LedgerChain
+    contracts: int
 
     @staticmethod
     def make(contracts: int = 2, templates: int = 1) -> Markets:
@@ -94,7 +96,7 @@ class Markets:
             others=others("shandong"),
             contracts=[GovernanceContract(), DeploymentsContract(contracts)],
         )
-        return Markets(csrc, shandong)
+        return Markets(csrc, shandong, contracts)
 
     def templates(self, method: str, who: tuple[IdentityRecord, ...], body: Any) -> None:
         """A step of a template on the regulatory chain, which has to be taken."""
@@ -120,13 +122,13 @@ class Markets:
     def body(self, source: str = SOURCE, **changes: Any) -> dict[str, Any]:
         """What a deployment of a source brings, its tests passed."""
         code = package(source.encode())
-        form = _digest(source)
+        tests = {"report": "1a" * 32, "form": _digest(source), "passed": 3, "failed": 0}
         return {
             "name": "transfer",
             **code,
             "template": TRANSFER.to_json(),
             "standing": self.standing(),
-            "tests": {"report": "1a" * 32, "form": form, "passed": 3, "failed": 0},
+            "tests": tests | evidence_for(self.contracts),
             "risk_review": "2b" * 32,
         } | changes
 

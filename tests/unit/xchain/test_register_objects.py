@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.packet import Packet
 from services.consensus.domain.contracts import objects
@@ -31,7 +33,13 @@ def sealed(body: Json) -> Json:
 
 
 @pytest.mark.req("N0-07", "G2-17-7")
-@pytest.mark.parametrize("record", [objects.record_object, objects.record_screened])
+@pytest.mark.parametrize(
+    "record",
+    [
+        objects.record_object,
+        *(partial(objects.record_screened, search=search) for search in Search),
+    ],
+)
 def test_every_object_of_the_tiny_dataset_is_recorded_by_the_regulatory_chain(
     record: Callable[..., dict[str, Json]],
 ) -> None:

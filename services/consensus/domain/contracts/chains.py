@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from guqiao_sdk import roles
 from guqiao_sdk.gm.sm3 import sm3
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.chain_registry import changing, ending
 from services.consensus.domain.contracts.chain_registry.certificates import PEM_LENGTH_MAX
@@ -81,10 +82,10 @@ REASON_LENGTH_MAX: Final = changing.REASON_LENGTH_MAX
 
 @dataclass(frozen=True, slots=True)
 class ChainsContract:
-    """`chains` v1."""
+    """`chains`. Version 2 finds numbers of persons in whatever digits."""
 
-    name: str = NAME
     version: int = 1
+    name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """For operators, provincial regulators and the CSRC."""
@@ -107,12 +108,13 @@ class ChainsContract:
             "consent_deregistration": ending.consent_deregistration,
             "deregister": ending.deregister,
         }
-        return {name: partial(_called, method) for name, method in methods.items()}
+        search = Search.GROUPS if self.version == 1 else Search.ANY_WRITING
+        return {name: partial(_called, method, search=search) for name, method in methods.items()}
 
 
-def _called(method: Method, host: Host, body: Mapping[str, Json]) -> None:
+def _called(method: Method, host: Host, body: Mapping[str, Json], *, search: Search) -> None:
     """Nothing is done with a body that may not stand on chain."""
-    check_clear(body)
+    check_clear(body, search=search)
     method(host, body)
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol
 
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.star.gas import GasTable
 from services.consensus.domain.contracts.template.tiers import TierMap
@@ -23,6 +24,14 @@ CONTRACTS: Final = "contracts"
 SYSTEM_KEY: Final = "system"
 GAS_LATEST_KEY: Final = "gas/latest"
 GAS_LIMIT_MAX: Final = 100_000_000
+UNTEMPLATED: Final = 1
+BY_TEMPLATE: Final = 2
+BY_POSITIONS: Final = 3
+BY_RELEASE: Final = 4
+"""The versions of `contracts`: from which the chain asks for templates, for the end of all business
+before a contract's, and for a release that was analysed and run on a test network.
+"""
+DEPLOYER: Final = "deployer"
 GAS_PARAMETER: Final = "gas"
 """The member of the contract's parameters in the genesis file that holds other first rules."""
 
@@ -83,7 +92,8 @@ class Deployed:
     """A contract as the chain knows it. `version` counts its deployment and upgrades from 1;
     `template` is the one that it runs by and `tiers` what that says of its data, both None where
     the chain asked for no template; in `final_states` of that template nothing is under way, None
-    where the chain did not keep them.
+    where the chain did not keep them. `deployer` is the version of the contract `contracts` that
+    brought its present code onto the chain: what that asked for, the engine does.
     """
 
     name: str
@@ -94,13 +104,12 @@ class Deployed:
     template: NamedTemplate | None = None
     tiers: TierMap | None = None
     final_states: tuple[str, ...] | None = None
+    deployer: int = UNTEMPLATED
 
     @property
     def is_searched(self) -> bool:
-        """Whether its answers are searched for numbers of persons: of the contracts that versions
-        of `contracts` deployed which also keep final states.
-        """
-        return self.final_states is not None
+        """Whether its answers are searched for numbers of persons."""
+        return self.deployer >= BY_POSITIONS
 
     def to_json(self) -> dict[str, Json]:
         """The record; without a template it has no such members."""
@@ -117,6 +126,8 @@ class Deployed:
             record["tiers"] = self.tiers.to_json()
         if self.final_states is not None:
             record["final_states"] = list(self.final_states)
+        if self.deployer >= BY_RELEASE:
+            record[DEPLOYER] = self.deployer
         return record
 
     def with_status(self, status: Status) -> Deployed:
@@ -213,6 +224,7 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
             "status": str(status),
         }:
             named, tiers = record.get("template"), record.get("tiers")
+            deployer = deployer_of(record)
             return Deployed(
                 name,
                 engine,
@@ -220,8 +232,9 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
                 version,
                 Status(status),
                 template=None if named is None else NamedTemplate.from_json(named),
-                tiers=None if tiers is None else _tiers(canonical_json(tiers)),
+                tiers=None if tiers is None else _tiers(canonical_json(tiers), search_of(deployer)),
                 final_states=states_from_json(record.get("final_states")),
+                deployer=deployer,
             )
     raise AssertionError("a record of another shape")
 
@@ -231,15 +244,33 @@ def states_from_json(value: Json) -> tuple[str, ...] | None:
     return None if value is None else tuple(str(each) for each in _rows(value))
 
 
+def deployer_of(facts: Mapping[str, Json]) -> int:
+    """The version of `contracts` that kept a record or a proposal: from `BY_RELEASE` on it says so,
+    before that its members tell.
+    """
+    named = facts.get(DEPLOYER)
+    if named is not None:
+        assert type(named) is int, "the contract wrote it"
+        return named
+    if facts.get("final_states") is not None:
+        return BY_POSITIONS
+    return UNTEMPLATED if facts.get("template") is None else BY_TEMPLATE
+
+
+def search_of(deployer: int) -> Search:
+    """How numbers of persons are looked for in what contracts of that version write."""
+    return Search.ANY_WRITING if deployer >= BY_RELEASE else Search.GROUPS
+
+
 def _rows(value: Json) -> list[Json]:
     assert isinstance(value, list), "the contract wrote it"
     return value
 
 
 @lru_cache(maxsize=128)
-def _tiers(encoded: bytes) -> TierMap:
+def _tiers(encoded: bytes, search: Search) -> TierMap:
     """Read by every call; there are few of them."""
-    return TierMap.from_json(json.loads(encoded))
+    return TierMap.from_json(json.loads(encoded), search)
 
 
 def code_of(reader: Reader, contract: Deployed) -> bytes:

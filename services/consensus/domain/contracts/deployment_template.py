@@ -3,7 +3,9 @@
 The template's standing is proven from the regulatory chain's certified state, never told
 (G2-08-7): a deployment and each approval of it bring a proof, so what takes effect was in force
 within `STANDING_AGE_MS_MAX`. On the regulatory chain itself it is read. Tests and risk review are
-signed for by a second person (G2-16-5, G2-16-6).
+signed for by a second person (G2-16-5, G2-16-6). From version 4 of `contracts` on the report also
+names the static analysis of the form, and the run of it on a test network: who signs vouches that
+both are what they are said to be, for this chain sees neither.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from guqiao_sdk import roles
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.state_proof import StateProof
-from services.consensus.domain.contracts.deployed import NamedTemplate
+from services.consensus.domain.contracts.deployed import BY_RELEASE, DEPLOYER, NamedTemplate
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.light_client import certified_header
 from services.consensus.domain.contracts.packets import PROOF_BYTES_MAX, verify_or_refuse
@@ -26,6 +28,7 @@ from services.consensus.domain.contracts.packets_host import (
     natural,
     require_members,
     system_host,
+    text,
 )
 from services.consensus.domain.contracts.signers import require_second
 from services.consensus.domain.contracts.star.ir import Module
@@ -46,6 +49,8 @@ from services.consensus.domain.contracts.template_checks import (
 
 STANDING_AGE_MS_MAX: Final = 86_400_000
 """How far the regulatory chain's block time may lie behind this chain's in a proof of standing."""
+TOOL_LENGTH_MAX: Final = 64
+CHAIN_LENGTH_MAX: Final = 64
 RELEASE: Final = ("template", "standing", "tests", "risk_review")
 
 
@@ -58,13 +63,18 @@ class Release:
 
 
 def judge_release(
-    host: Host, body: Mapping[str, Json], module: Module, formats: Collection[str]
+    host: Host,
+    body: Mapping[str, Json],
+    module: Module,
+    formats: Collection[str],
+    version: int,
 ) -> Release:
-    """Judge the members `RELEASE` of a deployment of `module` by a template in one of `formats`;
-    raises `Refusal`. Chains that know format 2 keep the final states, too.
+    """Judge the members `RELEASE` of a deployment of `module` by a template in one of `formats`
+    as this version of `contracts` does; raises `Refusal`. Chains that know format 2 keep the final
+    states, too.
     """
     reviewer = require_second(host, roles.CONTRACT_REVIEWER)
-    tests = _tests(body["tests"], module)
+    tests = _tests(body["tests"], module, version)
     review = require_digest(body["risk_review"], "risk_review")
     template = require_template(body["template"], formats)
     digest = template.digest.hex()
@@ -86,6 +96,8 @@ def judge_release(
     }
     if FORMAT_2 in formats:
         facts["final_states"] = [each.name for each in template.states if each.is_final]
+    if version >= BY_RELEASE:
+        facts[DEPLOYER] = version
     return Release(named, facts)
 
 
@@ -162,11 +174,16 @@ def _standing(value: Json) -> Standing:
         raise Refusal("BODY_MALFORMED", field="standing.standing", fault=str(error)) from error
 
 
-def _tests(value: Json, module: Module) -> Json:
+def _tests(value: Json, module: Module, version: int) -> Json:
     """The report's digest and what it says: cases passed, none failed, of this very form."""
     if not isinstance(value, dict):
         raise Refusal("BODY_MALFORMED", field="tests", fault="not an object")
-    require_members(value, "tests.", "report form passed failed")
+    if version >= BY_RELEASE:
+        _require_analysis(value.get("analysis"))
+        _require_test_run(value.get("test_run"))
+        require_members(value, "tests.", "report form passed failed analysis test_run")
+    else:
+        require_members(value, "tests.", "report form passed failed")
     require_digest(value["report"], "tests.report")
     if value["form"] != module.digest.hex():
         raise Refusal("CONTRACT_UNTESTED", fault="the report is of another form")
@@ -174,3 +191,26 @@ def _tests(value: Json, module: Module) -> Json:
     if value["failed"] != 0 or type(value["failed"]) is not int:
         raise Refusal("CONTRACT_UNTESTED", fault="a case failed")
     return dict(value)
+
+
+def _require_analysis(value: Json) -> None:
+    """Which tool looked at the source without running it, its version, and what it found."""
+    if value is None:
+        raise Refusal("CONTRACT_UNANALYSED", fault="no `analysis` is in the report")
+    if not isinstance(value, dict):
+        raise Refusal("BODY_MALFORMED", field="tests.analysis", fault="not an object")
+    require_members(value, "tests.analysis.", "tool version findings")
+    for name in ("tool", "version"):
+        text(value[name], f"tests.analysis.{name}", TOOL_LENGTH_MAX)
+    require_digest(value["findings"], "tests.analysis.findings")
+
+
+def _require_test_run(value: Json) -> None:
+    """The transaction on a chain of a test network with which the form ran there."""
+    if value is None:
+        raise Refusal("CONTRACT_TEST_RUN_MISSING", fault="no `test_run` is in the report")
+    if not isinstance(value, dict):
+        raise Refusal("BODY_MALFORMED", field="tests.test_run", fault="not an object")
+    require_members(value, "tests.test_run.", "chain transaction")
+    text(value["chain"], "tests.test_run.chain", CHAIN_LENGTH_MAX)
+    require_digest(value["transaction"], "tests.test_run.transaction")

@@ -17,6 +17,9 @@ from typing import Final
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.contracts.deployed import (
+    BY_POSITIONS,
+    BY_RELEASE,
+    BY_TEMPLATE,
     CONTRACTS,
     GAS_LATEST_KEY,
     SYSTEM_KEY,
@@ -28,6 +31,7 @@ from services.consensus.domain.contracts.deployed import (
     code_of,
     contract_record_key,
     deployed,
+    deployer_of,
     gas_key,
     gas_rules,
     states_from_json,
@@ -95,9 +99,6 @@ GAS_NAME: Final = "gas"
 
 _FORMATS: Final[Mapping[int, tuple[str, ...]]] = {1: (), 2: (FORMAT,)}
 """Of templates, by version; any later one knows all."""
-BY_TEMPLATE: Final = 2
-BY_POSITIONS: Final = 3
-"""The versions from which the chain asks for templates, and for the end of all business."""
 _BECOMES: Final = {
     Action.PAUSE: (Status.PAUSED, "contracts.paused"),
     Action.RESUME: (Status.ACTIVE, "contracts.resumed"),
@@ -115,7 +116,8 @@ _FROM: Final = {
 class DeploymentsContract:
     """`contracts`; v2 asks of a deployment and of an upgrade for the template, its standing, tests
     and a risk review, and of each approval of them for the standing. v3 also knows templates of
-    format 2, and destroys nothing in which a business is under way.
+    format 2, and destroys nothing in which a business is under way. v4 asks the report of tests for
+    a static analysis and a run on a test network, and looks further for numbers of persons.
     """
 
     version: int = 1
@@ -125,8 +127,8 @@ class DeploymentsContract:
         """For governors."""
         formats = _FORMATS.get(self.version, FORMATS)
         return {
-            "deploy": partial(deploy, formats=formats),
-            "upgrade": partial(upgrade, formats=formats),
+            "deploy": partial(deploy, formats=formats, version=self.version),
+            "upgrade": partial(upgrade, formats=formats, version=self.version),
             "pause": partial(_propose_status, action=Action.PAUSE, version=self.version),
             "resume": partial(_propose_status, action=Action.RESUME, version=self.version),
             "destroy": partial(_propose_status, action=Action.DESTROY, version=self.version),
@@ -136,7 +138,9 @@ class DeploymentsContract:
         }
 
 
-def deploy(host: Host, body: Mapping[str, Json], *, formats: Collection[str] = ()) -> None:
+def deploy(
+    host: Host, body: Mapping[str, Json], *, formats: Collection[str] = (), version: int = 1
+) -> None:
     """Propose a new contract under a name of its own, by a template where `formats` are known."""
     read_members(body, *("name", "engine", "ir", "source"), *(RELEASE if formats else ()))
     name = read_name(body["name"])
@@ -145,11 +149,13 @@ def deploy(host: Host, body: Mapping[str, Json], *, formats: Collection[str] = (
     code = read_code(body)
     facts: dict[str, Json] = {"engine": ENGINE, "digest": code.module.digest.hex()}
     if formats:
-        facts |= judge_release(host, body, code.module, formats).facts
+        facts |= judge_release(host, body, code.module, formats, version).facts
     _propose(host, Action.DEPLOY, name, (entity, current), facts, code)
 
 
-def upgrade(host: Host, body: Mapping[str, Json], *, formats: Collection[str] = ()) -> None:
+def upgrade(
+    host: Host, body: Mapping[str, Json], *, formats: Collection[str] = (), version: int = 1
+) -> None:
     """Propose the next version of a contract. `compatible` is what the proposer told everybody; a
     breaking change told as compatible is refused (G2-14-4).
     """
@@ -182,7 +188,7 @@ def upgrade(host: Host, body: Mapping[str, Json], *, formats: Collection[str] = 
         "changes_count": len(changes),
     }
     if formats:
-        release = judge_release(host, body, code.module, formats)
+        release = judge_release(host, body, code.module, formats, version)
         require_successor(before.template, release.named)
         facts |= release.facts
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
@@ -212,7 +218,7 @@ def approve(host: Host, body: Mapping[str, Json], *, version: int = 1) -> None:
     _, entity, current = governor_of(host)
     proposal = open_proposal(host, name, body["proposal"], current)
     if by_template:
-        _require_in_force(host, proposal, body["standing"])
+        _require_in_force(host, proposal, body["standing"], version)
     if entity not in proposal.approvals:
         _approve(host, proposal, entity, current, version=version)
 
@@ -229,9 +235,12 @@ def withdraw(host: Host, body: Mapping[str, Json]) -> None:
     host.emit("contracts.withdrawn", {"proposal": proposal.id, "name": name, "entity_id": entity})
 
 
-def _require_in_force(host: Host, proposal: ContractProposal, standing: Json) -> None:
+def _require_in_force(host: Host, proposal: ContractProposal, standing: Json, version: int) -> None:
     named = proposal.facts.get("template")
     if named is not None:
+        if version >= BY_RELEASE and deployer_of(proposal.facts) < BY_RELEASE:
+            # Proposed while the chain asked for less.
+            raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id, expired_ms=proposal.expires_ms)
         template = NamedTemplate.from_json(named)
         require_standing(host, (template.id, template.version), template.digest, standing)
     elif proposal.action in (Action.DEPLOY, Action.UPGRADE):
@@ -333,6 +342,7 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         template=None if named is None else NamedTemplate.from_json(named),
         tiers=None if tiers is None else TierMap.from_json(tiers),
         final_states=states_from_json(facts.get("final_states")),
+        deployer=deployer_of(facts),
     )
     code = host.get(proposed_code_key(proposal.entity, name))
     assert code is not None, "it stands there while the proposal does"

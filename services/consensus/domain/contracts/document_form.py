@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from guqiao_sdk.personal_data import find_personal_data
+from guqiao_sdk.personal_data import Search, find_personal_data
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.sealed_form import Sealed, SealedFormError, parse_sealed
 from services.consensus.domain.contracts.host import Refusal
@@ -144,7 +144,7 @@ def read_publication(body: Mapping[str, Json], wanted: Tier) -> Publication:
     )
 
 
-def check_clear(method: str, body: Mapping[str, Json]) -> None:
+def check_clear(method: str, body: Mapping[str, Json], *, search: Search) -> None:
     """Refuse a body that names a number of a person where it stands in the clear, which is
     everywhere but in a sealed form: on chain it could never be erased. It is bounded first, for the
     search takes its time.
@@ -153,7 +153,7 @@ def check_clear(method: str, body: Mapping[str, Json]) -> None:
     bytes_max = CONTENT_BYTES_MAX if method == PUBLISH else ORDER_BYTES_MAX
     if len(canonical_json(clear)) > bytes_max:
         raise Refusal("LIMIT_EXCEEDED", limit="clear_bytes", maximum=bytes_max)
-    found = find_personal_data(clear)
+    found = find_personal_data(clear, search=search)
     if found is not None:
         raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
 

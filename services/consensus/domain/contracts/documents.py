@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts import document_form as form
@@ -34,10 +35,10 @@ from services.consensus.domain.contracts.template.vocabulary import Tier
 
 @dataclass(frozen=True, slots=True)
 class DocumentsContract:
-    """`documents` v1."""
+    """`documents`. Version 2 finds numbers of persons in whatever digits."""
 
-    name: str = records.NAME
     version: int = 1
+    name: str = records.NAME
 
     def methods(self) -> Mapping[str, Method]:
         """For the market's administrator, for operators, for governors, and for every reader."""
@@ -51,12 +52,17 @@ class DocumentsContract:
             "note_erasure": note_erasure,
             "read": access,
         }
-        return {name: partial(_called, name, method) for name, method in methods.items()}
+        search = Search.GROUPS if self.version == 1 else Search.ANY_WRITING
+        return {
+            name: partial(_called, name, method, search=search) for name, method in methods.items()
+        }
 
 
-def _called(name: str, method: Method, host: Host, body: Mapping[str, Json]) -> None:
+def _called(
+    name: str, method: Method, host: Host, body: Mapping[str, Json], *, search: Search
+) -> None:
     """Nothing is done with a body that may not stand on chain."""
-    form.check_clear(name, body)
+    form.check_clear(name, body, search=search)
     method(host, body)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from guqiao_sdk.personal_data import find_personal_data
+from guqiao_sdk.personal_data import Search, find_personal_data
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
@@ -60,12 +60,14 @@ def record_object(host: ObjectsHost, packet: Packet, source_height: int) -> dict
     return _record(host, packet, source_height, _parse(packet.payload))
 
 
-def record_screened(host: ObjectsHost, packet: Packet, source_height: int) -> dict[str, Json]:
+def record_screened(
+    host: ObjectsHost, packet: Packet, source_height: int, *, search: Search
+) -> dict[str, Json]:
     """The same, and refuse an object with a number of a person in the clear (G2-17-7, reliability
     G33). What is kept and told of the refusal is its kind and place, never the number.
     """
     value = _parse(packet.payload)
-    found = find_personal_data(value)
+    found = find_personal_data(value, search=search)
     if found is not None:
         raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
     return _record(host, packet, source_height, value)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
+from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, canonical_json
@@ -57,15 +59,24 @@ PORTS: Final[Mapping[str, Port]] = {
 }
 """The allow-list: nothing else is reachable from another chain (reliability G28)."""
 
-SCREENED_PORTS: Final[Mapping[str, Port]] = {
-    "data_object": Port(objects.NAME, objects.record_screened, objects.record_exception)
+
+def _screened(search: Search) -> Mapping[str, Port]:
+    record = partial(objects.record_screened, search=search)
+    return {"data_object": Port(objects.NAME, record, objects.record_exception)}
+
+
+SCREENED_PORTS: Final[Mapping[int, Mapping[str, Port]]] = {
+    2: _screened(Search.GROUPS),
+    3: _screened(Search.ANY_WRITING),
 }
-"""The same from version 2 on: no number of a person comes in (reliability G33)."""
+"""The same by version: no number of a person comes in (reliability G33)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PacketsContract:
-    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear."""
+    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear, version 3 in
+    whatever digits.
+    """
 
     version: int = 1
 
@@ -76,24 +87,15 @@ class PacketsContract:
 
     def methods(self) -> Mapping[str, Method]:
         """`receive` at the destination, `acknowledge` at the source, both for relayers."""
-        taken = receive if self.version == 1 else receive_screened
-        return {"receive": taken, "acknowledge": acknowledge}
+        ports = SCREENED_PORTS.get(self.version, PORTS)
+        return {"receive": partial(receive, ports=ports), "acknowledge": acknowledge}
 
 
-def receive(host: Host, body: Mapping[str, Json]) -> None:
+def receive(host: Host, body: Mapping[str, Json], *, ports: Mapping[str, Port]) -> None:
     """Take up to 50 packets of one source, proven at one height; all guards hold or nothing is.
 
     A packet taken before is answered with the receipt it has.
     """
-    _receive(host, body, PORTS)
-
-
-def receive_screened(host: Host, body: Mapping[str, Json]) -> None:
-    """The same for the ports of version 2."""
-    _receive(host, body, SCREENED_PORTS)
-
-
-def _receive(host: Host, body: Mapping[str, Json], ports: Mapping[str, Port]) -> None:
     require_role(host, RELAYER)
     require_members(body, "", "source height packets")
     system, source = system_host(host), text(body["source"], "source")

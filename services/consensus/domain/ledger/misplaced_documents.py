@@ -1,14 +1,15 @@
 """Keeps off the chain what a tier forbids on it, before the transaction that brings it is ordered.
 
 A refused transaction stays in its block with all that it says. So a replica tells its submitter at
-once what the contracts `documents` and `chains` would refuse for its place; execution decides, as
-always.
+once what the contracts `documents` and `chains` would refuse for its place, in the newest of their
+versions, whichever the chain is at; execution decides, as always.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from guqiao_sdk.personal_data import NEWEST
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import Payload
 from services.consensus.domain.contracts import document_form as form
@@ -32,9 +33,9 @@ def misplaced(state: Readable, payload: Payload) -> Refusal | None:
         return None
     try:
         if payload.contract == CHAINS:
-            check_clear(payload.body)
+            check_clear(payload.body, search=NEWEST)
             return None
-        form.check_clear(payload.method, payload.body)
+        form.check_clear(payload.method, payload.body, search=NEWEST)
         if payload.method == form.PUBLISH:
             form.check_place(payload.body, _tier_of(state, payload.body))
     except Refusal as refusal:

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any, Final
 
 from guqiao_sdk.gm import sm2
-from guqiao_sdk.personal_data import find_personal_data
+from guqiao_sdk.personal_data import Search, find_personal_data
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, canonical_json
@@ -157,17 +157,17 @@ def read_registration(value: Json) -> Registration:
     )
 
 
-def check_clear(body: Mapping[str, Json]) -> None:
+def check_clear(body: Mapping[str, Json], *, search: Search) -> None:
     """Refuse a body of any step that says of a person what may not stand on a chain. It is bounded
     first, for the search takes its time.
     """
     _check_bounds(dict(body))
-    _check_persons_clear(body.get("registration"))
+    _check_persons_clear(body.get("registration"), search)
     rest = {name: each for name, each in body.items() if name not in _UNSEARCHED}
-    _search(rest)
+    _search(rest, search)
 
 
-def _check_persons_clear(value: Json) -> None:
+def _check_persons_clear(value: Json, search: Search) -> None:
     if not isinstance(value, dict):
         return
     persons = value.get("responsible_persons")
@@ -176,11 +176,12 @@ def _check_persons_clear(value: Json) -> None:
         if odd:
             place = f"$.responsible_persons[{number}].{odd[0][:64]}"
             raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind="PERSON", place=place)
-    _search({name: each for name, each in value.items() if name != "validators"})
+    rest = {name: each for name, each in value.items() if name != "validators"}
+    _search(rest, search)
 
 
-def _search(clear: Json) -> None:
-    found = find_personal_data(clear)
+def _search(clear: Json, search: Search) -> None:
+    found = find_personal_data(clear, search=search)
     if found is not None:
         raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
 
@@ -223,7 +224,9 @@ def _check_persons(form: Fields) -> None:
     """Somebody is named for each function, by reference and digest (G2-05-3)."""
     if form.values["responsible_persons"] in (None, ""):
         raise Refusal("RESPONSIBLE_PERSON_MISSING", function=PERSON_FUNCTIONS[0])
-    _check_persons_clear({"responsible_persons": form.values["responsible_persons"]})
+    # As the first version took it: what is registered is read again by every later one.
+    persons: Json = {"responsible_persons": form.values["responsible_persons"]}
+    _check_persons_clear(persons, Search.GROUPS)
     named: set[str] = set()
     for number, value in enumerate(form.array("responsible_persons", ROWS_MAX)):
         path = f"responsible_persons[{number}]."

@@ -1,7 +1,7 @@
 """The tiers of a contract's template while it is being called: on a chain and at home alike.
 
 What the checks look at is paid for before it is looked at, one element of the gas table for each
-character (`guqiao_sdk.personal_data` says what costs how many).
+character (`guqiao_sdk.personal_writing` says what costs how many).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class TierGuard:
 
     def arguments(self, arguments: Mapping[str, Json]) -> None:
         """Raise `ContractError`, `OutOfGas` for what no transaction may hold, or no caller give."""
-        check_call(self._tiers.shapes, arguments, pay=self._pay)
+        tiers = self._tiers
+        check_call(tiers.shapes, arguments, pay=self._pay, search=tiers.search)
 
     def passed(self, arguments: Mapping[str, Json]) -> None:
         """The same of what another contract passes, for templates of format 2: those of format 1

@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Final
 
 from guqiao_sdk.market_identifiers import is_uscc
-from guqiao_sdk.personal_data import Finding, Pay, find_personal_data
+from guqiao_sdk.personal_data import NEWEST, Finding, Search, find_personal_data
+from guqiao_sdk.personal_numbers import Pay
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.template.model import Group, Template
@@ -125,12 +126,14 @@ def _are_fields(types: dict[str, Json], optional: list[Json]) -> bool:
 @dataclass(frozen=True)
 class TierMap:
     """The groups of a template, by prefix, and the prefix of the steps for supervision; `shapes` of
-    one of format 2.
+    one of format 2. `search` says how numbers of persons are looked for; it is not kept with the
+    map, for it follows from the version of `contracts` that deployed the contract.
     """
 
     groups: tuple[TierGroup, ...]
     steps: str
     shapes: Shapes | None = None
+    search: Search = NEWEST
 
     @staticmethod
     def of(template: Template) -> TierMap:
@@ -147,19 +150,20 @@ class TierMap:
         return found if self.shapes is None else found | {"shapes": self.shapes.to_json()}
 
     @staticmethod
-    def from_json(value: Json) -> TierMap:
+    def from_json(value: Json, search: Search = NEWEST) -> TierMap:
         """Read what `to_json` gave; raises `ValueError` for anything else."""
         match value:
             case {"groups": list(groups), "steps": str(steps), **rest} if not rest:
-                return TierMap(_by_prefix(map(TierGroup.from_json, groups)), steps)
+                found = _by_prefix(map(TierGroup.from_json, groups))
+                return TierMap(found, steps, search=search)
             case {
                 "groups": list(groups),
                 "steps": str(steps),
                 "shapes": dict(shapes),
                 **rest,
             } if not rest:
-                found = Shapes.from_json(shapes)
-                return TierMap(_by_prefix(map(TierGroup.from_json, groups)), steps, found)
+                found = _by_prefix(map(TierGroup.from_json, groups))
+                return TierMap(found, steps, Shapes.from_json(shapes), search)
         raise ValueError("not a map of tiers")
 
     def group_of(self, key: str) -> TierGroup | None:
@@ -174,7 +178,7 @@ class TierMap:
         group = self.group_of(key)
         is_step = group is None and key.startswith(self.steps)
         place = _Place(self, key[:NAME_SHOWN_MAX], "" if group is None else group.name, pay)
-        found = find_personal_data(key, pay=pay)
+        found = find_personal_data(key, pay=pay, search=self.search)
         if found is not None:
             prefix = self.steps if is_step else "" if group is None else group.prefix
             raise _Place(self, prefix, place.group, pay).personal(found)
@@ -358,7 +362,7 @@ class _Place:
         return ContractError(code, why=why.value, **facts)
 
     def _check_text(self, value: Json, **facts: str) -> None:
-        found = find_personal_data(value, pay=self.pay)
+        found = find_personal_data(value, pay=self.pay, search=self.tiers.search)
         if found is not None:
             raise self.personal(found, **facts)
 
@@ -373,11 +377,13 @@ class _Place:
             self.pay(count)
 
 
-def check_arguments(arguments: Mapping[str, Json], *, pay: Pay | None = None) -> None:
+def check_arguments(
+    arguments: Mapping[str, Json], *, pay: Pay | None = None, search: Search = NEWEST
+) -> None:
     """Refuse arguments with numbers of persons; raises `ContractError`, with `argument` as a path.
     They are part of the transaction, so on chain whatever the method does with them.
     """
-    found = find_personal_data(dict(arguments), pay=pay)
+    found = find_personal_data(dict(arguments), pay=pay, search=search)
     if found is not None:
         raise ContractError(
             _NONPUBLIC, why=Why.PERSONAL.value, kind=found.kind.value, argument=found.path
@@ -385,20 +391,24 @@ def check_arguments(arguments: Mapping[str, Json], *, pay: Pay | None = None) ->
 
 
 def check_call(
-    shapes: Shapes | None, arguments: Mapping[str, Json], *, pay: Pay | None = None
+    shapes: Shapes | None,
+    arguments: Mapping[str, Json],
+    *,
+    pay: Pay | None = None,
+    search: Search = NEWEST,
 ) -> None:
     """Refuse arguments that no transaction may hold, or that are not what a template of format 2
     says of them; raises `ContractError`, with `argument` as a path. What is sealed is judged by its
     form, and not looked into.
     """
     if shapes is None:
-        check_arguments(arguments, pay=pay)
+        check_arguments(arguments, pay=pay, search=search)
         return
     sealed = {name: value for name, value in arguments.items() if name in shapes.sealed}
     clear = {name: value for name, value in arguments.items() if name not in sealed}
     for found in (sealed, clear):
         if found is clear:
-            check_arguments(clear, pay=pay)
+            check_arguments(clear, pay=pay, search=search)
         for name, value in found.items():
             fault = shapes.fault(name, value, pay=pay) if name in shapes.by_name else None
             if fault is not None:

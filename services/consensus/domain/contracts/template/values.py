@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
-from guqiao_sdk.personal_data import Pay
+from guqiao_sdk.personal_numbers import Pay
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.sealed_form import SealedFormError, parse_sealed
 from services.consensus.domain.contracts.template.faults import TemplateError
