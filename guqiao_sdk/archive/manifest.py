@@ -8,16 +8,16 @@ names are not yet part of the archive.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from guqiao_sdk.archive.errors import invalid
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import HASH_BYTES, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.members import MemberReader
 from guqiao_sdk.proof.quorum import REPLICAS_MAX, ReplicaSet
 
 FORMAT: Final = "guqiao-archive/1"
@@ -29,9 +29,8 @@ CERTIFICATES_MAX: Final = 4_096
 
 _NAME: Final = "guqiao-archive-{:08d}.json"
 _NAMED: Final = re.compile(r"guqiao-archive-([0-9]{8})\.json")
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
 _DEPTH_MAX: Final = 4
-_NUMBER_BOUND: Final = 1 << 53
+_CHAIN_ID_BYTES_MAX: Final = 64
 _NUMBER_MAX: Final = 10**8 - 1
 
 
@@ -170,11 +169,12 @@ class _Reader:
     """Reads the members of the manifest `name`."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._refusal = partial(invalid, name)
+        self._read = MemberReader(self._refusal)
 
     def manifest(self, value: Json) -> Manifest:
         """The whole of it."""
-        members = self._members(
+        members = self._read.members(
             value,
             "the file",
             "format number previous chain_id genesis_hash replica segments replica_sets"
@@ -182,34 +182,36 @@ class _Reader:
         )
         if members["format"] != FORMAT:
             raise self._refusal(f"its format is not {FORMAT}")
-        number = self._natural(members["number"], "number")
+        number = self._read.natural(members["number"], "number")
         if not 1 <= number <= _NUMBER_MAX:
             raise self._refusal("its number is out of range")
         previous, replica = members["previous"], members["replica"]
         return Manifest(
             number=number,
-            previous=None if previous is None else self._hex(previous, "previous", HASH_BYTES),
-            chain_id=self._text(members["chain_id"], "chain_id"),
-            genesis_hash=self._hex(members["genesis_hash"], "genesis_hash", HASH_BYTES),
+            previous=None if previous is None else self._read.hex(previous, "previous", HASH_BYTES),
+            chain_id=self._read.text(members["chain_id"], "chain_id", _CHAIN_ID_BYTES_MAX),
+            genesis_hash=self._read.hex(members["genesis_hash"], "genesis_hash", HASH_BYTES),
             replica=None if replica is None else self._replica(replica),
             segments=tuple(
                 self._entry(entry)
-                for entry in self._array(members["segments"], "segments", 1, SEGMENTS_MAX)
+                for entry in self._read.array(members["segments"], "segments", SEGMENTS_MAX)
             ),
             replica_sets=tuple(
-                ReplicaSet.decode(self._bytes(each, "replica_sets"))
-                for each in self._array(members["replica_sets"], "replica_sets", 0, SETS_MAX)
+                ReplicaSet.decode(self._read.hex(each, "replica_sets"))
+                for each in self._read.array(
+                    members["replica_sets"], "replica_sets", SETS_MAX, least=0
+                )
             ),
             certificates=tuple(
                 self._certificate(each)
-                for each in self._array(
-                    members["certificates"], "certificates", 0, CERTIFICATES_MAX
+                for each in self._read.array(
+                    members["certificates"], "certificates", CERTIFICATES_MAX, least=0
                 )
             ),
         )
 
     def _entry(self, value: Json) -> SegmentEntry:
-        members = self._members(
+        members = self._read.members(
             value, "a segment", "file bytes sm3 first_height last_height last_header_hash"
         )
         file, number = members["file"], 0
@@ -220,58 +222,24 @@ class _Reader:
         blocks = None
         if members["first_height"] is not None:
             blocks = Blocks(
-                self._natural(members["first_height"], "first_height"),
-                self._natural(members["last_height"], "last_height"),
-                self._hex(members["last_header_hash"], "last_header_hash", HASH_BYTES),
+                self._read.natural(members["first_height"], "first_height"),
+                self._read.natural(members["last_height"], "last_height"),
+                self._read.hex(members["last_header_hash"], "last_header_hash", HASH_BYTES),
             )
         return SegmentEntry(
             number,
-            self._natural(members["bytes"], "bytes"),
-            self._hex(members["sm3"], "sm3", HASH_BYTES),
+            self._read.natural(members["bytes"], "bytes"),
+            self._read.hex(members["sm3"], "sm3", HASH_BYTES),
             blocks,
         )
 
     def _certificate(self, value: Json) -> tuple[int, FinalityCertificate]:
-        members = self._members(value, "a certificate", "height certificate")
-        encoded = self._bytes(members["certificate"], "certificate")
-        return self._natural(members["height"], "height"), FinalityCertificate.decode(encoded)
-
-    def _members(self, value: Json, what: str, wanted: str) -> Mapping[str, Json]:
-        if not isinstance(value, dict) or set(value) != set(wanted.split()):
-            raise self._refusal(f"{what} has not exactly the members {wanted}")
-        return value
-
-    def _array(self, value: Json, what: str, least: int, most: int) -> list[Json]:
-        if not isinstance(value, list) or not least <= len(value) <= most:
-            raise self._refusal(f"{what} is not an array of {least} to {most} entries")
-        return value
-
-    def _text(self, value: Json, what: str) -> str:
-        if not isinstance(value, str) or not 1 <= len(value.encode()) <= 64:
-            raise self._refusal(f"{what} is not a text of 1 to 64 bytes")
-        return value
-
-    def _bytes(self, value: Json, what: str) -> bytes:
-        if not isinstance(value, str) or _HEX.fullmatch(value) is None:
-            raise self._refusal(f"{what} is not hex")
-        return bytes.fromhex(value)
-
-    def _hex(self, value: Json, what: str, length: int) -> bytes:
-        found = self._bytes(value, what)
-        if len(found) != length:
-            raise self._refusal(f"{what} is not {length} bytes in hex")
-        return found
-
-    def _natural(self, value: Json, what: str) -> int:
-        if type(value) is not int or not 0 <= value < _NUMBER_BOUND:
-            raise self._refusal(f"{what} is not an integer from 0 to 2^53 - 1")
-        return value
+        members = self._read.members(value, "a certificate", "height certificate")
+        encoded = self._read.hex(members["certificate"], "certificate")
+        return self._read.natural(members["height"], "height"), FinalityCertificate.decode(encoded)
 
     def _replica(self, value: Json) -> int:
-        number = self._natural(value, "replica")
+        number = self._read.natural(value, "replica")
         if number >= REPLICAS_MAX:
             raise self._refusal(f"replica is not below {REPLICAS_MAX}")
         return number
-
-    def _refusal(self, detail: str) -> ProofError:
-        return invalid(self._name, detail)

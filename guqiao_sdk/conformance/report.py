@@ -23,6 +23,7 @@ from guqiao_sdk.proof.canonical import tagged
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import SIGNATURE_BYTES, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.members import MemberReader
 from guqiao_sdk.proof.quorum import PUBLIC_KEY_BYTES
 
 FORMAT: Final = "guqiao-conformance/1"
@@ -36,8 +37,6 @@ TEXT_LENGTH_MAX: Final = 512
 _PIECE: Final = "conformance report"
 _CODE: Final = "CONFORMANCE_REPORT_INVALID"
 _DEPTH_MAX: Final = 6
-_NUMBER_BOUND: Final = 1 << 53
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
 _CODE_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 _NAME: Final = re.compile(r"[a-z_]{1,32}")
 _DID: Final = re.compile(r"did:rem:[a-z]{2,20}:[A-Za-z0-9._-]{1,64}")
@@ -120,35 +119,35 @@ def parse_report(data: bytes, verify: Verify, issuer_key: bytes | None = None) -
     whoever reads it should be shown the issuer.
     """
     members = _parse(data)
-    issuer = _members(members["issuer"], "issuer", "did key_id public_key")
-    key = _hex(issuer["public_key"], "issuer.public_key", PUBLIC_KEY_BYTES)
+    issuer = _READ.members(members["issuer"], "issuer", "did key_id public_key")
+    key = _READ.hex(issuer["public_key"], "issuer.public_key", PUBLIC_KEY_BYTES)
     if issuer_key is not None and key != issuer_key:
         raise _refusal("it is signed with another key than the issuer's")
     unsigned = {name: value for name, value in members.items() if name != "signature"}
-    signature = _hex(members["signature"], "signature", SIGNATURE_BYTES)
+    signature = _READ.hex(members["signature"], "signature", SIGNATURE_BYTES)
     if not verify(key, _sign_bytes(unsigned), signature):
         raise _refusal("the issuer's signature does not hold")
     registration = members["registration_digest"]
     endpoints = tuple(
         _endpoint(each, f"endpoints[{at}]")
-        for at, each in enumerate(_array(members["endpoints"], "endpoints", ENDPOINTS_MAX))
+        for at, each in enumerate(_READ.array(members["endpoints"], "endpoints", ENDPOINTS_MAX))
     )
     report = Report(
         examiner=Examiner(
-            did=_match(_DID, issuer["did"], "issuer.did"),
+            did=_READ.match(_DID, issuer["did"], "issuer.did"),
             key_id=_text(issuer["key_id"], "issuer.key_id"),
             public_key=key,
-            reader_did=_match(_DID, members["reader"], "reader"),
-            began_at=_match(_TIME, members["began_at"], "began_at"),
-            ended_at=_match(_TIME, members["ended_at"], "ended_at"),
+            reader_did=_READ.match(_DID, members["reader"], "reader"),
+            began_at=_READ.match(_TIME, members["began_at"], "began_at"),
+            ended_at=_READ.match(_TIME, members["ended_at"], "ended_at"),
             software_version=_text(members["software_version"], "software_version"),
         ),
         chain_id=_text(members["chain_id"], "chain_id"),
-        genesis_hash=_hex(members["genesis_hash"], "genesis_hash", 32),
+        genesis_hash=_READ.hex(members["genesis_hash"], "genesis_hash", 32),
         registration_digest=""
         if registration == ""
-        else _hex(registration, "registration_digest", 32).hex(),
-        common_height=_natural(members["common_height"], "common_height"),
+        else _READ.hex(registration, "registration_digest", 32).hex(),
+        common_height=_READ.natural(members["common_height"], "common_height"),
         endpoints=endpoints,
         findings=_findings(members["checks"], [str(each["url"]) for each in endpoints]),
     )
@@ -166,8 +165,10 @@ def _parse(data: bytes) -> Mapping[str, Json]:
         "format suite chain_id genesis_hash registration_digest common_height endpoints checks "
         "passed began_at ended_at software_version reader issuer signature"
     )
-    members = _members(value, "the file", wanted)
-    _array(members["checks"], "checks", CHECKS_MAX)  # Before anything is done with all of them.
+    members = _READ.members(value, "the file", wanted)
+    _READ.array(
+        members["checks"], "checks", CHECKS_MAX
+    )  # Before anything is done with all of them.
     if (members["format"], members["suite"]) != (FORMAT, SUITE):
         raise _refusal(f"its format is not {FORMAT}")
     if canonical_json(dict(members)) != data:
@@ -178,7 +179,7 @@ def _parse(data: bytes) -> Mapping[str, Json]:
 def _findings(value: Json, urls: list[str]) -> tuple[Finding, ...]:
     """Every check of every node, in order, and those between nodes: none more, none less."""
     due = [(url, check) for url in urls for check in OF_A_NODE] + [("", each) for each in BETWEEN]
-    rows = _array(value, "checks", CHECKS_MAX)
+    rows = _READ.array(value, "checks", CHECKS_MAX)
     found = tuple(_finding(each, f"checks[{at}]") for at, each in enumerate(rows))
     if [(each.node, each.check) for each in found] != due:
         raise _refusal("it does not have every check of every node, each once")
@@ -186,7 +187,7 @@ def _findings(value: Json, urls: list[str]) -> tuple[Finding, ...]:
 
 
 def _finding(value: Json, name: str) -> Finding:
-    members = _members(value, name, "check node result code facts")
+    members = _READ.members(value, name, "check node result code facts")
     check, result = members["check"], members["result"]
     if check not in list(Check) or result not in list(Result):
         raise _refusal(f"{name} is no check or has no result")
@@ -200,9 +201,9 @@ def _finding(value: Json, name: str) -> Finding:
         check=Check(str(check)),
         node=_text(members["node"], f"{name}.node") if members["node"] else "",
         result=Result(str(result)),
-        code="" if is_passed else _match(_CODE_NAME, members["code"], f"{name}.code"),
+        code="" if is_passed else _READ.match(_CODE_NAME, members["code"], f"{name}.code"),
         facts={
-            _match(_NAME, key, f"{name}.facts"): _text(each, f"{name}.facts.{key}", 0)
+            _READ.match(_NAME, key, f"{name}.facts"): _text(each, f"{name}.facts.{key}", 0)
             for key, each in facts.items()
         },
     )
@@ -219,29 +220,17 @@ def _finding_to_json(finding: Finding) -> Json:
 
 
 def _endpoint(value: Json, name: str) -> Mapping[str, Json]:
-    members = _members(value, name, "url replica transport height")
+    members = _READ.members(value, name, "url replica transport height")
     _text(members["url"], f"{name}.url")
     _text(members["transport"], f"{name}.transport")
     if members["replica"] is not None:
-        _natural(members["replica"], f"{name}.replica")
-    _natural(members["height"], f"{name}.height")
+        _READ.natural(members["replica"], f"{name}.replica")
+    _READ.natural(members["height"], f"{name}.height")
     return members
 
 
 def _sign_bytes(members: Mapping[str, Json]) -> bytes:
     return tagged("guqiao/conformance-report/1", canonical_json(dict(members)))
-
-
-def _members(value: Json, name: str, wanted: str) -> Mapping[str, Json]:
-    if not isinstance(value, dict) or set(value) != set(wanted.split()):
-        raise _refusal(f"{name} has not exactly the members {wanted}")
-    return value
-
-
-def _array(value: Json, name: str, count_max: int) -> list[Json]:
-    if not isinstance(value, list) or not 1 <= len(value) <= count_max:
-        raise _refusal(f"{name} is not an array of 1 to {count_max} entries")
-    return value
 
 
 def _text(value: Json, name: str, least: int = 1) -> str:
@@ -250,24 +239,8 @@ def _text(value: Json, name: str, least: int = 1) -> str:
     return value
 
 
-def _match(pattern: re.Pattern[str], value: Json, name: str) -> str:
-    if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise _refusal(f"{name} is not of the form {pattern.pattern}")
-    return value
-
-
-def _hex(value: Json, name: str, length: int) -> bytes:
-    text = _match(_HEX, value, name)
-    if len(text) != 2 * length:
-        raise _refusal(f"{name} is not {length} bytes in hex")
-    return bytes.fromhex(text)
-
-
-def _natural(value: Json, name: str) -> int:
-    if type(value) is not int or not 0 <= value < _NUMBER_BOUND:
-        raise _refusal(f"{name} is not an integer from 0 to 2^53 - 1")
-    return value
-
-
 def _refusal(detail: str) -> ProofError:
     return ProofError(_PIECE, detail, _CODE)
+
+
+_READ: Final = MemberReader(_refusal)

@@ -16,6 +16,7 @@ from guqiao_sdk.proof.canonical import tagged
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
+from guqiao_sdk.proof.members import MemberReader
 from guqiao_sdk.proof.quorum import (
     LINEAGE_BYTES,
     PUBLIC_KEY_BYTES,
@@ -34,8 +35,6 @@ CHECKPOINTS_MAX: Final = 1_024
 _PIECE: Final = "trust file"
 _CODE: Final = "TRUST_INVALID"
 _DEPTH_MAX: Final = 12
-_NUMBER_BOUND: Final = 1 << 53
-_HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _DID = re.compile(r"did:rem:[a-z]{2,20}:[A-Za-z0-9._-]{1,64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+08:00")
 
@@ -142,24 +141,24 @@ def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) ->
     is_trust = isinstance(value, dict) and value.get("format") == FORMAT
     if not is_trust and FORMAT.encode() not in data:
         raise NotATrustFileError(f"no JSON object whose format is {FORMAT}")
-    members = _members(value, "the file", "format issuer issued_at chains signature")
+    members = _READ.members(value, "the file", "format issuer issued_at chains signature")
     if members["format"] != FORMAT:
         raise _refusal(f"its format is not {FORMAT}")
-    issuer = _members(members["issuer"], "issuer", "did public_key")
-    key = _hex(issuer["public_key"], "issuer.public_key", PUBLIC_KEY_BYTES)
-    signature = _hex(members["signature"], "signature", SIGNATURE_BYTES)
+    issuer = _READ.members(members["issuer"], "issuer", "did public_key")
+    key = _READ.hex(issuer["public_key"], "issuer.public_key", PUBLIC_KEY_BYTES)
+    signature = _READ.hex(members["signature"], "signature", SIGNATURE_BYTES)
     if issuer_key is not None and key != issuer_key:
         raise _refusal("it is signed with another key than the issuer's")
     unsigned = {name: member for name, member in members.items() if name != "signature"}
     if not verify(key, _sign_bytes(unsigned), signature):
         raise _refusal("the issuer's signature does not hold")
     trust = Trust(
-        issuer_did=_match(_DID, issuer["did"], "issuer.did"),
+        issuer_did=_READ.match(_DID, issuer["did"], "issuer.did"),
         issuer_key=key,
-        issued_at=_match(_TIME, members["issued_at"], "issued_at"),
+        issued_at=_READ.match(_TIME, members["issued_at"], "issued_at"),
         chains=tuple(
             _read_chain(chain, f"chains[{index}]")
-            for index, chain in enumerate(_array(members["chains"], "chains", CHAINS_MAX))
+            for index, chain in enumerate(_READ.array(members["chains"], "chains", CHAINS_MAX))
         ),
     )
     _check_trust(trust)
@@ -248,12 +247,12 @@ def _checkpoint_to_json(point: Checkpoint) -> Json:
 def _read_chain(value: Json, path: str) -> ChainTrust:
     is_named = isinstance(value, dict) and "restart_authorities" in value
     wanted = "chain_id genesis_hash checkpoints" + (" restart_authorities" if is_named else "")
-    members = _members(value, path, wanted)
-    chain_id = _text(members["chain_id"], f"{path}.chain_id", 64)
-    points = _array(members["checkpoints"], f"{path}.checkpoints", CHECKPOINTS_MAX)
+    members = _READ.members(value, path, wanted)
+    chain_id = _READ.text(members["chain_id"], f"{path}.chain_id", 64)
+    points = _READ.array(members["checkpoints"], f"{path}.checkpoints", CHECKPOINTS_MAX)
     return ChainTrust(
         chain_id=chain_id,
-        genesis_hash=_hex(members["genesis_hash"], f"{path}.genesis_hash", 32),
+        genesis_hash=_READ.hex(members["genesis_hash"], f"{path}.genesis_hash", 32),
         checkpoints=tuple(
             _read_checkpoint(chain_id, point, f"{path}.checkpoints[{index}]")
             for index, point in enumerate(points)
@@ -272,18 +271,18 @@ def _read_authorities(value: Json, path: str) -> RestartAuthorities:
 def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
     names = value.keys() if isinstance(value, dict) else ()
     optional = [name for name in ("jailed", "lineage") if name in names]
-    members = _members(value, path, " ".join(["epoch height header_hash replicas", *optional]))
+    members = _READ.members(value, path, " ".join(["epoch height header_hash replicas", *optional]))
     jailed, lineage = list[Json](), b""
     if "jailed" in members:
-        jailed = _array(members["jailed"], f"{path}.jailed", REPLICAS_MAX)
+        jailed = _READ.array(members["jailed"], f"{path}.jailed", REPLICAS_MAX)
     if "lineage" in members:
-        lineage = _hex(members["lineage"], f"{path}.lineage", LINEAGE_BYTES)
-    epoch = _natural(members["epoch"], f"{path}.epoch")
-    replicas = _array(members["replicas"], f"{path}.replicas", REPLICAS_MAX)
+        lineage = _READ.hex(members["lineage"], f"{path}.lineage", LINEAGE_BYTES)
+    epoch = _READ.natural(members["epoch"], f"{path}.epoch")
+    replicas = _READ.array(members["replicas"], f"{path}.replicas", REPLICAS_MAX)
     return Checkpoint(
         epoch=epoch,
-        height=_natural(members["height"], f"{path}.height"),
-        header_hash=_hex(members["header_hash"], f"{path}.header_hash", 32),
+        height=_READ.natural(members["height"], f"{path}.height"),
+        header_hash=_READ.hex(members["header_hash"], f"{path}.header_hash", 32),
         replica_set=ReplicaSet(
             chain_id,
             epoch,
@@ -291,58 +290,24 @@ def _read_checkpoint(chain_id: str, value: Json, path: str) -> Checkpoint:
                 _read_member(member, f"{path}.replicas[{index}]")
                 for index, member in enumerate(replicas)
             ),
-            tuple(_natural(each, f"{path}.jailed") for each in jailed),
+            tuple(_READ.natural(each, f"{path}.jailed") for each in jailed),
             lineage,
         ),
     )
 
 
 def _read_member(value: Json, path: str) -> Member:
-    members = _members(value, path, "replica public_key entity_id entity_name")
+    members = _READ.members(value, path, "replica public_key entity_id entity_name")
     return Member(
-        replica=_natural(members["replica"], f"{path}.replica"),
-        public_key=_hex(members["public_key"], f"{path}.public_key", PUBLIC_KEY_BYTES),
-        entity_id=_text(members["entity_id"], f"{path}.entity_id", 64),
-        entity_name=_text(members["entity_name"], f"{path}.entity_name", 512),
+        replica=_READ.natural(members["replica"], f"{path}.replica"),
+        public_key=_READ.hex(members["public_key"], f"{path}.public_key", PUBLIC_KEY_BYTES),
+        entity_id=_READ.text(members["entity_id"], f"{path}.entity_id", 64),
+        entity_name=_READ.text(members["entity_name"], f"{path}.entity_name", 512),
     )
-
-
-def _members(value: Json, name: str, wanted: str) -> Mapping[str, Json]:
-    if not isinstance(value, dict) or set(value) != set(wanted.split()):
-        raise _refusal(f"{name} has not exactly the members {wanted}")
-    return value
-
-
-def _array(value: Json, name: str, count_max: int) -> list[Json]:
-    if not isinstance(value, list) or not 1 <= len(value) <= count_max:
-        raise _refusal(f"{name} is not an array of 1 to {count_max} entries")
-    return value
-
-
-def _text(value: Json, name: str, bytes_max: int) -> str:
-    if not isinstance(value, str) or not 1 <= len(value.encode()) <= bytes_max:
-        raise _refusal(f"{name} is not a text of 1 to {bytes_max} bytes")
-    return value
-
-
-def _match(pattern: re.Pattern[str], value: Json, name: str) -> str:
-    if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise _refusal(f"{name} is not of the form {pattern.pattern}")
-    return value
-
-
-def _hex(value: Json, name: str, length: int) -> bytes:
-    text = _match(_HEX, value, name)
-    if len(text) != 2 * length:
-        raise _refusal(f"{name} is not {length} bytes in hex")
-    return bytes.fromhex(text)
-
-
-def _natural(value: Json, name: str) -> int:
-    if type(value) is not int or not 0 <= value < _NUMBER_BOUND:
-        raise _refusal(f"{name} is not an integer from 0 to 2^53 - 1")
-    return value
 
 
 def _refusal(detail: str) -> ProofError:
     return ProofError(_PIECE, detail, _CODE)
+
+
+_READ: Final = MemberReader(_refusal)
