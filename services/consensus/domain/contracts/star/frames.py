@@ -53,11 +53,13 @@ class Function:
     defaults: list[Value]
     body: Statement = field(default=lambda frame: None)
     size: int = 0
+    price: int = 0
+    """Of a call, with the places of its names."""
 
     def run(self, run: Run, arguments: list[Value]) -> Value:
         """Call it with all of its arguments."""
         meter = run.meter
-        meter.charge(meter.table.call)
+        meter.charge(self.price)
         frame: Frame = [meter, run, *arguments]
         frame += [UNBOUND] * (self.size - len(frame))
         ended = self.body(frame)
