@@ -166,7 +166,10 @@ FIRST_GAS: Final = GasRules(1, 500_000, 1_500_000, FIRST_TABLE)
 of searches and of keys, without which half a million bought seconds of a core.
 """
 PRESENT_GAS: Final = GasRules(1, 500_000, 1_500_000, GasTable())
-"""What a new genesis file names."""
+"""What a new genesis file names. A million took at worst 0.84 s of one core, most operations 0.1 to
+0.4 s (`bench/results/star_gas.json`, two cores under a load of 7.6), so a call takes at worst below
+half a second of CPU there, and a block 1.3 s; a share transfer takes 500.
+"""
 
 
 def contract_record_key(name: str) -> str:

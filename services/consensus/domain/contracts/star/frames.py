@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from services.consensus.domain.contracts.star.faults import OutOfGas
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.ir import Access, Node
 from services.consensus.domain.contracts.star.line_gas import LineGas
@@ -59,7 +60,9 @@ class Function:
     def run(self, run: Run, arguments: list[Value]) -> Value:
         """Call it with all of its arguments."""
         meter = run.meter
-        meter.charge(self.price)
+        meter.gas = gas = meter.gas - self.price
+        if gas < 0:
+            raise OutOfGas
         frame: Frame = [meter, run, *arguments]
         frame += [UNBOUND] * (self.size - len(frame))
         ended = self.body(frame)

@@ -153,7 +153,10 @@ def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
     """`target[key] = value`."""
     if target.holds:
         check_changeable(target)
-    known = find_key(meter, target, key)
+    if type(key) is str and len(key) <= meter.key_free:
+        known: Key = key
+    else:
+        known = find_key(meter, target, key)
     if known not in target:
         if len(target) >= CONTAINER_LENGTH_MAX:
             check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
@@ -207,7 +210,8 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         meter.visit(2 * len(value))
         entries: dict[str, Json] = {}
         for key, part in value.items():
-            entries[_member(meter, key)] = to_json(meter, part, depth + 1)
+            name = key if type(key) is str and len(key) <= meter.key_free else _member(meter, key)
+            entries[name] = to_json(meter, part, depth + 1)
         return entries
     if isinstance(value, StarList):
         _check_depth(depth)
@@ -236,9 +240,10 @@ def from_json(meter: Meter, value: Json) -> Value:
     if isinstance(value, dict):
         check_length(len(value), CONTAINER_LENGTH_MAX, "dict")
         meter.allocate(2 * CELL_BYTES * (len(value) + 1))
-        return StarDict(
-            (_member(meter, key), from_json(meter, part)) for key, part in value.items()
-        )
+        if max(map(len, value), default=0) > meter.key_free:
+            for key in value:
+                _member(meter, key)
+        return StarDict((key, from_json(meter, part)) for key, part in value.items())
     return value
 
 
