@@ -6,9 +6,14 @@ pure-Python `starlark` package does on the same source.
 
 A call is 2 reads, 2 writes, 1 event and the checks of `data/contracts/transfer.star`, on a host in
 memory, from JSON arguments to JSON writes. Rounds of the two take turns, so that neighbours on the
-machine meet both; times are CPU time of this process. `ratio` compares with the other engine by its
-documented interface, `ratio_to_bare` with the bare call of a function through its inner parts: the
-comparison that is kindest to it.
+machine meet both; times are CPU time of this process, and every figure is the median of its rounds.
+
+The other package documents one way to call a function: to run a program that does, in a module of
+its own for each call, compiled once. `ratio_to_exec` compares with that; part of what it takes is
+to define the module's functions again. `ratio_to_bare_call` compares with a call through the
+package's inner parts, of a function that stands already: without isolation between calls, without
+JSON arguments, and without their bounds set anew. It is the least that the package can do, and no
+figure is held for it.
 """
 
 from __future__ import annotations
@@ -47,11 +52,11 @@ GAS: Final = 100_000
 STEPS: Final = 10**12
 ROWS: Final = (
     ("calls_per_s", f"≥ {CALLS_PER_S_MIN:,}"),
-    ("calls_per_s_median", ""),
+    ("calls_per_s_best", ""),
     ("starlark_calls_per_s", ""),
     ("starlark_bare_calls_per_s", ""),
-    ("ratio", f"≥ {RATIO_MIN}"),
-    ("ratio_to_bare", ""),
+    ("ratio_to_exec", f"≥ {RATIO_MIN}"),
+    ("ratio_to_bare_call", ""),
 )
 
 STATE: Final[dict[str, Json]] = {"free/SD900011/A": 10**9, "free/SD900011/B": 5}
@@ -163,12 +168,13 @@ def measure() -> dict[str, Any]:
     rates, theirs, bare = zip(*rounds, strict=True)
     return {
         "benchmark": "star",
-        "calls_per_s": round(max(rates)),
-        "calls_per_s_median": round(statistics.median(rates)),
-        "starlark_calls_per_s": round(max(theirs)),
-        "starlark_bare_calls_per_s": round(max(bare)),
-        "ratio": round(statistics.median(x / y for x, y, _ in rounds), 1),
-        "ratio_to_bare": round(statistics.median(x / z for x, _, z in rounds), 1),
+        "calls_per_s": round(statistics.median(rates)),
+        "calls_per_s_best": round(max(rates)),
+        "starlark_calls_per_s": round(statistics.median(theirs)),
+        "starlark_bare_calls_per_s": round(statistics.median(bare)),
+        "ratio_to_exec": round(statistics.median(x / y for x, y, _ in rounds), 1),
+        "ratio_to_bare_call": round(statistics.median(x / z for x, _, z in rounds), 1),
+        "rounds": ROUNDS,
         "calls_per_s_to_hold": CALLS_PER_S_MIN,
         "ratio_to_hold": RATIO_MIN,
         "load_after": round(os.getloadavg()[0], 2),
@@ -183,7 +189,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="keep the result")
     record = parser.parse_args().record
     figures = measure()
-    holds = figures["calls_per_s"] >= CALLS_PER_S_MIN and figures["ratio"] >= RATIO_MIN
+    holds = figures["calls_per_s"] >= CALLS_PER_S_MIN and figures["ratio_to_exec"] >= RATIO_MIN
     for name, hold in ROWS:
         print(f"{name:<26} {figures[name]:>9,}  {hold}".rstrip())
     if record:

@@ -27,6 +27,8 @@ from guqiaoctl.network.pki import ensure_key
 from guqiaoctl.output import choose
 from services.consensus.domain.contracts.calendar import NAME as CALENDAR
 from services.consensus.domain.contracts.calendar import YEARS_PARAMETER
+from services.consensus.domain.contracts.deployed import CONTRACTS as DEPLOYMENTS
+from services.consensus.domain.contracts.deployed import GAS_PARAMETER, PRESENT_GAS
 from services.consensus.domain.ledger.genesis import RemoteChain
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from services.consensus.store.errors import IdentityDamagedError, OtherNetworkError
@@ -253,6 +255,8 @@ def _activation(name: str) -> dict[str, Any]:
         entry["parameters"] = {
             YEARS_PARAMETER: {str(year): each.to_json() for year, each in years.items()}
         }
+    if name == DEPLOYMENTS:
+        entry["parameters"] = {GAS_PARAMETER: PRESENT_GAS.to_json()}
     return entry
 
 

@@ -3,14 +3,15 @@
     python -m tests.replay.star_1        # records what is not recorded yet; never changes a record
 
 A chain executes old calls again whenever a replica catches up, so none of this may ever change: a
-difference is an engine that would fork it (design section 6). New behaviour is `star/2`.
+difference is an engine that would fork it (design section 6). Once released, new behaviour is
+`star/2`, and other prices are another table.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -33,8 +34,22 @@ TEMPLATES: Final = HERE.parents[1] / "data" / "templates"
 GENERATED: Final = 120
 GAS: Final = 200_000
 TABLE: Final = GasTable(
-    node=1, call=5, element=1, bytes=1, read=50, write=100, scan=100, emit=50, digest=20
+    node=1,
+    call=5,
+    element=1,
+    bytes=1,
+    read=50,
+    write=100,
+    scan=100,
+    emit=50,
+    digest=20,
+    search=0,
+    key=0,
+    name=0,
 )
+PRESENT: Final = replace(TABLE, search=1, key=1, name=1)
+"""Of the records that say so: those of new chains."""
+AGAIN: Final = range(1_000, 1_040)
 AROUND: Final = Surroundings(
     Party("did:rem:shandong:clerk", "k1", "did:rem:shandong:market", frozenset({"clerk", "b"})),
     Party("did:rem:shandong:other", "k2", "did:rem:shandong:market", frozenset()),
@@ -59,10 +74,10 @@ class Call:
     gas: int = GAS
 
 
-def outcome(program: Program, call: Call) -> dict[str, Json]:
+def outcome(program: Program, call: Call, table: GasTable) -> dict[str, Json]:
     """All that a chain would keep of it."""
     host: MemoryHost = Echo(STATE, AROUND)
-    ended = host.run(program, Meter(call.gas, TABLE), call.method, call.arguments)
+    ended = host.run(program, Meter(call.gas, table), call.method, call.arguments)
     return {
         "status": ended.status.value,
         "code": ended.code,
@@ -75,20 +90,23 @@ def outcome(program: Program, call: Call) -> dict[str, Json]:
     }
 
 
-def record(name: str, source: str, calls: list[Call]) -> dict[str, Any]:
-    """What a source and its calls come to now."""
+def record(name: str, source: str, calls: list[Call], prices: str | None = None) -> dict[str, Any]:
+    """What a source and its calls come to now, by the first table or by the `present` one."""
     kept: dict[str, Any] = {"name": name, "source": source}
+    if prices is not None:
+        kept["prices"] = prices
+    table = TABLE if prices is None else {"present": PRESENT}[prices]
     try:
         module = compile_source(source.encode())
     except SourceError as error:
         return {**kept, "refused": [error.rule, error.line, error.column]}
-    program = Program(module, TABLE)
+    program = Program(module, table)
     made = [
         {
             "method": call.method,
             "arguments": call.arguments,
             "gas": call.gas,
-            "outcome": outcome(program, call),
+            "outcome": outcome(program, call, table),
         }
         for call in calls
     ]
@@ -98,7 +116,7 @@ def record(name: str, source: str, calls: list[Call]) -> dict[str, Any]:
 def again(kept: dict[str, Any]) -> dict[str, Any]:
     """The same now, from what the record says was done."""
     calls = [Call(each["method"], each["arguments"], each["gas"]) for each in kept.get("calls", ())]
-    return record(kept["name"], kept["source"], calls)
+    return record(kept["name"], kept["source"], calls, kept.get("prices"))
 
 
 def corpus() -> list[dict[str, Any]]:
@@ -112,26 +130,62 @@ def encoded(kept: dict[str, Any]) -> str:
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
-def inputs() -> Iterator[tuple[str, str, list[Call]]]:
-    """What is worth recording."""
-    yield "host", (HERE / "host.star").read_text(encoding="utf-8"), _of_host()
-    yield "values", (HERE / "values.star").read_text(encoding="utf-8"), _of_values()
-    yield "transfer", (CONTRACTS / "transfer.star").read_text(encoding="utf-8"), _of_transfer()
+def inputs() -> Iterator[tuple[str, str, list[Call], str | None]]:
+    """What is worth recording, and by which prices."""
+    for name, calls in (
+        ("host", _of_host()),
+        ("values", _of_values()),
+        ("semantics", _of_semantics()),
+    ):
+        source = (HERE / f"{name}.star").read_text(encoding="utf-8")
+        yield name, source, calls, None
+        yield f"present {name}", source, calls, "present"
+    transfer = (CONTRACTS / "transfer.star").read_text(encoding="utf-8")
+    yield "transfer", transfer, _of_transfer(), None
+    yield "present transfer", transfer, _of_transfer(), "present"
     for path in sorted(TEMPLATES.glob("*.star")):
-        yield f"template {path.stem}", path.read_text(encoding="utf-8"), []
+        yield f"template {path.stem}", path.read_text(encoding="utf-8"), [], None
     for number, (rule, source, _, _) in enumerate(REFUSED):
-        yield f"refused {number} {rule}", source, []
-    for seed in range(GENERATED):
-        random, calls = Random(seed), []
-        for gas in (GAS, GAS, random.randint(5, 250)):
-            arguments: dict[str, Json] = {
-                "a": random.randint(-20, 20),
-                "b": random.randint(-20, 20),
-                "s": random.choice(["", "a", "b,a", "12", " Zz ", "股份"]),
-                "xs": [random.randint(-9, 9) for _ in range(random.randint(0, 4))],
-            }
-            calls.append(Call("f", arguments, gas))
-        yield f"generated {seed}", Programs(seed).source(), calls
+        yield f"refused {number} {rule}", source, [], None
+    for seed in (*range(GENERATED), *AGAIN):
+        yield (
+            f"generated {seed}",
+            Programs(seed, may_be_refused=True).source(),
+            _of_generated(seed),
+            None,
+        )
+
+
+def _of_generated(seed: int) -> list[Call]:
+    random, calls = Random(seed), []
+    for gas in (GAS, GAS, random.randint(5, 250)):
+        arguments: dict[str, Json] = {
+            "a": random.randint(-20, 20),
+            "b": random.randint(-20, 20),
+            "s": random.choice(["", "a", "b,a", "12", " Zz ", "股份"]),
+            "xs": [random.randint(-9, 9) for _ in range(random.randint(0, 4))],
+        }
+        calls.append(Call("f", arguments, gas))
+    return calls
+
+
+def _of_semantics() -> list[Call]:
+    added: tuple[Json, ...] = ([1, 2], [], {"a": 1}, "ab", 1)
+    one: list[Json] = [1]
+    return [
+        *(Call("in_place", {"values": values}) for values in added),
+        *(Call("in_place_frozen", {"inner": inner}) for inner in (True, False)),
+        *(Call("in_place_while_read", {"values": values}) for values in (one, [])),
+        *(Call("once", {"n": n}) for n in (0, 1, 2)),
+        Call("keywords", {}),
+        *(Call("twice", {"a": "a", "b": b}) for b in ("b", "a", 1, True)),
+        Call("nested", {"xs": [3, -1, 2, 5]}),
+        Call("escapes", {}),
+        Call("said", {}),
+        *(Call("long", {"n": n}) for n in (1, 31, 32, 33, 64, 1_000, 30_000)),
+        Call("long", {"n": 4_000}, 1_000),
+        *(Call("many", {"n": n}) for n in (1, 255, 256, 2_000)),
+    ]
 
 
 def _of_host() -> list[Call]:

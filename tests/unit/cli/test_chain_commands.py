@@ -16,6 +16,7 @@ from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.network.pki import ensure_certificates
 from services.consensus.domain.contracts.chain_registry.certificates import parse_certificate_pem
 from services.consensus.domain.contracts.chain_registry.form import read_registration
+from services.consensus.domain.contracts.deployed import PRESENT_GAS
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 from tests.unit.cli.running import Command, command_of
 
@@ -41,6 +42,15 @@ def draft(command: Command, network: Network, tmp_path: Path) -> Path:
     ended = command("draft", "--out", path, "--data", network.layout.folder)
     assert ended.code == 0, ended.err
     return path
+
+
+def test_new_chains_begin_with_the_present_prices_of_gas(network: Network) -> None:
+    """Named in the file: what a file means that names none never changes."""
+    for chain in (CSRC, MARKET):
+        genesis = parse_genesis(network.layout.genesis(chain).read_bytes())
+        (deploying,) = (each for each in genesis.contracts if each.name == "contracts")
+        assert deploying.parameters["gas"] == PRESENT_GAS.to_json()
+        assert not PRESENT_GAS.prices.is_first
 
 
 def changed(path: Path, **changes: Any) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.unit.contracts.star_chain import (
     told,
     two_contracts,
 )
-from tests.unit.ledger.chain_builder import CLERK
+from tests.unit.ledger.chain_builder import CLERK, MemoryChain
 
 LOOK = """
 def look():
@@ -187,6 +188,46 @@ def test_the_deepest_calls_that_the_engine_allows_stay_far_from_pythons_bound() 
     deploy(chain, "tall", access + chained(11, 'call("one", "go", x=x)'))
     receipt = call(chain, "tall", "go", x=5)
     assert (receipt.code, facts(receipt)["limit"]) == ("LIMIT_EXCEEDED", "call_depth")
+
+
+@pytest.mark.req("G2-08-3")
+def test_four_contracts_as_deep_as_they_may_be_end_on_a_servers_thread() -> None:
+    """Below 240 frames of a replica, and under CPython's own bound, which is counted by thread."""
+    assert sys.getrecursionlimit() == 1_000
+    nested = '{}.get("a", ' * 7 + "%s" + ")" * 7
+    ended = []
+    for functions in range(1, 6):
+        chain = star_chain()
+        for number in range(4):
+            inner = f'call("deep{number - 1}", "go", x=x)' if number else "x"
+            parts = [f"def g0(x):\n    return {nested % inner}\n"]
+            parts += [
+                f"def g{n}(x):\n    return {nested % f'g{n - 1}(x)'}\n" for n in range(1, functions)
+            ]
+            access = f'ACCESS = {{"read": [], "write": [], "call": ["deep{number - 1}.go"]}}\n'
+            last = f"def go(x):\n    return g{functions - 1}(x)\n"
+            deploy(chain, f"deep{number}", "\n".join([access if number else "", *parts, last]))
+        ended.append(_on_a_thread(chain, 240))
+    deepest = ended.index("LIMIT_EXCEEDED")
+    assert deepest > 0
+    assert set(ended[:deepest]) == {""}
+    assert set(ended[deepest:]) == {"LIMIT_EXCEEDED"}
+
+
+def _on_a_thread(chain: MemoryChain, frames: int) -> str:
+    codes: list[str] = []
+
+    def below(left: int) -> None:
+        if left:
+            below(left - 1)
+        else:
+            codes.append(call(chain, "deep3", "go", x=5).code)
+
+    thread = threading.Thread(target=below, args=(frames,))
+    thread.start()
+    thread.join()
+    assert codes, "the thread died of something else"
+    return codes[0]
 
 
 def test_out_of_gas_in_the_called_contract_ends_the_calling_one() -> None:

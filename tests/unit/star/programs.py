@@ -10,23 +10,47 @@ from random import Random
 
 INTS = ("a", "b", "i")
 STRINGS = ("s", "t")
-LISTS = ("xs", "ys")
-TEXTS = ('""', '"a"', '"股份"', '"a,b,,c"', '" X y "', '"0042"')
+LISTS = ("xs", "ys", "zs")
+TEXTS = ('""', '"a"', '"股份"', '"a,b,,c"', '" X y "', '"0042"', '"a\\tb"', "'\\x41\\'\\102\\\\'")
+NO_TEXTS = ('"\\q"', '"\\N{DIGIT ONE}"', '"a" "b"', '("a"\n        "b")')
+"""Neither engine knows these."""
+HELPERS = """
+def told(log, x):
+    log.append(x)
+    return x
+
+def three(p, q=2, r=3):
+    return p * 100 + q * 10 + r
+"""
 
 
 class Programs:
-    """Sources of one function `f(a, b, s, xs)`, by the seed."""
+    """Sources of one function `f(a, b, s, xs)`, by the seed. `zs` is often another name of `ys`:
+    calls write to both, so that it shows what happens to them, and in which order. Some of those
+    that may be refused have what neither engine knows.
+    """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, may_be_refused: bool = False) -> None:
         self._random = Random(seed)
+        self._may_be_refused = may_be_refused
 
     def source(self) -> str:
         """One program; it returns everything that it computed."""
-        lines = ["def f(a, b, s, xs):", "    t = s", "    ys = []", "    i = 0", "    d = {}"]
+        twice = self._pick("1", "2", "3", '"a"') if self._is_refused() else "-1"
+        lines = [f'K = {{1: "a", 2: "", {twice}: "K", "a": "b"}}', HELPERS]
+        lines += ["def f(a, b, s, xs):", "    t = s", "    ys = []", "    zs = ys"]
+        lines += ["    i = 0", "    d = {}", '    m = {"k": ys}']
+        if self._is_refused():
+            lines.append(f"    t = {self._pick(*NO_TEXTS)}")
         for _ in range(self._random.randint(2, 7)):
             lines += self._statement(1, in_loop=False)
-        lines.append("    return [a, b, i, s, t, xs, ys, d, d.keys()]")
+        if self._random.randrange(2):
+            lines.append(f"    b = {self._keywords()}")
+        lines.append("    return [a, b, i, s, t, xs, ys, zs, m, d, d.keys()]")
         return "\n".join(lines) + "\n"
+
+    def _is_refused(self) -> bool:
+        return self._random.randrange(24) == 0 and self._may_be_refused
 
     def _pick(self, *choices: str) -> str:
         return self._random.choice(choices)
@@ -51,6 +75,8 @@ class Programs:
 
     def _simple(self) -> str:
         return self._pick(
+            self._with_effects(),
+            self._with_effects(),
             f"{self._pick('a', 'b')} = {self.integer(3)}",
             f"{self._pick('a', 'b')} {self._pick('+=', '-=', '*=')} {self.integer(1)}",
             f"t = {self.text(2)}",
@@ -65,6 +91,37 @@ class Programs:
             f"d.pop({self.text(0)}, None)",
             f"a, b = [{self.integer(1)}, {self.integer(1)}]",
         )
+
+    def _with_effects(self) -> str:
+        """What others see who know the same list, or what depends on who comes first. The target of
+        `+=` has no effects: the other engine evaluates it twice, against the specification.
+        """
+        return self._pick(
+            "zs = ys",
+            "ys = zs",
+            'm["k"] = zs',
+            f"zs += {self.list(1)}",
+            f"ys += {self.list(2)}",
+            "ys += {1: 2, 3: 4}",
+            f"t = K[{self.small()}]",
+            f"ys += {self.integer(0)}",
+            f'm["k"] += {self.list(1)}',
+            f"xs[{self.small()}] += told(ys, {self.small()})",
+            f"a = {self._keywords()}",
+            f"ys.extend({{{self.small()}: 1}})",
+            f"d = {{{self.text(0)}: {self.integer(1)}, {self.text(0)}: {self.integer(0)}}}",
+            f"d = {{{self.text(0)}: told(ys, 1), {self.text(0)}: told(zs, 2)}}",
+        )
+
+    def _keywords(self) -> str:
+        """A call whose arguments tell in which order they were evaluated."""
+        names = list(self._pick("pqr", "rqp", "qp", "rp", "qrp", "prq"))
+        given = [f"{name}=told(ys, {self.small()})" for name in names]
+        if self._random.randrange(2):
+            place = names.index("p")
+            first = given.pop(place).removeprefix("p=")
+            given.insert(0, first)
+        return f"three({', '.join(given)})"
 
     def small(self) -> str:
         return str(self._random.randint(-3, 6))
@@ -127,7 +184,7 @@ class Programs:
 
     def list(self, depth: int) -> str:
         if depth == 0:
-            return self._pick("xs", "ys", "[]", "[1, 2, 3]")
+            return self._pick(*LISTS, "[]", "[1, 2, 3]")
         below = depth - 1
         return self._pick(
             self.list(0),
@@ -138,6 +195,9 @@ class Programs:
             f"{self.list(below)}[::{self._pick('2', '-1')}]",
             f"[x + {self.integer(0)} for x in {self.list(below)} if x != {self.integer(0)}]",
             f"[x * y for x in {self.list(0)} for y in {self.list(0)}]",
+            f"[y for x in [[{self.integer(0)}] for z in {self.list(0)}] for y in x]",
+            f"[len([y for y in {self.list(0)} if y > x]) for x in {self.list(0)} if x in xs]",
+            f"[three(r=told(ys, x), p=x) for x in {self.list(0)}]",
             f"sorted({self.list(below)}, reverse={self._pick('True', 'False')})",
             f"sorted({self.list(below)}, key=lambda x: -x)",
             f"list({self.list(below)})",

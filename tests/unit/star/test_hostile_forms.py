@@ -113,3 +113,26 @@ def _deeper(frames: int, called: Contract) -> None:
     else:
         with suppress(ContractError):  # A value that nests too deep for an answer.
             called.call("f0")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "a + " * 6_000 + "a",
+        "a" + "[0]" * 6_000,
+        "a" + ".strip()" * 3_000,
+        "1 if a else " * 3_000 + "2",
+        "[1, 2,\n\n" + "a + " * 6_000 + "a]",
+    ],
+    ids=["plus", "index", "method", "choose", "in brackets"],
+)
+@pytest.mark.parametrize("before", ["return ", "if a:\n        pass\n    elif "])
+def test_what_is_too_deep_for_the_parser_is_refused_at_its_line(
+    expression: str, before: str
+) -> None:
+    source = f"def g():\n    return 1\n\ndef f(a):\n    {before}{expression}"
+    source += ":\n        pass\n" if "elif" in before else "\n"
+    with pytest.raises(SourceError) as refused:
+        compile_source(source.encode())
+    line = 7 if "elif" in before else 5
+    assert (refused.value.rule, refused.value.line, refused.value.column) == ("deep", line, 5)

@@ -83,6 +83,15 @@ REFUSED = [
     ("deep", "def f(a):\n    return " + " + ".join("a" * 40) + "\n", 2, 12),
     ("access", 'ACCESS = {"read": ["a/"]}\n\ndef f():\n    return 1\n', 1, 10),
     ("access", 'ACCESS = {"read": [""], "write": []}\n\ndef f():\n    return 1\n', 1, 10),
+    ("key_twice", 'A = {"a": 1, "b": 2, "a": 3}\n', 1, 22),
+    ("key_twice", "A = [{0: 1, -0: 2}]\n", 1, 13),
+    ("escape", 'def f():\n    return "a\\q"\n', 2, 14),
+    ("escape", 'def f():\n    return "\\N{DIGIT ONE}"\n', 2, 13),
+    ("escape", 'def f():\n    return "\\x80"\n', 2, 13),
+    ("escape", 'def f():\n    return "\\200"\n', 2, 13),
+    ("escape", 'def f():\n    return "\\u12"\n', 2, 13),
+    ("concatenation", 'def f():\n    return "a" "b"\n', 2, 16),
+    ("concatenation", 'def f():\n    return ["a" # c\n        "b"]\n', 3, 9),
 ]
 
 

@@ -196,13 +196,16 @@ def upgrade(
 
 def set_gas(host: Host, body: Mapping[str, Json]) -> None:
     """Propose the next version of limits and prices, under the name `gas`. Calls from then on are
-    paid by it; what was paid before stays.
+    paid by it; what was paid before stays. It has the prices that the one in force has, no others:
+    a chain that began with the first table was never asked for more.
     """
     read_members(body, "transaction_limit", "block_limit", "prices")
     _, entity, current = governor_of(host)
-    version = gas_rules(host).version + 1
+    in_force = gas_rules(host)
     try:
-        rules = GasRules.from_json({**body, "version": version})
+        rules = GasRules.from_json({**body, "version": in_force.version + 1})
+        if rules.prices.is_first is not in_force.prices.is_first:
+            raise ValueError("not the prices that the rules in force have")
     except ValueError as error:
         raise Refusal("BODY_MALFORMED", field="gas", fault=str(error)[:200]) from error
     _propose(host, Action.SET_GAS, GAS_NAME, (entity, current), {"gas": rules.to_json()}, None)

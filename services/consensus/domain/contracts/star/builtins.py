@@ -288,6 +288,7 @@ def _call(run: Run, contract: Value, method: Value, fields: dict[str, Value]) ->
         facts = {"contract": contract[:64], "method": method[:64]}
         raise ContractError("CONTRACT_CALL_UNDECLARED", **facts)
     run.meter.charge(run.meter.table.call)
+    run.meter.look_up()
     arguments = {name: to_json(run.meter, value) for name, value in fields.items()}
     return from_json(run.meter, run.host.call(contract, method, arguments))
 

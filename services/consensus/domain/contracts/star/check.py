@@ -6,7 +6,6 @@ chain and the tools refuse, they refuse here, by the same rules.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,10 +22,10 @@ from services.consensus.domain.contracts.star.ir import (
     EXPRESSION_DEPTH_MAX,
     IR_BYTES_MAX,
     STATEMENT_DEPTH_MAX,
-    Access,
     Module,
     Node,
 )
+from services.consensus.domain.contracts.star.literals import Literals
 from services.consensus.domain.contracts.star.names import (
     BUILTINS,
     KEYED,
@@ -39,23 +38,35 @@ from services.consensus.domain.contracts.star.shapes import (
     LITERALS,
     STATEMENTS,
     TARGETS,
-    Shapes,
 )
-from services.consensus.domain.contracts.star.values import INT_BOUND, KEY_INT_BOUND, STR_LENGTH_MAX
 
-_INT: Final = re.compile(r"0|[1-9][0-9]{0,76}")
 _BINARY: Final = frozenset({"+", "-", "*", "//", "%"})
 _COMPARED: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "in", "not in"})
 _CLAUSES_MAX: Final = 2
-_PREFIXES_MAX: Final = 64
-_PREFIX: Final = re.compile("(?s:.{1,128})")
-_CALLED: Final = re.compile(r"[a-z][a-z0-9_]{2,63}\.[a-z][a-z0-9_]{0,63}")
-_ACCESS: Final = {"read": _PREFIX, "write": _PREFIX, "call": _CALLED}
-"""What ACCESS declares: prefixes of keys, and methods of other contracts, which may be left out."""
 _FUNCTIONS_MAX: Final = 256
-STACK_MAX: Final = 400
-"""Frames of the evaluator that a call may need, over all functions that call one another."""
-_FRAMES_OF_CALL: Final = 6
+STACK_MAX: Final = 600
+"""Frames of the evaluator that a call may need, over all functions that call one another: of the
+1,000 that CPython has, builtins take 80 for values that nest, calls between contracts 40, and the
+rest is the replica's.
+"""
+_FRAMES_OF_CALL: Final = 3 * (STATEMENT_DEPTH_MAX + 1) + 3
+"""The function's own, a block and a statement at each level, which may be watched, and a target."""
+_FRAMES: Final[Mapping[str, int]] = {
+    "list": 2,
+    "and": 2,
+    "or": 2,
+    "choose": 2,
+    "slice": 2,
+    "call": 3,
+    "method": 3,
+    "list_of": 3,
+    "dict_of": 3,
+    "lambda": 6,
+}
+"""What stands on the stack between an expression and those in it, at most, where that is more than
+one frame; a comprehension takes one for each loop beside it.
+"""
+_FRAMES_OF_RANGE: Final = 2
 
 _CALL_PARTS: Final = 3
 """Kind, line and name: a call has its keywords behind them."""
@@ -98,7 +109,7 @@ def _opened(form: Json) -> dict[str, Any]:
     return form
 
 
-class _Check(Shapes):
+class _Check(Literals):
     def __init__(self, columns: Mapping[int, int]) -> None:
         super().__init__(columns)
         self._calls: dict[str, list[tuple[str, Node]]] = {}
@@ -106,6 +117,7 @@ class _Check(Shapes):
         self._names: set[str] = set()
         self._loops = 0
         self._frames: dict[str, int] = {}
+        self._stack = 0
         self._deepest = 0
 
     def module(self, form: Json) -> Module:
@@ -129,32 +141,6 @@ class _Check(Shapes):
             self._refuse("duplicate", node, name=name)
         self._literal(node[3], 0)
         self._constants[name] = node[3]
-
-    def _literal(self, value: Any, depth: int) -> None:
-        kinds = {*LITERALS, "list", "dict", "negative"}
-        node = self._node(value, EXPRESSIONS)
-        if node[0] not in kinds:
-            self._refuse("constant", node)
-        if depth >= EXPRESSION_DEPTH_MAX:
-            self._refuse("deep", node)
-        if node[0] in ("list", "dict", "negative"):
-            if node[0] == "dict" and len(node) % 2:
-                self._refuse("form", node)
-            for part in node[2:]:
-                self._literal(part, depth + 1)
-            for key in node[2::2] if node[0] == "dict" else ():
-                self._literal_key(key)
-            if node[0] == "negative" and node[2][0] != "int":
-                self._refuse("constant", node)
-        else:
-            self._expression(node, depth)
-
-    def _literal_key(self, key: Node) -> None:
-        """A string or a number that a dict can have as key: a call would find out too late."""
-        number = key[2] if key[0] == "negative" else key
-        is_int = number[0] == "int" and int(number[2]) < KEY_INT_BOUND
-        if key[0] != "str" and not is_int:
-            self._refuse("constant", key)
 
     def _signature(self, node: Node) -> None:
         name = self._new_name(node[2], node)
@@ -183,10 +169,10 @@ class _Check(Shapes):
                 self._refuse("name_reserved", parameter, name=parameter[2])
         self._names = {parameter[2] for parameter in node[3]}
         self._calling = self._calls.setdefault(name, [])
-        self._deepest = 0
+        self._stack = self._deepest = 0
         self._collect(self._list(node[4], node), node, 0)
         self._block(node[4], node)
-        self._frames[name] = self._deepest + 2 * STATEMENT_DEPTH_MAX + _FRAMES_OF_CALL
+        self._frames[name] = self._deepest + _FRAMES_OF_CALL
 
     def _collect(self, block: list[Any], at: Node, depth: int) -> None:
         """The names that a function assigns are its own, wherever it does."""
@@ -240,25 +226,6 @@ class _Check(Shapes):
                 self._refuse("deep", at, calls=len(path) + 1)
         needed[name] = most + self._frames[name]
         return needed[name]
-
-    def _access(self) -> Access:
-        declared = self._constants.get("ACCESS")
-        if declared is None:
-            return Access((), ())
-        found: dict[str, tuple[str, ...]] = {}
-        if declared[0] != "dict":
-            self._refuse("access", declared)
-        for key, value in zip(declared[2::2], declared[3::2], strict=True):
-            parts = value[2:] if value[0] == "list" else []
-            texts = [part[2] for part in parts if part[0] == "str"]
-            whole = value[0] == "list" and len(texts) == len(parts) <= _PREFIXES_MAX
-            form = _ACCESS.get(key[2]) if key[0] == "str" and key[2] not in found else None
-            if form is None or not whole or not all(map(form.fullmatch, texts)):
-                self._refuse("access", declared)
-            found[key[2]] = tuple(texts)
-        if not {"read", "write"} <= set(found):
-            self._refuse("access", declared)
-        return Access(found["read"], found["write"], found.get("call", ()))
 
     # --- Statements ---------------------------------------------------------------------------
 
@@ -317,7 +284,9 @@ class _Check(Shapes):
         """What a `for` iterates over: here alone may `range` stand."""
         node = self._node(value, EXPRESSIONS)
         if node[0] == "call" and len(node) > _CALL_PARTS and node[2] == "range":
+            self._stack += _FRAMES_OF_RANGE
             self._arguments(node, Signature(("start", "stop", "step"), 1), node[3], node[4:], depth)
+            self._stack -= _FRAMES_OF_RANGE
             if node[3]:
                 self._refuse("argument", node)
             return
@@ -327,30 +296,18 @@ class _Check(Shapes):
         node = self._node(value, EXPRESSIONS)
         if depth > EXPRESSION_DEPTH_MAX:
             self._refuse("deep", node)
-        self._deepest = max(self._deepest, depth)
+        frames = _FRAMES.get(node[0], 1)
+        self._stack += frames
+        self._deepest = max(self._deepest, self._stack)
         _CHECK_EXPRESSION[node[0]](self, node, depth + 1)
+        self._stack -= frames
 
     def _all(self, values: list[Any], depth: int) -> None:
         for value in values:
             self._expression(value, depth)
 
-    def _int(self, node: Node, _: int) -> None:
-        digits = node[2]
-        if not isinstance(digits, str) or not _INT.fullmatch(digits):
-            self._refuse("integer", node)
-        if int(digits) >= INT_BOUND:
-            self._refuse("integer", node)
-
-    def _str(self, node: Node, _: int) -> None:
-        if not isinstance(node[2], str) or len(node[2]) > STR_LENGTH_MAX:
-            self._refuse("string", node)
-
-    def _bool(self, node: Node, _: int) -> None:
-        if type(node[2]) is not bool:
-            self._refuse("form", node)
-
-    def _none(self, node: Node, _: int) -> None:
-        """Nothing to look at."""
+    def _literal_value(self, node: Node, _: int) -> None:
+        self._scalar(node)
 
     def _name(self, node: Node, _: int) -> None:
         name = self._identifier(node[2], node)
@@ -424,6 +381,7 @@ class _Check(Shapes):
     def _lambda(self, node: Node, depth: int) -> None:
         """Its parameter, constants and functions are all that it sees."""
         outside = self._names
+        self._stack += _FRAMES["lambda"]
         self._names = set(self._new_names([node[2]], node))
         try:
             self._expression(node[3], depth)
@@ -433,6 +391,7 @@ class _Check(Shapes):
             raise
         finally:
             self._names = outside
+            self._stack -= _FRAMES["lambda"]
 
     def _stray_lambda(self, node: Node, _: int) -> None:
         self._refuse("lambda", node)
@@ -444,7 +403,8 @@ class _Check(Shapes):
             self._refuse("comprehension", node)
         outside = self._names
         self._names = set(outside)
-        depth += 1 + len(loops)  # Frames that the evaluator takes for it.
+        depth += 1 + len(loops)
+        self._stack += len(loops)
         for clause in clauses:
             if clause[0] == "for":
                 self._over(clause[3], depth)
@@ -453,6 +413,7 @@ class _Check(Shapes):
                 self._expression(clause[2], depth)
         self._all(node[3:], depth)
         self._names = outside
+        self._stack -= len(loops)
 
 
 _CHECK_STATEMENT: Final[dict[str, Callable[[_Check, Node], None]]] = {
@@ -467,10 +428,7 @@ _CHECK_STATEMENT: Final[dict[str, Callable[[_Check, Node], None]]] = {
     "continue": _Check._leave,
 }
 _CHECK_EXPRESSION: Final[dict[str, Callable[[_Check, Node, int], None]]] = {
-    "int": _Check._int,
-    "str": _Check._str,
-    "bool": _Check._bool,
-    "none": _Check._none,
+    **dict.fromkeys(LITERALS, _Check._literal_value),
     "name": _Check._name,
     "list": _Check._parts,
     "dict": _Check._parts,

@@ -250,17 +250,19 @@ class Expressions:
         given: list[Node],
         defaults: list[Value] | None = None,
     ) -> tuple[tuple[Expression, ...], int]:
-        """One expression for each parameter that has a value, in their order."""
-        ordered = len(given) - len(keywords)
-        by_name = dict(zip(signature.names[:ordered], given[:ordered], strict=True))
-        by_name |= zip(keywords, given[ordered:], strict=True)
+        """One expression for each parameter that has a value, in their order; what is written is
+        evaluated from left to right all the same.
+        """
+        values, nodes = self._all(given)
+        names = (*signature.names[: len(given) - len(keywords)], *keywords)
+        by_name = dict(zip(names, values, strict=True))
+        ordered = sorted(names, key=signature.names.index)
+        if ordered != list(names):
+            by_name = self._as_written(by_name, ordered[0])
         arguments: list[Expression] = []
-        nodes = 0
         for number, name in enumerate(signature.names):
             if name in by_name:
-                one, count = self._expr(by_name[name])
-                arguments.append(one)
-                nodes += count
+                arguments.append(by_name[name])
             elif defaults is not None:
                 arguments.append(_always(defaults[number - signature.required]))
             else:
@@ -268,6 +270,24 @@ class Expressions:
         while defaults is None and arguments and arguments[-1] is _NOTHING:
             arguments.pop()
         return tuple(arguments), nodes
+
+    def _as_written(self, by_name: dict[str, Expression], foremost: str) -> dict[str, Expression]:
+        """The same for parameters in another order: the foremost, which is asked for first,
+        evaluates all as they are written and leaves each in a place of the frame.
+        """
+        written = tuple(by_name.values())
+        places = {name: self._size + number for number, name in enumerate(by_name)}
+        begin, asked = self._size, places[foremost]
+        self._size += len(written)
+
+        def first(frame: Frame) -> Value:
+            for place, each in enumerate(written, begin):
+                frame[place] = each(frame)
+            value: Value = frame[asked]
+            return value
+
+        later: dict[str, Expression] = {name: itemgetter(place) for name, place in places.items()}
+        return {**later, foremost: first}
 
     def _method(self, node: Node) -> tuple[Expression, int]:
         name = node[2]

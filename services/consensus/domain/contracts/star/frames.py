@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from services.consensus.domain.contracts.star.faults import OutOfGas
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.ir import Access, Node
 from services.consensus.domain.contracts.star.line_gas import LineGas
@@ -53,11 +54,15 @@ class Function:
     defaults: list[Value]
     body: Statement = field(default=lambda frame: None)
     size: int = 0
+    price: int = 0
+    """Of a call, with the places of its names."""
 
     def run(self, run: Run, arguments: list[Value]) -> Value:
         """Call it with all of its arguments."""
         meter = run.meter
-        meter.charge(meter.table.call)
+        meter.gas = gas = meter.gas - self.price
+        if gas < 0:
+            raise OutOfGas
         frame: Frame = [meter, run, *arguments]
         frame += [UNBOUND] * (self.size - len(frame))
         ended = self.body(frame)

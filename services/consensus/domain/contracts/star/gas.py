@@ -1,7 +1,8 @@
 """What a call costs: a price for each node that is evaluated and for the bytes that it moves.
 
-The table is data, kept on chain; this is the first one. A price is charged before the work that it
-is for, so work is bounded by the gas that is left.
+The table is data, kept on chain. There are two kinds of it: the first has no price for what came to
+cost more time than a unit of gas should buy; chains that began with it keep it. A price is charged
+before the work that it is for, so work is bounded by the gas that is left.
 """
 
 from __future__ import annotations
@@ -18,10 +19,27 @@ ALLOCATED_BYTES_MAX: Final = 16 * 1024 * 1024
 UNIT_BYTES: Final = 32
 """Bytes that one unit of gas copies or compares."""
 
+COMPARISONS: Final = 1024
+"""Characters that a search may compare for one unit of its price. At worst it compares as many as
+both texts multiplied: a bound that holds for every version of CPython.
+"""
+KEY_FREE: Final = UNIT_BYTES
+"""Characters of a key that cost nothing beside its operation."""
+NAMES: Final = 64
+"""Places of names that one unit of its price makes in the frame of a called function."""
+ENTRIES: Final = 128
+"""Of a dict, that a search for an int may pass for one unit: ints can be made to meet."""
+
 
 @dataclass(frozen=True, slots=True)
 class GasTable:
-    """Prices in units of gas; `bytes` is for each started `UNIT_BYTES`."""
+    """Prices in units of gas; `bytes` is for each started `UNIT_BYTES`.
+
+    `search`, `key` and `name`, for each `COMPARISONS`, `UNIT_BYTES` of a key beyond the first, and
+    `NAMES`, are 0 in the first table, which has no such prices, and in no other. Where they are
+    there, the parts that `join` reads, the text that `strip` looks through and the record of a
+    contract that is called are paid for as well.
+    """
 
     node: int = 1
     call: int = 5
@@ -32,15 +50,36 @@ class GasTable:
     scan: int = 100
     emit: int = 50
     digest: int = 20
+    search: int = 1
+    key: int = 1
+    name: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is of the kind that has no prices for `_LATER`."""
+        return self.search == 0
 
     @staticmethod
     def from_json(prices: Mapping[str, int]) -> GasTable:
-        """Read the table of a chain; raises `ValueError` for unknown, missing or negative ones."""
-        if set(prices) != set(GasTable.__dataclass_fields__):
+        """Read the table of a chain, of either kind; raises `ValueError` for unknown, missing or
+        negative ones.
+        """
+        names = set(GasTable.__dataclass_fields__)
+        if set(prices) not in (names, names - set(_LATER)):
             raise ValueError("not the prices of star/1")
         if any(type(price) is not int or not 0 < price < 1 << 32 for price in prices.values()):
             raise ValueError("a price is a whole number from 1")
-        return GasTable(**prices)
+        return GasTable(**{**dict.fromkeys(_LATER, 0), **prices})
+
+    def to_json(self) -> dict[str, int]:
+        """As chains keep it: a first table has no members that it has no prices for."""
+        names = GasTable.__dataclass_fields__.keys() - (_LATER if self.is_first else ())
+        return {name: getattr(self, name) for name in sorted(names)}
+
+
+_LATER: Final = ("search", "key", "name")
+FIRST_TABLE: Final = GasTable(search=0, key=0, name=0)
+"""What a chain has whose genesis file names no table."""
 
 
 class Meter:
@@ -52,6 +91,7 @@ class Meter:
         "_element_price",
         "allocated",
         "gas",
+        "key_free",
         "limit",
         "table",
     )
@@ -64,6 +104,8 @@ class Meter:
         self._byte_price, self._element_price = table.bytes, table.element
         self._allocated_max = allocated_max
         self.allocated = 0
+        self.key_free = 1 << 62 if table.is_first else KEY_FREE
+        """Longer keys are paid for by `touch_key`."""
 
     @property
     def used(self) -> int:
@@ -87,6 +129,33 @@ class Meter:
         self.gas -= self._element_price * (1 + count)
         if self.gas < 0:
             raise OutOfGas
+
+    def touch_key(self, length: int) -> None:
+        """Use up gas for hashing and comparing a key that is longer than `key_free`."""
+        self.charge(self.table.key * (length // UNIT_BYTES))
+
+    def probe(self, entries: int) -> None:
+        """Use up gas for an int that is looked for among so many entries of a dict."""
+        self.charge(self.table.key * (entries // ENTRIES))
+
+    def search(self, text: int, part: int) -> None:
+        """Use up gas for a text of so many characters in which one of so many is looked for."""
+        self.charge(self.table.search * (text * part // COMPARISONS))
+
+    def pass_over(self, size: int) -> None:
+        """Use up gas for characters that are read and not kept; not by the first table."""
+        if not self.table.is_first:
+            self.touch(size)
+
+    def gather(self, count: int) -> None:
+        """Use up gas for parts that are put together; not by the first table."""
+        if not self.table.is_first:
+            self.visit(count)
+
+    def look_up(self) -> None:
+        """Use up gas for reading who another contract is; not by the first table."""
+        if not self.table.is_first:
+            self.charge(self.table.read)
 
     def allocate(self, size: int) -> None:
         """Count memory that is about to be taken, and gas for filling it."""

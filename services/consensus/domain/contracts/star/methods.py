@@ -19,9 +19,9 @@ from services.consensus.domain.contracts.star.values import (
     StarList,
     Value,
     check_changeable,
-    check_key,
     check_length,
     equal,
+    find_key,
     mismatch,
     new_list,
     new_str,
@@ -30,8 +30,6 @@ from services.consensus.domain.contracts.star.values import (
 )
 
 _BLANKS: Final = " \t\n\r\v\f"
-_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-_UPPER: Final = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 
 
 def _text(value: Value, what: str) -> str:
@@ -51,8 +49,9 @@ def append(meter: Meter, of: StarList, value: Value) -> None:
     of.append(value)
 
 
-def _extend(meter: Meter, of: StarList, values: Value) -> None:
-    if not isinstance(values, StarList):
+def extend(meter: Meter, of: StarList, values: Value) -> None:
+    """Add the elements of a list, or the keys of a dict, at the end."""
+    if not isinstance(values, StarList | StarDict):
         raise mismatch("extend", values)
     check_changeable(of)
     check_length(len(of) + len(values), CONTAINER_LENGTH_MAX, "list")
@@ -107,7 +106,7 @@ def _pop_list(meter: Meter, of: StarList, *rest: Value) -> Value:
 
 
 def _get(meter: Meter, of: StarDict, key: Value, default: Value = None) -> Value:
-    return of.get(check_key(key), default)
+    return of.get(find_key(meter, of, key), default)
 
 
 def _keys(meter: Meter, of: StarDict) -> StarList:
@@ -127,9 +126,9 @@ def _pop_dict(meter: Meter, of: StarDict, *rest: Value) -> Value:
     check_changeable(of)
     if not rest:
         raise ContractError("CONTRACT_ARGUMENT_WRONG", argument="x", why="missing")
-    key = check_key(rest[0])
+    key = find_key(meter, of, rest[0])
     if key in of:
-        return of.pop(key)
+        return of.take(key)
     if len(rest) > 1:
         return rest[1]
     raise ContractError("CONTRACT_KEY_MISSING", key=shown(key))
@@ -137,7 +136,7 @@ def _pop_dict(meter: Meter, of: StarDict, *rest: Value) -> Value:
 
 def _setdefault(meter: Meter, of: StarDict, key: Value, default: Value = None) -> Value:
     check_changeable(of)
-    known = check_key(key)
+    known = find_key(meter, of, key)
     if known not in of:
         set_entry(meter, of, known, default)
     return of[known]
@@ -168,12 +167,14 @@ def _endswith(meter: Meter, of: str, part: Value) -> bool:
 def _find(meter: Meter, of: str, part: Value) -> int:
     text = _text(part, "find")
     meter.touch(len(of) + len(text))
+    meter.search(len(of), len(text))
     return of.find(text)
 
 
 def _count(meter: Meter, of: str, part: Value) -> int:
     text = _text(part, "count")
     meter.touch(len(of) + len(text))
+    meter.search(len(of), len(text))
     return of.count(text)
 
 
@@ -190,8 +191,9 @@ def _isdigit(meter: Meter, of: str) -> bool:
 
 
 def _join(meter: Meter, of: str, parts: Value) -> str:
-    if not isinstance(parts, StarList):
+    if not isinstance(parts, StarList | StarDict):
         raise mismatch("join", parts)
+    meter.gather(len(parts))
     texts = [_text(part, "join") for part in parts]
     check_length(sum(map(len, texts)) + len(of) * len(texts), STR_LENGTH_MAX, "string")
     return new_str(meter, of.join(texts))
@@ -200,6 +202,7 @@ def _join(meter: Meter, of: str, parts: Value) -> str:
 def _replace(meter: Meter, of: str, old: Value, new: Value) -> str:
     before, after = _text(old, "replace"), _text(new, "replace")
     meter.touch(len(of))
+    meter.search(2 * len(of), len(before))
     found = of.count(before)
     check_length(len(of) + found * (len(after) - len(before)), STR_LENGTH_MAX, "string")
     return new_str(meter, of.replace(before, after))
@@ -210,29 +213,42 @@ def _split(meter: Meter, of: str, separator: Value) -> StarList:
     if not text:
         raise ContractError("CONTRACT_VALUE_MISSING", method="split")
     meter.touch(len(of))
+    meter.search(2 * len(of), len(text))
     check_length(of.count(text) + 1, CONTAINER_LENGTH_MAX, "list")
     parts: list[Value] = [new_str(meter, part) for part in of.split(text)]
     return new_list(meter, parts)
 
 
 def _strip(meter: Meter, of: str) -> str:
+    meter.pass_over(len(of))
     return new_str(meter, of.strip(_BLANKS))
 
 
 def _lstrip(meter: Meter, of: str) -> str:
+    meter.pass_over(len(of))
     return new_str(meter, of.lstrip(_BLANKS))
 
 
 def _rstrip(meter: Meter, of: str) -> str:
+    meter.pass_over(len(of))
     return new_str(meter, of.rstrip(_BLANKS))
 
 
 def _lower(meter: Meter, of: str) -> str:
-    return new_str(meter, of.translate(_LOWER))
+    return new_str(meter, of.lower() if of.isascii() else _of_utf8(_utf8(of).lower()))
 
 
 def _upper(meter: Meter, of: str) -> str:
-    return new_str(meter, of.translate(_UPPER))
+    return new_str(meter, of.upper() if of.isascii() else _of_utf8(_utf8(of).upper()))
+
+
+def _utf8(text: str) -> bytes:
+    """What bytes know as letters are the ASCII ones, and no others have such bytes."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _of_utf8(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
 
 
 METHODS: Final[dict[str, dict[type, Callable[..., Value]]]] = {
@@ -240,7 +256,7 @@ METHODS: Final[dict[str, dict[type, Callable[..., Value]]]] = {
     "clear": {StarList: _clear, StarDict: _clear},
     "count": {str: _count},
     "endswith": {str: _endswith},
-    "extend": {StarList: _extend},
+    "extend": {StarList: extend},
     "find": {str: _find},
     "get": {StarDict: _get},
     "index": {StarList: _index, str: _index_of},

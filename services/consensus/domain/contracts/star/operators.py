@@ -16,9 +16,9 @@ from services.consensus.domain.contracts.star.values import (
     Value,
     bounded,
     check_changeable,
-    check_key,
     check_length,
     equal,
+    find_key,
     mismatch,
     new_list,
     new_str,
@@ -61,7 +61,7 @@ def multiply(meter: Meter, left: Value, right: Value) -> Value:
         check_length(len(left) * count, STR_LENGTH_MAX, "string")
         return new_str(meter, left * count if left else "")
     check_length(len(left) * count, CONTAINER_LENGTH_MAX, "list")
-    return new_list(meter, list(left) * count if left else [])
+    return new_list(meter, list(left) * count if left and count else [])
 
 
 def floor_divide(meter: Meter, left: Value, right: Value) -> Value:
@@ -111,7 +111,7 @@ def _ordered(symbol: str, compare: Callable[[Any, Any], bool]) -> Callable[..., 
 def contains(meter: Meter, item: Value, container: Value) -> bool:
     """`item in container`: an element, a key, a part of a string."""
     if isinstance(container, StarDict):
-        return check_key(item) in container
+        return find_key(meter, container, item) in container
     if isinstance(container, StarList):
         for part in container:
             meter.charge(meter.table.element)
@@ -120,6 +120,7 @@ def contains(meter: Meter, item: Value, container: Value) -> bool:
         return False
     if isinstance(container, str) and isinstance(item, str):
         meter.touch(len(container) + len(item))
+        meter.search(len(container), len(item))
         return item in container
     raise mismatch("in", item, container)
 
@@ -127,7 +128,7 @@ def contains(meter: Meter, item: Value, container: Value) -> bool:
 def get_item(meter: Meter, container: Value, place: Value) -> Value:
     """`container[place]`."""
     if isinstance(container, StarDict):
-        key = check_key(place)
+        key = find_key(meter, container, place)
         if key not in container:
             raise ContractError("CONTRACT_KEY_MISSING", key=shown(key))
         return container[key]
@@ -153,7 +154,7 @@ def get_slice(meter: Meter, of: Value, low: Value, high: Value, step: Value) -> 
         raise ContractError("CONTRACT_OUT_OF_RANGE", what="step", max_bits=255)
     piece: slice[Any, Any, Any] = slice(_end(low), _end(high), _end(step))
     if isinstance(of, StarList):
-        return new_list(meter, list(of)[piece])
+        return new_list(meter, of[piece])
     if isinstance(of, str):
         return new_str(meter, of[piece])
     raise mismatch("[:]", of)

@@ -22,17 +22,25 @@ from services.consensus.domain.contracts.star.frames import (
     Statement,
     literal,
 )
-from services.consensus.domain.contracts.star.gas import GasTable
+from services.consensus.domain.contracts.star.gas import NAMES, GasTable, Meter
 from services.consensus.domain.contracts.star.ir import Module, Node
+from services.consensus.domain.contracts.star.methods import extend
 from services.consensus.domain.contracts.star.names import Signature
 from services.consensus.domain.contracts.star.operators import (
     BINARY,
+    add,
     get_item,
     hold,
     release,
     set_item,
 )
-from services.consensus.domain.contracts.star.values import Value, freeze
+from services.consensus.domain.contracts.star.values import (
+    StarDict,
+    StarList,
+    Value,
+    freeze,
+    mismatch,
+)
 
 
 class Program:
@@ -52,7 +60,9 @@ class Program:
             required = len(names) - len(defaults)
             self.functions[node[2]] = Function(Signature(names, required), defaults)
         for node in module.functions:
-            _Compiler(self).compile(node, self.functions[node[2]])
+            function = self.functions[node[2]]
+            _Compiler(self).compile(node, function)
+            function.price = table.call + table.name * (function.size // NAMES)
 
     def call(self, run: Run, name: str, arguments: Mapping[str, Value]) -> Value:
         """Call a public function with named arguments; raises `ContractError`, `OutOfGas`."""
@@ -148,7 +158,7 @@ class _Compiler(Expressions):
         return unpacker(places), len(places)
 
     def _augment(self, node: Node) -> tuple[Statement, int]:
-        operate = BINARY[node[2]]
+        operate = add_in_place if node[2] == "+" else BINARY[node[2]]
         value, nodes = self._expr(node[4])
         target = node[3]
         if target[0] == "name":
@@ -243,6 +253,16 @@ def _watched(statement: Statement, line: int, price: int) -> Statement:
             lines.leave()
 
     return watched
+
+
+def add_in_place(meter: Meter, left: Value, right: Value) -> Value:
+    """`left += right`: a list is extended, and whoever else knows it sees that."""
+    if isinstance(left, StarList):
+        if not isinstance(right, StarList | StarDict):
+            raise mismatch("+=", left, right)
+        extend(meter, left, right)
+        return left
+    return add(meter, left, right)
 
 
 _RETURN_NOTHING: Final = frozenset({"put", "delete", "emit", "require"})

@@ -40,6 +40,10 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "字符串和注释之外只能用 ASCII 字符。",
         "Outside strings and comments only ASCII characters are allowed.",
     ),
+    "concatenation": (
+        "相邻的字符串不会自动拼接，请用 +。",
+        "Strings side by side are not joined; join them with +.",
+    ),
     "comprehension": (
         "推导式最多两个 for，且须遍历列表、字典或 range。",
         "A comprehension has at most two for clauses.",
@@ -67,6 +71,7 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "form": ("规范形式不合法。", "This is not a canonical form of star/1."),
     "import": ("不支持 import 和 load。", "There is no import and no load."),
     "integer": ("整数超出 255 位。", "This integer is beyond 255 bits."),
+    "key_twice": ("字典中同一个键出现两次。", "This key stands in the dict twice."),
     "lambda": (
         "lambda 只能用作 sorted、min、max 的 key，且只能使用自己的参数、常量和函数。",
         "A lambda is the key of sorted, min or max, and uses its own parameter, constants and"
@@ -91,6 +96,13 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "syntax": ("语法错误。", "This is not valid syntax."),
     "tuple": ("没有元组；请用列表。", "There are no tuples; use a list."),
+    "escape": (
+        "未知的转义；可用 \\\\ \\' \\\" \\a \\b \\f \\n \\r \\t \\v、不大于 \\177 的八进制、"
+        "不大于 \\x7F 的 \\x、\\u 加四位和 \\U 加八位十六进制数，以及行末的反斜杠。",
+        "This escape is not known; there are \\\\ \\' \\\" \\a \\b \\f \\n \\r \\t \\v, octal up to"
+        " \\177, \\x up to \\x7F, \\u with four and \\U with eight hexadecimal digits, and \\ at"
+        " the end of a line.",
+    ),
     "expression": ("star/1 没有这种表达式。", "star/1 does not have this expression."),
     "utf8": ("源代码不是 UTF-8。", "The source is not UTF-8."),
     "while": ("不支持 while；请用 for 和 range。", "There is no while; use for over a range."),

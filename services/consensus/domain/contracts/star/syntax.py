@@ -15,7 +15,7 @@ from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import EXPRESSION_DEPTH_MAX, Module, Node
-from services.consensus.domain.contracts.star.text import check_text
+from services.consensus.domain.contracts.star.text import check_text, logical_lines
 
 _NOT_IN_JSON: Final = re.compile("[\0\ud800-\udfff]")
 """What escapes can put into a string, and no chain can keep."""
@@ -93,7 +93,22 @@ def _parsed(text: str) -> ast.Module:
     except SyntaxError as error:
         raise SourceError("syntax", error.lineno or 0, error.offset or 0) from None
     except (ValueError, RecursionError, MemoryError):
-        raise SourceError("deep", 0) from None
+        raise SourceError("deep", *_too_deep(text)) from None
+
+
+def _too_deep(text: str) -> tuple[int, int]:
+    """Line and column of the first line that the parser cannot take by itself, 0 where each can be
+    taken.
+    """
+    for line, column, words in logical_lines(text):
+        block = words.rstrip().endswith(":")
+        try:
+            ast.parse(words.removeprefix("el") + (" pass" if block else ""))
+        except SyntaxError:
+            continue
+        except (ValueError, RecursionError, MemoryError):
+            return line, column
+    return 0, 0
 
 
 class _Translator:
@@ -132,7 +147,8 @@ class _Translator:
         first = body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             body = body[1:] if isinstance(first.value.value, str) else body
-        return self._node(function, "function", function.name, parameters, self._block(body))
+        block = self._block(body) or [self._node(first, "pass")]
+        return self._node(function, "function", function.name, parameters, block)
 
     def _parameters(self, arguments: ast.arguments) -> list[Json]:
         beyond = arguments.vararg or arguments.kwarg

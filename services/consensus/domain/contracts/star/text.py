@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from services.consensus.domain.contracts.star.faults import SourceError
@@ -19,6 +20,11 @@ INDENT_MAX: Final = 48
 OPERATORS_IN_A_ROW_MAX: Final = 8
 DIGITS_MAX: Final = 77
 
+_ESCAPE: Final = re.compile(
+    r"""\\([abfnrtv\\'"\n]|[01][0-7]{2}|[0-7]{1,2}(?![0-7])|x[0-7][0-9a-fA-F]"""
+    r"""|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"""
+)
+"""What a backslash may begin within a string, by the Starlark specification."""
 _UNSEEN: Final = frozenset({"Cf", "Zl", "Zp", "Co", "Cn", "Cs"})
 _TOKEN = re.compile(
     r"""(?P<triple>\"\"\"|''')|(?P<quote>["'])|(?P<comment>\#[^\n]*)|(?P<open>[\[({])"""
@@ -44,6 +50,22 @@ def check_text(source: bytes) -> str:
     return text
 
 
+def logical_lines(text: str) -> Iterator[tuple[int, int, str]]:
+    """What `check_text` let pass, by lines that end outside brackets: line and column from 1, and
+    the text from there on.
+    """
+    scan = _Scan(text)
+    scan.run()
+    begin = 0
+    for end in (*scan.ends, len(text)):
+        whole = text[begin:end]
+        line = whole.lstrip(" \n")
+        place = begin + len(whole) - len(line)
+        if line:
+            yield text.count("\n", 0, place) + 1, place - (text.rfind("\n", 0, place) + 1) + 1, line
+        begin = end
+
+
 def _check_characters(text: str) -> None:
     for number, line in enumerate(text.split("\n"), 1):
         if line.isascii() and line.isprintable():
@@ -62,15 +84,19 @@ class _Scan:
     def __init__(self, text: str) -> None:
         self._text = text
         self._position = 0
+        self.ends: list[int] = []
+        """Where lines end that do so outside brackets."""
 
     def run(self) -> None:
         depth = operators = 0
-        word = ""
+        word, is_after_string = "", False
         while self._position < len(self._text):
             match = _TOKEN.match(self._text, self._position)
             assert match is not None, "every character is something"
             kind, found = str(match.lastgroup), match.group()
             if kind in ("triple", "quote"):
+                if is_after_string and not word:
+                    raise self._error("concatenation")
                 self._string(found, word)
                 kind = "string"
             else:
@@ -83,6 +109,11 @@ class _Scan:
             if operators > OPERATORS_IN_A_ROW_MAX:
                 raise self._error("deep", operators=operators, max=OPERATORS_IN_A_ROW_MAX)
             word = found if kind == "word" else ""
+            ends_line = kind == "space" and "\n" in found and depth == 0
+            if ends_line:
+                self.ends.append(self._position)
+            if kind not in ("space", "comment") or ends_line:
+                is_after_string = kind == "string"
 
     def _check_token(self, kind: str, found: str, depth: int) -> None:
         if kind == "open" and depth >= BRACKETS_MAX:
@@ -114,8 +145,16 @@ class _Scan:
             ends = position >= len(self._text) or (len(quote) == 1 and self._text[position] == "\n")
             if ends:
                 raise self._error("syntax", found=quote)
-            position += 2 if self._text[position] == "\\" else 1
+            position += self._escape(position) if self._text[position] == "\\" else 1
         self._position = position + len(quote)
+
+    def _escape(self, position: int) -> int:
+        """How long the escape is that begins here."""
+        found = _ESCAPE.match(self._text, position)
+        if found is None:
+            self._position = position
+            raise self._error("escape", found=self._text[position : position + 2])
+        return len(found.group())
 
     def _error(self, rule: str, **fields: int | str) -> SourceError:
         before = self._text[: self._position]

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.faults import ContractError
-from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.gas import ENTRIES, Meter
 
 INT_BOUND: Final = 1 << 255
 """Every int n has |n| < 2^255; what leaves a call (writes, events) is held to JSON's 2^63."""
@@ -21,6 +21,7 @@ CONTAINER_LENGTH_MAX: Final = 10_000
 DEPTH_MAX: Final = 32
 KEY_INT_BOUND: Final = 1 << 60
 """Larger ints could be made to collide in a hash table."""
+HOLES_MIN: Final = 64
 CELL_BYTES: Final = 64
 """What an element of a list counts for, about; an entry of a dict counts twice."""
 
@@ -36,13 +37,26 @@ class StarList(list["Value"]):
 
 
 class StarDict(dict["Key", "Value"]):
-    """A dict; `holds` as for a list."""
+    """A dict; `holds` as for a list. What `take` took leaves holes in CPython's table, which every
+    walk steps over: once there are more of them than entries, they are closed.
+    """
 
-    __slots__ = ("holds",)
+    __slots__ = ("_holes", "holds")
 
     def __init__(self, values: Iterable[tuple[Key, Value]] = ()) -> None:
         super().__init__(values)
-        self.holds = 0
+        self.holds = self._holes = 0
+
+    def take(self, key: Key) -> Value:
+        """Remove an entry that is there; returns its value."""
+        value = self.pop(key)
+        self._holes += 1
+        if self._holes > max(len(self), HOLES_MIN):
+            entries = list(self.items())
+            self.clear()
+            self.update(entries)
+            self._holes = 0
+        return value
 
 
 Key: TypeAlias = int | str
@@ -123,11 +137,26 @@ def check_key(key: Value) -> Key:
     raise mismatch("dict key", key)
 
 
+def find_key(meter: Meter, of: StarDict, key: Value) -> Key:
+    """The key, paid for: what it takes to look for it in this dict."""
+    if type(key) is str:
+        if len(key) > meter.key_free:
+            meter.touch_key(len(key))
+        return key
+    known = check_key(key)
+    if len(of) >= ENTRIES:
+        meter.probe(len(of))
+    return known
+
+
 def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
     """`target[key] = value`."""
     if target.holds:
         check_changeable(target)
-    known = key if type(key) is str else check_key(key)
+    if type(key) is str and len(key) <= meter.key_free:
+        known: Key = key
+    else:
+        known = find_key(meter, target, key)
     if known not in target:
         if len(target) >= CONTAINER_LENGTH_MAX:
             check_length(len(target) + 1, CONTAINER_LENGTH_MAX, "dict")
@@ -152,7 +181,7 @@ def equal(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
         _check_depth(depth)
         meter.visit(len(left))
         return len(left) == len(right) and all(
-            key in right and equal(meter, value, right[key], depth + 1)
+            find_key(meter, right, key) in right and equal(meter, value, right[key], depth + 1)
             for key, value in left.items()
         )
     return left == right
@@ -181,15 +210,23 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         meter.visit(2 * len(value))
         entries: dict[str, Json] = {}
         for key, part in value.items():
-            if not isinstance(key, str):
-                raise mismatch("JSON member", key)
-            entries[key] = to_json(meter, part, depth + 1)
+            name = key if type(key) is str and len(key) <= meter.key_free else _member(meter, key)
+            entries[name] = to_json(meter, part, depth + 1)
         return entries
     if isinstance(value, StarList):
         _check_depth(depth)
         meter.visit(len(value))
         return [to_json(meter, part, depth + 1) for part in value]
     return value
+
+
+def _member(meter: Meter, key: Key) -> str:
+    """The key of a JSON object, paid for."""
+    if not isinstance(key, str):
+        raise mismatch("JSON member", key)
+    if len(key) > meter.key_free:
+        meter.touch_key(len(key))
+    return key
 
 
 def from_json(meter: Meter, value: Json) -> Value:
@@ -203,6 +240,9 @@ def from_json(meter: Meter, value: Json) -> Value:
     if isinstance(value, dict):
         check_length(len(value), CONTAINER_LENGTH_MAX, "dict")
         meter.allocate(2 * CELL_BYTES * (len(value) + 1))
+        if max(map(len, value), default=0) > meter.key_free:
+            for key in value:
+                _member(meter, key)
         return StarDict((key, from_json(meter, part)) for key, part in value.items())
     return value
 
