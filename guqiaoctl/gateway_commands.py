@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ class State(StrEnum):
     SENT = "sent"
     RECEIVED = "received"
     ACKNOWLEDGED = "acknowledged"
+    TIMED_OUT = "timed_out"
 
 
 Of = Annotated[End, typer.Option("--domain", help="Whose gateway 哪一端的网关")]
@@ -55,6 +57,94 @@ def gateway_messages(
 
     name = "" if state is None else state.value
     messages(data, domain.value, state=name, limit=limit, as_json=output is Shown.JSON)
+
+
+@gateway.command("send")
+def gateway_send(
+    to: Annotated[str, typer.Option("--to", help="The chain it is for 接收方的链")],
+    content: Annotated[
+        Path, typer.Option("--object", metavar="FILE", help="Its content, a JSON object 内容文件")
+    ],
+    kind: Annotated[str, typer.Option("--type", help="Of the data object 数据对象类型")] = "notice",
+    working_days: Annotated[
+        int | None, typer.Option("--working-days", min=1, help="To arrive within 期限：工作日")
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option("--within", help="The same, such as 90s, 30m, 12h, 3d 期限：时长")
+    ] = None,
+    domain: Of = End.MARKET,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Send a message through the regulatory chain 经监管链发送消息. It ends proven: delivered,
+    refused or timed out.
+    """
+    from guqiaoctl.commands.messages import Deadline, send
+
+    deadline = Deadline(working_days, within)
+    send(data, domain.value, to, kind, content, deadline, as_json=output is Shown.JSON)
+
+
+@gateway.command("sent")
+def gateway_sent(
+    domain: Of = End.MARKET, data: Data = DEFAULT_DATA, output: Output = Shown.TABLE
+) -> None:
+    """List the messages that a chain sent and how each stands, proven 列出已发送的消息."""
+    from guqiaoctl.commands.messages import list_sent
+
+    list_sent(data, domain.value, as_json=output is Shown.JSON)
+
+
+@gateway.command("inbox")
+def gateway_inbox(
+    number: Annotated[
+        int | None, typer.Option("--show", min=1, help="Only this one, whole 显示一条全文")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """List the messages that the market's chain received, proven 列出收到的消息.
+
+    Exit code 3: there is no message of that number.
+    """
+    from guqiaoctl.commands.messages import list_received, show_received
+
+    if number is None:
+        list_received(data, as_json=output is Shown.JSON)
+    else:
+        show_received(data, number)
+
+
+Reason = Annotated[str, typer.Option("--reason", help="For the record 事由")]
+
+
+@gateway.command("pause")
+def gateway_pause(reason: Reason, domain: Of = End.CSRC, data: Data = DEFAULT_DATA) -> None:
+    """Let the chain of a domain take and believe nothing of the other one 暂停链路."""
+    from guqiaoctl.commands.messages import take_step
+
+    take_step(data, domain.value, "pause", reason)
+
+
+@gateway.command("resume")
+def gateway_resume(reason: Reason, domain: Of = End.CSRC, data: Data = DEFAULT_DATA) -> None:
+    """Let a paused link go on 恢复链路."""
+    from guqiaoctl.commands.messages import take_step
+
+    take_step(data, domain.value, "resume", reason)
+
+
+@gateway.command("close-breaker")
+def gateway_close_breaker(
+    port: Annotated[str, typer.Argument(help="The port that refuses packets 触发熔断的端口")],
+    reason: Reason,
+    domain: Of = End.CSRC,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Take packets at a port again, after unusual volume was looked into 合上熔断."""
+    from guqiaoctl.commands.messages import take_step
+
+    take_step(data, domain.value, "close_breaker", reason, port=port)
 
 
 @parked.command("ls")

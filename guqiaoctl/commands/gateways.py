@@ -29,7 +29,9 @@ STAFF: Final = {MARKET: "maker", CSRC: "admin"}
 """The account that asks each domain's gateway."""
 PAGE_SIZE: Final = 500
 EVERY: Final = 10**9
-LINK: Final = ("sent", "acknowledged", "received", "parked", "height", "last_error")
+LINK: Final = (
+    *("sent", "acknowledged", "timed_out", "received", "parked", "height", "last_error"),
+)
 COLUMNS: Final = ("packet", "state", "height", "transaction", "remote_transaction", "parked_cause")
 
 

@@ -56,7 +56,7 @@ VERSIONS: Final = {
     "contracts": 3,
     "evidence": 2,
     "light_client": 2,
-    "packets": 2,
+    "packets": 3,
     "register": 3,
     "templates": 2,
 }
@@ -64,7 +64,7 @@ VERSIONS: Final = {
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
     CSRC: (*COMMON_CONTRACTS, "calendar", "chains", "notices", "objects", "services", "templates"),
-    MARKET: (*COMMON_CONTRACTS, "register", "documents"),
+    MARKET: (*COMMON_CONTRACTS, "calendar", "register", "documents"),
 }
 
 

@@ -27,6 +27,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
 from services.chassis.block_feed import projected_height
+from services.chassis.errors import ServiceError
 from services.chassis.grpc_server import error_of_code
 from services.chassis.postgres import Pool
 from services.gateway import store
@@ -37,6 +38,7 @@ from services.gateway.domain.errors import (
     PacketUnknownError,
 )
 from services.gateway.domain.relay import (
+    ALARMS,
     PacketState,
     ProvenHeader,
     ProvenPacket,
@@ -44,6 +46,7 @@ from services.gateway.domain.relay import (
     request_id_of,
     update_bodies,
 )
+from services.gateway.metrics import GatewayMetrics
 
 READ_MODEL_SECONDS: Final = 3.0
 READ_MODEL_POLL_SECONDS: Final = 0.05
@@ -75,6 +78,7 @@ class Handlers:
     pool: Pool
     client: ChainClient
     remotes: Mapping[str, SetHistory]
+    metrics: GatewayMetrics
 
     async def deliver(
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
@@ -82,7 +86,15 @@ class Handlers:
         """Submit the header to the light client, then the packets; the chain verifies both."""
         update = await update_light_client(self.client, header)
         body = receive_body(header, packets)
-        return await submit_relay(self.client, "packets", "receive", body, update.transaction_id)
+        try:
+            return await submit_relay(
+                self.client, "packets", "receive", body, update.transaction_id
+            )
+        except ServiceError as error:
+            if error.code in ALARMS:
+                self.metrics.alarms.labels(header.chain_id, error.code).inc()
+                log.error("packets.alarm_raised", remote=header.chain_id, code=error.code)
+            raise
 
     async def get_receipts(
         self, source: str, port: str, sequences: Sequence[int]
@@ -104,6 +116,18 @@ class Handlers:
             PacketReceipt(sequence, state, recordings[recorded[sequence][0]])
             for sequence, state in zip(sequences, states, strict=True)
         ]
+
+    async def get_absences(
+        self, source: str, port: str, sequences: Sequence[int]
+    ) -> list[ProvenState]:
+        """Prove what stands under the receipts' keys, all at the latest certified height."""
+        header, _ = await self.client.get_header()
+        return await asyncio.gather(
+            *(
+                self.client.get_state_proof(receipt_key(source, port, sequence), header.height)
+                for sequence in sequences
+            )
+        )
 
     async def _recording_transactions(
         self, source: str, port: str, sequences: Sequence[int]

@@ -20,25 +20,22 @@ from opentelemetry.trace import Link
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
-from guqiao.gateway.v1 import packet_pb2
 from guqiao_sdk.client.anchors import anchor_to_message, verify_anchor
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
-from guqiao_sdk.client.followed_sets import FollowedSets
+from guqiao_sdk.client.packet_messages import packet_to_message
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.errors import GuqiaoError, guqiao_errors
 from guqiao_sdk.proof.bundle import Anchor
-from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
-from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
-from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
-from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
+from guqiao_sdk.proof.packet import Packet, commitment_key
+from guqiao_sdk.signing import system_time_ms
 from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
 from services.chassis.telemetry import extract
-from services.gateway import store
+from services.gateway import overdue, store
 from services.gateway.domain.relay import (
     ALARMS,
     PACKETS_MAX,
@@ -50,9 +47,17 @@ from services.gateway.domain.relay import (
     acknowledge_body,
     count_fitting,
     remedy_for,
+    time_out_body,
 )
 from services.gateway.handlers import submit_relay, update_light_client
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.travel import (
+    checked_absence,
+    checked_receipt,
+    decoded_header,
+    encoded_changes,
+    header_to_message,
+)
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
@@ -65,8 +70,6 @@ TOO_MUCH_CODES: Final = frozenset(
     {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
 )
 """Refusals after which fewer packets at a time may pass."""
-RECEIPT_DEPTH_MAX: Final = 32
-RECEIPT_BYTES_MAX: Final = 1024 * 1024
 
 _REFUSALS: Final = (GuqiaoError, ServiceError, ProofError)
 log = structlog.get_logger(__name__)
@@ -83,9 +86,11 @@ class Relay:
     verify: Verify
     tracer: trace.Tracer
     metrics: GatewayMetrics
+    now_ms: Callable[[], int] = system_time_ms
     _unproven: int = 0
     _at_once: int = PACKETS_MAX
     _anchors_at_once: int = PACKETS_MAX
+    _remote_height: int = 0
     _errors: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -99,6 +104,7 @@ class Relay:
             tasks.create_task(self._repeat("deliver", self.deliver_some))
             tasks.create_task(self._repeat("acknowledge", self.acknowledge_some))
             tasks.create_task(self._repeat("anchor", self.anchor_some))
+            tasks.create_task(self._repeat("time_out", self.time_out_some))
 
     async def _repeat(self, step: str, action: Callable[[], Awaitable[int]]) -> None:
         backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
@@ -151,7 +157,7 @@ class Relay:
             attributes={"packets": len(packets), "first": packets[0].packet.sequence},
         ):
             request = pb.DeliverPacketsRequest(
-                certified_header=_to_message(header), set_changes=header.set_changes
+                certified_header=header_to_message(header), set_changes=header.set_changes
             )
             proofs = await asyncio.gather(
                 *(
@@ -166,7 +172,9 @@ class Relay:
             # The rest goes with the next delivery.
             packets = packets[: count_fitting(proven_packets)]
             for sent, proven in zip(packets, proofs, strict=False):
-                request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
+                request.packets.add(
+                    packet=packet_to_message(sent.packet), proof=proven.message.proof
+                )
             async with self._remedied(packets):
                 await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
         async with self.pool.acquire() as connection, connection.transaction():
@@ -183,26 +191,98 @@ class Relay:
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
         receipts = [
-            _checked_receipt(sent.packet, row, header)
+            checked_receipt(sent.packet, row, header)
             for sent, row in zip(packets, response.receipts, strict=True)
         ]
         self._unproven = 0
         _, failure = await self._keep_anchors(packets, response.receipts)
         if failure is not None:  # The receipts are proven by themselves; anchors can come later.
             self._note_failure("anchor", failure)
-        proven = ProvenHeader(
+        proven = self._proven_remote(certified, header)
+        update = await update_light_client(self.client, proven)
+        body = acknowledge_body(proven, receipts)
+        await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
+        await self._note_ends(packets, receipts)
+        return len(packets)
+
+    async def _note_ends(
+        self, packets: Sequence[store.SentPacket], receipts: Sequence[ProvenReceipt]
+    ) -> None:
+        """What came too late in its turn has timed out, all else is acknowledged."""
+        pairs = list(zip([sent.packet for sent in packets], receipts, strict=True))
+        late = [packet for packet, each in pairs if packet.deadline and each.is_expired]
+        taken = [packet for packet, each in pairs if not (packet.deadline and each.is_expired)]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.mark_acknowledged(connection, taken)
+            await overdue.mark_timed_out(connection, late)
+
+    async def time_out_some(self) -> int:
+        """End packets whose deadline has passed by proving that they are absent; returns how many.
+
+        Those that take their turn are delivered all the same, and answered as expired. What turns
+        out to be received already goes on as received.
+        """
+        async with self.pool.acquire() as connection:
+            packets = await overdue.list_overdue(
+                connection,
+                self.client.chain_id,
+                self.remote_sets.chain_id,
+                height=self._remote_height,
+                now_ms=self.now_ms(),
+                limit=PACKETS_MAX,
+            )
+        if not packets:
+            return 0
+        packets = _of_first_port(packets)
+        with guqiao_errors():
+            response = await self._fetch_absences(packets)
+        certified = response.certified_header
+        header = self._remote_header(certified, response.set_changes)
+        pairs = list(zip([sent.packet for sent in packets], response.absences, strict=True))
+        received = [packet for packet, row in pairs if row.is_received]
+        absent = [
+            (packet, checked_absence(packet, row, header))
+            for packet, row in pairs
+            if not row.is_received
+            and packet.deadline.excludes_later(header.height, header.block_time_ms)
+        ]
+        if absent:
+            proven = self._proven_remote(certified, header)
+            update = await update_light_client(self.client, proven)
+            body = time_out_body(proven, [absence for _, absence in absent])
+            await submit_relay(self.client, "packets", "time_out", body, update.transaction_id)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.mark_received(connection, received)
+            await overdue.mark_timed_out(connection, [packet for packet, _ in absent])
+        return len(absent) + len(received)
+
+    async def _fetch_absences(
+        self, packets: Sequence[store.SentPacket]
+    ) -> pb.GetPacketAbsencesResponse:
+        """What the other gateway says of receipts of packets of one port; nothing is proven."""
+        first = packets[0].packet
+        request = pb.GetPacketAbsencesRequest(
+            source=first.source,
+            port=first.port,
+            sequences=[sent.packet.sequence for sent in packets],
+        )
+        response = await self.stub.GetPacketAbsences(request, timeout=CALL_SECONDS)
+        if len(response.absences) != len(packets):
+            detail = f"{len(packets)} were asked for, {len(response.absences)} came"
+            raise ProofError("absences", detail)
+        return response
+
+    def _proven_remote(
+        self, certified: ledger_pb2.CertifiedHeader, header: BlockHeader
+    ) -> ProvenHeader:
+        """A header of the destination as its light client at home takes it."""
+        return ProvenHeader(
             header.chain_id,
             header.height,
             certified.header,
             certified.certificate,
             tuple(change.encode() for change in self.remote_sets.changes_to(header.epoch)),
         )
-        update = await update_light_client(self.client, proven)
-        body = acknowledge_body(proven, receipts)
-        await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
-        async with self.pool.acquire() as connection, connection.transaction():
-            await store.mark_acknowledged(connection, [sent.packet for sent in packets])
-        return len(packets)
 
     async def anchor_some(self) -> int:
         """Fetch the anchors that acknowledged packets lack here; returns how many are kept now, and
@@ -282,8 +362,9 @@ class Relay:
     ) -> BlockHeader:
         """The destination's header, certified by the set of its epoch; raises `ProofError`."""
         self.remote_sets.learn(set_changes)
-        header = _decoded(certified)
+        header = decoded_header(certified)
         verify_header(certified, self.remote_sets.set_of(header), self.verify)
+        self._remote_height = max(self._remote_height, header.height)
         return header
 
     async def _open(self, state: PacketState) -> list[store.SentPacket]:
@@ -328,54 +409,40 @@ class Relay:
                     # First: what is parked is not tried again, so nothing would raise it later.
                     self._raise_alarm(error.code, str(error)[:500])
                     await self._park(packets, error)
+                case Remedy.TIME_OUT:
+                    await self._give_up(packets, error)
                 case Remedy.DELIVER_AGAIN:
                     self._unproven = 0
                     async with self.pool.acquire() as connection:
                         await store.mark_undelivered(connection, self.remote_sets.chain_id)
             raise
 
+    async def _give_up(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
+        """Deliver the packet no more that the destination named as expired."""
+        for sent in _named(packets, error):
+            async with self.pool.acquire() as connection:
+                await overdue.mark_expired(
+                    connection, sent.packet.destination, sent.packet.port, sent.packet.sequence
+                )
+
     async def _park(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
         """Set the packet aside that the destination named; its port stops there."""
-        for sent in packets:
+        for sent in _named(packets, error):
             packet = sent.packet
-            named = error.fields.get("port"), error.fields.get("sequence")
-            if named == (packet.port, str(packet.sequence)):
-                async with self.pool.acquire() as connection:
-                    await store.park(
-                        connection,
-                        destination=packet.destination,
-                        port=packet.port,
-                        sequence=packet.sequence,
-                        cause=f"{error.code}: {error}"[:500],
-                    )
+            async with self.pool.acquire() as connection:
+                await store.park(
+                    connection,
+                    destination=packet.destination,
+                    port=packet.port,
+                    sequence=packet.sequence,
+                    cause=f"{error.code}: {error}"[:500],
+                )
 
 
-def encoded_changes(sets: FollowedSets, epoch: int) -> list[bytes]:
-    """The own chain's set changes up to an epoch, as they travel."""
-    return [change.encode() for change in sets.changes_to(epoch)]
-
-
-def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
-    """A packet as it travels."""
-    packet = sent.packet
-    return packet_pb2.Packet(
-        source=packet.source,
-        destination=packet.destination,
-        port=packet.port,
-        sequence=packet.sequence,
-        payload=packet.payload,
-    )
-
-
-def _decoded(certified: ledger_pb2.CertifiedHeader) -> BlockHeader:
-    try:
-        return BlockHeader.decode(certified.header)
-    except MalformedError as error:
-        raise ProofError("certified header", str(error)) from error
-
-
-def _to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:
-    return ledger_pb2.CertifiedHeader(header=header.header, certificate=header.certificate)
+def _named(packets: Sequence[store.SentPacket], error: GuqiaoError) -> list[store.SentPacket]:
+    """The packet that a refusal is about."""
+    named = error.fields.get("port"), error.fields.get("sequence")
+    return [each for each in packets if named == (each.packet.port, str(each.packet.sequence))]
 
 
 def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket]:
@@ -386,24 +453,3 @@ def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket
 def _commitment_key(sent: store.SentPacket) -> str:
     packet = sent.packet
     return commitment_key(packet.destination, packet.port, packet.sequence)
-
-
-def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader) -> ProvenReceipt:
-    piece = f"receipt of packet {packet.sequence}"
-    try:
-        proof = StateProof.decode(row.proof)
-        receipt = parse_json_strict(
-            row.receipt, depth_max=RECEIPT_DEPTH_MAX, size_max=RECEIPT_BYTES_MAX
-        )
-    except (MalformedError, JsonError) as error:
-        raise ProofError(piece, str(error)) from error
-    if not isinstance(receipt, dict) or "acknowledgement" not in receipt:
-        raise ProofError(piece, "it holds no acknowledgement")
-    verify_state_proof(
-        piece=piece,
-        root=header.state_root,
-        key=receipt_key(packet.source, packet.port, packet.sequence).encode(),
-        value=row.receipt,
-        proof=proof,
-    )
-    return ProvenReceipt(packet.port, packet.sequence, receipt["acknowledgement"], row.proof)

@@ -31,8 +31,8 @@ PACKET_FRAME_BYTES: Final = 512
 UNPROVEN_MAX: Final = 5
 """So often in a row the destination may fail to prove what it said it had recorded."""
 
-ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN"})
-"""Refusals that never happen between honest chains: people must look."""
+ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN", "BREAKER_OPEN"})
+"""Refusals that never happen in ordinary times between honest chains: people must look."""
 
 
 class Remedy(StrEnum):
@@ -41,20 +41,24 @@ class Remedy(StrEnum):
     NONE = "none"
     PARK = "park"
     DELIVER_AGAIN = "deliver_again"
+    TIME_OUT = "time_out"
 
 
 def remedy_for(code: str, unproven: int) -> Remedy:
     """The remedy for a refusal; `unproven` counts receipts in a row that could not be had.
 
     A frozen client refuses everything and is replaced by people, after which all goes on: nothing
-    is parked for it. A read model that lags cannot prove what was delivered a moment ago, so only
-    the repeated lack of a receipt is a reason to deliver again.
+    is parked for it, as for an open breaker and a paused link. What has expired is not delivered
+    again: its absence is proven. A read model that lags cannot prove what was delivered a moment
+    ago, so only the repeated lack of a receipt is a reason to deliver again.
     """
     match code:
         case "PACKET_CONFLICT":
             return Remedy.PARK
         case "PACKET_OUT_OF_ORDER":
             return Remedy.DELIVER_AGAIN
+        case "PACKET_EXPIRED":
+            return Remedy.TIME_OUT
         case "PACKET_UNKNOWN" if unproven >= UNPROVEN_MAX:
             return Remedy.DELIVER_AGAIN
     return Remedy.NONE
@@ -66,6 +70,7 @@ class PacketState(IntEnum):
     SENT = 1
     RECEIVED = 2
     ACKNOWLEDGED = 3
+    TIMED_OUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,23 @@ class ProvenReceipt:
     port: str
     sequence: int
     acknowledgement: Json
+    proof: bytes
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the destination took the packet in its turn, and too late."""
+        match self.acknowledgement:
+            case {"code": "PACKET_EXPIRED"}:
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenAbsence:
+    """That the destination has no receipt of a packet: the canonical state proof."""
+
+    port: str
+    sequence: int
     proof: bytes
 
 
@@ -151,6 +173,7 @@ def receive_body(header: ProvenHeader, packets: Sequence[ProvenPacket]) -> dict[
                 "sequence": proven.packet.sequence,
                 "payload": proven.packet.payload.decode(),
                 "proof": proven.proof.hex(),
+                **({} if proven.packet.terms is None else proven.packet.terms.to_json()),
             }
             for proven in packets
         ],
@@ -185,6 +208,22 @@ def acknowledge_body(header: ProvenHeader, receipts: Sequence[ProvenReceipt]) ->
                 "proof": receipt.proof.hex(),
             }
             for receipt in receipts
+        ],
+    }
+
+
+def time_out_body(header: ProvenHeader, absences: Sequence[ProvenAbsence]) -> dict[str, Json]:
+    """The body of `packets.time_out` at the source."""
+    return {
+        "destination": header.chain_id,
+        "height": header.height,
+        "packets": [
+            {
+                "port": absence.port,
+                "sequence": absence.sequence,
+                "proof": absence.proof.hex(),
+            }
+            for absence in absences
         ],
     }
 

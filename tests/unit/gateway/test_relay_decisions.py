@@ -40,8 +40,14 @@ BODIES = st.dictionaries(TEXTS, st.integers(0, 2**53 - 1) | TEXTS)
 
 @pytest.mark.parametrize("code", sorted(rules.catalogue()))
 def test_every_code_has_its_remedy(code: str) -> None:
-    """A conflict is set aside, disorder mended by delivering again, everything else tried again."""
-    wanted = {"PACKET_CONFLICT": Remedy.PARK, "PACKET_OUT_OF_ORDER": Remedy.DELIVER_AGAIN}
+    """A conflict is set aside, disorder mended by delivering again, what has expired given up;
+    everything else is tried again.
+    """
+    wanted = {
+        "PACKET_CONFLICT": Remedy.PARK,
+        "PACKET_EXPIRED": Remedy.TIME_OUT,
+        "PACKET_OUT_OF_ORDER": Remedy.DELIVER_AGAIN,
+    }
     assert remedy_for(code, 0) is wanted.get(code, Remedy.NONE)
     patient = remedy_for(code, UNPROVEN_MAX)
     if code == "PACKET_UNKNOWN":

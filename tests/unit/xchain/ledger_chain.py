@@ -52,7 +52,7 @@ from tests.unit.proof.proof_keys import START_MS, Keys, Replicas
 
 CONTRACTS = ("identity", "light_client", "objects", "packets", "reports", "services")
 LINKED = 3
-"""From this version of `packets` on the regulatory chain has to be the one that reports to nobody."""
+"""From this version of `packets` on the regulatory chain is the one that reports to nobody."""
 
 PARAMETERS = ProtocolParameters(100, 100, 1 << 20, 1_000, 1_000, 8_000, 60_000, 100)
 ROLES = frozenset({"relayer", "reporter", "service_publisher"})

@@ -197,7 +197,7 @@ def test_one_person_alone_sends_no_message(chain: str) -> None:
         ({"content": {}}, "BODY_MALFORMED"),
         ({"content": []}, "BODY_MALFORMED"),
         ({"content": {"text": "长" * 80_000}}, "LIMIT_EXCEEDED"),
-        ({"type": "Notice"}, "SOURCE_MISSING"),
+        ({"type": "Notice"}, "BODY_MALFORMED"),
         ({"type": ""}, "BODY_MALFORMED"),
         ({"type": 7}, "BODY_MALFORMED"),
         ({"deadline": {}}, "BODY_MALFORMED"),

@@ -20,6 +20,7 @@ Kept by the contract `packets`:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -62,13 +63,13 @@ CONTENT_BYTES_MAX: Final = 220_000
 MESSAGE_BYTES_MAX: Final = 236_000
 """An object with its header and seals: the rest of a packet is for the marks of the hops."""
 
-TYPE_LENGTH_MAX: Final = 32
 CODE_LENGTH_MAX: Final = 64
 DIGEST_LENGTH_MAX: Final = 64
 EXPIRED: Final = "PACKET_EXPIRED"
 RECEIVED_COUNT: Final = "message/received_count"
 MODEL_VERSION: Final = "guqiao-1"
 _UNORDERED: Final = PacketClass.UNORDERED
+_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 SENT, RELAYED, DELIVERED = "SENT", "RELAYED", "DELIVERED"
 REFUSED, TIMED_OUT = "REFUSED", "TIMED_OUT"
@@ -124,7 +125,9 @@ def _object_of(host: Host, body: Mapping[str, Json]) -> dict[str, Json]:
     if len(canonical_json(content)) > CONTENT_BYTES_MAX:
         raise Refusal("LIMIT_EXCEEDED", limit="content_bytes", maximum=CONTENT_BYTES_MAX)
     _require_clear(content)
-    kind = text(body["type"], "type", TYPE_LENGTH_MAX)
+    kind = body["type"]
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise Refusal("BODY_MALFORMED", field="type", fault=f"not {_TYPE.pattern}")
     message: dict[str, Json] = {
         "header": {
             "model": {"protocol": PROTOCOL, "version": MODEL_VERSION},

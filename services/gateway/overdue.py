@@ -1,0 +1,90 @@
+"""The gateway's SQL of packets that have no effect in time: one function a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guqiao_sdk.proof.packet import Packet
+from services.chassis.postgres import Connection
+from services.gateway.domain.relay import PacketState
+from services.gateway.store import SentPacket, sent_of
+
+
+async def list_overdue(
+    connection: Connection, source: str, destination: str, *, height: int, now_ms: int, limit: int
+) -> list[SentPacket]:
+    """The unordered packets to a destination that it is not known to have received and whose
+    deadline has passed: it says so, or its `height` or the clock does, in order.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT destination, port, sequence, payload, transaction_id, height, state,
+               remote_transaction_id, anchor, acknowledgement_transaction_id,
+               packet_class, deadline_height, deadline_time_ms
+        FROM packets_sent
+        WHERE destination = $1 AND state = 1 AND packet_class = 'unordered'
+          AND (deadline_height > 0 OR deadline_time_ms > 0)
+          AND (expired OR (deadline_height > 0 AND deadline_height <= $2)
+               OR (deadline_time_ms > 0 AND deadline_time_ms < $3))
+        ORDER BY port, sequence LIMIT $4
+        """,
+        destination,
+        height,
+        now_ms,
+        limit,
+    )
+    return [sent_of(row, source) for row in rows]
+
+
+async def mark_expired(connection: Connection, destination: str, port: str, sequence: int) -> None:
+    """Note that the destination refuses a packet because its deadline has passed there."""
+    await connection.execute(
+        """
+        UPDATE packets_sent SET expired = true
+        WHERE destination = $1 AND port = $2 AND sequence = $3 AND state = 1
+        """,
+        destination,
+        port,
+        sequence,
+    )
+
+
+async def mark_timed_out(connection: Connection, packets: Sequence[Packet]) -> None:
+    """Note that the own chain has taken the proof that the packets had no effect in time."""
+    await connection.executemany(
+        """
+        UPDATE packets_sent SET state = $4
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        [
+            (packet.destination, packet.port, packet.sequence, int(PacketState.TIMED_OUT))
+            for packet in packets
+        ],
+    )
+
+
+async def set_time_out(
+    connection: Connection,
+    destination: str,
+    port: str,
+    sequence: int,
+    transaction_id: bytes,
+    *,
+    by_absence: bool,
+) -> None:
+    """Note the transaction that ended a packet on the own chain. One in order that is shown absent
+    is still delivered, so that the destination passes over it.
+    """
+    await connection.execute(
+        """
+        UPDATE packets_sent SET state = $4, acknowledgement_transaction_id = $5
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+          AND (NOT $6 OR packet_class = 'unordered')
+        """,
+        destination,
+        port,
+        sequence,
+        int(PacketState.TIMED_OUT),
+        transaction_id,
+        by_absence,
+    )
