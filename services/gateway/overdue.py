@@ -14,7 +14,8 @@ async def list_overdue(
     connection: Connection, source: str, destination: str, *, height: int, now_ms: int, limit: int
 ) -> list[SentPacket]:
     """The unordered packets to a destination that it is not known to have received and whose
-    deadline has passed: it says so, or its `height` or the clock does, in order.
+    deadline has passed by its `height` or by the clock, or, where only its height counts, by its
+    word; those with the earliest deadlines first.
     """
     rows = await connection.fetch(
         """
@@ -24,9 +25,9 @@ async def list_overdue(
         FROM packets_sent
         WHERE destination = $1 AND state = 1 AND packet_class = 'unordered'
           AND (deadline_height > 0 OR deadline_time_ms > 0)
-          AND (expired OR (deadline_height > 0 AND deadline_height <= $2)
+          AND ((deadline_height > 0 AND (expired OR deadline_height <= $2))
                OR (deadline_time_ms > 0 AND deadline_time_ms < $3))
-        ORDER BY port, sequence LIMIT $4
+        ORDER BY deadline_time_ms, deadline_height, port, sequence LIMIT $4
         """,
         destination,
         height,
@@ -36,16 +37,14 @@ async def list_overdue(
     return [sent_of(row, source) for row in rows]
 
 
-async def mark_expired(connection: Connection, destination: str, port: str, sequence: int) -> None:
-    """Note that the destination refuses a packet because its deadline has passed there."""
-    await connection.execute(
+async def mark_expired(connection: Connection, packets: Sequence[Packet]) -> None:
+    """Note that the destination refuses packets because their deadlines have passed there."""
+    await connection.executemany(
         """
         UPDATE packets_sent SET expired = true
         WHERE destination = $1 AND port = $2 AND sequence = $3 AND state = 1
         """,
-        destination,
-        port,
-        sequence,
+        [(packet.destination, packet.port, packet.sequence) for packet in packets],
     )
 
 

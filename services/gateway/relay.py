@@ -46,6 +46,7 @@ from services.gateway.domain.relay import (
     Remedy,
     acknowledge_body,
     count_fitting,
+    late_packets,
     remedy_for,
     time_out_body,
 )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 IDLE_SECONDS: Final = 0.15
+EARLY_SECONDS: Final = 1.0
 CALL_SECONDS: Final = 60.0
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MAX_SECONDS: Final = 5.0
@@ -134,8 +136,10 @@ class Relay:
         self._errors[step] = text
         self.metrics.failures.labels(self.remote_sets.chain_id, step).inc()
         remote, kind = self.remote_sets.chain_id, type(error).__name__
+        is_own = isinstance(error, ServiceError)
         log.warning("relay.failed", remote=remote, step=step, kind=kind, code=code, error=text)
-        if code in ALARMS and remedy_for(code, 0) is not Remedy.PARK:
+        # What the other chain refuses for good was raised when it was parked.
+        if code in ALARMS and (is_own or remedy_for(code, 0) is not Remedy.PARK):
             self._raise_alarm(code, text)
 
     def _raise_alarm(self, code: str, text: str) -> None:
@@ -254,6 +258,8 @@ class Relay:
         async with self.pool.acquire() as connection, connection.transaction():
             await store.mark_received(connection, received)
             await overdue.mark_timed_out(connection, [packet for packet, _ in absent])
+        if not absent and not received:  # Too early by the other chain's blocks: ask less often.
+            await asyncio.sleep(EARLY_SECONDS)
         return len(absent) + len(received)
 
     async def _fetch_absences(
@@ -418,12 +424,12 @@ class Relay:
             raise
 
     async def _give_up(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
-        """Deliver the packet no more that the destination named as expired."""
-        for sent in _named(packets, error):
-            async with self.pool.acquire() as connection:
-                await overdue.mark_expired(
-                    connection, sent.packet.destination, sent.packet.port, sent.packet.sequence
-                )
+        """Deliver no more what the destination refused as expired, and what is as late by its word:
+        a thousand packets after an outage are not refused one by one.
+        """
+        late = late_packets([sent.packet for sent in packets], error.fields)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await overdue.mark_expired(connection, late)
 
     async def _park(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
         """Set the packet aside that the destination named; its port stops there."""

@@ -6,7 +6,7 @@ chain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.light_client import SetChange
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Packet, PacketClass
 
 PACKETS_MAX: Final = 50
 """Packets in one transaction, as the packet contract takes them."""
@@ -62,6 +62,29 @@ def remedy_for(code: str, unproven: int) -> Remedy:
         case "PACKET_UNKNOWN" if unproven >= UNPROVEN_MAX:
             return Remedy.DELIVER_AGAIN
     return Remedy.NONE
+
+
+def late_packets(packets: Sequence[Packet], facts: Mapping[str, object]) -> list[Packet]:
+    """Of those in one delivery, the unordered packets that a refusal as expired is about: the one
+    that it names, and all that are too late for the height and block time that it states.
+    """
+    named = facts.get("port"), str(facts.get("sequence"))
+    height, time_ms = (_number(facts.get(name)) for name in ("height", "block_time_ms"))
+    return [
+        packet
+        for packet in packets
+        if packet.packet_class is PacketClass.UNORDERED
+        and (
+            named == (packet.port, str(packet.sequence))
+            or packet.deadline.has_passed(height, time_ms)
+        )
+    ]
+
+
+def _number(value: object) -> int:
+    """A number as an error carries it; 0, which is late for nothing, where it is none."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else 0
 
 
 class PacketState(IntEnum):

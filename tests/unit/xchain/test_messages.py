@@ -257,7 +257,15 @@ def test_g31_a_message_without_its_own_mark_is_refused(spoiled: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", ["text", {}, {"to": 1, "object": {}}, {"to": BEIJING, "object": 1}]
+    "payload",
+    [
+        "text",
+        {},
+        {"to": 1, "object": {}},
+        {"to": "", "object": {}},
+        {"to": "b" * 65, "object": {}},
+        {"to": BEIJING, "object": 1},
+    ],
 )
 def test_a_payload_of_another_form_is_refused_and_kept_as_an_exception(payload: Json) -> None:
     link = Messages()
@@ -323,6 +331,26 @@ def test_a_delivery_without_a_true_source_mark_is_refused(mark: Json) -> None:
     forged = link.forge(CSRC, BEIJING, DELIVERY, {"from": mark, "object": value}, Deadline())
     link.carry([forged])
     assert link.acknowledgement(forged)["code"] == "SOURCE_MISSING"
+
+
+@pytest.mark.parametrize(
+    "change", [{"code": None}, {"code": "X" * 65}, {"digest": "a" * 65}, {"digest": 1}, {"more": 1}]
+)
+def test_a_result_of_another_form_changes_nothing(change: dict[str, Json]) -> None:
+    link = Messages()
+    first_hop(link)
+    before = link.sent(SHANDONG, CSRC, MESSAGE)
+    result: dict[str, Json] = {
+        "sequence": 1,
+        "to": BEIJING,
+        "code": "",
+        "digest": None,
+        "height": 1,
+    }
+    forged = link.forge(CSRC, SHANDONG, RESULT, {**result, **change}, Deadline())
+    link.carry([forged])
+    assert link.acknowledgement(forged)["code"] == "SCHEMA_FAILED"
+    assert link.sent(SHANDONG, CSRC, MESSAGE) == before
 
 
 @pytest.mark.parametrize("lie", ["unknown", "other receiver", "twice"])

@@ -42,6 +42,7 @@ from services.consensus.domain.contracts.objects_form import PROTOCOL, ObjectHea
 from services.consensus.domain.contracts.packet_link.deadlines import read_deadline
 from services.consensus.domain.contracts.packet_link.settled import Settled
 from services.consensus.domain.contracts.packets_host import (
+    CHAIN_LENGTH_MAX,
     LinkHost,
     SystemHost,
     link_host,
@@ -162,7 +163,7 @@ def relay_message(host: SystemHost, packet: Packet, source_height: int) -> dict[
     """At the regulatory chain: keep a market's message, and send it on unless it is for here."""
     payload = _payload(packet, "to object")
     to = payload["to"]
-    if not isinstance(to, str):
+    if not isinstance(to, str) or not 1 <= len(to) <= CHAIN_LENGTH_MAX:
         raise Refusal("SCHEMA_FAILED", field="to", fault="not a chain")
     facts = _accept(host, payload["object"], packet.source)
     record: dict[str, Json] = {
@@ -225,13 +226,19 @@ def keep_result(host: SystemHost, packet: Packet, source_height: int) -> dict[st
     """At the market that sent it: what became of a message on its second hop."""
     payload = _payload(packet, "sequence to code digest height")
     sequence, code = natural(payload["sequence"], "sequence"), payload["code"]
+    digest = payload["digest"]
+    if not _is_text(code, CODE_LENGTH_MAX) or not (
+        digest is None or _is_text(digest, DIGEST_LENGTH_MAX)
+    ):
+        raise Refusal("SCHEMA_FAILED", field="payload", fault="not a code and a digest")
+    assert isinstance(code, str)
     key = sent_key(packet.source, MESSAGE, sequence)
     record = _record(host, key)
-    if record is None or record["to"] != payload["to"] or not isinstance(code, str):
+    if record is None or record["to"] != payload["to"]:
         raise Refusal("PACKET_UNKNOWN", port=MESSAGE, sequence=sequence)
     if record["state"] not in (SENT, RELAYED):
         raise Refusal("ILLEGAL_TRANSITION", state=record["state"], event=RESULT)
-    stands = {**record, "code": code, "digest": payload["digest"], "result": packet.sequence}
+    stands = {**record, "code": code, "digest": digest, "result": packet.sequence}
     place: dict[str, Json] = {"destination": packet.source, "port": MESSAGE, "sequence": sequence}
     _stand(host, key, stands, _state_of(code), place)
     return {"code": "", "object_id": record["object_id"], "version": 0, "transaction_id": None}
@@ -286,7 +293,7 @@ def hear_of_delivery(host: LinkHost, settled: Settled) -> None:
     """
     origin: Any = host.get(_onward_key(settled.destination, settled.sequence))
     code, digest = _code_of(settled), (settled.acknowledgement or {}).get("digest")
-    told = digest if isinstance(digest, str) and len(digest) <= DIGEST_LENGTH_MAX else None
+    told = digest if _is_text(digest, DIGEST_LENGTH_MAX) else None
     if origin is None:
         key = sent_key(settled.destination, settled.port, settled.sequence)
         record = _record(host, key)
@@ -309,13 +316,17 @@ def _code_of(settled: Settled) -> str:
     if settled.acknowledgement is None:
         return EXPIRED
     code = settled.acknowledgement.get("code")
-    return code if isinstance(code, str) and len(code) <= CODE_LENGTH_MAX else "SCHEMA_FAILED"
+    return str(code) if _is_text(code, CODE_LENGTH_MAX) else "SCHEMA_FAILED"
 
 
 def _state_of(code: str) -> str:
     if code == EXPIRED:
         return TIMED_OUT
     return DELIVERED if code == "" else REFUSED
+
+
+def _is_text(value: Json, length_max: int) -> bool:
+    return isinstance(value, str) and len(value) <= length_max
 
 
 def _place(settled: Settled) -> dict[str, Json]:

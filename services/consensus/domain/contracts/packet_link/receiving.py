@@ -85,9 +85,10 @@ def _receive_one(
     check_commitment(packet, proof, state_root)
     commitment = packet.commitment().hex()
     # Marked before anything is called (G29): nothing that follows finds the packet open.
-    host.put(receipt, {"commitment": commitment, "acknowledgement": {}})
     if packet.packet_class is PacketClass.ORDERED:
         host.put(last_key(packet), packet.sequence)
+    else:
+        host.put(receipt, {"commitment": commitment, "acknowledgement": {}})
     if _has_expired(host, packet):
         acknowledgement = _expired(host, packet)
     else:
