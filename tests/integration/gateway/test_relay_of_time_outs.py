@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import pytest
 
+from guqiao.gateway.v1 import gateway_service_pb2 as pb
+from guqiao.gateway.v1 import packet_pb2
+from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from guqiao_sdk.client.packet_messages import packet_to_message
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
@@ -17,9 +22,10 @@ from services.consensus.domain.contracts.packet_link.breaker import Limits
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY, MESSAGE
 from services.gateway import handlers as gateway_handlers
 from services.gateway import overdue
-from tests.plugins.link_lab import LinkLab, open_link
+from tests.plugins.ledger_node import identity_of
+from tests.plugins.link_lab import KEYS, STRANGER, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
-from tests.plugins.service_lab import Lab, wait_until
+from tests.plugins.service_lab import Lab, refusal, wait_until
 from tests.unit.xchain.ledger_chain import data_object, sent_packets
 
 SENT, RECEIVED, ACKNOWLEDGED, TIMED_OUT = 1, 2, 3, 4
@@ -282,3 +288,33 @@ async def test_g40_an_open_breaker_raises_an_alarm_and_loses_nothing(
         await wait_until("both gateways raise the alarm", is_raised)
     assert (await link.states())[-1] == SENT
     assert link.recorded() == 2
+
+
+async def test_absences_are_told_to_gateways_for_a_bounded_number_of_packets(
+    link: LinkLab,
+) -> None:
+    stub = GatewayServiceStub(link.regulator.channel(link.port, link.market.runtime.identity))
+    malformed = (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+    for port, sequences in (("notice", []), ("notice", [*range(1, 52)]), ("notice", [0])):
+        asked = pb.GetPacketAbsencesRequest(source="shandong", port=port, sequences=sequences)
+        assert await refusal(stub.GetPacketAbsences(asked)) == malformed
+    stranger = identity_of(link.regulator.node.chain, KEYS, STRANGER)
+    other = GatewayServiceStub(link.regulator.channel(link.port, stranger))
+    asked = pb.GetPacketAbsencesRequest(source="shandong", port="notice", sequences=[1])
+    refused = await refusal(other.GetPacketAbsences(asked))
+    assert refused == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+
+
+async def test_a_packet_whose_class_is_none_is_not_taken_to_the_chain(link: LinkLab) -> None:
+    (packet,) = send(link.market, link.regulator, Deadline(height=99))
+    chain = link.market.node.chain
+    block = chain.block_message(chain.header.height)
+    request = pb.DeliverPacketsRequest(certified_header=block.certified_header)
+    message = packet_to_message(packet)
+    message.terms.packet_class = packet_pb2.PACKET_CLASS_UNSPECIFIED
+    request.packets.add(packet=message, proof=b"proof")
+    stub = GatewayServiceStub(link.regulator.channel(link.port, link.market.runtime.identity))
+    height = height_of(link.regulator)
+    refused = await refusal(stub.DeliverPackets(request))
+    assert refused == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+    assert height_of(link.regulator) == height
