@@ -79,7 +79,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: gen/.stamp-types ## Unit, simulation, golden, contract, integration and end-to-end tests; needs nothing but PyPI
 	$(BIN)/python -m pytest -n 2 -m "not first_steps" tests/unit tests/simulation tests/golden tests/contract
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not kafka and not crash" tests/integration
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not kafka and not crash and not first_steps" tests/end_to_end
+	$(BIN)/python -m pytest -m "not kafka and not crash and not first_steps" tests/end_to_end
 
 test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_BOOTSTRAP, Docker, or Maven and Java)
 	$(BIN)/python -m pytest -m kafka tests/kafka

@@ -4,9 +4,7 @@ registered, over GM-TLS; its report and its probes are what the registration goe
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +14,11 @@ import pytest
 
 from guqiao_sdk.conformance.findings import BETWEEN, OF_A_NODE
 from guqiao_sdk.conformance.node_checks import BLOCK_BYTES_MAX
-from guqiao_sdk.gm.certificates import service_identity
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import open_provider
-from guqiaoctl.network.parties import CHAINS, CSRC, MARKET
-from services.chassis.gm_tls import AuthorityFiles, GmTlsFiles, GmTlsIdentity
-from services.chassis.gm_tunnel import TunnelServer
+from guqiaoctl.network.parties import CSRC, MARKET
 from tests.end_to_end.harness import TINY, Answer, OneMachine, guqiao, wait_until
+from tests.unit.conformance import served_node
 
 HOSTS: Final = ("127.0.0.1", "127.0.0.2")
 
@@ -31,42 +27,11 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.req("G2-06-4", "G2-10-2e", "T2
 
 @contextmanager
 def gm_ends(machine: OneMachine) -> Iterator[list[str]]:
-    """GM-TLS ends of the market's first two replicas on two hosts, as a sidecar is one: the URLs.
-    They let the regulator's gateway in and nobody else.
-    """
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    servers = [_end(machine, number, host) for number, host in enumerate(HOSTS)]
-
-    async def all_of(method: str) -> None:
-        for server in servers:
-            await getattr(server, method)()
-
-    try:
-        asyncio.run_coroutine_threadsafe(all_of("start"), loop).result(30)
-        yield [f"tlcp://{host}:{each.port}" for host, each in zip(HOSTS, servers, strict=True)]
-    finally:
-        asyncio.run_coroutine_threadsafe(all_of("close"), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
-        loop.close()
-
-
-def _end(machine: OneMachine, number: int, host: str) -> TunnelServer:
-    layout = machine.network.layout
-    folder = layout.process(f"{MARKET}-{number}")
-    authorities = tuple(
-        AuthorityFiles(path / "ca.pem", path / "crl.pem", frozenset({domain}))
-        for domain, path in ((each, layout.authority(each)) for each in CHAINS)
-    )
-    return TunnelServer(
-        GmTlsIdentity(GmTlsFiles(folder / "tls.pem", folder / "tls.key", authorities)),
-        host=host,
-        port=0,
-        target_port=machine.network.ports[f"{MARKET}-{number}.grpc"],
-        accept=frozenset({service_identity(CSRC, "gateway")}),
-    )
+    """GM-TLS ends of the market's first two replicas on two hosts, as sidecars are: URLs."""
+    network = machine.network
+    targets = [(host, network.ports[f"{MARKET}-{n}.grpc"]) for n, host in enumerate(HOSTS)]
+    with served_node.gm_ends(network.layout, targets) as ports:
+        yield [f"tlcp://{host}:{port}" for host, port in zip(HOSTS, ports, strict=True)]
 
 
 def on_loopback(machine: OneMachine, chain: str, *addresses: str) -> list[object]:

@@ -14,7 +14,7 @@ from guqiao_sdk.conformance.findings import BETWEEN, OF_A_NODE, TITLES, Check, F
 from guqiao_sdk.conformance.node_checks import BLOCK_BYTES_MAX
 from guqiao_sdk.conformance.port import Bounds, Endpoint, Subject, Unreachable
 from guqiao_sdk.conformance.suite import Examination, examine
-from guqiao_sdk.errors import UnavailableError
+from guqiao_sdk.errors import GuqiaoError, UnavailableError
 from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.rules import messages
 from tests.unit.conformance.honest_node import (
@@ -344,7 +344,7 @@ def _makes_up(truth: Any) -> Any:
     async def answer(_: object, *arguments: object) -> Any:
         try:
             return await truth(*arguments)
-        except Exception:  # Whatever the refusal is: this node has an answer to everything.
+        except GuqiaoError:  # This node has an answer to everything that is refused.
             return message.GetBlockResponse()
 
     return answer

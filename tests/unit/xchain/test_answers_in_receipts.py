@@ -6,13 +6,11 @@ from typing import Any, Final
 
 import pytest
 
-from guqiao_sdk.proof.receipt import Receipt
-from services.consensus.domain.contracts.identity_record import IdentityRecord
 from tests.unit.templates.template_market import template
+from tests.unit.xchain.common_contracts import call, deploy_common
 from tests.unit.xchain.test_deployments_by_template import REGISTRAR, Markets
 
 SUBJECT: Final = template("subject")
-STANDING: Final = f"standing/subject/{1:020d}"
 PARTS: Final = ("13900", "000000")
 SAID: Final = f'"{PARTS[0]}" + "{PARTS[1]}"'
 SOURCE: Final = SUBJECT.contract.source.replace(
@@ -28,24 +26,13 @@ SOURCE: Final = SUBJECT.contract.source.replace(
 
 def market(contracts: int) -> Markets:
     markets = Markets.make(contracts=contracts, templates=contracts - 1)
-    markets.publish(SUBJECT)
-    named: dict[str, Any] = {
-        "name": "subject",
-        "template": SUBJECT.to_json(),
-        "standing": markets.standing(STANDING),
-    }
-    markets.deploy(source=SOURCE, **named)
+    deploy_common(markets, SUBJECT, SOURCE)
     register = {
         "subject_id": "S1", "region": "370000",
         "identity_digest": "1a" * 32, "identity_reference": "store:1",
     }  # fmt: skip
-    assert act(markets, "register_person", REGISTRAR, **register).accepted
+    assert call(markets, "subject", "register_person", REGISTRAR, **register).accepted
     return markets
-
-
-def act(markets: Markets, method: str, *signers: IdentityRecord, **arguments: Any) -> Receipt:
-    transaction = markets.shandong.transaction("subject", method, arguments, signers=signers)
-    return markets.shandong.execute(transaction).receipts[0]
 
 
 def state_of(markets: Markets) -> Any:
@@ -58,7 +45,7 @@ def state_of(markets: Markets) -> Any:
 @pytest.mark.parametrize("method", ["suspend", "resume"])
 def test_a_result_or_a_reason_with_a_number_of_a_person_is_refused_unsaid(method: str) -> None:
     markets = market(3)
-    receipt = act(markets, method, REGISTRAR, subject_id="S1")
+    receipt = call(markets, "subject", method, REGISTRAR, subject_id="S1")
     assert receipt.code == "TIER_NONPUBLIC_ONCHAIN"
     assert "".join(PARTS).encode() not in receipt.encode()
     assert state_of(markets) == "REGISTERED", "nothing of the call stays"
@@ -67,12 +54,12 @@ def test_a_result_or_a_reason_with_a_number_of_a_person_is_refused_unsaid(method
 def test_version_2_tells_what_it_told() -> None:
     """What an earlier version took is taken whenever the chain is replayed."""
     markets = market(2)
-    assert act(markets, "suspend", REGISTRAR, subject_id="S1").accepted
-    assert act(markets, "resume", REGISTRAR, subject_id="S1").code == "CONTRACT_REFUSED"
+    assert call(markets, "subject", "suspend", REGISTRAR, subject_id="S1").accepted
+    assert call(markets, "subject", "resume", REGISTRAR, subject_id="S1").code == "CONTRACT_REFUSED"
 
 
 def test_other_answers_are_told_as_ever() -> None:
     markets = market(3)
-    receipt = act(markets, "subject", REGISTRAR, subject_id="S1")
+    receipt = call(markets, "subject", "subject", REGISTRAR, subject_id="S1")
     assert receipt.accepted
     assert b'"region":"370000"' in receipt.detail

@@ -11,6 +11,7 @@ from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts import deployment_positions
 from services.consensus.domain.contracts.identity_record import IdentityRecord
 from tests.unit.templates.template_market import template
+from tests.unit.xchain.common_contracts import call, deploy_common
 from tests.unit.xchain.ledger_chain import events
 from tests.unit.xchain.test_deployments_by_template import (
     REGISTRAR,
@@ -20,7 +21,6 @@ from tests.unit.xchain.test_deployments_by_template import (
 )
 
 SUBJECT: Final = template("subject")
-STANDING: Final = f"standing/subject/{1:020d}"
 REASON: Final = {"name": "subject", "reason": "业务终止"}
 
 
@@ -28,23 +28,12 @@ REASON: Final = {"name": "subject", "reason": "业务终止"}
 def markets() -> Markets:
     """A market whose contract of subjects is deployed."""
     found = Markets.make(contracts=3, templates=2)
-    deploy(found)
+    deploy_common(found, SUBJECT, SUBJECT.contract.source)
     return found
 
 
-def deploy(markets: Markets, method: str = "deploy", **changes: Any) -> Receipt:
-    markets.publish(SUBJECT)
-    named: dict[str, Any] = {
-        "name": "subject",
-        "template": SUBJECT.to_json(),
-        "standing": markets.standing(STANDING),
-    }
-    return markets.deploy(method, source=SUBJECT.contract.source, **named, **changes)
-
-
 def act(markets: Markets, method: str, *signers: IdentityRecord, **arguments: Any) -> Receipt:
-    transaction = markets.shandong.transaction("subject", method, arguments, signers=signers)
-    receipt = markets.shandong.execute(transaction).receipts[0]
+    receipt = call(markets, "subject", method, *signers, **arguments)
     assert receipt.accepted, (receipt.code, receipt.detail)
     return receipt
 
@@ -115,7 +104,7 @@ def test_more_records_than_are_looked_at_are_not_taken_for_none(
 def test_version_2_asks_for_no_end_and_keeps_no_final_states() -> None:
     """What was accepted once is accepted whenever the chain is replayed."""
     markets = Markets.make(contracts=2)
-    deploy(markets)
+    deploy_common(markets, SUBJECT, SUBJECT.contract.source)
     assert "final_states" not in record(markets)
     register(markets, "S1")
     assert destroy(markets).accepted

@@ -23,6 +23,7 @@ from services.consensus.domain.contracts.star.values import (
     new_list,
     new_str,
     set_entry,
+    shown,
     to_json,
     type_name,
 )
@@ -116,6 +117,8 @@ def _keyed(
 ) -> list[tuple[Any, Value]]:
     """Each element beside what it is ordered by; all of these are ints, or all strings."""
     elements = _elements(meter, values, what)
+    if key is not None and not callable(key):
+        raise mismatch(what, key)
     pairs = [(element if key is None else key(element), element) for element in elements]
     for order, _ in pairs:
         if type(order) not in (int, str) or type(order) is not type(pairs[0][0]):
@@ -233,7 +236,7 @@ def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
 
 def _emit(run: Run, topic: Value, body: Value) -> None:
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic) or topic.startswith("packet."):
-        raise ContractError("CONTRACT_TOPIC_WRONG", topic=str(topic)[:64])
+        raise ContractError("CONTRACT_TOPIC_WRONG", topic=shown(topic))
     run.meter.charge(run.meter.table.emit)
     run.host.emit(topic, to_json(run.meter, body))
 
@@ -269,7 +272,7 @@ def _business_time(run: Run) -> str | None:
 
 def _require(run: Run, condition: Value, code: Value, fields: dict[str, Value]) -> None:
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        raise ContractError("CONTRACT_CODE_WRONG", code=str(code)[:64])
+        raise ContractError("CONTRACT_CODE_WRONG", code=shown(code))
     if condition is True:
         return
     if condition is not False:

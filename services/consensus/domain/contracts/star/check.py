@@ -41,7 +41,7 @@ from services.consensus.domain.contracts.star.shapes import (
     TARGETS,
     Shapes,
 )
-from services.consensus.domain.contracts.star.values import INT_BOUND, STR_LENGTH_MAX
+from services.consensus.domain.contracts.star.values import INT_BOUND, KEY_INT_BOUND, STR_LENGTH_MAX
 
 _INT: Final = re.compile(r"0|[1-9][0-9]{0,76}")
 _BINARY: Final = frozenset({"+", "-", "*", "//", "%"})
@@ -56,6 +56,9 @@ _FUNCTIONS_MAX: Final = 256
 STACK_MAX: Final = 400
 """Frames of the evaluator that a call may need, over all functions that call one another."""
 _FRAMES_OF_CALL: Final = 6
+
+_CALL_PARTS: Final = 3
+"""Kind, line and name: a call has its keywords behind them."""
 
 
 def check(form: Json, columns: Mapping[int, int] | None = None) -> Module:
@@ -139,10 +142,19 @@ class _Check(Shapes):
                 self._refuse("form", node)
             for part in node[2:]:
                 self._literal(part, depth + 1)
+            for key in node[2::2] if node[0] == "dict" else ():
+                self._literal_key(key)
             if node[0] == "negative" and node[2][0] != "int":
                 self._refuse("constant", node)
         else:
             self._expression(node, depth)
+
+    def _literal_key(self, key: Node) -> None:
+        """A string or a number that a dict can have as key: a call would find out too late."""
+        number = key[2] if key[0] == "negative" else key
+        is_int = number[0] == "int" and int(number[2]) < KEY_INT_BOUND
+        if key[0] != "str" and not is_int:
+            self._refuse("constant", key)
 
     def _signature(self, node: Node) -> None:
         name = self._new_name(node[2], node)
@@ -237,8 +249,9 @@ class _Check(Shapes):
         if declared[0] != "dict":
             self._refuse("access", declared)
         for key, value in zip(declared[2::2], declared[3::2], strict=True):
-            texts = [part[2] for part in value[2:] if part[0] == "str"]
-            whole = value[0] == "list" and len(texts) == len(value) - 2 <= _PREFIXES_MAX
+            parts = value[2:] if value[0] == "list" else []
+            texts = [part[2] for part in parts if part[0] == "str"]
+            whole = value[0] == "list" and len(texts) == len(parts) <= _PREFIXES_MAX
             form = _ACCESS.get(key[2]) if key[0] == "str" and key[2] not in found else None
             if form is None or not whole or not all(map(form.fullmatch, texts)):
                 self._refuse("access", declared)
@@ -303,7 +316,7 @@ class _Check(Shapes):
     def _over(self, value: Any, depth: int) -> None:
         """What a `for` iterates over: here alone may `range` stand."""
         node = self._node(value, EXPRESSIONS)
-        if node[0] == "call" and node[2] == "range":
+        if node[0] == "call" and len(node) > _CALL_PARTS and node[2] == "range":
             self._arguments(node, Signature(("start", "stop", "step"), 1), node[3], node[4:], depth)
             if node[3]:
                 self._refuse("argument", node)
@@ -431,6 +444,7 @@ class _Check(Shapes):
             self._refuse("comprehension", node)
         outside = self._names
         self._names = set(outside)
+        depth += 1 + len(loops)  # Frames that the evaluator takes for it.
         for clause in clauses:
             if clause[0] == "for":
                 self._over(clause[3], depth)

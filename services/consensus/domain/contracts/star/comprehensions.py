@@ -25,6 +25,11 @@ def comprehend(
     is_list = len(made) == 1
 
     def walk(frame: Frame, number: int, out: Any) -> None:
+        # Conditions take no frame of their own: their number has no bound of its own either.
+        while number < len(steps) and steps[number][0] is None:
+            if not steps[number][1](frame):
+                return
+            number += 1
         if number == len(steps):
             meter = frame[0]
             if is_list:
@@ -33,10 +38,7 @@ def comprehend(
                 set_entry(meter, out, made[0](frame), made[1](frame))
             return
         over, act = steps[number]
-        if over is None:
-            if act(frame):
-                walk(frame, number + 1, out)
-            return
+        assert over is not None, "conditions are behind us"
         meter, values = frame[0], over(frame)
         items = hold(values)
         try:

@@ -42,6 +42,7 @@ from services.consensus.domain.contracts.star.values import (
     check_key,
     new_list,
     set_entry,
+    shown,
 )
 
 
@@ -145,7 +146,7 @@ class Expressions:
             for key, value in entries:
                 place = check_key(key(frame))
                 if place in made:
-                    raise ContractError("CONTRACT_KEY_TWICE", key=str(place)[:64])
+                    raise ContractError("CONTRACT_KEY_TWICE", key=shown(place))
                 set_entry(meter, made, place, value(frame))
             return made
 

@@ -26,6 +26,7 @@ from services.consensus.domain.contracts.star.values import (
     new_list,
     new_str,
     set_entry,
+    shown,
 )
 
 _BLANKS: Final = " \t\n\r\v\f"
@@ -131,7 +132,7 @@ def _pop_dict(meter: Meter, of: StarDict, *rest: Value) -> Value:
         return of.pop(key)
     if len(rest) > 1:
         return rest[1]
-    raise ContractError("CONTRACT_KEY_MISSING", key=str(key)[:64])
+    raise ContractError("CONTRACT_KEY_MISSING", key=shown(key))
 
 
 def _setdefault(meter: Meter, of: StarDict, key: Value, default: Value = None) -> Value:

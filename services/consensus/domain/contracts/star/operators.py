@@ -23,6 +23,7 @@ from services.consensus.domain.contracts.star.values import (
     new_list,
     new_str,
     set_entry,
+    shown,
 )
 
 
@@ -128,7 +129,7 @@ def get_item(meter: Meter, container: Value, place: Value) -> Value:
     if isinstance(container, StarDict):
         key = check_key(place)
         if key not in container:
-            raise ContractError("CONTRACT_KEY_MISSING", key=str(key)[:64])
+            raise ContractError("CONTRACT_KEY_MISSING", key=shown(key))
         return container[key]
     if not isinstance(container, str | StarList) or type(place) is not int:
         raise mismatch("[]", container, place)
@@ -197,7 +198,7 @@ def release(values: Any) -> None:
 
 def _place(place: int, length: int) -> int:
     if not -length <= place < length:
-        raise ContractError("CONTRACT_INDEX_OUT_OF_RANGE", index=str(place)[:80], length=length)
+        raise ContractError("CONTRACT_INDEX_OUT_OF_RANGE", index=shown(place, 80), length=length)
     return place
 
 

@@ -63,6 +63,14 @@ def type_name(value: Value) -> str:
     return TYPE_NAMES[type(value)]
 
 
+def shown(value: Value, length: int = 64) -> str:
+    """A value in the facts of an error; of one that may hold others its type, however deep it is,
+    since nobody has paid for more.
+    """
+    is_scalar = value is None or type(value) in (str, int, bool)
+    return (str(value) if is_scalar else type_name(value))[:length]
+
+
 def mismatch(what: str, *values: Value) -> ContractError:
     """An operation met types that it is not for."""
     return ContractError(

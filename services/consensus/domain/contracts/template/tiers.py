@@ -117,8 +117,8 @@ class TierGroup:
 
 
 def _are_fields(types: dict[str, Json], optional: list[Json]) -> bool:
-    return all(kind in TYPES_2 for kind in types.values()) and all(
-        each in types for each in optional
+    return all(isinstance(kind, str) and kind in TYPES_2 for kind in types.values()) and all(
+        isinstance(each, str) and each in types for each in optional
     )
 
 
