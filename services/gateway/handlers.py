@@ -26,11 +26,12 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
+from guqiao_sdk.proof.receipt import Outcome
 from services.chassis.block_feed import projected_height
 from services.chassis.errors import ServiceError
 from services.chassis.grpc_server import error_of_code
 from services.chassis.postgres import Pool
-from services.gateway import store
+from services.gateway import open_packets, store
 from services.gateway.domain.errors import (
     DeliveryMalformedError,
     LinkUnknownError,
@@ -203,7 +204,7 @@ class Handlers:
         """Let a packet that is set aside be delivered again."""
         self._require_link(remote_chain_id)
         async with self.pool.acquire() as connection:
-            found = await store.resume(
+            found = await open_packets.resume(
                 connection, destination=remote_chain_id, port=port, sequence=sequence
             )
         if not found:
@@ -259,16 +260,17 @@ async def submit_relay(
 ) -> TransactionResult:
     """Submit a relay transaction under a request id that follows from its content.
 
-    A refusal is raised with the chain's code.
+    A refusal is raised with the chain's code. An old one, which the chain answers again because it
+    is bound to the request id, may have lost its reason since: it is asked for once more under an
+    id that follows from the height as well. What took effect has one effect all the same.
     """
-    transaction = await client.build(
-        contract,
-        method,
-        body,
-        request_id=request_id_of(f"{contract}.{method}", body),
-        after=after,
-    )
-    result = await client.submit(transaction)
+    name = f"{contract}.{method}"
+    result = await _submit(client, contract, method, body, request_id_of(name, body), after)
+    if not result.accepted:
+        header, _ = await client.get_header()
+        if header.height > result.height or result.outcome is Outcome.REPLAYED:
+            name = f"{name}@{header.height}"
+            result = await _submit(client, contract, method, body, request_id_of(name, body), after)
     if not result.accepted:
         facts = {
             name: fact if isinstance(fact, str | int | bool) else str(fact)
@@ -276,3 +278,16 @@ async def submit_relay(
         }
         raise error_of_code(result.code, **facts)
     return result
+
+
+async def _submit(
+    client: ChainClient,
+    contract: str,
+    method: str,
+    body: dict[str, Json],
+    request_id: str,
+    after: bytes | None,
+) -> TransactionResult:
+    return await client.submit(
+        await client.build(contract, method, body, request_id=request_id, after=after)
+    )

@@ -14,8 +14,8 @@ async def list_overdue(
     connection: Connection, source: str, destination: str, *, height: int, now_ms: int, limit: int
 ) -> list[SentPacket]:
     """The unordered packets to a destination that it is not known to have received and whose
-    deadline has passed by its `height` or by the clock, or, where only its height counts, by its
-    word; those with the earliest deadlines first.
+    deadline has passed by its `height`, by the clock or by its word; those with the earliest
+    deadlines first.
     """
     rows = await connection.fetch(
         """
@@ -24,8 +24,8 @@ async def list_overdue(
                packet_class, deadline_height, deadline_time_ms
         FROM packets_sent
         WHERE destination = $1 AND state = 1 AND packet_class = 'unordered'
-          AND (deadline_height > 0 OR deadline_time_ms > 0)
-          AND ((deadline_height > 0 AND (expired OR deadline_height <= $2))
+          AND (deadline_height > 0 OR deadline_time_ms > 0) AND NOT contradicted
+          AND (expired OR (deadline_height > 0 AND deadline_height <= $2)
                OR (deadline_time_ms > 0 AND deadline_time_ms < $3))
         ORDER BY deadline_time_ms, deadline_height, port, sequence LIMIT $4
         """,
@@ -35,6 +35,27 @@ async def list_overdue(
         limit,
     )
     return [sent_of(row, source) for row in rows]
+
+
+async def first_by_height(
+    connection: Connection, source: str, destination: str
+) -> SentPacket | None:
+    """Of the unordered packets to a destination that it is not known to have received, the one that
+    its height ends first.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT destination, port, sequence, payload, transaction_id, height, state,
+               remote_transaction_id, anchor, acknowledgement_transaction_id,
+               packet_class, deadline_height, deadline_time_ms
+        FROM packets_sent
+        WHERE destination = $1 AND state = 1 AND packet_class = 'unordered'
+          AND deadline_height > 0 AND NOT contradicted
+        ORDER BY deadline_height, port, sequence LIMIT 1
+        """,
+        destination,
+    )
+    return None if row is None else sent_of(row, source)
 
 
 async def mark_expired(connection: Connection, packets: Sequence[Packet]) -> None:
@@ -48,11 +69,22 @@ async def mark_expired(connection: Connection, packets: Sequence[Packet]) -> Non
     )
 
 
+async def clear_expired(connection: Connection, packets: Sequence[Packet]) -> None:
+    """Deliver again what the destination refused as expired and what by its own header is not."""
+    await connection.executemany(
+        """
+        UPDATE packets_sent SET expired = false
+        WHERE destination = $1 AND port = $2 AND sequence = $3 AND state = 1
+        """,
+        [(packet.destination, packet.port, packet.sequence) for packet in packets],
+    )
+
+
 async def mark_timed_out(connection: Connection, packets: Sequence[Packet]) -> None:
     """Note that the own chain has taken the proof that the packets had no effect in time."""
     await connection.executemany(
         """
-        UPDATE packets_sent SET state = $4
+        UPDATE packets_sent SET state = $4, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         [
@@ -76,7 +108,8 @@ async def set_time_out(
     """
     await connection.execute(
         """
-        UPDATE packets_sent SET state = $4, acknowledgement_transaction_id = $5
+        UPDATE packets_sent
+        SET state = $4, acknowledgement_transaction_id = $5, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
           AND (NOT $6 OR packet_class = 'unordered')
         """,

@@ -26,21 +26,6 @@ class SentPacket:
 
 
 @dataclass(frozen=True, slots=True)
-class ParkedPacket:
-    """A packet of the own chain that is set aside, and why."""
-
-    destination: str
-    port: str
-    sequence: int
-    cause: str
-
-    @property
-    def name(self) -> str:
-        """What an operator calls it."""
-        return f"{self.destination}/{self.port}/{self.sequence}"
-
-
-@dataclass(frozen=True, slots=True)
 class PacketSummary:
     """A packet of the own chain without its payload; `parked_cause` is empty where it is not set
     aside, `remote_transaction_id` until that is known here.
@@ -109,33 +94,6 @@ async def insert_received(
         transaction_id,
         height,
     )
-
-
-async def list_open(
-    connection: Connection, source: str, destination: str, state: PacketState, limit: int
-) -> list[SentPacket]:
-    """The packets to a destination that are in `state`, in order; nothing behind a parked one of
-    the same port, unless it takes packets in any order, and none that has expired there.
-    """
-    rows = await connection.fetch(
-        """
-        SELECT destination, port, sequence, payload, transaction_id, height, state,
-               remote_transaction_id, anchor, acknowledgement_transaction_id,
-               packet_class, deadline_height, deadline_time_ms
-        FROM packets_sent AS sent
-        WHERE destination = $1 AND state = $2 AND NOT expired AND parked_cause IS NULL
-          AND (packet_class IS NOT DISTINCT FROM 'unordered'
-               OR NOT EXISTS (SELECT FROM packets_sent AS parked
-                              WHERE parked.destination = $1 AND parked.port = sent.port
-                                AND parked.sequence <= sent.sequence
-                                AND parked.parked_cause IS NOT NULL))
-        ORDER BY port, sequence LIMIT $3
-        """,
-        destination,
-        int(state),
-        limit,
-    )
-    return [sent_of(row, source) for row in rows]
 
 
 async def list_unanchored(
@@ -241,7 +199,7 @@ async def mark_acknowledged(connection: Connection, packets: Sequence[Packet]) -
     """
     await connection.executemany(
         """
-        UPDATE packets_sent SET state = $4
+        UPDATE packets_sent SET state = $4, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         [
@@ -257,7 +215,8 @@ async def set_acknowledgement(
     """Note the transaction that put the acknowledgement on the own chain."""
     await connection.execute(
         """
-        UPDATE packets_sent SET state = $4, acknowledgement_transaction_id = $5
+        UPDATE packets_sent
+        SET state = $4, acknowledgement_transaction_id = $5, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         destination,
@@ -266,34 +225,6 @@ async def set_acknowledgement(
         int(PacketState.ACKNOWLEDGED),
         transaction_id,
     )
-
-
-async def park(
-    connection: Connection, *, destination: str, port: str, sequence: int, cause: str
-) -> None:
-    """Set a packet aside that cannot be delivered; its port stops there, and the link says so."""
-    await connection.execute(
-        """
-        UPDATE packets_sent SET parked_cause = $4
-        WHERE destination = $1 AND port = $2 AND sequence = $3
-        """,
-        destination,
-        port,
-        sequence,
-        cause,
-    )
-
-
-async def list_parked(connection: Connection) -> list[ParkedPacket]:
-    """The packets that are set aside, in order."""
-    rows = await connection.fetch(
-        "SELECT destination, port, sequence, parked_cause FROM packets_sent"
-        " WHERE parked_cause IS NOT NULL ORDER BY destination, port, sequence"
-    )
-    return [
-        ParkedPacket(row["destination"], row["port"], row["sequence"], row["parked_cause"])
-        for row in rows
-    ]
 
 
 async def list_packets(
@@ -338,21 +269,6 @@ async def list_packets(
         )
         for row in rows
     ]
-
-
-async def resume(connection: Connection, *, destination: str, port: str, sequence: int) -> bool:
-    """Let a packet that is set aside be delivered again; whether there was one."""
-    found = await connection.fetchval(
-        """
-        UPDATE packets_sent SET parked_cause = NULL
-        WHERE destination = $1 AND port = $2 AND sequence = $3 AND parked_cause IS NOT NULL
-        RETURNING true
-        """,
-        destination,
-        port,
-        sequence,
-    )
-    return found is True
 
 
 async def find_sent(
@@ -436,7 +352,7 @@ async def prune_traces(connection: Connection, hours: int) -> None:
 
 
 def sent_of(row: asyncpg.Record, source: str) -> SentPacket:
-    """A row of `packets_sent` with all that `list_open` selects."""
+    """A row of `packets_sent` with all that `open_packets.list_open` selects."""
     return SentPacket(
         packet=Packet(
             source,

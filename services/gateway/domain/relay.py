@@ -35,6 +35,16 @@ ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN", "BREAKER_OPEN"})
 """Refusals that never happen in ordinary times between honest chains: people must look."""
 
 
+IS_PARKED_CODES: Final = frozenset({"PACKET_CONFLICT"})
+"""Refusals after which the packet that they name is set aside, whatever its class."""
+
+NEVER_TAKEN_CODES: Final = frozenset(
+    {"BODY_MALFORMED", "PACKET_CLASS_WRONG", "PACKET_PORT_FORBIDDEN", "REQUEST_MALFORMED"}
+)
+"""Refusals of a form, class or port that the destination's version does not know. A port that takes
+packets in any order goes on without them; one in order could not, so it tries them again."""
+
+
 class Remedy(StrEnum):
     """What a relay does after a refusal, besides trying again."""
 
@@ -44,8 +54,9 @@ class Remedy(StrEnum):
     TIME_OUT = "time_out"
 
 
-def remedy_for(code: str, unproven: int) -> Remedy:
-    """The remedy for a refusal; `unproven` counts receipts in a row that could not be had.
+def remedy_for(code: str, unproven: int, *, in_order: bool = True) -> Remedy:
+    """The remedy for a refusal; `unproven` counts receipts in a row that could not be had,
+    `in_order` says how the port takes packets.
 
     A frozen client refuses everything and is replaced by people, after which all goes on: nothing
     is parked for it, as for an open breaker and a paused link. What has expired is not delivered
@@ -53,7 +64,7 @@ def remedy_for(code: str, unproven: int) -> Remedy:
     ago, so only the repeated lack of a receipt is a reason to deliver again.
     """
     match code:
-        case "PACKET_CONFLICT":
+        case _ if code in IS_PARKED_CODES or (code in NEVER_TAKEN_CODES and not in_order):
             return Remedy.PARK
         case "PACKET_OUT_OF_ORDER":
             return Remedy.DELIVER_AGAIN
@@ -66,7 +77,8 @@ def remedy_for(code: str, unproven: int) -> Remedy:
 
 def late_packets(packets: Sequence[Packet], facts: Mapping[str, object]) -> list[Packet]:
     """Of those in one delivery, the unordered packets that a refusal as expired is about: the one
-    that it names, and all that are too late for the height and block time that it states.
+    that it names, and all that are too late for the height and block time that it states. What has
+    no deadline is never late, whatever is said of it.
     """
     named = facts.get("port"), str(facts.get("sequence"))
     height, time_ms = (_number(facts.get(name)) for name in ("height", "block_time_ms"))
@@ -74,6 +86,7 @@ def late_packets(packets: Sequence[Packet], facts: Mapping[str, object]) -> list
         packet
         for packet in packets
         if packet.packet_class is PacketClass.UNORDERED
+        and packet.deadline
         and (
             named == (packet.port, str(packet.sequence))
             or packet.deadline.has_passed(height, time_ms)
