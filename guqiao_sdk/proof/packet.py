@@ -8,6 +8,7 @@ says in what order packets of its port are taken and until when it may have an e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -164,6 +165,21 @@ def _read_terms(reader: Reader) -> Terms:
 
 def _is_number(value: int) -> bool:
     return type(value) is int and 0 <= value < NUMBER_BOUND
+
+
+DELIVERY_PORT: Final = "market_delivery"
+"""The port of messages that the regulatory chain sends, or sends on for a market."""
+
+_ORIGIN: Final = re.compile(rb'\{"from":\{"chain":"([A-Za-z0-9._-]{1,64})"[,}]')
+"""How the canonical JSON of such a message begins."""
+
+
+def sender_of(packet: Packet) -> str:
+    """Whose packet it is: the source's, or of a message that it sends on the other chain's. It is
+    what the source says, and decides nothing but whose volume a packet counts to.
+    """
+    found = _ORIGIN.match(packet.payload) if packet.port == DELIVERY_PORT else None
+    return packet.source if found is None else found[1].decode()
 
 
 def commitment_key(destination: str, port: str, sequence: int) -> str:

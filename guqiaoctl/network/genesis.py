@@ -53,6 +53,7 @@ COMMON_CONTRACTS: Final = (
     "contracts",
 )
 VERSIONS: Final = {
+    "calendar": 2,
     "contracts": 3,
     "evidence": 2,
     "light_client": 2,

@@ -75,11 +75,10 @@ async def serve(settings: Settings) -> None:
         ]
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
-        tasks += [
-            relays[remote.chain_id].run()
-            for remote in settings.remotes
-            if settings.role == "market" or remote.packet_link
-        ]
+        for remote in settings.remotes:
+            relay = relays[remote.chain_id]
+            carries = settings.role == "market" or remote.packet_link
+            tasks.append(relay.run() if carries else relay.watch())
         try:
             async with open_links(
                 identity, settings.tunnel, settings.remotes, identities, target_port

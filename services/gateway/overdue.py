@@ -37,6 +37,39 @@ async def list_overdue(
     return [sent_of(row, source) for row in rows]
 
 
+async def list_unanswered(
+    connection: Connection, destination: str, *, before_ms: int, limit: int
+) -> list[tuple[str, int]]:
+    """Port and sequence of the unordered packets to a destination that are not known to have ended
+    and whose deadline was before a time; those with the earliest deadlines first.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT port, sequence FROM packets_sent
+        WHERE destination = $1 AND state < 3 AND packet_class = 'unordered'
+          AND deadline_time_ms > 0 AND deadline_time_ms < $2
+        ORDER BY deadline_time_ms, port, sequence LIMIT $3
+        """,
+        destination,
+        before_ms,
+        limit,
+    )
+    return [(row["port"], row["sequence"]) for row in rows]
+
+
+async def mark_given_up(
+    connection: Connection, destination: str, packets: Sequence[tuple[str, int]]
+) -> None:
+    """Note that the own chain has ended packets without a proof; its block says so as well."""
+    await connection.executemany(
+        """
+        UPDATE packets_sent SET state = $4, parked_cause = NULL
+        WHERE destination = $1 AND port = $2 AND sequence = $3
+        """,
+        [(destination, port, sequence, int(PacketState.TIMED_OUT)) for port, sequence in packets],
+    )
+
+
 async def first_by_height(
     connection: Connection, source: str, destination: str
 ) -> SentPacket | None:

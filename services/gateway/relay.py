@@ -43,12 +43,13 @@ from services.gateway.domain.relay import (
     Remedy,
     acknowledge_body,
     count_fitting,
-    late_packets,
     remedy_for,
     time_out_body,
 )
+from services.gateway.giving_up import GivingUp
 from services.gateway.handlers import submit_relay, update_light_client
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.refusals import late_of, named_by
 from services.gateway.steps import REFUSALS, Steps
 from services.gateway.travel import (
     checked_absence,
@@ -89,9 +90,12 @@ class Relay:
     _remote_height: int = 0
     _asked_height_ms: int = 0
     _steps: Steps = field(init=False)
+    _giving_up: GivingUp = field(init=False)
 
     def __post_init__(self) -> None:
-        self._steps = Steps(self.remote_sets.chain_id, self.metrics)
+        remote = self.remote_sets.chain_id
+        self._steps = Steps(remote, self.metrics)
+        self._giving_up = GivingUp(self.pool, self.client, remote, self.now_ms)
 
     @property
     def last_error(self) -> str:
@@ -104,6 +108,11 @@ class Relay:
             tasks.create_task(self._steps.repeat("ports", partial(self._begin_ports, tasks)))
             tasks.create_task(self._steps.repeat("anchor", self.anchor_some))
             tasks.create_task(self._steps.repeat("time_out", self.time_out_some))
+            tasks.create_task(self.watch())
+
+    async def watch(self) -> None:
+        """Only give up what a chain that is not admitted leaves open, until cancelled."""
+        await self._steps.repeat("give_up", self._giving_up.look)
 
     async def _begin_ports(self, tasks: asyncio.TaskGroup) -> int:
         """Begin with the ports that have something to carry; no port waits for another."""
@@ -196,7 +205,7 @@ class Relay:
                 async with self._remedied(packets):
                     await self.stub.DeliverPackets(request, timeout=questions.CALL_SECONDS)
             except GuqiaoError as error:
-                late = _late(packets, error)
+                late = late_of(packets, error)
                 if not late:
                     raise
                 log.info(
@@ -404,7 +413,7 @@ class Relay:
             await submit_relay(self.client, "packets", method, body, after)
         except ServiceError as error:
             if error.code in IS_PARKED_CODES:
-                await self._park(_named(packets, error), error, is_contradicted=True)
+                await self._park(named_by(error, packets), error, is_contradicted=True)
             raise
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:
@@ -437,7 +446,7 @@ class Relay:
                     await self._set_aside(packets, error)
                 case Remedy.TIME_OUT:
                     async with self.pool.acquire() as connection, connection.transaction():
-                        await overdue.mark_expired(connection, _late(packets, error))
+                        await overdue.mark_expired(connection, late_of(packets, error))
                 case Remedy.DELIVER_AGAIN:
                     self._unproven.pop(port, None)
                     async with self.pool.acquire() as connection:
@@ -448,7 +457,7 @@ class Relay:
         """Set the packet aside that the destination named. Where it named none, the packets go one
         by one, until it is alone.
         """
-        found = _named(packets, error) or (packets if len(packets) == 1 else [])
+        found = named_by(error, packets) or (packets if len(packets) == 1 else [])
         if not found:
             self._at_once[packets[0].packet.port] = 1
         await self._park(found, error)
@@ -471,22 +480,6 @@ class Relay:
                     cause=f"{error.code}: {error}"[:500],
                     is_contradicted=is_contradicted,
                 )
-
-
-def _late(packets: Sequence[store.SentPacket], error: GuqiaoError) -> list[Packet]:
-    """What a refusal as expired is about, if that is what it is. A thousand packets after an outage
-    are not refused one by one.
-    """
-    is_expired = remedy_for(error.code, 0) is Remedy.TIME_OUT
-    return late_packets([sent.packet for sent in packets], error.fields) if is_expired else []
-
-
-def _named(
-    packets: Sequence[store.SentPacket], error: GuqiaoError | ServiceError
-) -> list[store.SentPacket]:
-    """The packet that a refusal is about."""
-    named = error.fields.get("port"), str(error.fields.get("sequence"))
-    return [each for each in packets if named == (each.packet.port, str(each.packet.sequence))]
 
 
 def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket]:

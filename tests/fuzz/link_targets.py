@@ -38,7 +38,7 @@ def targets() -> tuple[Target, ...]:
             [message], mutations.of_json,
         ),
         Target(
-            "deadline", lambda data: read_deadline(cast(Any, _Clock()), json_value(data)), refused,
+            "deadline", lambda data: read_deadline(_CLOCK, json_value(data), "csrc"), refused,
             [canonical_json({"height": 9, "within_ms": 60_000})], mutations.of_json,
         ),
     )  # fmt: skip
@@ -57,6 +57,9 @@ class _Clock:
 
     def read(self, contract: str, key: str) -> None:
         return None
+
+
+_CLOCK = cast(Any, _Clock())
 
 
 @cache

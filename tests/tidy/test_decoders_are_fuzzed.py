@@ -54,6 +54,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.store.index:Index._page_reader.<locals>.read",
         "services.consensus.store.index:Index._prune",
         "services.consensus.store.recovery:_Intake._take",
+        "services.gateway.giving_up:GivingUp._is_shut_out",
         "services.gateway.handlers:followed_epoch",
     ),
     PROVEN: (

@@ -28,6 +28,10 @@ DELIVERY_BYTES_MAX: Final = 900_000
 PACKET_FRAME_BYTES: Final = 512
 """What the body says of a packet besides payload and proof, at most."""
 
+GRACE_MS: Final = 660_000
+"""So long after its deadline a packet is given up that nothing can be proven of: the 10 minutes
+that the packet contract asks for, and what the chain's clock may be behind."""
+
 UNPROVEN_MAX: Final = 5
 """So often in a row the destination may fail to prove what it said it had recorded."""
 
@@ -262,6 +266,14 @@ def time_out_body(header: ProvenHeader, absences: Sequence[ProvenAbsence]) -> di
             for absence in absences
         ],
     }
+
+
+def give_up_body(
+    destination: str, packets: Sequence[tuple[str, int]], reason: str
+) -> dict[str, Json]:
+    """The body of `packets.give_up` at the source, for ports and sequences."""
+    rows: list[Json] = [{"port": port, "sequence": sequence} for port, sequence in packets]
+    return {"destination": destination, "packets": rows, "reason": reason}
 
 
 def request_id_of(method: str, body: dict[str, Json]) -> str:

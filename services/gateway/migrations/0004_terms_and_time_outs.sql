@@ -9,8 +9,8 @@ ALTER TABLE packets_sent
         GENERATED ALWAYS AS (packet_class IS DISTINCT FROM 'unordered') STORED;
 -- `expired`: the destination says so, and proves nothing by that. It is not delivered until a header of the destination
 -- shows whether it is true. `contradicted`: the own chain has two proofs about it that exclude each other.
-CREATE INDEX packets_sent_overdue ON packets_sent (destination, port, sequence)
-    WHERE state = 1 AND packet_class = 'unordered' AND (deadline_height > 0 OR deadline_time_ms > 0);
+CREATE INDEX packets_sent_overdue ON packets_sent (destination, deadline_time_ms)
+    WHERE state < 3 AND packet_class = 'unordered' AND (deadline_height > 0 OR deadline_time_ms > 0);
 
 -- What a relay looks for several times a second costs what it finds, however long the history is: the open packets of
 -- one port in their order, the ports that have any, and where a port is stopped.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import pytest
 
 from guqiao_sdk.errors import ErrorFacts, GuqiaoError
+from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.packet import Deadline
 from services.chassis.errors import ServiceError
 from services.consensus.domain.contracts.packet_link import breaker, settling
 from services.consensus.domain.contracts.packet_link.breaker import Limits
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY, MESSAGE, RESULT
+from services.gateway import giving_up
 from services.gateway import handlers as gateway_handlers
 from services.gateway import relay as gateway_relay
 from tests.integration.gateway.senders import (
@@ -25,6 +29,7 @@ from tests.integration.gateway.senders import (
     pass_blocks,
     refusals,
     send,
+    time_of,
 )
 from tests.plugins.link_lab import LinkLab, link_chains, open_link
 from tests.plugins.postgres import NewDatabase
@@ -178,6 +183,46 @@ async def test_a_false_word_of_expiry_loses_no_packet(link: LinkLab, deadline: D
     assert ended(link.regulator, "packet.timed_out") == 0
 
 
+@pytest.mark.req("N0-07", "T2-14")
+async def test_what_a_chain_that_is_not_admitted_leaves_open_is_given_up(
+    link: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delivered or not: no proof of it would be believed."""
+    monkeypatch.setattr(giving_up, "PAUSE_SECONDS", 0.0)
+    first = Deadline(time_ms=time_of(link.regulator) + 60_000)
+    later = Deadline(time_ms=first.time_ms + 10_000_000)
+    send(link.regulator, link.market, first, first, later, port=DELIVERY)
+    await link.project()
+    await link.regulator.pool.execute("UPDATE packets_sent SET state = 2 WHERE sequence = 1")
+    chain, client = link.regulator.node.chain, link.regulator.runtime.client
+
+    class Register:
+        """Answers for the contract `chains`, which these chains do not run."""
+
+        async def get_state_proof(self, key: str) -> Any:
+            return SimpleNamespace(value=chain.state.values.get(key.encode()))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+    giving = replace(
+        link.back._giving_up,
+        client=cast(Any, Register()),
+        now_ms=lambda: first.time_ms + 700_000,
+    )
+    assert await giving.look() == 0, "the market is admitted"
+    chain.state.values[b"chains/standing/shandong"] = canonical_json(
+        {"status": "DEREGISTERED", "scope": "ALL", "version": 1}
+    )
+    chain.execute(time_ms=first.time_ms + 600_001)
+    assert await giving.look() == 2
+    assert await giving.look() == 0
+    assert await by_port(link.regulator) == {DELIVERY: [TIMED_OUT, TIMED_OUT, SENT]}
+    await link.project()
+    assert await by_port(link.regulator) == {DELIVERY: [TIMED_OUT, TIMED_OUT, SENT]}
+    assert ended(link.regulator, "packet.timed_out") == 2
+
+
 async def test_a_height_ends_a_packet_that_nobody_takes(
     link: LinkLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,7 +269,9 @@ async def test_a_destination_that_contradicts_itself_is_said_once_and_set_aside(
     assert await link.relay.deliver_some() == 2
     await link.project()
     values = link.market.node.chain.state.values
-    values[b"packets/timed_out/csrc/market_message/" + b"1".rjust(20, b"0")] = b"{}"
+    values[b"packets/timed_out/csrc/market_message/" + b"1".rjust(20, b"0")] = canonical_json(
+        {"commitment": "00", "destination_height": 1, "shown_by": "absence"}
+    )
     with pytest.raises(ServiceError) as refused:
         await link.relay.acknowledge_some()
     assert refused.value.code == "PACKET_CONFLICT"

@@ -45,12 +45,12 @@ async def test_a_failure_without_words_is_named_by_its_kind() -> None:
     with structlog.testing.capture_logs() as logs:
         running = asyncio.ensure_future(relay.run())
         async with asyncio.timeout(SECONDS_MAX):
-            while relay.last_error.count("; ") < 2:  # noqa: ASYNC110 - nothing signals it
+            while relay.last_error.count("; ") < 3:  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     telemetry.shutdown()
-    steps = ("anchor", "ports", "time_out")
+    steps = ("anchor", "give_up", "ports", "time_out")
     assert relay.last_error == "; ".join(f"{step}: TimeoutError()" for step in steps)
     failed = [entry for entry in logs if entry["event"] == "relay.failed"]
     assert {entry["step"] for entry in failed} == set(steps)

@@ -47,7 +47,7 @@ class Messages:
                     remote: hashes[remote] for remote in (MARKETS if chain == CSRC else (CSRC,))
                 },
                 others=self.people[chain],
-                contracts=[CalendarContract()],
+                contracts=[CalendarContract(2)],
                 packets_version=3,
             )
             for chain in self.people

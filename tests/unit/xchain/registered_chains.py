@@ -222,7 +222,7 @@ class Registry:
             destination=None,
             remotes={},
             others=EVERYBODY,
-            contracts=[CalendarContract(), ChainsContract(), *further],
+            contracts=[CalendarContract(1), ChainsContract(), *further],
             roles=frozenset({"relayer", "chain_admin"}),
             **changes,
         )

@@ -56,7 +56,8 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
-            CalendarContract(),
+            CalendarContract(1),
+            CalendarContract(2),
             ChainsContract(),
             DeploymentsContract(1),
             DeploymentsContract(2),

@@ -1,12 +1,13 @@
 """Unusual volume opens a breaker, and people can pause a link (reliability G38, G40).
 
-Per source and port at most so many packets and bytes are taken in a window of block time. The
-transaction that passes a limit is the last one taken: proven packets are not the danger, an unusual
-flow of them is. From then on the port refuses that source until those who answer for this chain
-have looked and close it. Nothing is lost: packets stay on their chain, and relayers come again.
+Per sender and port at most so many packets and bytes are taken in a window of block time. The
+sender is the source, and of a message that it sends on the chain whose that is. The transaction
+that passes a limit is the last one taken: proven packets are not the danger, an unusual flow of
+them is. From then on the port refuses that sender until those who answer for this chain have looked
+and close it. Nothing is lost: packets stay on their chain, and relayers come again.
 
-    breaker/<source>/<port>  status, window_start_ms, packets, bytes
-    limits/<source>/<port>   packets_max, bytes_max, window_ms, where they are not `LIMITS`
+    breaker/<sender>/<port>  status, window_start_ms, packets, bytes
+    limits/<sender>/<port>   packets_max, bytes_max, window_ms, where they are not `LIMITS`
     paused/<source>          reason and who paused it
 """
 
@@ -17,15 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Packet, sender_of
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.packets_host import (
     natural,
-    regulatory_chain,
     require_members,
     text,
 )
-from services.consensus.domain.contracts.signers import require_csrc, require_operator
+from services.consensus.domain.contracts.signers import require_answerable
 
 OPEN: Final = "OPEN"
 CLOSED: Final = "CLOSED"
@@ -60,21 +60,22 @@ def require_running(host: Host, chain: str) -> None:
 
 
 def require_closed(host: Host, packet: Packet) -> None:
-    """Refuse a packet of a source and port whose breaker is open."""
-    source, port = packet.source, packet.port
-    breaker = _breaker(host, source, port)
+    """Refuse a packet of a sender and port whose breaker is open."""
+    sender, port = sender_of(packet), packet.port
+    breaker = _breaker(host, sender, port)
     if breaker["status"] == OPEN:
-        raise Refusal("BREAKER_OPEN", source=source, port=port, since=breaker["opened_height"])
+        raise Refusal("BREAKER_OPEN", source=sender, port=port, since=breaker["opened_height"])
 
 
 def count(host: Host, packets: Iterable[Packet]) -> None:
     """Add packets that were taken for the first time; open the breaker of a port that passes its
     limits by them.
     """
-    taken = list(packets)
-    for source, port in sorted({(packet.source, packet.port) for packet in taken}):
-        found = [each for each in taken if (each.source, each.port) == (source, port)]
-        _count_at(host, source, port, len(found), sum(len(each.payload) for each in found))
+    sizes: dict[tuple[str, str], list[int]] = {}
+    for packet in packets:
+        sizes.setdefault((sender_of(packet), packet.port), []).append(len(packet.payload))
+    for (sender, port), taken in sorted(sizes.items()):
+        _count_at(host, sender, port, len(taken), sum(taken))
 
 
 def _count_at(host: Host, source: str, port: str, packets: int, size: int) -> None:
@@ -93,7 +94,7 @@ def _count_at(host: Host, source: str, port: str, packets: int, size: int) -> No
 
 def close_breaker(host: Host, body: Mapping[str, Json]) -> None:
     """Take packets of a source at a port again; a new window begins."""
-    _require_answerable(host)
+    require_answerable(host)
     require_members(body, "", "source port reason")
     source, port = text(body["source"], "source"), text(body["port"], "port")
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
@@ -106,7 +107,7 @@ def close_breaker(host: Host, body: Mapping[str, Json]) -> None:
 
 def set_limits(host: Host, body: Mapping[str, Json]) -> None:
     """Set what one source may bring to one port, from the next packets on."""
-    _require_answerable(host)
+    require_answerable(host)
     require_members(body, "", "source port packets_max bytes_max window_ms")
     source, port = text(body["source"], "source"), text(body["port"], "port")
     numbers = [natural(body[name], name) for name in ("packets_max", "bytes_max", "window_ms")]
@@ -118,7 +119,7 @@ def set_limits(host: Host, body: Mapping[str, Json]) -> None:
 
 def pause(host: Host, body: Mapping[str, Json]) -> None:
     """Take nothing from a chain, and believe nothing of it, until it is resumed."""
-    _require_answerable(host)
+    require_answerable(host)
     require_members(body, "", "chain reason")
     chain = text(body["chain"], "chain")
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
@@ -131,7 +132,7 @@ def pause(host: Host, body: Mapping[str, Json]) -> None:
 
 def resume(host: Host, body: Mapping[str, Json]) -> None:
     """Let a paused link go on."""
-    _require_answerable(host)
+    require_answerable(host)
     require_members(body, "", "chain reason")
     chain = text(body["chain"], "chain")
     reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
@@ -139,16 +140,6 @@ def resume(host: Host, body: Mapping[str, Json]) -> None:
         raise Refusal("ILLEGAL_TRANSITION", state="RUNNING", event="resume", chain=chain)
     host.delete(_paused_key(chain))
     host.emit("packet.link_resumed", {"chain": chain, "reason": reason, **_signers(host)})
-
-
-def _require_answerable(host: Host) -> None:
-    """Two persons of those who answer for this chain: both sides of the CSRC on the regulatory
-    chain, the operator on a market's.
-    """
-    if regulatory_chain(host) is None:
-        require_csrc(host)
-    else:
-        require_operator(host)
 
 
 def _signers(host: Host) -> dict[str, Json]:

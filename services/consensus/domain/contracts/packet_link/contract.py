@@ -9,7 +9,7 @@ from services.consensus.domain.contracts.host import Method
 from services.consensus.domain.contracts.packet_link import breaker
 from services.consensus.domain.contracts.packet_link.messages import send_message
 from services.consensus.domain.contracts.packet_link.receiving import receive
-from services.consensus.domain.contracts.packet_link.settling import acknowledge, time_out
+from services.consensus.domain.contracts.packet_link.settling import acknowledge, give_up, time_out
 from services.consensus.domain.contracts.packets import NAME
 
 
@@ -22,12 +22,13 @@ class LinkedPacketsContract:
 
     def methods(self) -> Mapping[str, Method]:
         """`receive` at the destination, `acknowledge` and `time_out` at the source, for relayers;
-        the others for those who answer for this chain.
+        the others for those who answer for this chain, `give_up` for both.
         """
         return {
             "receive": receive,
             "acknowledge": acknowledge,
             "time_out": time_out,
+            "give_up": give_up,
             "send_message": send_message,
             "close_breaker": breaker.close_breaker,
             "set_limits": breaker.set_limits,

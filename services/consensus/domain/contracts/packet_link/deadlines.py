@@ -15,6 +15,7 @@ from guqiao_sdk.proof.packet import Deadline
 from guqiao_sdk.working_days import CHINA, WORKING_DAYS_MAX, CalendarYearUnknownError
 from services.consensus.domain.contracts.calendar import block_day, working_days
 from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.light_client import known_height
 from services.consensus.domain.contracts.packets_host import NUMBER_BOUND, SystemHost, natural
 
 FIELD: Final = "deadline"
@@ -22,10 +23,11 @@ TIMES: Final = ("within_ms", "time_ms", "working_days")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def read_deadline(host: SystemHost, value: Json) -> Deadline:
+def read_deadline(host: SystemHost, value: Json, destination: str) -> Deadline:
     """The deadline that an object of `height` and one of `TIMES`, or of either, stands for.
 
-    `height` is one of the destination; `time_ms` a block time of it; `within_ms` counts from this
+    `height` is one that this chain does not know `destination` to have; `time_ms` a block time of
+    it; `within_ms` counts from this
     block's time; `working_days` ends with the last moment of that working day in China, of which
     today is none.
     """
@@ -36,6 +38,8 @@ def read_deadline(host: SystemHost, value: Json) -> Deadline:
         fault = f"not height and one of {', '.join(TIMES)}"
         raise Refusal("BODY_MALFORMED", field=FIELD, fault=fault)
     height = natural(value["height"], f"{FIELD}.height") if "height" in value else 0
+    if height and height <= known_height(host, destination):
+        raise Refusal("BODY_MALFORMED", field=f"{FIELD}.height", fault="not in the future")
     return Deadline(height, _time_ms(host, value, times[0]) if times else 0)
 
 

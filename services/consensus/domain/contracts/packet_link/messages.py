@@ -27,7 +27,7 @@ from typing import Any, Final
 from guqiao_sdk.personal_data import find_personal_data
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
-from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms
+from guqiao_sdk.proof.packet import DELIVERY_PORT, Deadline, Packet, PacketClass, Terms
 from services.consensus.domain.contracts.chain_registry.drift import require_provable
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.light_client_registration import known_trust
@@ -55,7 +55,7 @@ from services.consensus.domain.contracts.packets_host import (
 from services.consensus.domain.contracts.signers import require_csrc, require_operator
 
 MESSAGE: Final = "market_message"
-DELIVERY: Final = "market_delivery"
+DELIVERY: Final = DELIVERY_PORT
 RESULT: Final = "market_result"
 
 CONTENT_BYTES_MAX: Final = 220_000
@@ -92,9 +92,9 @@ def send_message(host: Host, body: Mapping[str, Json]) -> None:
     to = text(body["to"], "to")
     if to == this_chain(host):
         raise Refusal("BODY_MALFORMED", field="to", fault="this chain itself")
-    deadline = read_deadline(link, body["deadline"])
-    message = _object_of(host, body)
     destination, port = (to, DELIVERY) if regulator is None else (regulator, MESSAGE)
+    deadline = read_deadline(link, body["deadline"], destination)
+    message = _object_of(host, body)
     if to not in (destination, regulator) and not deadline.time_ms:
         raise Refusal("BODY_MALFORMED", field="deadline", fault="no time, which both hops keep")
     _require_known(link, destination)
@@ -373,6 +373,7 @@ def _accept(host: SystemHost, value: Json, source: str) -> dict[str, Json]:
     require_format(host, source, header.model_version)
     _require_sealed(value)
     _require_clear(value["body"])
+    _require_clear(_free(value))
     return {
         "object_id": header.object_id,
         "version": header.version,
@@ -398,6 +399,13 @@ def _require_sealed(value: Mapping[str, Json]) -> None:
         case {"header": {"seal": [_, *_]}}:
             return
     raise Refusal("SOURCE_MISSING", field="header.seal")
+
+
+def _free(value: Mapping[str, Json]) -> dict[str, Json]:
+    """What of a message's header its sender words: all else is fixed by other rules."""
+    header = value["header"]
+    assert isinstance(header, dict), "read_object checked it"
+    return {"header": {name: header[name] for name in ("remark", "metadata") if name in header}}
 
 
 def _require_clear(content: Json) -> None:

@@ -3,6 +3,9 @@
 An acknowledgement is believed by the destination's receipt, a time-out by a proof that there is
 none where none with an effect can come any more. Either is marked before the sender hears of it,
 and excludes the other: a destination that proves both contradicts itself.
+
+Of a chain that is not admitted nothing is believed, and some chain never answers: what it was sent
+is given up after its deadline, without a proof. What that chain proves later changes nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from guqiao_sdk.proof.packet import (
     time_out_key,
 )
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
+from services.consensus.domain.contracts.chain_registry.drift import is_shut_out
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.light_client import ConsensusState, consensus_state
 from services.consensus.domain.contracts.packet_link.breaker import require_running
@@ -47,9 +51,17 @@ from services.consensus.domain.contracts.packets_host import (
     text,
     this_chain,
 )
+from services.consensus.domain.contracts.signers import require_answerable
 
 BY_ABSENCE: Final = "absence"
 BY_RECEIPT: Final = "receipt"
+BY_STANDING: Final = "standing"
+BY_DECISION: Final = "decision"
+WITHOUT_PROOF: Final = (BY_STANDING, BY_DECISION)
+GRACE_MS: Final = 600_000
+"""So long after its deadline a packet may be given up: the clocks of two chains are within it."""
+
+REASON_LENGTH_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,52 @@ def time_out(host: Host, body: Mapping[str, Json]) -> None:
         _time_out_one(link, sent, height, proof_of(entry["proof"], f"{path}proof"), state)
 
 
+def give_up(host: Host, body: Mapping[str, Json]) -> None:
+    """End up to 50 packets that this chain sent and of which nothing can be proven: for a relayer
+    those to a chain that is not admitted, for two who answer for this chain those to any. 10
+    minutes after their deadlines, those without a time only by people. The same again changes
+    nothing.
+    """
+    link = link_host(host)
+    is_decided = RELAYER not in host.sender().roles
+    if is_decided:
+        require_answerable(host)
+    require_members(body, "", "destination packets reason")
+    destination = text(body["destination"], "destination")
+    reason = text(body["reason"], "reason", REASON_LENGTH_MAX)
+    if not is_decided and not is_shut_out(link, destination):
+        raise Refusal("ILLEGAL_TRANSITION", state="ADMITTED", event="give_up", chain=destination)
+    for index, entry in enumerate(rows(body["packets"], "packets", "port sequence", PACKETS_MAX)):
+        sent = _find(link, destination, entry, f"packets[{index}].")
+        _give_up_one(link, sent, reason, is_decided=is_decided)
+
+
+def _give_up_one(host: LinkHost, sent: _Sent, reason: str, *, is_decided: bool) -> None:
+    if _time_out_of(host, sent) is not None:
+        return
+    if host.get(own_key(acknowledgement_key(sent.destination, sent.port, sent.sequence))):
+        raise Refusal("ILLEGAL_TRANSITION", state="ACKNOWLEDGED", event="give_up", **sent.facts)
+    time_ms = sent.deadline.time_ms
+    if time_ms + GRACE_MS >= host.block_time_ms() or not (time_ms or is_decided):
+        raise Refusal(
+            "PACKET_NOT_EXPIRED",
+            **sent.facts,
+            deadline=sent.deadline.to_json(),
+            height=host.height(),
+            block_time_ms=host.block_time_ms(),
+        )
+    code = "PACKET_GIVEN_UP" if is_decided else "CHAIN_NOT_ADMITTED"
+    facts: dict[str, Json] = {
+        "destination_height": 0,
+        "shown_by": BY_DECISION if is_decided else BY_STANDING,
+        "reason": reason,
+    }
+    key = own_key(time_out_key(sent.destination, sent.port, sent.sequence))
+    host.put(key, {"commitment": sent.commitment, **facts})
+    _hear(host, sent, 0, {"code": code})
+    host.emit("packet.timed_out", {**sent.facts, "code": code, **facts})
+
+
 def _find(host: LinkHost, destination: str, entry: Mapping[str, Json], path: str) -> _Sent:
     port = text(entry["port"], f"{path}port")
     sequence = natural(entry["sequence"], f"{path}sequence")
@@ -140,7 +198,8 @@ def _acknowledge_one(
         if known["acknowledgement"] != value["acknowledgement"]:
             raise _conflict(sent)
         return
-    if _is_timed_out(host, sent) and is_expired:
+    ended = _time_out_of(host, sent)
+    if ended is not None and (is_expired or ended["shown_by"] in WITHOUT_PROOF):
         return
     verify_or_refuse(
         piece=f"receipt of {sent.destination} port {sent.port} sequence {sent.sequence}",
@@ -149,7 +208,7 @@ def _acknowledge_one(
         value=value,
         proof=proof,
     )
-    if _is_timed_out(host, sent):
+    if ended is not None:
         raise _conflict(sent)
     if is_expired:
         _end(host, sent, height, BY_RECEIPT)
@@ -168,7 +227,7 @@ def _time_out_one(
 ) -> None:
     if not sent.deadline:
         raise Refusal("PACKET_DEADLINE_NONE", **sent.facts)
-    if _is_timed_out(host, sent):
+    if _time_out_of(host, sent) is not None:
         return
     if not sent.deadline.excludes_later(height, state.block_time_ms):
         raise Refusal(
@@ -214,9 +273,11 @@ def _hear(
         hear(host, settled)
 
 
-def _is_timed_out(host: LinkHost, sent: _Sent) -> bool:
-    key = own_key(time_out_key(sent.destination, sent.port, sent.sequence))
-    return host.get(key) is not None
+def _time_out_of(host: LinkHost, sent: _Sent) -> dict[str, Json] | None:
+    """What is kept of the end of a packet that had no effect in time."""
+    kept = host.get(own_key(time_out_key(sent.destination, sent.port, sent.sequence)))
+    assert kept is None or isinstance(kept, dict), "the contract wrote it"
+    return kept
 
 
 def _conflict(sent: _Sent) -> Refusal:
