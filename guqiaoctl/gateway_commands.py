@@ -118,33 +118,94 @@ def gateway_inbox(
 Reason = Annotated[str, typer.Option("--reason", help="For the record 事由")]
 
 
+Sender = Annotated[
+    str, typer.Option("--sender", metavar="CHAIN", help="Other than the linked one 发送方的链")
+]
+Port = Annotated[str, typer.Argument(help="Such as market_message 端口")]
+
+
 @gateway.command("pause")
 def gateway_pause(reason: Reason, domain: Of = End.CSRC, data: Data = DEFAULT_DATA) -> None:
     """Let the chain of a domain take and believe nothing of the other one 暂停链路."""
-    from guqiaoctl.commands.messages import take_step
+    from guqiaoctl.commands.link_steps import pause
 
-    take_step(data, domain.value, "pause", reason)
+    pause(data, domain.value, reason)
 
 
 @gateway.command("resume")
 def gateway_resume(reason: Reason, domain: Of = End.CSRC, data: Data = DEFAULT_DATA) -> None:
     """Let a paused link go on 恢复链路."""
-    from guqiaoctl.commands.messages import take_step
+    from guqiaoctl.commands.link_steps import resume
 
-    take_step(data, domain.value, "resume", reason)
+    resume(data, domain.value, reason)
+
+
+@gateway.command("breaker")
+def gateway_breaker(
+    sender: Sender = "",
+    domain: Of = End.CSRC,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Show per port what a sender brought in this window, its limits, and whether the chain of a
+    domain still takes it, proven 查看熔断与限额.
+    """
+    from guqiaoctl.commands.link_steps import show_breaker
+
+    show_breaker(data, domain.value, sender, as_json=output is Shown.JSON)
 
 
 @gateway.command("close-breaker")
 def gateway_close_breaker(
-    port: Annotated[str, typer.Argument(help="The port that refuses packets 触发熔断的端口")],
+    port: Port,
     reason: Reason,
+    sender: Sender = "",
     domain: Of = End.CSRC,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Take packets at a port again, after unusual volume was looked into 合上熔断."""
-    from guqiaoctl.commands.messages import take_step
+    """Take packets of a sender at a port again, after unusual volume was looked into 合上熔断."""
+    from guqiaoctl.commands.link_steps import close_breaker
 
-    take_step(data, domain.value, "close_breaker", reason, port=port)
+    close_breaker(data, domain.value, sender, port, reason)
+
+
+@gateway.command("set-limits")
+def gateway_set_limits(
+    port: Port,
+    packets: Annotated[int, typer.Option("--packets", min=1, help="At most 数据包上限")],
+    mebibytes: Annotated[int, typer.Option("--mebibytes", min=1, help="At most 容量上限")],
+    window: Annotated[str, typer.Option("--window", help="In so long, such as 1h 时间窗")] = "1h",
+    sender: Sender = "",
+    domain: Of = End.CSRC,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Set what a sender may bring to a port in a window before its breaker opens 设置限额."""
+    from guqiaoctl.commands.link_steps import set_limits
+
+    set_limits(
+        data, domain.value, sender, port, packets=packets, mebibytes=mebibytes, window=window
+    )
+
+
+@gateway.command("give-up")
+def gateway_give_up(
+    packet: Annotated[
+        str, typer.Argument(metavar="PORT/SEQUENCE", help="As messages shows it 数据包")
+    ],
+    reason: Reason,
+    to: Annotated[
+        str, typer.Option("--to", metavar="CHAIN", help="Other than the linked one 接收方的链")
+    ] = "",
+    domain: Of = End.CSRC,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """End a packet of which nothing can be proven, 10 minutes after its deadline 终止数据包.
+
+    Whether it arrived stays unknown, and its sender reads so.
+    """
+    from guqiaoctl.commands.link_steps import give_up
+
+    give_up(data, domain.value, to, packet, reason)
 
 
 @parked.command("ls")

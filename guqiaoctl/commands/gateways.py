@@ -65,6 +65,18 @@ def list_parked(data: Path, domain: str, *, as_json: bool) -> None:
 
 def replay(data: Path, domain: str, packet: str) -> None:
     """Let a packet be delivered again."""
+    port, sequence = packet_named(packet)
+    request = pb.ResumePacketRequest(remote_chain_id=REMOTE[domain], port=port, sequence=sequence)
+
+    async def ask(stub: GatewayServiceAsyncStub) -> pb.ResumePacketResponse:
+        return await stub.ResumePacket(request)
+
+    _asked(data, domain, ask)
+    say(choose(f"{packet}: will be delivered again", f"{packet}：将重新投递"))
+
+
+def packet_named(packet: str) -> tuple[str, int]:
+    """Port and sequence of PORT/SEQUENCE; raises `CliError`."""
     port, _, sequence = packet.rpartition("/")
     if not port or not (sequence.isascii() and sequence.isdigit()) or len(sequence) > 16:
         raise CliError(
@@ -75,15 +87,7 @@ def replay(data: Path, domain: str, packet: str) -> None:
             "请按 `guqiao gateway parked ls` 的显示填写",
             exit_code=EXIT_USAGE,
         )
-    request = pb.ResumePacketRequest(
-        remote_chain_id=REMOTE[domain], port=port, sequence=int(sequence)
-    )
-
-    async def ask(stub: GatewayServiceAsyncStub) -> pb.ResumePacketResponse:
-        return await stub.ResumePacket(request)
-
-    _asked(data, domain, ask)
-    say(choose(f"{packet}: will be delivered again", f"{packet}：将重新投递"))
+    return port, int(sequence)
 
 
 def _listed(

@@ -1,18 +1,18 @@
-"""`guqiao gateway send|sent|inbox|pause|resume|close-breaker`: messages between chains, and what
-people decide about a link. What is shown of a message was proven by the chain that is asked.
+"""`guqiao gateway send|sent|inbox`: messages between chains. What is shown of one was proven by the
+chain that is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.proof.json_values import Json, JsonError, parse_json_strict
+from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.chain_calls import (
     accepted,
@@ -21,14 +21,13 @@ from guqiaoctl.commands.chain_calls import (
     proven_value,
     submit,
 )
-from guqiaoctl.commands.gateways import REMOTE
 from guqiaoctl.commands.governance import READERS
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
-from guqiaoctl.output import Progress, choose, print_json, print_table, shown
+from guqiaoctl.output import Progress, choose, print_json, print_table, say, shown
 from services.consensus.domain.contracts.packet_link.messages import (
     CONTENT_BYTES_MAX,
     DELIVERY,
@@ -45,6 +44,8 @@ SENT_TO: Final = {MARKET: (CSRC, MESSAGE), CSRC: (MARKET, DELIVERY)}
 """Where each domain's messages go first, and at which port."""
 CONTENT_DEPTH_MAX: Final = 24
 LISTED_MAX: Final = 10_000
+LISTED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""What a list reads of messages at most; the oldest are left out."""
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SENT_COLUMNS: Final = ("number", "to", "state", "code", "object_id", "height")
@@ -67,13 +68,18 @@ class Deadline:
             )
         if self.within is None:
             return {"working_days": self.working_days}
-        found = _DURATION.fullmatch(self.within)
-        if found is None:
-            raise _wrong(
-                f"--within {shown(self.within[:32])} is not a number with s, m, h or d",
-                f"--within {shown(self.within[:32])} 不是带 s、m、h 或 d 的数字",
-            )
-        return {"within_ms": int(found[1]) * _UNIT_MS[found[2]]}
+        return {"within_ms": duration_ms("--within", self.within)}
+
+
+def duration_ms(option: str, text: str) -> int:
+    """The milliseconds of a duration such as 90s or 3d; raises `CliError`, which names `option`."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise _wrong(
+            f"{option} {shown(text[:32])} is not a number with s, m, h or d",
+            f"{option} {shown(text[:32])} 不是带 s、m、h 或 d 的数字",
+        )
+    return int(found[1]) * _UNIT_MS[found[2]]
 
 
 def send(
@@ -109,21 +115,28 @@ def send(
 def list_sent(data: Path, domain: str, *, as_json: bool) -> None:
     """List what a chain sent itself; what the regulatory chain sent on is its sender's."""
     destination, port = SENT_TO[domain]
-    found = _read_all(
+    found, has_older = _read_all(
         load_network(data),
         domain,
         count_key=f"sequence/{destination}/{port}",
         key_of=lambda number: sent_key(destination, port, number),
+        columns=_SENT_COLUMNS,
     )
-    _print(found, _SENT_COLUMNS, as_json=as_json)
+    _print(found, _SENT_COLUMNS, has_older=has_older, as_json=as_json)
 
 
 def list_received(data: Path, *, as_json: bool) -> None:
     """List what the market's chain received."""
     network = load_network(data)
-    found = _read_all(network, MARKET, count_key=RECEIVED_COUNT, key_of=received_key)
+    found, has_older = _read_all(
+        network,
+        MARKET,
+        count_key=RECEIVED_COUNT,
+        key_of=received_key,
+        columns=_RECEIVED_COLUMNS,
+    )
     brief = [{**each, "from": each["from"]["chain"]} for each in found]
-    _print(brief, _RECEIVED_COLUMNS, as_json=as_json)
+    _print(brief, _RECEIVED_COLUMNS, has_older=has_older, as_json=as_json)
 
 
 def show_received(data: Path, number: int) -> None:
@@ -136,39 +149,51 @@ def show_received(data: Path, number: int) -> None:
     print_json(record)
 
 
-def take_step(data: Path, domain: str, method: str, reason: str, *, port: str = "") -> None:
-    """Pause, resume or close in the name of the two who answer for a domain's chain."""
-    other = REMOTE[domain]
-    named: dict[str, Json] = {"source": other, "port": port} if port else {"chain": other}
-    maker, checker = SIGNERS[domain]
-    call = (PACKETS, method, {**named, "reason": reason})
-    network = load_network(data)
-    with Progress(choose("waiting for the chain", "等待链的结果")):
-        result = accepted(
-            guarded(asyncio.run, submit(network, domain, call, maker=maker, checker=checker))
-        )
-    print_table((choose("STEP", "步骤"), "HEIGHT"), [(method, str(result.height))])
-
-
 def _read_all(
-    network: Network, chain: str, *, count_key: str, key_of: Callable[[int], str]
-) -> list[dict[str, Any]]:
-    async def read() -> list[dict[str, Any]]:
+    network: Network,
+    chain: str,
+    *,
+    count_key: str,
+    key_of: Callable[[int], str],
+    columns: tuple[str, ...],
+) -> tuple[list[dict[str, Any]], bool]:
+    async def read() -> tuple[list[dict[str, Any]], bool]:
         provider = open_provider()
         identity = open_identity(network, provider, chain, READERS[chain])
         async with open_chain(network, provider, chain, identity) as client:
             height = (await client.latest()).height
             count = await proven_value(client, f"{PACKETS}/{count_key}", height) or 0
             assert isinstance(count, int), "the contract wrote it"
-            found = []
-            for number in range(max(1, count - LISTED_MAX + 1), count + 1):
-                record = await proven_record(client, f"{PACKETS}/{key_of(number)}", height)
-                if record is not None:
-                    found.append({"number": number, **record})
-            return found
+
+            async def record_of(number: int) -> dict[str, Json] | None:
+                return await proven_record(client, f"{PACKETS}/{key_of(number)}", height)
+
+            return await newest(count, record_of, columns)
 
     with Progress(choose("asking the chain", "查询链")):
         return guarded(asyncio.run, read())
+
+
+async def newest(
+    count: int,
+    read: Callable[[int], Awaitable[dict[str, Json] | None]],
+    columns: tuple[str, ...],
+) -> tuple[list[dict[str, Any]], bool]:
+    """The last of the records 1 to `count`, in order, each with its number and no more than the
+    columns wanted, and whether older ones are left out: 10,000 numbers and 64 MiB are read.
+    """
+    found: list[dict[str, Any]] = []
+    size, last = 0, max(0, count - LISTED_MAX)
+    for number in range(count, last, -1):
+        record = await read(number)
+        if record is None:
+            continue
+        size += len(canonical_json(record))
+        found.append({"number": number, **{n: record[n] for n in columns if n in record}})
+        if size > LISTED_BYTES_MAX:
+            last = number - 1
+            break
+    return found[::-1], last > 0
 
 
 async def _read(network: Network, chain: str, key: str) -> dict[str, Any] | None:
@@ -179,13 +204,17 @@ async def _read(network: Network, chain: str, key: str) -> dict[str, Any] | None
         return await proven_record(client, f"{PACKETS}/{key}", height)
 
 
-def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
+def _print(
+    rows: list[dict[str, Any]], columns: tuple[str, ...], *, has_older: bool, as_json: bool
+) -> None:
     brief = [{name: each.get(name) for name in columns} for each in rows]
     if as_json:
-        print_json({"messages": brief})
+        print_json({"messages": brief, "has_older": has_older})
         return
     titles = [name.upper().replace("_", " ") for name in columns]
     print_table(titles, [[shown(str(row[name] or "-")) for name in columns] for row in brief])
+    if has_older:
+        say(choose("older ones are left out", "更早的未列出"))
 
 
 def _content_of(path: Path) -> Json:
