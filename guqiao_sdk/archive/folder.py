@@ -43,7 +43,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, Verify
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.merkle import MerklePath
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Packet, Terms
 from guqiao_sdk.proof.packet_events import PACKET_SENT
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from guqiao_sdk.proof.transaction import SignedTransaction
@@ -353,6 +353,7 @@ def _packets(receipt: Receipt) -> tuple[Packet, ...]:
             body["port"],
             body["sequence"],
             canonical_json(body["payload"]),
+            Terms.from_json(body),
         )
         for body in bodies
     )

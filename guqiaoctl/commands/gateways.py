@@ -29,7 +29,9 @@ STAFF: Final = {MARKET: "maker", CSRC: "admin"}
 """The account that asks each domain's gateway."""
 PAGE_SIZE: Final = 500
 EVERY: Final = 10**9
-LINK: Final = ("sent", "acknowledged", "received", "parked", "height", "last_error")
+LINK: Final = (
+    *("sent", "acknowledged", "timed_out", "received", "parked", "height", "last_error"),
+)
 COLUMNS: Final = ("packet", "state", "height", "transaction", "remote_transaction", "parked_cause")
 
 
@@ -63,6 +65,18 @@ def list_parked(data: Path, domain: str, *, as_json: bool) -> None:
 
 def replay(data: Path, domain: str, packet: str) -> None:
     """Let a packet be delivered again."""
+    port, sequence = packet_named(packet)
+    request = pb.ResumePacketRequest(remote_chain_id=REMOTE[domain], port=port, sequence=sequence)
+
+    async def ask(stub: GatewayServiceAsyncStub) -> pb.ResumePacketResponse:
+        return await stub.ResumePacket(request)
+
+    _asked(data, domain, ask)
+    say(choose(f"{packet}: will be delivered again", f"{packet}：将重新投递"))
+
+
+def packet_named(packet: str) -> tuple[str, int]:
+    """Port and sequence of PORT/SEQUENCE; raises `CliError`."""
     port, _, sequence = packet.rpartition("/")
     if not port or not (sequence.isascii() and sequence.isdigit()) or len(sequence) > 16:
         raise CliError(
@@ -73,15 +87,7 @@ def replay(data: Path, domain: str, packet: str) -> None:
             "请按 `guqiao gateway parked ls` 的显示填写",
             exit_code=EXIT_USAGE,
         )
-    request = pb.ResumePacketRequest(
-        remote_chain_id=REMOTE[domain], port=port, sequence=int(sequence)
-    )
-
-    async def ask(stub: GatewayServiceAsyncStub) -> pb.ResumePacketResponse:
-        return await stub.ResumePacket(request)
-
-    _asked(data, domain, ask)
-    say(choose(f"{packet}: will be delivered again", f"{packet}：将重新投递"))
+    return port, int(sequence)
 
 
 def _listed(

@@ -17,6 +17,7 @@ from guqiao.registry.v1 import registry_service_pb2
 from guqiao.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from guqiao_sdk.client.anchors import verify_anchor
 from guqiao_sdk.client.chain import ChainClient
+from guqiao_sdk.client.packet_messages import packet_of_message
 from guqiao_sdk.client.proven import ProvenTransaction
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.transactions import result_from_message
@@ -168,8 +169,7 @@ async def _fetch_anchors(
                 transaction_id=found.result.transaction_id, index=index
             )
             response = await stub.GetPacket(request)
-            sent = response.packet
-            packet = Packet(sent.source, sent.destination, sent.port, sent.sequence, sent.payload)
+            packet = packet_of_message(response.packet)
             packets.append(packet)
             anchors.append(
                 verify_anchor(_required(response), packet, response.remote_transaction_id, sets)

@@ -55,6 +55,7 @@ COMMON_CONTRACTS: Final = (
     "contracts",
 )
 VERSIONS: Final = {
+    "calendar": 2,
     "chains": 2,
     "contracts": 4,
     "documents": 2,
@@ -68,7 +69,7 @@ VERSIONS: Final = {
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
     CSRC: (*COMMON_CONTRACTS, "calendar", "chains", "notices", "objects", "services", "templates"),
-    MARKET: (*COMMON_CONTRACTS, "register", "documents"),
+    MARKET: (*COMMON_CONTRACTS, "calendar", "register", "documents"),
 }
 
 

@@ -159,6 +159,7 @@ def _gateway(network: Network, domain: str) -> dict[str, Any]:
                 "expected_peer": f"guqiao:service:{other}/gateway",
                 "organisation": account(other, "gateway").organisation.did,
                 "trust_file": str(network.layout.chain_trust(other).absolute()),
+                "packet_link": True,
             }
         ],
     }

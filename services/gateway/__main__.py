@@ -12,7 +12,7 @@ from services.chassis.bus import open_bus
 from services.chassis.endings import EXIT_NOT_FOUND, EXIT_USAGE, Ending
 from services.chassis.runtime import open_database
 from services.chassis.service_cli import Config, run_with, service_cli
-from services.gateway import store
+from services.gateway import open_packets
 from services.gateway.app import SERVICE, serve
 from services.gateway.domain.errors import PacketNotParkedError
 from services.gateway.settings import Settings
@@ -64,7 +64,7 @@ def parked_packets(
 
 async def _list_parked(settings: Settings) -> None:
     async with open_database(settings.postgres) as pool, pool.acquire() as connection:
-        parked = await store.list_parked(connection)
+        parked = await open_packets.list_parked(connection)
     for packet in parked:
         typer.echo(f"{packet.name}  {' '.join(packet.cause.split())}")
     if not parked:
@@ -73,7 +73,7 @@ async def _list_parked(settings: Settings) -> None:
 
 async def _resume(settings: Settings, destination: str, port: str, sequence: int) -> None:
     async with open_database(settings.postgres) as pool, pool.acquire() as connection:
-        found = await store.resume(
+        found = await open_packets.resume(
             connection, destination=destination, port=port, sequence=sequence
         )
     if not found:

@@ -9,15 +9,21 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import gateway_service_pb2_grpc as pb_grpc
 from guqiao.gateway.v1 import packet_pb2
+from guqiao_sdk.client.packet_messages import (
+    packet_of_message,
+    packet_to_message,
+    terms_to_message,
+)
 from guqiao_sdk.proof.canonical import MalformedError
+from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from services.chassis.grpc_server import Policy
 from services.gateway.domain.errors import DeliveryMalformedError
 from services.gateway.domain.relay import PACKETS_MAX, PacketState, ProvenHeader, ProvenPacket
 from services.gateway.handlers import Handlers, PacketReceipt
-from services.gateway.relay import encoded_changes, packet_to_message
 from services.gateway.store import PacketSummary
+from services.gateway.travel import encoded_changes
 
 STAFF: Final = ("observer", "supervisor", "identity_admin", "market_admin", "operator_maker")
 NUMBER_MAX: Final = 2**53 - 1
@@ -27,6 +33,7 @@ _SERVICE: Final = "/guqiao.gateway.v1.GatewayService"
 POLICIES: Final = {
     f"{_SERVICE}/DeliverPackets": Policy.of("peer_gateway"),
     f"{_SERVICE}/GetPacketReceipts": Policy.of("peer_gateway", "supervisor"),
+    f"{_SERVICE}/GetPacketAbsences": Policy.of("peer_gateway", "supervisor"),
     f"{_SERVICE}/GetLink": Policy.of(*STAFF),
     f"{_SERVICE}/GetPacket": Policy.of(*STAFF),
     f"{_SERVICE}/ListPackets": Policy.of(*STAFF),
@@ -55,17 +62,33 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     async def GetPacketReceipts(
         self, request: pb.GetPacketReceiptsRequest, context: object
     ) -> pb.GetPacketReceiptsResponse:
-        if not 1 <= len(request.sequences) <= PACKETS_MAX:
-            detail = f"{len(request.sequences)} sequences, 1 to {PACKETS_MAX} at a time"
-            raise DeliveryMalformedError(detail)
-        for sequence in request.sequences:
-            _check_number(sequence, "a sequence")
+        _check_sequences(request.sequences)
         found = await self._handlers.get_receipts(request.source, request.port, request.sequences)
         sets = self._handlers.client.sets
         return pb.GetPacketReceiptsResponse(
             certified_header=found[0].state.message.certified_header,
             receipts=[_receipt(receipt) for receipt in found],
             set_changes=encoded_changes(sets, found[0].state.header.epoch),
+        )
+
+    async def GetPacketAbsences(
+        self, request: pb.GetPacketAbsencesRequest, context: object
+    ) -> pb.GetPacketAbsencesResponse:
+        _check_sequences(request.sequences)
+        source, port = _port(request.source), _port(request.port)
+        found = await self._handlers.get_absences(source, port, request.sequences)
+        first = found[0]
+        return pb.GetPacketAbsencesResponse(
+            certified_header=first.message.certified_header,
+            absences=[
+                pb.PacketAbsence(
+                    sequence=sequence,
+                    is_received=state.value is not None,
+                    proof=state.message.proof,
+                )
+                for sequence, state in zip(request.sequences, found, strict=True)
+            ],
+            set_changes=encoded_changes(self._handlers.client.sets, first.header.epoch),
         )
 
     async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
@@ -77,6 +100,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
             parked=link.counts.parked,
             height=link.height,
             last_error=self._last_error_of(request.remote_chain_id),
+            timed_out=link.counts.timed_out,
         )
 
     async def GetPacket(
@@ -84,7 +108,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     ) -> pb.GetPacketResponse:
         sent, count = await self._handlers.get_packet(request.transaction_id, request.index)
         return pb.GetPacketResponse(
-            packet=packet_to_message(sent),
+            packet=packet_to_message(sent.packet),
             state=packet_pb2.PacketState.ValueType(int(sent.state)),
             remote_transaction_id=sent.remote_transaction_id,
             anchor=packet_pb2.Anchor.FromString(sent.anchor) if sent.anchor else None,
@@ -133,6 +157,7 @@ def _summary(found: PacketSummary) -> pb.PacketSummary:
         height=found.height,
         remote_transaction_id=found.remote_transaction_id,
         parked_cause=found.parked_cause,
+        terms=terms_to_message(found.terms),
     )
 
 
@@ -156,9 +181,18 @@ def _packet(message: packet_pb2.Packet) -> Packet:
         message.payload.decode()
     except UnicodeDecodeError as error:
         raise DeliveryMalformedError("a payload that is no text") from error
-    return Packet(
-        message.source, message.destination, message.port, message.sequence, message.payload
-    )
+    try:
+        return packet_of_message(message)
+    except ProofError as error:
+        raise DeliveryMalformedError(str(error)) from error
+
+
+def _check_sequences(sequences: Sequence[int]) -> None:
+    if not 1 <= len(sequences) <= PACKETS_MAX:
+        detail = f"{len(sequences)} sequences, 1 to {PACKETS_MAX} at a time"
+        raise DeliveryMalformedError(detail)
+    for sequence in sequences:
+        _check_number(sequence, "a sequence")
 
 
 def _check_number(number: int, what: str) -> None:

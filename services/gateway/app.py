@@ -55,7 +55,8 @@ async def serve(settings: Settings) -> None:
         count_refusals(identity, runtime.telemetry.metrics)
         relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
         sets = {chain: relay.remote_sets for chain, relay in relays.items()}
-        handlers = Handlers(runtime.pool, runtime.client, sets)
+        metrics = GatewayMetrics(runtime.telemetry.metrics)
+        handlers = Handlers(runtime.pool, runtime.client, sets, metrics)
         servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
         gateways = {remote.expected_peer: remote.organisation for remote in settings.remotes}
         identities = IdentityMap()
@@ -74,8 +75,10 @@ async def serve(settings: Settings) -> None:
         ]
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
-        if settings.role == "market":
-            tasks += [relay.run() for relay in relays.values()]
+        for remote in settings.remotes:
+            relay = relays[remote.chain_id]
+            carries = settings.role == "market" or remote.packet_link
+            tasks.append(relay.run() if carries else relay.watch())
         try:
             async with open_links(
                 identity, settings.tunnel, settings.remotes, identities, target_port

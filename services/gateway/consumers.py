@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.json_values import canonical_json
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Packet, Terms
 from services.chassis.bus.port import BusEvent
 from services.chassis.postgres import Connection
-from services.gateway import store
+from services.gateway import overdue, store
 from services.gateway.domain.relay import PacketState
 
 OPERATION_TOPIC: Final = "registry.operation.v1"
@@ -39,7 +39,14 @@ async def _sent(
     connection: Connection, block: VerifiedBlock, transaction_id: bytes, body: dict[str, Any]
 ) -> None:
     payload = canonical_json(body["payload"])
-    packet = Packet(body["source"], body["destination"], body["port"], body["sequence"], payload)
+    packet = Packet(
+        body["source"],
+        body["destination"],
+        body["port"],
+        body["sequence"],
+        payload,
+        Terms.from_json(body),
+    )
     assert packet.commitment().hex() == body["commitment"], "the event names another commitment"
     await store.insert_sent(
         connection,
@@ -68,10 +75,24 @@ async def _acknowledged(
     )
 
 
+async def _timed_out(
+    connection: Connection, block: VerifiedBlock, transaction_id: bytes, body: dict[str, Any]
+) -> None:
+    await overdue.set_time_out(
+        connection,
+        body["destination"],
+        body["port"],
+        body["sequence"],
+        transaction_id,
+        by_absence=body["shown_by"] == "absence",
+    )
+
+
 _EVENTS: Final[
     dict[str, Callable[[Connection, VerifiedBlock, bytes, dict[str, Any]], Awaitable[None]]]
 ] = {
     "packet.sent": _sent,
     "packet.received": _received,
     "packet.acknowledged": _acknowledged,
+    "packet.timed_out": _timed_out,
 }

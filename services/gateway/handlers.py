@@ -26,10 +26,12 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
+from guqiao_sdk.proof.receipt import Outcome
 from services.chassis.block_feed import projected_height
+from services.chassis.errors import ServiceError
 from services.chassis.grpc_server import error_of_code
 from services.chassis.postgres import Pool
-from services.gateway import store
+from services.gateway import open_packets, store
 from services.gateway.domain.errors import (
     DeliveryMalformedError,
     LinkUnknownError,
@@ -37,6 +39,7 @@ from services.gateway.domain.errors import (
     PacketUnknownError,
 )
 from services.gateway.domain.relay import (
+    ALARMS,
     PacketState,
     ProvenHeader,
     ProvenPacket,
@@ -44,6 +47,7 @@ from services.gateway.domain.relay import (
     request_id_of,
     update_bodies,
 )
+from services.gateway.metrics import GatewayMetrics
 
 READ_MODEL_SECONDS: Final = 3.0
 READ_MODEL_POLL_SECONDS: Final = 0.05
@@ -75,6 +79,7 @@ class Handlers:
     pool: Pool
     client: ChainClient
     remotes: Mapping[str, SetHistory]
+    metrics: GatewayMetrics
 
     async def deliver(
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
@@ -82,7 +87,15 @@ class Handlers:
         """Submit the header to the light client, then the packets; the chain verifies both."""
         update = await update_light_client(self.client, header)
         body = receive_body(header, packets)
-        return await submit_relay(self.client, "packets", "receive", body, update.transaction_id)
+        try:
+            return await submit_relay(
+                self.client, "packets", "receive", body, update.transaction_id
+            )
+        except ServiceError as error:
+            if error.code in ALARMS:
+                self.metrics.alarms.labels(header.chain_id, error.code).inc()
+                log.error("packets.alarm_raised", remote=header.chain_id, code=error.code)
+            raise
 
     async def get_receipts(
         self, source: str, port: str, sequences: Sequence[int]
@@ -104,6 +117,18 @@ class Handlers:
             PacketReceipt(sequence, state, recordings[recorded[sequence][0]])
             for sequence, state in zip(sequences, states, strict=True)
         ]
+
+    async def get_absences(
+        self, source: str, port: str, sequences: Sequence[int]
+    ) -> list[ProvenState]:
+        """Prove what stands under the receipts' keys, all at the latest certified height."""
+        header, _ = await self.client.get_header()
+        return await asyncio.gather(
+            *(
+                self.client.get_state_proof(receipt_key(source, port, sequence), header.height)
+                for sequence in sequences
+            )
+        )
 
     async def _recording_transactions(
         self, source: str, port: str, sequences: Sequence[int]
@@ -179,7 +204,7 @@ class Handlers:
         """Let a packet that is set aside be delivered again."""
         self._require_link(remote_chain_id)
         async with self.pool.acquire() as connection:
-            found = await store.resume(
+            found = await open_packets.resume(
                 connection, destination=remote_chain_id, port=port, sequence=sequence
             )
         if not found:
@@ -235,16 +260,17 @@ async def submit_relay(
 ) -> TransactionResult:
     """Submit a relay transaction under a request id that follows from its content.
 
-    A refusal is raised with the chain's code.
+    A refusal is raised with the chain's code. An old one, which the chain answers again because it
+    is bound to the request id, may have lost its reason since: it is asked for once more under an
+    id that follows from the height as well. What took effect has one effect all the same.
     """
-    transaction = await client.build(
-        contract,
-        method,
-        body,
-        request_id=request_id_of(f"{contract}.{method}", body),
-        after=after,
-    )
-    result = await client.submit(transaction)
+    name = f"{contract}.{method}"
+    result = await _submit(client, contract, method, body, request_id_of(name, body), after)
+    if not result.accepted:
+        header, _ = await client.get_header()
+        if header.height > result.height or result.outcome is Outcome.REPLAYED:
+            name = f"{name}@{header.height}"
+            result = await _submit(client, contract, method, body, request_id_of(name, body), after)
     if not result.accepted:
         facts = {
             name: fact if isinstance(fact, str | int | bool) else str(fact)
@@ -252,3 +278,16 @@ async def submit_relay(
         }
         raise error_of_code(result.code, **facts)
     return result
+
+
+async def _submit(
+    client: ChainClient,
+    contract: str,
+    method: str,
+    body: dict[str, Json],
+    request_id: str,
+    after: bytes | None,
+) -> TransactionResult:
+    return await client.submit(
+        await client.build(contract, method, body, request_id=request_id, after=after)
+    )

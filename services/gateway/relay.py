@@ -11,36 +11,30 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Link
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
-from guqiao.gateway.v1 import packet_pb2
-from guqiao_sdk.client.anchors import anchor_to_message, verify_anchor
 from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
-from guqiao_sdk.client.followed_sets import FollowedSets
+from guqiao_sdk.client.packet_messages import packet_to_message
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.errors import GuqiaoError, guqiao_errors
-from guqiao_sdk.proof.bundle import Anchor
-from guqiao_sdk.proof.canonical import MalformedError
-from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
-from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
-from guqiao_sdk.proof.packet import Packet, commitment_key, receipt_key
-from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
-from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.packet import Packet, PacketClass, commitment_key
+from guqiao_sdk.signing import system_time_ms
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
-from services.chassis.telemetry import extract
-from services.gateway import store
+from services.gateway import open_packets, overdue, questions, store
+from services.gateway.anchoring import keep_anchors, traces_of
 from services.gateway.domain.relay import (
-    ALARMS,
+    IS_PARKED_CODES,
     PACKETS_MAX,
     PacketState,
     ProvenHeader,
@@ -50,25 +44,31 @@ from services.gateway.domain.relay import (
     acknowledge_body,
     count_fitting,
     remedy_for,
+    time_out_body,
 )
+from services.gateway.giving_up import GivingUp
 from services.gateway.handlers import submit_relay, update_light_client
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.refusals import late_of, named_by
+from services.gateway.steps import REFUSALS, Steps
+from services.gateway.travel import (
+    checked_absence,
+    checked_receipt,
+    decoded_header,
+    encoded_changes,
+    header_to_message,
+)
 
 if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
-IDLE_SECONDS: Final = 0.15
-CALL_SECONDS: Final = 60.0
-BACKOFF_FIRST_SECONDS: Final = 0.2
-BACKOFF_MAX_SECONDS: Final = 5.0
+EARLY_SECONDS: Final = 1.0
+HEIGHT_SECONDS: Final = 5.0  # Between questions for a height that ends packets.
 TOO_MUCH_CODES: Final = frozenset(
     {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
 )
 """Refusals after which fewer packets at a time may pass."""
-RECEIPT_DEPTH_MAX: Final = 32
-RECEIPT_BYTES_MAX: Final = 1024 * 1024
 
-_REFUSALS: Final = (GuqiaoError, ServiceError, ProofError)
 log = structlog.get_logger(__name__)
 
 
@@ -83,67 +83,113 @@ class Relay:
     verify: Verify
     tracer: trace.Tracer
     metrics: GatewayMetrics
-    _unproven: int = 0
-    _at_once: int = PACKETS_MAX
+    now_ms: Callable[[], int] = system_time_ms
+    _unproven: dict[str, int] = field(default_factory=dict)
+    _at_once: dict[str, int] = field(default_factory=dict)
     _anchors_at_once: int = PACKETS_MAX
-    _errors: dict[str, str] = field(default_factory=dict)
+    _remote_height: int = 0
+    _asked_height_ms: int = 0
+    _steps: Steps = field(init=False)
+    _giving_up: GivingUp = field(init=False)
+
+    def __post_init__(self) -> None:
+        remote = self.remote_sets.chain_id
+        self._steps = Steps(remote, self.metrics)
+        self._giving_up = GivingUp(self.pool, self.client, remote, self.now_ms)
 
     @property
     def last_error(self) -> str:
         """Why the steps that do not get on do not; empty when all do."""
-        return "; ".join(f"{step}: {text}" for step, text in sorted(self._errors.items()))
+        return self._steps.last_error
 
     async def run(self) -> None:
-        """Carry packets and acknowledgements until cancelled."""
+        """Carry packets and acknowledgements until cancelled, each port by itself."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._repeat("deliver", self.deliver_some))
-            tasks.create_task(self._repeat("acknowledge", self.acknowledge_some))
-            tasks.create_task(self._repeat("anchor", self.anchor_some))
+            tasks.create_task(self._steps.repeat("ports", partial(self._begin_ports, tasks)))
+            tasks.create_task(self._steps.repeat("anchor", self.anchor_some))
+            tasks.create_task(self._steps.repeat("time_out", self.time_out_some))
+            tasks.create_task(self.watch())
 
-    async def _repeat(self, step: str, action: Callable[[], Awaitable[int]]) -> None:
-        backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
-        while True:
-            try:
-                carried = await action()
-            except Exception as error:
-                stay_cancelled(error)
-                if not isinstance(error, _REFUSALS) and not is_transient(error):
-                    raise
-                self._note_failure(step, error)
-                await asyncio.sleep(backoff.next_seconds())
-                continue
-            self._errors.pop(step, None)
-            backoff.reset()
-            self.metrics.packets.labels(self.remote_sets.chain_id, step).inc(carried)
-            if carried:
-                self._at_once = min(2 * self._at_once, PACKETS_MAX)
-            else:
-                await asyncio.sleep(IDLE_SECONDS)
+    async def watch(self) -> None:
+        """Only give up what a chain that is not admitted leaves open, until cancelled."""
+        await self._steps.repeat("give_up", self._giving_up.look)
 
-    def _note_failure(self, step: str, error: Exception) -> None:
-        # A time-out says nothing but its name.
-        code, text = getattr(error, "code", ""), (str(error) or repr(error))[:500]
-        if code in TOO_MUCH_CODES:
-            self._at_once = max(self._at_once // 2, 1)
-        self._errors[step] = text
-        self.metrics.failures.labels(self.remote_sets.chain_id, step).inc()
-        remote, kind = self.remote_sets.chain_id, type(error).__name__
-        log.warning("relay.failed", remote=remote, step=step, kind=kind, code=code, error=text)
-        if code in ALARMS and remedy_for(code, 0) is not Remedy.PARK:
-            self._raise_alarm(code, text)
+    async def _begin_ports(self, tasks: asyncio.TaskGroup) -> int:
+        """Begin with the ports that have something to carry; no port waits for another."""
+        for port in await self._ports(PacketState.SENT):
+            action = partial(self._at_a_fitting_rate, self.deliver_port, port)
+            self._steps.begin(tasks, "deliver", port, action)
+        for port in await self._ports(PacketState.RECEIVED):
+            action = partial(self._at_a_fitting_rate, self.acknowledge_port, port)
+            self._steps.begin(tasks, "acknowledge", port, action)
+        return 0
 
-    def _raise_alarm(self, code: str, text: str) -> None:
-        remote = self.remote_sets.chain_id
-        self.metrics.alarms.labels(remote, code).inc()
-        log.error("relay.alarm_raised", remote=remote, code=code, error=text)
+    async def _at_a_fitting_rate(self, action: Callable[[str], Awaitable[int]], port: str) -> int:
+        """Carry half as many at once where it was too much, twice as many where it was not."""
+        now = self._at_once.get(port, PACKETS_MAX)
+        try:
+            carried = await action(port)
+        except REFUSALS as error:
+            if error.code in TOO_MUCH_CODES:
+                self._at_once[port] = max(now // 2, 1)
+            raise
+        if carried:
+            self._at_once[port] = min(2 * now, PACKETS_MAX)
+        return carried
 
     async def deliver_some(self) -> int:
-        """Deliver the next packets with their proofs; returns how many."""
-        packets = await self._open(PacketState.SENT)
+        """One turn of every port; returns how many packets were delivered, and raises the first
+        failure after the others had their turn.
+        """
+        return await self._each_port(PacketState.SENT, self.deliver_port)
+
+    async def acknowledge_some(self) -> int:
+        """One turn of every port, as `deliver_some`."""
+        return await self._each_port(PacketState.RECEIVED, self.acknowledge_port)
+
+    async def _each_port(self, state: PacketState, action: Callable[[str], Awaitable[int]]) -> int:
+        carried, failures = 0, []
+        for port in await self._ports(state):
+            try:
+                carried += await action(port)
+            except REFUSALS as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return carried
+
+    async def deliver_port(self, port: str) -> int:
+        """Deliver the next packets to a port with their proofs; returns how many. Those that the
+        destination says are too late are left out, and the others go at once.
+        """
+        packets = await self._open(PacketState.SENT, port)
         if not packets:
             return 0
-        header = await self._proven_header(packets[-1].height)
-        parent, links = await self._traces_of(packets)
+        header = await self._proven_header(max(sent.height for sent in packets))
+        proofs = await asyncio.gather(
+            *(self.client.get_state_proof(_commitment_key(sent), header.height) for sent in packets)
+        )
+        proven = [
+            ProvenPacket(sent.packet, found.message.proof)
+            for sent, found in zip(packets, proofs, strict=True)
+        ]
+        # The rest goes with the next delivery.
+        pairs = list(zip(packets, proven, strict=True))[: count_fitting(proven)]
+        while pairs:
+            late = await self._deliver(header, pairs)
+            if not late:
+                break
+            pairs = [pair for pair in pairs if pair[1].packet not in late]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.mark_received(connection, [sent.packet for sent, _ in pairs])
+        return len(pairs)
+
+    async def _deliver(
+        self, header: ProvenHeader, pairs: Sequence[tuple[store.SentPacket, ProvenPacket]]
+    ) -> list[Packet]:
+        """Deliver all of these, or none where some are too late: those, noted as such."""
+        packets = [sent for sent, _ in pairs]
+        parent, links = await traces_of(self.pool, packets)
         with self.tracer.start_as_current_span(
             "gateway.deliver_packets",
             context=parent,
@@ -151,58 +197,154 @@ class Relay:
             attributes={"packets": len(packets), "first": packets[0].packet.sequence},
         ):
             request = pb.DeliverPacketsRequest(
-                certified_header=_to_message(header), set_changes=header.set_changes
+                certified_header=header_to_message(header), set_changes=header.set_changes
             )
-            proofs = await asyncio.gather(
-                *(
-                    self.client.get_state_proof(_commitment_key(sent), header.height)
-                    for sent in packets
+            for sent, proven in pairs:
+                request.packets.add(packet=packet_to_message(sent.packet), proof=proven.proof)
+            try:
+                async with self._remedied(packets):
+                    await self.stub.DeliverPackets(request, timeout=questions.CALL_SECONDS)
+            except GuqiaoError as error:
+                late = late_of(packets, error)
+                if not late:
+                    raise
+                log.info(
+                    "packets.late",
+                    remote=self.remote_sets.chain_id,
+                    port=late[0].port,
+                    sequences=[packet.sequence for packet in late],
                 )
-            )
-            proven_packets = [
-                ProvenPacket(sent.packet, proven.message.proof)
-                for sent, proven in zip(packets, proofs, strict=True)
-            ]
-            # The rest goes with the next delivery.
-            packets = packets[: count_fitting(proven_packets)]
-            for sent, proven in zip(packets, proofs, strict=False):
-                request.packets.add(packet=packet_to_message(sent), proof=proven.message.proof)
-            async with self._remedied(packets):
-                await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
-        async with self.pool.acquire() as connection, connection.transaction():
-            await store.mark_received(connection, [sent.packet for sent in packets])
-        return len(packets)
+                return late
+        return []
 
-    async def acknowledge_some(self) -> int:
-        """Bring the receipts of delivered packets home to the own chain; returns how many."""
-        packets = _of_first_port(await self._open(PacketState.RECEIVED))
+    async def acknowledge_port(self, port: str) -> int:
+        """Bring the receipts of packets delivered to a port home to the own chain; returns how
+        many.
+        """
+        packets = await self._open(PacketState.RECEIVED, port)
         if not packets:
             return 0
         async with self._remedied(packets):
-            response = await self._fetch_receipts(packets)
+            response = await questions.fetch_receipts(self.stub, packets)
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
         receipts = [
-            _checked_receipt(sent.packet, row, header)
+            checked_receipt(sent.packet, row, header)
             for sent, row in zip(packets, response.receipts, strict=True)
         ]
-        self._unproven = 0
-        _, failure = await self._keep_anchors(packets, response.receipts)
+        self._unproven.pop(port, None)
+        _, failure = await keep_anchors(self.pool, self.remote_sets, packets, response.receipts)
         if failure is not None:  # The receipts are proven by themselves; anchors can come later.
-            self._note_failure("anchor", failure)
-        proven = ProvenHeader(
+            self._steps.note_failure("anchor", failure)
+        proven = self._proven_remote(certified, header)
+        update = await update_light_client(self.client, proven)
+        body = acknowledge_body(proven, receipts)
+        await self._submit("acknowledge", body, update.transaction_id, packets)
+        await self._note_ends(packets, receipts)
+        return len(packets)
+
+    async def _note_ends(
+        self, packets: Sequence[store.SentPacket], receipts: Sequence[ProvenReceipt]
+    ) -> None:
+        """What came too late in its turn has timed out, all else is acknowledged."""
+        pairs = list(zip([sent.packet for sent in packets], receipts, strict=True))
+        late = [packet for packet, each in pairs if packet.deadline and each.is_expired]
+        taken = [packet for packet, each in pairs if not (packet.deadline and each.is_expired)]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.mark_acknowledged(connection, taken)
+            await overdue.mark_timed_out(connection, late)
+
+    async def time_out_some(self) -> int:
+        """End packets whose deadline has passed by proving that they are absent; returns how many.
+
+        Those that take their turn are delivered all the same, and answered as expired. What turns
+        out to be received already goes on as received.
+        """
+        async with self.pool.acquire() as connection:
+            packets = await overdue.list_overdue(
+                connection,
+                self.client.chain_id,
+                self.remote_sets.chain_id,
+                height=self._remote_height,
+                now_ms=self.now_ms(),
+                limit=PACKETS_MAX,
+            )
+        if not packets:
+            await self._learn_height()
+            return 0
+        carried, failures = 0, []
+        packets.sort(key=lambda sent: sent.packet.port)  # Stable: the earliest deadlines first.
+        for _, group in groupby(packets, key=lambda sent: sent.packet.port):
+            try:
+                carried += await self._time_out(list(group))
+            except REFUSALS as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        if not carried:  # Too early by the other chain's blocks: ask less often.
+            await asyncio.sleep(EARLY_SECONDS)
+        return carried
+
+    async def _time_out(self, packets: Sequence[store.SentPacket]) -> int:
+        """End packets of one port that are shown absent. What the destination said is too late, and
+        what by its header is not, is delivered again: nothing is lost by a false word.
+        """
+        with guqiao_errors():
+            response = await questions.fetch_absences(self.stub, packets)
+        certified = response.certified_header
+        header = self._remote_header(certified, response.set_changes)
+        pairs = list(zip([sent.packet for sent in packets], response.absences, strict=True))
+        received = [packet for packet, row in pairs if row.is_received]
+        absent = [
+            (packet, checked_absence(packet, row, header))
+            for packet, row in pairs
+            if not row.is_received
+            and packet.deadline.excludes_later(header.height, header.block_time_ms)
+        ]
+        early = [
+            packet
+            for packet, row in pairs
+            if not row.is_received
+            and not packet.deadline.excludes_later(header.height, header.block_time_ms)
+        ]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await overdue.clear_expired(connection, early)
+        if absent:
+            proven = self._proven_remote(certified, header)
+            update = await update_light_client(self.client, proven)
+            body = time_out_body(proven, [absence for _, absence in absent])
+            await self._submit("time_out", body, update.transaction_id, packets)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.mark_received(connection, received)
+            await overdue.mark_timed_out(connection, [packet for packet, _ in absent])
+        return len(absent) + len(received)
+
+    async def _learn_height(self) -> None:
+        """Ask how high the destination is where that ends a packet: nobody else may tell."""
+        now_ms = self.now_ms()
+        if now_ms - self._asked_height_ms < HEIGHT_SECONDS * 1_000:
+            return
+        async with self.pool.acquire() as connection:
+            first = await overdue.first_by_height(
+                connection, self.client.chain_id, self.remote_sets.chain_id
+            )
+        if first is not None:
+            with guqiao_errors():
+                response = await questions.fetch_absences(self.stub, [first])
+            self._remote_header(response.certified_header, response.set_changes)
+        self._asked_height_ms = now_ms
+
+    def _proven_remote(
+        self, certified: ledger_pb2.CertifiedHeader, header: BlockHeader
+    ) -> ProvenHeader:
+        """A header of the destination as its light client at home takes it."""
+        return ProvenHeader(
             header.chain_id,
             header.height,
             certified.header,
             certified.certificate,
             tuple(change.encode() for change in self.remote_sets.changes_to(header.epoch)),
         )
-        update = await update_light_client(self.client, proven)
-        body = acknowledge_body(proven, receipts)
-        await submit_relay(self.client, "packets", "acknowledge", body, update.transaction_id)
-        async with self.pool.acquire() as connection, connection.transaction():
-            await store.mark_acknowledged(connection, [sent.packet for sent in packets])
-        return len(packets)
 
     async def anchor_some(self) -> int:
         """Fetch the anchors that acknowledged packets lack here; returns how many are kept now, and
@@ -220,77 +362,59 @@ class Relay:
         packets = _of_first_port(packets)
         try:
             with guqiao_errors():
-                response = await self._fetch_receipts(packets)
+                response = await questions.fetch_receipts(self.stub, packets)
             self.remote_sets.learn(response.set_changes)
-        except _REFUSALS:
+        except REFUSALS:
             if len(packets) == 1:
                 async with self.pool.acquire() as connection:
                     await store.postpone_anchors(connection, [packets[0].packet])
             self._anchors_at_once = max(len(packets) // 2, 1)
             raise
         self._anchors_at_once = min(2 * self._anchors_at_once, PACKETS_MAX)
-        kept, failure = await self._keep_anchors(packets, response.receipts)
+        kept, failure = await keep_anchors(self.pool, self.remote_sets, packets, response.receipts)
         if failure is not None:
             if not kept:
                 raise failure
-            self._note_failure("anchor", failure)
+            self._steps.note_failure("anchor", failure)
         return kept
-
-    async def _fetch_receipts(
-        self, packets: Sequence[store.SentPacket]
-    ) -> pb.GetPacketReceiptsResponse:
-        """What the other gateway says of packets of one port, one row each; nothing is proven."""
-        first = packets[0].packet
-        request = pb.GetPacketReceiptsRequest(
-            source=first.source,
-            port=first.port,
-            sequences=[sent.packet.sequence for sent in packets],
-        )
-        response = await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
-        if len(response.receipts) != len(packets):
-            detail = f"{len(packets)} were asked for, {len(response.receipts)} came"
-            raise ProofError("receipts", detail)
-        return response
-
-    async def _keep_anchors(
-        self, packets: Sequence[store.SentPacket], rows: Sequence[pb.PacketReceipt]
-    ) -> tuple[int, ProofError | None]:
-        """Keep the anchors that hold; returns how many, and why the first other one does not."""
-        failure: ProofError | None = None
-        false = []
-        true: list[tuple[Packet, Anchor]] = []
-        for sent, row in zip(packets, rows, strict=True):
-            packet = sent.packet
-            try:
-                anchor = verify_anchor(row.anchor, packet, row.transaction_id, self.remote_sets)
-            except ProofError as error:
-                false.append(packet)
-                piece = f"anchor of packet {packet.sequence}"
-                failure = failure or ProofError(piece, str(error), error.code)
-            else:
-                true.append((packet, anchor))
-        async with self.pool.acquire() as connection, connection.transaction():
-            for packet, anchor in true:
-                message = anchor_to_message(anchor).SerializeToString()
-                name = anchor.receipt.transaction_id
-                await store.set_anchor(connection, packet, name, message)
-            await store.postpone_anchors(connection, false)
-        return len(true), failure
 
     def _remote_header(
         self, certified: ledger_pb2.CertifiedHeader, set_changes: Sequence[bytes]
     ) -> BlockHeader:
         """The destination's header, certified by the set of its epoch; raises `ProofError`."""
         self.remote_sets.learn(set_changes)
-        header = _decoded(certified)
+        header = decoded_header(certified)
         verify_header(certified, self.remote_sets.set_of(header), self.verify)
+        self._remote_height = max(self._remote_height, header.height)
         return header
 
-    async def _open(self, state: PacketState) -> list[store.SentPacket]:
+    async def _ports(self, state: PacketState) -> list[str]:
         async with self.pool.acquire() as connection:
-            return await store.list_open(
-                connection, self.client.chain_id, self.remote_sets.chain_id, state, self._at_once
+            return await open_packets.list_ports(connection, self.remote_sets.chain_id, state)
+
+    async def _open(self, state: PacketState, port: str) -> list[store.SentPacket]:
+        limit = self._at_once.get(port, PACKETS_MAX)
+        async with self.pool.acquire() as connection:
+            return await open_packets.list_open(
+                connection, self.client.chain_id, self.remote_sets.chain_id, port, state, limit
             )
+
+    async def _submit(
+        self,
+        method: str,
+        body: dict[str, Json],
+        after: bytes,
+        packets: Sequence[store.SentPacket],
+    ) -> None:
+        """Submit what ends packets to the own chain. Where that finds that the destination
+        contradicts itself about one, it is set aside: trying again would find the same for ever.
+        """
+        try:
+            await submit_relay(self.client, "packets", method, body, after)
+        except ServiceError as error:
+            if error.code in IS_PARKED_CODES:
+                await self._park(named_by(error, packets), error, is_contradicted=True)
+            raise
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:
         header, certificate = await self.client.get_header()
@@ -304,16 +428,6 @@ class Relay:
             tuple(encoded_changes(self.client.sets, header.epoch)),
         )
 
-    async def _traces_of(self, packets: Sequence[store.SentPacket]) -> tuple[Context, list[Link]]:
-        """The first packet's trace to go on in, and links to those of the others."""
-        ids = [sent.transaction_id for sent in packets]
-        async with self.pool.acquire() as connection:
-            known = await store.find_traces(connection, ids)
-        contexts = [extract({"traceparent": known.get(name, "")}) for name in ids]
-        spans = [trace.get_current_span(context).get_span_context() for context in contexts[1:]]
-        others = {span.span_id: Link(span) for span in spans if span.is_valid}
-        return contexts[0], list(others.values())
-
     @asynccontextmanager
     async def _remedied(self, packets: Sequence[store.SentPacket]) -> AsyncIterator[None]:
         """Turn the other gateway's refusal into its error, after doing what helps against it."""
@@ -321,61 +435,51 @@ class Relay:
             with guqiao_errors():
                 yield
         except GuqiaoError as error:
+            port = packets[0].packet.port
             if error.code == "PACKET_UNKNOWN":
-                self._unproven += 1
-            match remedy_for(error.code, self._unproven):
+                self._unproven[port] = self._unproven.get(port, 0) + 1
+            in_order = packets[0].packet.packet_class is PacketClass.ORDERED
+            match remedy_for(error.code, self._unproven.get(port, 0), in_order=in_order):
                 case Remedy.PARK:
                     # First: what is parked is not tried again, so nothing would raise it later.
-                    self._raise_alarm(error.code, str(error)[:500])
-                    await self._park(packets, error)
+                    self._steps.raise_alarm(error.code, str(error)[:500])
+                    await self._set_aside(packets, error)
+                case Remedy.TIME_OUT:
+                    async with self.pool.acquire() as connection, connection.transaction():
+                        await overdue.mark_expired(connection, late_of(packets, error))
                 case Remedy.DELIVER_AGAIN:
-                    self._unproven = 0
+                    self._unproven.pop(port, None)
                     async with self.pool.acquire() as connection:
                         await store.mark_undelivered(connection, self.remote_sets.chain_id)
             raise
 
-    async def _park(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
-        """Set the packet aside that the destination named; its port stops there."""
+    async def _set_aside(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
+        """Set the packet aside that the destination named. Where it named none, the packets go one
+        by one, until it is alone.
+        """
+        found = named_by(error, packets) or (packets if len(packets) == 1 else [])
+        if not found:
+            self._at_once[packets[0].packet.port] = 1
+        await self._park(found, error)
+
+    async def _park(
+        self,
+        packets: Sequence[store.SentPacket],
+        error: GuqiaoError | ServiceError,
+        *,
+        is_contradicted: bool = False,
+    ) -> None:
         for sent in packets:
             packet = sent.packet
-            named = error.fields.get("port"), error.fields.get("sequence")
-            if named == (packet.port, str(packet.sequence)):
-                async with self.pool.acquire() as connection:
-                    await store.park(
-                        connection,
-                        destination=packet.destination,
-                        port=packet.port,
-                        sequence=packet.sequence,
-                        cause=f"{error.code}: {error}"[:500],
-                    )
-
-
-def encoded_changes(sets: FollowedSets, epoch: int) -> list[bytes]:
-    """The own chain's set changes up to an epoch, as they travel."""
-    return [change.encode() for change in sets.changes_to(epoch)]
-
-
-def packet_to_message(sent: store.SentPacket) -> packet_pb2.Packet:
-    """A packet as it travels."""
-    packet = sent.packet
-    return packet_pb2.Packet(
-        source=packet.source,
-        destination=packet.destination,
-        port=packet.port,
-        sequence=packet.sequence,
-        payload=packet.payload,
-    )
-
-
-def _decoded(certified: ledger_pb2.CertifiedHeader) -> BlockHeader:
-    try:
-        return BlockHeader.decode(certified.header)
-    except MalformedError as error:
-        raise ProofError("certified header", str(error)) from error
-
-
-def _to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:
-    return ledger_pb2.CertifiedHeader(header=header.header, certificate=header.certificate)
+            async with self.pool.acquire() as connection:
+                await open_packets.park(
+                    connection,
+                    destination=packet.destination,
+                    port=packet.port,
+                    sequence=packet.sequence,
+                    cause=f"{error.code}: {error}"[:500],
+                    is_contradicted=is_contradicted,
+                )
 
 
 def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket]:
@@ -386,24 +490,3 @@ def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket
 def _commitment_key(sent: store.SentPacket) -> str:
     packet = sent.packet
     return commitment_key(packet.destination, packet.port, packet.sequence)
-
-
-def _checked_receipt(packet: Packet, row: pb.PacketReceipt, header: BlockHeader) -> ProvenReceipt:
-    piece = f"receipt of packet {packet.sequence}"
-    try:
-        proof = StateProof.decode(row.proof)
-        receipt = parse_json_strict(
-            row.receipt, depth_max=RECEIPT_DEPTH_MAX, size_max=RECEIPT_BYTES_MAX
-        )
-    except (MalformedError, JsonError) as error:
-        raise ProofError(piece, str(error)) from error
-    if not isinstance(receipt, dict) or "acknowledgement" not in receipt:
-        raise ProofError(piece, "it holds no acknowledgement")
-    verify_state_proof(
-        piece=piece,
-        root=header.state_root,
-        key=receipt_key(packet.source, packet.port, packet.sequence).encode(),
-        value=row.receipt,
-        proof=proof,
-    )
-    return ProvenReceipt(packet.port, packet.sequence, receipt["acknowledgement"], row.proof)

@@ -28,10 +28,15 @@ class RemoteSettings(Group):
     tunnel_address: str
     expected_peer: str
     organisation: str
+    packet_link: bool = False
+    """Whether the regulator's gateway carries packets to this chain, which holds the light client
+    of the regulator's. A market's gateway always does."""
 
 
 class Settings(ChainServiceSettings, env_prefix="GUQIAO_GATEWAY_"):
-    """The role decides who sends: a market's gateway relays packets to the regulator's."""
+    """A market's gateway relays packets to the regulator's; the latter to markets with a packet
+    link.
+    """
 
     role: Literal["market", "regulator"]
     tunnel: TunnelSettings

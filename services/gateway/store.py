@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms
 from services.chassis.postgres import Connection
 from services.gateway.domain.relay import PacketState
 
@@ -26,21 +26,6 @@ class SentPacket:
 
 
 @dataclass(frozen=True, slots=True)
-class ParkedPacket:
-    """A packet of the own chain that is set aside, and why."""
-
-    destination: str
-    port: str
-    sequence: int
-    cause: str
-
-    @property
-    def name(self) -> str:
-        """What an operator calls it."""
-        return f"{self.destination}/{self.port}/{self.sequence}"
-
-
-@dataclass(frozen=True, slots=True)
 class PacketSummary:
     """A packet of the own chain without its payload; `parked_cause` is empty where it is not set
     aside, `remote_transaction_id` until that is known here.
@@ -53,6 +38,7 @@ class PacketSummary:
     height: int
     remote_transaction_id: bytes
     parked_cause: str
+    terms: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +49,7 @@ class LinkCounts:
     acknowledged: int
     received: int
     parked: int
+    timed_out: int
 
 
 async def insert_sent(connection: Connection, sent: SentPacket) -> None:
@@ -70,8 +57,8 @@ async def insert_sent(connection: Connection, sent: SentPacket) -> None:
     await connection.execute(
         """
         INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height,
-                                  state)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+                                  state, packet_class, deadline_height, deadline_time_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
         """,
         sent.packet.destination,
         sent.packet.port,
@@ -80,6 +67,9 @@ async def insert_sent(connection: Connection, sent: SentPacket) -> None:
         sent.transaction_id,
         sent.height,
         int(sent.state),
+        None if sent.packet.terms is None else sent.packet.packet_class.value,
+        sent.packet.deadline.height,
+        sent.packet.deadline.time_ms,
     )
 
 
@@ -106,31 +96,6 @@ async def insert_received(
     )
 
 
-async def list_open(
-    connection: Connection, source: str, destination: str, state: PacketState, limit: int
-) -> list[SentPacket]:
-    """The packets to a destination that are in `state`, in order; nothing behind a parked one of
-    the same port.
-    """
-    rows = await connection.fetch(
-        """
-        SELECT destination, port, sequence, payload, transaction_id, height, state,
-               remote_transaction_id, anchor, acknowledgement_transaction_id
-        FROM packets_sent AS sent
-        WHERE destination = $1 AND state = $2
-          AND NOT EXISTS (SELECT FROM packets_sent AS parked
-                          WHERE parked.destination = $1 AND parked.port = sent.port
-                            AND parked.sequence <= sent.sequence
-                            AND parked.parked_cause IS NOT NULL)
-        ORDER BY port, sequence LIMIT $3
-        """,
-        destination,
-        int(state),
-        limit,
-    )
-    return [_sent(row, source) for row in rows]
-
-
 async def list_unanchored(
     connection: Connection, source: str, destination: str, limit: int
 ) -> list[SentPacket]:
@@ -141,7 +106,8 @@ async def list_unanchored(
     rows = await connection.fetch(
         """
         SELECT destination, port, sequence, payload, transaction_id, height, state,
-               remote_transaction_id, anchor, acknowledgement_transaction_id
+               remote_transaction_id, anchor, acknowledgement_transaction_id,
+               packet_class, deadline_height, deadline_time_ms
         FROM packets_sent
         WHERE destination = $1 AND state = 3
           AND (anchor IS NULL OR anchor_refused_at IS NOT NULL)
@@ -150,14 +116,14 @@ async def list_unanchored(
         destination,
         limit,
     )
-    return [_sent(row, source) for row in rows]
+    return [sent_of(row, source) for row in rows]
 
 
 async def mark_received(connection: Connection, packets: Sequence[Packet]) -> None:
     """Note that the destination says it recorded the packets; proofs come with the receipts."""
     await connection.executemany(
         """
-        UPDATE packets_sent SET state = $4
+        UPDATE packets_sent SET state = $4, expired = false
         WHERE destination = $1 AND port = $2 AND sequence = $3 AND state < $4
         """,
         [
@@ -233,7 +199,7 @@ async def mark_acknowledged(connection: Connection, packets: Sequence[Packet]) -
     """
     await connection.executemany(
         """
-        UPDATE packets_sent SET state = $4
+        UPDATE packets_sent SET state = $4, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         [
@@ -249,7 +215,8 @@ async def set_acknowledgement(
     """Note the transaction that put the acknowledgement on the own chain."""
     await connection.execute(
         """
-        UPDATE packets_sent SET state = $4, acknowledgement_transaction_id = $5
+        UPDATE packets_sent
+        SET state = $4, acknowledgement_transaction_id = $5, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         destination,
@@ -258,34 +225,6 @@ async def set_acknowledgement(
         int(PacketState.ACKNOWLEDGED),
         transaction_id,
     )
-
-
-async def park(
-    connection: Connection, *, destination: str, port: str, sequence: int, cause: str
-) -> None:
-    """Set a packet aside that cannot be delivered; its port stops there, and the link says so."""
-    await connection.execute(
-        """
-        UPDATE packets_sent SET parked_cause = $4
-        WHERE destination = $1 AND port = $2 AND sequence = $3
-        """,
-        destination,
-        port,
-        sequence,
-        cause,
-    )
-
-
-async def list_parked(connection: Connection) -> list[ParkedPacket]:
-    """The packets that are set aside, in order."""
-    rows = await connection.fetch(
-        "SELECT destination, port, sequence, parked_cause FROM packets_sent"
-        " WHERE parked_cause IS NOT NULL ORDER BY destination, port, sequence"
-    )
-    return [
-        ParkedPacket(row["destination"], row["port"], row["sequence"], row["parked_cause"])
-        for row in rows
-    ]
 
 
 async def list_packets(
@@ -303,7 +242,8 @@ async def list_packets(
     """
     rows = await connection.fetch(
         """
-        SELECT port, sequence, state, transaction_id, height, remote_transaction_id, parked_cause
+        SELECT port, sequence, state, transaction_id, height, remote_transaction_id, parked_cause,
+               packet_class, deadline_height, deadline_time_ms
         FROM packets_sent
         WHERE destination = $1 AND ($2::int IS NULL OR state = $2)
           AND (NOT $3 OR parked_cause IS NOT NULL)
@@ -325,24 +265,10 @@ async def list_packets(
             row["height"],
             row["remote_transaction_id"] or b"",
             row["parked_cause"] or "",
+            _terms(row),
         )
         for row in rows
     ]
-
-
-async def resume(connection: Connection, *, destination: str, port: str, sequence: int) -> bool:
-    """Let a packet that is set aside be delivered again; whether there was one."""
-    found = await connection.fetchval(
-        """
-        UPDATE packets_sent SET parked_cause = NULL
-        WHERE destination = $1 AND port = $2 AND sequence = $3 AND parked_cause IS NOT NULL
-        RETURNING true
-        """,
-        destination,
-        port,
-        sequence,
-    )
-    return found is True
 
 
 async def find_sent(
@@ -353,6 +279,7 @@ async def find_sent(
         """
         SELECT destination, port, sequence, payload, transaction_id, height, state,
                remote_transaction_id, anchor, acknowledgement_transaction_id,
+               packet_class, deadline_height, deadline_time_ms,
                (SELECT count(*) FROM packets_sent WHERE transaction_id = $1) AS sent_count
         FROM packets_sent WHERE transaction_id = $1
         ORDER BY destination, port, sequence OFFSET $2::bigint LIMIT 1
@@ -360,7 +287,7 @@ async def find_sent(
         transaction_id,
         index,
     )
-    return None if row is None else (_sent(row, source), row["sent_count"])
+    return None if row is None else (sent_of(row, source), row["sent_count"])
 
 
 async def find_received(
@@ -385,6 +312,7 @@ async def count_link(connection: Connection, remote: str) -> LinkCounts:
         """
         SELECT count(*) AS sent,
                count(*) FILTER (WHERE state = 3) AS acknowledged,
+               count(*) FILTER (WHERE state = 4) AS timed_out,
                count(*) FILTER (WHERE parked_cause IS NOT NULL) AS parked,
                (SELECT count(*) FROM packets_received WHERE source = $1) AS received
         FROM packets_sent WHERE destination = $1
@@ -392,7 +320,7 @@ async def count_link(connection: Connection, remote: str) -> LinkCounts:
         remote,
     )
     assert row is not None
-    return LinkCounts(row["sent"], row["acknowledged"], row["received"], row["parked"])
+    return LinkCounts(**row)
 
 
 async def insert_trace(connection: Connection, transaction_id: bytes, traceparent: str) -> None:
@@ -423,9 +351,17 @@ async def prune_traces(connection: Connection, hours: int) -> None:
     )
 
 
-def _sent(row: asyncpg.Record, source: str) -> SentPacket:
+def sent_of(row: asyncpg.Record, source: str) -> SentPacket:
+    """A row of `packets_sent` with all that `open_packets.list_open` selects."""
     return SentPacket(
-        packet=Packet(source, row["destination"], row["port"], row["sequence"], row["payload"]),
+        packet=Packet(
+            source,
+            row["destination"],
+            row["port"],
+            row["sequence"],
+            row["payload"],
+            _terms(row),
+        ),
         transaction_id=row["transaction_id"],
         height=row["height"],
         state=PacketState(row["state"]),
@@ -433,3 +369,10 @@ def _sent(row: asyncpg.Record, source: str) -> SentPacket:
         anchor=row["anchor"] or b"",
         acknowledgement_transaction_id=row["acknowledgement_transaction_id"] or b"",
     )
+
+
+def _terms(row: asyncpg.Record) -> Terms | None:
+    if row["packet_class"] is None:
+        return None
+    deadline = Deadline(row["deadline_height"], row["deadline_time_ms"])
+    return Terms(PacketClass(row["packet_class"]), deadline)

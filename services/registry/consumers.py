@@ -27,6 +27,8 @@ ROUNDING: Final = "ROUNDING"
 
 PACKET_SENT: Final = "packet.sent"
 PACKET_ACKNOWLEDGED: Final = "packet.acknowledged"
+DATA_OBJECT: Final = "data_object"
+"""The port of what operations send; other ports count sequences of their own."""
 UNBOUND_CODES: Final = frozenset(
     {
         "TRANSACTION_DUPLICATE",
@@ -64,8 +66,13 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
             elif topic == DIVIDEND_RECORDED:
                 rows = _dividend_rows(block.height, index, body)
                 await register_store.insert_dividend(connection, rows)
-            elif topic == PACKET_ACKNOWLEDGED and body["code"] == "":
+            elif topic == PACKET_ACKNOWLEDGED and _is_anchoring(body):
                 await store.mark_anchored(connection, body["sequence"], block.height)
+
+
+def _is_anchoring(body: dict[str, Any]) -> bool:
+    """Whether an acknowledgement says that the regulatory chain holds what an operation sent."""
+    return bool(body["port"] == DATA_OBJECT and body["code"] == "")
 
 
 async def _apply_operation(

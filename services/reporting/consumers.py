@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.receipt import Receipt
@@ -16,6 +16,9 @@ from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 from services.chassis.postgres import Connection
 from services.reporting import store
 from services.reporting.domain.records import Recording, received_object, sent_object
+
+DATA_OBJECT: Final = "data_object"
+"""The port of data objects; other ports count sequences of their own."""
 
 
 async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
@@ -30,10 +33,11 @@ async def _apply_receipt(
 ) -> None:
     for event in receipt.events:
         body = json.loads(event.body)
-        if event.topic == "packet.sent" and body["port"] == "data_object":
+        if event.topic == "packet.sent" and body["port"] == DATA_OBJECT:
             await store.insert_object(connection, sent_object(body, recorded))
-        elif event.topic == "packet.acknowledged" and body["code"] == "":
-            await store.mark_anchored(connection, recorded.chain, body["sequence"])
+        elif event.topic == "packet.acknowledged" and body["port"] == DATA_OBJECT:
+            if body["code"] == "":
+                await store.mark_anchored(connection, recorded.chain, body["sequence"])
         elif event.topic == "object.recorded":
             payload = _packet_payload(transaction, body)
             await store.insert_object(connection, received_object(body, payload, recorded))

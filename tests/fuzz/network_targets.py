@@ -40,7 +40,7 @@ from services.chassis.gm_tls.frames import read_frame
 from services.chassis.gm_tls.stream import GmStream
 from services.chassis.grpc_server.request_signature import RequestSignature, read_signature
 from services.consensus.domain.ledger.state_tree import apply, changes_of, prove
-from services.gateway.relay import _checked_receipt
+from services.gateway.travel import checked_receipt
 from services.registry.domain.errors import PageTokenInvalidError
 from services.registry.domain.page_tokens import read_page_token
 from tests.fuzz import corpus, mutations
@@ -204,7 +204,7 @@ def _receipt(receipt: bytes) -> Any:
     proof = prove(pages.__getitem__, update.version, key).encode()
     header = replace(Replicas(FakeKeys()).header(7), state_root=update.root)
     row = gateway_service_pb2.PacketReceipt(receipt=receipt, proof=proof)
-    return _checked_receipt(packet, row, header)
+    return checked_receipt(packet, row, header)
 
 
 # --- Answers ------------------------------------------------------------------------------------

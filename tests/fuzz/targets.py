@@ -68,6 +68,7 @@ from tests.fuzz import (
     document_targets,
     file_targets,
     fisco_targets,
+    link_targets,
     mutations,
     network_targets,
     program_targets,
@@ -96,6 +97,7 @@ def targets() -> tuple[Target, ...]:
         *template_targets.targets(),
         *file_targets.targets(),
         *fisco_targets.targets(),
+        *link_targets.targets(),
         *network_targets.targets(),
         *conformance_targets.targets(),
     )

@@ -30,7 +30,7 @@ from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab, wait_until
 from tests.unit.proof.proof_keys import Replicas, Sm2Keys
-from tests.unit.xchain.ledger_chain import ROLES, LedgerChain
+from tests.unit.xchain.ledger_chain import LINKED, ROLES, LedgerChain
 
 KEYS = Sm2Keys(open_provider())
 PEER = "did:rem:shandong:91370000MA0000000X"
@@ -38,6 +38,9 @@ PEER = "did:rem:shandong:91370000MA0000000X"
 
 OTHER_PEER = "did:rem:beijing:91110000MA0000000X"
 """The gateway of another market, which it knows as well."""
+
+PEER_OF_MARKET = "did:rem:csrc:91370000MA0000000X"
+"""The regulator's gateway, which the market's chain knows as a peer."""
 
 STRANGER = "did:rem:csrc:91370000MA0000003X"
 
@@ -52,6 +55,9 @@ class LinkLab:
     regulator_handlers: Handlers
     port: int
     relay: Relay
+    back: Relay
+    """The regulator's relay to the market."""
+    market_port: int = 0
     _following: list[asyncio.Task[None]] = field(default_factory=list)
 
     def report(self, count: int = 1, *, broken: bool = False) -> Receipt:
@@ -103,6 +109,19 @@ class LinkLab:
             for event in receipt.events
         )
 
+    def another_relay_back(self) -> Relay:
+        """The regulator's, anew."""
+        regulator = self.regulator
+        return Relay(
+            regulator.pool,
+            regulator.runtime.client,
+            history_of(self.market),
+            GatewayServiceStub(self.market.channel(self.market_port, regulator.runtime.identity)),
+            KEYS.provider.verify,
+            regulator.runtime.telemetry.tracer,
+            GatewayMetrics(regulator.runtime.telemetry.metrics),
+        )
+
     def another_relay(self, caller: Identity | None = None) -> Relay:
         """A relay as a process that was started anew makes it."""
         market = self.market
@@ -118,9 +137,13 @@ class LinkLab:
         )
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        """Publishers, followers and the relay run by themselves inside the block."""
+    async def at_work(self, *, both_ways: bool = False) -> AsyncIterator[None]:
+        """Publishers, followers and the relay run by themselves inside the block, that of the
+        regulator too with `both_ways`.
+        """
         jobs: list[Coroutine[Any, Any, None]] = [self.relay.run()]
+        if both_ways:
+            jobs.append(self.back.run())
         for lab in (self.market, self.regulator):
             runtime = lab.runtime
             jobs.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
@@ -149,8 +172,13 @@ def history_of(lab: Lab) -> SetHistory:
     return SetHistory(lab.node.trust, KEYS.provider.verify)
 
 
-def link_chains() -> tuple[LedgerChain, LedgerChain]:
-    """A market's chain and the regulatory chain, which knows the market's gateway as a peer."""
+def _other(did: str, role: str) -> IdentityRecord:
+    key = KeyRecord(KEYS.public_key(did), 0, 1 << 52, False)
+    return IdentityRecord(did, did, frozenset({role}), True, {"key-1": key})
+
+
+def link_chains(packets_version: int = 1) -> tuple[LedgerChain, LedgerChain]:
+    """A market's chain and the regulatory chain; each knows the other's gateway as a peer."""
     hashes = {name: Replicas(KEYS, name).set.hash() for name in ("shandong", "csrc")}
     shandong = LedgerChain(
         "shandong",
@@ -158,42 +186,38 @@ def link_chains() -> tuple[LedgerChain, LedgerChain]:
         destination="csrc",
         remotes={"csrc": hashes["csrc"]},
         roles=ROLES | {"observer", "operator_maker"},
+        others=[_other(PEER_OF_MARKET, "peer_gateway")],
+        packets_version=packets_version,
     )
-    others = [
-        IdentityRecord(
-            did,
-            did,
-            frozenset({role}),
-            True,
-            {"key-1": KeyRecord(KEYS.public_key(did), 0, 1 << 52, False)},
-        )
-        for did, role in (
-            (PEER, "peer_gateway"),
-            (OTHER_PEER, "peer_gateway"),
-            (STRANGER, "service_publisher"),
-        )
-    ]
     csrc = LedgerChain(
         "csrc",
         KEYS,
-        destination="shandong",
+        destination=None if packets_version == LINKED else "shandong",
         remotes={"shandong": hashes["shandong"]},
         roles=ROLES | {"observer", "supervisor"},
-        others=others,
+        others=[
+            _other(PEER, "peer_gateway"),
+            _other(OTHER_PEER, "peer_gateway"),
+            _other(STRANGER, "service_publisher"),
+        ],
+        packets_version=packets_version,
     )
     return shandong, csrc
 
 
 @asynccontextmanager
 async def open_link(
-    new_database: NewDatabase, peers: Any = None, market: LedgerChain | None = None
+    new_database: NewDatabase,
+    peers: Any = None,
+    market: LedgerChain | None = None,
+    packets_version: int = 1,
 ) -> AsyncIterator[LinkLab]:
     """Both ends of a link, nothing of which runs by itself yet; `market` is the sending chain where
     a test brings its own.
     """
     async with AsyncExitStack() as stack:
         labs = []
-        shandong, csrc = link_chains()
+        shandong, csrc = link_chains(packets_version)
         for chain in (market or shandong, csrc):
             node = LedgerNode(chain)
             await node.start()
@@ -210,12 +234,28 @@ async def open_link(
             labs.append(await stack.enter_async_context(lab))
         sender, regulator = labs
         handlers = [
-            Handlers(lab.pool, lab.runtime.client, {other.node.trust.chain_id: history_of(other)})
+            Handlers(
+                lab.pool,
+                lab.runtime.client,
+                {other.node.trust.chain_id: history_of(other)},
+                GatewayMetrics(lab.runtime.telemetry.metrics),
+            )
             for lab, other in ((sender, regulator), (regulator, sender))
         ]
-        servicer = GatewayServicer(handlers[1], lambda chain: "")
-        serving = regulator.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
-        port = await stack.enter_async_context(serving)
-        link = LinkLab(sender, regulator, handlers[0], handlers[1], port, relay=None)  # type: ignore[arg-type]
-        link.relay = link.another_relay()
+        ports = []
+        for end, each in ((regulator, handlers[1]), (sender, handlers[0])):
+            servicer = GatewayServicer(each, lambda chain: "")
+            serving = end.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
+            ports.append(await stack.enter_async_context(serving))
+        link = LinkLab(
+            sender,
+            regulator,
+            handlers[0],
+            handlers[1],
+            ports[0],
+            relay=None,  # type: ignore[arg-type]
+            back=None,  # type: ignore[arg-type]
+            market_port=ports[1],
+        )
+        link.relay, link.back = link.another_relay(), link.another_relay_back()
         yield link

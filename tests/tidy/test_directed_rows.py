@@ -38,7 +38,6 @@ NO_INTERLEAVING: Final = {
 """Rows whose planted bug a directed test catches, because no order of events shows it."""
 
 UNBUILT: Final = {
-    "g27": "packets have neither expiry nor time-outs",
     "g32": "the regulatory chain allots no investor codes and resolves no identities",
 }
 """Rows of the gateway about what does not exist. With a test, a row leaves this table."""

@@ -6,7 +6,7 @@ chain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.light_client import SetChange
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Packet, PacketClass
 
 PACKETS_MAX: Final = 50
 """Packets in one transaction, as the packet contract takes them."""
@@ -28,11 +28,25 @@ DELIVERY_BYTES_MAX: Final = 900_000
 PACKET_FRAME_BYTES: Final = 512
 """What the body says of a packet besides payload and proof, at most."""
 
+GRACE_MS: Final = 660_000
+"""So long after its deadline a packet is given up that nothing can be proven of: the 10 minutes
+that the packet contract asks for, and what the chain's clock may be behind."""
+
 UNPROVEN_MAX: Final = 5
 """So often in a row the destination may fail to prove what it said it had recorded."""
 
-ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN"})
-"""Refusals that never happen between honest chains: people must look."""
+ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN", "BREAKER_OPEN"})
+"""Refusals that never happen in ordinary times between honest chains: people must look."""
+
+
+IS_PARKED_CODES: Final = frozenset({"PACKET_CONFLICT"})
+"""Refusals after which the packet that they name is set aside, whatever its class."""
+
+NEVER_TAKEN_CODES: Final = frozenset(
+    {"BODY_MALFORMED", "PACKET_CLASS_WRONG", "PACKET_PORT_FORBIDDEN", "REQUEST_MALFORMED"}
+)
+"""Refusals of a form, class or port that the destination's version does not know. A port that takes
+packets in any order goes on without them; one in order could not, so it tries them again."""
 
 
 class Remedy(StrEnum):
@@ -41,23 +55,53 @@ class Remedy(StrEnum):
     NONE = "none"
     PARK = "park"
     DELIVER_AGAIN = "deliver_again"
+    TIME_OUT = "time_out"
 
 
-def remedy_for(code: str, unproven: int) -> Remedy:
-    """The remedy for a refusal; `unproven` counts receipts in a row that could not be had.
+def remedy_for(code: str, unproven: int, *, in_order: bool = True) -> Remedy:
+    """The remedy for a refusal; `unproven` counts receipts in a row that could not be had,
+    `in_order` says how the port takes packets.
 
     A frozen client refuses everything and is replaced by people, after which all goes on: nothing
-    is parked for it. A read model that lags cannot prove what was delivered a moment ago, so only
-    the repeated lack of a receipt is a reason to deliver again.
+    is parked for it, as for an open breaker and a paused link. What has expired is not delivered
+    again: its absence is proven. A read model that lags cannot prove what was delivered a moment
+    ago, so only the repeated lack of a receipt is a reason to deliver again.
     """
     match code:
-        case "PACKET_CONFLICT":
+        case _ if code in IS_PARKED_CODES or (code in NEVER_TAKEN_CODES and not in_order):
             return Remedy.PARK
         case "PACKET_OUT_OF_ORDER":
             return Remedy.DELIVER_AGAIN
+        case "PACKET_EXPIRED":
+            return Remedy.TIME_OUT
         case "PACKET_UNKNOWN" if unproven >= UNPROVEN_MAX:
             return Remedy.DELIVER_AGAIN
     return Remedy.NONE
+
+
+def late_packets(packets: Sequence[Packet], facts: Mapping[str, object]) -> list[Packet]:
+    """Of those in one delivery, the unordered packets that a refusal as expired is about: the one
+    that it names, and all that are too late for the height and block time that it states. What has
+    no deadline is never late, whatever is said of it.
+    """
+    named = facts.get("port"), str(facts.get("sequence"))
+    height, time_ms = (_number(facts.get(name)) for name in ("height", "block_time_ms"))
+    return [
+        packet
+        for packet in packets
+        if packet.packet_class is PacketClass.UNORDERED
+        and packet.deadline
+        and (
+            named == (packet.port, str(packet.sequence))
+            or packet.deadline.has_passed(height, time_ms)
+        )
+    ]
+
+
+def _number(value: object) -> int:
+    """A number as an error carries it; 0, which is late for nothing, where it is none."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else 0
 
 
 class PacketState(IntEnum):
@@ -66,6 +110,7 @@ class PacketState(IntEnum):
     SENT = 1
     RECEIVED = 2
     ACKNOWLEDGED = 3
+    TIMED_OUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +141,23 @@ class ProvenReceipt:
     port: str
     sequence: int
     acknowledgement: Json
+    proof: bytes
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the destination took the packet in its turn, and too late."""
+        match self.acknowledgement:
+            case {"code": "PACKET_EXPIRED"}:
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenAbsence:
+    """That the destination has no receipt of a packet: the canonical state proof."""
+
+    port: str
+    sequence: int
     proof: bytes
 
 
@@ -151,6 +213,7 @@ def receive_body(header: ProvenHeader, packets: Sequence[ProvenPacket]) -> dict[
                 "sequence": proven.packet.sequence,
                 "payload": proven.packet.payload.decode(),
                 "proof": proven.proof.hex(),
+                **({} if proven.packet.terms is None else proven.packet.terms.to_json()),
             }
             for proven in packets
         ],
@@ -187,6 +250,30 @@ def acknowledge_body(header: ProvenHeader, receipts: Sequence[ProvenReceipt]) ->
             for receipt in receipts
         ],
     }
+
+
+def time_out_body(header: ProvenHeader, absences: Sequence[ProvenAbsence]) -> dict[str, Json]:
+    """The body of `packets.time_out` at the source."""
+    return {
+        "destination": header.chain_id,
+        "height": header.height,
+        "packets": [
+            {
+                "port": absence.port,
+                "sequence": absence.sequence,
+                "proof": absence.proof.hex(),
+            }
+            for absence in absences
+        ],
+    }
+
+
+def give_up_body(
+    destination: str, packets: Sequence[tuple[str, int]], reason: str
+) -> dict[str, Json]:
+    """The body of `packets.give_up` at the source, for ports and sequences."""
+    rows: list[Json] = [{"port": port, "sequence": sequence} for port, sequence in packets]
+    return {"destination": destination, "packets": rows, "reason": reason}
 
 
 def request_id_of(method: str, body: dict[str, Json]) -> str:

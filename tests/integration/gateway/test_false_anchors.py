@@ -284,7 +284,8 @@ async def test_an_anchor_of_a_chain_that_is_not_linked_any_more_cannot_be_judged
     link.report()
     await link.deliver_and_acknowledge()
     [row] = await link.market.rows("packets_sent", "sequence")
-    unlinked = Handlers(link.market.pool, link.market.runtime.client, {})
+    metrics = link.market_handlers.metrics
+    unlinked = Handlers(link.market.pool, link.market.runtime.client, {}, metrics)
     with pytest.raises(LinkUnknownError):
         await unlinked.get_packet(row["transaction_id"], 0)
     await prove(link, 1)

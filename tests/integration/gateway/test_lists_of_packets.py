@@ -14,7 +14,7 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     GatewayServiceStub,
     add_GatewayServiceServicer_to_server,
 )
-from services.gateway import store
+from services.gateway import open_packets
 from services.gateway.api import PAGE_SIZE_MAX, POLICIES, GatewayServicer
 from tests.plugins.link_lab import LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
@@ -49,7 +49,9 @@ async def staff(link: LinkLab) -> AsyncIterator[GatewayServiceAsyncStub]:
 
 async def park(link: LinkLab, sequence: int, cause: str) -> None:
     async with link.market.pool.acquire() as connection:
-        await store.park(connection, destination="csrc", port=PORT, sequence=sequence, cause=cause)
+        await open_packets.park(
+            connection, destination="csrc", port=PORT, sequence=sequence, cause=cause
+        )
 
 
 def request(**fields: Any) -> pb.ListPacketsRequest:

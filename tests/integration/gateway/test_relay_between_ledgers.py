@@ -15,7 +15,7 @@ from guqiao_sdk.proof.errors import ProofError
 from services.chassis.errors import TooLargeError
 from services.chassis.grpc_server import error_of_code
 from services.gateway import handlers as gateway_handlers
-from services.gateway import store
+from services.gateway import open_packets, store
 from services.gateway.domain.relay import PacketState
 from tests.plugins.link_lab import KEYS, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
@@ -172,7 +172,9 @@ async def test_what_cannot_be_proven_for_long_is_delivered_again(link: LinkLab) 
     link.report(2)
     await link.project()
     async with link.market.pool.acquire() as connection:
-        sent = await store.list_open(connection, "shandong", "csrc", PacketState.SENT, 50)
+        sent = await open_packets.list_open(
+            connection, "shandong", "csrc", "data_object", PacketState.SENT, 50
+        )
         await store.mark_received(connection, [row.packet for row in sent])
     for _ in range(5):
         assert await link.states() == [RECEIVED] * 2
@@ -281,14 +283,14 @@ async def test_a_packet_that_was_parked_for_nothing_is_resumed_once_and_its_port
 
         await wait_until("the packet is parked", is_parked)
         async with link.market.pool.acquire() as connection:
-            [packet] = await store.list_parked(connection)
+            [packet] = await open_packets.list_parked(connection)
             assert packet.name == "csrc/data_object/1"
             assert "PACKET_CONFLICT" in packet.cause
             for resumed in (True, False):
-                assert resumed == await store.resume(
+                assert resumed == await open_packets.resume(
                     connection, destination="csrc", port="data_object", sequence=1
                 )
-            assert await store.list_parked(connection) == []
+            assert await open_packets.list_parked(connection) == []
         await link.wait_states(lambda: [ACKNOWLEDGED] * 4)
     assert link.recorded() == 4
 

@@ -176,7 +176,7 @@ async def test_a_large_roster_is_anchored_when_every_part_of_it_is(domain: Domai
             await reported(domain, domain.received),
         )
         assert (sent, received) == ([False] * parts, [False] * (part - 1))
-        link.relay._at_once = 1
+        link.relay._at_once["data_object"] = 1
         assert await link.relay.deliver_some() == 1
         await domain.project()
         assert await link.relay.acknowledge_some() == 1
@@ -193,7 +193,7 @@ async def anchor_all_but(domain: Domain, last: int) -> None:
     link = domain.link
     before = len(await link.states()) - last
     while (done := (await link.states()).count(3)) < before:
-        link.relay._at_once = min(50, before - done)
+        link.relay._at_once["data_object"] = min(50, before - done)
         await link.relay.deliver_some()
         await domain.project()
         while await link.relay.acknowledge_some():

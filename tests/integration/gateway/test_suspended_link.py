@@ -70,9 +70,6 @@ async def test_g38_a_suspended_link_takes_nothing_and_afterwards_everything_once
 
 @pytest.mark.req("N0-07", "T2-14")
 async def test_g38_a_relay_at_work_says_why_it_waits_and_goes_on_by_itself(link: LinkLab) -> None:
-    """It goes on with the market's next block: the regulatory chain has bound its refusal to the
-    request, and the same header with the same packets is the same request.
-    """
     async with link.at_work():
         link.report(2)
         await link.wait_states(lambda: [ACKNOWLEDGED] * 2)
@@ -85,7 +82,6 @@ async def test_g38_a_relay_at_work_says_why_it_waits_and_goes_on_by_itself(link:
         await wait_until("the relay's error", is_told)
         assert recorded_sequences(link) == [1, 2]
         resume(link)
-        link.market.node.chain.execute()  # Without any business a heartbeat.
         await link.wait_states(lambda: [ACKNOWLEDGED] * 5)
     assert recorded_sequences(link) == [1, 2, 3, 4, 5]
     assert link.acknowledged() == 5

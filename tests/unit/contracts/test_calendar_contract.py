@@ -37,7 +37,7 @@ def host_with(*years: int) -> MemoryHost:
 
 
 def publish(host: MemoryHost, year: Any = 2026, **changes: Any) -> Outcome:
-    return host.run(CalendarContract(), "publish", {"year": year, **year_json(), **changes})
+    return host.run(CalendarContract(1), "publish", {"year": year, **year_json(), **changes})
 
 
 class Reading(MemoryHost):

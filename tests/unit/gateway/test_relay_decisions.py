@@ -15,20 +15,24 @@ from guqiao_sdk import rules
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import SetChange
-from guqiao_sdk.proof.packet import Packet
+from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms
 from services.consensus.domain.contracts import light_client
 from services.gateway.domain.relay import (
     ALARMS,
+    NEVER_TAKEN_CODES,
     SET_CHANGES_A_STEP,
     UNPROVEN_MAX,
+    ProvenAbsence,
     ProvenHeader,
     ProvenPacket,
     ProvenReceipt,
     Remedy,
     acknowledge_body,
+    late_packets,
     receive_body,
     remedy_for,
     request_id_of,
+    time_out_body,
     update_bodies,
 )
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
@@ -40,9 +44,18 @@ BODIES = st.dictionaries(TEXTS, st.integers(0, 2**53 - 1) | TEXTS)
 
 @pytest.mark.parametrize("code", sorted(rules.catalogue()))
 def test_every_code_has_its_remedy(code: str) -> None:
-    """A conflict is set aside, disorder mended by delivering again, everything else tried again."""
-    wanted = {"PACKET_CONFLICT": Remedy.PARK, "PACKET_OUT_OF_ORDER": Remedy.DELIVER_AGAIN}
+    """A conflict is set aside, disorder mended by delivering again, what has expired given up;
+    everything else is tried again. A form that the destination does not know is set aside where
+    others can go on without it.
+    """
+    wanted = {
+        "PACKET_CONFLICT": Remedy.PARK,
+        "PACKET_EXPIRED": Remedy.TIME_OUT,
+        "PACKET_OUT_OF_ORDER": Remedy.DELIVER_AGAIN,
+    }
     assert remedy_for(code, 0) is wanted.get(code, Remedy.NONE)
+    of_a_form = {code: Remedy.PARK for code in NEVER_TAKEN_CODES}
+    assert remedy_for(code, 0, in_order=False) is (wanted | of_a_form).get(code, Remedy.NONE)
     patient = remedy_for(code, UNPROVEN_MAX)
     if code == "PACKET_UNKNOWN":
         assert remedy_for(code, UNPROVEN_MAX - 1) is Remedy.NONE
@@ -52,7 +65,7 @@ def test_every_code_has_its_remedy(code: str) -> None:
 
 
 def test_alarms_are_codes_of_the_catalogue() -> None:
-    assert set(rules.catalogue()) >= ALARMS
+    assert set(rules.catalogue()) >= ALARMS | NEVER_TAKEN_CODES
     assert "PACKET_CONFLICT" in ALARMS
 
 
@@ -136,3 +149,59 @@ def test_set_changes_that_are_none_are_malformed() -> None:
 def rows_of(body: dict[str, Json]) -> list[dict[str, str]]:
     rows: Any = body["set_changes"]
     return list(rows)
+
+
+NAMED: dict[str, object] = {"port": "market_message", "sequence": "3"}
+
+
+def sent(sequence: int, deadline: Deadline, packet_class: PacketClass) -> Packet:
+    terms = Terms(packet_class, deadline)
+    return Packet("shandong", "csrc", "market_message", sequence, b"{}", terms)
+
+
+@pytest.mark.parametrize(
+    ("facts", "late"),
+    [
+        (
+            {"port": "market_message", "sequence": "3", "height": "10", "block_time_ms": "50"},
+            [1, 3],
+        ),
+        (NAMED | {"height": "9", "block_time_ms": "51"}, [2, 3]),
+        (NAMED, [3]),
+        (NAMED | {"sequence": "5", "height": str(2**53), "block_time_ms": str(2**53)}, [1, 2, 3]),
+        ({"port": "data_object", "sequence": "3", "height": "-1", "block_time_ms": "9" * 40}, []),
+        ({}, []),
+    ],
+)
+def test_one_refusal_tells_of_all_that_are_as_late_and_unordered(
+    facts: dict[str, object], late: list[int]
+) -> None:
+    packets = [
+        sent(1, Deadline(height=9), PacketClass.UNORDERED),
+        sent(2, Deadline(time_ms=50), PacketClass.UNORDERED),
+        sent(3, Deadline(height=99), PacketClass.UNORDERED),
+        sent(4, Deadline(height=9, time_ms=50), PacketClass.ORDERED),
+        sent(5, Deadline(), PacketClass.UNORDERED),
+    ]
+    assert [packet.sequence for packet in late_packets(packets, facts)] == late
+
+
+def test_what_is_submitted_of_absences_has_one_entry_each() -> None:
+    body = time_out_body(HEADER, [ProvenAbsence("notice", 7, b"\x0a\xff")])
+    entry = {"port": "notice", "sequence": 7, "proof": "0aff"}
+    assert body == {
+        "destination": HEADER.chain_id,
+        "height": HEADER.height,
+        "packets": [entry],
+    }
+
+
+@pytest.mark.parametrize(
+    ("acknowledgement", "is_expired"),
+    [({"code": "PACKET_EXPIRED"}, True), ({"code": ""}, False), ("PACKET_EXPIRED", False)],
+)
+def test_a_receipt_says_whether_its_packet_came_too_late(
+    acknowledgement: Json, is_expired: bool
+) -> None:
+    receipt = ProvenReceipt("data_object", 1, acknowledgement, b"")
+    assert receipt.is_expired is is_expired

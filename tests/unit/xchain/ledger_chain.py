@@ -16,7 +16,7 @@ from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.json_values import Json, canonical_json, parse_json_strict
 from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.merkle import MerklePath, merkle_paths, merkle_root
-from guqiao_sdk.proof.packet import Packet, commitment_key
+from guqiao_sdk.proof.packet import Packet, Terms, commitment_key
 from guqiao_sdk.proof.receipt import Receipt, is_final
 from guqiao_sdk.proof.state_proof import StateProof
 from guqiao_sdk.proof.transaction import (
@@ -33,7 +33,9 @@ from services.consensus.domain.contracts.identity_record import IdentityRecord, 
 from services.consensus.domain.contracts.light_client import LightClientContract
 from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.objects_form import PROTOCOL
+from services.consensus.domain.contracts.packet_link.contract import LinkedPacketsContract
 from services.consensus.domain.contracts.packets import PacketsContract
+from services.consensus.domain.contracts.packets_host import link_host
 from services.consensus.domain.contracts.services import ServicesContract
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import execute_block
@@ -49,6 +51,9 @@ from services.consensus.domain.ledger.state_tree import apply, changes_of, prove
 from tests.unit.proof.proof_keys import START_MS, Keys, Replicas
 
 CONTRACTS = ("identity", "light_client", "objects", "packets", "reports", "services")
+LINKED = 3
+"""From this version of `packets` on the regulatory chain is the one that reports to nobody."""
+
 PARAMETERS = ProtocolParameters(100, 100, 1 << 20, 1_000, 1_000, 8_000, 60_000, 100)
 ROLES = frozenset({"relayer", "reporter", "service_publisher"})
 
@@ -86,6 +91,18 @@ def report(host: Host, body: Mapping[str, Json]) -> None:
         host.send_packet("data_object", data_object(name))
 
 
+def send(host: Host, body: Mapping[str, Json]) -> None:
+    """Send a packet of format 2 for each of `packets`: destination, port, payload and terms."""
+    entries = body["packets"]
+    assert isinstance(entries, list)
+    for entry in entries:
+        assert isinstance(entry, dict)
+        terms = Terms.from_json(entry)
+        assert terms is not None
+        destination, port = entry["destination"], entry["port"]
+        link_host(host).send_to(str(destination), str(port), entry["payload"], terms)
+
+
 @dataclass(frozen=True)
 class ReportsContract:
     """What a market's register does, as far as packets see it."""
@@ -94,7 +111,7 @@ class ReportsContract:
     version: int = 1
 
     def methods(self) -> Mapping[str, Method]:
-        return {"report": report}
+        return {"report": report, "send": send}
 
 
 @dataclass
@@ -144,6 +161,7 @@ class LedgerChain:
         others: Iterable[IdentityRecord] = (),
         contracts: Iterable[Contract] = (),
         historic_import: bool = False,
+        packets_version: int = 1,
     ) -> None:
         """`others` are further identities, `contracts` further ones, active from height 1."""
         self.keys = keys
@@ -166,7 +184,7 @@ class LedgerChain:
             contracts=tuple(
                 ContractActivation(name, version, 1)
                 for name, version in (
-                    *((name, 1) for name in CONTRACTS),
+                    *((name, packets_version if name == "packets" else 1) for name in CONTRACTS),
                     *((contract.name, contract.version) for contract in further),
                 )
             ),
@@ -193,7 +211,7 @@ class LedgerChain:
                 ObjectsContract(),
                 PacketsContract(1),
                 PacketsContract(2),
-                PacketsContract(3),
+                LinkedPacketsContract(),
                 ReportsContract(),
                 ServicesContract(),
                 *further,
@@ -351,7 +369,8 @@ def sent_packets(receipt: Receipt) -> list[Packet]:
         assert isinstance(port, str)
         assert isinstance(sequence, int)
         payload = canonical_json(body["payload"])
-        packets.append(Packet(source, destination, port, sequence, payload))
+        terms = Terms.from_json(body)
+        packets.append(Packet(source, destination, port, sequence, payload, terms))
     return packets
 
 
@@ -375,26 +394,40 @@ def update_body(remote: LedgerChain, *, set_changes: tuple[SetChange, ...] = ())
 
 def receive_body(remote: LedgerChain, packets: list[Packet]) -> dict[str, Json]:
     """`packets.receive` with proofs at the latest height of `remote`."""
+    return receive_body_at(remote, packets, remote.header.height)
+
+
+def receive_body_at(remote: LedgerChain, packets: list[Packet], height: int) -> dict[str, Json]:
+    """`packets.receive` with proofs at a height of `remote`."""
     entries: list[Json] = []
     for packet in packets:
         key = commitment_key(packet.destination, packet.port, packet.sequence)
-        entries.append(
-            {
-                "destination": packet.destination,
-                "port": packet.port,
-                "sequence": packet.sequence,
-                "payload": packet.payload.decode(),
-                "proof": remote.prove(key).encode().hex(),
-            }
-        )
-    return {"source": remote.header.chain_id, "height": remote.header.height, "packets": entries}
+        entry: dict[str, Json] = {
+            "destination": packet.destination,
+            "port": packet.port,
+            "sequence": packet.sequence,
+            "payload": packet.payload.decode(),
+            "proof": remote.prove_at(key.encode(), height).encode().hex(),
+        }
+        entries.append(entry if packet.terms is None else {**entry, **packet.terms.to_json()})
+    return {"source": remote.header.chain_id, "height": height, "packets": entries}
 
 
-def make_pair(keys: Keys) -> tuple[LedgerChain, LedgerChain]:
+def make_pair(keys: Keys, *, packets_version: int = 1) -> tuple[LedgerChain, LedgerChain]:
     """A market chain and the regulatory chain, each with the other's light client."""
     hashes = {name: Replicas(keys, name).set.hash() for name in ("shandong", "csrc")}
-    shandong = LedgerChain("shandong", keys, destination="csrc", remotes={"csrc": hashes["csrc"]})
+    shandong = LedgerChain(
+        "shandong",
+        keys,
+        destination="csrc",
+        remotes={"csrc": hashes["csrc"]},
+        packets_version=packets_version,
+    )
     csrc = LedgerChain(
-        "csrc", keys, destination="shandong", remotes={"shandong": hashes["shandong"]}
+        "csrc",
+        keys,
+        destination=None if packets_version == LINKED else "shandong",
+        remotes={"shandong": hashes["shandong"]},
+        packets_version=packets_version,
     )
     return shandong, csrc

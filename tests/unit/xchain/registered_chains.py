@@ -224,7 +224,7 @@ class Registry:
             destination=None,
             remotes={},
             others=EVERYBODY,
-            contracts=[CalendarContract(), ChainsContract(version), *further],
+            contracts=[CalendarContract(1), ChainsContract(version), *further],
             roles=frozenset({"relayer", "chain_admin"}),
             **changes,
         )

@@ -146,7 +146,7 @@ class Link:
 
 def noticed(kind: Kind = Kind.INCOMPATIBLE) -> Link:
     """A chain on which the joint test of a notice was passed, and the cut-over is scheduled."""
-    link = Link.make(CalendarContract(), NoticesContract())
+    link = Link.make(CalendarContract(1), NoticesContract())
     for year in (2025, 2026):
         value: Any = published().years[year].to_json()
         link.must("publish", "calendar", year=year, **value)
@@ -223,7 +223,7 @@ def test_a_chain_without_notices_takes_every_format_as_before() -> None:
 
 
 def test_a_market_for_which_nobody_adopted_an_interface_is_asked_for_no_format() -> None:
-    link = Link.make(CalendarContract(), NoticesContract())
+    link = Link.make(CalendarContract(1), NoticesContract())
     assert link.arrival("guqiao-2")[0] == ""
     refused = link.ask("file", **filing())
     assert told(refused) == ("UPGRADE_INTERFACE_UNKNOWN", {"chain": "shandong"})

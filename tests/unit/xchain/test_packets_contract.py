@@ -214,13 +214,13 @@ def test_thousands_of_mutated_proofs_are_never_accepted() -> None:
         if proof == valid[0]:
             continue
         try:
-            decoded = packets._proof(proof.hex(), "proof")
-            packets._check_commitment(sent[0], decoded, state_root)
+            decoded = packets.proof_of(proof.hex(), "proof")
+            packets.check_commitment(sent[0], decoded, state_root)
         except Refusal:
             continue
         accepted += 1
     assert accepted == 0
-    packets._check_commitment(sent[0], packets._proof(valid[0].hex(), "proof"), state_root)
+    packets.check_commitment(sent[0], packets.proof_of(valid[0].hex(), "proof"), state_root)
 
 
 def mutated(chance: random.Random, proof: bytes, other: bytes) -> bytes:

@@ -3,7 +3,8 @@
 Deadlines that the law counts in working days are counted by it (G2-14-3). Genesis seeds it with the
 years that the network was made with; the CSRC, market and technology side signing together,
 publishes each further one, or changes one where a second notice does. Days that have begun stay as
-they were, so nothing that was counted is counted otherwise later.
+they were, so nothing that was counted is counted otherwise later. From version 2 on a market's
+chain has one too, which two persons of its operator extend by the same notices.
 
     year/<YYYY>  version, notices, days off, worked weekends
 """
@@ -19,7 +20,7 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.working_days import CHINA, WorkingDays, Year
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.packets_host import require_members
-from services.consensus.domain.contracts.signers import require_csrc
+from services.consensus.domain.contracts.signers import require_answerable, require_csrc
 
 NAME: Final = "calendar"
 YEARS_PARAMETER: Final = "years"
@@ -46,19 +47,29 @@ class Timed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CalendarContract:
-    """`calendar` v1."""
+    """`calendar` v1 and v2."""
 
+    version: int
     name: str = NAME
-    version: int = 1
 
     def methods(self) -> Mapping[str, Method]:
-        """For the CSRC."""
-        return {"publish": publish}
+        """For the CSRC; on a market's chain, from version 2 on, for its operator."""
+        return {"publish": publish_by_the_csrc if self.version == 1 else publish}
+
+
+def publish_by_the_csrc(host: Host, body: Mapping[str, Json]) -> None:
+    """Put a year in force, or change the days of one that have not begun."""
+    require_csrc(host)
+    _publish(host, body)
 
 
 def publish(host: Host, body: Mapping[str, Json]) -> None:
-    """Put a year in force, or change the days of one that have not begun."""
-    require_csrc(host)
+    """The same by those who answer for this chain."""
+    require_answerable(host)
+    _publish(host, body)
+
+
+def _publish(host: Host, body: Mapping[str, Json]) -> None:
     require_members(body, "", "year notices off worked")
     number = body["year"]
     if type(number) is not int or not YEAR_FIRST <= number <= YEAR_LAST:

@@ -20,6 +20,7 @@ from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.light_client import LightClientContract
 from services.consensus.domain.contracts.notices import NoticesContract
 from services.consensus.domain.contracts.objects import ObjectsContract
+from services.consensus.domain.contracts.packet_link.contract import LinkedPacketsContract
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.register.contract import REGISTER_V3
 from services.consensus.domain.contracts.services import ServicesContract
@@ -55,7 +56,8 @@ def standard_catalogue() -> Catalogue:
     """The contracts that this release carries."""
     return Catalogue(
         [
-            CalendarContract(),
+            CalendarContract(1),
+            CalendarContract(2),
             ChainsContract(1),
             ChainsContract(2),
             DeploymentsContract(1),
@@ -75,7 +77,7 @@ def standard_catalogue() -> Catalogue:
             ObjectsContract(),
             PacketsContract(1),
             PacketsContract(2),
-            PacketsContract(3),
+            LinkedPacketsContract(),
             ServicesContract(),
             TemplatesContract(1),
             TemplatesContract(2),

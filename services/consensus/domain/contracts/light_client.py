@@ -100,6 +100,12 @@ class LightClientContract:
         }
 
 
+def known_height(host: SystemHost, chain: str) -> int:
+    """How high this chain knows another one to be; 0 where it knows no header of it yet."""
+    record = host.read(NAME, client_key(chain))
+    return _int(record["height"]) if isinstance(record, dict) else 0
+
+
 def consensus_state(host: SystemHost, chain: str, height: int) -> ConsensusState:
     """Return the consensus state of `chain` at `height` for another contract, or refuse.
 

@@ -78,7 +78,7 @@ def _record(
 ) -> dict[str, Json]:
     header = read_object(value)
     require_format(host, packet.source, header.model_version)
-    transaction_id = _source_transaction(header.object_id, packet.source, header.source_chain)
+    transaction_id = source_transaction(header.object_id, packet.source, header.source_chain)
     _check_part(host, header, value)
     snapshot = _next_snapshot(host, header, value)
     object_digest = data_object_digest(value).hex()
@@ -141,7 +141,7 @@ def _parse(payload: bytes) -> dict[str, Json]:
     return value
 
 
-def _source_transaction(object_id: str, source: str, stated_source: str | None) -> str:
+def source_transaction(object_id: str, source: str, stated_source: str | None) -> str:
     """Return the operation's transaction, which the object's id names beside its chain.
 
     The chain that proved the packet is the source; whatever names another is refused (G2-19-4).

@@ -74,8 +74,8 @@ SCREENED_PORTS: Final[Mapping[int, Mapping[str, Port]]] = {
 
 @dataclass(frozen=True, slots=True)
 class PacketsContract:
-    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear, version 3 in
-    whatever digits.
+    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear. Version 3 is
+    `LinkedPacketsContract`, which looks for them in whatever digits.
     """
 
     version: int = 1
@@ -125,10 +125,10 @@ def acknowledge(host: Host, body: Mapping[str, Json]) -> None:
             destination=destination,
             port=text(entry["port"], f"{path}port"),
             sequence=natural(entry["sequence"], f"{path}sequence"),
-            acknowledgement=_acknowledgement(entry["acknowledgement"], f"{path}acknowledgement"),
+            acknowledgement=acknowledgement_of(entry["acknowledgement"], f"{path}acknowledgement"),
             height=height,
         )
-        _acknowledge_one(system, receipt, _proof(entry["proof"], f"{path}proof"), state_root)
+        _acknowledge_one(system, receipt, proof_of(entry["proof"], f"{path}proof"), state_root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,25 +160,25 @@ def _receive_one(
     port = ports.get(packet.port)
     if port is None:
         raise Refusal("PACKET_PORT_FORBIDDEN", port=packet.port, allowed=[*sorted(ports)])
-    last = host.get(_last_key(packet)) or 0
+    last = host.get(last_key(packet)) or 0
     assert isinstance(last, int)
     if packet.sequence <= last:
-        _answer_again(host, packet, proof, at.state_root)
+        answer_again(host, packet, proof, at.state_root)
         return
     if packet.sequence != last + 1:
-        raise Refusal("PACKET_OUT_OF_ORDER", **_facts(packet), expected=last + 1)
-    _check_commitment(packet, proof, at.state_root)
-    host.put(_last_key(packet), packet.sequence)
-    acknowledgement = _dispatch(host, port, packet, at.height)
+        raise Refusal("PACKET_OUT_OF_ORDER", **facts_of(packet), expected=last + 1)
+    check_commitment(packet, proof, at.state_root)
+    host.put(last_key(packet), packet.sequence)
+    acknowledgement = dispatch(host, port, packet, at.height)
     receipt: dict[str, Json] = {
         "commitment": packet.commitment().hex(),
         "acknowledgement": acknowledgement,
     }
-    host.put(_own_key(receipt_key(packet.source, packet.port, packet.sequence)), receipt)
-    host.emit("packet.received", {**_facts(packet), **receipt, "source_height": at.height})
+    host.put(own_key(receipt_key(packet.source, packet.port, packet.sequence)), receipt)
+    host.emit("packet.received", {**facts_of(packet), **receipt, "source_height": at.height})
 
 
-def _dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[str, Json]:
+def dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[str, Json]:
     """Run the port's handler; its refusal undoes its effects and becomes the acknowledgement.
 
     A limit of the transaction is not the packet's fault: it refuses the whole, and a relayer tries
@@ -202,25 +202,25 @@ def _dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict
     return acknowledgements[0]
 
 
-def _answer_again(host: SystemHost, packet: Packet, proof: StateProof, state_root: bytes) -> None:
+def answer_again(host: SystemHost, packet: Packet, proof: StateProof, state_root: bytes) -> None:
     """The same packet again has the receipt it had; another under its sequence is a conflict, and
     where the source's own state proves it, the source contradicts itself (reliability G23, G24).
     """
-    receipt = host.get(_own_key(receipt_key(packet.source, packet.port, packet.sequence)))
+    receipt = host.get(own_key(receipt_key(packet.source, packet.port, packet.sequence)))
     assert isinstance(receipt, dict)
     commitment = packet.commitment().hex()
     if receipt["commitment"] != commitment:
         raise Refusal(
             "PACKET_CONFLICT",
-            **_facts(packet),
+            **facts_of(packet),
             received=receipt["commitment"],
             commitment=commitment,
             proven=_is_committed(packet, proof, state_root),
         )
-    host.emit("packet.received_again", {**_facts(packet), **receipt})
+    host.emit("packet.received_again", {**facts_of(packet), **receipt})
 
 
-def _check_commitment(packet: Packet, proof: StateProof, state_root: bytes) -> None:
+def check_commitment(packet: Packet, proof: StateProof, state_root: bytes) -> None:
     verify_or_refuse(
         piece=f"commitment of {packet.source} port {packet.port} sequence {packet.sequence}",
         root=state_root,
@@ -232,7 +232,7 @@ def _check_commitment(packet: Packet, proof: StateProof, state_root: bytes) -> N
 
 def _is_committed(packet: Packet, proof: StateProof, state_root: bytes) -> bool:
     try:
-        _check_commitment(packet, proof, state_root)
+        check_commitment(packet, proof, state_root)
     except Refusal:
         return False
     return True
@@ -247,14 +247,14 @@ def _acknowledge_one(
         "port": port,
         "sequence": sequence,
     }
-    commitment = host.get(_own_key(commitment_key(receipt.destination, port, sequence)))
+    commitment = host.get(own_key(commitment_key(receipt.destination, port, sequence)))
     if commitment is None:
         raise Refusal("PACKET_UNKNOWN", **facts)
     value: dict[str, Json] = {
         "commitment": commitment,
         "acknowledgement": dict(receipt.acknowledgement),
     }
-    key = _own_key(acknowledgement_key(receipt.destination, port, sequence))
+    key = own_key(acknowledgement_key(receipt.destination, port, sequence))
     known = host.get(key)
     if known is not None:
         assert isinstance(known, dict)
@@ -294,23 +294,23 @@ def _packet(entry: Mapping[str, Json], source: str, path: str) -> tuple[Packet, 
         sequence=natural(entry["sequence"], f"{path}sequence"),
         payload=text(entry["payload"], f"{path}payload", PAYLOAD_LENGTH_MAX).encode(),
     )
-    return packet, _proof(entry["proof"], f"{path}proof")
+    return packet, proof_of(entry["proof"], f"{path}proof")
 
 
-def _proof(value: Json, field: str) -> StateProof:
+def proof_of(value: Json, field: str) -> StateProof:
     try:
         return StateProof.decode(hex_bytes(value, field, PROOF_BYTES_MAX))
     except MalformedError as error:
         raise Refusal("PROOF_INVALID", piece=field, detail=str(error)) from error
 
 
-def _acknowledgement(value: Json, field: str) -> Mapping[str, Json]:
+def acknowledgement_of(value: Json, field: str) -> Mapping[str, Json]:
     if not isinstance(value, dict):
         raise Refusal("BODY_MALFORMED", field=field, fault="not an object")
     return value
 
 
-def _facts(packet: Packet) -> dict[str, Json]:
+def facts_of(packet: Packet) -> dict[str, Json]:
     return {
         "source": packet.source,
         "destination": packet.destination,
@@ -319,11 +319,11 @@ def _facts(packet: Packet) -> dict[str, Json]:
     }
 
 
-def _last_key(packet: Packet) -> str:
+def last_key(packet: Packet) -> str:
     return f"received/{packet.source}/{packet.port}"
 
 
-def _own_key(key: str) -> str:
+def own_key(key: str) -> str:
     """The key inside this contract's namespace of a key that proofs name whole."""
     assert key.startswith(f"{NAME}/")
     return key.removeprefix(f"{NAME}/")

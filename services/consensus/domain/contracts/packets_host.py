@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.packet import Terms
 from services.consensus.domain.contracts.host import Host, Refusal
 
 RELAYER: Final = "relayer"
@@ -41,6 +42,26 @@ class SystemHost(Host, Protocol):
         ...
 
 
+@runtime_checkable
+class LinkHost(SystemHost, Protocol):
+    """The host as the packets contract sees it: it alone sends to any chain."""
+
+    def send_to(
+        self, destination: str, port: str, body: Json, terms: Terms, *, sealing: str | None = None
+    ) -> int:
+        """Send a packet of format 2 to any chain, if the transaction takes effect, and return its
+        sequence. The member `sealing` of the body is a data object that gets the seals of those who
+        signed the operation.
+        """
+        ...
+
+
+def link_host(host: Host) -> LinkHost:
+    """Narrow the host for the packets contract."""
+    assert isinstance(host, LinkHost)
+    return host
+
+
 def system_host(host: Host) -> SystemHost:
     """Narrow the host; a chain that runs a system contract on a lesser one has a bug."""
     assert isinstance(host, SystemHost)
@@ -54,6 +75,15 @@ def this_chain(host: Host) -> str:
     chain_id = parameters["chain_id"]
     assert isinstance(chain_id, str)
     return chain_id
+
+
+def regulatory_chain(host: Host) -> str | None:
+    """Return the chain that this one reports to, which genesis wrote; None: it is that chain."""
+    parameters = host.get("parameters")
+    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
+    destination = parameters["destination"]
+    assert destination is None or isinstance(destination, str)
+    return destination
 
 
 def require_role(host: Host, role: str) -> None:

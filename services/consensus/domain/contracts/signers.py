@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guqiao_sdk import roles
 from services.consensus.domain.contracts.host import Host, Party, Refusal
-from services.consensus.domain.contracts.packets_host import require_role
+from services.consensus.domain.contracts.packets_host import regulatory_chain, require_role
 
 
 def require_csrc(host: Host) -> None:
@@ -17,6 +17,16 @@ def require_operator(host: Host) -> None:
     """Two persons of an operator sign."""
     require_role(host, roles.OPERATOR_MAKER)
     require_checker(host, roles.OPERATOR_CHECKER)
+
+
+def require_answerable(host: Host) -> None:
+    """Two persons of those who answer for this chain: both sides of the CSRC on the regulatory
+    chain, the operator on a market's.
+    """
+    if regulatory_chain(host) is None:
+        require_csrc(host)
+    else:
+        require_operator(host)
 
 
 def require_checker(host: Host, role: str) -> Party:

@@ -15,7 +15,13 @@ from typing import Final
 
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
-from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet, commitment_key
+from guqiao_sdk.proof.packet import (
+    PACKET_PAYLOAD_BYTES_MAX,
+    Packet,
+    Terms,
+    commitment_key,
+    terms_key,
+)
 from guqiao_sdk.proof.receipt import EVENTS_MAX, Event
 from guqiao_sdk.proof.transaction import PAYLOAD_BYTES_MAX
 from services.consensus.domain.contracts.host import (
@@ -175,31 +181,48 @@ class LedgerHost:
     def send_packet(self, port: str, body: Json) -> None:
         """Commit to a packet for the chain's destination, and announce it as `packet.sent`."""
         context = self._context
-        assert _PORT.fullmatch(port), port
         if context.destination is None:
             raise Refusal("PACKET_DESTINATION_NONE", chain=context.chain_id, port=port)
+        self._send(context.destination, port, _sealed(body, context.transaction), None)
+
+    def send_to(
+        self, destination: str, port: str, body: Json, terms: Terms, *, sealing: str | None = None
+    ) -> int:
+        """Commit to a packet of format 2 for any chain; returns its sequence.
+
+        The member `sealing` of the body is a data object to fill in the seals of.
+        """
+        if sealing is not None:
+            assert isinstance(body, dict)
+            body = {**body, sealing: _sealed(body[sealing], self._context.transaction)}
+        packet = self._send(destination, port, body, terms)
+        key = terms_key(destination, port, packet.sequence)
+        self._write(key.encode(), terms.to_json())
+        return packet.sequence
+
+    def _send(self, destination: str, port: str, body: Json, terms: Terms | None) -> Packet:
+        assert _PORT.fullmatch(port), port
         self._packets += 1
         _limit("packets", self._packets, PACKETS_MAX)
-        counter = packet_sequence_key(context.destination, port)
+        counter = packet_sequence_key(destination, port)
         last = read_json(self.writes, counter) or 0
         assert isinstance(last, int)
-        payload = self._encode(_sealed(body, context.transaction))
+        payload = self._encode(body)
         _limit("packet_bytes", len(payload), PACKET_PAYLOAD_BYTES_MAX)
-        packet = Packet(context.chain_id, context.destination, port, last + 1, payload)
+        packet = Packet(self._context.chain_id, destination, port, last + 1, payload, terms)
         commitment = packet.commitment().hex()
         self._write(counter, packet.sequence)
-        self._write(commitment_key(packet.destination, port, packet.sequence).encode(), commitment)
-        self._announce(
-            "packet.sent",
-            {
-                "source": packet.source,
-                "destination": packet.destination,
-                "port": port,
-                "sequence": packet.sequence,
-                "payload": json.loads(payload),
-                "commitment": commitment,
-            },
-        )
+        self._write(commitment_key(destination, port, packet.sequence).encode(), commitment)
+        facts: dict[str, Json] = {
+            "source": packet.source,
+            "destination": destination,
+            "port": port,
+            "sequence": packet.sequence,
+            "payload": json.loads(payload),
+            "commitment": commitment,
+        }
+        self._announce("packet.sent", facts if terms is None else {**facts, **terms.to_json()})
+        return packet
 
     def _write(self, key: bytes, value: Json) -> None:
         _limit("key_bytes", len(key), KEY_BYTES_MAX)

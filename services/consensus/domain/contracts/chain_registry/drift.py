@@ -45,6 +45,12 @@ def require_provable(host: SystemHost, chain: str) -> None:
         raise Refusal("CHAIN_NOT_ADMITTED", chain=chain, status=status)
 
 
+def is_shut_out(host: SystemHost, chain: str) -> bool:
+    """Whether nothing of a chain is believed, because it is suspended or gone."""
+    standing = _standing(host, chain)
+    return standing is not None and standing["status"] in (Status.SUSPENDED, Status.DEREGISTERED)
+
+
 def require_followed(host: SystemHost, chain: str, *, changes_set: bool) -> None:
     """Refuse a header of a chain that is stale, gone, or suspended altogether. Set changes are
     taken of a stale one too: an update can only be held against the set that signs now.
