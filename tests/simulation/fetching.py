@@ -56,9 +56,9 @@ class Fetching:
             frame = wire.block_response_frame(blocks, machine.ledger.last_certified)
             machine.send_frame(sender, frame)
 
-    def take_state(self, ledger: StoredLedger, *, wanted: bool) -> None:
+    def take_state(self, ledger: StoredLedger, *, wanted: bool, there: int | None) -> None:
         """One turn of taking a state, while the machine restores."""
-        self._taking(ledger).step(wanted=wanted)
+        self._taking(ledger).step(wanted=wanted, there=there)
 
     def on_state_frame(self, sender: ReplicaId, frame: StateFrame, data: bytes) -> None:
         """Give a piece of the state, or take one."""
