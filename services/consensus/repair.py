@@ -21,6 +21,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus import wire
+from services.consensus.block_pace import BlockPace, Pace, said_by_one_honest
 from services.consensus.domain.messages import Hello, ReplicaId, SequenceNumber, View
 from services.consensus.driver import Driver
 from services.consensus.jobs import Pause
@@ -38,7 +39,7 @@ STEP_SECONDS: Final = 0.1
 ASK_AGAIN_STEPS: Final = 5
 ASKED_AT_ONCE_MAX: Final = 64
 STRANDED_FACTOR: Final = 3
-"""Half a minute behind without any block, and a replica that votes stops to restore."""
+"""Half a minute far behind, and blocks come too slowly: a replica that votes stops to restore."""
 SCRUBBED_A_STEP: Final = 5
 SCRUB_REST_STEPS: Final = 36_000
 """An hour between two rounds over all records."""
@@ -191,9 +192,10 @@ class Repairs:
         self._verify = verify
         self._step_seconds = step_seconds
         self._turn = self._asked_from = self._unanswered_steps = 0
-        self._stranded_steps = STRANDED_FACTOR * without_blocks_steps
-        self._certified = self._stands = 0
-        self._silence = Silence(ledger.genesis.parameters.window)
+        self._window = ledger.genesis.parameters.window
+        self._pace = BlockPace(STRANDED_FACTOR * without_blocks_steps, self._window)
+        self._was_stranded = False
+        self._silence = Silence(self._window)
         self.due: int | None = None
         """Where this replica votes again; None: not known yet, or it does not restore."""
 
@@ -218,17 +220,19 @@ class Repairs:
             await self._take_found()
             self.due = due = self._due_height()
             self._metrics.missing_blocks.set(max((due or 0) - store.last_certified, 0))
-            is_level = not (self._stands and self._others_are_far_ahead())
+            present = self._ledger.set_at(store.last_certified + 1)
+            there = said_by_one_honest(present, self._driver.peer_heights)
+            is_level = not (self._was_stranded and self._is_far(there))
             has_room = self._driver.pause is Pause.RESTORING
             if has_room and due is not None and store.last_certified >= due and is_level:
-                self._stands = 0
+                self._was_stranded = False
                 await self._resume()
                 break
             if steps % ASK_AGAIN_STEPS == 0:
                 self._say_where_it_stands()
             self._ask_for_missing()
             ahead = max(self._driver.peer_heights.values(), default=0)
-            self.state.step(wanted=has_room and ahead > store.last_certified)
+            self.state.step(wanted=has_room and ahead > store.last_certified, there=there)
             steps += 1
             await asyncio.sleep(self._step_seconds)
         self.due = None
@@ -310,29 +314,25 @@ class Repairs:
             if steps % ASK_AGAIN_STEPS == 0:
                 self._ask_for_damaged()
             if self._is_stranded():
-                _log.critical("replica.stranded", here=self._certified)
+                _log.critical("replica.stranded", here=self._ledger.store.last_certified)
+                self._was_stranded = True
                 self._driver.stop_to_restore()
                 await self._restore()
             steps += 1
             await asyncio.sleep(self._step_seconds)
 
     def _is_stranded(self) -> bool:
-        """Whether the others are far ahead, and for long no block of theirs has come."""
-        certified = self._ledger.store.last_certified
-        still = certified == self._certified and self._driver.votes
-        still = still and self._others_are_far_ahead()
-        self._certified, self._stands = certified, self._stands + 1 if still else 0
-        return self._stands > self._stranded_steps
-
-    def _others_are_far_ahead(self) -> bool:
-        """Whether f + 1 others, so one honest one at least, say that they are beyond our window."""
+        """Whether the others are far ahead, and for long their blocks came too slowly."""
         present = self._driver.replica.replica_set
-        beyond = self._ledger.store.last_certified + self._ledger.genesis.parameters.window
-        ahead = sum(
-            height > beyond and peer < present.size and peer not in present.jailed
-            for peer, height in self._driver.peer_heights.items()
-        )
-        return ahead > present.faulty_max
+        there = said_by_one_honest(present, self._driver.peer_heights)
+        if not (self._driver.votes and self._is_far(there)):
+            self._pace.begin_anew()
+            return False
+        return self._pace.step(self._ledger.store.last_certified, there) is Pace.SLOW
+
+    def _is_far(self, there: int | None) -> bool:
+        """Whether f + 1 others, so one honest one at least, say that they are beyond our window."""
+        return there is not None and there > self._ledger.store.last_certified + self._window
 
     async def _scrub(self, first: int) -> int:
         """Read some blocks again; return where to go on."""

@@ -1,11 +1,11 @@
 """A state from the peers, for a replica whose missing blocks nobody gives any more.
 
-Only while the replica restores, and only when blocks have not come for a while: whoever has a block
-gives it, and a replica that replayed all of them has all of the history. The head of the state is
-believed by its finality certificate, through the set changes since the set known here; f + 1 of
-its set's members must offer the same one, so an honest one has it. Every part is proven by itself
-against its state root (`StateBuild`): a source that lies is named and left. docs/protocol/pbft.md,
-steps T1 to T9.
+Only while the replica restores, and only when blocks do not come fast enough (`BlockPace`):
+whoever has a block gives it, and a replica that replayed all of them has all of the history. The
+head of the state is believed by its finality certificate, through the set changes since the set
+known here; f + 1 of its set's members must offer the same one, so an honest one has it. Every part
+is proven by itself against its state root (`StateBuild`): a source that lies is named and left.
+docs/protocol/pbft.md, steps T1 to T9.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.light_client import TrustedChain
+from guqiao_sdk.proof.quorum import ReplicaSet
 from services.chassis.errors import UnavailableError
 from services.consensus import wire
 from services.consensus.answering import Answering
+from services.consensus.block_pace import TEN_SECONDS_STEPS, BlockPace, Pace
 from services.consensus.domain.ledger.state_parts import (
     PART_BYTES_MAX,
     Entry,
@@ -54,8 +56,8 @@ from services.consensus.store.state_intake import Snapshot
 STATE_INTERVAL_MAX: Final = PROVABLE_HEIGHTS // 4
 """So that the state of a multiple of it stays provable for three times as long."""
 
-WITHOUT_BLOCKS_STEPS: Final = 100
-"""Steps of restoring in which no block came, before a state is asked for: ten seconds."""
+WITHOUT_BLOCKS_STEPS: Final = TEN_SECONDS_STEPS
+"""Steps of restoring in which no block came, or too few, before a state is asked for."""
 
 SILENT_STEPS: Final = 50
 """Steps after which what a source did not answer is asked of another: five seconds."""
@@ -76,6 +78,21 @@ class _Taking:
     build: StateBuild
     parts: list[Position] = field(default_factory=list)
     lies: int = 0
+
+    @property
+    def height(self) -> int:
+        """Of the head, at least 1."""
+        return self.head.header.height
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Heads are asked for, since this step, by the set that was in force here then: blocks that
+    come meanwhile make no path forgotten, however many epochs they lead on.
+    """
+
+    since: int
+    known: ReplicaSet
 
 
 def state_interval(snapshot_interval: int) -> int:
@@ -103,18 +120,19 @@ class StateTransfer:
         self._metrics = metrics
         self._paths = SetPaths(verify)
         self._interval = state_interval(ledger.genesis.parameters.snapshot_interval)
-        self._without_blocks_steps = without_blocks_steps
+        self._pace = BlockPace(without_blocks_steps, ledger.genesis.parameters.window)
         self._requests: Answering[peer_pb2.StateRequest] = Answering(
             lambda request: (request.height, request.prefix, request.from_epoch)
         )
         self._responses: FairQueue[peer_pb2.StateResponse] = FairQueue(
             count_max=RESPONSES_MAX, bytes_max=PEER_BYTES_MAX
         )
+        self._search: _Search | None = None
         self._heads: dict[int, Head] = {}
         self._taking: _Taking | None = None
-        self._is_adopting = False
-        self._certified = -1
-        self._steps = self._moved_at = 0
+        self._adopting = 0
+        """The height of the state that is to be adopted next; 0: there is none."""
+        self._steps = 0
 
     def on_frame(self, sender: int, frame: StateFrame, size: int) -> None:
         """A peer asks or answers. Must not block."""
@@ -179,35 +197,47 @@ class StateTransfer:
 
     # --- Taking ------------------------------------------------------------------------------
 
-    def step(self, *, wanted: bool) -> None:
-        """Called again and again while the replica restores; `wanted`: peers are ahead."""
+    def step(self, *, wanted: bool, there: int | None) -> None:
+        """Called again and again while the replica restores; `wanted`: peers are ahead, and
+        `there` is the height that one honest replica at least has said (`said_by_one_honest`).
+        """
         self._steps += 1
-        certified = self._ledger.store.last_certified
-        if certified != self._certified or not wanted:
-            self._certified, self._moved_at = certified, self._steps
-            self._heads, self._taking, self._is_adopting = {}, None, False
-            self._paths.forget()
-        stands = self._steps - self._moved_at
-        if stands < self._without_blocks_steps or self._is_adopting:
+        store = self._ledger.store
+        if store.last_height >= self._adopting:
+            self._adopting = 0
+        is_overtaken = self._taking is not None and self._taking.height <= store.last_height
+        if not wanted or is_overtaken:
+            self._stop_search()
+            self._pace.begin_anew()
+        if not wanted or self._adopting:
             return
-        if self._taking is None:
-            self._look_for_a_head(ask=(stands - self._without_blocks_steps) % SILENT_STEPS == 0)
-        else:
+        pace = self._pace.step(store.last_certified, there)
+        if pace is Pace.SLOW and self._search is None:
+            known = self._ledger.set_at(store.last_certified + 1)
+            self._search = _Search(self._steps, known)
+        elif pace is Pace.FAIR and self._taking is None:
+            self._stop_search()
+        if self._taking is not None:
             self._go_on(self._taking)
+        elif self._search is not None:
+            self._look_for_a_head(self._search)
 
-    def _look_for_a_head(self, *, ask: bool) -> None:
-        if ask:
+    def _stop_search(self) -> None:
+        self._search, self._heads, self._taking = None, {}, None
+        self._paths.forget()
+
+    def _look_for_a_head(self, search: _Search) -> None:
+        if (self._steps - search.since) % SILENT_STEPS == 0:
             self._heads = {}
-            epoch = self._ledger.set_at(self._certified + 1).epoch
             for peer in sorted(self._links.connected()):
-                self._ask_for_head(peer, epoch)
-        offered = Counter(head.header.hash() for head in self._heads.values())
+                self._ask_for_head(peer, search.known.epoch)
+        last = self._ledger.store.last_height
+        ahead = {peer: head for peer, head in self._heads.items() if head.header.height > last}
+        offered = Counter(head.header.hash() for head in ahead.values())
         for digest, count in offered.most_common(1):
-            head = next(each for each in self._heads.values() if each.header.hash() == digest)
+            head = next(each for each in ahead.values() if each.header.hash() == digest)
             if count > head.replica_set.faulty_max:
-                sources = [
-                    sender for sender, each in self._heads.items() if each.header.hash() == digest
-                ]
+                sources = [peer for peer, each in ahead.items() if each.header.hash() == digest]
                 _log.warning("state.wanted", height=head.header.height, sources=sources)
                 build = StateBuild(head.header.state_root, sources, bytes_max=self.part_bytes_max)
                 self._taking = _Taking(head, build)
@@ -220,12 +250,12 @@ class StateTransfer:
     def _go_on(self, taking: _Taking) -> None:
         taking.build.ask_again(since=self._steps - SILENT_STEPS)
         if taking.build.is_stuck:
-            _log.warning("state.no_source", height=taking.head.header.height)
-            self._heads, self._taking, self._moved_at = {}, None, self._steps
+            _log.warning("state.no_source", height=taking.height)
+            self._stop_search()
+            self._pace.begin_anew()
             return
-        height = taking.head.header.height
         for source, prefix in taking.build.ask(self._steps):
-            frame = wire.state_request_frame(height, prefix=prefix.nibbles)
+            frame = wire.state_request_frame(taking.height, prefix=prefix.nibbles)
             self._links.send(source, frame)
 
     async def _take(self, sender: int, response: peer_pb2.StateResponse) -> None:
@@ -233,7 +263,7 @@ class StateTransfer:
             self._metrics.refusals.count(sender, Reason.UNASKED)
         elif response.HasField("certified_header"):
             await self._take_head(sender, response)
-        elif self._taking is not None and response.height == self._taking.head.header.height:
+        elif self._taking is not None and response.height == self._taking.height:
             await self._take_part(sender, response, self._taking)
         else:
             self._metrics.refusals.count(sender, Reason.UNASKED)
@@ -244,12 +274,14 @@ class StateTransfer:
         return self._driver.pause is Pause.RESTORING
 
     async def _take_head(self, sender: int, response: peer_pb2.StateResponse) -> None:
-        if self._taking is not None or response.height <= self._ledger.store.last_height:
-            # Blocks may have overtaken it, perhaps into an epoch that it cannot be judged from.
+        search = self._search
+        is_late = search is None or self._taking is not None
+        if search is None or is_late or response.height <= self._ledger.store.last_height:
+            # Blocks may have overtaken it.
             self._metrics.refusals.count(sender, Reason.UNASKED)
             return
         try:
-            found = await self._ledger.read(lambda: self._judged(sender, response))
+            found = await self._ledger.read(lambda: self._judged(sender, response, search.known))
         except (ProofError, MalformedError) as error:
             self._metrics.refusals.count(sender, Reason.UNPROVEN, str(error))
         except UnaskedError:
@@ -257,18 +289,20 @@ class StateTransfer:
         except PathTooLongError as error:
             _log.error("state.too_many_set_changes", epoch=error.epoch, source=sender)
         else:
-            self._note(sender, found)
+            if self._search is search:
+                self._note(sender, found)
 
-    def _judged(self, sender: int, response: peer_pb2.StateResponse) -> Head | Partway:
+    def _judged(
+        self, sender: int, response: peer_pb2.StateResponse, known: ReplicaSet
+    ) -> Head | Partway:
         """See `SetPaths.judge`."""
         genesis = self._ledger.genesis
-        known = self._ledger.set_at(self._ledger.store.last_certified + 1)
         authorities = genesis.restart_authorities
         trusted = TrustedChain.from_genesis(genesis.hash(), known, authorities)
         return self._paths.judge(sender, response, trusted)
 
     def _note(self, sender: int, found: Head | Partway) -> None:
-        """A head that a peer offers, unless blocks came meanwhile; else it is asked to go on."""
+        """A head that a peer offers, unless blocks overtook it; else it is asked to go on."""
         if isinstance(found, Partway):
             if found.is_new:
                 self._ask_for_head(sender, found.epoch)
@@ -288,9 +322,10 @@ class StateTransfer:
             self._metrics.refusals.count(lie.source, Reason.UNPROVEN, why)
         taking.lies = len(taking.build.lies)
         if self._taking is not taking:
-            return  # A block came.
+            return  # Blocks overtook it.
         if not self._has_room:
-            self._taking = None
+            self._stop_search()
+            self._pace.begin_anew()
         elif taking.build.finished:
             self._adopt(taking)
         else:
@@ -310,8 +345,9 @@ class StateTransfer:
             return ()
 
     def _adopt(self, taking: _Taking) -> None:
-        self._taking, self._is_adopting = None, True
-        self._paths.forget()
+        self._stop_search()
+        self._pace.begin_anew()
+        self._adopting = taking.height
         head, parts = taking.head, tuple(taking.parts)
         snapshot = Snapshot(head.header, head.certificate, head.set_changes, parts)
         self._driver.adopt_state(snapshot)

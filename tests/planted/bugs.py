@@ -16,6 +16,7 @@ from tests.planted.driver_bugs import DRIVER
 from tests.planted.evidence_bugs import CATCH_UP, EVIDENCE
 from tests.planted.finality_bugs import FINALITY
 from tests.planted.restart_bugs import FLOOR, RESTARTS
+from tests.planted.state_bugs import STATES
 
 _SIGNED: Final = "tests/simulation/statements.py"
 """The checkers' own idea of what is signed; changed too, a mistake shows by a replay alone."""
@@ -481,5 +482,6 @@ BUGS: Final = (
     *RESTARTS,
     *FLOOR,
     *DRIVER,
+    *STATES,
     *FINALITY,
 )

@@ -10,7 +10,16 @@ from typing import Final
 
 from tests.simulation.generators import GRID
 from tests.simulation.naming import Name
-from tests.simulation.scenario import MANY, SM2, TRAITORS, Scenario, Traits, by_turn, its_turn
+from tests.simulation.scenario import (
+    DRIPS,
+    MANY,
+    SM2,
+    TRAITORS,
+    Scenario,
+    Traits,
+    by_turn,
+    its_turn,
+)
 
 PERIOD: Final = 100
 LOST: Final = (20, 7)
@@ -26,6 +35,8 @@ FUZZED: Final = tuple(each for each in range(PERIOD) if each % 10 == 1 or each %
 MANY_WITH: Final = ("stored", "", "governed", "", "sm2", "", "batch16", "", "rot stored", "")
 SM2_WITH: Final = ("", "governed", "stored")
 BATCHED_WITH: Final = ("batch1", "batch16", "batch256")
+DRIPPED: Final = (48, 36)
+"""Every other storm with a newcomer."""
 LOST_WITH: Final = ("", "sm2", "many", "", "")
 """By turns, beside what a storm of that seed has; not the turn of `CHANGED_LOSSES`."""
 
@@ -75,6 +86,8 @@ def _more(seed: int) -> Traits:
         return _turn(SM2_WITH, seed // SM2[0])
     if its_turn(seed, BATCHED):
         return _turn(BATCHED_WITH, seed // BATCHED[0])
+    if its_turn(seed, DRIPPED):
+        return frozenset({DRIPS})
     return frozenset()
 
 

@@ -24,6 +24,7 @@ from tests.simulation.state_taking import StateTaking
 from tests.simulation.stored import StoredLedger
 
 if TYPE_CHECKING:
+    from tests.simulation.byzantine.liar import Liar
     from tests.simulation.machine import Machine
 
 
@@ -56,9 +57,23 @@ class Fetching:
             frame = wire.block_response_frame(blocks, machine.ledger.last_certified)
             machine.send_frame(sender, frame)
 
-    def take_state(self, ledger: StoredLedger, *, wanted: bool) -> None:
+    def drip(self, liar: Liar) -> None:
+        """B30: give the next block, and no more, to who misses those that nobody else gives."""
+        machine, now_ms = self._machine, self._machine.cluster.now_ms
+        if not liar.drips(now_ms):
+            return
+        for peer, height in sorted(machine.peer_heights.items()):
+            if height < machine.cluster.archived:
+                request = peer_pb2.BlockRequest(from_height=height + 1, to_height=height + 1)
+                if blocks := blocks_for(machine.ledger, request):
+                    frame = wire.block_response_frame(blocks, machine.ledger.last_certified)
+                    machine.send_frame(peer, frame)
+                    liar.dripped_ms = now_ms
+                    liar.fired["B30"] += 1
+
+    def take_state(self, ledger: StoredLedger, *, wanted: bool, there: int | None) -> None:
         """One turn of taking a state, while the machine restores."""
-        self._taking(ledger).step(wanted=wanted)
+        self._taking(ledger).step(wanted=wanted, there=there)
 
     def on_state_frame(self, sender: ReplicaId, frame: StateFrame, data: bytes) -> None:
         """Give a piece of the state, or take one."""

@@ -205,6 +205,7 @@ class Machine:
                 self.cluster.wipe(self.number)
                 self.start()
                 return
+            self.fetching.drip(self.liar)
             for out in self.liar.idle(core):
                 for to in range(self.cluster.nodes):
                     self._put_out(ReplicaId(to), out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.consensus import wire
+from services.consensus.block_pace import said_by_one_honest
 from services.consensus.domain.messages import Hello, ReplicaId, SequenceNumber, View
 from services.consensus.repair import (
     ASK_AGAIN_STEPS,
@@ -55,7 +56,9 @@ class Restoring:
         self._turns += 1
         if machine.restoring is not None:
             ahead = max(machine.peer_heights.values(), default=0)
-            machine.fetching.take_state(ledger, wanted=ahead > store.last_certified)
+            there = said_by_one_honest(ledger.set_at(store.last_certified + 1), heights)
+            wanted = ahead > store.last_certified
+            machine.fetching.take_state(ledger, wanted=wanted, there=there)
 
     def _ask(self) -> None:
         machine, certified = self._machine, SequenceNumber(self._ledger.last_certified)

@@ -56,7 +56,9 @@ BY_TURN: Final = {
     "newcomer": TAKING,
     "long_pace": LONG_PACE,
 }
-TRAITS: Final = (*BY_TURN, *BATCHES)
+DRIPS: Final = "drips"
+"""The liars give a newcomer blocks now and then (B30)."""
+TRAITS: Final = (*BY_TURN, *BATCHES, DRIPS)
 """What a storm can have beside its seed; a newcomer comes only where the set changes."""
 WITHHELD_REQUESTS_MAX: Final = 4
 """So few that a window of the long pace is not filled by them."""
@@ -235,8 +237,10 @@ def _requests(random: Random, traits: Traits) -> int:
 def _with(scenario: Scenario, traits: Traits) -> Scenario:
     """The traits that change nothing of what was drawn."""
     batches = [BATCHES[trait] for trait in BATCHES if trait in traits]
+    dripping = (Act("B30"),) if DRIPS in traits and scenario.newcomer is not None else ()
     return replace(
         scenario,
+        liars={each: (*acts, *dripping) for each, acts in scenario.liars.items()},
         scheme="sm2" if "sm2" in traits else "ideal",
         batch_max=max(batches, default=BATCH_REQUESTS_MAX),
         at_once=max(batches, default=0) > BATCH_REQUESTS_MAX,

@@ -52,10 +52,10 @@ class StateTaking:
         self._judged = b""
         self.refusals = self  # Of the metrics, only what is refused matters here.
 
-    def step(self, *, wanted: bool) -> None:
+    def step(self, *, wanted: bool, there: int | None) -> None:
         """One turn of restoring."""
         with capture_logs():
-            self._transfer.step(wanted=wanted)
+            self._transfer.step(wanted=wanted, there=there)
 
     def count(self, sender: int, reason: Reason, detail: str = "") -> None:
         """Whose piece of a state is refused; what comes too late is nobody's fault."""

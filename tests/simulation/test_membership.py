@@ -38,12 +38,14 @@ from tests.simulation.membership import (
 from tests.simulation.naming import parse
 from tests.simulation.people import next_members, restartable
 from tests.simulation.run import run
-from tests.simulation.scenario import SIZES, of_seed
+from tests.simulation.scenario import SIZES, Scenario, of_seed
 from tests.simulation.workload import Execution, genesis_of
 
 DIGEST = Digest(b"d" * 32)
 NEWCOMER = "storm/36+governed+newcomer"
 """A seed whose newcomer meets an archive and a lying source."""
+DRIPPED = "storm/36+drips+governed+newcomer"
+"""The same, and the liar gives the newcomer old blocks now and then."""
 DOWN_BEFORE_IT_JOINS = "storm/7400076+governed+newcomer"
 """One whose newcomer does not run when it would be time for it to join; a liar is silent."""
 
@@ -106,6 +108,28 @@ def test_a_newcomer_takes_a_state_where_nobody_gives_the_blocks_and_a_source_lie
     assert report.counts["states_taken"] == 1
     assert report.fired["B22.part"] > 0
     assert report.counts["state_lies"] > 0
+
+
+@pytest.mark.req("G2-07-1", "G2-13-2")
+def test_t1_a_newcomer_takes_a_state_though_a_liar_gives_it_a_block_now_and_then() -> None:
+    report = run(parse(DRIPPED).scenario())
+    assert report.fired["B30"] > 1
+    assert report.counts["states_taken"] == 1
+
+
+def test_some_newcomers_of_a_campaign_meet_liars_that_drip_and_nothing_else_changes() -> None:
+    scenarios = [scenario_of(seed) for seed in range(1_000)]
+    late = [each for each in scenarios if each.newcomer is not None]
+    dripped = [each for each in late if _drips(each)]
+    assert len(late) // 3 < len(dripped) < len(late)
+    assert not any(_drips(each) for each in scenarios if each.newcomer is None)
+    plain = parse(NEWCOMER).scenario()
+    liars = {each: acts[:-1] for each, acts in parse(DRIPPED).scenario().liars.items()}
+    assert replace(parse(DRIPPED).scenario(), liars=liars) == plain
+
+
+def _drips(scenario: Scenario) -> bool:
+    return any(act.strategy == "B30" for acts in scenario.liars.values() for act in acts)
 
 
 @pytest.mark.req("G2-10-3")

@@ -41,6 +41,8 @@ REMEMBERED_MAX: Final = 100
 PHASES: Final[dict[type, int]] = {PrePrepare: 0, Prepare: 1, Commit: 2, Checkpoint: 3}
 ROUNDS_PER_VIEW: Final = 8
 ROUNDS_PER_SEQUENCE: Final = 4
+DRIP_MS: Final = 300
+"""Less than the time without blocks after which a state is asked for (`WITHOUT_BLOCKS_TURNS`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Liar:
     """A new-view that the same replicas signed for another chain."""
     is_member: bool = True
     lies: bool = True
+    dripped_ms: int = 0
+    """When it last gave a block by B30."""
 
     def __post_init__(self) -> None:
         """Choose whom to hurt."""
@@ -152,6 +156,11 @@ class Liar:
             self.fired["B22"] += 1
             return SPOIL[0](self, blocks)
         return blocks
+
+    def drips(self, now_ms: int) -> bool:
+        """B30: whether it is time for the next block, just before none would have come for long."""
+        plays = self.lies and any(act.strategy == "B30" for act in self.acts)
+        return plays and now_ms - self.dripped_ms >= DRIP_MS
 
     def state_frame(self, frame: bytes) -> bytes:
         """The piece of a state with which it answers."""

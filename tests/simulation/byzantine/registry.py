@@ -34,6 +34,7 @@ STRATEGIES: Final[dict[str, str]] = {
     "B27": "clock liar in block time",
     "B28": "more than f traitors",
     "B29": "finality withheld",
+    "B30": "blocks given now and then to one who should take a state",
 }
 
 VARIANTS: Final[dict[str, str]] = {
@@ -48,8 +49,8 @@ VARIANTS: Final[dict[str, str]] = {
 }
 """Counted by themselves too, so that none of them is never played."""
 
-LYING: Final = tuple(name for name in STRATEGIES if name not in ("B28", "B29"))
-"""What at most f replicas do by turns; B28 and B29 are other kinds of runs."""
+LYING: Final = tuple(name for name in STRATEGIES if name not in ("B28", "B29", "B30"))
+"""What at most f replicas do by turns; B28 and B29 have runs of their own, B30 a newcomer."""
 
 FORGE: Final = ("B15", "B6", "B24")
 """Goes together: a new-view can only be forged to effect where something was left half decided."""

@@ -28,7 +28,7 @@ class _Ledger:
 
     store = SimpleNamespace(last_height=LAST_HEIGHT, last_certified=LAST_HEIGHT)
     genesis = SimpleNamespace(
-        parameters=SimpleNamespace(snapshot_interval=4),
+        parameters=SimpleNamespace(snapshot_interval=4, window=4),
         hash=lambda: b"g" * 32,
         restart_authorities=None,
     )
@@ -41,7 +41,7 @@ class _Ledger:
 
 
 class Restoring:
-    """What takes states for that replica, and whom it accuses of what."""
+    """What looks for a state for that replica, and whom it accuses of what."""
 
     def __init__(self) -> None:
         self.refused: list[tuple[int, Reason]] = []
@@ -49,10 +49,12 @@ class Restoring:
         self.transfer = StateTransfer(
             driver=cast(Any, SimpleNamespace(pause=Pause.RESTORING)),
             ledger=cast(Any, _Ledger()),
-            links=cast(Any, None),
+            links=cast(Any, SimpleNamespace(connected=frozenset)),
             metrics=cast(Any, SimpleNamespace(refusals=refusals)),
             verify=KEYS.verify,
+            without_blocks_steps=0,
         )
+        self.transfer.step(wanted=True, there=None)
 
     async def take(self, by: Replicas, height: int, *changes: SetChange) -> None:
         header = by.header(height)

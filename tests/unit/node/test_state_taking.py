@@ -22,7 +22,7 @@ from services.consensus.state_transfer import StateTransfer
 from services.consensus.store.state_intake import Snapshot
 from tests.simulation.keys import replica_set
 
-LAST_HEIGHT, HEIGHT = 20, 24
+LAST_HEIGHT, HEIGHT, FAR = 20, 24, 1_000
 ENTRY = (b"key", b"value")
 ROOT = subtree_hash([(key_hash(ENTRY[0]), value_hash(ENTRY[1]))], 0)
 PART = StatePart(Prefix(b""), (), (ENTRY,)).encode()
@@ -37,9 +37,11 @@ def head(height: int = HEIGHT, size: int = 4) -> Head:
 
 
 class Restoring:
-    """A replica that restores, is at `LAST_HEIGHT`, and waits for blocks no longer."""
+    """A replica that restores, is at `LAST_HEIGHT`, and waits for blocks no longer, or so many
+    steps; the others are far ahead.
+    """
 
-    def __init__(self, size: int = 4) -> None:
+    def __init__(self, size: int = 4, *, waits: int = 0) -> None:
         self.size = size
         self.adopted: list[Snapshot] = []
         self.asked: list[int] = []
@@ -51,7 +53,7 @@ class Restoring:
         self.offered = head(size=size)
         ledger = SimpleNamespace(
             store=self.store,
-            genesis=SimpleNamespace(parameters=SimpleNamespace(snapshot_interval=4)),
+            genesis=SimpleNamespace(parameters=SimpleNamespace(snapshot_interval=4, window=4)),
             set_at=lambda height: replica_set(size),
             read=self._judge_head,
             keep_state_part=self._keep,
@@ -67,16 +69,17 @@ class Restoring:
             links=cast(Any, links),
             metrics=cast(Any, SimpleNamespace(refusals=refusals)),
             verify=lambda key, message, signature: True,
-            without_blocks_steps=0,
+            without_blocks_steps=waits,
         )
         self.step()
 
-    def step(self) -> None:
-        self.transfer.step(wanted=True)
+    def step(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.transfer.step(wanted=True, there=FAR)
 
-    def a_block_comes(self) -> None:
-        self.store.last_height += 1
-        self.store.last_certified += 1
+    def blocks_come(self, count: int) -> None:
+        self.store.last_height += count
+        self.store.last_certified += count
         self.step()
 
     async def offer(self, senders: Iterable[int]) -> None:
@@ -134,13 +137,61 @@ async def test_a_part_of_one_who_offered_no_such_state_is_not_taken() -> None:
 
 
 @pytest.mark.req("G2-10-3")
-async def test_a_state_is_given_up_when_a_block_comes_while_its_last_part_is_stored() -> None:
+async def test_a_state_that_blocks_overtake_while_its_last_part_is_stored_is_dropped() -> None:
+    """T1."""
     replica = Restoring()
     await replica.offer([0, 2])
-    replica.meanwhile = replica.a_block_comes
+    replica.meanwhile = lambda: replica.blocks_come(HEIGHT - LAST_HEIGHT)
     await replica.part_comes(replica.asked[0])
     assert replica.kept == [(ENTRY,)]
     assert replica.adopted == [], "blocks give the whole history, a state does not"
+
+
+@pytest.mark.req("G2-10-3", "G2-13-2")
+async def test_a_block_that_comes_meanwhile_ends_neither_the_search_nor_the_taking() -> None:
+    """T1: else who gives a block now and then keeps the replica from the state for ever."""
+    replica = Restoring()
+    await replica.offer([0])
+    replica.blocks_come(1)
+    await replica.offer([2])
+    replica.blocks_come(1)
+    await replica.part_comes(replica.asked[0])
+    assert [each.header.height for each in replica.adopted] == [HEIGHT]
+    replica.blocks_come(1)
+    asked = len(replica.asked)
+    await replica.offer([0, 2])
+    assert len(replica.asked) == asked, "the state that is to be adopted comes next"
+
+
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize(("blocks", "adopted"), [(0, True), (1, True), (2, False)])
+async def test_t1_a_fair_pace_ends_the_search_for_a_state_and_a_slow_one_does_not(
+    blocks: int, adopted: bool
+) -> None:
+    """Two blocks in ten steps are as many as sixteen in a hundred."""
+    replica = Restoring(waits=10)
+    await replica.offer([0, 2])
+    assert replica.asked == [], "nothing is looked for as yet"
+    replica.step(9)
+    await replica.offer([0])
+    replica.blocks_come(blocks)
+    replica.step(9)
+    await replica.offer([0, 2])
+    for source in replica.asked[:1]:
+        await replica.part_comes(source)
+    assert bool(replica.adopted) == adopted
+
+
+@pytest.mark.req("G2-13-2")
+async def test_t1_a_fair_pace_does_not_end_the_taking() -> None:
+    """Else who gives blocks at one time and none at another keeps the replica from the state."""
+    replica = Restoring(waits=10)
+    replica.step(10)
+    await replica.offer([0, 2])
+    replica.blocks_come(2)
+    replica.step(10)
+    await replica.part_comes(replica.asked[0])
+    assert [each.header.height for each in replica.adopted] == [HEIGHT]
 
 
 async def test_a_head_that_blocks_overtake_while_it_is_judged_counts_for_nothing() -> None:

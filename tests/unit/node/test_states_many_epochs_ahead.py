@@ -29,7 +29,7 @@ HEIGHTS_AN_EPOCH = 10
 GENESIS_HASH = b"g" * 32
 GENESIS = SimpleNamespace(
     epoch=0,
-    parameters=SimpleNamespace(snapshot_interval=4),
+    parameters=SimpleNamespace(snapshot_interval=4, window=4),
     hash=lambda: GENESIS_HASH,
     restart_authorities=None,
 )
@@ -155,7 +155,12 @@ class Asker:
 
     def ask(self) -> None:
         """The step of restoring in which the peers are asked."""
-        self.transfer.step(wanted=True)
+        self.transfer.step(wanted=True, there=None)
+
+    def reach(self, height: int) -> None:
+        """Blocks come up to here."""
+        self.store.last_height = self.store.last_certified = height
+        self.ask()
 
     async def hear(self) -> None:
         """Each question is answered, in order, until none is asked any more."""
@@ -291,23 +296,45 @@ async def test_an_answer_that_comes_twice_is_of_no_use_and_asks_for_nothing() ->
     assert asker.refused == [(1, Reason.UNASKED)]
 
 
-async def test_an_answer_from_an_epoch_whose_path_a_block_made_forgotten_accuses_nobody() -> None:
-    """T1 and T8: blocks came meanwhile, so the changes before it are not known here any more."""
+@pytest.mark.req("G2-13-2")
+@pytest.mark.parametrize("height", [5, 2 * HEIGHTS_AN_EPOCH + 5])
+async def test_blocks_that_come_while_a_state_is_looked_for_make_no_path_forgotten(
+    height: int,
+) -> None:
+    """T1 and T8: else one that gives a block now and then, also into another epoch, keeps it from
+    ever reaching a head that lies many epochs ahead.
+    """
+    chain = chain_of(SET_CHANGES_MAX + 6)
+    asker = Asker(chain, dict.fromkeys(HONEST, chain.giver()))
+    asker.ask()
+    for peer, epoch in [asker.asked.popleft() for _ in HONEST]:
+        await asker.transfer._take(peer, asker.peers[peer](epoch))
+    asker.reach(height)
+    await asker.hear()
+    assert asker.heads == set(HONEST)
+    assert asker.refused == []
+    assert sorted(asker.questions) == [(p, e) for p in HONEST for e in (0, SET_CHANGES_MAX)]
+
+
+async def test_an_answer_from_an_epoch_whose_path_is_forgotten_accuses_nobody() -> None:
+    """T1 and T8: nobody was ahead any more, so it was looked for no longer; then anew."""
     chain = chain_of(SET_CHANGES_MAX + 6)
     asker = Asker(chain, {1: chain.giver()})
     asker.ask()
     peer, epoch = asker.asked.popleft()
     await asker.transfer._take(peer, asker.peers[peer](epoch))
     peer, epoch = asker.asked.popleft()
-    asker.store.last_height = asker.store.last_certified = 5
+    asker.transfer.step(wanted=False, there=None)
+    await asker.transfer._take(peer, asker.peers[peer](epoch))
+    assert asker.refused == [(1, Reason.UNASKED)], "nothing is looked for"
     asker.ask()
     asker.asked.clear()
     await asker.transfer._take(peer, asker.peers[peer](epoch))
-    assert asker.refused == [(1, Reason.UNASKED)]
+    assert asker.refused == [(1, Reason.UNASKED)] * 2
     asker.asked.append((1, 0))
     await asker.hear()
     assert asker.heads == {1}
-    assert len(asker.refused) == 1
+    assert len(asker.refused) == 2
 
 
 @pytest.mark.req("G2-10-3")
