@@ -87,6 +87,8 @@ _REASONS: Final[_Sentences] = (
     (r"a segment's file is not named by its number", "段文件未按编号命名"),
     (r"its number is out of range", "编号超出范围"),
     (r"its format is not (.*)", "格式版本不是 {}"),
+    (r"a class of (.*)", "数据包类别为 {}，没有这一类别"),
+    (r"a deadline that JSON state cannot carry", "时限超出状态数据可表示的范围"),
     (r"replica is not below (.*)", "副本编号不小于 {}"),
     (r"there are two of it", "有重复的两份"),
     # Values of trust files and manifests.

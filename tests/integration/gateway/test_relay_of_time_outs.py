@@ -117,10 +117,11 @@ async def test_a_relay_killed_while_it_times_out_begins_again_with_one_effect(
 
 @pytest.mark.req("N0-07")
 async def test_two_relays_at_once_time_a_packet_out_once(link: LinkLab) -> None:
+    """Who comes second may find nothing left to do."""
     await too_late(link)
     second = link.another_relay()
     ends = await asyncio.gather(link.relay.time_out_some(), second.time_out_some())
-    assert list(ends) == [2, 2]
+    assert sorted(ends) in ([0, 2], [2, 2])
     assert ended(link.market, "packet.timed_out") == 2
 
 

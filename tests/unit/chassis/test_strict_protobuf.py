@@ -95,7 +95,7 @@ def test_a_client_in_another_language_may_write_fields_in_any_order_and_defaults
 
 def test_numbers_of_a_repeated_field_may_be_packed_or_not() -> None:
     kind = gateway_service_pb2.DESCRIPTOR.message_types_by_name
-    [packed] = [
+    packed, *_ = [
         (message, found)
         for message in kind.values()
         for found in message.fields
