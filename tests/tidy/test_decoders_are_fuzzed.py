@@ -51,9 +51,10 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.ledger.host:LedgerHost.send_packet",
         "services.consensus.objects:_kept_object",
         "services.consensus.restart:_speaks_for",
+        "services.consensus.store.core_log:_content_of",
+        "services.consensus.store.core_log:take_compaction",
         "services.consensus.store.index:Index._page_reader.<locals>.read",
         "services.consensus.store.index:Index._prune",
-        "services.consensus.store.recovery:_Intake._take",
         "services.gateway.handlers:followed_epoch",
     ),
     PROVEN: (
