@@ -37,12 +37,13 @@ class RecordType(IntEnum):
 
     BARRIER = 1  # everything before it is durable; its height: the size of the segment before
     CORE = 2  # one record of the PBFT core
-    CORE_COMPACTED = 3  # the core's records that still matter; earlier ones are void
+    CORE_COMPACTED = 3  # the core's records that still matter; its height: in how many parts before
     BLOCK = 4
     CERTIFICATE = 5
     REPAIRED_BLOCK = 6  # stands for a damaged BLOCK of the same height; without its write set
     STATE_PART = 7  # entries of a state that is being taken from peers; void without a SNAPSHOT
     SNAPSHOT = 8  # the certified header of a state that was taken, and where its parts stand
+    CORE_PART = 9  # some of the core's records that still matter; void without a CORE_COMPACTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from services.consensus.settings import Settings
 from services.consensus.store import (
     DataFolderInUseError,
     DiskFullError,
+    IndexFullError,
     OtherNetworkError,
     SegmentArchivedError,
     StorageError,
@@ -38,6 +39,7 @@ _ENDINGS: Final = (
     Ending((GenesisError,), "GENESIS_INVALID", EXIT_USAGE),
     Ending((DataFolderInUseError, OtherNetworkError), "DATA_FOLDER_IN_USE", EXIT_CONFLICT),
     Ending((DiskFullError,), "DISK_FULL", EXIT_UNAVAILABLE),
+    Ending((IndexFullError,), "INDEX_FULL", EXIT_UNAVAILABLE),
     Ending((SegmentArchivedError,), "SEGMENT_ARCHIVED", EXIT_UNAVAILABLE),
     Ending((StorageError,), "STORAGE_FAILED", EXIT_FAILED),
 )

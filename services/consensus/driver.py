@@ -19,6 +19,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from services.consensus import wire
 from services.consensus.batches import BatchTracker, is_told_enough
+from services.consensus.compaction import Compaction
 from services.consensus.divergence import Divergence, divergence_of
 from services.consensus.domain.effects import (
     Broadcast,
@@ -39,7 +40,6 @@ from services.consensus.domain.messages import (
     BatchFetched,
     CertifiedElsewhere,
     Digest,
-    EpochStarted,
     Executed,
     Hello,
     Message,
@@ -76,8 +76,6 @@ TURN_INPUTS_MAX: Final = 500
 TICK_SECONDS: Final = 0.05
 TICKS_A_REVIEW: Final = 10
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
-COMPACT_EVERY: Final = 500
-"""Heights between two compactions of the core's records."""
 
 LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
 
@@ -141,7 +139,8 @@ class Driver:
             on_executed=self._after_execution,
             on_halt=self.halt,
         )
-        self._compacted_at = self.replica.low_watermark
+        self._compaction = Compaction(ledger)
+        self._compaction.start(self.replica)
         self._recover_tracker(records)
 
     # --- What the intake and the API call ----------------------------------------------------
@@ -247,7 +246,7 @@ class Driver:
 
     def compact_soon(self) -> None:
         """Write the records that matter again: some of the old ones are damaged."""
-        self._compacted_at = SequenceNumber(-COMPACT_EVERY)
+        self._compaction.ask()
 
     @property
     def votes(self) -> bool:
@@ -327,6 +326,7 @@ class Driver:
             if number % TICKS_A_REVIEW == 0:
                 self._timers.review()
                 self._metrics.observe(self.replica, self.mempool, self._links, self.pause)
+                self._metrics.index_bytes.set(self._ledger.store.index_bytes)
             await asyncio.sleep(TICK_SECONDS)
 
     # --- The core ----------------------------------------------------------------------------
@@ -357,12 +357,8 @@ class Driver:
             self._ledger_work.announce(height)
 
     async def _compact_records(self) -> None:
-        """Every so often, keep only the records that still matter; none waits to be written now."""
-        if self.replica.low_watermark >= self._compacted_at + COMPACT_EVERY and self.votes:
-            self._compacted_at = self.replica.low_watermark
-            epoch = self.replica.epoch
-            started = EpochStarted(epoch, self._ledger.view_floor(epoch))
-            await self._ledger.compact([started, *self.replica.records()])
+        if self.votes and self._compaction.is_due(self.replica):
+            await self._compaction.write(self.replica)
 
     async def _start_epoch(self) -> None:
         """The last height of an epoch is certified: go on with the next set, from its first view.
@@ -386,7 +382,7 @@ class Driver:
         """Another core goes on from what is stored now; it was told nothing yet."""
         records = self._epochs.records()
         self.replica = self._epochs.open(records)
-        self._compacted_at = self.replica.low_watermark
+        self._compaction.start(self.replica)
         self._proposer.start_epoch(self.replica)
         self._tracker.start_epoch()
         self._offer_again(self._recover_tracker(records))

@@ -8,7 +8,7 @@ its records, and is given nothing to do before they are back (docs/protocol/ledg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,8 +45,8 @@ class Memory(Protocol):
     def head(self) -> CertifiedHead:
         """The last certified block."""
 
-    def records(self) -> Sequence[LogRecord]:
-        """The log of what was signed."""
+    def records(self) -> Iterable[LogRecord]:
+        """The log of what was signed, each record read when it is asked for."""
 
     def view_floor(self, epoch: int) -> View:
         """It takes part in no view of `epoch` below."""
@@ -79,11 +79,17 @@ class Epochs:
         return self.ledger.set_at(self.ledger.head().sequence + 1)
 
     def records(self) -> list[Record]:
-        """What this node signed in the epoch in force; nothing while that is not known whole."""
+        """What this node signed in the epoch in force above the last certified block; nothing while
+        that is not known whole.
+        """
         if self.ledger.must_restore:
             return []
-        first = self.ledger.genesis.epoch
-        return records_of_epoch(self.ledger.records(), self.in_force().epoch, first=first)
+        return records_of_epoch(
+            self.ledger.records(),
+            self.in_force().epoch,
+            first=self.ledger.genesis.epoch,
+            certified=self.ledger.head().sequence,
+        )
 
     def open(self, records: Iterable[Record]) -> Core:
         """The core of the epoch in force, as it was when it wrote the last of `records`.

@@ -29,7 +29,6 @@ from services.consensus.divergence import Divergence, DivergenceFile
 from services.consensus.domain.codec import decode_log_record, encode_log_record
 from services.consensus.domain.contracts.catalogue import Catalogue
 from services.consensus.domain.effects import Certified
-from services.consensus.domain.epochs import last_epoch
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
 from services.consensus.domain.ledger.execution import (
     BlockResult,
@@ -149,8 +148,7 @@ class Ledger(ChainSets):
 
     async def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all of the core's so far."""
-        encoded = [encode_log_record(record) for record in records]
-        await self._write(lambda: self.store.compact_records(encoded))
+        await self._write(lambda: self.store.compact_records(map(encode_log_record, records)))
 
     async def execute(
         self, batch: Batch, transactions: Sequence[AdmittedTransaction] | None
@@ -264,9 +262,11 @@ class Ledger(ChainSets):
         """Whether certified blocks or votes are missing: the replica may not take part yet."""
         return self.store.promise.forgotten or self.store.last_certified < self.store.restore_to
 
-    def records(self) -> list[LogRecord]:
-        """The core's records in the order in which they were written."""
-        return [decode_log_record(record) for record in self.store.records()]
+    def records(self) -> Iterator[LogRecord]:
+        """The core's records in the order in which they were written, each read when it is asked
+        for: together they may be large.
+        """
+        return map(decode_log_record, self.store.records())
 
     def disk_is_full(self) -> bool:
         """Whether less than the reserve is free: it stops voting before it cannot write."""
@@ -404,8 +404,13 @@ class Ledger(ChainSets):
         """Only the promise is gone: the votes themselves say what was voted, and the certified
         height what was voted by those that are no longer needed.
         """
-        started, records = last_epoch(self.records(), first=self.genesis.epoch)
-        view, sequence = reach_of(records)
+        started, view, sequence = EpochStarted(self.genesis.epoch), 0, 0
+        for record in self.records():
+            if isinstance(record, EpochStarted):
+                started, view, sequence = record, 0, 0
+            else:
+                reach = reach_of([record])
+                view, sequence = max(view, reach[0]), max(sequence, reach[1])
         certified = max(self.store.last_certified, self.store.restore_to)
         self.store.promise_again(
             epoch=started.epoch,

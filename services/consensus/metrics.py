@@ -40,6 +40,9 @@ class ReplicaMetrics:
             "guqiao_consensus_entities_above_faulty_max",
             "Entities that hold more than f keys of the set in force: ENTITY_ABOVE_FAULTY_MAX",
         )
+        self.index_bytes = metrics.gauge(
+            "guqiao_consensus_index_bytes", "Length of the index beside the segment files"
+        )
         self.view_changes = metrics.counter(
             "guqiao_consensus_view_changes_total", "View changes since the start"
         )

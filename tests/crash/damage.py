@@ -82,7 +82,7 @@ def run(folder: Path, *, cases: int, seed: int) -> dict[str, int]:
     base, old = folders_of(folder)
     peer = open_store(_copied(base, folder / "peer"))
     blocks = [peer.get_block(height) for height in range(BLOCKS + 1)]
-    votes = peer.records()
+    votes = list(peer.records())
     _adopt(folder / "adopted", peer)
     peer.close()
     counts: Counter[str] = Counter(dict.fromkeys((*HOW, *FILES, "adopted"), 0))
@@ -143,7 +143,7 @@ def _adopt(folder: Path, peer: ChainStore) -> None:
     for height in range(ADOPTED_HEIGHT + 1, BLOCKS + 1):
         header = commit(store, *payloads_of(height, count=2))
         store.put_certificate(height, certificate_of(header))
-    store.append_records(peer.records())
+    store.append_records(list(peer.records()))
     beside = Beside(folder, store, lambda _: NO_FSYNC)
     for number in NONCES:
         beside.use_nonce(number)
@@ -238,7 +238,7 @@ def _look(
         assert proven is not None
     if store.last_height < BLOCKS:
         say("said blocks are missing")
-    kept = store.records()
+    kept = list(store.records())
     assert set(kept) <= set(votes) | {b"vote %d" % height for height in range(BLOCKS + 1)}
     if kept != votes:
         assert store.promise.forgotten, f"votes were forgotten silently: {kept} of {votes}"

@@ -29,6 +29,8 @@ from tests.integration.ledger.store_builder import certificate_of, commit, open_
 EXIT_STORAGE: Final = 3
 SEGMENT_BYTES_MAX: Final = 40_000
 COMPACT_EVERY: Final = 12
+COMPACTION_PART_BYTES: Final = 8
+"""A compaction stands in three records."""
 NONCE_EVERY: Final = 3
 EVIDENCE_EVERY: Final = 5
 DIVERGES_AT: Final = 6
@@ -49,6 +51,7 @@ def write_chain(
     options = StoreOptions(
         reserve_bytes=0,
         segment_bytes_max=SEGMENT_BYTES_MAX,
+        compaction_part_bytes=COMPACTION_PART_BYTES,
         files=files,
         sequences_a_promise=8,
     )
@@ -66,7 +69,7 @@ def write_chain(
         say(f"block {height} {header.hash().hex()}")
         store.put_certificate(height, certificate_of(header))
         if height % COMPACT_EVERY == 0:
-            store.compact_records([b"vote %d" % height])
+            store.compact_records(b"vote %d" % each for each in range(height - 2, height + 1))
         if height % NONCE_EVERY == 0:
             _use_nonce(beside, height, say)
         if height % EVIDENCE_EVERY == 0:

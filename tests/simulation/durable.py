@@ -7,7 +7,7 @@ written, a power cut only what was made durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
@@ -77,7 +77,7 @@ class Durable(Protocol):
     def compact(self, records: Sequence[LogRecord]) -> None:
         """Let these records stand for all so far."""
 
-    def records(self) -> Sequence[LogRecord]:
+    def records(self) -> Iterable[LogRecord]:
         """The core's records since the last compaction."""
 
     def execute(self, batch: Batch) -> BlockHeader:

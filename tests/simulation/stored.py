@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 IN_MEMORY: Final = Path("/dev/shm")
 SEGMENT_BYTES: Final = 24 * 1024
 """Small, so that segments are sealed in every run."""
+PART_BYTES: Final = 2 * 1024
+"""Small, so that compactions have several parts, which segments end between."""
 SEQUENCES_A_PROMISE: Final = 4
 """Few, so that a replica that lost its votes is past what it promised within the run."""
 RESTART_MS: Final = 200
@@ -84,6 +86,7 @@ class Shelf:
         return StoreOptions(
             reserve_bytes=0,
             segment_bytes_max=SEGMENT_BYTES,
+            compaction_part_bytes=PART_BYTES,
             files=FileOperations(fsync=self._fsync(number), read=self._read(number)),
             sequences_a_promise=SEQUENCES_A_PROMISE,
         )
@@ -348,8 +351,8 @@ class StoredLedger(ChainSets):
         self.store.compact_records(list(map(encode_log_record, records)))
         self.kept_certified = self.last_certified
 
-    def records(self) -> Sequence[LogRecord]:
-        return [decode_log_record(data) for data in self.store.records()]
+    def records(self) -> Iterator[LogRecord]:
+        return map(decode_log_record, self.store.records())
 
     def execute(self, batch: Batch) -> BlockHeader:
         parent = self.header(self.last_height)

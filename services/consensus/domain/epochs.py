@@ -14,13 +14,15 @@ from services.consensus.domain.messages import (
     CertifiedHead,
     EpochStarted,
     LogRecord,
+    NewView,
     ProtocolParameters,
     Record,
     ReplicaId,
     SequenceNumber,
     View,
+    ViewChange,
 )
-from services.consensus.domain.replica import FIRST_VIEW, Replica
+from services.consensus.domain.replica import FIRST_VIEW, GENESIS, Replica
 from services.consensus.domain.signer import Sign
 
 Core = Replica | Learner
@@ -73,24 +75,26 @@ def voting_key(replica_set: ReplicaSet, me: ReplicaId) -> bytes | None:
     return replica_set.members[me].public_key
 
 
-def last_epoch(records: Iterable[LogRecord], *, first: int) -> tuple[EpochStarted, list[Record]]:
-    """The last mark of a log that began in the epoch `first`, and the records after it."""
-    started, found = EpochStarted(first), list[Record]()
-    for record in records:
-        if isinstance(record, EpochStarted):
-            started, found = record, []
-        else:
-            found.append(record)
-    return started, found
-
-
-def records_of_epoch(records: Iterable[LogRecord], epoch: int, *, first: int) -> list[Record]:
-    """The records of `epoch`, where the log began in the epoch `first`."""
+def records_of_epoch(
+    records: Iterable[LogRecord],
+    epoch: int,
+    *,
+    first: int,
+    certified: SequenceNumber = GENESIS,
+) -> list[Record]:
+    """The records of `epoch`, where the log began in the epoch `first`, without what is for
+    `certified` or below: no core looks at it, and a log may hold many batches of it. Each is let go
+    before the next is read.
+    """
     found: list[Record] = []
     current = first
     for record in records:
         if isinstance(record, EpochStarted):
             current = record.epoch
-        elif current == epoch:
+        elif current == epoch and not _is_void(record, certified):
             found.append(record)
     return found
+
+
+def _is_void(record: Record, certified: SequenceNumber) -> bool:
+    return not isinstance(record, NewView | ViewChange) and record.sequence <= certified

@@ -1,7 +1,7 @@
 """A replica's durable store: segment files as the truth, an LMDB index that follows from them."""
 
 from services.consensus.store.blocks import StoredBlock, TransactionPlace
-from services.consensus.store.chain_store import ChainStore, StoreOptions
+from services.consensus.store.chain_store import ChainStore
 from services.consensus.store.errors import (
     DamagedRecordError,
     DataFolderInUseError,
@@ -9,12 +9,14 @@ from services.consensus.store.errors import (
     FatalStorageError,
     IdentityDamagedError,
     IndexDamagedError,
+    IndexFullError,
     OtherNetworkError,
     SegmentArchivedError,
     StateDivergenceError,
     StorageError,
 )
 from services.consensus.store.files import FileOperations
+from services.consensus.store.options import StoreOptions
 from services.consensus.store.promise import Promise
 from services.consensus.store.recovery import FoundBlock
 from services.consensus.store.snapshot import StateSnapshot
@@ -29,6 +31,7 @@ __all__ = [
     "FoundBlock",
     "IdentityDamagedError",
     "IndexDamagedError",
+    "IndexFullError",
     "OtherNetworkError",
     "Promise",
     "SegmentArchivedError",

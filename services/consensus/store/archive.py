@@ -46,6 +46,7 @@ from guqiao_sdk.proof.trust import ChainTrust, Checkpoint
 from services.consensus.domain.contracts.replica_sets import written_restarts, written_sets
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header
 from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.core_log import began_at
 from services.consensus.store.errors import (
     ArchiveConflictError,
     ArchiveInUseError,
@@ -223,15 +224,16 @@ class _Source:
                 raise ArchiveConflictError(path, "it was written by another data folder")
 
     def last_compaction(self) -> int:
-        """The segment with the last compaction of votes: all votes in earlier ones are void."""
+        """The segment where the last compaction of votes begins: votes in earlier ones are void."""
         for number in range(self.open_number, 0, -1):
             path = self.path(number)
             if path.is_symlink():
                 break
             with opened(path) as data:
                 records = self.records(number, data, torn=number == self.open_number)
-                if any(record.type is RecordType.CORE_COMPACTED for record in records):
-                    return number
+                for record in records:
+                    if record.type is RecordType.CORE_COMPACTED:
+                        return began_at(record).segment
         return 0
 
 

@@ -7,16 +7,16 @@ relies on otherwise is durable only after `sync`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import lmdb
 
 from guqiao_sdk.archive.records import RecordType
-from guqiao_sdk.proof.canonical import MalformedError, Writer
+from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.restart import Restart
@@ -26,39 +26,34 @@ from services.consensus.domain.ledger.genesis import Genesis
 from services.consensus.domain.ledger.state_parts import Entry
 from services.consensus.domain.ledger.state_tree import apply, changes_of
 from services.consensus.store.blocks import StoredBlock, TransactionPlace
+from services.consensus.store.core_log import CoreLog
 from services.consensus.store.errors import (
     DamagedRecordError,
     FatalStorageError,
     IndexDamagedError,
+    IndexFullError,
     SegmentArchivedError,
     StateDivergenceError,
 )
-from services.consensus.store.files import SYSTEM_FILES, FileOperations
+from services.consensus.store.files import FileOperations
 from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index
 from services.consensus.store.opening import open_index
-from services.consensus.store.promise import SEQUENCES_A_PROMISE, Promise, Promises
+from services.consensus.store.options import StoreOptions
+from services.consensus.store.promise import Promise, Promises
 from services.consensus.store.recovery import FoundBlock, recover, take_block
 from services.consensus.store.restarts import Restarts
-from services.consensus.store.segment import SEGMENT_BYTES_MAX, Damage, Position, Record, Segments
+from services.consensus.store.segment import Damage, Position, Record, Segments
 from services.consensus.store.snapshot import StateSnapshot
 from services.consensus.store.state_intake import Snapshot, adopt, encode_entries
 from services.consensus.store.tables import Transaction
 
-_MAY_BE_VOTES: Final = {None, RecordType.CORE, RecordType.CORE_COMPACTED}
-
-RESERVE_BYTES: Final = 1024 * 1024 * 1024
-"""Free space below which a replica stops voting: enough for the block in hand and the index."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """Local settings; replicas may differ in them."""
-
-    reserve_bytes: int = RESERVE_BYTES
-    segment_bytes_max: int = SEGMENT_BYTES_MAX
-    files: FileOperations = SYSTEM_FILES
-    sequences_a_promise: int = SEQUENCES_A_PROMISE
+_MAY_BE_VOTES: Final = {
+    None,
+    RecordType.CORE,
+    RecordType.CORE_COMPACTED,
+    RecordType.CORE_PART,
+}
 
 
 class ChainStore:
@@ -79,7 +74,7 @@ class ChainStore:
         self._options = options
         self._promises = promises
         self._restarts = restarts
-        self._pending: list[tuple[Position, bytes]] = []
+        self.core_log = CoreLog(index, segments, options.compaction_part_bytes)
         self.index_rebuilt = False
         self.damages: Sequence[Damage] = ()
 
@@ -106,6 +101,11 @@ class ChainStore:
     def files(self) -> FileOperations:
         """What its folder is written with."""
         return self._options.files
+
+    @property
+    def index_bytes(self) -> int:
+        """How long the index's file is."""
+        return self._index.bytes_used
 
     def close(self) -> None:
         """Make everything durable and close."""
@@ -134,9 +134,7 @@ class ChainStore:
         Blocks committed before are durable with them.
         """
         self._folder.check_reserve(self._options.reserve_bytes)
-        for record in records:
-            position = self._segments.append(RecordType.CORE, 0, record)
-            self._pending.append((position, record))
+        self.core_log.append(records)
         self.sync()
 
     @property
@@ -161,21 +159,15 @@ class ChainStore:
         """The chain is past everything that forgotten votes were for; the replica votes again."""
         self._promises.restore(self.last_certified, self._segments.durable)
 
-    def records(self) -> list[bytes]:
-        """Return the core's records since the last compaction, in the order appended."""
-        with self._index.begin() as transaction:
-            kept = self._index.core_records(transaction)
-        return kept + [record for _, record in self._pending]
+    def records(self) -> Iterator[bytes]:
+        """Yield the core's records since the last compaction, in the order appended."""
+        return self.core_log.records()
 
-    def compact_records(self, records: Sequence[bytes]) -> None:
+    def compact_records(self, records: Iterable[bytes]) -> None:
         """Let `records` stand for all core records so far; the others are no longer needed."""
         self._folder.check_reserve(self._options.reserve_bytes)
-        payload = bytes(Writer().blobs(records))
-        position = self._segments.append(RecordType.CORE_COMPACTED, 0, payload)
-        self.sync()
-        self._pending.clear()
         with self._write() as transaction:
-            self._index.compact_core(transaction, position, tuple(records))
+            self.core_log.compact(transaction, records)
             self._index.set_marker(transaction, self._segments.end)
 
     def sync(self) -> None:
@@ -461,17 +453,19 @@ class ChainStore:
         try:
             with self._index.begin(write=True) as transaction:
                 yield transaction
+        except IndexFullError as error:
+            self._segments.fail(error)
+            raise
         except lmdb.Error as error:
-            self._segments.fail()
-            if not isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+            failure = FatalStorageError("writing the index", str(error))
+            self._segments.fail(failure)
+            if not isinstance(error, lmdb.DiskError):
                 self._folder.distrust_index()
-            raise FatalStorageError("writing the index", str(error)) from error
+            raise failure from error
 
     def _flush(self, transaction: Transaction) -> None:
         """The index then holds everything that the segments hold."""
-        for position, record in self._pending:
-            self._index.put_core(transaction, position, record)
-        self._pending.clear()
+        self.core_log.flush(transaction)
         self._index.set_marker(transaction, self._segments.end)
 
 

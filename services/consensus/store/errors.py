@@ -26,6 +26,22 @@ class FatalStorageError(StorageError):
         self.operation = operation
 
 
+class IndexFullError(FatalStorageError):
+    """The index has filled the addresses that were reserved for it. The process must stop."""
+
+    code = "INDEX_FULL"
+
+    def __init__(self, bytes_max: int) -> None:
+        StorageError.__init__(
+            self,
+            f"{self.code}: the index has filled the {bytes_max} bytes of addresses that were"
+            " reserved when it was opened; start the replica again: it reserves more, and what the"
+            " index lacks is taken from the segments",
+        )
+        self.operation = "writing the index"
+        self.bytes_max = bytes_max
+
+
 class DiskFullError(StorageError):
     """Too little space to go on safely. Nothing was written."""
 

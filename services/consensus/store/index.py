@@ -90,6 +90,11 @@ class Index:
         """Close the files."""
         self._tables.close()
 
+    @property
+    def bytes_used(self) -> int:
+        """How long its file is."""
+        return self._tables.bytes_used
+
     def begin(self, *, write: bool = False) -> AbstractContextManager[Transaction]:
         """Begin a transaction; use it in a `with` statement."""
         return self._tables.begin(write=write)
@@ -107,7 +112,7 @@ class Index:
     def marker(self, transaction: Transaction) -> Position:
         """Return the position up to which the segments are in the index."""
         value = self.get(transaction, "meta", b"marker")
-        return START if value is None else _position(value)
+        return START if value is None else Position.from_bytes(value)
 
     def last_height(self, transaction: Transaction) -> int | None:
         """Return the last block's height, None before genesis is in."""
@@ -132,7 +137,7 @@ class Index:
     def compacted(self, transaction: Transaction) -> Position:
         """Return where the core's records were last compacted: earlier ones are void."""
         value = self.get(transaction, "meta", b"compacted")
-        return START if value is None else _position(value)
+        return START if value is None else Position.from_bytes(value)
 
     def header(self, transaction: Transaction, height: int) -> BlockHeader | None:
         """Return the header of `height`, or None."""
@@ -147,7 +152,7 @@ class Index:
     def position(self, transaction: Transaction, height: int) -> Position | None:
         """Return where the block of `height` lies, or None."""
         value = self.get(transaction, "positions", _u64(height))
-        return None if value is None else _position(value)
+        return None if value is None else Position.from_bytes(value)
 
     def place(self, transaction: Transaction, table: str, key: bytes) -> tuple[int, int] | None:
         """Return (height, index in the block) from `transactions` or `objects`, or None."""
@@ -156,9 +161,13 @@ class Index:
             return None
         return int.from_bytes(value[:8], "big"), int.from_bytes(value[8:12], "big")
 
-    def core_records(self, transaction: Transaction) -> list[bytes]:
-        """Return the core's records since the last compaction, in the order written."""
-        return [value for _, value in self._tables.scan(transaction, "core")]
+    def core_records(self, transaction: Transaction) -> Iterator[bytes]:
+        """Yield the core's records since the last compaction, in the order written."""
+        return (value for _, value in self._tables.scan(transaction, "core"))
+
+    def core_bytes(self, transaction: Transaction) -> int:
+        """Return the bytes of `core_records`, in whole pages."""
+        return self._tables.table_bytes(transaction, "core")
 
     def scan_state(self, transaction: Transaction, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the current state's entries under `prefix`, by bytes of the key."""
@@ -225,7 +234,7 @@ class Index:
         height = block.header.height
         key = _u64(height)
         self._put(transaction, "headers", key, block.header.encode())
-        self._put(transaction, "positions", key, _position_bytes(position))
+        self._put(transaction, "positions", key, position.to_bytes())
         self._put(transaction, "meta", b"last_height", key)
         self.drop_found(transaction, height)
         self._put_places(transaction, block)
@@ -311,7 +320,7 @@ class Index:
 
     def put_found(self, transaction: Transaction, height: int, position: Position) -> None:
         """Note a block that stands in the segments while one before it is missing."""
-        self._put(transaction, "found", _u64(height), _position_bytes(position))
+        self._put(transaction, "found", _u64(height), position.to_bytes())
 
     def drop_found(self, transaction: Transaction, height: int) -> None:
         """It is taken in, or is of no use."""
@@ -320,26 +329,32 @@ class Index:
     def found(self, transaction: Transaction, height: int) -> tuple[int, Position] | None:
         """Return the first block that was found at or above `height`, and its place."""
         for key, value in self._tables.scan(transaction, "found", _u64(height)):
-            return int.from_bytes(key, "big"), _position(value)
+            return int.from_bytes(key, "big"), Position.from_bytes(value)
         return None
 
     def put_core(self, transaction: Transaction, position: Position, payload: bytes) -> None:
         """Keep one record of the core."""
-        self._put(transaction, "core", _position_bytes(position), payload)
+        self._put(transaction, "core", position.to_bytes(), payload)
 
-    def compact_core(
-        self, transaction: Transaction, position: Position, payloads: tuple[bytes, ...]
-    ) -> None:
-        """Replace the core's records."""
+    def clear_core(self, transaction: Transaction) -> None:
+        """Forget the core's records: a compaction stands for them."""
         self._tables.clear(transaction, "core")
-        self._put(transaction, "meta", b"compacted", _position_bytes(position))
+
+    def set_compacted(self, transaction: Transaction, position: Position) -> None:
+        """Say where the last compaction begins."""
+        self._put(transaction, "meta", b"compacted", position.to_bytes())
+
+    def put_compacted(
+        self, transaction: Transaction, position: Position, payloads: Sequence[bytes]
+    ) -> None:
+        """Keep the records that stand in one record of a compaction, at `position`."""
         for number, payload in enumerate(payloads):
-            key = _position_bytes(position) + number.to_bytes(4, "big")
+            key = position.to_bytes() + number.to_bytes(4, "big")
             self._put(transaction, "core", key, payload)
 
     def move(self, transaction: Transaction, height: int, position: Position) -> None:
         """Let a block that is in the index be read from elsewhere."""
-        self._put(transaction, "positions", _u64(height), _position_bytes(position))
+        self._put(transaction, "positions", _u64(height), position.to_bytes())
 
     def set_restarted(self, transaction: Transaction, epoch: int) -> None:
         """Say with which restart the index was made."""
@@ -348,7 +363,7 @@ class Index:
 
     def set_marker(self, transaction: Transaction, position: Position) -> None:
         """Say up to where the segments are in the index."""
-        self._put(transaction, "meta", b"marker", _position_bytes(position))
+        self._put(transaction, "meta", b"marker", position.to_bytes())
 
     def _put(self, transaction: Transaction, table: str, key: bytes, value: bytes) -> None:
         self._tables.put(transaction, table, key, value)
@@ -479,11 +494,3 @@ def _old_key(key: bytes) -> bytes:
 
 def _u64(number: int) -> bytes:
     return number.to_bytes(8, "big")
-
-
-def _position_bytes(position: Position) -> bytes:
-    return position.segment.to_bytes(4, "big") + _u64(position.offset)
-
-
-def _position(value: bytes) -> Position:
-    return Position(int.from_bytes(value[:4], "big"), int.from_bytes(value[4:], "big"))

@@ -16,6 +16,7 @@ from guqiao_sdk.proof.canonical import MalformedError, Reader
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate
 from services.consensus.domain.ledger.genesis import Genesis, genesis_header, genesis_state
 from services.consensus.store.blocks import StoredBlock
+from services.consensus.store.core_log import began_at, take_compaction
 from services.consensus.store.errors import DamagedRecordError, StateDivergenceError
 from services.consensus.store.folder import LastSession
 from services.consensus.store.index import Index
@@ -103,7 +104,7 @@ def _survey(segments: Segments, start: Position) -> _Survey:
         elif item.type is RecordType.BARRIER:
             survey.last_barrier = item.position
         elif item.type is RecordType.CORE_COMPACTED:
-            survey.last_compaction = item.position
+            survey.last_compaction = began_at(item)
         elif item.type is RecordType.BLOCK and item.height == 0:
             survey.has_genesis = True
     return survey
@@ -156,6 +157,8 @@ class _Intake:
             self._index.set_marker(transaction, self._segments.end)
 
     def _take_durably(self, record: Record) -> None:
+        if record.type is RecordType.CORE_PART:
+            return  # The marker stays before the parts until what names them is in.
         try:
             with self._index.begin(write=True) as transaction:
                 self._take(transaction, record)
@@ -168,8 +171,7 @@ class _Intake:
             case RecordType.CORE:
                 self._index.put_core(transaction, record.position, record.payload)
             case RecordType.CORE_COMPACTED:
-                payloads = Reader(record.payload).blobs()
-                self._index.compact_core(transaction, record.position, payloads)
+                take_compaction(self._index, self._segments, transaction, record)
             case RecordType.BLOCK:
                 self._take_block(transaction, record)
             case RecordType.REPAIRED_BLOCK:
@@ -179,7 +181,7 @@ class _Intake:
                 self._index.put_certificate(transaction, record.height, certificate)
             case RecordType.SNAPSHOT:
                 self._take_snapshot(transaction, record)
-            case RecordType.BARRIER | RecordType.STATE_PART:
+            case RecordType.BARRIER | RecordType.STATE_PART | RecordType.CORE_PART:
                 pass
 
     def _take_repaired(self, transaction: Transaction, record: Record) -> None:

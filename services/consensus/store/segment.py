@@ -48,6 +48,15 @@ class Position(NamedTuple):
     segment: int
     offset: int
 
+    def to_bytes(self) -> bytes:
+        """12 bytes, which are ordered as positions are."""
+        return self.segment.to_bytes(4, "big") + self.offset.to_bytes(8, "big")
+
+    @staticmethod
+    def from_bytes(value: bytes) -> Position:
+        """Of `to_bytes`' bytes."""
+        return Position(int.from_bytes(value[:4], "big"), int.from_bytes(value[4:], "big"))
+
 
 START: Final = Position(1, 0)
 
@@ -92,6 +101,7 @@ class Segments:
         self._bytes_max = bytes_max
         self._files = files
         self._failed = False
+        self._told: FatalStorageError | None = None
         self._unsynced = False
         self._barrier_due = False
         make_folder(folder)
@@ -151,9 +161,9 @@ class Segments:
             self.sync()
             self._barrier_due = False
 
-    def fail(self) -> None:
-        """Refuse everything from now on: the process must stop."""
-        self._failed = True
+    def fail(self, error: FatalStorageError) -> None:
+        """Refuse everything from now on, for this reason: the process must stop."""
+        self._failed, self._told = True, error
 
     def settle(self, cut: Position | None, *, beyond: int | None) -> None:
         """After reading: remove the torn tail that begins at `cut` and make the rest durable. Where
@@ -291,6 +301,8 @@ class Segments:
         )
 
     def _check(self) -> None:
+        if self._told is not None:
+            raise self._told
         if self._failed:
             raise FatalStorageError("writing after a failed write", "the earlier failure is final")
 

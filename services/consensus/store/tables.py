@@ -7,6 +7,7 @@ when the folder is opened. What does not add up is `IndexDamagedError`: the inde
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from typing import Final, TypeAlias
 import lmdb
 
 from guqiao_sdk.files import make_folder
-from services.consensus.store.errors import IndexDamagedError
+from services.consensus.store.errors import IndexDamagedError, IndexFullError
 
-INDEX_BYTES_MAX: Final = 64 * 1024 * 1024 * 1024
-"""Address space, not disk: the file grows as it is filled."""
+MAP_BYTES_MIN: Final = 64 * 1024 * 1024 * 1024
+MAP_BYTES_OF_DISK_MAX: Final = 8 * 1024 * 1024 * 1024 * 1024
+"""Of addresses alone no process has more than 128 TiB, and some open several folders."""
 
 _READERS_MAX: Final = 256
 _SUMS: Final = b"sums"
@@ -40,9 +42,10 @@ class Tables:
         make_folder(folder)
         # Only this process has the folder: what a fallen one left of the lock is of no use.
         (folder / "lock.mdb").unlink(missing_ok=True)
+        self._bytes_max = map_bytes(folder)
         self._environment = lmdb.open(
             str(folder),
-            map_size=INDEX_BYTES_MAX,
+            map_size=self._bytes_max,
             max_dbs=len(names) + 1,
             max_readers=_READERS_MAX,
             sync=False,
@@ -59,6 +62,18 @@ class Tables:
         self._tables = dict(zip(names, zip(handles.values(), seeds, strict=True), strict=True))
         self._sums: dict[str, int] = dict.fromkeys(names, 0)
 
+    @property
+    def bytes_used(self) -> int:
+        """How much of the map is used; pages that became free count, for the file keeps them."""
+        pages = self._environment.info()["last_pgno"] + 1
+        return int(pages * self._environment.stat()["psize"])
+
+    def table_bytes(self, transaction: Transaction, table: str) -> int:
+        """The pages that the entries of a table fill."""
+        figures = transaction.stat(self._tables[table][0])
+        pages = figures["branch_pages"] + figures["leaf_pages"] + figures["overflow_pages"]
+        return int(pages * figures["psize"])
+
     def sync(self) -> None:
         """Make what was written durable."""
         self._environment.sync(True)
@@ -69,14 +84,19 @@ class Tables:
 
     @contextmanager
     def begin(self, *, write: bool = False) -> Iterator[Transaction]:
-        """A transaction; a writing one is kept when the block ends without an error."""
-        with self._environment.begin(write=write) as transaction:
-            if write:
-                self._sums = self._read_sums(transaction)
-            yield transaction
-            if write:
-                sums = b"".join(total.to_bytes(8, "big") for total in self._sums.values())
-                transaction.put(_SUMS, sums, db=self._sums_table)
+        """A transaction; a writing one is kept when the block ends without an error, and raises
+        `IndexFullError` where the map has no room for it.
+        """
+        try:
+            with self._environment.begin(write=write) as transaction:
+                if write:
+                    self._sums = self._read_sums(transaction)
+                yield transaction
+                if write:
+                    sums = b"".join(total.to_bytes(8, "big") for total in self._sums.values())
+                    transaction.put(_SUMS, sums, db=self._sums_table)
+        except lmdb.MapFullError as error:
+            raise IndexFullError(self._bytes_max) from error
 
     def snapshot(self) -> Transaction:
         """A reading transaction that lasts until it is aborted."""
@@ -192,3 +212,19 @@ class Tables:
             raise self.damage("its sums are altered")
         numbers = (int.from_bytes(stored[at : at + 8], "big") for at in range(0, len(stored), 8))
         return dict(zip(self._tables, numbers, strict=True))
+
+
+def map_bytes(folder: Path) -> int:
+    """How far the index in this folder may grow until it is opened again: as far as its disk, so
+    that the disk is full before; on one that is larger than addresses should be spent on, twice as
+    far as it has come. Addresses only: the file grows as it is filled.
+    """
+    figures = os.statvfs(folder)
+    of_disk = min(figures.f_blocks * figures.f_frsize, MAP_BYTES_OF_DISK_MAX)
+    file = folder / "data.mdb"
+    come = file.stat().st_size if file.exists() else 0
+    return _whole_steps(max(of_disk, 2 * come, 1))
+
+
+def _whole_steps(size: int) -> int:
+    return -(-size // MAP_BYTES_MIN) * MAP_BYTES_MIN

@@ -400,7 +400,7 @@ def test_votes_that_count_are_never_removed(tmp_path: Path) -> None:
     assert step.kept > 0
     shutil.rmtree(tmp_path / "data" / "index")
     store = reopen(tmp_path / "data")
-    assert store.records() == [f"vote {height}".encode() for height in range(10, 15)]
+    assert list(store.records()) == [f"vote {height}".encode() for height in range(10, 15)]
     store.close()
 
 

@@ -142,6 +142,6 @@ async def test_p14_a_stop_while_the_promise_is_made_leaves_no_vote_behind(
         with pytest.raises(FatalStorageError):
             await ledger.append(epoch, [vote])
     store = open_store(tmp_path / "data")
-    assert encode_log_record(vote) not in store.records()
+    assert encode_log_record(vote) not in list(store.records())
     assert not store.promise.forgotten
     store.close()

@@ -93,7 +93,7 @@ def test_a_damaged_block_that_nobody_certified_is_not_waited_for(tmp_path: Path)
     shutil.rmtree(tmp_path / "index")
     store = open_store(tmp_path)
     assert (store.last_height, store.restore_to, store.next_found_height) == (3, 3, None)
-    assert store.records()[-1] == b"and so does this"
+    assert list(store.records())[-1] == b"and so does this"
     store.close()
 
 
@@ -137,7 +137,7 @@ def test_damage_from_the_first_record_on_takes_votes_along(tmp_path: Path) -> No
     shutil.rmtree(tmp_path / "mine" / "index")
     shutil.copy(segment_files(tmp_path / "other")[0], segment_files(tmp_path / "mine")[0])
     store = open_store(tmp_path / "mine")
-    assert (store.last_height, store.records()) == (0, [])
+    assert (store.last_height, list(store.records())) == (0, [])
     assert store.promise.forgotten, "votes were forgotten silently"
     store.close()
 
@@ -153,14 +153,14 @@ def test_a_damaged_compaction_that_the_index_still_holds_is_written_again(tmp_pa
     position = position_of(tmp_path, RecordType.CORE_COMPACTED, 0)
     edit_file(segment_files(tmp_path)[0], lambda data: flip(data, position.offset + 40))
     store = open_store(tmp_path)
-    assert store.records() == [b"vote 3"]
+    assert list(store.records()) == [b"vote 3"]
     assert store.votes_damaged()
     store.compact_records(store.records())
     assert not store.votes_damaged()
     store.close()
     shutil.rmtree(tmp_path / "index")
     store = open_store(tmp_path)
-    assert (store.promise.forgotten, store.records()) == (False, [b"vote 3"])
+    assert (store.promise.forgotten, list(store.records())) == (False, [b"vote 3"])
     store.close()
 
 
@@ -181,7 +181,7 @@ def test_damaged_votes_that_the_index_still_holds_are_written_again(tmp_path: Pa
     shutil.rmtree(tmp_path / "index")
     store = open_store(tmp_path)
     assert not store.promise.forgotten
-    assert store.records() == [b"vote 1", b"vote 2", b"vote 3"]
+    assert list(store.records()) == [b"vote 1", b"vote 2", b"vote 3"]
     store.close()
 
 
@@ -215,7 +215,7 @@ def test_a_lost_promise_alone_makes_nobody_forget(tmp_path: Path) -> None:
         (tmp_path / f"promise.{number}.json").unlink()
     store = open_store(tmp_path)
     assert (store.promise.forgotten, store.promise.sequence) == (False, None)
-    assert store.records() == [b"vote 1", b"vote 2"]
+    assert list(store.records()) == [b"vote 1", b"vote 2"]
     store.promise_again(epoch=1, view=4, floor=3, sequence=2)
     store.close()
     store = open_store(tmp_path)

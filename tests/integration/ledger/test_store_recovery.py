@@ -69,7 +69,7 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
             header = store.get_header(height)
             assert header is not None
             assert header.hash().hex() == digest
-        assert f"vote {voted}".encode() in store.records()
+        assert f"vote {voted}".encode() in list(store.records())
         assert store.scrub(0, store.last_height) == []
         store.verify_state()
         last = store.last_header
@@ -113,14 +113,14 @@ def _write_on(folder: Path, say: Callable[[str], None]) -> None:
 def test_a_lost_index_is_built_again_with_the_same_root(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     grow(store, 15)
-    header, records = store.last_header, store.records()
+    header, records = store.last_header, list(store.records())
     proof = store.prove_state(7, b"scribble/k3")
     store.close()
     shutil.rmtree(tmp_path / "index")
     store = open_store(tmp_path)
     assert store.index_rebuilt
     assert (store.last_header, store.last_certified) == (header, 15)
-    assert store.records() == records
+    assert list(store.records()) == records
     assert store.prove_state(7, b"scribble/k3") == proof
     store.verify_state()
     commit(store, *payloads_of(16))
@@ -167,14 +167,14 @@ def test_any_torn_tail_is_cut_and_what_was_synced_stays(tmp_path: Path) -> None:
         shutil.copytree(base, folder)
         segment_files(folder)[0].write_bytes(content[:length])
         store = open_store(folder)
-        records = store.records()
+        records = list(store.records())
         assert records[:3] == [b"vote 1", b"vote 2", b"durable"], length
         assert records[3:] in ([], [b"torn 1"]), length
         assert store.last_height == 2
         store.append_records([b"next"])
         store.close()
         store = open_store(folder)
-        assert store.records() == [*records, b"next"]
+        assert list(store.records()) == [*records, b"next"]
         store.close()
         shutil.rmtree(folder)
 
@@ -211,7 +211,7 @@ def test_damaged_votes_that_a_compaction_made_void_do_not_matter(tmp_path: Path)
     edit_file(segment_files(tmp_path)[0], lambda data: flip(data, position.offset + 30))
     shutil.rmtree(tmp_path / "index")
     store = open_store(tmp_path)
-    assert (store.records(), store.last_height) == ([b"still matters"], 3)
+    assert (list(store.records()), store.last_height) == ([b"still matters"], 3)
     store.close()
 
 

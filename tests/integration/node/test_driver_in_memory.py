@@ -25,7 +25,7 @@ from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.transaction import SignedTransaction, transaction_sign_bytes
 from services.chassis.errors import ServiceError
-from services.consensus import wire
+from services.consensus import compaction, wire
 from services.consensus.domain.messages import Digest, PrePrepare, SequenceNumber, View
 from services.consensus.domain.statements import sign_bytes
 from services.consensus.jobs import Pause
@@ -310,7 +310,7 @@ async def test_a_message_under_another_replicas_name_goes_no_further(
     counted = b'rejected_messages_total{reason="unauthentic",replica="0"} 1.0'
     await chain.wait_for(lambda: counted in members[0].metrics.render())
     assert members[0].driver.replica.executed == 0
-    assert members[0].ledger.records() == []
+    assert list(members[0].ledger.records()) == []
 
 
 @pytest.mark.req("G2-13-2")
@@ -325,7 +325,31 @@ async def test_a_replica_with_a_full_disk_stops_voting_and_says_so_and_goes_on_w
         await submit(full, transaction(network, "refused"))
     assert refused.value.code == "DISK_FULL"
     assert (await submit(members[0], transaction(network, "three"))).outcome == APPLIED
-    assert full.ledger.records() == [], "it voted for nothing"
+    assert list(full.ledger.records()) == [], "it voted for nothing"
     monkeypatch.setattr(full.ledger, "_reserve_bytes", 0)
     await chain.wait_for(lambda: full.finality.certified_height == 1)
     assert full.ledger.header(1).hash() == members[0].ledger.header(1).hash()
+
+
+@pytest.mark.req("G2-13-2")
+async def test_records_are_compacted_by_their_bytes_and_the_index_is_measured(
+    chain: MemoryChain, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "COMPACT_BYTES", 4_000)
+    members = [await chain.start(number) for number in range(4)]
+    log = members[0].ledger.store.core_log
+    for number in range(4):
+        result = await submit(members[0], transaction(network, f"filler{number}"))
+        assert result.outcome == APPLIED
+    await chain.wait_for(lambda: log.kept_bytes > 0)
+    await chain.stop(0, clean=False)
+    again = await chain.start(0)
+    assert (await submit(again, transaction(network, "later"))).outcome == APPLIED
+
+    def is_told() -> bool:
+        lines = dict(line.rsplit(b" ", 1) for line in again.metrics.render().splitlines())
+        told = float(lines[b"guqiao_consensus_index_bytes"])
+        return told == again.ledger.store.index_bytes
+
+    assert again.ledger.store.index_bytes > 0
+    await chain.wait_for(is_told)

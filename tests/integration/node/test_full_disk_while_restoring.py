@@ -44,7 +44,7 @@ async def test_a_replica_that_restores_on_a_full_disk_takes_nothing_and_goes_on_
     stands = late.ledger.store.last_certified
     assert (await submit(members[0], transaction(network, "meanwhile"))).outcome == APPLIED
     assert late.ledger.store.last_certified == stands
-    assert late.ledger.records() == []
+    assert list(late.ledger.records()) == []
     monkeypatch.setattr(late.ledger, "_reserve_bytes", 0)
     await chain.wait_for(lambda: late.driver.pause is Pause.RESTORING or late.driver.votes)
     top = members[0].finality.certified_height
