@@ -27,6 +27,10 @@ SPACES = [chr(code) for code, found in PLAIN.items() if found == " "]
 POINTS = [chr(code) for code, found in PLAIN.items() if found in tuple("./_")]
 
 
+def in_fours(number: str) -> list[str]:
+    return [number[at : at + 4] for at in range(0, len(number), 4)]
+
+
 @st.composite
 def disguised(draw: st.DrawFn, groups: list[str], gaps: st.SearchStrategy[str]) -> str:
     """The groups with gaps between them, in digits of any script, unseen characters between."""
@@ -59,7 +63,7 @@ def usual(draw: st.DrawFn) -> tuple[PersonalKind, str]:
             old_resident_ids().map(lambda id: (PersonalKind.ID_NUMBER, in_groups(id, 6, 6))),
             mobiles().map(lambda groups: (PersonalKind.PHONE, groups)),
             fixed_phones().map(lambda groups: (PersonalKind.PHONE, groups)),
-            cards().map(lambda card: (PersonalKind.BANK_ACCOUNT, in_groups(card, 4, 4, 4))),
+            cards().map(lambda card: (PersonalKind.BANK_ACCOUNT, in_fours(card))),
             cards().map(lambda card: (PersonalKind.BANK_ACCOUNT, in_groups(card, 6))),
         )
     )

@@ -71,9 +71,18 @@ class Programs:
             return [f"{pad}for i in {over}:", *body]
         if kind == 2 and in_loop:
             return [f"{pad}if {self.boolean(1)}:", f"{pad}    {self._pick('break', 'continue')}"]
-        return [pad + self._simple()]
+        return [pad + self._simple(in_loop=in_loop)]
 
-    def _simple(self) -> str:
+    def _simple(self, *, in_loop: bool) -> str:
+        """In a loop no element of a list is assigned to, for the loop may go over that list: the
+        specification refuses it, and the other engine does it.
+        """
+        found = self._any_simple()
+        while in_loop and found.startswith("xs["):
+            found = self._any_simple()
+        return found
+
+    def _any_simple(self) -> str:
         return self._pick(
             self._with_effects(),
             self._with_effects(),
