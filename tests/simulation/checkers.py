@@ -51,7 +51,7 @@ from tests.simulation.membership import Sets, sets_of
 from tests.simulation.nested import Place
 from tests.simulation.patience import Patience
 from tests.simulation.proofs import Proofs
-from tests.simulation.room import room_fault
+from tests.simulation.room import room_fault, said_fault
 from tests.simulation.seen import SIGNED, SeenStatements
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
@@ -333,6 +333,9 @@ class Checkers:
         if known is not None and known[0] is core:
             held = 0 <= now_ms - known[1] <= TIMER_STEP_MAX_MS
             self._require(held, f"P21: the timers of replica {machine.me} follow its clock")
+        if known is None or known[1] != now_ms:
+            fault = said_fault(core, self._window)  # Once a tick, for there is much to count.
+            self._require(fault is None, f"S8: replica {machine.me} {fault}")
         self._timers[machine.number] = core, now_ms
 
     def at_the_end(self) -> None:

@@ -34,11 +34,11 @@ def room_fault(core: Replica, window: int) -> str | None:
     held = next((each for each in ordering.entries.values() if _holds_too_many(each)), None)
     if held is not None:
         return f"holds too many batches for {held.sequence}"
-    return _said_fault(core, window) or _later_fault(core._later, window)
+    return _later_fault(core._later, window)
 
 
-def _said_fault(core: Replica, window: int) -> str | None:
-    """Of what others signed and said (N12, and the hellos of members and learners)."""
+def said_fault(core: Replica, window: int) -> str | None:
+    """What there is too much of among the statements of others (N12), or None."""
     said = core._said_before
     members = len(core._signer.replica_set.members)
     kept = [views for of_height in said._votes.values() for views in of_height.values()]

@@ -201,9 +201,11 @@ def test_statements_of_too_many_views_are_noticed(monkeypatch: pytest.MonkeyPatc
     core = machine.core
     assert isinstance(core, Replica)
     for view in range(most + 1):
+        core._suspicion.now_ms += 1
         cluster.checkers.on_step(machine, core)
         sent = Prepare(View(view), SequenceNumber(1), Digest(bytes(32)), ReplicaId(2), bytes(64))
         core._said_before.hear(sent, View(0))
+    core._suspicion.now_ms += 1
     with pytest.raises(ViolationError, match=r"^S8: replica 1 keeps statements of too many views"):
         cluster.checkers.on_step(machine, core)
 
