@@ -95,7 +95,6 @@ _REASONS: Final[_Sentences] = (
     (r"not strict JSON: (.*)", "不是严格的 JSON：{}"),
     (r"(.*) has not exactly the members (.*)", "{} 的成员应恰为 {}"),
     (r"(.*) is not (.*) bytes in hex", "{} 不是 {} 字节的十六进制"),
-    (r"(.*) is not hex", "{} 不是十六进制"),
     (r"(.*) is not a text of (.*) to (.*) bytes", "{} 不是 {} 至 {} 字节的文本"),
     (r"(.*) is not a text of (.*) to (.*) characters", "{} 不是 {} 至 {} 个字符的文本"),
     (r"(.*) is not an array of (.*) to (.*) entries", "{} 不是 {} 至 {} 项的数组"),

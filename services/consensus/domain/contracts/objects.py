@@ -22,6 +22,7 @@ from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.notice.formats import FormatHost, require_format
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
+from services.consensus.domain.contracts.packets_host import error_acknowledgement
 
 NAME: Final = "objects"
 OBJECT_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX
@@ -121,14 +122,7 @@ def record_exception(
     }
     host.put(f"exception/{packet.source}/{packet.port}/{packet.sequence:020d}", exception)
     host.emit("object.refused", exception)
-    return {
-        "code": refusal.code,
-        "detail": dict(refusal.fields),
-        "object_id": None,
-        "version": None,
-        "digest": None,
-        "transaction_id": None,
-    }
+    return error_acknowledgement(refusal)
 
 
 def _parse(payload: bytes) -> dict[str, Json]:

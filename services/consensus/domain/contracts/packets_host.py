@@ -138,3 +138,15 @@ def rows(value: Json, field: str, wanted: str, count_max: int) -> Sequence[Mappi
         require_members(row, f"{field}[{index}].", wanted)
         checked.append(row)
     return checked
+
+
+def error_acknowledgement(refusal: Refusal) -> dict[str, Json]:
+    """What is answered to a packet that was received and not taken."""
+    return {
+        "code": refusal.code,
+        "detail": dict(refusal.fields),
+        "object_id": None,
+        "version": None,
+        "digest": None,
+        "transaction_id": None,
+    }

@@ -45,6 +45,7 @@ from services.consensus.domain.contracts.packets_host import (
     CHAIN_LENGTH_MAX,
     LinkHost,
     SystemHost,
+    error_acknowledgement,
     link_host,
     natural,
     regulatory_chain,
@@ -259,14 +260,7 @@ def refuse_message(
     }
     host.put(f"message/refused/{packet.source}/{packet.port}/{packet.sequence:020d}", facts)
     host.emit("message.refused", facts)
-    return {
-        "code": refusal.code,
-        "detail": dict(refusal.fields),
-        "object_id": None,
-        "version": None,
-        "digest": None,
-        "transaction_id": None,
-    }
+    return error_acknowledgement(refusal)
 
 
 # --- What became of what was sent -----------------------------------------------------------------

@@ -32,6 +32,7 @@ from services.consensus.domain.contracts.packets import (
 from services.consensus.domain.contracts.packets_host import (
     RELAYER,
     LinkHost,
+    error_acknowledgement,
     link_host,
     natural,
     require_members,
@@ -136,14 +137,7 @@ def _times(host: Host, packet: Packet) -> dict[str, Json]:
 
 def _expired(host: Host, packet: Packet) -> dict[str, Json]:
     """The acknowledgement of a packet whose turn came too late."""
-    return {
-        "code": PACKET_EXPIRED,
-        "detail": _times(host, packet),
-        "object_id": None,
-        "version": None,
-        "digest": None,
-        "transaction_id": None,
-    }
+    return error_acknowledgement(Refusal(PACKET_EXPIRED, **_times(host, packet)))
 
 
 def _entries(value: Json, source: str) -> Sequence[tuple[Packet, StateProof]]:
