@@ -17,6 +17,7 @@ from services.chassis.grpc_server import error_of_code
 from services.gateway import handlers as gateway_handlers
 from services.gateway import open_packets, store
 from services.gateway.domain.relay import PacketState
+from tests.integration.gateway.killed import KilledError, die, dying_at
 from tests.plugins.link_lab import KEYS, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import wait_until
@@ -31,10 +32,6 @@ async def link(
     monkeypatch.setattr(gateway_handlers, "READ_MODEL_SECONDS", 0.3)
     async with open_link(new_database) as opened:
         yield opened
-
-
-class KilledError(BaseException):
-    """The process ends here."""
 
 
 @pytest.mark.req("N0-07", "T2-14", "G2-19-4")
@@ -112,23 +109,10 @@ async def test_a_relay_killed_while_it_acknowledges_begins_again_with_one_effect
     await link.project()
     await link.relay.deliver_some()
     await link.project()
-    real = link.relay.client.submit
     dies_at = {"receipts fetched": 1, "light client updated": 2, "acknowledged on the chain": 3}[
         step
     ]
-    submitted = 0
-
-    async def submit(transaction: Any, **options: Any) -> Any:
-        nonlocal submitted
-        submitted += 1
-        if submitted == dies_at:
-            raise KilledError
-        return await real(transaction, **options)
-
-    async def die(*_: object) -> None:
-        raise KilledError
-
-    monkeypatch.setattr(link.relay.client, "submit", submit)
+    monkeypatch.setattr(link.relay.client, "submit", dying_at(dies_at, link.relay.client))
     if dies_at == 3:
         monkeypatch.setattr(store, "mark_acknowledged", die)
     with pytest.raises(KilledError):

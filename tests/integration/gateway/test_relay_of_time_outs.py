@@ -20,6 +20,7 @@ from services.consensus.domain.contracts.packet_link.breaker import Limits
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY
 from services.gateway import handlers as gateway_handlers
 from services.gateway import overdue
+from tests.integration.gateway.killed import KilledError, die, dying_at
 from tests.integration.gateway.senders import (
     ACKNOWLEDGED,
     ORDERED,
@@ -47,10 +48,6 @@ async def link(
     monkeypatch.setattr(settling, "SENDERS", {})  # Another contract sends here: nobody hears.
     async with open_link(new_database, packets_version=3) as opened:
         yield opened
-
-
-class KilledError(BaseException):
-    """The process ends here."""
 
 
 async def too_late(link: LinkLab, number: int = 2) -> None:
@@ -86,22 +83,9 @@ async def test_a_relay_killed_while_it_times_out_begins_again_with_one_effect(
     link: LinkLab, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await too_late(link)
-    real = link.relay.client.submit
     dies_at = {"absences fetched": 1, "light client updated": 2, "timed out": 3}[step]
-    submitted = 0
-
-    async def submit(transaction: Any, **options: Any) -> Any:
-        nonlocal submitted
-        submitted += 1
-        if submitted == dies_at:
-            raise KilledError
-        return await real(transaction, **options)
-
-    async def die(*_: object) -> None:
-        raise KilledError
-
     with monkeypatch.context() as dying:
-        dying.setattr(link.relay.client, "submit", submit)
+        dying.setattr(link.relay.client, "submit", dying_at(dies_at, link.relay.client))
         if dies_at == 3:
             dying.setattr(overdue, "mark_timed_out", die)
         with pytest.raises(KilledError):
