@@ -47,7 +47,7 @@ file that was written once has no older state.
 """
 FAST: Final[dict[str, Json]] = {
     **PARAMETERS,
-    "heartbeat_ms": 100,
+    "heartbeat_ms": 400,
     "view_timeout_ms": 8_000,
     "view_timeout_max_ms": 16_000,
 }
