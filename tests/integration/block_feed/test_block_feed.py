@@ -15,6 +15,7 @@ from services.chassis.bus import ConsumerLimits
 from services.chassis.bus.port import BusEvent, new_event
 from services.chassis.postgres import Connection
 from tests.integration.block_feed.feed_lab import Feed, note_height, running, up_to
+from tests.plugins.flipping import flipped
 from tests.plugins.link_lab import KEYS, link_chains
 from tests.plugins.service_lab import wait_until
 from tests.unit.proof.proof_keys import Replicas
@@ -197,7 +198,7 @@ def forgeries(feed: Feed) -> Sequence[BusEvent]:
     two.certified_header.certificate = replicas.certify(header, [0, 1]).encode()
     strangers = Replicas(KEYS, "shandong", epoch=9)
     others.certified_header.certificate = strangers.certify(header).encode()
-    receipts.receipts[0] = receipts.receipts[0][:-1] + b"\x00"
+    receipts.receipts[0] = flipped(receipts.receipts[0])
     return [
         event("two", two),
         event("others", others),

@@ -10,6 +10,7 @@ from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.merkle import merkle_root
 from guqiao_sdk.proof.receipt import Receipt
+from tests.plugins.flipping import flipped
 from tests.plugins.link_lab import KEYS, LinkLab
 from tests.unit.proof.proof_keys import Replicas
 from tests.unit.xchain.ledger_chain import LedgerChain
@@ -50,11 +51,6 @@ def lying(link: LinkLab, lie: Lie, *about: int) -> Liar:
     liar = Liar(link.relay.stub, link, lie, frozenset(about))
     link.relay.stub = liar  # type: ignore[assignment]
     return liar
-
-
-def flipped(data: bytes) -> bytes:
-    """The same with one bit changed in its last byte."""
-    return data[:-1] + bytes([data[-1] ^ 1])
 
 
 def put(row: pb.PacketReceipt, chain: LedgerChain, height: int, index: int = 0) -> None:

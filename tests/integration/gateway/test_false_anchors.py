@@ -30,9 +30,9 @@ from tests.integration.gateway.lying_gateway import (
     LIES,
     changed_certificate,
     changed_receipt,
-    flipped,
     lying,
 )
+from tests.plugins.flipping import flipped
 from tests.plugins.link_lab import KEYS, LinkLab, history_of, open_link
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import wait_until

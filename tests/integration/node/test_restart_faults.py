@@ -28,6 +28,7 @@ from tests.crash.writer import fork
 from tests.integration.node.memory_chain import memory_chain
 from tests.integration.node.test_restart_in_memory import Lab, lose_quorum, network_of
 from tests.plugins.ceremony import OPTIONS, Authorities
+from tests.plugins.flipping import flipped
 
 NUMBER = 1
 PROVIDER = open_provider()
@@ -189,10 +190,6 @@ def spoilt(data: bytes, damage: str, restart: Restart) -> bytes:
             return b""
     key = restart.statement.new_set.members[0].public_key
     return flipped(data, data.rindex(key) + 30)
-
-
-def flipped(data: bytes, place: int) -> bytes:
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 @pytest.mark.req("G2-13-2")

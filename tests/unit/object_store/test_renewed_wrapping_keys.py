@@ -22,6 +22,7 @@ from guqiao_sdk.object_store.wrapping_keys import (
     renew_wrapping_key,
     wrapping_keys_in_force,
 )
+from tests.plugins.flipping import flipped
 
 BODIES = [b"first", b"second", b"third"]
 
@@ -144,7 +145,7 @@ async def test_what_neither_key_opens_is_named_and_both_are_kept_until_it_is_men
     records = {each: shelf.folder / "keys" / each for each in (damaged, lost)}
     backup = records[damaged].read_bytes()
     for record in records.values():
-        record.write_bytes(record.read_bytes()[:-1] + b"?")
+        record.write_bytes(flipped(record.read_bytes()))
     done = renew_wrapping_key(shelf.kek, shelf.keys)
     assert (done.wrapped, done.damaged) == (1, tuple(sorted([damaged, lost])))
     assert len(wrapping_keys_in_force(shelf.kek)) == 2
