@@ -281,7 +281,7 @@ class Ceremony:
             self._returned.append((machine, machine.ledger.last_certified))
             cluster.fired["lost_returned"] += 1
         for fault in loss.faults:
-            cluster.schedule(fault.at_ms, lambda fault=fault: apply_fault(cluster, fault))  # type: ignore[misc]
+            cluster.schedule(fault.at_ms, apply_fault, cluster, fault)
         cluster.crash_ratio = cluster.scenario.crash_ratio
         cluster.advance(start_ms + loss.storm_ms)
         cluster.crash_ratio = 0.0

@@ -323,6 +323,8 @@ class Checkers:
         """P6: it is in no view below the (f + 1)-th largest that others asked for."""
         asked = self._asked[machine.number, machine.life, core.epoch]
         faulty_max = core.replica_set.faulty_max
+        if len(asked) <= faulty_max:
+            return
         views = sorted((asked[each] for each in asked if each != machine.me), reverse=True)
         held = len(views) <= faulty_max or core.view >= views[faulty_max]
         self._require(held, f"P6: replica {machine.me} does not join f + 1 others")

@@ -94,7 +94,7 @@ class Clients:
         for machine in cluster.machines:
             if cluster.now_ms >= self._storm_ends_ms or cluster.random.random() < 0.9:
                 delay_ms = cluster.random.randint(1, AFTERWARDS_MS)
-                cluster.schedule(delay_ms, lambda machine=machine: machine.request(encoded))  # type: ignore[misc]
+                cluster.schedule(delay_ms, machine.request, encoded)
 
     def begin_epoch(self, base: int, requests: int, storm_ms: int) -> int:
         """The chain goes on from `base`: what was shown above it is asked for again. Returns how

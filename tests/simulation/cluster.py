@@ -7,7 +7,6 @@ every correct replica within a bound; then the liars stop, and the throughput mu
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import heapq
 from collections import Counter
@@ -118,7 +117,7 @@ class Cluster:
         """Machines that go by no chain of ours: they came back, or took another restart."""
         self._generations: dict[int, range] = {}
         """Machine -> generations of its vote keys, where it does not have all."""
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._events: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
         self._scheduled = 0
         self._trace = hashlib.blake2b(digest_size=16)
         self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
@@ -153,7 +152,7 @@ class Cluster:
         self._found()
         scenario, start_ms = self.scenario, self.now_ms
         for fault in scenario.faults:
-            self.schedule(fault.at_ms, lambda fault=fault: apply_fault(self, fault))  # type: ignore[misc]
+            self.schedule(fault.at_ms, apply_fault, self, fault)
         if scenario.rot is not None and self.shelf is not None:
             self.schedule(scenario.rot.at_ms, self.shelf.rot)
         self.clients.start(scenario.requests, scenario.storm_ms)
@@ -203,8 +202,8 @@ class Cluster:
     def advance(self, until_ms: int) -> None:
         """Run all events up to a time."""
         while self._events and self._events[0][0] <= until_ms:
-            self.now_ms, _, action = heapq.heappop(self._events)
-            action()
+            self.now_ms, _, action, arguments = heapq.heappop(self._events)
+            action(*arguments)
         self.now_ms = until_ms
 
     def close(self) -> None:
@@ -214,10 +213,13 @@ class Cluster:
 
     # --- For machines -------------------------------------------------------------------------
 
-    def schedule(self, delay_ms: int, action: Callable[[], None]) -> None:
+    def schedule(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
         """Do something later in virtual time; equal times keep their order."""
+        self._schedule_at(self.now_ms + delay_ms, action, *arguments)
+
+    def _schedule_at(self, at_ms: int, action: Callable[..., None], *arguments: object) -> None:
         self._scheduled += 1
-        heapq.heappush(self._events, (self.now_ms + delay_ms, self._scheduled, action))
+        heapq.heappush(self._events, (at_ms, self._scheduled, action, arguments))
 
     def send(self, sender: Machine, receiver: ReplicaId, data: bytes, number: int = -1) -> None:
         """Put a frame on the wire, to every machine that holds the receiver's key; `number` is the
@@ -242,22 +244,18 @@ class Cluster:
             self._carry(link, data)
 
     def _carry(self, link: tuple[int, int], data: bytes) -> None:
-        sender, machine = ReplicaId(self.owners[link[0]]), self.machines[link[1]]
-        network, resets, base = self.network, self.network.resets[link], self.base
-
-        def arrive(arrived: bytes) -> None:
-            is_gone = base != self.base  # All were stopped meanwhile, and their connections closed.
-            if not network.is_broken(link, resets) and not is_gone:
-                machine.receive(sender, arrived)
-
+        network = self.network
+        resets = network.resets[link]
         for arrival_ms in network.arrivals(link, self.now_ms):
             arrived = network.damaged(data)
             if arrived is not data or link[0] in self.astray:
                 self._damaged.add(arrived)
-            self.schedule(
-                arrival_ms - self.now_ms,
-                functools.partial(arrive, arrived),
-            )
+            self._schedule_at(arrival_ms, self._arrive, link, arrived, resets, self.base)
+
+    def _arrive(self, link: tuple[int, int], data: bytes, resets: int, base: int) -> None:
+        is_gone = base != self.base  # All were stopped meanwhile, and their connections closed.
+        if not self.network.is_broken(link, resets) and not is_gone:
+            self.machines[link[1]].receive(ReplicaId(self.owners[link[0]]), data)
 
     def read_frame(self, data: bytes, epoch: int) -> wire.Frame:
         """The production's frame reader; what it makes of bytes depends on nothing else."""

@@ -42,19 +42,25 @@ class NestedStatements:
         self.core = core
         self._set = replica_set
         self._first: dict[tuple[VoteType, int, int], dict[int, tuple[bytes, bool]]] = {}
+        self._low: int = core._ordering.low
 
     def conflicts(self, message: PeerMessage) -> list[Place]:
         """Where an authentic message, that the core is about to take, excludes what was said
         before, one of both being nested.
         """
         low = self.core._ordering.low
+        if low != self._low:
+            self._forget_through(low)
+        found = [each for each in map(self._meet_direct, self._direct(message)) if each]
+        return found + [each for each in map(self._meet_nested, self._nested(message)) if each]
+
+    def _forget_through(self, low: int) -> None:
+        self._low = low
         self._first = {
             place: views
             for place, views in self._first.items()
             if place[0] is VoteType.VIEW_CHANGE or place[1] > low
         }
-        found = [each for each in map(self._meet_direct, self._direct(message)) if each]
-        return found + [each for each in map(self._meet_nested, self._nested(message)) if each]
 
     def _meet_direct(self, said: Said) -> Place | None:
         return self._meet(said, nested=False)

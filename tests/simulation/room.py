@@ -31,9 +31,9 @@ def room_fault(core: Replica, window: int) -> str | None:
         return "has too many tallies"
     if len(core._suspicion._pending) > PENDING_REQUESTS_MAX:
         return "has too many pending requests"
-    held = next((each for each in ordering.entries.values() if _holds_too_many(each)), None)
-    if held is not None:
-        return f"holds too many batches for {held.sequence}"
+    for entry in ordering.entries.values():
+        if _holds_too_many(entry):
+            return f"holds too many batches for {entry.sequence}"
     return _later_fault(core._later, window)
 
 

@@ -50,6 +50,7 @@ class SaidBefore:
         self._me = signer.me
         self._set = signer.replica_set
         self._ordering = ordering
+        self._low = ordering.low
         self._votes: dict[SequenceNumber, dict[tuple[VoteType, ReplicaId], _Views]] = {}
         self._view_changes: dict[ReplicaId, _Views] = {}
 
@@ -58,8 +59,8 @@ class SaidBefore:
         of each replica. `awaited` is the view that this replica is in or waits for. Commits are
         nested nowhere, nor is a new-view, only its parts.
         """
-        for sequence in [each for each in self._votes if each <= self._ordering.low]:
-            del self._votes[sequence]
+        if self._low != self._ordering.low:
+            self._let_go_through(self._ordering.low)
         proven: dict[ReplicaId, Equivocation] = {}
         if isinstance(message, PrePrepare | Prepare | Checkpoint | ViewChange):
             own = statement_of(message, self._set)
@@ -67,6 +68,11 @@ class SaidBefore:
         for each in nested_statements(message, self._set):
             self._meet(each, awaited, proven, nested=True)
         return [Evidence(culprit, offence) for culprit, offence in proven.items()]
+
+    def _let_go_through(self, low: SequenceNumber) -> None:
+        self._low = low
+        for sequence in [each for each in self._votes if each <= low]:
+            del self._votes[sequence]
 
     def _meet(
         self,
