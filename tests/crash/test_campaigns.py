@@ -28,7 +28,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders_of(tmp_path_factory.mktemp("folders"))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.req("G2-07-3", "G2-13-2")
 @pytest.mark.parametrize("name", ["power", "blackout", "strace"])
 def test_what_the_machine_does_not_allow_is_said_and_is_no_pass(

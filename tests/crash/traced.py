@@ -21,7 +21,7 @@ from tests.crash.writer import Acknowledged, fork, write_chain
 ROOT: Final = Path(__file__).parents[2]
 BLOCKS: Final = 12
 KILLED_AT: Final = 40
-SECONDS_MAX: Final = 120
+SECONDS_MAX: Final = 300
 FAULTS: Final = (
     "fsync:error=EIO:when=31",
     "write:error=EIO:when=40",

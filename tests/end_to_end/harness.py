@@ -25,8 +25,8 @@ BASIC: Final = ROOT / "data" / "market-basic"
 BASIC_ANCHORED: Final = 137
 """Data objects of market-basic: its accepted events less the retries among them."""
 TINY: Final = ROOT / "data" / "market-tiny"
-COMMAND_SECONDS_MAX: Final = 110.0
-WAIT_SECONDS_MAX: Final = 60.0
+COMMAND_SECONDS_MAX: Final = 300.0
+WAIT_SECONDS_MAX: Final = 180.0
 POLL_SECONDS: Final = 0.1
 PROGRESS: Final = re.compile(r"  .+ \(\d+ (?:s|秒)\)")
 

@@ -44,7 +44,7 @@ from services.chassis.gm_tls import (
 )
 from tests.end_to_end.harness import ROOT, TINY, OneMachine, environment, wait_until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.end_to_end]
 
 REPLICAS = {f"shandong-{number}" for number in range(4)}
 START_SECONDS_MAX = 100.0

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TRANSFER = ROOT / "data" / "contracts" / "transfer.star"
-SECONDS_MAX = 60
+SECONDS_MAX = 180
 CALL = '{"product": "P", "seller": "A", "buyer": "B", "shares": 3}'
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.end_to_end.harness import ROOT, environment
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.crash, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.crash]
 PLAY_SECONDS_MAX = 190.0
 
 

@@ -25,7 +25,7 @@ from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.parties import MARKET
 from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, OneMachine, wait_until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.crash, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.crash]
 SEED = 20251122
 RESULTS = (BASIC / "expected" / "results.csv").read_text(encoding="utf-8")
 ROSTER = (BASIC / "expected" / "roster.csv").read_text(encoding="utf-8")

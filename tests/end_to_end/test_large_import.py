@@ -32,7 +32,7 @@ from tests.unit.contracts.register_market import (
     product_row,
 )
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end]
 ACCOUNTS, NATURES = 20, 100
 ENTRIES = ACCOUNTS * NATURES
 LONG = "长" * 5_000

@@ -13,7 +13,7 @@ from guqiao_sdk.proof.receipt import Outcome
 from guqiaoctl.network.clients import open_chain, open_identity
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.crash, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.crash]
 
 TWO_WINDOWS = 17
 """An older chain gives an empty replica no vote before two windows more."""

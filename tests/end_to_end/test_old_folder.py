@@ -19,7 +19,7 @@ from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.parties import CHAINS
 from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, ROOT, OneMachine, environment
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.first_steps, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.first_steps]
 EVENTS_THEN = 120
 
 

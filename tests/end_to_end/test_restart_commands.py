@@ -22,7 +22,6 @@ from tests.end_to_end.test_governance_commands import REGISTRATION
 pytestmark = [
     pytest.mark.end_to_end,
     pytest.mark.crash,
-    pytest.mark.timeout(480),
     pytest.mark.req("G2-13-2", "G2-16-3", "G2-07-2"),
 ]
 

@@ -26,7 +26,7 @@ LOGGING: Final = {"4.3.1": "log4j2", "3.9.1": "reload4j"}
 """Releases, the newest first, and the Maven profile of what each logs through."""
 
 MAVEN_SECONDS_MAX: Final = 600
-START_SECONDS_MAX: Final = 60.0
+START_SECONDS_MAX: Final = 180.0
 STOP_SECONDS_MAX: Final = 30.0
 START_ATTEMPTS_MAX: Final = 3
 POLL_SECONDS: Final = 0.05

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ANCHOR_SECONDS_MAX = 240.0
 TOPICS = {BLOCK_TOPIC, OPERATION_TOPIC}
 
-pytestmark = [pytest.mark.kafka, pytest.mark.end_to_end, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.end_to_end]
 
 
 @pytest.fixture

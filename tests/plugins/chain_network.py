@@ -36,7 +36,7 @@ from services.consensus.domain.ledger.genesis_json import parse_genesis
 ROOT: Final = Path(__file__).parents[2]
 ADMIN: Final = "admin"
 OBSERVER: Final = "observer"
-START_SECONDS_MAX: Final = 30.0
+START_SECONDS_MAX: Final = 120.0
 PARAMETERS: Final[Mapping[str, Json]] = {
     "window": 8,
     "batch_transactions_max": 500,

@@ -186,7 +186,7 @@ async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
 
 
 async def wait_until(
-    what: str, condition: Callable[[], Awaitable[bool]], seconds: float = 60.0
+    what: str, condition: Callable[[], Awaitable[bool]], seconds: float = 180.0
 ) -> None:
     """Wait for a condition; the bound is far beyond what it takes."""
     try:

@@ -35,7 +35,7 @@ from guqiaoctl.network.parties import CSRC, MARKET
 from tests.end_to_end.market.conftest import Market
 
 pytestmark = pytest.mark.end_to_end
-CALL_SECONDS = 20.0
+CALL_SECONDS = 60.0
 LARGE_BYTES = 17 * 1024 * 1024
 
 

@@ -88,7 +88,6 @@ def changes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.req("G2-19-3")
-@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("one_provider")
 def test_a_bundle_with_any_byte_changed_is_refused_and_what_failed_is_named(
     market: Market, small_bundle: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

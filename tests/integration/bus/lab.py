@@ -16,7 +16,7 @@ from services.chassis.bus.settings import KafkaBusSettings, PostgresBusSettings
 from services.chassis.outbox import migrate_outbox
 from services.chassis.postgres import Connection, Pool, PostgresSettings, open_pool
 
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 180.0
 POLL_SECONDS = 0.02
 
 

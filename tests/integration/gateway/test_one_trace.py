@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     pass
 
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end]
 
 
 @pytest.mark.req("G2-19-3")

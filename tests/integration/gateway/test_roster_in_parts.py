@@ -158,7 +158,6 @@ async def domain(new_database: NewDatabase) -> AsyncIterator[Domain]:
         yield Domain(link, *labs)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.req("N0-07", "N0-17", "G2-08-5")
 async def test_a_large_roster_is_anchored_when_every_part_of_it_is(domain: Domain) -> None:
     link = domain.link

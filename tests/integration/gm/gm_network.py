@@ -19,7 +19,7 @@ from guqiao_sdk.gm.provider import GmProvider
 from services.chassis.gm_tls import AuthorityFiles, GmTlsFiles, GmTlsIdentity, Refusal
 
 HOUR = timedelta(hours=1)
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 90.0
 
 
 def now() -> datetime:

@@ -70,7 +70,6 @@ def check_readable(place: Path) -> None:
     store.close()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.req("G2-13-2", "G2-07-3")
 @pytest.mark.parametrize("command", [create, prune, restore])
 def test_a_failure_at_any_operation_loses_nothing_and_is_taken_up_again(

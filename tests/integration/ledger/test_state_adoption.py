@@ -183,7 +183,6 @@ def test_a_replica_without_all_blocks_is_not_archived(tmp_path: Path, ahead: Cha
         archive(tmp_path / "data", tmp_path / "archive")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.req("G2-13-2", "G2-07-3")
 def test_a_failure_at_any_operation_leaves_the_old_state_or_the_new(
     tmp_path: Path, ahead: ChainStore

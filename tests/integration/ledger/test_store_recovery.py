@@ -44,7 +44,6 @@ from tests.unit.ledger.chain_builder import MemoryChain
 KILLS = 20
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.req("G2-07-3")
 def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """Goal: durability and determinism. Method: a process commits blocks and says so after each

@@ -21,8 +21,8 @@ from guqiao_sdk.proof.transaction import SignedTransaction
 from tests.plugins.chain_network import ADMIN, OBSERVER, ChainNetwork
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.crash]
-LEVEL_SECONDS_MAX = 20.0
-NEXT_BLOCK_SECONDS_MAX = 20.0
+LEVEL_SECONDS_MAX = 90.0
+NEXT_BLOCK_SECONDS_MAX = 90.0
 
 
 @pytest.fixture

@@ -88,7 +88,6 @@ def check_goes_by_it(prepared: Prepared, place: Path) -> None:
         assert sets.epoch_end(0) == prepared.height
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.req("G2-13-2", "G2-07-3")
 def test_a_failure_at_any_operation_leaves_the_old_or_the_new(
     prepared: Prepared, tmp_path: Path

@@ -32,7 +32,7 @@ from services.chassis.postgres.errors import (
 )
 from services.chassis.postgres.programs import Identity, find_programs, possible_identities
 
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 180.0
 ROOT = os.geteuid() == 0
 REPOSITORY = Path(__file__).parents[3]
 

@@ -15,7 +15,7 @@ from guqiaoctl.supervisor.forks import LOST, Fork, Forks, TemplateError
 from guqiaoctl.supervisor.process import is_alive
 from tests.end_to_end.harness import OneMachine, wait_until
 
-SECONDS_MAX = 60.0
+SECONDS_MAX = 180.0
 SAYS = "tests.integration.supervisor.says"
 READY_SERVER = "tests.integration.supervisor.ready_server"
 

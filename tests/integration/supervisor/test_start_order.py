@@ -14,7 +14,7 @@ from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
 from services.chassis.errors import causes
 from tests.integration.supervisor.test_forks import processes_of
 
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 180.0
 NAMES = ["replica", "service"]
 READY_SERVER = "tests.integration.supervisor.ready_server"
 

@@ -22,7 +22,7 @@ from guqiaoctl.supervisor.supervisor import NetworkPlan, Supervisor
 from services.chassis import endings
 from tests.integration.supervisor.test_forks import READY_SERVER, SAYS
 
-SECONDS_MAX = 60.0
+SECONDS_MAX = 180.0
 REFUSAL = "STORAGE_FAILED: fsync failed (Input/output error). Check the disk."
 
 

@@ -22,7 +22,7 @@ from services.chassis.gm_tls import AuthorityFiles, GmTlsFiles, GmTlsIdentity
 from services.chassis.gm_tunnel import TunnelServer
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 
-SECONDS_MAX: Final = 60
+SECONDS_MAX: Final = 180
 LOOPBACK: Final = "127.0.0.1"
 
 

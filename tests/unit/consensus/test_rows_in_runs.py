@@ -28,7 +28,6 @@ def test_the_histories_are_all_that_four_replicas_can_come_to() -> None:
     assert all(reached[0] for reached in found)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize("unheard", range(SIZE))
 def test_row05_runs_of_all_histories_of_a_batch_decide_it_once(unheard: int) -> None:
@@ -41,14 +40,12 @@ def test_row05_runs_of_all_histories_of_a_batch_decide_it_once(unheard: int) -> 
     assert changed > 50
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.req("G2-07-1")
 def test_row16_two_of_four_that_pause_for_thirty_minutes_stop_nothing_for_good() -> None:
     cluster = pause_two_of_four(minutes=30)
     assert min(heights(cluster)) >= 2
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.req("G2-07-6")
 def test_row29_ten_minutes_of_conflicting_requests_and_flapping_do_not_stop_the_chain() -> None:
     cluster, flaps = flap(minutes=10)

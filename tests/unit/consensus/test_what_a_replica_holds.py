@@ -32,7 +32,6 @@ def reachable(core: Replica) -> Counter[str]:
     return found
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.req("G2-07-1")
 @pytest.mark.parametrize(("me", "heights"), [(0, 10_000), (1, 100_000)], ids=["primary", "backup"])
 def test_p10_nothing_grows_with_the_height(me: int, heights: int) -> None:
