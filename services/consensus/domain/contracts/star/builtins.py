@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import cmp_to_key
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import cmp_to_key, lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from guqiao_sdk.gm.sm3 import sm3
 from services.consensus.domain.contracts.host import Party
@@ -22,6 +22,7 @@ from services.consensus.domain.contracts.star.values import (
     mismatch,
     new_list,
     new_str,
+    pay_list,
     set_entry,
     shown,
     to_json,
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 
 SCAN_LIMIT_MAX: Final = 1_000
 KEY_LENGTH_MAX: Final = 256
+PARTIES_MAX: Final = 256
+"""Whose facts are kept from one call to the next: who signs once, signs often."""
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
 _TOPIC: Final = re.compile(r"[a-z][a-z0-9_.]{0,127}")
 _INT: Final = re.compile(r"[+-]?[0-9]{1,77}")
-_KEY: Final = re.compile(r"[!-~]{1,256}")
+_matches_key: Final = re.compile(r"[!-~]{1,256}").fullmatch
 
 KeyFunction = Callable[[Value], Value]
 
@@ -192,37 +195,44 @@ def _zip(meter: Meter, one: Value, other: Value) -> StarList:
 # --- The chain --------------------------------------------------------------------------------
 
 
-def _declared(run: Run, key: Value, *, to_write: bool) -> str:
-    if type(key) is not str or not _KEY.fullmatch(key):
+def _readable(run: Run, key: Value) -> str:
+    if type(key) is not str or not _matches_key(key):
         raise ContractError("CONTRACT_KEY_WRONG", maximum=KEY_LENGTH_MAX)
-    access = run.access
-    if not (access.may_write(key) if to_write else access.may_read(key)):
-        raise ContractError("CONTRACT_ACCESS_UNDECLARED", key=key[:128], write=to_write)
+    if not key.startswith(run.access.readable):
+        raise ContractError("CONTRACT_ACCESS_UNDECLARED", key=key[:128], write=False)
+    return key
+
+
+def _writable(run: Run, key: Value) -> str:
+    if type(key) is not str or not _matches_key(key):
+        raise ContractError("CONTRACT_KEY_WRONG", maximum=KEY_LENGTH_MAX)
+    if not key.startswith(run.access.write):
+        raise ContractError("CONTRACT_ACCESS_UNDECLARED", key=key[:128], write=True)
     return key
 
 
 def _get(run: Run, key: Value) -> Value:
-    name = _declared(run, key, to_write=False)
-    run.meter.charge(run.meter.table.read)
-    return from_json(run.meter, run.host.get(name))
+    name, meter = _readable(run, key), run.meter
+    meter.charge(meter.table.read)
+    return from_json(meter, run.host.get(name))
 
 
 def _put(run: Run, key: Value, value: Value) -> None:
-    name = _declared(run, key, to_write=True)
+    name, meter = _writable(run, key), run.meter
     if value is None:
         raise mismatch("put", value)
-    run.meter.charge(run.meter.table.write)
-    run.host.put(name, to_json(run.meter, value))
+    meter.charge(meter.table.write)
+    run.host.put(name, to_json(meter, value))
 
 
 def _delete(run: Run, key: Value) -> None:
-    name = _declared(run, key, to_write=True)
+    name = _writable(run, key)
     run.meter.charge(run.meter.table.write)
     run.host.delete(name)
 
 
 def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
-    name = _declared(run, prefix, to_write=False)
+    name = _readable(run, prefix)
     if type(limit) is not int or not 0 < limit <= SCAN_LIMIT_MAX:
         raise ContractError("CONTRACT_OUT_OF_RANGE", what="limit", max=SCAN_LIMIT_MAX)
     meter = run.meter
@@ -235,8 +245,19 @@ def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
 
 
 def _emit(run: Run, topic: Value, body: Value) -> None:
-    if not isinstance(topic, str) or not _TOPIC.fullmatch(topic) or topic.startswith("packet."):
+    if not is_topic(topic):
         raise ContractError("CONTRACT_TOPIC_WRONG", topic=shown(topic))
+    announce(run, topic, body)
+
+
+def is_topic(topic: Value) -> TypeGuard[str]:
+    """Whether a contract may announce under it."""
+    is_one = isinstance(topic, str) and _TOPIC.fullmatch(topic) is not None
+    return is_one and not str(topic).startswith("packet.")
+
+
+def announce(run: Run, topic: str, body: Value) -> None:
+    """`emit` under such a topic."""
     run.meter.charge(run.meter.table.emit)
     run.host.emit(topic, to_json(run.meter, body))
 
@@ -244,7 +265,14 @@ def _emit(run: Run, topic: Value, body: Value) -> None:
 def _party(run: Run, party: Party | None) -> Value:
     if party is None:
         return None
-    roles = new_list(run.meter, list(sorted(party.roles)))
+    pay_list(run.meter, len(party.roles))
+    return _facts_of(party)
+
+
+@lru_cache(maxsize=PARTIES_MAX)
+def _facts_of(party: Party) -> StarDict:
+    """Frozen, so calls that know nothing of one another may have the same."""
+    roles = StarList(sorted(party.roles))
     facts = StarDict([("did", party.did), ("organisation", party.organisation), ("roles", roles)])
     roles.holds = facts.holds = -1
     return facts
@@ -270,8 +298,14 @@ def _business_time(run: Run) -> str | None:
     return run.host.business_time()
 
 
-def _require(run: Run, condition: Value, code: Value, fields: dict[str, Value]) -> None:
-    if not isinstance(code, str) or not _CODE.fullmatch(code):
+def is_code(code: Value) -> TypeGuard[str]:
+    """Whether a contract may refuse with it."""
+    return isinstance(code, str) and _CODE.fullmatch(code) is not None
+
+
+def require(run: Run, condition: Value, code: Value, fields: Mapping[str, Value]) -> None:
+    """Refuse, unless the condition is met."""
+    if not is_code(code):
         raise ContractError("CONTRACT_CODE_WRONG", code=shown(code))
     if condition is True:
         return
@@ -330,7 +364,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "height": _height,
     "block_time": _block_time,
     "business_time": _business_time,
-    "require": _require,
+    "require": require,
     "call": _call,
     "sm3": _sm3,
 }

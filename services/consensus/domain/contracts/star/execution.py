@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
@@ -62,7 +63,11 @@ def execute(
     try:
         if judge is not None:
             judge(arguments)
-        result = _answer(lambda: call_method(program, host, meter, method, arguments, lines), told)
+        if told is None:
+            result = call_method(program, host, meter, method, arguments, lines)
+        else:
+            ask = partial(call_method, program, host, meter, method, arguments, lines)
+            result = _answer(ask, told)
     except ContractError as error:
         return Outcome(
             Status.ERROR,
@@ -85,9 +90,7 @@ def execute(
     return Outcome(Status.OK, meter.used, result)
 
 
-def _answer(call: Callable[[], Json], told: Callable[[Json], None] | None) -> Json:
-    if told is None:
-        return call()
+def _answer(call: Callable[[], Json], told: Callable[[Json], None]) -> Json:
     try:
         result = call()
     except ContractError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, Protocol
 
-from services.consensus.domain.contracts.star.builtins import FUNCTIONS
+from services.consensus.domain.contracts.star.builtins import FUNCTIONS, is_code, is_topic
 from services.consensus.domain.contracts.star.comprehensions import binder, charged, comprehend
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
 from services.consensus.domain.contracts.star.frames import (
@@ -21,6 +21,19 @@ from services.consensus.domain.contracts.star.frames import (
     Function,
     literal,
 )
+from services.consensus.domain.contracts.star.fused import (
+    FUSED,
+    Priced,
+    all_of,
+    announcement,
+    any_of,
+    item,
+    plain_record,
+    record,
+    requirement,
+    type_of,
+)
+from services.consensus.domain.contracts.star.gas import KEY_FREE
 from services.consensus.domain.contracts.star.ir import Node
 from services.consensus.domain.contracts.star.methods import METHODS
 from services.consensus.domain.contracts.star.names import BUILTINS, HOST, Signature
@@ -28,7 +41,6 @@ from services.consensus.domain.contracts.star.names import METHODS as METHOD_SIG
 from services.consensus.domain.contracts.star.operators import (
     BINARY,
     COMPARED,
-    get_item,
     get_slice,
     make_range,
     negative,
@@ -37,6 +49,7 @@ from services.consensus.domain.contracts.star.operators import (
 from services.consensus.domain.contracts.star.shapes import LITERALS
 from services.consensus.domain.contracts.star.values import (
     CELL_BYTES,
+    CONTAINER_LENGTH_MAX,
     StarDict,
     Value,
     check_key,
@@ -82,10 +95,14 @@ class Expressions:
         pairs = [self._expr(node) for node in nodes]
         return tuple(each for each, _ in pairs), sum(count for _, count in pairs)
 
+    def _priced(self, node: Node) -> Priced:
+        """An expression that is evaluated on a condition, and what it is paid before."""
+        inner, nodes = self._expr(node)
+        return self._known.node_price * nodes, inner
+
     def _paid(self, node: Node) -> Expression:
         """An expression that pays for itself: it is evaluated on a condition, or again."""
-        inner, nodes = self._expr(node)
-        price = self._known.node_price * nodes
+        price, inner = self._priced(node)
 
         def paid(frame: Frame) -> Value:
             meter = frame[0]
@@ -138,7 +155,10 @@ class Expressions:
     def _dict(self, node: Node) -> tuple[Expression, int]:
         keys, first = self._all(node[2::2])
         values, second = self._all(node[3::2])
+        nodes = 1 + first + second
         entries = tuple(zip(keys, values, strict=True))
+        if _are_members(node[2::2]):
+            return self._record([key[2] for key in node[2::2]], values, node[3::2]), nodes
 
         def make(frame: Frame) -> Value:
             made, meter = StarDict(), frame[0]
@@ -150,13 +170,23 @@ class Expressions:
                 set_entry(meter, made, place, value(frame))
             return made
 
-        return make, 1 + first + second
+        return make, nodes
+
+    def _record(
+        self, names: list[str], values: tuple[Expression, ...], nodes: list[Node]
+    ) -> Expression:
+        """A dict of members that are spelled out."""
+        members = tuple(zip(names, values, strict=True))
+        return (plain_record if all(map(self._is_plain, nodes)) else record)(members)
 
     def _infix(self, node: Node) -> tuple[Expression, int]:
         operate = (BINARY if node[0] == "binary" else COMPARED)[node[2]]
         left, first = self._expr(node[3])
         right, second = self._expr(node[4])
         nodes = 1 + first + second
+        fuse = FUSED.get(node[2])
+        if fuse is not None:
+            return fuse(left, right), nodes
         if node[4][0] in LITERALS:
             value = literal(node[4])
             return lambda frame: operate(frame[0], left(frame), value), nodes
@@ -174,34 +204,28 @@ class Expressions:
 
     def _logic(self, node: Node) -> tuple[Expression, int]:
         first, nodes = self._expr(node[2])
-        others = tuple(self._paid(each) for each in node[3:])
-        ends_on = node[0] == "or"
-        if len(others) == 1:
-            (second,) = others
-            if ends_on:
-                return lambda frame: first(frame) or second(frame), 1 + nodes
-            return lambda frame: first(frame) and second(frame), 1 + nodes
-
-        def logic(frame: Frame) -> Value:
-            value = first(frame)
-            for other in others:
-                if bool(value) is ends_on:
-                    return value
-                value = other(frame)
-            return value
-
-        return logic, 1 + nodes
+        others = tuple(self._priced(each) for each in node[3:])
+        fuse = all_of if node[0] == "and" else any_of
+        return fuse(first, others), 1 + nodes
 
     def _choose(self, node: Node) -> tuple[Expression, int]:
         test, nodes = self._expr(node[2])
         yes, no = self._paid(node[3]), self._paid(node[4])
         return lambda frame: yes(frame) if test(frame) else no(frame), 1 + nodes
 
+    def _is_plain(self, node: Node) -> bool:
+        """Whether to evaluate it costs nothing and cannot fail, so that nobody sees when it is, or
+        whether.
+        """
+        if node[0] != "name":
+            return node[0] in LITERALS
+        place = self._places.get(node[2])
+        return node[2] in self._known.constants if place is None else place in self._bound
+
     def _index(self, node: Node) -> tuple[Expression, int]:
         of, first = self._expr(node[2])
         at, second = self._expr(node[3])
-        nodes = 1 + first + second
-        return lambda frame: get_item(frame[0], of(frame), at(frame)), nodes
+        return item(of, at), 1 + first + second
 
     def _slice(self, node: Node) -> tuple[Expression, int]:
         parts, nodes = self._all(node[2:])
@@ -215,6 +239,10 @@ class Expressions:
         if name in ("require", "call"):
             return self._call_open(name, keywords, given)
         arguments, nodes = self._arguments(BUILTINS[name], keywords, given)
+        if name == "type":
+            return type_of(arguments[0]), 1 + nodes
+        if name == "emit" and not keywords and given[0][0] == "str" and is_topic(given[0][2]):
+            return announcement(given[0][2], arguments[1]), 1 + nodes
         builtin: Callable[..., Value] = FUNCTIONS[name]
         return _applied(builtin, 1 if name in HOST else 0, arguments), 1 + nodes
 
@@ -232,16 +260,22 @@ class Expressions:
         first, second, *others = values
         builtin: Callable[..., Value] = FUNCTIONS[name]
 
+        pairs = tuple(zip(keywords, others, strict=True))
+        if name == "require" and self._is_plain_refusal(given):
+            return requirement(first, given[1][2], pairs), 1 + nodes
         if not keywords:
             return lambda frame: builtin(frame[1], first(frame), second(frame), {}), 1 + nodes
-
-        pairs = tuple(zip(keywords, others, strict=True))
 
         def call_open(frame: Frame) -> Value:
             one, two = first(frame), second(frame)
             return builtin(frame[1], one, two, {name: each(frame) for name, each in pairs})
 
         return call_open, 1 + nodes
+
+    def _is_plain_refusal(self, given: list[Node]) -> bool:
+        """Whether a code is spelled out, and facts need not be looked at before they are told."""
+        _, code, *facts = given
+        return code[0] == "str" and is_code(code[2]) and all(map(self._is_plain, facts))
 
     def _arguments(
         self,
@@ -367,6 +401,12 @@ def _applied(
         first, second = arguments
         return lambda frame: builtin(frame[head], first(frame), second(frame))
     return lambda frame: builtin(frame[head], *[each(frame) for each in arguments])
+
+
+def _are_members(keys: list[Node]) -> bool:
+    """Whether keys are spelled out, no two alike, and short enough to cost nothing."""
+    names = [key[2] for key in keys if key[0] == "str" and len(key[2]) <= KEY_FREE]
+    return len(set(names)) == len(keys) <= CONTAINER_LENGTH_MAX
 
 
 def _nothing(frame: Frame) -> Value:

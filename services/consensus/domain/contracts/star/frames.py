@@ -31,19 +31,12 @@ Expression: TypeAlias = Callable[[Frame], Value]
 Statement: TypeAlias = Callable[[Frame], "Signal"]
 
 Signal: TypeAlias = object
-"""What a statement says: None to go on, `BREAK`, `CONTINUE`, or a `Returned`."""
+"""What a statement says: None to go on, `BREAK`, `CONTINUE`, or a value to return, in a tuple."""
 BREAK: Final = object()
 CONTINUE: Final = object()
 UNBOUND: Final = object()
 FRAME_HEAD: Final = 2
 """A frame begins with the meter and the run; the places of names follow."""
-
-
-class Returned:
-    __slots__ = ("value",)
-
-    def __init__(self, value: Value) -> None:
-        self.value = value
 
 
 @dataclass(slots=True)
@@ -53,9 +46,15 @@ class Function:
     signature: Signature
     defaults: list[Value]
     body: Statement = field(default=lambda frame: None)
+    names: frozenset[str] = field(init=False)
     size: int = 0
+    unset: tuple[object, ...] = ()
+    """What its frame has at first behind the arguments."""
     price: int = 0
     """Of a call, with the places of its names."""
+
+    def __post_init__(self) -> None:
+        self.names = frozenset(self.signature.names)
 
     def run(self, run: Run, arguments: list[Value]) -> Value:
         """Call it with all of its arguments."""
@@ -63,10 +62,9 @@ class Function:
         meter.gas = gas = meter.gas - self.price
         if gas < 0:
             raise OutOfGas
-        frame: Frame = [meter, run, *arguments]
-        frame += [UNBOUND] * (self.size - len(frame))
+        frame: Frame = [meter, run, *arguments, *self.unset]
         ended = self.body(frame)
-        return ended.value if type(ended) is Returned else None
+        return ended[0] if type(ended) is tuple else None
 
 
 def literal(node: Node) -> Value:

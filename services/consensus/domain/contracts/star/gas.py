@@ -86,10 +86,10 @@ class Meter:
     """The gas and the memory that one call has left."""
 
     __slots__ = (
-        "_allocated_max",
-        "_byte_price",
-        "_element_price",
         "allocated",
+        "allocated_max",
+        "byte_price",
+        "element_price",
         "gas",
         "key_free",
         "limit",
@@ -101,8 +101,8 @@ class Meter:
     ) -> None:
         self.limit = self.gas = limit
         self.table = table
-        self._byte_price, self._element_price = table.bytes, table.element
-        self._allocated_max = allocated_max
+        self.byte_price, self.element_price = table.bytes, table.element
+        self.allocated_max = allocated_max
         self.allocated = 0
         self.key_free = 1 << 62 if table.is_first else KEY_FREE
         """Longer keys are paid for by `touch_key`."""
@@ -120,13 +120,13 @@ class Meter:
 
     def touch(self, size: int) -> None:
         """Use up gas for so many bytes that are read, copied or compared."""
-        self.gas -= self._byte_price * (1 + size // UNIT_BYTES)
+        self.gas -= self.byte_price * (1 + size // UNIT_BYTES)
         if self.gas < 0:
             raise OutOfGas
 
     def visit(self, count: int) -> None:
         """Use up gas for so many elements of a container."""
-        self.gas -= self._element_price * (1 + count)
+        self.gas -= self.element_price * (1 + count)
         if self.gas < 0:
             raise OutOfGas
 
@@ -160,9 +160,9 @@ class Meter:
     def allocate(self, size: int) -> None:
         """Count memory that is about to be taken, and gas for filling it."""
         self.allocated = allocated = self.allocated + size
-        if allocated > self._allocated_max:
-            raise ContractError("LIMIT_EXCEEDED", limit="memory", maximum=self._allocated_max)
-        self.gas = gas = self.gas - self._byte_price * (1 + size // UNIT_BYTES)
+        if allocated > self.allocated_max:
+            raise ContractError("LIMIT_EXCEEDED", limit="memory", maximum=self.allocated_max)
+        self.gas = gas = self.gas - self.byte_price * (1 + size // UNIT_BYTES)
         if gas < 0:
             raise OutOfGas
 

@@ -48,9 +48,14 @@ class Access:
     write: tuple[str, ...]
     call: tuple[str, ...] = ()
 
+    @cached_property
+    def readable(self) -> tuple[str, ...]:
+        """All prefixes that it reads."""
+        return (*self.read, *self.write)
+
     def may_read(self, key: str) -> bool:
         """Whether the key, or everything under this prefix, is declared for reading."""
-        return key.startswith(self.read) or key.startswith(self.write)
+        return key.startswith(self.readable)
 
     def may_write(self, key: str) -> bool:
         """Whether the key is declared for writing."""

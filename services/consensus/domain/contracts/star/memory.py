@@ -5,10 +5,9 @@ It keeps the bounds of the ledger's host, so that what runs here does not fail t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from json.encoder import encode_basestring
 
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import EVENTS_MAX
@@ -20,10 +19,6 @@ from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.values import check_length
 from services.consensus.domain.contracts.template.enforcement import TierGuard
-
-_encode: Final = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), check_circular=False
-).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +135,22 @@ class MemoryHost:
         self.writes[key] = value
 
     def _count(self, name: str, value: Json) -> None:
-        text = str(value) if type(value) is int else _encode(value)
-        self._output_bytes += len(name) + len(text.encode())
-        check_length(self._output_bytes, OUTPUT_BYTES_MAX, "output_bytes")
+        self._output_bytes = in_all = self._output_bytes + len(name) + _size(value)
+        if in_all > OUTPUT_BYTES_MAX:
+            check_length(in_all, OUTPUT_BYTES_MAX, "output_bytes")
+
+
+def _size(value: Json) -> int:
+    """Bytes of the value as JSON without blanks."""
+    if type(value) is str:
+        return len(encode_basestring(value).encode())
+    if type(value) is int:
+        return len(str(value))
+    if isinstance(value, dict):
+        size = 1
+        for name, part in value.items():
+            size += 2 + len(encode_basestring(name).encode()) + _size(part)
+        return max(size, len("{}"))
+    if isinstance(value, list):
+        return max(1 + len(value) + sum(map(_size, value)), len("[]"))
+    return len("false") if value is False else len("true")  # or null

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from services.consensus.domain.contracts.star.faults import ContractError
+from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.values import (
     CONTAINER_LENGTH_MAX,
     INT_BOUND,
+    INT_FLOOR,
     STR_LENGTH_MAX,
     StarDict,
     StarList,
@@ -31,7 +32,7 @@ def add(meter: Meter, left: Value, right: Value) -> Value:
     """`left + right`: ints, strings, lists."""
     if type(left) is int and type(right) is int:
         total = left + right
-        return total if -INT_BOUND < total < INT_BOUND else bounded(total)
+        return total if INT_FLOOR < total < INT_BOUND else bounded(total)
     if type(left) is str and type(right) is str:
         return new_str(meter, left + right)
     if isinstance(left, StarList) and isinstance(right, StarList):
@@ -44,7 +45,7 @@ def subtract(meter: Meter, left: Value, right: Value) -> Value:
     """`left - right` of ints."""
     if type(left) is int and type(right) is int:
         difference = left - right
-        return difference if -INT_BOUND < difference < INT_BOUND else bounded(difference)
+        return difference if INT_FLOOR < difference < INT_BOUND else bounded(difference)
     raise mismatch("-", left, right)
 
 
@@ -114,7 +115,9 @@ def contains(meter: Meter, item: Value, container: Value) -> bool:
         return find_key(meter, container, item) in container
     if isinstance(container, StarList):
         for part in container:
-            meter.charge(meter.table.element)
+            meter.gas = gas = meter.gas - meter.element_price
+            if gas < 0:
+                raise OutOfGas
             if equal(meter, part, item):
                 return True
         return False

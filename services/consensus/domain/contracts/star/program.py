@@ -14,9 +14,11 @@ from services.consensus.domain.contracts.star.faults import ContractError, OutOf
 from services.consensus.domain.contracts.star.frames import (
     BREAK,
     CONTINUE,
+    FRAME_HEAD,
+    UNBOUND,
+    Expression,
     Frame,
     Function,
-    Returned,
     Run,
     Signal,
     Statement,
@@ -70,18 +72,25 @@ class Program:
         if function is None:
             raise ContractError("METHOD_UNKNOWN", method=name[:64])
         names = function.signature.names
-        if not arguments.keys() <= set(names):
-            unknown = sorted(arguments.keys() - names)
-            raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
-        values: list[Value] = []
-        for number, parameter in enumerate(names):
-            if parameter in arguments:
-                values.append(arguments[parameter])
-            elif number >= function.signature.required:
-                values.append(function.defaults[number - function.signature.required])
-            else:
-                raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=parameter, why="missing")
-        return function.run(run, values)
+        if arguments.keys() == function.names:
+            return function.run(run, [arguments[parameter] for parameter in names])
+        return function.run(run, _in_order(function, arguments))
+
+
+def _in_order(function: Function, arguments: Mapping[str, Value]) -> list[Value]:
+    """The arguments as the parameters stand, with the defaults of those that were not given."""
+    names, required = function.signature.names, function.signature.required
+    unknown = sorted(arguments.keys() - names)
+    if unknown:
+        raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=unknown[0][:64], why="unknown")
+    for name in names[:required]:
+        if name not in arguments:
+            raise ContractError("CONTRACT_ARGUMENT_WRONG", argument=name, why="missing")
+    absent = zip(names[required:], function.defaults, strict=True)
+    return [
+        *[arguments[name] for name in names[:required]],
+        *[arguments.get(name, default) for name, default in absent],
+    ]
 
 
 class _Compiler(Expressions):
@@ -93,6 +102,7 @@ class _Compiler(Expressions):
             self._bound.add(self._place(parameter[2]))
         function.body = self._block(node[4], is_body=True)
         function.size = self._size
+        function.unset = (UNBOUND,) * (self._size - FRAME_HEAD - len(node[3]))
 
     # --- Statements ---------------------------------------------------------------------------
 
@@ -130,6 +140,8 @@ class _Compiler(Expressions):
 
     def _assign(self, node: Node) -> tuple[Statement, int]:
         value, nodes = self._expr(node[3])
+        if node[2][0] == "name":
+            return self._assign_name(self._place(node[2][2]), value), 2 + nodes
         store, more = self._store(node[2])
 
         def assign(frame: Frame) -> Signal:
@@ -137,6 +149,13 @@ class _Compiler(Expressions):
             return None
 
         return assign, 1 + nodes + more
+
+    def _assign_name(self, place: int, value: Expression) -> Statement:
+        def assign_name(frame: Frame) -> Signal:
+            frame[place] = value(frame)
+            return None
+
+        return assign_name
 
     def _store(self, target: Node) -> tuple[Callable[[Frame, Value], None], int]:
         if target[0] == "index":
@@ -147,13 +166,6 @@ class _Compiler(Expressions):
                 set_item(frame[0], of(frame), at(frame), value)
 
             return store_item, 1 + first + second
-        if target[0] == "name":
-            place = self._place(target[2])
-
-            def store_name(frame: Frame, value: Value) -> None:
-                frame[place] = value
-
-            return store_name, 1
         places = [self._place(name) for name in target[2:]]
         return unpacker(places), len(places)
 
@@ -193,20 +205,23 @@ class _Compiler(Expressions):
 
     def _return(self, node: Node) -> tuple[Statement, int]:
         if len(node) == 2:
-            nothing = Returned(None)
-            return lambda frame: nothing, 1
+            return lambda frame: (None,), 1
         value, nodes = self._expr(node[2])
-        return lambda frame: Returned(value(frame)), 1 + nodes
+        return lambda frame: (value(frame),), 1 + nodes
 
     def _if(self, node: Node) -> tuple[Statement, int]:
         parts = node[2:]
-        tests = [self._paid(each) for each in parts[:-1:2]]
+        tests = [self._priced(each) for each in parts[:-1:2]]
         blocks = [self._block(each) for each in parts[1:-1:2]]
-        branches = tuple(zip(tests, blocks, strict=True))
+        branches = tuple((*test, block) for test, block in zip(tests, blocks, strict=True))
         otherwise = self._block(parts[-1]) if parts[-1] else None
 
         def choose(frame: Frame) -> Signal:
-            for test, block in branches:
+            meter = frame[0]
+            for price, test, block in branches:
+                meter.gas = gas = meter.gas - price
+                if gas < 0:
+                    raise OutOfGas
                 if test(frame):
                     return block(frame)
             return None if otherwise is None else otherwise(frame)

@@ -16,6 +16,8 @@ from services.consensus.domain.contracts.star.gas import ENTRIES, Meter
 INT_BOUND: Final = 1 << 255
 """Every int n has |n| < 2^255; what leaves a call (writes, events) is held to JSON's 2^63."""
 JSON_INT_BOUND: Final = 1 << 63
+INT_FLOOR: Final = -INT_BOUND
+_JSON_INT_FLOOR: Final = -JSON_INT_BOUND
 STR_LENGTH_MAX: Final = 65_536
 CONTAINER_LENGTH_MAX: Final = 10_000
 DEPTH_MAX: Final = 32
@@ -59,6 +61,13 @@ class StarDict(dict["Key", "Value"]):
         return value
 
 
+def new_entries() -> StarDict:
+    """An empty dict, made without a call of Python."""
+    made = StarDict.__new__(StarDict)
+    made.holds = made._holes = 0
+    return made
+
+
 Key: TypeAlias = int | str
 Value: TypeAlias = int | str | bool | StarList | StarDict | None
 
@@ -94,7 +103,7 @@ def mismatch(what: str, *values: Value) -> ContractError:
 
 def bounded(number: int) -> int:
     """The int, if it is in range."""
-    if -INT_BOUND < number < INT_BOUND:
+    if INT_FLOOR < number < INT_BOUND:
         return number
     raise ContractError("CONTRACT_OUT_OF_RANGE", what="int", max_bits=255)
 
@@ -116,9 +125,15 @@ def new_str(meter: Meter, text: str) -> str:
 
 def new_list(meter: Meter, values: list[Value]) -> StarList:
     """A list of values, accounted for."""
-    check_length(len(values), CONTAINER_LENGTH_MAX, "list")
-    meter.allocate(CELL_BYTES * (len(values) + 1))
+    pay_list(meter, len(values))
     return StarList(values)
+
+
+def pay_list(meter: Meter, length: int) -> None:
+    """Account for a list of so many elements."""
+    if length > CONTAINER_LENGTH_MAX:
+        check_length(length, CONTAINER_LENGTH_MAX, "list")
+    meter.allocate(CELL_BYTES * (length + 1))
 
 
 def check_changeable(container: StarList | StarDict) -> None:
@@ -202,7 +217,7 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         meter.touch(len(value))
         return value
     if type(value) is int:
-        if -JSON_INT_BOUND < value < JSON_INT_BOUND:
+        if _JSON_INT_FLOOR < value < JSON_INT_BOUND:
             return value
         raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
     if isinstance(value, StarDict):
@@ -211,7 +226,11 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
         entries: dict[str, Json] = {}
         for key, part in value.items():
             name = key if type(key) is str and len(key) <= meter.key_free else _member(meter, key)
-            entries[name] = to_json(meter, part, depth + 1)
+            if type(part) is str:
+                meter.touch(len(part))
+                entries[name] = part
+            else:
+                entries[name] = to_json(meter, part, depth + 1)
         return entries
     if isinstance(value, StarList):
         _check_depth(depth)
@@ -234,7 +253,11 @@ def from_json(meter: Meter, value: Json) -> Value:
     if type(value) is int:
         return value
     if type(value) is str:
-        return new_str(meter, value)
+        length = len(value)
+        if length > STR_LENGTH_MAX:
+            check_length(length, STR_LENGTH_MAX, "string")
+        meter.allocate(length)
+        return value
     if isinstance(value, list):
         return new_list(meter, [from_json(meter, part) for part in value])
     if isinstance(value, dict):
