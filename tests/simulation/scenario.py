@@ -60,8 +60,8 @@ DRIPS: Final = "drips"
 """The liars give a newcomer blocks now and then (B30)."""
 TRAITS: Final = (*BY_TURN, *BATCHES, DRIPS)
 """What a storm can have beside its seed; a newcomer comes only where the set changes."""
-WITHHELD_REQUESTS_MAX: Final = 4
-"""So few that a window of the long pace is not filled by them."""
+WITHHELD_BATCH: Final = 60
+"""All requests fit into one: a window of the long pace is not filled by them."""
 
 Traits = frozenset[str]
 
@@ -207,16 +207,18 @@ def of_seed(
 
 def of_withheld(seed: int) -> Scenario:
     """B29: f liars, among them the first primary, keep all that they helped to decide from becoming
-    final. There are few requests, so that nothing but time-outs ends it.
+    final. The requests come together and fill few batches, so that nothing but time-outs ends it.
     """
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0]
     return Scenario(
         seed=seed,
         size=size,
-        requests=random.randint(1, WITHHELD_REQUESTS_MAX),
+        requests=random.randint(20, WITHHELD_BATCH),
         storm_ms=random.randint(*STORM_MS),
         liars={each: (Act("B29"),) for each in range(faulty_max(size))},
+        batch_max=WITHHELD_BATCH,
+        at_once=True,
         long_pace=True,
         kind="withheld",
     )
