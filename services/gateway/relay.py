@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from opentelemetry import trace
@@ -59,9 +59,6 @@ from services.gateway.travel import (
     header_to_message,
 )
 
-if TYPE_CHECKING:
-    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
-
 EARLY_SECONDS: Final = 1.0
 HEIGHT_SECONDS: Final = 5.0  # Between questions for a height that ends packets.
 TOO_MUCH_CODES: Final = frozenset(
@@ -79,7 +76,7 @@ class Relay:
     pool: Pool
     client: ChainClient
     remote_sets: SetHistory
-    stub: GatewayServiceAsyncStub
+    gateway: questions.RemoteGateway
     verify: Verify
     tracer: trace.Tracer
     metrics: GatewayMetrics
@@ -203,7 +200,7 @@ class Relay:
                 request.packets.add(packet=packet_to_message(sent.packet), proof=proven.proof)
             try:
                 async with self._remedied(packets):
-                    await self.stub.DeliverPackets(request, timeout=questions.CALL_SECONDS)
+                    await self.gateway.deliver_packets(request)
             except GuqiaoError as error:
                 late = late_of(packets, error)
                 if not late:
@@ -225,7 +222,7 @@ class Relay:
         if not packets:
             return 0
         async with self._remedied(packets):
-            response = await questions.fetch_receipts(self.stub, packets)
+            response = await questions.fetch_receipts(self.gateway, packets)
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
         receipts = [
@@ -290,7 +287,7 @@ class Relay:
         what by its header is not, is delivered again: nothing is lost by a false word.
         """
         with guqiao_errors():
-            response = await questions.fetch_absences(self.stub, packets)
+            response = await questions.fetch_absences(self.gateway, packets)
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
         pairs = list(zip([sent.packet for sent in packets], response.absences, strict=True))
@@ -330,7 +327,7 @@ class Relay:
             )
         if first is not None:
             with guqiao_errors():
-                response = await questions.fetch_absences(self.stub, [first])
+                response = await questions.fetch_absences(self.gateway, [first])
             self._remote_header(response.certified_header, response.set_changes)
         self._asked_height_ms = now_ms
 
@@ -362,7 +359,7 @@ class Relay:
         packets = _of_first_port(packets)
         try:
             with guqiao_errors():
-                response = await questions.fetch_receipts(self.stub, packets)
+                response = await questions.fetch_receipts(self.gateway, packets)
             self.remote_sets.learn(response.set_changes)
         except REFUSALS:
             if len(packets) == 1:
