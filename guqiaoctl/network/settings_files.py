@@ -147,6 +147,10 @@ def _bus(domain: str, database_urls: dict[str, str], kafka: Mapping[str, str]) -
 
 def _gateway(network: Network, domain: str) -> dict[str, Any]:
     other = OTHER[domain]
+    route = {
+        "route_port": network.ports[f"{domain}-gateway.route"],
+        "tunnel_address": network.address(f"{other}-gateway.tunnel"),
+    }
     return {
         "role": ROLES[domain],
         "tunnel": {"port": network.ports[f"{domain}-gateway.tunnel"]},
@@ -154,13 +158,11 @@ def _gateway(network: Network, domain: str) -> dict[str, Any]:
             {
                 "chain_id": other,
                 "domain": other,
-                "route_port": network.ports[f"{domain}-gateway.route"],
-                "tunnel_address": network.address(f"{other}-gateway.tunnel"),
                 "expected_peer": f"guqiao:service:{other}/gateway",
                 "organisation": account(other, "gateway").organisation.did,
                 "trust_file": str(network.layout.chain_trust(other).absolute()),
-                "packet_link": True,
             }
+            | (route if ROLES[domain] == "market" else {})
         ],
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2
@@ -18,9 +19,14 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
-from services.chassis.grpc_server import Policy
-from services.gateway.domain.errors import DeliveryMalformedError
+from services.chassis.grpc_server import Policy, caller
+from services.gateway.domain.errors import (
+    DeliveryMalformedError,
+    LinkUnknownError,
+    OtherOrganisationError,
+)
 from services.gateway.domain.relay import PACKETS_MAX, PacketState, ProvenHeader, ProvenPacket
+from services.gateway.fetched_calls import FetchedCalls
 from services.gateway.handlers import Handlers, PacketReceipt
 from services.gateway.store import PacketSummary
 from services.gateway.travel import encoded_changes
@@ -34,6 +40,8 @@ POLICIES: Final = {
     f"{_SERVICE}/DeliverPackets": Policy.of("peer_gateway"),
     f"{_SERVICE}/GetPacketReceipts": Policy.of("peer_gateway", "supervisor"),
     f"{_SERVICE}/GetPacketAbsences": Policy.of("peer_gateway", "supervisor"),
+    f"{_SERVICE}/FetchCalls": Policy.of("peer_gateway"),
+    f"{_SERVICE}/AnswerCall": Policy.of("peer_gateway"),
     f"{_SERVICE}/GetLink": Policy.of(*STAFF),
     f"{_SERVICE}/GetPacket": Policy.of(*STAFF),
     f"{_SERVICE}/ListPackets": Policy.of(*STAFF),
@@ -42,11 +50,19 @@ POLICIES: Final = {
 
 
 class GatewayServicer(pb_grpc.GatewayServiceServicer):
-    """Translates between protobuf and the handlers."""
+    """Translates between protobuf and the handlers; `fetched` are the calls to each chain whose
+    gateway fetches them.
+    """
 
-    def __init__(self, handlers: Handlers, last_error_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        last_error_of: Callable[[str], str],
+        fetched: Mapping[str, FetchedCalls] | None = None,
+    ) -> None:
         self._handlers = handlers
         self._last_error_of = last_error_of
+        self._fetched = fetched or {}
 
     async def DeliverPackets(
         self, request: pb.DeliverPacketsRequest, context: object
@@ -90,6 +106,30 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
             ],
             set_changes=encoded_changes(self._handlers.client.sets, first.header.epoch),
         )
+
+    async def FetchCalls(
+        self, request: pb.FetchCallsRequest, context: object
+    ) -> AsyncIterator[pb.FetchCallsResponse]:
+        async with aclosing(self._fetched_of(request.chain_id).hand_out()) as calls:
+            async for call in calls:
+                yield call
+
+    async def AnswerCall(
+        self, request: pb.AnswerCallRequest, context: object
+    ) -> pb.AnswerCallResponse:
+        self._fetched_of(request.chain_id).answer(request)
+        return pb.AnswerCallResponse()
+
+    def _fetched_of(self, chain: str) -> FetchedCalls:
+        """The calls to a chain's gateway, if the caller is that of its organisation: what is asked
+        of a market is no other market's business.
+        """
+        found = self._fetched.get(chain)
+        if found is None:
+            raise LinkUnknownError(chain)
+        if found.organisation != caller().organisation:
+            raise OtherOrganisationError(caller().organisation)
+        return found
 
     async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
         link = await self._handlers.get_link(request.remote_chain_id)

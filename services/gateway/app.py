@@ -2,14 +2,16 @@
 
 Two doors lead to the same handlers: plain gRPC on loopback for the domain's own staff, behind a
 sidecar in production, and a second one behind the GM tunnel of this process for other gateways.
+A market's gateway calls the regulator's; that calls nobody, and leaves its questions to be fetched.
 Through either tunnel, signatures must match the certificate of their connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -32,12 +34,18 @@ from services.chassis.postgres import Pool
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
+from services.gateway.fetched_calls import FetchedCalls
+from services.gateway.fetching import Fetching
 from services.gateway.handlers import Handlers
 from services.gateway.links import open_links
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
 from services.gateway.settings import RemoteSettings, Settings
 from services.gateway.store import prune_traces
+
+if TYPE_CHECKING:
+    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 SERVICE: Final = "gateway"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -53,11 +61,39 @@ async def serve(settings: Settings) -> None:
     identity = open_identity(settings.gm)
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
         count_refusals(identity, runtime.telemetry.metrics)
-        relays = {remote.chain_id: _relay(runtime, remote) for remote in settings.remotes}
+        called = {r.chain_id: _stub(runtime, r) for r in settings.remotes if r.has_route}
+        fetched = {
+            r.chain_id: FetchedCalls(r.chain_id, r.organisation)
+            for r in settings.remotes
+            if not r.has_route
+        }
+        reached: Mapping[str, RemoteGateway] = {
+            **{chain: CalledGateway(stub) for chain, stub in called.items()},
+            **fetched,
+        }
+        relays = {r.chain_id: _relay(runtime, r, reached[r.chain_id]) for r in settings.remotes}
         sets = {chain: relay.remote_sets for chain, relay in relays.items()}
         metrics = GatewayMetrics(runtime.telemetry.metrics)
         handlers = Handlers(runtime.pool, runtime.client, sets, metrics)
-        servicer = GatewayServicer(handlers, lambda chain: relays[chain].last_error)
+        carriers: dict[str, list[Relay | Fetching]] = {
+            chain: [relay] for chain, relay in relays.items()
+        }
+        servicer = GatewayServicer(
+            handlers,
+            lambda chain: "; ".join(each.last_error for each in carriers[chain] if each.last_error),
+            fetched,
+        )
+        for chain, stub in called.items():
+            carriers[chain].append(
+                Fetching(
+                    settings.chain.chain_id,
+                    chain,
+                    stub,
+                    servicer,
+                    runtime.telemetry.tracer,
+                    metrics,
+                )
+            )
         gateways = {remote.expected_peer: remote.organisation for remote in settings.remotes}
         identities = IdentityMap()
         staff_server = runtime.build_server(POLICIES)
@@ -75,10 +111,7 @@ async def serve(settings: Settings) -> None:
         ]
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
-        for remote in settings.remotes:
-            relay = relays[remote.chain_id]
-            carries = settings.role == "market" or remote.packet_link
-            tasks.append(relay.run() if carries else relay.watch())
+        tasks += [carrier.run() for each in carriers.values() for carrier in each]
         try:
             async with open_links(
                 identity, settings.tunnel, settings.remotes, identities, target_port
@@ -88,7 +121,8 @@ async def serve(settings: Settings) -> None:
             await peer_server.stop(STOP_GRACE_SECONDS)
 
 
-def _relay(runtime: Runtime, remote: RemoteSettings) -> Relay:
+def _stub(runtime: Runtime, remote: RemoteSettings) -> GatewayServiceAsyncStub:
+    """The gateway of a remote as it is called through the route."""
     own = runtime.identity
     signer = RequestSigner(
         own.did, own.key_id, own.private_key, runtime.provider, remote.domain, SERVICE
@@ -98,13 +132,16 @@ def _relay(runtime: Runtime, remote: RemoteSettings) -> Relay:
         signer,
         interceptors=span_interceptors(runtime.telemetry.tracer),
     )
+    return GatewayServiceStub(channel)
+
+
+def _relay(runtime: Runtime, remote: RemoteSettings, gateway: RemoteGateway) -> Relay:
     trust = load_chain_trust(remote.trust_file)
-    stub = GatewayServiceStub(channel)
     return Relay(
         runtime.pool,
         runtime.client,
         SetHistory(trust, runtime.provider.verify),
-        stub,
+        gateway,
         runtime.provider.verify,
         runtime.telemetry.tracer,
         GatewayMetrics(runtime.telemetry.metrics),

@@ -1,4 +1,5 @@
-"""The gateway's GM-TLS ends: where other gateways come in, and the routes out to theirs.
+"""The gateway's GM-TLS ends: where the gateways of markets come in, and a market's route out to
+the regulator's. No gateway has both for the same one.
 
 Every peer is pinned by the name in its certificate. A request that comes in must be signed by the
 organisation whose certificate opened the connection it came on.
@@ -23,9 +24,9 @@ async def open_links(
     target_port: int,
 ) -> AsyncIterator[None]:
     """Listen for the other gateways, noting who they are in `identities`, and open the routes to
-    them.
+    those that are called instead: who is called does not call.
     """
-    accepted = frozenset(remote.expected_peer for remote in remotes)
+    accepted = frozenset(remote.expected_peer for remote in remotes if not remote.has_route)
     server = TunnelServer(
         identity,
         host=tunnel.host,
@@ -34,7 +35,7 @@ async def open_links(
         accept=accepted,
         identities=identities,
     )
-    client = TunnelClient(identity, [_route(remote) for remote in remotes])
+    client = TunnelClient(identity, [_route(remote) for remote in remotes if remote.has_route])
     await server.start()
     try:
         await client.start()
@@ -47,5 +48,6 @@ async def open_links(
 
 
 def _route(remote: RemoteSettings) -> TunnelRoute:
+    assert remote.route_port is not None, "settings refuse a route without its port"
     host, _, port = remote.tunnel_address.rpartition(":")
     return TunnelRoute(remote.route_port, host, int(port), remote.expected_peer)

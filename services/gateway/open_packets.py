@@ -5,8 +5,10 @@ Each statement costs what it finds: a relay asks several times a second, with ye
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from guqiao_sdk.proof.packet import ORIGIN_PATTERN
 from services.chassis.postgres import Connection
 from services.gateway.domain.relay import PacketState
 from services.gateway.store import SentPacket, sent_of
@@ -60,10 +62,11 @@ async def list_open(
     port: str,
     state: PacketState,
     limit: int,
+    held: Sequence[str] = (),
 ) -> list[SentPacket]:
     """The packets to a port of a destination that are in `state`, in order; nothing behind one that
-    is set aside, unless the port takes packets in any order, and none that is said to have expired
-    there.
+    is set aside, unless the port takes packets in any order, none that is said to have expired
+    there, and none in any order that is sent on for the chains `held`.
     """
     rows = await connection.fetch(
         """
@@ -74,6 +77,9 @@ async def list_open(
             SELECT * FROM packets_sent
             WHERE destination = $1 AND port = $2 AND state = $3
               AND state < 3 AND NOT expired AND parked_cause IS NULL AND NOT in_order
+              AND (cardinality($5::text[]) = 0
+                   OR (substring(convert_from(payload, 'UTF8') FROM $6)
+                       = ANY ($5::text[])) IS NOT TRUE)
             UNION ALL
             SELECT * FROM packets_sent
             WHERE destination = $1 AND port = $2 AND state = $3
@@ -90,6 +96,8 @@ async def list_open(
         port,
         int(state),
         limit,
+        list(held),
+        ORIGIN_PATTERN,
     )
     return [sent_of(row, source) for row in rows]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao_sdk.proof.errors import ProofError
@@ -15,8 +16,46 @@ if TYPE_CHECKING:
 CALL_SECONDS: Final = 60.0
 
 
+class RemoteGateway(Protocol):
+    """Another gateway, however it is reached. What it refuses is raised as `GuqiaoError`, or as the
+    error of gRPC that `guqiao_errors` makes one of.
+    """
+
+    async def deliver_packets(
+        self, request: pb.DeliverPacketsRequest
+    ) -> pb.DeliverPacketsResponse: ...
+
+    async def get_packet_receipts(
+        self, request: pb.GetPacketReceiptsRequest
+    ) -> pb.GetPacketReceiptsResponse: ...
+
+    async def get_packet_absences(
+        self, request: pb.GetPacketAbsencesRequest
+    ) -> pb.GetPacketAbsencesResponse: ...
+
+
+@dataclass(slots=True)
+class CalledGateway:
+    """One that is called, through the generated stub."""
+
+    stub: GatewayServiceAsyncStub
+
+    async def deliver_packets(self, request: pb.DeliverPacketsRequest) -> pb.DeliverPacketsResponse:
+        return await self.stub.DeliverPackets(request, timeout=CALL_SECONDS)
+
+    async def get_packet_receipts(
+        self, request: pb.GetPacketReceiptsRequest
+    ) -> pb.GetPacketReceiptsResponse:
+        return await self.stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
+
+    async def get_packet_absences(
+        self, request: pb.GetPacketAbsencesRequest
+    ) -> pb.GetPacketAbsencesResponse:
+        return await self.stub.GetPacketAbsences(request, timeout=CALL_SECONDS)
+
+
 async def fetch_receipts(
-    stub: GatewayServiceAsyncStub, packets: Sequence[SentPacket]
+    gateway: RemoteGateway, packets: Sequence[SentPacket]
 ) -> pb.GetPacketReceiptsResponse:
     """What the other gateway says of packets of one port, one row each; raises `ProofError` where
     rows are missing.
@@ -27,13 +66,13 @@ async def fetch_receipts(
         port=first.port,
         sequences=[sent.packet.sequence for sent in packets],
     )
-    response = await stub.GetPacketReceipts(request, timeout=CALL_SECONDS)
+    response = await gateway.get_packet_receipts(request)
     _require_all("receipts", len(packets), len(response.receipts))
     return response
 
 
 async def fetch_absences(
-    stub: GatewayServiceAsyncStub, packets: Sequence[SentPacket]
+    gateway: RemoteGateway, packets: Sequence[SentPacket]
 ) -> pb.GetPacketAbsencesResponse:
     """What the other gateway says of receipts of packets of one port, one row each; raises
     `ProofError` where rows are missing.
@@ -44,7 +83,7 @@ async def fetch_absences(
         port=first.port,
         sequences=[sent.packet.sequence for sent in packets],
     )
-    response = await stub.GetPacketAbsences(request, timeout=CALL_SECONDS)
+    response = await gateway.get_packet_absences(request)
     _require_all("absences", len(packets), len(response.absences))
     return response
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from opentelemetry import trace
@@ -27,7 +27,7 @@ from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.errors import GuqiaoError, guqiao_errors
 from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json
-from guqiao_sdk.proof.packet import Packet, PacketClass, commitment_key
+from guqiao_sdk.proof.packet import Packet, PacketClass, sender_of
 from guqiao_sdk.signing import system_time_ms
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
@@ -36,6 +36,7 @@ from services.gateway.anchoring import keep_anchors, traces_of
 from services.gateway.domain.relay import (
     IS_PARKED_CODES,
     PACKETS_MAX,
+    TOO_MUCH_CODES,
     PacketState,
     ProvenHeader,
     ProvenPacket,
@@ -48,6 +49,7 @@ from services.gateway.domain.relay import (
 )
 from services.gateway.giving_up import GivingUp
 from services.gateway.handlers import submit_relay, update_light_client
+from services.gateway.held_senders import HeldSenders
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.refusals import late_of, named_by
 from services.gateway.steps import REFUSALS, Steps
@@ -59,15 +61,8 @@ from services.gateway.travel import (
     header_to_message,
 )
 
-if TYPE_CHECKING:
-    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
-
 EARLY_SECONDS: Final = 1.0
 HEIGHT_SECONDS: Final = 5.0  # Between questions for a height that ends packets.
-TOO_MUCH_CODES: Final = frozenset(
-    {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
-)
-"""Refusals after which fewer packets at a time may pass."""
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +74,7 @@ class Relay:
     pool: Pool
     client: ChainClient
     remote_sets: SetHistory
-    stub: GatewayServiceAsyncStub
+    gateway: questions.RemoteGateway
     verify: Verify
     tracer: trace.Tracer
     metrics: GatewayMetrics
@@ -91,11 +86,13 @@ class Relay:
     _asked_height_ms: int = 0
     _steps: Steps = field(init=False)
     _giving_up: GivingUp = field(init=False)
+    _held: HeldSenders = field(init=False)
 
     def __post_init__(self) -> None:
         remote = self.remote_sets.chain_id
         self._steps = Steps(remote, self.metrics)
         self._giving_up = GivingUp(self.pool, self.client, remote, self.now_ms)
+        self._held = HeldSenders(self.now_ms)
 
     @property
     def last_error(self) -> str:
@@ -160,14 +157,15 @@ class Relay:
 
     async def deliver_port(self, port: str) -> int:
         """Deliver the next packets to a port with their proofs; returns how many. Those that the
-        destination says are too late are left out, and the others go at once.
+        destination says are too late, or of a sender whose breaker is open, are left out, and the
+        others go at once.
         """
-        packets = await self._open(PacketState.SENT, port)
+        packets = await self._open(PacketState.SENT, port, self._held.of(port))
         if not packets:
             return 0
         header = await self._proven_header(max(sent.height for sent in packets))
         proofs = await asyncio.gather(
-            *(self.client.get_state_proof(_commitment_key(sent), header.height) for sent in packets)
+            *(self.client.get_state_proof(sent.commitment_key, header.height) for sent in packets)
         )
         proven = [
             ProvenPacket(sent.packet, found.message.proof)
@@ -176,10 +174,10 @@ class Relay:
         # The rest goes with the next delivery.
         pairs = list(zip(packets, proven, strict=True))[: count_fitting(proven)]
         while pairs:
-            late = await self._deliver(header, pairs)
-            if not late:
+            left_out = await self._deliver(header, pairs)
+            if not left_out:
                 break
-            pairs = [pair for pair in pairs if pair[1].packet not in late]
+            pairs = [pair for pair in pairs if pair[1].packet not in left_out]
         async with self.pool.acquire() as connection, connection.transaction():
             await store.mark_received(connection, [sent.packet for sent, _ in pairs])
         return len(pairs)
@@ -187,7 +185,7 @@ class Relay:
     async def _deliver(
         self, header: ProvenHeader, pairs: Sequence[tuple[store.SentPacket, ProvenPacket]]
     ) -> list[Packet]:
-        """Deliver all of these, or none where some are too late: those, noted as such."""
+        """Deliver all of these, or none where some are too late or held: those, noted as such."""
         packets = [sent for sent, _ in pairs]
         parent, links = await traces_of(self.pool, packets)
         with self.tracer.start_as_current_span(
@@ -203,8 +201,13 @@ class Relay:
                 request.packets.add(packet=packet_to_message(sent.packet), proof=proven.proof)
             try:
                 async with self._remedied(packets):
-                    await self.stub.DeliverPackets(request, timeout=questions.CALL_SECONDS)
+                    await self.gateway.deliver_packets(request)
             except GuqiaoError as error:
+                held = self._held.hold([sent.packet for sent in packets], error)
+                if held:
+                    name = f"deliver {held[0].port} of {sender_of(held[0])}"
+                    self._steps.note_failure("deliver", error, name)
+                    return held
                 late = late_of(packets, error)
                 if not late:
                     raise
@@ -225,7 +228,7 @@ class Relay:
         if not packets:
             return 0
         async with self._remedied(packets):
-            response = await questions.fetch_receipts(self.stub, packets)
+            response = await questions.fetch_receipts(self.gateway, packets)
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
         receipts = [
@@ -290,7 +293,7 @@ class Relay:
         what by its header is not, is delivered again: nothing is lost by a false word.
         """
         with guqiao_errors():
-            response = await questions.fetch_absences(self.stub, packets)
+            response = await questions.fetch_absences(self.gateway, packets)
         certified = response.certified_header
         header = self._remote_header(certified, response.set_changes)
         pairs = list(zip([sent.packet for sent in packets], response.absences, strict=True))
@@ -330,7 +333,7 @@ class Relay:
             )
         if first is not None:
             with guqiao_errors():
-                response = await questions.fetch_absences(self.stub, [first])
+                response = await questions.fetch_absences(self.gateway, [first])
             self._remote_header(response.certified_header, response.set_changes)
         self._asked_height_ms = now_ms
 
@@ -362,7 +365,7 @@ class Relay:
         packets = _of_first_port(packets)
         try:
             with guqiao_errors():
-                response = await questions.fetch_receipts(self.stub, packets)
+                response = await questions.fetch_receipts(self.gateway, packets)
             self.remote_sets.learn(response.set_changes)
         except REFUSALS:
             if len(packets) == 1:
@@ -389,14 +392,24 @@ class Relay:
         return header
 
     async def _ports(self, state: PacketState) -> list[str]:
+        for port, sender in self._held.let_go():
+            self._steps.note_success(f"deliver {port} of {sender}")
         async with self.pool.acquire() as connection:
             return await open_packets.list_ports(connection, self.remote_sets.chain_id, state)
 
-    async def _open(self, state: PacketState, port: str) -> list[store.SentPacket]:
+    async def _open(
+        self, state: PacketState, port: str, held: Sequence[str] = ()
+    ) -> list[store.SentPacket]:
         limit = self._at_once.get(port, PACKETS_MAX)
         async with self.pool.acquire() as connection:
             return await open_packets.list_open(
-                connection, self.client.chain_id, self.remote_sets.chain_id, port, state, limit
+                connection,
+                self.client.chain_id,
+                self.remote_sets.chain_id,
+                port,
+                state,
+                limit,
+                held,
             )
 
     async def _submit(
@@ -485,8 +498,3 @@ class Relay:
 def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket]:
     """Receipts are asked for one port at a time."""
     return [sent for sent in packets if sent.packet.port == packets[0].packet.port]
-
-
-def _commitment_key(sent: store.SentPacket) -> str:
-    packet = sent.packet
-    return commitment_key(packet.destination, packet.port, packet.sequence)

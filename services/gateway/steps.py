@@ -93,6 +93,10 @@ class Steps:
         self.metrics.packets.labels(self.remote, step).inc(carried)
         return carried
 
+    def note_success(self, name: str) -> None:
+        """Say that a step gets on, before it has ended."""
+        self._errors.pop(name, None)
+
     def note_failure(self, step: str, error: Exception, name: str = "") -> None:
         """Say that a step failed; `name` says at which port."""
         # A time-out says nothing but its name.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms
+from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms, commitment_key
 from services.chassis.postgres import Connection
 from services.gateway.domain.relay import PacketState
 
@@ -23,6 +23,12 @@ class SentPacket:
     remote_transaction_id: bytes
     anchor: bytes
     acknowledgement_transaction_id: bytes
+
+    @property
+    def commitment_key(self) -> str:
+        """State key of its commitment on the own chain."""
+        packet = self.packet
+        return commitment_key(packet.destination, packet.port, packet.sequence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from deploy.check_manifests import overlays_of
 from deploy.checker.hardening import workloads
 from deploy.checker.loader import Manifest, Renderer, containers_of, pod_spec
+from deploy.checker.zones import read_zone_table
 from services.chassis.gm_tunnel.__main__ import TunnelConfig
 from services.chassis.settings import SettingsError, load_settings
 from services.consensus import app as consensus_app
@@ -155,6 +156,46 @@ def test_each_authority_speaks_for_its_own_domain_and_only_gateways_know_another
         assert {(a.domains, a.certificate.name, a.crl.name) for a in authorities} == {
             (frozenset({domain}), f"{domain}-ca.pem", f"{domain}-crl.pem") for domain in domains
         }
+
+
+@pytest.mark.req("G2-03-1", "G2-18-1")
+@pytest.mark.parametrize(
+    "each", [each for each in deployed() if each.manifest.name == "gateway"], ids=title
+)
+def test_a_gateway_calls_those_that_the_zone_table_lets_it_call_and_the_link_is_whole(
+    each: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A market's calls the regulator's, which knows it and calls nobody: so packets of both
+    directions have a way, in every overlay.
+    """
+    settings = loaded(each, tmp_path, monkeypatch)
+    table = read_zone_table(DEPLOY / "zones.yaml")
+    own = each.manifest.namespace.partition("-")[0]
+    [other] = set(CHAINS) - {own}
+    may_call = any(
+        flow.source == f"{own}-gateway/gateway" and flow.destination == f"{other}-gateway/gateway"
+        for flow in table.allowed
+    )
+    [remote] = settings.remotes
+    assert remote.chain_id == CHAINS[other]
+    assert remote.has_route == may_call == (settings.role == "market")
+    assert remote.expected_peer == f"guqiao:service:{CHAINS[other]}/gateway"
+    ends = [one for one in deployed() if one.manifest.namespace == f"{other}-gateway"]
+    facing = [loaded(one, tmp_path, monkeypatch) for one in ends]
+    assert {one.identity.organisation for one in facing} == {remote.organisation}
+
+
+@pytest.mark.parametrize("role", ["market", "regulator"])
+def test_settings_that_would_turn_the_direction_of_calls_are_refused(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (each for each in deployed() if each.manifest.name == "gateway"):
+        turned = each.settings.replace('role = "market"', 'role = "regulator"')
+        if role == "market":
+            turned = each.settings.replace('role = "regulator"', 'role = "market"')
+        if turned != each.settings:
+            with pytest.raises(SettingsError, match="route_port"):
+                loaded(replace(each, settings=turned), tmp_path, monkeypatch)
 
 
 @pytest.mark.req("G2-16-1", "G2-17-3")

@@ -1,5 +1,5 @@
-"""Two chains and their gateways in one process: the relay of the market speaks to the regulator's
-guarded gRPC server, as through a tunnel.
+"""Two chains and their gateways in one process: the market's speaks to the regulator's guarded gRPC
+server, as through a tunnel, and fetches there what the regulator's relay asks of it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from services.consensus.domain.contracts.identity_record import IdentityRecord, 
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.app import MIGRATIONS
 from services.gateway.consumers import apply_block
+from services.gateway.fetched_calls import FetchedCalls
+from services.gateway.fetching import Fetching
 from services.gateway.handlers import Handlers
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.questions import CalledGateway
 from services.gateway.relay import Relay
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.postgres import NewDatabase
@@ -57,7 +60,9 @@ class LinkLab:
     relay: Relay
     back: Relay
     """The regulator's relay to the market."""
-    market_port: int = 0
+    fetched: FetchedCalls
+    """The market's gateway as the regulator's has it."""
+    market_servicer: GatewayServicer
     _following: list[asyncio.Task[None]] = field(default_factory=list)
 
     def report(self, count: int = 1, *, broken: bool = False) -> Receipt:
@@ -116,11 +121,41 @@ class LinkLab:
             regulator.pool,
             regulator.runtime.client,
             history_of(self.market),
-            GatewayServiceStub(self.market.channel(self.market_port, regulator.runtime.identity)),
+            self.fetched,
             KEYS.provider.verify,
             regulator.runtime.telemetry.tracer,
             GatewayMetrics(regulator.runtime.telemetry.metrics),
         )
+
+    @property
+    def called(self) -> CalledGateway:
+        """The regulator's gateway as the market's relay has it."""
+        assert isinstance(self.relay.gateway, CalledGateway)
+        return self.relay.gateway
+
+    def another_fetching(self) -> Fetching:
+        """What fetches for a market's gateway, as a process that was started anew makes it."""
+        market = self.market
+        return Fetching(
+            market.node.trust.chain_id,
+            self.regulator.node.trust.chain_id,
+            GatewayServiceStub(self.regulator.channel(self.port, market.runtime.identity)),
+            self.market_servicer,
+            market.runtime.telemetry.tracer,
+            GatewayMetrics(market.runtime.telemetry.metrics),
+        )
+
+    @asynccontextmanager
+    async def fetching(self) -> AsyncIterator[Fetching]:
+        """The market's gateway fetches inside the block, beside others that do."""
+        end = self.another_fetching()
+        task = asyncio.ensure_future(end.run())
+        try:
+            yield end
+            assert not task.done(), task.exception()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def another_relay(self, caller: Identity | None = None) -> Relay:
         """A relay as a process that was started anew makes it."""
@@ -130,7 +165,7 @@ class LinkLab:
             market.pool,
             market.runtime.client,
             history_of(self.regulator),
-            GatewayServiceStub(self.regulator.channel(self.port, identity)),
+            CalledGateway(GatewayServiceStub(self.regulator.channel(self.port, identity))),
             KEYS.provider.verify,
             market.runtime.telemetry.tracer,
             GatewayMetrics(market.runtime.telemetry.metrics),
@@ -211,9 +246,11 @@ async def open_link(
     peers: Any = None,
     market: LedgerChain | None = None,
     packets_version: int = 1,
+    *,
+    fetches: bool = True,
 ) -> AsyncIterator[LinkLab]:
-    """Both ends of a link, nothing of which runs by itself yet; `market` is the sending chain where
-    a test brings its own.
+    """Both ends of a link, of which only the fetching runs by itself yet, and that only if
+    `fetches`; `market` is the sending chain where a test brings its own.
     """
     async with AsyncExitStack() as stack:
         labs = []
@@ -242,20 +279,22 @@ async def open_link(
             )
             for lab, other in ((sender, regulator), (regulator, sender))
         ]
-        ports = []
-        for end, each in ((regulator, handlers[1]), (sender, handlers[0])):
-            servicer = GatewayServicer(each, lambda chain: "")
-            serving = end.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
-            ports.append(await stack.enter_async_context(serving))
+        fetched = FetchedCalls(sender.node.trust.chain_id, sender.runtime.identity.organisation)
+        servicer = GatewayServicer(handlers[1], lambda chain: "", {fetched.chain_id: fetched})
+        serving = regulator.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer, peers)
+        port = await stack.enter_async_context(serving)
         link = LinkLab(
             sender,
             regulator,
             handlers[0],
             handlers[1],
-            ports[0],
+            port,
             relay=None,  # type: ignore[arg-type]
             back=None,  # type: ignore[arg-type]
-            market_port=ports[1],
+            fetched=fetched,
+            market_servicer=GatewayServicer(handlers[0], lambda chain: ""),
         )
         link.relay, link.back = link.another_relay(), link.another_relay_back()
+        if fetches:
+            await stack.enter_async_context(link.fetching())
         yield link

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from services.chassis.errors import InvalidError, NotFoundError
+from services.chassis.errors import (
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
 
 
 class PacketUnknownError(NotFoundError):
@@ -24,6 +29,27 @@ class LinkUnknownError(NotFoundError):
 
     def __init__(self, chain: str) -> None:
         super().__init__("CLIENT_UNKNOWN", chain=chain)
+
+
+class OtherOrganisationError(ForbiddenError):
+    """A gateway that fetches the calls to another organisation's."""
+
+    def __init__(self, organisation: str) -> None:
+        super().__init__("ORGANISATION_MISMATCH", organisation=organisation)
+
+
+class LinkUnattendedError(UnavailableError):
+    """A chain whose gateway fetches nothing."""
+
+    def __init__(self, chain: str) -> None:
+        super().__init__("LINK_UNATTENDED", chain=chain)
+
+
+class LinkBrokenError(UnavailableError):
+    """A stream that was cut off before what it handed out was answered."""
+
+    def __init__(self, chain: str) -> None:
+        super().__init__("GM_TLS_LINK_BROKEN", chain=chain)
 
 
 class DeliveryMalformedError(InvalidError):

@@ -49,6 +49,12 @@ NEVER_TAKEN_CODES: Final = frozenset(
 packets in any order goes on without them; one in order could not, so it tries them again."""
 
 
+TOO_MUCH_CODES: Final = frozenset(
+    {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
+)
+"""Refusals after which fewer packets at a time may pass."""
+
+
 class Remedy(StrEnum):
     """What a relay does after a refusal, besides trying again."""
 

@@ -48,8 +48,8 @@ class Liar:
 
 def lying(link: LinkLab, lie: Lie, *about: int) -> Liar:
     """The link's relay speaks to a liar from now on."""
-    liar = Liar(link.relay.stub, link, lie, frozenset(about))
-    link.relay.stub = liar  # type: ignore[assignment]
+    liar = Liar(link.called.stub, link, lie, frozenset(about))
+    link.called.stub = liar  # type: ignore[assignment]
     return liar
 
 

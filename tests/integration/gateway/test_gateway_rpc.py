@@ -19,6 +19,7 @@ from guqiao_sdk.proof.header import BlockHeader
 from services.chassis.gm_tunnel import IdentityMap
 from services.chassis.grpc_server.tunnel_peers import TunnelPeers
 from services.gateway.api import POLICIES, GatewayServicer
+from services.gateway.questions import CalledGateway
 from tests.plugins.ledger_node import identity_of
 from tests.plugins.link_lab import KEYS, PEER, STRANGER, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
@@ -51,7 +52,7 @@ async def delivery(link: LinkLab) -> pb.DeliverPacketsRequest:
 
     await link.project()
     relay = link.another_relay()
-    relay.stub = Catch()  # type: ignore[assignment]
+    relay.gateway = CalledGateway(Catch())  # type: ignore[arg-type]
     await relay.deliver_some()
     await link.market.pool.execute("UPDATE packets_sent SET state = 1 WHERE state = 2")
     return caught[0]

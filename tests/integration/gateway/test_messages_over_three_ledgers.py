@@ -20,8 +20,11 @@ from services.consensus.domain.contracts.packet_link.messages import MESSAGE, se
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.app import MIGRATIONS
 from services.gateway.consumers import apply_block
+from services.gateway.fetched_calls import FetchedCalls
+from services.gateway.fetching import Fetching
 from services.gateway.handlers import Handlers
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.link_lab import KEYS, history_of
@@ -95,32 +98,53 @@ async def open_labs(stack: AsyncExitStack, new_database: NewDatabase) -> dict[st
     return labs
 
 
-async def open_relays(
+async def open_ends(
     stack: AsyncExitStack, labs: Mapping[str, Lab]
-) -> dict[tuple[str, str], Relay]:
-    """The relay of each end of each link."""
-    ports = {}
-    for name, lab in labs.items():
-        sets = {other: history_of(labs[other]) for other in NEIGHBOURS[name]}
-        metrics = GatewayMetrics(lab.runtime.telemetry.metrics)
-        servicer = GatewayServicer(
-            Handlers(lab.pool, lab.runtime.client, sets, metrics), lambda chain: ""
-        )
-        serving = lab.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer)
-        ports[name] = await stack.enter_async_context(serving)
-    return {
-        (name, other): Relay(
-            lab.pool,
-            lab.runtime.client,
-            history_of(labs[other]),
-            GatewayServiceStub(labs[other].channel(ports[other], lab.runtime.identity)),
-            KEYS.provider.verify,
-            lab.runtime.telemetry.tracer,
-            GatewayMetrics(lab.runtime.telemetry.metrics),
-        )
-        for name, lab in labs.items()
-        for other in NEIGHBOURS[name]
+) -> dict[tuple[str, str], list[Relay | Fetching]]:
+    """What each end of each link does by itself: the gateways of the markets call the regulator's,
+    which calls nobody.
+    """
+    fetched = {
+        other: FetchedCalls(other, labs[other].runtime.identity.organisation)
+        for other in NEIGHBOURS[CSRC]
     }
+    servicers = {
+        name: GatewayServicer(_handlers(labs, name), lambda chain: "", fetched)
+        if name == CSRC
+        else GatewayServicer(_handlers(labs, name), lambda chain: "")
+        for name in labs
+    }
+    csrc = labs[CSRC]
+    serving = csrc.serving(POLICIES, add_GatewayServiceServicer_to_server, servicers[CSRC])
+    port = await stack.enter_async_context(serving)
+    ends: dict[tuple[str, str], list[Relay | Fetching]] = {}
+    for name, calls in fetched.items():
+        runtime = labs[name].runtime
+        stub = GatewayServiceStub(csrc.channel(port, runtime.identity))
+        tracer, metrics = runtime.telemetry.tracer, GatewayMetrics(runtime.telemetry.metrics)
+        fetching = Fetching(name, CSRC, stub, servicers[name], tracer, metrics)
+        ends[name, CSRC] = [_relay(labs, name, CSRC, CalledGateway(stub)), fetching]
+        ends[CSRC, name] = [_relay(labs, CSRC, name, calls)]
+    return ends
+
+
+def _handlers(labs: Mapping[str, Lab], name: str) -> Handlers:
+    runtime = labs[name].runtime
+    sets = {other: history_of(labs[other]) for other in NEIGHBOURS[name]}
+    return Handlers(runtime.pool, runtime.client, sets, GatewayMetrics(runtime.telemetry.metrics))
+
+
+def _relay(labs: Mapping[str, Lab], name: str, other: str, gateway: RemoteGateway) -> Relay:
+    runtime = labs[name].runtime
+    return Relay(
+        runtime.pool,
+        runtime.client,
+        history_of(labs[other]),
+        gateway,
+        KEYS.provider.verify,
+        runtime.telemetry.tracer,
+        GatewayMetrics(runtime.telemetry.metrics),
+    )
 
 
 @pytest.mark.req("G2-03-1", "G2-06-4", "T2-14", "N0-07")
@@ -130,9 +154,9 @@ async def test_a_message_goes_from_market_to_market_and_its_result_comes_home(
     """The other market's gateway begins late: one message has timed out by then, one arrives."""
     async with AsyncExitStack() as stack:
         labs = await open_labs(stack, new_database)
-        relays = await open_relays(stack, labs)
-        onward = relays.pop((CSRC, BEIJING))
-        tasks = [asyncio.ensure_future(relay.run()) for relay in relays.values()]
+        ends = await open_ends(stack, labs)
+        late = ends.pop((BEIJING, CSRC))
+        tasks = [asyncio.ensure_future(end.run()) for each in ends.values() for end in each]
         for lab in labs.values():
             runtime = lab.runtime
             feed = publish_blocks(runtime.bus, runtime.pool, runtime.client)
@@ -150,7 +174,7 @@ async def test_a_message_goes_from_market_to_market_and_its_result_comes_home(
             await wait_until("both are relayed", are_relayed)
             beijing = labs[BEIJING].node.chain
             beijing.execute(time_ms=beijing.header.block_time_ms + 120_000)
-            tasks.append(asyncio.ensure_future(onward.run()))
+            tasks += [asyncio.ensure_future(end.run()) for end in late]
 
             async def are_over() -> bool:
                 for task in tasks:

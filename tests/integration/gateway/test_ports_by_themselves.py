@@ -19,6 +19,7 @@ from services.consensus.domain.contracts.packet_link.messages import DELIVERY, M
 from services.gateway import giving_up
 from services.gateway import handlers as gateway_handlers
 from services.gateway import relay as gateway_relay
+from services.gateway.questions import CalledGateway
 from tests.integration.gateway.senders import (
     ACKNOWLEDGED,
     RECEIVED,
@@ -170,13 +171,16 @@ async def test_a_false_word_of_expiry_loses_no_packet(link: LinkLab, deadline: D
     pass_blocks(link.regulator, 1)
     send(link.regulator, link.market, deadline, port=RESULT)
     await link.project()
-    real, link.back.stub = link.back.stub, refusing("PACKET_EXPIRED", port=RESULT, sequence="1")
+    real, link.back.gateway = (
+        link.back.gateway,
+        CalledGateway(refusing("PACKET_EXPIRED", port=RESULT, sequence="1")),
+    )
     if deadline:
         assert await link.back.deliver_some() == 0
     else:  # What has no deadline is never late.
         with pytest.raises(GuqiaoError):
             await link.back.deliver_some()
-    link.back.stub = real
+    link.back.gateway = real
     assert await link.back.time_out_some() == 0
     assert await link.back.deliver_some() == 1
     assert await by_port(link.regulator) == {RESULT: [RECEIVED]}

@@ -68,7 +68,7 @@ async def test_a_relay_killed_while_it_delivers_begins_again_with_one_effect(
 ) -> None:
     link.report(3)
     await link.project()
-    real = link.relay.stub
+    real = link.called.stub
 
     class Dying:
         async def DeliverPackets(self, request: Any, **options: Any) -> Any:
@@ -82,7 +82,7 @@ async def test_a_relay_killed_while_it_delivers_begins_again_with_one_effect(
     async def die(*_: object) -> None:
         raise KilledError
 
-    link.relay.stub = Dying()  # type: ignore[assignment]
+    link.called.stub = Dying()  # type: ignore[assignment]
     if step == "before it is noted":
         monkeypatch.setattr(store, "mark_received", die)
     with pytest.raises(KilledError):
@@ -356,7 +356,7 @@ async def test_receipts_that_do_not_hold_change_nothing_and_do_not_end_the_relay
     await link.project()
     await link.relay.deliver_some()
     await link.project()
-    real = link.relay.stub
+    real = link.called.stub
 
     class Liar:
         async def GetPacketReceipts(self, request: Any, **options: Any) -> Any:
@@ -371,7 +371,7 @@ async def test_receipts_that_do_not_hold_change_nothing_and_do_not_end_the_relay
                 answer.certified_header.CopyFrom(own.certified_header)
             return answer
 
-    link.relay.stub = Liar()  # type: ignore[assignment]
+    link.called.stub = Liar()  # type: ignore[assignment]
     with pytest.raises(ProofError):
         await link.relay.acknowledge_some()
     assert await link.states() == [RECEIVED] * 2

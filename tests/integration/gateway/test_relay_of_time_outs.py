@@ -116,7 +116,7 @@ async def test_what_cannot_be_delivered_times_out_by_the_clock(link: LinkLab) ->
     send(link.market, link.regulator, deadline)
     await link.project()
     link.relay.now_ms = lambda: deadline.time_ms
-    link.relay.stub = None  # type: ignore[assignment]  # Nobody is asked before the time.
+    link.called.stub = None  # type: ignore[assignment]  # Nobody is asked before the time.
     assert await link.relay.time_out_some() == 0
     link.relay = link.another_relay()
     link.relay.now_ms = lambda: deadline.time_ms + 1
@@ -153,7 +153,7 @@ async def test_absences_that_do_not_hold_change_nothing(link: LinkLab, lie: str)
     assert await link.relay.deliver_some() == 1
     await link.market.pool.execute("UPDATE packets_sent SET state = 1, expired = true")
     pass_blocks(link.regulator, 3)
-    real = link.relay.stub
+    real = link.called.stub
 
     class Liar:
         async def GetPacketAbsences(self, request: Any, **options: Any) -> Any:
@@ -167,7 +167,7 @@ async def test_absences_that_do_not_hold_change_nothing(link: LinkLab, lie: str)
                 answer.certified_header.CopyFrom(own.certified_header)
             return answer
 
-    link.relay.stub = Liar()  # type: ignore[assignment]
+    link.called.stub = Liar()  # type: ignore[assignment]
     with pytest.raises(ProofError):
         await link.relay.time_out_some()
     assert await link.states() == [SENT]

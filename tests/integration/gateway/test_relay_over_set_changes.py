@@ -118,13 +118,13 @@ async def test_set_changes_come_once_with_many_receipts_and_stand_beside_each_an
     await link.project()
     await link.relay.deliver_some()
     await link.project()
-    heard = Forging(link.relay.stub, [])
-    link.relay.stub, honest = heard, link.relay.stub  # type: ignore[assignment]
+    heard = Forging(link.called.stub, [])
+    link.called.stub, honest = heard, link.called.stub  # type: ignore[assignment]
     with pytest.raises(ProofError):
         await link.relay.acknowledge_some()
     [response] = heard.responses
     assert [list(row.anchor.set_changes) for row in response.receipts] == [[], []]
-    link.relay.stub = honest
+    link.called.stub = honest
     await link.deliver_and_acknowledge()
     for row in await link.market.rows("packets_sent", "sequence"):
         assert len(packet_pb2.Anchor.FromString(row["anchor"]).set_changes) == 3
@@ -191,10 +191,10 @@ async def test_set_changes_that_prove_nothing_are_not_believed(link: LinkLab, ki
         "garbage": [b"\xff" * 40],
         "forged": [SetChange(true.header, true.certificate, others.set).encode()],
     }
-    honest, link.relay.stub = link.relay.stub, Forging(link.relay.stub, forged[kind])  # type: ignore[assignment]
+    honest, link.called.stub = link.called.stub, Forging(link.called.stub, forged[kind])  # type: ignore[assignment]
     with pytest.raises(ProofError):
         await link.relay.acknowledge_some()
     assert link.acknowledged() == 0
-    link.relay.stub = honest
+    link.called.stub = honest
     await link.deliver_and_acknowledge()
     assert link.acknowledged() == 1

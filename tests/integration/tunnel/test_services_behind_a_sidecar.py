@@ -292,8 +292,6 @@ def settings_of(name: str, common: dict[str, Any], folder: Path) -> ServiceSetti
                 "chain_id": REMOTE,
                 "domain": REMOTE,
                 "trust_file": folder / "remote.json",
-                "route_port": 0,
-                "tunnel_address": "127.0.0.1:1",  # Nobody calls it: a regulator waits to be called.
                 "expected_peer": f"guqiao:service:{REMOTE}/gateway",
                 "organisation": f"did:rem:{REMOTE}:91370000MA0000000X",
             }

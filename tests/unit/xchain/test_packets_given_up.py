@@ -91,7 +91,7 @@ def test_a_relayer_gives_nothing_up_that_can_be_proven() -> None:
 
 @pytest.mark.req("N0-07")
 def test_two_who_answer_for_the_chain_give_up_what_nobody_ever_answers() -> None:
-    """A market without a packet link is admitted, and nobody carries anything of it."""
+    """A market whose gateway fetches nothing is admitted, and nobody carries anything to it."""
     messages = Messages()
     _, onward = relayed(messages)
     assert give_up(messages, onward, by_people=True).code == "PACKET_NOT_EXPIRED"

@@ -1,0 +1,146 @@
+"""The end of a link that is called by nobody in the other direction: what a relay asks of a gateway
+waits here until that gateway fetches it, and the answer comes back by another call of its own.
+
+Nothing is kept but in memory: a call that is lost with this process, or with a stream, is made
+again by the relay, and every call is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Final
+
+from guqiao.gateway.v1 import gateway_service_pb2 as pb
+from guqiao_sdk.errors import error_from_bytes
+from guqiao_sdk.proof.errors import ProofError
+from services.chassis.errors import DeadlineError
+from services.chassis.telemetry import inject
+from services.gateway.domain.errors import LinkBrokenError, LinkUnattendedError
+from services.gateway.questions import CALL_SECONDS
+
+STREAM_SECONDS: Final = 600.0
+SILENCE_SECONDS: Final = 10.0
+"""After so long without a call a stream says that it stands."""
+
+UNATTENDED_SECONDS: Final = 15.0
+"""So long a call waits where nobody fetches when it is made."""
+
+CALL_ID_BYTES: Final = 16
+
+
+@dataclass(slots=True)
+class _Call:
+    message: pb.FetchCallsResponse
+    answer: asyncio.Future[pb.AnswerCallRequest]
+
+
+@dataclass(slots=True)
+class FetchedCalls:
+    """The gateway of `chain_id` as a relay calls it (`questions.RemoteGateway`), and as the gateway
+    of `organisation` fetches and answers those calls. Any number of gateways may fetch at once.
+
+    A call raises what the other gateway answered; `LinkUnattendedError` where nobody fetched,
+    `LinkBrokenError` where the stream broke that took it, `DeadlineError` where no answer came in
+    time, and `ProofError` where the answer is one to another question.
+    """
+
+    chain_id: str
+    organisation: str
+    _waiting: dict[bytes, _Call] = field(default_factory=dict)
+    _taken: dict[bytes, _Call] = field(default_factory=dict)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _streams: int = 0
+
+    async def deliver_packets(self, request: pb.DeliverPacketsRequest) -> pb.DeliverPacketsResponse:
+        answer = await self._ask(pb.FetchCallsResponse(deliver_packets=request))
+        return answer.deliver_packets
+
+    async def get_packet_receipts(
+        self, request: pb.GetPacketReceiptsRequest
+    ) -> pb.GetPacketReceiptsResponse:
+        answer = await self._ask(pb.FetchCallsResponse(get_packet_receipts=request))
+        return answer.get_packet_receipts
+
+    async def get_packet_absences(
+        self, request: pb.GetPacketAbsencesRequest
+    ) -> pb.GetPacketAbsencesResponse:
+        answer = await self._ask(pb.FetchCallsResponse(get_packet_absences=request))
+        return answer.get_packet_absences
+
+    async def _ask(self, message: pb.FetchCallsResponse) -> pb.AnswerCallRequest:
+        message.call_id = secrets.token_bytes(CALL_ID_BYTES)
+        message.traceparent = inject().get("traceparent", "")
+        call = _Call(message, asyncio.get_running_loop().create_future())
+        self._waiting[message.call_id] = call
+        self._arrived.set()
+        allowed = CALL_SECONDS if self._streams else UNATTENDED_SECONDS
+        try:
+            async with asyncio.timeout(allowed):
+                found = await call.answer
+        except TimeoutError as error:
+            if not self._streams:
+                raise LinkUnattendedError(self.chain_id) from error
+            raise DeadlineError("OUTCOME_UNKNOWN", seconds=str(allowed)) from error
+        finally:
+            self._waiting.pop(message.call_id, None)
+            self._taken.pop(message.call_id, None)
+        return _matching(message, found)
+
+    async def hand_out(self) -> AsyncGenerator[pb.FetchCallsResponse]:
+        """The calls as they come; first, and whenever there is none for a while, a message that
+        asks nothing. Ends by itself after a while: what it handed out may still be answered. Where
+        it is cut off, what it handed out fails at once.
+        """
+        ends = asyncio.get_running_loop().time() + STREAM_SECONDS
+        mine: set[bytes] = set()
+        is_cut = True
+        self._streams += 1
+        try:
+            yield pb.FetchCallsResponse()
+            while asyncio.get_running_loop().time() < ends:
+                call = await self._next(SILENCE_SECONDS)
+                if call is not None:
+                    mine.add(call.message.call_id)
+                yield pb.FetchCallsResponse() if call is None else call.message
+            is_cut = False
+        finally:
+            self._streams -= 1
+            for call_id in mine if is_cut else ():
+                self._fail(call_id)
+
+    async def _next(self, seconds: float) -> _Call | None:
+        """The call that waits the longest, or None where none came."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._waiting:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            return None
+        call_id = next(iter(self._waiting))
+        call = self._taken[call_id] = self._waiting.pop(call_id)
+        return call
+
+    def _fail(self, call_id: bytes) -> None:
+        call = self._taken.pop(call_id, None)
+        if call is not None and not call.answer.done():
+            call.answer.set_exception(LinkBrokenError(self.chain_id))
+
+    def answer(self, answer: pb.AnswerCallRequest) -> None:
+        """Take the answer to a call that was handed out; one that nobody waits for is dropped."""
+        call = self._taken.pop(answer.call_id, None)
+        if call is not None and not call.answer.done():
+            call.answer.set_result(answer)
+
+
+def _matching(call: pb.FetchCallsResponse, answer: pb.AnswerCallRequest) -> pb.AnswerCallRequest:
+    """The answer, where it is one to this call; raises what it says went wrong, or `ProofError`."""
+    asked, said = call.WhichOneof("call"), answer.WhichOneof("answer")
+    if said == "error":
+        raise error_from_bytes(answer.error)
+    if said != asked:
+        raise ProofError("answer", f"{asked} was asked for, {said} came")
+    return answer
