@@ -322,13 +322,24 @@ def governance_approve(
 def verify_bundle(
     bundle: Annotated[Path, typer.Argument(help="A proof bundle 证明文件")],
     trust: Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")],
+    seal_authority: Annotated[
+        list[Path] | None,
+        typer.Option("--seal-authority", help="Judge the seals by this authority 签发机构证书"),
+    ] = None,
+    seal_crl: Annotated[
+        list[Path] | None, typer.Option("--seal-crl", help="Its revocation list 吊销列表")
+    ] = None,
+    seal_certificate: Annotated[
+        list[Path] | None, typer.Option("--seal-certificate", help="Of a signer 签章人证书")
+    ] = None,
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
     """Verify a proof bundle or an extract offline 离线验证. Exit code 7: it does not hold."""
-    from guqiaoctl.commands.verifying import verify
+    from guqiaoctl.commands.verifying import SealFiles, verify
 
-    verify(bundle, trust, as_json=output is Shown.JSON)
+    seals = SealFiles(seal_authority or (), seal_crl or (), seal_certificate or ())
+    verify(bundle, trust, seals, as_json=output is Shown.JSON)
 
 
 @app.command("doctor")

@@ -268,6 +268,42 @@ def chain_distrust_root(
     distrust_root(data, fingerprint)
 
 
+@chain.command("draft-certificates")
+def chain_draft_certificates(
+    out: Annotated[Path, typer.Option("--out", help="A new folder for them 输出目录")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Let this network's market authority certify those who sign there 生成签章证书."""
+    from guqiaoctl.commands.chain_seals import draft_certificates
+
+    draft_certificates(data, out)
+
+
+@chain.command("file-certificate")
+def chain_file_certificate(
+    identifier: Id,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Of those who sign, PEM 签章人证书")
+    ],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """File certificates of keys that seal data objects, as the operator 登记签章证书."""
+    from guqiaoctl.commands.chain_seals import file_certificates
+
+    file_certificates(data, identifier, files)
+
+
+@chain.command("publish-crl")
+def chain_publish_crl(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list, PEM 吊销列表")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Publish an authority's newest revocation list, as the technical side 公布证书吊销列表."""
+    from guqiaoctl.commands.chain_seals import publish_crl
+
+    publish_crl(data, file)
+
+
 # --- Suspension and the end -------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ _PIECES: Final[_Sentences] = (
     (r"set change of (.*) at height (.*)", "{} 高度 {} 的副本集变更"),
     (r"set changes of (.*)", "{} 的副本集变更"),
     (r"packet (.*) of (.*) port (.*)", "第 {} 号数据包（{}，端口 {}）"),
+    (r"seal (.*) of packet (.*)", "第 {} 枚签章（第 {} 号数据包）"),
     (r"receipt in (.*) height (.*)", "{} 高度 {} 的回执"),
     (r"anchor of packet (.*)", "第 {} 号数据包的锚定"),
     (r"regulatory anchor in (.*) height (.*)", "{} 高度 {} 的监管锚定"),
@@ -59,6 +60,10 @@ _PIECES: Final[_Sentences] = (
 )
 
 _REASONS: Final[_Sentences] = (
+    # Seals.
+    (r"no certificate stands for it", "没有证书可证明该签章"),
+    (r"it carries no sealed object", "其中没有经签章的数据对象"),
+    (r"it is no signature of the operation", "不是该业务操作的签名"),
     # Framing and files.
     (r"(.*) bytes, at most (.*) allowed", "共 {} 字节，最多允许 {} 字节"),
     (r"its sections are (.*)", "其分段为 {}"),

@@ -17,6 +17,7 @@ from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.personal_data import NEWEST
+from guqiao_sdk.proof.certificates import PEM_LENGTH_MAX
 from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, JsonError, parse_json_strict
 from guqiao_sdk.proof.possession import possession_sign_bytes
 from guqiaoctl.commands.calls import guarded
@@ -30,7 +31,6 @@ from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.output import Progress, choose, print_json, print_table, say, shown
 from guqiaoctl.result_files import whole_file
-from services.consensus.domain.contracts.chain_registry.certificates import PEM_LENGTH_MAX
 from services.consensus.domain.contracts.chain_registry.form import (
     BYTES_MAX,
     check_clear,
@@ -60,6 +60,8 @@ SIGNERS: Final[Mapping[str, Signers]] = {
     "start_test": TECH,
     "report": TECH,
     "accept_update": TECH,
+    "file_certificate": OPERATOR,
+    "publish_crl": TECH,
 }
 """Who takes a step; what is not listed takes both sides of the CSRC."""
 EVIDENCE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -83,7 +85,7 @@ def state(data: Path, method: str, path: Path) -> None:
     body: dict[str, Json] = {"registration": value}
     if method == "update":
         body["chain_id"] = registration.chain_id
-    _take(load_network(data), method, body)
+    take(load_network(data), method, body)
     print(f"{registration.chain_id}  {registration.digest}")
 
 
@@ -153,7 +155,7 @@ def act_on(
     signers: Signers | None = None,
 ) -> None:
     """Take a step and tell where it stands on chain."""
-    result = _take(network, method, {"chain_id": chain, **more}, signers)
+    result = take(network, method, {"chain_id": chain, **more}, signers)
     say(f"{chain}: {method} ({result.height})")
 
 
@@ -163,13 +165,13 @@ def act_on(
 def trust_root(data: Path, path: Path) -> None:
     """Let certificates of an authority count."""
     pem = read_input(path, PEM_LENGTH_MAX).decode("ascii", "replace")
-    result = _take(load_network(data), "trust_root", {"certificate": pem})
+    result = take(load_network(data), "trust_root", {"certificate": pem})
     say(f"{path}: trust_root ({result.height})")
 
 
 def distrust_root(data: Path, fingerprint: str) -> None:
     """Let them count no more."""
-    result = _take(load_network(data), "distrust_root", {"fingerprint": fingerprint})
+    result = take(load_network(data), "distrust_root", {"fingerprint": fingerprint})
     say(f"{fingerprint}: distrust_root ({result.height})")
 
 
@@ -264,9 +266,10 @@ async def _read_proven(network: Network, chain: str) -> dict[str, Any] | None:
 # --- What they share ------------------------------------------------------------------------------
 
 
-def _take(
+def take(
     network: Network, method: str, body: Mapping[str, Json], signers: Signers | None = None
 ) -> TransactionResult:
+    """Take a step of the register of chains, signed by whose it is."""
     with Progress(choose("waiting for the chain", "等待链的结果")):
         return guarded(asyncio.run, _submit(network, method, body, signers))
 

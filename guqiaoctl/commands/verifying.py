@@ -3,37 +3,80 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.bundle import BUNDLE_BYTES_MAX
+from guqiao_sdk.proof.certificates import parse_certificate_pem
+from guqiao_sdk.proof.der import CertificateError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.extract import VALUE_BYTES_MAX, is_extract
 from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.json_values import DEPTH_BOUND, JsonError, parse_json_strict
+from guqiao_sdk.proof.revocation_list import CRL_LENGTH_MAX, parse_revocation_list_pem
+from guqiao_sdk.proof.seals import Authorities
 from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
 from guqiao_sdk.verify import CertifiedBlock, OnCheck, Verdict, verify_bundle
 from guqiao_sdk.verify_extract import verify_extract
+from guqiao_sdk.verify_seals import verify_seals
 from guqiaoctl.commands.calls import unverified
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.output import Progress, choose, print_json, print_table, shown
 from guqiaoctl.state_keys import described
 
+_Read = TypeVar("_Read")
 
-def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
+
+@dataclass(frozen=True, slots=True)
+class SealFiles:
+    """PEM files by which seals are judged: authorities, their lists, certificates of signers."""
+
+    authorities: Sequence[Path] = ()
+    lists: Sequence[Path] = ()
+    certificates: Sequence[Path] = ()
+
+    def read(self) -> Authorities | None:
+        """What they say; None where there is none at all. Raises `CliError`."""
+        if not (self.authorities or self.lists or self.certificates):
+            return None
+        return Authorities(
+            [_read_pem(each, parse_certificate_pem) for each in self.authorities],
+            [_read_pem(each, parse_revocation_list_pem) for each in self.lists],
+            [_read_pem(each, parse_certificate_pem) for each in self.certificates],
+        )
+
+
+def _read_pem(path: Path, parse: Callable[[str], _Read]) -> _Read:
+    try:
+        return parse(read_input(path, CRL_LENGTH_MAX).decode("ascii", "replace"))
+    except CertificateError as error:
+        raise CliError(
+            "CERTIFICATE_MALFORMED",
+            f"{path}: {error}",
+            f"{path} 不是合格的 SM2 证书或吊销列表（{error}）",
+            "name PEM files of the authority: its certificate, its list, the signers' certificates",
+            "请指定签发机构的 PEM 文件：机构证书、吊销列表、签章人证书",
+            exit_code=EXIT_USAGE,
+        ) from None
+
+
+NO_SEAL_FILES: Final = SealFiles()
+
+
+def verify(bundle: Path, trust: Path, seals: SealFiles = NO_SEAL_FILES, *, as_json: bool) -> None:
     """Verify, and say what is proven; as JSON each check is named with its result, whether all of
-    them hold or not.
+    them hold or not. With files of authorities the seals of data objects are judged, too.
 
     Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
-    provider = open_provider()
+    provider, authorities = open_provider(), seals.read()
     held: list[str] = []
     try:
         with Progress(choose("signatures verified", "已验证签名")) as progress:
@@ -41,7 +84,7 @@ def verify(bundle: Path, trust: Path, *, as_json: bool) -> None:
             trusted = read_trust(trust, provider)
             held.append("trust file")
             data = read_input(bundle, BUNDLE_BYTES_MAX)
-            proven = _proven(data, trusted, verify_one, held.append)
+            proven = _proven(data, trusted, verify_one, held.append, authorities)
     except NotABundleError as error:
         raise CliError(
             "BUNDLE_MALFORMED",
@@ -77,11 +120,30 @@ def _checks(held: Sequence[str]) -> list[dict[str, Any]]:
     return [{"check": piece, "holds": True} for piece in held]
 
 
-def _proven(data: bytes, trusted: Trust, verify_one: Verify, on_check: OnCheck) -> _Proven:
+def _proven(
+    data: bytes,
+    trusted: Trust,
+    verify_one: Verify,
+    on_check: OnCheck,
+    authorities: Authorities | None,
+) -> _Proven:
     if not is_extract(data):
         now_ms = time.time_ns() // 1_000_000
         verdict = verify_bundle(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
-        return _Proven(_summary(verdict))
+        facts = _summary(verdict)
+        if authorities is not None:
+            sealed = verify_seals(data, verdict, authorities, verify_one, on_check)
+            facts["sealed_by"] = ", ".join(dict.fromkeys(each.organisation for each in sealed))
+        return _Proven(facts)
+    if authorities is not None:
+        raise CliError(
+            "REQUEST_MALFORMED",
+            "an extract of a state has no seals to judge",
+            "状态摘录中没有可核验的签章",
+            "leave out the options that begin with --seal",
+            "请去掉以 --seal 开头的选项",
+            exit_code=EXIT_USAGE,
+        )
     extract = verify_extract(data, trusted, verify_one, on_check=on_check)
     stands = [(name.decode(errors="replace"), value) for name, value in extract.facts.items()]
     listed = [

@@ -20,7 +20,7 @@ from guqiao_sdk.regions import REGIONS
 from guqiao_sdk.working_days import CHINA
 from guqiaoctl.network.genesis import remote_chain
 from guqiaoctl.network.layout import Network
-from guqiaoctl.network.parties import ENTITIES, MARKET, OPERATOR, REPLICAS
+from guqiaoctl.network.parties import ACCOUNTS, ENTITIES, MARKET, OPERATOR, REPLICAS
 from services.consensus.domain.contracts.chain_registry.form import PERSON_FUNCTIONS
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 
@@ -92,15 +92,37 @@ def draft_registration(network: Network, provider: GmProvider) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 
-def _validator(
-    network: Network, provider: GmProvider, number: int, now: datetime, today: str
-) -> dict[str, Any]:
-    folder, entity = network.layout.authority(MARKET), ENTITIES[MARKET][number]
-    authority = CertificateAuthority(
+def draft_seal_certificates(network: Network, provider: GmProvider) -> dict[str, bytes]:
+    """By account: a certificate for the key by which it signs on the market's chain, PEM."""
+    authority, now = _authority(network, provider), datetime.now(UTC)
+    found: dict[str, bytes] = {}
+    for account in ACCOUNTS:
+        if account.organisation.domain == MARKET and MARKET in account.roles:
+            key = load_private_key(network.layout.account(MARKET, account.name), provider)
+            found[account.name] = authority.issue(
+                account.did,
+                key.public_key,
+                organisation=account.organisation.name,
+                common_name=account.name,
+                not_before=now - BACKDATE,
+                not_after=now + CERTIFICATE_LIFE,
+            )
+    return found
+
+
+def _authority(network: Network, provider: GmProvider) -> CertificateAuthority:
+    folder = network.layout.authority(MARKET)
+    return CertificateAuthority(
         provider,
         (folder / "ca.pem").read_bytes(),
         load_private_key(folder / "ca.key", provider),
     )
+
+
+def _validator(
+    network: Network, provider: GmProvider, number: int, now: datetime, today: str
+) -> dict[str, Any]:
+    authority, entity = _authority(network, provider), ENTITIES[MARKET][number]
     node = f"{MARKET}-{number}"
     key = load_private_key(network.layout.process(node) / "vote.key", provider)
     certificate = authority.issue(

@@ -56,12 +56,12 @@ COMMON_CONTRACTS: Final = (
 )
 VERSIONS: Final = {
     "calendar": 2,
-    "chains": 2,
+    "chains": 3,
     "contracts": 4,
     "documents": 2,
     "evidence": 2,
     "light_client": 2,
-    "packets": 3,
+    "packets": 4,
     "register": 3,
     "templates": 2,
 }

@@ -23,6 +23,8 @@ from tests.end_to_end.harness import TINY, OneMachine, wait_until
 REGISTRATION: Final = "6453416b-fe1f-456e-a698-af9f2dc96f61"
 """A request of market-tiny that sends a data object."""
 
+SIGNERS: Final = ("maker", "checker", "institution")
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.req("G2-10-1", "G2-05-1", "G2-10-3")]
 
 
@@ -61,6 +63,9 @@ def test_the_markets_chain_is_registered_updated_and_suspended(
     assert ended.error == "CERTIFICATE_UNTRUSTED", ended.err
     root = machine.network.layout.authority(MARKET) / "ca.pem"
     machine.must("chain", "trust-root", root)
+    refused(machine, 5, "CRL_MISSING", "register", file)
+    machine.must("chain", "publish-crl", root.with_name("crl.pem"))
+    refused(machine, 5, "CRL_OLDER", "publish-crl", root.with_name("crl.pem"))
 
     digest = machine.must("chain", "register", file).out.split()[1]
     refused(machine, 5, "CHAIN_ID_TAKEN", "register", file)
@@ -69,6 +74,7 @@ def test_the_markets_chain_is_registered_updated_and_suspended(
     refused(machine, 5, "ILLEGAL_TRANSITION", "approve", MARKET)
     refused(machine, 5, "CHAIN_REGISTRATION_OTHER", "countersign", MARKET, "--digest", "ab" * 32)
     machine.must("chain", "countersign", MARKET, "--digest", digest)
+    file_certificates(machine, tmp_path / "seals")
     machine.must("chain", "start-test", MARKET)
     machine.must("chain", "report", MARKET, *probes_of(value, tmp_path))
     machine.must("chain", "approve", MARKET)
@@ -95,6 +101,18 @@ def test_the_markets_chain_is_registered_updated_and_suspended(
     change_a_key(machine, value, tmp_path)
 
 
+def file_certificates(machine: OneMachine, folder: Path) -> None:
+    """Of those who sign what is imported: what they seal is taken after the approval."""
+    machine.must("chain", "draft-certificates", "--out", folder)
+    layout = machine.network.layout
+    refused(
+        machine, 2, "CERTIFICATE_PURPOSE_WRONG",
+        "file-certificate", MARKET, layout.authority(MARKET) / "ca.pem",
+    )  # fmt: skip
+    signers = [folder / f"{name}.pem" for name in SIGNERS]
+    machine.must("chain", "file-certificate", MARKET, *signers)
+
+
 def change_a_key(machine: OneMachine, value: dict[str, Any], folder: Path) -> None:
     """The market's entities replace a vote key and tell nobody: what they report then waits until
     the registration is that of who signs.
@@ -119,6 +137,21 @@ def change_a_key(machine: OneMachine, value: dict[str, Any], folder: Path) -> No
     machine.must("chain", "accept-update", MARKET, *probes_of(value, folder))
     assert status(machine) == "ACTIVE"
     wait_until("what waited is anchored", lambda: machine.run("tx", "proof", *options).code == 0)
+    judge_seals(machine, folder)
+
+
+def judge_seals(machine: OneMachine, folder: Path) -> None:
+    """Whoever has the authority's certificate, its list and the signers' judges seals offline."""
+    layout = machine.network.layout
+    bundle = ("verify", folder / "registration.gqb", "--trust", layout.trust)
+    authority = layout.authority(MARKET)
+    lists = ("--seal-authority", authority / "ca.pem", "--seal-crl", authority / "crl.pem")
+    certificates = [("--seal-certificate", each) for each in (folder / "seals").iterdir()]
+    whole = [*bundle, *lists, *(each for pair in certificates for each in pair)]
+    told = machine.must(*whole, "-o", "json").json()
+    assert told["sealed_by"] == ENTITIES[MARKET][0].name
+    ended = machine.run(*bundle, *lists)
+    assert (ended.code, ended.error) == (7, "SEAL_UNCERTIFIED"), ended.err
 
 
 def present_set(machine: OneMachine) -> dict[str, Any]:

@@ -164,7 +164,9 @@ def registered_with(machine: OneMachine, urls: list[str], folder: Path) -> dict[
     for row, url in zip(value["rpc_endpoints"], urls, strict=True):
         row["url"] = url
     file.write_text(json.dumps(value), encoding="utf-8")
-    machine.must("chain", "trust-root", machine.network.layout.authority(MARKET) / "ca.pem")
+    authority = machine.network.layout.authority(MARKET)
+    machine.must("chain", "trust-root", authority / "ca.pem")
+    machine.must("chain", "publish-crl", authority / "crl.pem")
     machine.must("chain", "register", file)
     machine.must("chain", "countersign", MARKET)
     machine.must("chain", "start-test", MARKET)

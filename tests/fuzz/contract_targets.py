@@ -9,18 +9,19 @@ from typing import Final
 
 from guqiao_sdk.archive.records import read_restarts
 from guqiao_sdk.proof.canonical import Reader, Writer
+from guqiao_sdk.proof.certificates import (
+    Certificate,
+    parse_certificate_pem,
+)
+from guqiao_sdk.proof.der import CertificateError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.restart import Restart, RestartAuthorities, RestartStatement
 from guqiao_sdk.proof.restart_rules import governor_keys, verify_restart
+from guqiao_sdk.proof.revocation_list import RevocationList, parse_revocation_list_pem
 from guqiao_sdk.proof.votes import VoteType
 from services.consensus.domain.codec import encode_message
 from services.consensus.domain.contracts import objects
-from services.consensus.domain.contracts.chain_registry.certificates import (
-    Certificate,
-    CertificateError,
-    parse_certificate_pem,
-)
 from services.consensus.domain.contracts.chain_registry.form import read_registration
 from services.consensus.domain.contracts.governance_form import Proposal, parse_proposal
 from services.consensus.domain.contracts.host import Refusal
@@ -275,10 +276,12 @@ def _proposal(data: bytes) -> Proposal:
 
 
 def _chains() -> list[Target]:
-    """What an operator registers of its chain, and certificates as the contract reads them."""
+    """What an operator registers, and certificates and lists as the contract reads them."""
     value = chains.registration()
     value["restart_authorities"] = _case().authorities.to_json()
     certificates = [value["validators"][0]["cert"], chains.authority().certificate_pem.decode()]
+    pem = value["validators"][1]["cert"]
+    lists = [chains.crl(), chains.crl(chains.revoked(pem), number=2)]
     return [
         Target(
             "registration of a chain", lambda data: read_registration(json_value(data)),
@@ -288,7 +291,15 @@ def _chains() -> list[Target]:
             "certificate of a consensus key", _certificate, (CertificateError, UnicodeDecodeError),
             [each.encode() for each in certificates], mutations.of_pem,
         ),
+        Target(
+            "revocation list of an authority", _list, (CertificateError, UnicodeDecodeError),
+            [each.encode() for each in lists], mutations.of_pem,
+        ),
     ]  # fmt: skip
+
+
+def _list(data: bytes) -> RevocationList:
+    return parse_revocation_list_pem(data.decode())
 
 
 def _certificate(data: bytes) -> Certificate:

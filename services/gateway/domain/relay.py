@@ -35,7 +35,9 @@ that the packet contract asks for, and what the chain's clock may be behind."""
 UNPROVEN_MAX: Final = 5
 """So often in a row the destination may fail to prove what it said it had recorded."""
 
-ALARMS: Final = frozenset({"PACKET_CONFLICT", "CLIENT_FROZEN", "BREAKER_OPEN"})
+ALARMS: Final = frozenset(
+    {"PACKET_CONFLICT", "CLIENT_FROZEN", "BREAKER_OPEN", "CRL_MISSING", "CRL_STALE"}
+)
 """Refusals that never happen in ordinary times between honest chains: people must look."""
 
 

@@ -14,10 +14,16 @@ from guqiao.gateway.v1 import packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao_sdk.client.packet_messages import packet_to_message
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.packet import Deadline
-from services.consensus.domain.contracts.packet_link import breaker, settling
+from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass
+from services.consensus.domain.contracts import objects
+from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.packet_link import breaker, ports, settling
 from services.consensus.domain.contracts.packet_link.breaker import Limits
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY
+from services.consensus.domain.contracts.packet_link.ports import LinkPort
+from services.consensus.domain.contracts.packets import Port
+from services.consensus.domain.contracts.packets_host import SystemHost
 from services.gateway import handlers as gateway_handlers
 from services.gateway import overdue
 from tests.integration.gateway.killed import KilledError, die, dying_at
@@ -235,6 +241,36 @@ async def test_g40_an_open_breaker_raises_an_alarm_and_loses_nothing(
         await wait_until("both gateways raise the alarm", is_raised)
     assert (await link.states())[-1] == SENT
     assert link.recorded() == 2
+
+
+@pytest.mark.req("G2-19-5")
+async def test_a_delivery_that_waits_for_a_revocation_list_raises_an_alarm_and_goes_on_later(
+    link: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge_nothing(host: SystemHost, packet: Packet, height: int) -> dict[str, Json]:
+        raise Refusal("CRL_STALE", authority="演示签发机构")
+
+    port = Port(objects.NAME, judge_nothing, objects.record_exception)
+    waiting = {"data_object": LinkPort(port, PacketClass.ORDERED)}
+    async with link.at_work():
+        with monkeypatch.context() as patch:
+            patch.setattr(ports, "_OF_MARKETS", waiting)
+            link.report(1)
+
+            async def is_raised() -> bool:
+                return all(
+                    f'guqiao_gateway_alarms_total{{code="CRL_STALE",remote="{remote}"}}'
+                    in lab.runtime.telemetry.metrics.render().decode()
+                    for lab, remote in ((link.market, "csrc"), (link.regulator, "shandong"))
+                )
+
+            await wait_until("both gateways raise the alarm", is_raised)
+            assert link.recorded() == 0
+
+        async def is_recorded() -> bool:
+            return link.recorded() == 1
+
+        await wait_until("what waited is recorded", is_recorded)
 
 
 async def test_absences_are_told_to_gateways_for_a_bounded_number_of_packets(

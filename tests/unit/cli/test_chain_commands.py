@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.proof.certificates import parse_certificate_pem
 from guqiao_sdk.proof.possession import possession_sign_bytes
+from guqiao_sdk.proof.seals import issuer_among, require_for_sealing
 from guqiaoctl.network.genesis import ensure_genesis
 from guqiaoctl.network.layout import Network, create_network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.network.pki import ensure_certificates
-from services.consensus.domain.contracts.chain_registry.certificates import parse_certificate_pem
 from services.consensus.domain.contracts.chain_registry.form import read_registration
 from services.consensus.domain.contracts.deployed import PRESENT_GAS
 from services.consensus.domain.ledger.genesis_json import parse_genesis
@@ -124,3 +126,37 @@ def test_a_file_that_is_none_or_no_json_is_refused(command: Command, tmp_path: P
     path.write_text('{"a": 1, "a": 2}', encoding="utf-8")
     ended = command("update", path)
     assert (ended.code, ended.err.split(":")[0]) == (2, "REQUEST_MALFORMED")
+
+
+@pytest.mark.req("G2-19-5")
+def test_the_markets_authority_certifies_the_keys_of_those_who_sign_there(
+    command: Command, network: Network, tmp_path: Path
+) -> None:
+    folder, where = tmp_path / "seals", ("--data", network.layout.folder)
+    ended = command("draft-certificates", "--out", folder, *where)
+    assert ended.code == 0, ended.err
+    provider, root = open_provider(), network.layout.authority(MARKET) / "ca.pem"
+    authority = parse_certificate_pem(root.read_text(encoding="ascii"))
+    for name in ("maker", "checker", "institution"):
+        found = parse_certificate_pem((folder / f"{name}.pem").read_text(encoding="ascii"))
+        key = load_private_key(network.layout.account(MARKET, name), provider)
+        assert found.public_key == key.public_key
+        assert issuer_among(found, [authority], provider.verify) is authority
+        require_for_sealing(found, MARKET, "")
+
+
+@pytest.mark.req("G2-19-5")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("file-certificate", MARKET), "CERTIFICATE_MALFORMED"),
+        (("publish-crl",), "CRL_MALFORMED"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_before_anything_is_sent(
+    command: Command, network: Network, tmp_path: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    path = tmp_path / "file.pem"
+    path.write_text("no certificate", encoding="ascii")
+    ended = command(*arguments, path, "--data", network.layout.folder)
+    assert (ended.code, ended.err.split(":")[0]) == (2, code)

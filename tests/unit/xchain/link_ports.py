@@ -68,7 +68,7 @@ def counting_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     ports: Mapping[str, LinkPort] = {
         PORT_OF[each]: LinkPort(Port("packets", record, refuse), each) for each in PORT_OF
     }
-    monkeypatch.setattr(receiving, "ports_of", lambda host, source: ports)
+    monkeypatch.setattr(receiving, "ports_of", lambda host, source, certified: ports)
     monkeypatch.setattr(settling, "SENDERS", dict.fromkeys(PORT_OF.values(), hear))
 
 

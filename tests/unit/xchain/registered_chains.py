@@ -11,7 +11,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from guqiao_sdk.gm.certificates import CertificateAuthority
+from guqiao_sdk.gm.certificates import (
+    CertificateAuthority,
+    RevokedCertificate,
+    parse_certificate,
+)
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.json_values import Json, canonical_json, parse_json_strict
 from guqiao_sdk.proof.possession import possession_sign_bytes
@@ -108,6 +112,21 @@ def certificate(
         not_before=NOW - timedelta(days=20),
         not_after=NOW + timedelta(days=days),
     ).decode()
+
+
+def crl(
+    *revoked: RevokedCertificate, number: int = 1, issuer: str = "", days: int = 7, since: int = 1
+) -> str:
+    """The authority's list that began `since` days ago and ends in so many."""
+    signer = authority(issuer) if issuer else authority()
+    start, end = NOW - timedelta(days=since), NOW + timedelta(days=days)
+    pem = signer.issue_crl(revoked, this_update=start, next_update=end, number=number)
+    return pem.decode()
+
+
+def revoked(pem: str, *, days: int = -1) -> RevokedCertificate:
+    """The entry of a certificate that was revoked so many days from now."""
+    return RevokedCertificate(parse_certificate(pem.encode()).serial, NOW + timedelta(days=days))
 
 
 def validator(of: Nodes, number: int) -> dict[str, Any]:

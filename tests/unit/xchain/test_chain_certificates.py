@@ -7,10 +7,10 @@ import base64
 import pytest
 
 from guqiao_sdk.gm.certificates import parse_certificate
-from services.consensus.domain.contracts.chain_registry.certificates import (
-    CertificateError,
+from guqiao_sdk.proof.certificates import (
     parse_certificate_pem,
 )
+from guqiao_sdk.proof.der import CertificateError
 from tests.unit.xchain.registered_chains import USCC, authority, certificate, nodes
 
 PEM = certificate(nodes().name(0), USCC[0], "演示机构0")

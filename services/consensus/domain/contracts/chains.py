@@ -15,11 +15,10 @@ from functools import partial
 from typing import Any, Final
 
 from guqiao_sdk import roles
-from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.personal_data import Search
+from guqiao_sdk.proof.certificates import PEM_LENGTH_MAX
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.chain_registry import changing, ending
-from services.consensus.domain.contracts.chain_registry.certificates import PEM_LENGTH_MAX
+from services.consensus.domain.contracts.chain_registry import changing, ending, sealing
 from services.consensus.domain.contracts.chain_registry.drift import compare
 from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.form import (
@@ -29,11 +28,11 @@ from services.consensus.domain.contracts.chain_registry.form import (
     read_registration,
 )
 from services.consensus.domain.contracts.chain_registry.judging import (
-    ROOTS_MAX,
     judge_registration,
     read_root,
     require_assessment,
 )
+from services.consensus.domain.contracts.chain_registry.sealing import ROOTS_MAX, fingerprint_of
 from services.consensus.domain.contracts.chain_registry.standing import (
     CHAINS,
     NONE,
@@ -77,37 +76,48 @@ from services.consensus.domain.contracts.set_events import warn_of_shares
 from services.consensus.domain.contracts.signers import require_csrc, require_operator
 
 NAME: Final = CHAINS
+LISTS_FROM: Final = 3
+"""The version that asks for revocation lists."""
+
 REASON_LENGTH_MAX: Final = changing.REASON_LENGTH_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class ChainsContract:
-    """`chains`. Version 2 finds numbers of persons in whatever digits."""
+    """`chains`. Version 2 finds numbers of persons in whatever digits. Version 3 keeps revocation
+    lists and the certificates of keys that seal, and admits no node whose certificate is revoked.
+    """
 
     version: int = 1
     name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """For operators, provincial regulators and the CSRC."""
+        lists = self.version >= LISTS_FROM
         methods: dict[str, Method] = {
             "trust_root": trust_root,
             "distrust_root": distrust_root,
-            "submit": partial(submit, step="submit"),
-            "resubmit": partial(submit, step="resubmit"),
+            "submit": partial(submit, step="submit", lists=lists),
+            "resubmit": partial(submit, step="resubmit", lists=lists),
             "give_back": give_back,
             "countersign": countersign,
-            "start_test": start_test,
+            "start_test": partial(start_test, lists=lists),
             "report": report,
             "approve": approve,
             "exempt": exempt,
-            "update": changing.update,
-            "accept_update": changing.accept_update,
+            "update": partial(changing.update, lists=lists),
+            "accept_update": partial(changing.accept_update, lists=lists),
             "suspend": changing.suspend,
             "resume": changing.resume,
             "request_deregistration": ending.request_deregistration,
             "consent_deregistration": ending.consent_deregistration,
             "deregister": ending.deregister,
         }
+        if lists:
+            methods |= {
+                "file_certificate": sealing.file_certificate,
+                "publish_crl": sealing.publish_crl,
+            }
         search = Search.GROUPS if self.version == 1 else Search.ANY_WRITING
         return {name: partial(_called, method, search=search) for name, method in methods.items()}
 
@@ -121,7 +131,7 @@ def _called(method: Method, host: Host, body: Mapping[str, Json], *, search: Sea
 # --- Registration ---------------------------------------------------------------------------------
 
 
-def submit(host: Host, body: Mapping[str, Json], *, step: str) -> None:
+def submit(host: Host, body: Mapping[str, Json], *, step: str, lists: bool) -> None:
     """Register a chain, or again what was given back."""
     require_operator(host)
     require_members(body, "", "registration")
@@ -129,7 +139,7 @@ def submit(host: Host, body: Mapping[str, Json], *, step: str) -> None:
     system, chain = system_host(host), registration.chain_id
     _require_own_step(host, registration, step)
     _require_free(system, registration)
-    judge_registration(system, registration)
+    judge_registration(system, registration, lists=lists)
     require_not_duplicate(host, registration)
     standing = find(host, standing_key(chain))
     version = 1 if standing is None else standing["version"] + 1
@@ -183,12 +193,12 @@ def countersign(host: Host, body: Mapping[str, Json]) -> None:
     move(host, chain, "countersign", Status.PROVINCIAL_REVIEWED, "chain.countersigned")
 
 
-def start_test(host: Host, body: Mapping[str, Json]) -> None:
+def start_test(host: Host, body: Mapping[str, Json], *, lists: bool) -> None:
     """Begin the conformance test: everything of the registration has to hold now."""
     require_role(host, roles.CSRC_TECH)
     chain, _, record = called(host, body, "start_test", "digest")
     require_digest(body, record)
-    judge_registration(system_host(host), kept(record))
+    judge_registration(system_host(host), kept(record), lists=lists)
     move(host, chain, "start_test", Status.CONFORMANCE, "chain.test_started")
 
 
@@ -255,7 +265,7 @@ def trust_root(host: Host, body: Mapping[str, Json]) -> None:
     require_members(body, "", "certificate")
     pem = text(body["certificate"], "certificate", PEM_LENGTH_MAX)
     found = read_root(system_host(host), pem)
-    fingerprint = sm3(found.subject + found.public_key).hex()
+    fingerprint = fingerprint_of(found)
     if len(host.scan("root/", ROOTS_MAX)) >= ROOTS_MAX:
         raise Refusal("LIMIT_EXCEEDED", limit="roots", maximum=ROOTS_MAX)
     facts: dict[str, Json] = {"fingerprint": fingerprint, "organisation": found.organisation}

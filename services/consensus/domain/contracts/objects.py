@@ -19,10 +19,12 @@ from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.object_parts import Part, part_of
 from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX, Packet
+from services.consensus.domain.contracts.chain_registry.sealing import require_certified_seals
 from services.consensus.domain.contracts.host import Host, Method, Refusal
+from services.consensus.domain.contracts.light_client import consensus_state
 from services.consensus.domain.contracts.notice.formats import FormatHost, require_format
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
-from services.consensus.domain.contracts.packets_host import error_acknowledgement
+from services.consensus.domain.contracts.packets_host import SystemHost, error_acknowledgement
 
 NAME: Final = "objects"
 OBJECT_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX
@@ -58,7 +60,8 @@ class ObjectsContract:
 
 def record_object(host: ObjectsHost, packet: Packet, source_height: int) -> dict[str, Json]:
     """Keep the packet's object and return its acknowledgement, or refuse."""
-    return _record(host, packet, source_height, _parse(packet.payload))
+    value = _parse(packet.payload)
+    return _record(host, packet, source_height, value, read_object(value))
 
 
 def record_screened(
@@ -68,16 +71,46 @@ def record_screened(
     G33). What is kept and told of the refusal is its kind and place, never the number.
     """
     value = _parse(packet.payload)
+    _require_clear(value, search)
+    return _record(host, packet, source_height, value, read_object(value))
+
+
+def record_certified(
+    host: SystemHost, packet: Packet, source_height: int, *, search: Search
+) -> dict[str, Json]:
+    """The same, of a registered chain only if each of its seals is of a key with a certificate that
+    stood for it when the chain's block at `source_height` was made (G2-19-5, reliability G31).
+    """
+    value = _parse(packet.payload)
+    _require_clear(value, search)
+    header = read_object(value)
+    require_seals_of(host, packet.source, source_height, value)
+    return _record(host, packet, source_height, value, header)
+
+
+def require_seals_of(host: SystemHost, chain: str, height: int, value: Mapping[str, Json]) -> None:
+    """Refuse an object of the form of `read_object` with a seal that no certificate stands for, at
+    the time of the block of `chain` that proves it: whoever sealed it did so before.
+    """
+    header = value["header"]
+    assert isinstance(header, dict), "read_object checked it"
+    at_ms = consensus_state(host, chain, height).block_time_ms
+    require_certified_seals(host, chain, header, at_ms)
+
+
+def _require_clear(value: Json, search: Search) -> None:
     found = find_personal_data(value, search=search)
     if found is not None:
         raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
-    return _record(host, packet, source_height, value)
 
 
 def _record(
-    host: ObjectsHost, packet: Packet, source_height: int, value: dict[str, Json]
+    host: ObjectsHost,
+    packet: Packet,
+    source_height: int,
+    value: dict[str, Json],
+    header: ObjectHeader,
 ) -> dict[str, Json]:
-    header = read_object(value)
     require_format(host, packet.source, header.model_version)
     transaction_id = source_transaction(header.object_id, packet.source, header.source_chain)
     _check_part(host, header, value)

@@ -71,11 +71,21 @@ SCREENED_PORTS: Final[Mapping[int, Mapping[str, Port]]] = {
 }
 """The same by version: no number of a person comes in (reliability G33)."""
 
+CERTIFIED_PORT: Final = Port(
+    objects.NAME,
+    partial(objects.record_certified, search=Search.ANY_WRITING),
+    objects.record_exception,
+)
+"""Version 4: what is sealed by a key without a certificate does not come in either (G31)."""
+
+NOT_THE_PACKETS_FAULT: Final = frozenset({LIMIT_EXCEEDED, "CRL_MISSING", "CRL_STALE"})
+"""Refusals of a handler that refuse the transaction: later, or with fewer packets, it is taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class PacketsContract:
-    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear. Version 3 is
-    `LinkedPacketsContract`, which looks for them in whatever digits.
+    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear. Versions 3
+    and 4 are `LinkedPacketsContract`, which looks for them in whatever digits.
     """
 
     version: int = 1
@@ -182,7 +192,7 @@ def dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[
     """Run the port's handler; its refusal undoes its effects and becomes the acknowledgement.
 
     A limit of the transaction is not the packet's fault: it refuses the whole, and a relayer tries
-    again with fewer packets.
+    again with fewer packets. Nor is a revocation list that nobody brought.
     """
     acknowledgements: list[dict[str, Json]] = []
 
@@ -192,7 +202,7 @@ def dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[
     refusal = host.attempt(lambda: host.within(port.contract, record))
     if refusal is None:
         return acknowledgements[0]
-    if refusal.code == LIMIT_EXCEEDED:
+    if refusal.code in NOT_THE_PACKETS_FAULT:
         raise refusal
 
     def record_exception() -> None:

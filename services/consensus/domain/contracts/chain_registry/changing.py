@@ -64,7 +64,7 @@ IMMUTABLE: Final = ("chain_id", "region_code", "operator", "genesis_hash", "pare
 # --- Updates --------------------------------------------------------------------------------------
 
 
-def update(host: Host, body: Mapping[str, Json]) -> None:
+def update(host: Host, body: Mapping[str, Json], *, lists: bool) -> None:
     """State what a registration says from now on (G2-10-3). What is in force, stated again,
     withdraws an update that waits; nothing else passes one, for it would undo it.
     """
@@ -74,7 +74,7 @@ def update(host: Host, body: Mapping[str, Json]) -> None:
     require_owner(host, chain, before)
     _require_unchanged(before, body["registration"])
     registration = read_registration(body["registration"])
-    judge_registration(system_host(host), registration)
+    judge_registration(system_host(host), registration, lists=lists)
     is_pending = find(host, f"pending/{chain}") is not None
     if registration.digest == record["digest"]:
         if is_pending:
@@ -104,7 +104,7 @@ def _require_unchanged(before: Mapping[str, Any], value: Json) -> None:
             raise Refusal("CHAIN_FIELD_IMMUTABLE", field=name)
 
 
-def accept_update(host: Host, body: Mapping[str, Json]) -> None:
+def accept_update(host: Host, body: Mapping[str, Json], *, lists: bool) -> None:
     """Report the probe of what an update states. It is in force if the keys are those that sign."""
     require_role(host, roles.CSRC_TECH)
     chain, standing, _ = called(host, body, "accept_update", "digest result report probes")
@@ -119,7 +119,7 @@ def accept_update(host: Host, body: Mapping[str, Json]) -> None:
         host.delete(f"pending/{chain}")
         host.emit("chain.update_failed", {**facts, "report": found["report"]})
         return
-    judge_registration(system, registration)
+    judge_registration(system, registration, lists=lists)
     reported = {**pending, "report": found}
     if _signs_now(system, registration):
         put_in_force(system, chain, reported)

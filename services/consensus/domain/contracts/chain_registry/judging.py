@@ -7,34 +7,38 @@ contract holds, is valid at block time, and the key itself signed for this chain
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
+from guqiao_sdk.proof.certificates import (
+    Certificate,
+    parse_certificate_pem,
+)
+from guqiao_sdk.proof.der import CertificateError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.possession import possession_sign_bytes
 from services.consensus.domain.contracts.calendar import block_day
-from services.consensus.domain.contracts.chain_registry.certificates import (
-    Certificate,
-    CertificateError,
-    parse_certificate_pem,
-)
 from services.consensus.domain.contracts.chain_registry.form import Registration, Validator
 from services.consensus.domain.contracts.chain_registry.policy import (
     ASSESSMENT_DAYS,
     policy,
 )
-from services.consensus.domain.contracts.chain_registry.standing import find
+from services.consensus.domain.contracts.chain_registry.sealing import (
+    require_not_revoked,
+    trusted_roots,
+)
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.packets_host import SystemHost
 
-ROOTS_MAX: Final = 64
 
-
-def judge_registration(host: SystemHost, registration: Registration) -> None:
-    """Refuse a registration whose keys or assessment do not hold now."""
+def judge_registration(host: SystemHost, registration: Registration, *, lists: bool) -> None:
+    """Refuse a registration whose keys or assessment do not hold now; with `lists` also one with a
+    certificate that is revoked, or of whose authority no list says so that has not ended.
+    """
     require_assessment(host, registration)
-    roots = _roots(host)
+    roots = [*trusted_roots(host).values()]
     for each in registration.validators:
-        _judge_certificate(host, each, roots)
+        found, root = _judge_certificate(host, each, roots)
+        if lists:
+            require_not_revoked(host, found, root, each.node_id)
         message = possession_sign_bytes(registration.chain_id, each.node_id, each.public_key)
         if not host.verify_signature(each.public_key, message, each.possession):
             raise Refusal("POSSESSION_UNPROVEN", node=each.node_id)
@@ -67,7 +71,8 @@ def read_root(host: SystemHost, pem: str) -> Certificate:
 
 def _judge_certificate(
     host: SystemHost, validator: Validator, roots: Sequence[Certificate]
-) -> None:
+) -> tuple[Certificate, Certificate]:
+    """The certificate of a consensus key, and the authority that signed it."""
     found = _read(validator.certificate, validator.node_id)
     if found.public_key != validator.public_key:
         raise Refusal("CERTIFICATE_OF_OTHER", node=validator.node_id, fault="another key")
@@ -76,8 +81,11 @@ def _judge_certificate(
     if validator.entity_uscc not in found.codes:
         raise Refusal("CERTIFICATE_OF_OTHER", node=validator.node_id, fault="another credit code")
     _require_valid(host, found, validator.node_id)
-    if found.is_authority or not any(_has_signed(host, root, found) for root in roots):
+    signers = (root for root in roots if _has_signed(host, root, found))
+    signer = None if found.is_authority else next(signers, None)
+    if signer is None:
         raise Refusal("CERTIFICATE_UNTRUSTED", node=validator.node_id)
+    return found, signer
 
 
 def _has_signed(host: SystemHost, root: Certificate, found: Certificate) -> bool:
@@ -87,15 +95,6 @@ def _has_signed(host: SystemHost, root: Certificate, found: Certificate) -> bool
         and root.subject == found.issuer
         and host.verify_signature(root.public_key, found.signed, found.signature)
     )
-
-
-def _roots(host: SystemHost) -> list[Certificate]:
-    found: list[Certificate] = []
-    for key, _ in host.scan("root/", ROOTS_MAX):
-        record = find(host, key)
-        assert record is not None, "it was scanned"
-        found.append(parse_certificate_pem(record["certificate"]))
-    return found
 
 
 def _read(pem: Json, node: str) -> Certificate:

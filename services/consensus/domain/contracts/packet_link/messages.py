@@ -36,6 +36,7 @@ from services.consensus.domain.contracts.objects import (
     ID_SEPARATORS,
     OBJECT_BYTES_MAX,
     OBJECT_DEPTH_MAX,
+    require_seals_of,
     source_transaction,
 )
 from services.consensus.domain.contracts.objects_form import PROTOCOL, ObjectHeader, read_object
@@ -180,6 +181,17 @@ def relay_message(host: SystemHost, packet: Packet, source_height: int) -> dict[
     kept = {name: record[name] for name in record if name != "object"}
     host.emit("message.relayed", {"source": packet.source, "sequence": packet.sequence, **kept})
     return {"code": "", **facts}
+
+
+def relay_certified_message(
+    host: SystemHost, packet: Packet, source_height: int
+) -> dict[str, Json]:
+    """The same, if a certificate stands for each of its seals (version 4)."""
+    value = _payload(packet, "to object")["object"]
+    if isinstance(value, dict):
+        read_object(value)
+        require_seals_of(host, packet.source, source_height, value)
+    return relay_message(host, packet, source_height)
 
 
 def _send_on(

@@ -1,7 +1,8 @@
 """Which packets a chain takes, and who hears of what became of those that it sent.
 
-The table is the allow-list of version 3: nothing else is reachable from another chain (reliability
-G28). A port has one class of packets, because both classes count the sequences of one port.
+The tables are the allow-lists of versions 3 and 4: nothing else is reachable from another chain
+(reliability G28). A port has one class of packets, because both classes count the sequences of one
+port.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ def _unordered(record: packets.Record) -> LinkPort:
     return LinkPort(port, PacketClass.UNORDERED)
 
 
-_OF_MARKETS: Final = {messages.MESSAGE: _unordered(messages.relay_message)}
+def _of_markets(data_object: Port, relay_message: packets.Record) -> Mapping[str, LinkPort]:
+    return {
+        "data_object": LinkPort(data_object, PacketClass.ORDERED),
+        messages.MESSAGE: _unordered(relay_message),
+    }
+
+
+_OF_MARKETS: Final = _of_markets(packets.SCREENED_PORTS[3]["data_object"], messages.relay_message)
+_CERTIFIED_OF_MARKETS: Final = _of_markets(packets.CERTIFIED_PORT, messages.relay_certified_message)
 _OF_THE_REGULATOR: Final = {
     messages.DELIVERY: _unordered(messages.keep_message),
     messages.RESULT: _unordered(messages.keep_result),
@@ -44,12 +53,12 @@ SENDERS: Final[Mapping[str, Callable[[LinkHost, Settled], None]]] = {
 """By port: what the sending end does, once for each packet and after it is marked."""
 
 
-def ports_of(host: LinkHost, source: str) -> Mapping[str, LinkPort]:
+def ports_of(host: LinkHost, source: str, *, certified: bool) -> Mapping[str, LinkPort]:
     """The ports at which this chain takes packets of `source`: the regulatory chain takes those of
-    markets, a market those of the regulatory chain it reports to, and nobody any other.
+    markets, a market those of the regulatory chain it reports to, and nobody any other. With
+    `certified` the seals of what markets send are held against certificates.
     """
     regulator = regulatory_chain(host)
     if regulator is None:
-        data_object = LinkPort(packets.SCREENED_PORTS[3]["data_object"], PacketClass.ORDERED)
-        return {"data_object": data_object, **_OF_MARKETS}
+        return _CERTIFIED_OF_MARKETS if certified else _OF_MARKETS
     return _OF_THE_REGULATOR if source == regulator else {}

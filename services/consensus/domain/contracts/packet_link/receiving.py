@@ -1,4 +1,4 @@
-"""The destination's half of version 3: packets of both formats and classes, until their deadlines.
+"""The destination's half from version 3 on: packets of both formats and classes, until they expire.
 
 What an ordered packet would have done counts for nothing once its deadline has passed, and the
 packet is answered with PACKET_EXPIRED so that those behind it go on. An unordered one is refused:
@@ -46,7 +46,7 @@ PACKET_EXPIRED: Final = "PACKET_EXPIRED"
 _TERMS: Final = ("class", "deadline")
 
 
-def receive(host: Host, body: Mapping[str, Json]) -> None:
+def receive(host: Host, body: Mapping[str, Json], *, certified: bool) -> None:
     """Take up to 50 packets of one source, proven at one height; all guards hold or nothing is.
 
     A packet taken before is answered with the receipt it has.
@@ -58,7 +58,7 @@ def receive(host: Host, body: Mapping[str, Json]) -> None:
     entries = _entries(body["packets"], source)
     state_root = consensus_state(link, source, height).state_root
     breaker.require_running(link, source)
-    ports = ports_of(link, source)
+    ports = ports_of(link, source, certified=certified)
     taken = [
         packet
         for packet, proof in entries
