@@ -26,7 +26,7 @@ FINALITY: Final = (
         f"{CORE}/view_change.py",
         " and each.certified <= low and ",
         " and ",
-        first=2,
+        first=46,
         rules=("L1",),
         withheld=True,
     ),
