@@ -58,6 +58,7 @@ async def test_behind_a_gap_nothing_is_applied_and_it_is_told(feed: Feed) -> Non
             "PROJECTION_STUCK: The read model stands still: its next block is missing or cannot be "
             "applied. (block 3 came, 2 was due)"
         )
+        await feed.wait_height(1)
         assert await feed.heights() == [1]
         assert await feed.pool.fetchval("SELECT count(*) FROM bus_parked") == 0
         await feed.publish(feed.event(2), feed.event(3))
