@@ -106,6 +106,26 @@ def test_g31_a_message_is_held_to_the_same_rule() -> None:
     assert len(events(receipt, "message.relayed")) == 1
 
 
+@pytest.mark.req("G2-17-7")
+def test_g33_a_number_of_a_person_in_the_place_of_a_key_is_not_repeated() -> None:
+    link = Link.make()
+    value = json_of(link.send())
+    value["header"]["seal"][0]["pub_key"]["value"] = "13800138000"
+    entry: dict[str, Json] = {
+        "destination": "csrc",
+        "port": "market_message",
+        "class": "unordered",
+        "deadline": {"height": 0, "time_ms": 0},
+        "payload": {"to": "csrc", "object": value},
+    }
+    (message,) = sent_packets(link.market.call("reports", "send", {"packets": [entry]}))
+    link.registry.csrc.call("light_client", "update", update_body(link.market))
+    receipt = link.receive(message)
+    (told,) = events(receipt, "message.refused")
+    assert told["code"] == "TIER_NONPUBLIC_ONCHAIN"
+    assert b"13800138000" not in receipt.encode()
+
+
 def json_of(packet: Packet) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(packet.payload)
     return found
