@@ -47,7 +47,8 @@ _URI: Final = 0x86
 class Certificate:
     """What is asked of a certificate. `codes` are the names beside the organisation's that may hold
     its credit code: serial number, organisation identifier, and the codes of DIDs. `identities` are
-    the URIs among its alternative names, `key_usage` that extension as it stands, where it does.
+    the URIs among its alternative names, `key_usage` that extension as it stands, where it does,
+    and `critical_purposes` the extended key usage, where it is critical.
     """
 
     signed: bytes
@@ -63,13 +64,17 @@ class Certificate:
     serial: int
     identities: tuple[str, ...]
     key_usage: bytes | None
+    critical_purposes: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Extensions:
+class Extensions:
+    """What is read of a certificate's extensions: see `Certificate`."""
+
     is_authority: bool
     identities: tuple[str, ...]
     key_usage: bytes | None
+    critical_purposes: bytes | None
 
 
 def parse_certificate_pem(pem: str) -> Certificate:
@@ -89,7 +94,7 @@ def _certificate(der: bytes) -> Certificate:
     serial.must(INTEGER)
     not_before, not_after = _validity(validity)
     names = _names(subject)
-    stated = _extensions(extensions)
+    stated = read_extensions(extensions)
     organisations = [text for oid, text in names if oid == _ORGANISATION]
     if len(organisations) != 1:
         raise CertificateError("the subject names not exactly one organisation")
@@ -108,6 +113,7 @@ def _certificate(der: bytes) -> Certificate:
         serial=int.from_bytes(serial.content, "big", signed=True),
         identities=stated.identities,
         key_usage=stated.key_usage,
+        critical_purposes=stated.critical_purposes,
     )
 
 
@@ -137,9 +143,11 @@ def _validity(piece: Piece) -> tuple[int, int]:
     return times[0], times[1]
 
 
-def _extensions(piece: Piece) -> _Extensions:
+def read_extensions(piece: Piece) -> Extensions:
+    """Of the field that holds them; raises `CertificateError`."""
     seen: set[bytes] = set()
     key_usage: bytes | None = None
+    critical_purposes: bytes | None = None
     is_authority, identities = False, list[str]()
     for extension in single(piece.must(_EXTENSIONS).content, SEQUENCE).parts():
         parts = extension.must(SEQUENCE).parts()
@@ -158,7 +166,9 @@ def _extensions(piece: Piece) -> _Extensions:
             identities = [text_of(each.content, "ascii") for each in names if each.tag == _URI]
         elif oid == _KEY_USAGE:
             key_usage = value
-    return _Extensions(is_authority, tuple(identities), key_usage)
+        elif oid == _PURPOSES and is_critical:
+            critical_purposes = value
+    return Extensions(is_authority, tuple(identities), key_usage, critical_purposes)
 
 
 def _code_of(identity: str) -> str:

@@ -119,6 +119,16 @@ def text_of(content: bytes, encoding: str | None) -> str:
         raise CertificateError("a text is not in its encoding") from error
 
 
+def integer_of(piece: Piece, octets_max: int) -> int:
+    """An INTEGER in its shortest form, of at most so many octets."""
+    content = piece.must(INTEGER).content
+    value = int.from_bytes(content, "big", signed=True)
+    bits = (value if value >= 0 else ~value).bit_length()
+    if len(content) != bits // 8 + 1 or len(content) > octets_max:
+        raise CertificateError(f"a number is not of 1 to {octets_max} octets in its shortest form")
+    return value
+
+
 def signature_of(piece: Piece) -> bytes:
     """The 64 bytes r and s of an SM2 signature in a bit string."""
     bits = piece.must(BITS).content

@@ -18,6 +18,7 @@ from guqiao_sdk.proof.der import (
     SM2_WITH_SM3,
     CertificateError,
     Piece,
+    integer_of,
     read_pem,
     signature_of,
     single,
@@ -28,6 +29,10 @@ CRL_LENGTH_MAX: Final = 262_144
 """Characters of PEM: some 4,000 certificates."""
 
 CRL_ENTRIES_MAX: Final = 4_096
+SERIAL_OCTETS_MAX: Final = 20
+"""RFC 5280, 4.1.2.2."""
+
+_NUMBER_OCTETS_MAX: Final = 21
 _LABEL: Final = "X509 CRL"
 _VERSION_2: Final = bytes.fromhex("020101")
 _EXTENSIONS: Final = 0xA0
@@ -87,7 +92,7 @@ def _revoked(piece: Piece) -> dict[int, int]:
             raise CertificateError("an entry is neither a pair nor one with extensions")
         if len(parts) == 3:
             _plain_extensions(parts[2].must(SEQUENCE).parts())
-        serial = int.from_bytes(parts[0].must(INTEGER).content, "big", signed=True)
+        serial = integer_of(parts[0], SERIAL_OCTETS_MAX)
         if serial in found:
             raise CertificateError("a certificate stands twice")
         found[serial] = time_ms(parts[1])
@@ -99,7 +104,7 @@ def _number(piece: Piece) -> int:
     value = _plain_extensions(extensions).get(_CRL_NUMBER)
     if value is None:
         raise CertificateError("the list has no number")
-    number = int.from_bytes(single(value, INTEGER).content, "big", signed=True)
+    number = integer_of(single(value, INTEGER), _NUMBER_OCTETS_MAX)
     if not 0 <= number < 1 << 160:
         raise CertificateError("the list's number has another form")
     return number

@@ -51,6 +51,46 @@ def test_a_register_without_light_clients_is_refused() -> None:
     assert "chains without light_client" in str(error.value)
 
 
+def versions(*contracts: tuple[str, int, int]) -> Any:
+    value = genesis_json()
+    value["contracts"] = [
+        {"name": name, "version": version, "from_height": height}
+        for name, version, height in (("light_client", 1, 0), *contracts)
+    ]
+    return genesis_of(value)
+
+
+@pytest.mark.req("G2-19-5")
+@pytest.mark.parametrize(
+    "contracts",
+    [
+        (("chains", 3, 0), ("packets", 4, 0)),
+        (("chains", 2, 0), ("packets", 3, 0)),
+        (("chains", 2, 0), ("chains", 3, 9), ("packets", 4, 9)),
+        (("packets", 4, 0), ("chains", 3, 9)),
+        (("packets", 4, 0),),
+    ],
+)
+def test_seals_are_judged_where_the_register_keeps_certificates(contracts: Any) -> None:
+    assert versions(*contracts)
+
+
+@pytest.mark.req("G2-19-5")
+@pytest.mark.parametrize(
+    "contracts",
+    [
+        (("chains", 1, 0), ("packets", 4, 0)),
+        (("chains", 2, 0), ("packets", 3, 0), ("packets", 4, 9)),
+        (("chains", 2, 0), ("chains", 3, 9), ("packets", 4, 8)),
+        (("packets", 4, 0), ("chains", 2, 5), ("chains", 3, 9)),
+    ],
+)
+def test_a_genesis_that_judges_seals_by_an_older_register_is_refused(contracts: Any) -> None:
+    with pytest.raises(GenesisError) as error:
+        versions(*contracts)
+    assert "packets 4 while chains is older than 3" in str(error.value)
+
+
 @pytest.mark.req("G2-06-3")
 def test_the_policy_of_genesis_is_the_one_that_counts() -> None:
     registry = Registry.make()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +14,7 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import Packet, receipt_key
 from guqiao_sdk.proof.receipt import Receipt
 from tests.unit.xchain.ledger_chain import (
-    LedgerChain,
     events,
-    receive_body,
     sent_packets,
     update_body,
 )
@@ -40,75 +37,9 @@ from tests.unit.xchain.registered_chains import (
     nodes,
     revoked,
 )
+from tests.unit.xchain.sealed_link import MAKER_DID, Link, sealing
 
 pytestmark = pytest.mark.req("G2-19-5")
-
-MAKER_DID = "did:rem:shandong:91370000MA0000000X"
-"""Who signs on the market's chain."""
-
-
-def sealing(
-    *,
-    identity: str = MAKER_DID,
-    key: str = MAKER_DID,
-    issuer: str = "",
-    days: int = 365,
-) -> str:
-    signer = authority(issuer) if issuer else authority()
-    return signer.issue(
-        identity,
-        KEYS.public_key(key),
-        organisation="演示经办机构",
-        common_name="maker",
-        not_before=NOW - timedelta(days=20),
-        not_after=NOW + timedelta(days=days),
-    ).decode()
-
-
-@dataclass
-class Link:
-    """A registered market and the regulatory chain, and what goes from one to the other."""
-
-    registry: Registry
-    market: LedgerChain
-
-    @staticmethod
-    def make(*, is_registered: bool = True) -> Link:
-        registry = Registry.make(version=3, packets_version=4)
-        registry.must("publish_crl", (TECH_SIDE,), crl=crl())
-        registry.bring("ACTIVE" if is_registered else "SUBMITTED")
-        market = LedgerChain("shandong", KEYS, destination="csrc", remotes={})
-        market.replicas = nodes()
-        market.execute()
-        return Link(registry, market)
-
-    def file(self, pem: str, who: Any = BY_OPERATOR) -> Receipt:
-        return self.registry.act("file_certificate", who, chain_id="shandong", certificate=pem)
-
-    def publish(self, pem: str) -> Receipt:
-        return self.registry.act("publish_crl", (TECH_SIDE,), crl=pem)
-
-    def send(self) -> Packet:
-        sent = self.market.call("reports", "report", {"count": 1, "broken": False})
-        (packet,) = sent_packets(sent)
-        told = self.registry.csrc.call("light_client", "update", update_body(self.market))
-        assert told.accepted, told
-        return packet
-
-    def receive(self, packet: Packet) -> Receipt:
-        csrc = self.registry.csrc
-        return csrc.call("packets", "receive", receive_body(self.market, [packet]))
-
-    def answer(self) -> dict[str, Json]:
-        """What the regulatory chain says of the next object."""
-        packet = self.send()
-        receipt = self.receive(packet)
-        assert receipt.accepted, receipt
-        kept = self.registry.csrc.value(receipt_key("shandong", packet.port, packet.sequence))
-        assert isinstance(kept, dict)
-        acknowledgement = kept["acknowledgement"]
-        assert isinstance(acknowledgement, dict)
-        return acknowledgement
 
 
 @pytest.mark.req("G2-19-4")
@@ -173,6 +104,26 @@ def test_g31_a_message_is_held_to_the_same_rule() -> None:
     receipt = sent_message()
     assert events(receipt, "message.refused") == []
     assert len(events(receipt, "message.relayed")) == 1
+
+
+@pytest.mark.req("G2-17-7")
+def test_g33_a_number_of_a_person_in_the_place_of_a_key_is_not_repeated() -> None:
+    link = Link.make()
+    value = json_of(link.send())
+    value["header"]["seal"][0]["pub_key"]["value"] = "13800138000"
+    entry: dict[str, Json] = {
+        "destination": "csrc",
+        "port": "market_message",
+        "class": "unordered",
+        "deadline": {"height": 0, "time_ms": 0},
+        "payload": {"to": "csrc", "object": value},
+    }
+    (message,) = sent_packets(link.market.call("reports", "send", {"packets": [entry]}))
+    link.registry.csrc.call("light_client", "update", update_body(link.market))
+    receipt = link.receive(message)
+    (told,) = events(receipt, "message.refused")
+    assert told["code"] == "TIER_NONPUBLIC_ONCHAIN"
+    assert b"13800138000" not in receipt.encode()
 
 
 def json_of(packet: Packet) -> dict[str, Any]:
@@ -306,7 +257,7 @@ def test_a_list_is_of_an_authority_that_counts_in_force_and_newer() -> None:
 
     assert publish(crl(issuer="别的签发机构")).code == "CERTIFICATE_UNTRUSTED"
     assert publish(crl(days=-1, since=9)).code == "CRL_STALE"
-    assert publish(crl(days=9, since=-2)).code == "CRL_STALE", "not yet"
+    assert publish(crl(days=9, since=-2)).code == "CRL_AHEAD"
     assert publish(sealing()).code == "CRL_MALFORMED"
     assert registry.act("publish_crl", (BEIJING_CHECKER,), crl=crl()).code == "ROLE_MISSING"
     assert publish(crl(number=5)).accepted

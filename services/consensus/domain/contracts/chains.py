@@ -95,7 +95,7 @@ class ChainsContract:
         """For operators, provincial regulators and the CSRC."""
         lists = self.version >= LISTS_FROM
         methods: dict[str, Method] = {
-            "trust_root": trust_root,
+            "trust_root": partial(trust_root, lists=lists),
             "distrust_root": distrust_root,
             "submit": partial(submit, step="submit", lists=lists),
             "resubmit": partial(submit, step="resubmit", lists=lists),
@@ -259,8 +259,10 @@ def exempt(host: Host, body: Mapping[str, Json]) -> None:
     host.emit("chain.exempted", facts)
 
 
-def trust_root(host: Host, body: Mapping[str, Json]) -> None:
-    """Let certificates count that this authority signs."""
+def trust_root(host: Host, body: Mapping[str, Json], *, lists: bool) -> None:
+    """Let certificates count that this authority signs. With `lists`, the certificate that it had
+    until then is kept beside a new one.
+    """
     require_csrc(host)
     require_members(body, "", "certificate")
     pem = text(body["certificate"], "certificate", PEM_LENGTH_MAX)
@@ -269,7 +271,11 @@ def trust_root(host: Host, body: Mapping[str, Json]) -> None:
     if len(host.scan("root/", ROOTS_MAX)) >= ROOTS_MAX:
         raise Refusal("LIMIT_EXCEEDED", limit="roots", maximum=ROOTS_MAX)
     facts: dict[str, Json] = {"fingerprint": fingerprint, "organisation": found.organisation}
-    host.put(f"root/{fingerprint}", {**facts, "certificate": pem, **signed(host)})
+    record: dict[str, Json] = {**facts, "certificate": pem, **signed(host)}
+    if lists:
+        sealing.keep_with_before(host, f"root/{fingerprint}", record)
+    else:
+        host.put(f"root/{fingerprint}", record)
     host.emit("chain.root_trusted", facts)
 
 

@@ -14,6 +14,7 @@ from services.consensus.domain.contracts.calendar import NAME as CALENDAR
 from services.consensus.domain.contracts.calendar import YEARS_PARAMETER, first_years
 from services.consensus.domain.contracts.chain_registry.policy import check_parameters
 from services.consensus.domain.contracts.chain_registry.standing import CHAINS
+from services.consensus.domain.contracts.chains import LISTS_FROM
 from services.consensus.domain.contracts.deployed import (
     CONTRACTS,
     GAS_PARAMETER,
@@ -26,6 +27,8 @@ from services.consensus.domain.contracts.identity_record import (
 )
 from services.consensus.domain.contracts.key_uses import KeyUse
 from services.consensus.domain.contracts.light_client_registration import LIGHT_CLIENT
+from services.consensus.domain.contracts.packet_link.contract import CERTIFIED_FROM
+from services.consensus.domain.contracts.packets import NAME as PACKETS
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE
 from services.consensus.domain.ledger.genesis import (
     COMMON_PARAMETERS,
@@ -86,6 +89,7 @@ def parse_genesis(data: bytes) -> Genesis:
     _check_deployments(genesis.contracts)
     _check_calendar(genesis.contracts)
     _check_chains(genesis.contracts)
+    _check_seals(genesis.contracts)
     return genesis
 
 
@@ -126,6 +130,21 @@ def _check_chains(contracts: tuple[ContractActivation, ...]) -> None:
             check_parameters(parameters)
         except ValueError as error:
             raise _invalid(f"contracts.{CHAINS}.parameters", str(error)) from error
+
+
+def _check_seals(contracts: tuple[ContractActivation, ...]) -> None:
+    """Where seals are held against certificates, the register of chains keeps them."""
+    judging = [
+        each for each in contracts if each.name == PACKETS and each.version >= CERTIFIED_FROM
+    ]
+    chains = [each for each in contracts if each.name == CHAINS]
+    if not judging or not chains:
+        return
+    keeping = [each.from_height for each in chains if each.version >= LISTS_FROM]
+    first = max(judging[0].from_height, chains[0].from_height)
+    if not keeping or keeping[0] > first:
+        detail = f"{PACKETS} {CERTIFIED_FROM} while {CHAINS} is older than {LISTS_FROM}"
+        raise _invalid("contracts", detail)
 
 
 def _check_key_uses(genesis: Genesis) -> None:

@@ -3,9 +3,15 @@
 An operator files the certificate of each person who signs on its chain. Whoever carries a list may
 publish it: its authority signed it, and a newer one stays. Kept in `chains` from version 3 on:
 
-    seal/<chain>/<digest of the key>     the certificate in force of a key that seals there
-    crl/<fingerprint>                    number and period of an authority's newest list
+    seal/<chain>/<digest of the key>     the certificate of a key that seals there, and as `before`
+                                         the one that stood until it began
+    filed/<fingerprint>/<serial, hex>    the end of such a certificate, and when it was revoked (ms)
+    crl/<fingerprint>                    number of an authority's newest list, and the periods in
+                                         which one was in force here
     revoked/<fingerprint>/<serial, hex>  when it revoked a certificate (ms)
+
+What was sealed before a renewal began is judged by the certificate that stood then. A revocation is
+kept when the authority names an ended certificate no more, as it may.
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ from guqiao_sdk.proof.seals import (
     issuer_among,
     require_for_sealing,
     require_in_force,
+    require_revocable,
 )
 from guqiao_sdk.regions import region_of_chain
 from services.consensus.domain.contracts.chain_registry.form import chain_id_of
@@ -61,6 +68,9 @@ KEY_SHOWN: Final = 130
 CERTIFICATES_MAX: Final = 1_024
 """Of one chain: persons who sign there, with the keys that they had before."""
 
+PERIODS_MAX: Final = 16
+"""Of one authority, in which a list was in force here; those without a gap between them are one."""
+
 PUBLISHERS: Final = frozenset(
     {roles.OPERATOR_MAKER, roles.CSRC_MARKET, roles.CSRC_TECH, roles.PROVINCIAL_REGULATOR, RELAYER}
 )
@@ -86,18 +96,41 @@ def file_certificate(host: Host, body: Mapping[str, Json]) -> None:
     except SealError as error:
         raise Refusal(error.code, **error.fields) from error
     key = seal_key(chain, found.public_key)
-    if host.get(key) is None and len(host.scan(f"seal/{chain}/", CERTIFICATES_MAX)) >= (
-        CERTIFICATES_MAX
-    ):
-        raise Refusal("LIMIT_EXCEEDED", limit="certificates", maximum=CERTIFICATES_MAX)
+    if host.get(key) is None:
+        _require_room(host, chain)
     facts: dict[str, Json] = {
         "public_key": found.public_key.hex(),
         "serial": _hex(found.serial),
         "authority": fingerprint_of(root),
         "not_after_ms": found.not_after_ms,
     }
-    host.put(key, {**facts, "certificate": pem, **signed(host)})
+    keep_with_before(host, key, {**facts, "certificate": pem, **signed(host)})
+    filed = _filed_key(fingerprint_of(root), found.serial)
+    if host.get(filed) is None:
+        host.put(filed, {"not_after_ms": found.not_after_ms, "revoked_ms": None})
     host.emit("chain.certificate_filed", {"chain_id": chain, **facts})
+
+
+def keep_with_before(host: Host, key: str, record: Mapping[str, Json]) -> None:
+    """Write the record of a certificate, and in it the one whose place it takes."""
+    earlier: Any = host.get(key)
+    before = None
+    if earlier is not None:
+        is_same = _parsed(earlier["certificate"]) == _parsed(str(record["certificate"]))
+        without = {name: earlier[name] for name in earlier if name != "before"}
+        before = earlier.get("before") if is_same else without
+    host.put(key, {**record, "before": before})
+
+
+def _require_room(host: Host, chain: str) -> None:
+    """Where there is none, the certificate that ended first makes some."""
+    filed: Any = host.scan(f"seal/{chain}/", CERTIFICATES_MAX)
+    if len(filed) < CERTIFICATES_MAX:
+        return
+    end_ms, key = min((record["not_after_ms"], key) for key, record in filed)
+    if end_ms >= host.block_time_ms():
+        raise Refusal("LIMIT_EXCEEDED", limit="certificates", maximum=CERTIFICATES_MAX)
+    host.delete(key)
 
 
 def _require_own(host: Host, chain: str) -> str:
@@ -136,8 +169,9 @@ def publish_crl(host: Host, body: Mapping[str, Json]) -> None:
         root = issuer_among(found, roots, system_host(host).verify_signature)
     except SealError as error:
         raise Refusal(error.code, **error.fields) from error
-    _require_newer(host, found, root)
     fingerprint = fingerprint_of(root)
+    before: Any = host.get(f"crl/{fingerprint}")
+    _require_newer(host, found, root, before)
     _keep_revoked(host, fingerprint, found)
     facts: dict[str, Json] = {
         "number": str(found.number),
@@ -145,7 +179,8 @@ def publish_crl(host: Host, body: Mapping[str, Json]) -> None:
         "next_update_ms": found.next_update_ms,
         "revoked": len(found.revoked),
     }
-    host.put(f"crl/{fingerprint}", {**facts, **signed(host)})
+    periods = _periods([] if before is None else before["periods"], found)
+    host.put(f"crl/{fingerprint}", {**facts, "periods": periods, **signed(host)})
     host.emit("chain.crl_published", {"authority": fingerprint, **facts})
 
 
@@ -156,10 +191,11 @@ def _read_list(pem: str) -> RevocationList:
         raise Refusal("CRL_MALFORMED", fault=str(error)) from error
 
 
-def _require_newer(host: Host, found: RevocationList, root: Certificate) -> None:
-    if not found.this_update_ms <= host.block_time_ms() <= found.next_update_ms:
+def _require_newer(host: Host, found: RevocationList, root: Certificate, before: Any) -> None:
+    if host.block_time_ms() < found.this_update_ms:
+        raise Refusal("CRL_AHEAD", authority=root.organisation)
+    if host.block_time_ms() > found.next_update_ms:
         raise Refusal("CRL_STALE", authority=root.organisation)
-    before: Any = host.get(f"crl/{fingerprint_of(root)}")
     if before is None:
         return
     number, this_update = int(before["number"]), before["this_update_ms"]
@@ -167,13 +203,28 @@ def _require_newer(host: Host, found: RevocationList, root: Certificate) -> None
         raise Refusal("CRL_OLDER", authority=root.organisation, number=before["number"])
 
 
+def _periods(before: list[Json], found: RevocationList) -> list[Json]:
+    """With the new list's, which goes on with the last one where there is no gap between them."""
+    last: Any = before[-1] if before else None
+    if last is None or last[1] < found.this_update_ms:
+        period: list[Json] = [found.this_update_ms, found.next_update_ms]
+        return [*before, period][-PERIODS_MAX:]
+    return [*before[:-1], [last[0], found.next_update_ms]]
+
+
 def _keep_revoked(host: Host, fingerprint: str, found: RevocationList) -> None:
-    """The list as it is now: what it names no more was given back or has expired."""
+    """The list as it is now. What it names no more was given back, if the certificate had not ended
+    when the list came out; else its revocation is kept with the certificate.
+    """
     prefix = f"revoked/{fingerprint}/"
     before = dict(host.scan(prefix, CRL_ENTRIES_MAX))
     after = {f"{prefix}{_hex(serial)}": at_ms for serial, at_ms in found.revoked.items()}
     for key in sorted(before.keys() - after.keys()):
         host.delete(key)
+        filed_key = f"filed/{fingerprint}/{key.removeprefix(prefix)}"
+        filed: Any = host.get(filed_key)
+        if filed is not None and filed["not_after_ms"] < found.this_update_ms:
+            host.put(filed_key, {**filed, "revoked_ms": before[key]})
     for key, at_ms in sorted(after.items()):
         if before.get(key) != at_ms:
             host.put(key, at_ms)
@@ -187,6 +238,7 @@ def require_not_revoked(host: SystemHost, found: Certificate, root: Certificate,
     now.
     """
     try:
+        require_revocable(found)
         _require_in_force(host, found, root, at_ms=host.block_time_ms())
     except SealError as error:
         raise Refusal(error.code, **{**error.fields, "node": node}) from error
@@ -215,10 +267,11 @@ def _judge_seal(host: SystemHost, chain: str, key: str, at_ms: int) -> None:
     record: Any = host.read(CHAINS, _seal_key_of(chain, key))
     if record is None:
         raise Refusal("SEAL_UNCERTIFIED", chain=chain, key=key[:KEY_SHOWN])
+    record, certificate = _standing(record, at_ms)
     root: Any = host.read(CHAINS, f"root/{record['authority']}")
     if root is None:
         raise Refusal("CERTIFICATE_UNTRUSTED", key=key[:KEY_SHOWN])
-    certificate, authority = _parsed(record["certificate"]), _parsed(root["certificate"])
+    _, authority = _standing(root, at_ms)
 
     def judge() -> None:
         try:
@@ -227,6 +280,16 @@ def _judge_seal(host: SystemHost, chain: str, key: str, at_ms: int) -> None:
             raise Refusal(error.code, **error.fields, key=key[:KEY_SHOWN]) from error
 
     host.within(CHAINS, judge)
+
+
+def _standing(record: Any, at_ms: int) -> tuple[Any, Certificate]:
+    """Of a record and the one before it, the one that is asked for that time, and its certificate:
+    the later one from its beginning on, so that its revocation is not got round.
+    """
+    certificate, before = _parsed(record["certificate"]), record.get("before")
+    if before is not None and at_ms < certificate.not_before_ms:
+        return before, _parsed(before["certificate"])
+    return record, certificate
 
 
 def _require_in_force(
@@ -238,7 +301,10 @@ def _require_in_force(
     known = None
     if kept is not None:
         revoked: Any = host.get(f"revoked/{fingerprint}/{_hex(found.serial)}")
-        known = Revocations(kept["this_update_ms"], kept["next_update_ms"], revoked)
+        filed: Any = host.get(_filed_key(fingerprint, found.serial))
+        if revoked is None and filed is not None:
+            revoked = filed["revoked_ms"]
+        known = Revocations(kept["periods"], revoked)
     require_in_force(found, root, known, at_ms=at_ms, listed_ms=host.block_time_ms())
 
 
@@ -263,6 +329,10 @@ def seal_key(chain: str, public_key: bytes) -> str:
 
 def _seal_key_of(chain: str, public_key: str) -> str:
     return f"seal/{chain}/{sm3(public_key.encode()).hex()}"
+
+
+def _filed_key(fingerprint: str, serial: int) -> str:
+    return f"filed/{fingerprint}/{_hex(serial)}"
 
 
 def _hex(serial: int) -> str:

@@ -186,9 +186,12 @@ def relay_message(host: SystemHost, packet: Packet, source_height: int) -> dict[
 def relay_certified_message(
     host: SystemHost, packet: Packet, source_height: int
 ) -> dict[str, Json]:
-    """The same, if a certificate stands for each of its seals (version 4)."""
+    """The same, if a certificate stands for each of its seals (version 4). Numbers of persons are
+    looked for first: a refusal of a seal says what stands in it.
+    """
     value = _payload(packet, "to object")["object"]
     if isinstance(value, dict):
+        _require_clear(value)
         read_object(value)
         require_seals_of(host, packet.source, source_height, value)
     return relay_message(host, packet, source_height)
