@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from guqiao_sdk.proof.json_values import canonical_json
+from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.packet import DELIVERY_PORT, Packet, PacketClass, Terms
 from services.gateway import open_packets, store
 from services.gateway.app import MIGRATIONS
@@ -98,7 +98,7 @@ async def test_ports_are_found_in_a_step_each(connection: asyncpg.Connection) ->
 
 async def insert_delivery(connection: asyncpg.Connection, sequence: int, sender: str) -> None:
     """A message that the regulatory chain sends on for another, or its own where `sender` is it."""
-    origin = {"chain": sender}
+    origin: Json = {"chain": sender}
     payload = canonical_json({"from": origin} if sender != "csrc" else {"own": origin})
     terms = Terms(PacketClass.UNORDERED)
     packet = Packet("csrc", "shandong", DELIVERY_PORT, sequence, payload, terms)
