@@ -170,12 +170,8 @@ def _is_number(value: int) -> bool:
 DELIVERY_PORT: Final = "market_delivery"
 """The port of messages that the regulatory chain sends, or sends on for a market."""
 
-ORIGIN_PATTERN: Final = r'^\{"from":\{"chain":"([A-Za-z0-9._-]{1,64})"[,}]'
-"""How the canonical JSON of such a message begins: a regular expression that Python and PostgreSQL
-read alike, with the chain as its group.
-"""
-
-_ORIGIN: Final = re.compile(ORIGIN_PATTERN.encode())
+_ORIGIN: Final = re.compile(rb'^\{"from":\{"chain":"([A-Za-z0-9._-]{1,64})"[,}]')
+"""How the canonical JSON of such a message begins, with the chain as its group."""
 
 
 def sender_of(packet: Packet) -> str:

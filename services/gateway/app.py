@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import grpc.aio
 import structlog
 
 from guqiao.gateway.v1.gateway_service_pb2_grpc import (
@@ -28,14 +29,17 @@ from services.chassis.bus.consumer import subscribe
 from services.chassis.bus.transient import is_transient
 from services.chassis.gm_tls import certificate_check, count_refusals, open_identity
 from services.chassis.gm_tunnel import IdentityMap
+from services.chassis.grpc_server import RpcRefusals
+from services.chassis.grpc_server.audit import LogAudit
 from services.chassis.grpc_server.tunnel_peers import TunnelPeers
 from services.chassis.grpc_tracing import span_interceptors
 from services.chassis.postgres import Pool
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
+from services.gateway.fetched_audit import FetchedAudit
 from services.gateway.fetched_calls import FetchedCalls
-from services.gateway.fetching import Fetching
+from services.gateway.fetching import Fetching, fetch_calls_of
 from services.gateway.handlers import Handlers
 from services.gateway.links import open_links
 from services.gateway.metrics import GatewayMetrics
@@ -43,9 +47,6 @@ from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
 from services.gateway.settings import RemoteSettings, Settings
 from services.gateway.store import prune_traces
-
-if TYPE_CHECKING:
-    from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 SERVICE: Final = "gateway"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -61,14 +62,14 @@ async def serve(settings: Settings) -> None:
     identity = open_identity(settings.gm)
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
         count_refusals(identity, runtime.telemetry.metrics)
-        called = {r.chain_id: _stub(runtime, r) for r in settings.remotes if r.has_route}
+        called = {r.chain_id: _channel(runtime, r) for r in settings.remotes if r.has_route}
         fetched = {
             r.chain_id: FetchedCalls(r.chain_id, r.organisation)
             for r in settings.remotes
             if not r.has_route
         }
         reached: Mapping[str, RemoteGateway] = {
-            **{chain: CalledGateway(stub) for chain, stub in called.items()},
+            **{chain: CalledGateway(GatewayServiceStub(each)) for chain, each in called.items()},
             **fetched,
         }
         relays = {r.chain_id: _relay(runtime, r, reached[r.chain_id]) for r in settings.remotes}
@@ -83,17 +84,11 @@ async def serve(settings: Settings) -> None:
             lambda chain: "; ".join(each.last_error for each in carriers[chain] if each.last_error),
             fetched,
         )
-        for chain, stub in called.items():
-            carriers[chain].append(
-                Fetching(
-                    settings.chain.chain_id,
-                    chain,
-                    stub,
-                    servicer,
-                    runtime.telemetry.tracer,
-                    metrics,
-                )
-            )
+        for remote in settings.remotes:
+            if remote.has_route:
+                channel = called[remote.chain_id]
+                fetching = _fetching(runtime, remote, channel, servicer, metrics)
+                carriers[remote.chain_id].append(fetching)
         gateways = {remote.expected_peer: remote.organisation for remote in settings.remotes}
         identities = IdentityMap()
         staff_server = runtime.build_server(POLICIES)
@@ -121,18 +116,43 @@ async def serve(settings: Settings) -> None:
             await peer_server.stop(STOP_GRACE_SECONDS)
 
 
-def _stub(runtime: Runtime, remote: RemoteSettings) -> GatewayServiceAsyncStub:
-    """The gateway of a remote as it is called through the route."""
+def _channel(runtime: Runtime, remote: RemoteSettings) -> grpc.aio.Channel:
+    """To the gateway of a remote, through the route."""
     own = runtime.identity
     signer = RequestSigner(
         own.did, own.key_id, own.private_key, runtime.provider, remote.domain, SERVICE
     )
-    channel = open_channel(
+    return open_channel(
         f"127.0.0.1:{remote.route_port}",
         signer,
         interceptors=span_interceptors(runtime.telemetry.tracer),
     )
-    return GatewayServiceStub(channel)
+
+
+def _fetching(
+    runtime: Runtime,
+    remote: RemoteSettings,
+    channel: grpc.aio.Channel,
+    servicer: GatewayServicer,
+    metrics: GatewayMetrics,
+) -> Fetching:
+    return Fetching(
+        runtime.settings.chain.chain_id,
+        remote.chain_id,
+        fetch_calls_of(channel),
+        GatewayServiceStub(channel),
+        servicer,
+        FetchedAudit(
+            runtime.settings.domain,
+            SERVICE,
+            remote.organisation,
+            remote.expected_peer,
+            LogAudit(),
+            RpcRefusals(runtime.telemetry.metrics),
+        ),
+        runtime.telemetry.tracer,
+        metrics,
+    )
 
 
 def _relay(runtime: Runtime, remote: RemoteSettings, gateway: RemoteGateway) -> Relay:

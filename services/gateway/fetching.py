@@ -2,27 +2,33 @@
 does it, and brings back the answer.
 
 What is asked is what another gateway could ask by calling: packets to deliver, receipts and
-absences to prove. The other gateway is believed as little as if it had called.
+absences to prove. The other gateway is believed as little as if it had called, its messages are
+read as strictly, and each call is recorded and counted as the server does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import grpc.aio
 import structlog
 from opentelemetry import trace
 
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao_sdk.errors import GuqiaoError, guqiao_errors
-from services.chassis.bus.transient import is_transient
-from services.chassis.errors import ServiceError
+from services.chassis.errors import InvalidError, ServiceError
 from services.chassis.grpc_server import to_rpc_status
+from services.chassis.grpc_server.grpc_errors import seen_by_caller
+from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.chassis.telemetry import current_trace_id, extract
 from services.gateway.api import GatewayServicer
-from services.gateway.domain.errors import DeliveryMalformedError
+from services.gateway.domain.errors import DeliveryMalformedError, LinkBrokenError
+from services.gateway.fetched_audit import FetchedAudit
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.questions import CALL_SECONDS
 from services.gateway.steps import Steps
@@ -35,20 +41,33 @@ SILENCE_SECONDS_MAX: Final = 40.0
 
 CALLS_AT_ONCE_MAX: Final = 16
 STEP: Final = "fetch"
+FetchCalls: TypeAlias = Callable[[pb.FetchCallsRequest], Any]
+"""`FetchCalls` of the other gateway: a stream of messages as the bytes that came."""
 
 log = structlog.get_logger(__name__)
 
 
+def fetch_calls_of(channel: grpc.aio.Channel) -> FetchCalls:
+    """`FetchCalls` through a channel. The generated stub would read what comes as leniently as the
+    library does, and leave no bytes to record.
+    """
+    method = "/guqiao.gateway.v1.GatewayService/FetchCalls"
+    stream: FetchCalls = channel.unary_stream(method, pb.FetchCallsRequest.SerializeToString, None)
+    return stream
+
+
 @dataclass(slots=True)
 class Fetching:
-    """For the own chain `chain_id`, from the gateway of the chain `remote` behind `stub`;
-    `answering` does what that asks.
+    """For the own chain `chain_id`, from the gateway of the chain `remote` behind `fetch_calls` and
+    `stub`; `answering` does what that asks, and `audit` keeps that it asked.
     """
 
     chain_id: str
     remote: str
+    fetch_calls: FetchCalls
     stub: GatewayServiceAsyncStub
     answering: GatewayServicer
+    audit: FetchedAudit
     tracer: trace.Tracer
     metrics: GatewayMetrics
     _slots: asyncio.Semaphore = field(
@@ -70,55 +89,95 @@ class Fetching:
             await self._steps.repeat(STEP, partial(self._fetch, tasks))
 
     async def _fetch(self, tasks: asyncio.TaskGroup) -> int:
-        """Fetch over one stream until it ends; returns how many packets came. Raises
-        `GuqiaoError`, and `TimeoutError` where it falls silent.
+        """Fetch over one stream until it ends. Packets are counted call by call, for a stream
+        seldom ends by itself: none are left to count here. Raises `GuqiaoError`, and `TimeoutError`
+        where it falls silent.
         """
-        packets = 0
         with guqiao_errors():
-            stream = self.stub.FetchCalls(pb.FetchCallsRequest(chain_id=self.chain_id))
+            stream = self.fetch_calls(pb.FetchCallsRequest(chain_id=self.chain_id))
             calls = aiter(stream)
             try:
                 while True:
                     async with asyncio.timeout(SILENCE_SECONDS_MAX):
-                        call = await anext(calls, None)
-                    if call is None:
-                        return packets
+                        message = await anext(calls, None)
+                    if message is None:
+                        return 0
                     self._steps.note_success(STEP)
-                    if call.WhichOneof("call") is not None:
-                        packets += len(call.deliver_packets.packets)
+                    call = await self._read(message)
+                    if call is not None:
                         await self._slots.acquire()
-                        tasks.create_task(self._answer(call))
+                        tasks.create_task(self._answer(call, message))
             finally:
                 stream.cancel()
 
-    async def _answer(self, call: pb.FetchCallsResponse) -> None:
-        """Do what is asked and bring back what came of it. Where that fails, it is asked again."""
-        answer = pb.AnswerCallRequest(chain_id=self.chain_id, call_id=call.call_id)
+    async def _read(self, message: bytes) -> pb.FetchCallsResponse | None:
+        """The call in a message; None where it asks nothing. So is one that has no single reading,
+        which is recorded: not even which call it would be is certain, so it has no answer.
+        """
+        try:
+            call = parse_strict(pb.FetchCallsResponse, message)
+        except NotStrictError as error:
+            refused = InvalidError("REQUEST_MALFORMED", detail=str(error))
+            await self.audit.refuse(message, refused.code, uuid.uuid4().hex)
+            self._steps.note_failure("answer", refused, STEP)
+            return None
+        return None if call.WhichOneof("call") is None else call
+
+    async def _answer(self, call: pb.FetchCallsResponse, message: bytes) -> None:
+        """Do what is asked and bring back what came of it."""
         context = extract({"traceparent": call.traceparent})
         kind = trace.SpanKind.SERVER
         try:
             with self.tracer.start_as_current_span("gateway.answer_call", context, kind):
-                await self._fill(call, answer)
-            with guqiao_errors():
-                await self.stub.AnswerCall(answer, timeout=CALL_SECONDS)
+                await self._bring_back(await self._answer_to(call, message))
         except GuqiaoError as error:
             self._steps.note_failure("answer", error, STEP)
         finally:
             self._slots.release()
 
-    async def _fill(self, call: pb.FetchCallsResponse, answer: pb.AnswerCallRequest) -> None:
+    async def _answer_to(self, call: pb.FetchCallsResponse, message: bytes) -> pb.AnswerCallRequest:
+        answer = pb.AnswerCallRequest(chain_id=self.chain_id, call_id=call.call_id)
+        trace_id = current_trace_id() or uuid.uuid4().hex
+        asked = call.WhichOneof("call")
         try:
             async with asyncio.timeout(CALL_SECONDS):
+                await self.audit.allow(asked, message, trace_id)
                 await self._do(call, answer)
         except Exception as error:
-            if not isinstance(error, ServiceError | GuqiaoError) and not is_transient(error):
-                log.exception("call.failed", remote=self.remote, call=call.WhichOneof("call"))
-            answer.error = to_rpc_status(error, current_trace_id()).SerializeToString()
+            told = seen_by_caller(error)
+            if isinstance(told, ServiceError):
+                self.audit.count(told.code)
+            else:  # The other gateway learns the trace id alone, so that must lead to something.
+                log.exception("call.failed", remote=self.remote, call=asked, trace_id=trace_id)
+            _mark_failed(getattr(told, "code", "") or "INTERNAL")
+            answer.error = to_rpc_status(told, trace_id).SerializeToString()
+        return answer
+
+    async def _bring_back(self, answer: pb.AnswerCallRequest) -> None:
+        """Bring back an answer, or, where that is refused, why: whoever waits for it asks for less
+        then, instead of for the same again. Raises `GuqiaoError` where neither gets there.
+        """
+        try:
+            await self._send(answer)
+        except GuqiaoError as error:
+            self._steps.note_failure("answer", error, STEP)
+            _mark_failed(error.code)
+            told = error if error.code else LinkBrokenError(self.remote)
+            status = to_rpc_status(told, current_trace_id())
+            refused = pb.AnswerCallRequest(chain_id=self.chain_id, call_id=answer.call_id)
+            refused.error = status.SerializeToString()
+            await self._send(refused)
+
+    async def _send(self, answer: pb.AnswerCallRequest) -> None:
+        with guqiao_errors():
+            await self.stub.AnswerCall(answer, timeout=CALL_SECONDS)
 
     async def _do(self, call: pb.FetchCallsResponse, answer: pb.AnswerCallRequest) -> None:
         match call.WhichOneof("call"):
             case "deliver_packets":
                 delivered = await self.answering.DeliverPackets(call.deliver_packets, None)
+                count = len(call.deliver_packets.packets)
+                self.metrics.packets.labels(self.remote, STEP).inc(count)
                 answer.deliver_packets.CopyFrom(delivered)
             case "get_packet_receipts":
                 receipts = await self.answering.GetPacketReceipts(call.get_packet_receipts, None)
@@ -128,3 +187,9 @@ class Fetching:
                 answer.get_packet_absences.CopyFrom(absences)
             case other:
                 raise DeliveryMalformedError(f"a call of {other}")
+
+
+def _mark_failed(code: str) -> None:
+    span = trace.get_current_span()
+    span.set_status(trace.StatusCode.ERROR)
+    span.set_attribute("guqiao.code", code)

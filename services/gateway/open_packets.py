@@ -7,11 +7,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from guqiao_sdk.proof.packet import ORIGIN_PATTERN
 from services.chassis.postgres import Connection
 from services.gateway.domain.relay import PacketState
 from services.gateway.store import SentPacket, sent_of
+
+_LIST_OPEN: Final = """
+WITH RECURSIVE senders AS (
+    (SELECT sender FROM packets_sent
+     WHERE destination = $1 AND port = $2 AND state = $3 AND cardinality($5::text[]) > 0
+       AND state < 3 AND NOT expired AND parked_cause IS NULL AND NOT in_order
+     ORDER BY sender LIMIT 1)
+    UNION ALL
+    SELECT (SELECT sent.sender FROM packets_sent AS sent
+            WHERE sent.destination = $1 AND sent.port = $2 AND sent.state = $3
+              AND sent.sender > senders.sender
+              AND sent.state < 3 AND NOT sent.expired AND sent.parked_cause IS NULL
+              AND NOT sent.in_order
+            ORDER BY sent.sender LIMIT 1)
+    FROM senders WHERE senders.sender IS NOT NULL
+), others AS (
+    SELECT found.sequence FROM senders CROSS JOIN LATERAL (
+        SELECT sent.sequence FROM packets_sent AS sent
+        WHERE sent.destination = $1 AND sent.port = $2 AND sent.state = $3
+          AND sent.sender = senders.sender
+          AND sent.state < 3 AND NOT sent.expired AND sent.parked_cause IS NULL
+          AND NOT sent.in_order
+        ORDER BY sent.sequence LIMIT $4
+    ) AS found
+    WHERE senders.sender <> ALL ($5::text[])
+    ORDER BY found.sequence LIMIT $4
+)
+SELECT destination, port, sequence, payload, transaction_id, height, state,
+       remote_transaction_id, anchor, acknowledgement_transaction_id,
+       packet_class, deadline_height, deadline_time_ms
+FROM (
+    SELECT * FROM packets_sent
+    WHERE destination = $1 AND port = $2 AND state = $3 AND cardinality($5::text[]) = 0
+      AND state < 3 AND NOT expired AND parked_cause IS NULL AND NOT in_order
+    UNION ALL
+    SELECT sent.* FROM others CROSS JOIN LATERAL (
+        SELECT * FROM packets_sent
+        WHERE destination = $1 AND port = $2 AND sequence = others.sequence
+        OFFSET 0  -- Each by its key: no join that reads the held ones beside them.
+    ) AS sent
+    UNION ALL
+    SELECT * FROM packets_sent
+    WHERE destination = $1 AND port = $2 AND state = $3
+      AND state < 3 AND NOT expired AND parked_cause IS NULL AND in_order
+      AND sequence < coalesce(
+          (SELECT min(parked.sequence) FROM packets_sent AS parked
+           WHERE parked.destination = $1 AND parked.port = $2
+             AND parked.parked_cause IS NOT NULL),
+          9223372036854775807)
+) AS waiting
+ORDER BY sequence LIMIT $4
+"""
+"""Where senders are held, what is not in order is found sender by sender, so that what waits for
+the held ones is not read, however much that is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +124,12 @@ async def list_open(
     there, and none in any order that is sent on for the chains `held`.
     """
     rows = await connection.fetch(
-        """
-        SELECT destination, port, sequence, payload, transaction_id, height, state,
-               remote_transaction_id, anchor, acknowledgement_transaction_id,
-               packet_class, deadline_height, deadline_time_ms
-        FROM (
-            SELECT * FROM packets_sent
-            WHERE destination = $1 AND port = $2 AND state = $3
-              AND state < 3 AND NOT expired AND parked_cause IS NULL AND NOT in_order
-              AND (cardinality($5::text[]) = 0
-                   OR (substring(convert_from(payload, 'UTF8') FROM $6)
-                       = ANY ($5::text[])) IS NOT TRUE)
-            UNION ALL
-            SELECT * FROM packets_sent
-            WHERE destination = $1 AND port = $2 AND state = $3
-              AND state < 3 AND NOT expired AND parked_cause IS NULL AND in_order
-              AND sequence < coalesce(
-                  (SELECT min(parked.sequence) FROM packets_sent AS parked
-                   WHERE parked.destination = $1 AND parked.port = $2
-                     AND parked.parked_cause IS NOT NULL),
-                  9223372036854775807)
-        ) AS waiting
-        ORDER BY sequence LIMIT $4
-        """,
+        _LIST_OPEN,
         destination,
         port,
         int(state),
         limit,
         list(held),
-        ORIGIN_PATTERN,
     )
     return [sent_of(row, source) for row in rows]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms, commitment_key
+from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms, commitment_key, sender_of
 from services.chassis.postgres import Connection
 from services.gateway.domain.relay import PacketState
 
@@ -60,11 +60,12 @@ class LinkCounts:
 
 async def insert_sent(connection: Connection, sent: SentPacket) -> None:
     """Note a packet that the own chain sent."""
+    sender = sender_of(sent.packet)
     await connection.execute(
         """
         INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id, height,
-                                  state, packet_class, deadline_height, deadline_time_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
+                                  state, packet_class, deadline_height, deadline_time_ms, sender)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING
         """,
         sent.packet.destination,
         sent.packet.port,
@@ -76,6 +77,7 @@ async def insert_sent(connection: Connection, sent: SentPacket) -> None:
         None if sent.packet.terms is None else sent.packet.packet_class.value,
         sent.packet.deadline.height,
         sent.packet.deadline.time_ms,
+        "" if sender == sent.packet.source else sender,
     )
 
 

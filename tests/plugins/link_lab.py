@@ -19,12 +19,15 @@ from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.receipt import Receipt
 from services.chassis.block_feed import publish_blocks
+from services.chassis.grpc_server import RpcRefusals
+from services.chassis.grpc_server.ports import AuditRecord
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.app import MIGRATIONS
 from services.gateway.consumers import apply_block
+from services.gateway.fetched_audit import FetchedAudit
 from services.gateway.fetched_calls import FetchedCalls
-from services.gateway.fetching import Fetching
+from services.gateway.fetching import Fetching, fetch_calls_of
 from services.gateway.handlers import Handlers
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.questions import CalledGateway
@@ -49,6 +52,19 @@ STRANGER = "did:rem:csrc:91370000MA0000003X"
 
 
 @dataclass
+class Audited:
+    """A place for audit records; while `is_full` it takes none."""
+
+    records: list[AuditRecord] = field(default_factory=list)
+    is_full: bool = False
+
+    async def record(self, record: AuditRecord) -> None:
+        if self.is_full:
+            raise OSError("no space left on device")
+        self.records.append(record)
+
+
+@dataclass
 class LinkLab:
     """`market` sends, `regulator` receives; `port` is the regulator's door for other gateways."""
 
@@ -63,6 +79,9 @@ class LinkLab:
     fetched: FetchedCalls
     """The market's gateway as the regulator's has it."""
     market_servicer: GatewayServicer
+    audited: Audited = field(default_factory=Audited)
+    """What the market's gateway keeps of the calls that it fetched."""
+
     _following: list[asyncio.Task[None]] = field(default_factory=list)
 
     def report(self, count: int = 1, *, broken: bool = False) -> Receipt:
@@ -135,14 +154,8 @@ class LinkLab:
 
     def another_fetching(self) -> Fetching:
         """What fetches for a market's gateway, as a process that was started anew makes it."""
-        market = self.market
-        return Fetching(
-            market.node.trust.chain_id,
-            self.regulator.node.trust.chain_id,
-            GatewayServiceStub(self.regulator.channel(self.port, market.runtime.identity)),
-            self.market_servicer,
-            market.runtime.telemetry.tracer,
-            GatewayMetrics(market.runtime.telemetry.metrics),
+        return fetching_of(
+            self.market, self.regulator, self.port, self.market_servicer, self.audited
         )
 
     @asynccontextmanager
@@ -200,6 +213,31 @@ class LinkLab:
             return await self.states() == states()
 
         await wait_until("the packets' states", reached)
+
+
+def fetching_of(
+    market: Lab, regulator: Lab, port: int, servicer: GatewayServicer, audited: Audited
+) -> Fetching:
+    """What fetches for a market's gateway at the regulator's `port`."""
+    runtime, other = market.runtime, regulator.runtime
+    channel = regulator.channel(port, runtime.identity)
+    return Fetching(
+        market.node.trust.chain_id,
+        regulator.node.trust.chain_id,
+        fetch_calls_of(channel),
+        GatewayServiceStub(channel),
+        servicer,
+        FetchedAudit(
+            runtime.settings.domain,
+            runtime.service,
+            other.identity.organisation,
+            "gateway.csrc.example",
+            audited,
+            RpcRefusals(runtime.telemetry.metrics),
+        ),
+        runtime.telemetry.tracer,
+        GatewayMetrics(runtime.telemetry.metrics),
+    )
 
 
 def history_of(lab: Lab) -> SetHistory:

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from services.gateway import open_packets
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.packet import DELIVERY_PORT, Packet, PacketClass, Terms
+from services.gateway import open_packets, store
 from services.gateway.app import MIGRATIONS
 from services.gateway.domain.relay import PacketState
 from tests.plugins.postgres import NewDatabase
@@ -92,3 +94,76 @@ async def test_ports_are_found_in_a_step_each(connection: asyncpg.Connection) ->
     assert ports == ["data_object", "market_message"]
     assert 2 <= cost <= ROWS_BESIDE
     assert await open_packets.list_ports(connection, "csrc", PacketState.RECEIVED) == []
+
+
+async def insert_delivery(connection: asyncpg.Connection, sequence: int, sender: str) -> None:
+    """A message that the regulatory chain sends on for another, or its own where `sender` is it."""
+    origin: Json = {"chain": sender}
+    payload = canonical_json({"from": origin} if sender != "csrc" else {"own": origin})
+    terms = Terms(PacketClass.UNORDERED)
+    packet = Packet("csrc", "shandong", DELIVERY_PORT, sequence, payload, terms)
+    sent = store.SentPacket(packet, bytes(32), sequence, PacketState.SENT, b"", b"", b"")
+    await store.insert_sent(connection, sent)
+
+
+@pytest.mark.req("N0-07")
+@pytest.mark.parametrize("backlog", [100, 2_000])
+async def test_a_held_sender_costs_nothing_for_its_backlog(
+    connection: asyncpg.Connection, backlog: int
+) -> None:
+    """What others sent is found behind it, in order, and what is held is not read."""
+    for sequence in range(1, backlog + 1):
+        await insert_delivery(connection, sequence, "beijing")
+    others = ["tianjin", "csrc", "hebei"] * 10
+    for sequence, sender in enumerate(others, backlog + 1):
+        await insert_delivery(connection, sequence, sender)
+    await connection.execute("VACUUM ANALYZE packets_sent")
+
+    async def find(*held: str, limit: int = OPEN) -> tuple[list[int], int]:
+        async with connection.transaction():
+            before = await rows_read(connection)
+            found = await open_packets.list_open(
+                connection, "csrc", "shandong", DELIVERY_PORT, PacketState.SENT, limit, held
+            )
+            cost = await rows_read(connection) - before
+        return [sent.packet.sequence for sent in found], cost
+
+    behind = list(range(backlog + 1, backlog + len(others) + 1))
+    found, cost = await find("beijing")
+    assert found == behind
+    assert len(found) <= cost <= 4 * len(found) + 2 * ROWS_BESIDE
+    assert (await find("beijing", limit=4))[0] == behind[:4]
+    assert (await find("beijing", "hebei"))[0] == [n for n in behind if (n - backlog) % 3]
+    assert (await find("beijing", "hebei", "tianjin"))[0] == behind[1::3]
+    assert (await find("nobody"))[0] == (await find())[0] == list(range(1, OPEN + 1))
+
+
+async def test_what_was_noted_before_senders_were_is_held_like_the_rest(
+    new_database: NewDatabase,
+) -> None:
+    settings = await new_database()
+    opened = await asyncpg.connect(settings.url.get_secret_value())
+    try:
+        for statements in SCHEMA[:4]:
+            await opened.execute(statements)
+        for sequence, payload in enumerate(
+            (b'{"from":{"chain":"beijing"}}', b'{"body":"\xe4\xbb\xb6"}'), 1
+        ):
+            await opened.execute(
+                """
+                INSERT INTO packets_sent (destination, port, sequence, payload, transaction_id,
+                                          height, state, packet_class)
+                VALUES ('shandong', $1, $2, $3, '\\x00', 1, 1, 'unordered')
+                """,
+                DELIVERY_PORT,
+                sequence,
+                payload,
+            )
+        for statements in SCHEMA[4:]:
+            await opened.execute(statements)
+        found = await open_packets.list_open(
+            opened, "csrc", "shandong", DELIVERY_PORT, PacketState.SENT, OPEN, ["beijing"]
+        )
+        assert [sent.packet.sequence for sent in found] == [2]
+    finally:
+        await opened.close()

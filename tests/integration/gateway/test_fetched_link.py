@@ -245,21 +245,17 @@ async def test_a_stream_that_falls_silent_is_opened_again(
     patience = gateway_fetching.SILENCE_SECONDS_MAX
     monkeypatch.setattr(gateway_fetching, "SILENCE_SECONDS_MAX", 0.05)
     end = link.another_fetching()
-    real, opened = end.stub, 0
+    real, opened = end.fetch_calls, 0
 
-    class Silent:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
+    def silent(request: Any) -> Any:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            return _Nothing()
+        monkeypatch.setattr(gateway_fetching, "SILENCE_SECONDS_MAX", patience)
+        return real(request)
 
-        def FetchCalls(self, request: Any) -> Any:
-            nonlocal opened
-            opened += 1
-            if opened == 1:
-                return _Nothing()
-            monkeypatch.setattr(gateway_fetching, "SILENCE_SECONDS_MAX", patience)
-            return real.FetchCalls(request)
-
-    end.stub = Silent()  # type: ignore[assignment]
+    end.fetch_calls = silent
     running = asyncio.ensure_future(end.run())
     try:
         send_to_market(link, 1)

@@ -27,7 +27,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
 from tests.plugins.ledger_node import LedgerNode, identity_of
-from tests.plugins.link_lab import KEYS, history_of
+from tests.plugins.link_lab import KEYS, Audited, fetching_of, history_of
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab, wait_until
 from tests.unit.proof.proof_keys import Replicas
@@ -121,8 +121,7 @@ async def open_ends(
     for name, calls in fetched.items():
         runtime = labs[name].runtime
         stub = GatewayServiceStub(csrc.channel(port, runtime.identity))
-        tracer, metrics = runtime.telemetry.tracer, GatewayMetrics(runtime.telemetry.metrics)
-        fetching = Fetching(name, CSRC, stub, servicers[name], tracer, metrics)
+        fetching = fetching_of(labs[name], csrc, port, servicers[name], Audited())
         ends[name, CSRC] = [_relay(labs, name, CSRC, CalledGateway(stub)), fetching]
         ends[CSRC, name] = [_relay(labs, CSRC, name, calls)]
     return ends

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +168,11 @@ async def test_an_answer_to_no_call_changes_nothing(calls: FetchedCalls) -> None
         calls.answer(answered(taken, 4))
         calls.answer(answered(taken, 5))  # The second answer to the same call.
         assert (await asking).height == 4
+
+
+def test_the_contract_says_how_long_a_stream_lasts() -> None:
+    """Who builds another market's gateway reads it there."""
+    contract = Path(__file__).parents[3] / "protos/guqiao/gateway/v1/gateway_service.proto"
+    comment = contract.read_text().partition("rpc FetchCalls")[0].rpartition("\n\n")[2]
+    assert fetched_calls.STREAM_SECONDS % 60 == 0
+    assert f"ends after {fetched_calls.STREAM_SECONDS // 60:.0f} minutes" in comment
