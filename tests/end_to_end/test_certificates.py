@@ -276,11 +276,6 @@ def test_a_list_that_ends_cuts_its_links_and_a_new_one_brings_them_back(
     [
         ("guqiao:replica:shandong/0", "shandong-1.peer", "guqiao:replica:shandong/1"),
         ("guqiao:service:shandong/gateway", "csrc-gateway.tunnel", "guqiao:service:csrc/gateway"),
-        (
-            "guqiao:service:csrc/gateway",
-            "shandong-gateway.tunnel",
-            "guqiao:service:shandong/gateway",
-        ),
     ],
 )
 async def test_another_domains_authority_vouches_for_nobody_in_this_one(
@@ -296,6 +291,16 @@ async def test_another_domains_authority_vouches_for_nobody_in_this_one(
             continue
         with pytest.raises(RefusedByPeerError):
             await dialling
+
+
+@pytest.mark.req("G2-18-1")
+async def test_a_markets_gateway_opens_all_links_itself_and_lets_not_even_the_regulator_in(
+    machine: OneMachine, tmp_path: Path
+) -> None:
+    files = issue(machine.network.layout, CSRC, "guqiao:service:csrc/gateway", tmp_path / CSRC)
+    port, peer = machine.network.ports["shandong-gateway.tunnel"], "guqiao:service:shandong/gateway"
+    with pytest.raises(RefusedByPeerError):
+        await open_connection("127.0.0.1", port, GmTlsIdentity(files), expected_peer=peer)
 
 
 def issue(layout: Layout, issuer: str, name: str, folder: Path) -> GmTlsFiles:
