@@ -103,14 +103,14 @@ class Fetching:
                     if message is None:
                         return 0
                     self._steps.note_success(STEP)
-                    call = await self._read(message)
+                    call = await self._call_in(message)
                     if call is not None:
                         await self._slots.acquire()
                         tasks.create_task(self._answer(call, message))
             finally:
                 stream.cancel()
 
-    async def _read(self, message: bytes) -> pb.FetchCallsResponse | None:
+    async def _call_in(self, message: bytes) -> pb.FetchCallsResponse | None:
         """The call in a message; None where it asks nothing. So is one that has no single reading,
         which is recorded: not even which call it would be is certain, so it has no answer.
         """
