@@ -17,8 +17,8 @@ FINALITY: Final = (
         "                return max(entry.decided_ms, self.progress_ms)\n",
         "            if entry.proposal is not None and entry.committed is None:\n"
         "                return max(entry.proposal.since_ms, self.progress_ms)\n",
-        rules=("L1",),
-        scenarios=("withheld/78",),
+        rules=("L1", "L4"),
+        scenarios=("withheld/6",),
     ),
     Bug(
         "V5",
