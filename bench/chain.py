@@ -101,6 +101,7 @@ class Chain:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PRIMARY_SECONDS_MAX
+        statuses: list[node.GetNetworkStatusResponse] = []
         while loop.time() < deadline:
             statuses = await self._statuses()
             named = {(status.view, status.primary) for status in statuses}
@@ -108,7 +109,12 @@ class Chain:
             if settled and len(named) == 1 and len(statuses) == len(self.pids):
                 return statuses[0].primary
             await asyncio.sleep(PRIMARY_POLL_SECONDS)
-        raise RuntimeError("the replicas agree on no primary")
+        said = "; ".join(
+            f"{each.replica} in view {each.view} of {each.primary} at {each.height}"
+            + (", changing view" if each.changing_view else "")
+            for each in statuses
+        )
+        raise RuntimeError(f"the {len(self.pids)} replicas agree on no primary: {said}")
 
     async def _statuses(self) -> list[node.GetNetworkStatusResponse]:
         """Of the running replicas that answer."""
