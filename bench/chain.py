@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,7 @@ from guqiao_sdk.client.transactions import Call
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset
 from guqiao_sdk.market_reader import read_dataset
+from guqiao_sdk.proof.quorum import quorum
 from tests.plugins.chain_network import OBSERVER, PARAMETERS, ROOT, ChainNetwork
 
 ROWS_A_CALL: Final = 100
@@ -96,25 +98,29 @@ class Chain:
         return max((status.view for status in await self._statuses()), default=None)
 
     async def primary(self) -> int:
-        """Whom all running replicas have as primary now, once none of them changes view. Raises
-        `RuntimeError` where they do not come to agree.
+        """Whom a quorum of the running replicas works with now. One that left the view alone, while
+        another did not go along after all, waits beside them for the next (V2 of the protocol).
+        Raises `RuntimeError` where no quorum comes to agree.
         """
+        size = len(self.network.replicas)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PRIMARY_SECONDS_MAX
         statuses: list[node.GetNetworkStatusResponse] = []
         while loop.time() < deadline:
             statuses = await self._statuses()
-            named = {(status.view, status.primary) for status in statuses}
-            settled = not any(status.changing_view for status in statuses)
-            if settled and len(named) == 1 and len(statuses) == len(self.pids):
-                return statuses[0].primary
+            working = Counter(
+                (each.view, each.primary) for each in statuses if not each.changing_view
+            )
+            for (_, primary), count in working.most_common(1):
+                if count >= quorum(size):
+                    return primary
             await asyncio.sleep(PRIMARY_POLL_SECONDS)
         said = "; ".join(
             f"{each.replica} in view {each.view} of {each.primary} at {each.height}"
             + (", changing view" if each.changing_view else "")
             for each in statuses
         )
-        raise RuntimeError(f"the {len(self.pids)} replicas agree on no primary: {said}")
+        raise RuntimeError(f"no quorum of {size} replicas works with one primary: {said}")
 
     async def _statuses(self) -> list[node.GetNetworkStatusResponse]:
         """Of the running replicas that answer."""
