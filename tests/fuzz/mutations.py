@@ -21,6 +21,10 @@ Mutation = Callable[[Random, bytes, Sequence[Shape]], bytes]
 
 LENGTH_DELIMITED: Final = 2
 DEEP: Final = 20_000
+TIMES: Final = (1, 1, 1, 2, 3, 40, 300, 5_000)
+"""How often an element comes again. Seldom so often that a bound is what refuses it: each such
+input costs as much as hundreds of others.
+"""
 HUGE: Final = (0, 1, 2, 127, 128, 255, 256, 2**16, 2**24, 2**31, 2**32 - 1, 2**53, 2**63, 2**64 - 1)
 
 
@@ -334,7 +338,7 @@ def _changed(random: Random, value: Any, new: Any) -> Any:
     if isinstance(value, list) and value and random.random() < 0.8:
         at = random.randrange(len(value))
         if random.random() < 0.2:
-            return value + [value[at]] * random.choice([1, 5_000])
+            return value + [value[at]] * random.choice(TIMES)
         return [*value[:at], _changed(random, value[at], new), *value[at + 1 :]]
     return new
 
