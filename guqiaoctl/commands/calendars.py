@@ -27,17 +27,14 @@ def earliest_cutover(notice: str, working_days: int, *, as_json: bool) -> None:
         deadline = published().after(day_of(noticed), working_days)
     except CalendarYearUnknownError as error:
         raise _unknown(error.year) from None
-    told = {
-        "notice": noticed.isoformat(),
-        "notice_day": deadline.noticed.isoformat(),
-        "working_days": deadline.count,
-        "last_working_day": deadline.last.isoformat(),
-        "earliest_cutover": deadline.earliest.isoformat(),
-    }
+    last, earliest = deadline.last.isoformat(), deadline.earliest.isoformat()
     if as_json:
-        print_json(told)
-    else:
-        print_table([name.upper().replace("_", " ") for name in told], [[*told.values()]])
+        print_json({"nth_working_day": last, "earliest_cutover": earliest})
+        return
+    print_table(
+        ("NOTICE", "NOTICE DAY", "WORKING DAYS", "LAST WORKING DAY", "EARLIEST CUTOVER"),
+        [[noticed.isoformat(), deadline.noticed.isoformat(), deadline.count, last, earliest]],
+    )
 
 
 def show(year: int, *, as_json: bool) -> None:
