@@ -83,6 +83,9 @@ class DocumentHost(MemoryHost):
         found = super().scan(f"{self.contract}/{prefix}", limit)
         return [(key[cut:], value) for key, value in found]
 
+    def entries(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        return self.scan(prefix, limit)
+
     def read(self, contract: str, key: str) -> Json | None:
         return super().get(f"{contract}/{key}")
 

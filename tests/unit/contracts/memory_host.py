@@ -102,6 +102,9 @@ class MemoryHost:
         keys = sorted((key for key in self.store if key.startswith(prefix)), key=str.encode)
         return [(key, json.loads(self.store[key])) for key in keys[:limit]]
 
+    def entries(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        return self.scan(prefix, limit)
+
     def emit(self, topic: str, body: Json) -> None:
         self.events.append((topic, json.loads(canonical_json(body))))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from guqiao_sdk.client.transactions import parse_detail
 from guqiao_sdk.proof.receipt import Outcome
 from services.consensus.domain.contracts.deployed import FIRST_GAS
 from services.consensus.domain.contracts.star.syntax import compile_source
+from services.consensus.domain.ledger import host
 from services.consensus.domain.ledger.star_programs import StarPrograms
 from tests.unit.contracts.star_chain import (
     BANK,
@@ -192,6 +194,28 @@ def look(prefix):
     assert [facts(each).get("result") for each in receipts] == [None, [], []]
     assert [facts(each)["gas"] for each in receipts[1:]] == [before + 500, before]
     assert facts(call(chain, "heap", "look", prefix="k/"))["gas"] == before
+
+
+def test_a_scan_reads_no_further_than_it_can_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica never holds more of a scan than its gas and memory allow, however much is there."""
+    chain = star_chain()
+    source = (
+        'ACCESS = {"read": [], "write": ["k/"]}\ndef look():\n    return len(scan("k/", 1000))\n'
+    )
+    deploy(chain, "heap", source)
+    value = json.dumps(["x" * 4_000] * 200).encode()
+    chain.state.entries.update({f"heap/k/{number:03}".encode(): value for number in range(300)})
+    read = []
+
+    def counted(data: bytes) -> Any:
+        read.append(len(data))
+        return json.loads(data)
+
+    monkeypatch.setattr(host, "json", SimpleNamespace(loads=counted))
+    receipt = call(chain, "heap", "look")
+    assert (receipt.outcome, receipt.code) == (Outcome.REFUSED, "CONTRACT_OUT_OF_GAS")
+    whole = [size for size in read if size == len(value)]
+    assert 0 < len(whole) < 30
 
 
 # --- What anybody may send --------------------------------------------------------------------

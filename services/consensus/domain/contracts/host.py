@@ -7,7 +7,7 @@ and packet of the call. The host keeps the receipt and the request identity; a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -58,6 +58,10 @@ class Chain(Protocol):
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
+        ...
+
+    def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
+        """The same, each read when it is asked for; nothing may be written meanwhile."""
         ...
 
     def emit(self, topic: str, body: Json) -> None:

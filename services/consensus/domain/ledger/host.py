@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,15 +100,16 @@ class LedgerHost:
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
+        return list(self.entries(prefix, limit))
+
+    def entries(self, prefix: str, limit: int) -> Iterator[tuple[str, Json]]:
+        """The same, each read when it is asked for; nothing may be written meanwhile."""
         assert 0 < limit <= SCAN_ENTRIES_MAX
         cut, start = len(self._contract.encode()) + 1, contract_key(self._contract, prefix)
         if len(start) > KEY_BYTES_MAX:
-            return []  # No key that long can be written, and the index cannot be asked for it.
-        entries = self.writes.scan(start)
-        return [
-            (key[cut:].decode(), json.loads(value))
-            for key, value in itertools.islice(entries, limit)
-        ]
+            return  # No key that long can be written, and the index cannot be asked for it.
+        for key, value in itertools.islice(self.writes.scan(start), limit):
+            yield key[cut:].decode(), json.loads(value)
 
     def emit(self, topic: str, body: Json) -> None:
         """Add an event to the receipt.

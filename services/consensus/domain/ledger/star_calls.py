@@ -8,7 +8,7 @@ again, so its state never changes under its feet. Whatever a contract does ends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -236,14 +236,18 @@ class LedgerStarHost(OverHost[LedgerHost]):
         _or_contract_error(lambda: self._host.delete(key))
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
-        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen.
+        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
+        return list(self.entries(prefix, limit))
+
+    def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
+        """The same, each read when it is asked for, so that it is paid for before the next.
 
         Deleted keys that are passed over are many where the block has just deleted them; each key
         that it wrote there is paid for.
         """
         passed = self._host.writes.written_under(contract_key(self._active[-1].name, prefix))
         self._meter.charge(self._meter.table.element * passed)
-        return self._host.scan(prefix, limit)
+        return self._host.entries(prefix, limit)
 
     def emit(self, topic: str, body: Json) -> None:
         """Add an event, under the contract's name."""

@@ -7,7 +7,7 @@ announce goes out as its word; of a data object they make the body, and `data_ob
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
@@ -78,6 +78,9 @@ class _RegisterHost(OverHost[Host]):
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
         return self._host.scan(prefix, limit)
+
+    def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
+        return self._host.entries(prefix, limit)
 
     def emit(self, topic: str, body: Json) -> None:
         if topic == OBJECT_TOPIC:

@@ -239,7 +239,7 @@ def _scan(run: Run, prefix: Value, limit: Value) -> StarList:
     meter.charge(meter.table.scan + meter.table.read * limit)
     found: list[Value] = [
         new_list(meter, [new_str(meter, key), from_json(meter, value)])
-        for key, value in run.host.scan(name, limit)
+        for key, value in run.host.entries(name, limit)
     ]
     return new_list(meter, found)
 

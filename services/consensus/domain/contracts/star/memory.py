@@ -68,6 +68,10 @@ class MemoryHost:
         found = sorted(self._under(prefix), key=lambda entry: entry[0].encode())
         return found[:limit]
 
+    def entries(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        """The same."""
+        return self.scan(prefix, limit)
+
     def emit(self, topic: str, body: Json) -> None:
         """Add an event."""
         if self.guard is not None:
