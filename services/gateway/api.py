@@ -71,6 +71,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         if not 1 <= len(request.packets) <= PACKETS_MAX:
             detail = f"{len(request.packets)} packets, 1 to {PACKETS_MAX} at a time"
             raise DeliveryMalformedError(detail)
+        self._check_speaks_for(header.chain_id)
         packets = [ProvenPacket(_packet(row.packet), row.proof) for row in request.packets]
         result = await self._handlers.deliver(header, packets)
         return pb.DeliverPacketsResponse(height=result.height)
@@ -79,6 +80,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         self, request: pb.GetPacketReceiptsRequest, context: object
     ) -> pb.GetPacketReceiptsResponse:
         _check_sequences(request.sequences)
+        self._check_speaks_for(request.source)
         found = await self._handlers.get_receipts(request.source, request.port, request.sequences)
         sets = self._handlers.client.sets
         return pb.GetPacketReceiptsResponse(
@@ -91,6 +93,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         self, request: pb.GetPacketAbsencesRequest, context: object
     ) -> pb.GetPacketAbsencesResponse:
         _check_sequences(request.sequences)
+        self._check_speaks_for(request.source)
         source, port = _port(request.source), _port(request.port)
         found = await self._handlers.get_absences(source, port, request.sequences)
         first = found[0]
@@ -119,6 +122,13 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     ) -> pb.AnswerCallResponse:
         self._fetched_of(request.chain_id).answer(request)
         return pb.AnswerCallResponse()
+
+    def _check_speaks_for(self, chain: str) -> None:
+        """The regulator's gateway hears of a market's chain from that market's gateway alone. A
+        market's hears only what its own fetched.
+        """
+        if self._fetched:
+            self._fetched_of(chain)
 
     def _fetched_of(self, chain: str) -> FetchedCalls:
         """The calls to a chain's gateway, if the caller is that of its organisation: what is asked

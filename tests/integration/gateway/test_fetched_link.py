@@ -25,6 +25,7 @@ from services.gateway import handlers as gateway_handlers
 from services.gateway.domain.errors import LinkUnattendedError
 from tests.integration.gateway.killed import KilledError
 from tests.integration.gateway.senders import ACKNOWLEDGED, RECEIVED, SENT, ended, send
+from tests.integration.gateway.test_gateway_rpc import delivery
 from tests.plugins.ledger_node import identity_of
 from tests.plugins.link_lab import KEYS, OTHER_PEER, STRANGER, LinkLab, open_link
 from tests.plugins.postgres import NewDatabase
@@ -223,6 +224,30 @@ async def test_g35_what_goes_to_a_market_is_fetched_by_its_own_gateway_alone(
         assert await fetch_refusal(door(link, own), "beijing") == unknown
         assert await delivering == 1
     assert await states(link) == [RECEIVED]
+
+
+@pytest.mark.req("G2-16-1", "G2-19-2")
+async def test_g35_a_market_is_heard_and_answered_through_its_own_gateway_alone(
+    link: LinkLab,
+) -> None:
+    """Another market's gateway brings no packet of it, true or not, and learns nothing of one."""
+    link.report()
+    brought = await delivery(link)
+    key: dict[str, Any] = {"source": "shandong", "port": "data_object", "sequences": [1]}
+    receipts = pb.GetPacketReceiptsRequest(**key)
+    absences = pb.GetPacketAbsencesRequest(**key)
+    other, own = door(link, OTHER_PEER), door(link, link.market.runtime.identity.did)
+    mismatch = DENIED, "ORGANISATION_MISMATCH"
+    before = link.regulator.node.submissions
+    assert await refusal(other.DeliverPackets(brought)) == mismatch
+    assert await refusal(other.GetPacketAbsences(absences)) == mismatch
+    assert link.regulator.node.submissions == before
+    assert not (await own.GetPacketAbsences(absences)).absences[0].is_received
+    await own.DeliverPackets(brought)
+    await link.project()
+    assert await refusal(other.GetPacketReceipts(receipts)) == mismatch
+    assert (await own.GetPacketReceipts(receipts)).receipts[0].receipt
+    assert link.recorded() == 1
 
 
 def door(link: LinkLab, did: str) -> GatewayServiceAsyncStub:
