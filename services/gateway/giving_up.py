@@ -42,7 +42,7 @@ class GivingUp:
             await asyncio.sleep(PAUSE_SECONDS)
             return 0
         body = give_up_body(self.remote, packets, "the chain is not admitted")
-        await submit_relay(self.client, "packets", "give_up", body, None)
+        await submit_relay(self.client, "packets", "give_up", body)
         async with self.pool.acquire() as connection, connection.transaction():
             await overdue.mark_given_up(connection, self.remote, packets)
         return len(packets)

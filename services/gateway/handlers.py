@@ -27,6 +27,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import receipt_key
 from guqiao_sdk.proof.receipt import Outcome
+from guqiao_sdk.proof.transaction import SignedTransaction
 from services.chassis.block_feed import projected_height
 from services.chassis.errors import ServiceError
 from services.chassis.grpc_server import error_of_code
@@ -53,6 +54,8 @@ READ_MODEL_SECONDS: Final = 3.0
 READ_MODEL_POLL_SECONDS: Final = 0.05
 
 log = structlog.get_logger(__name__)
+
+_UPDATE: Final = ("light_client", "update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,9 @@ class Handlers:
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
     ) -> TransactionResult:
         """Submit the header to the light client, then the packets; the chain verifies both."""
-        update = await update_light_client(self.client, header)
         body = receive_body(header, packets)
         try:
-            return await submit_relay(
-                self.client, "packets", "receive", body, update.transaction_id
-            )
+            return await submit_proven(self.client, header, "receive", body)
         except ServiceError as error:
             if error.code in ALARMS:
                 self.metrics.alarms.labels(header.chain_id, error.code).inc()
@@ -223,19 +223,38 @@ class Handlers:
             return Link(counts, await projected_height(connection, self.client.chain_id))
 
 
-async def update_light_client(client: ChainClient, header: ProvenHeader) -> TransactionResult:
-    """Bring the own chain's light client to another chain's header, through its set changes.
+async def submit_proven(
+    client: ChainClient, header: ProvenHeader, method: str, body: dict[str, Json]
+) -> TransactionResult:
+    """Submit to `packets` what a header of another chain proves, and the header to the light client
+    before it, through its set changes. The chain verifies all of it.
 
-    The chain verifies all of it. Raises `DeliveryMalformedError`, or the chain's refusal.
+    Both leave at once, the second after the first (`after`), so that one block may hold both. Where
+    the header is refused at first, it is asked for by itself, and what it proves afterwards: each
+    request follows from its content, so it has one effect however often it comes.
+
+    Raises `DeliveryMalformedError`, or the chain's refusal.
     """
     followed = await followed_epoch(client, header.chain_id) if header.set_changes else None
     try:
         *steps, last = update_bodies(header, followed)
     except MalformedError as error:
         raise DeliveryMalformedError(f"set changes: {error}") from error
-    for body in steps:
-        await submit_relay(client, "light_client", "update", body, None)
-    return await submit_relay(client, "light_client", "update", last, None)
+    for step in steps:
+        await submit_relay(client, *_UPDATE, step)
+    first = await _built(client, *_UPDATE, last)
+    second = await _built(client, "packets", method, body, first.id())
+    update, result = await asyncio.gather(
+        client.submit(first), client.submit(second), return_exceptions=True
+    )
+    if isinstance(update, BaseException):
+        raise update
+    if not update.accepted:
+        update = await _settled(client, *_UPDATE, last, None, update)
+        return await submit_relay(client, "packets", method, body, update.transaction_id)
+    if isinstance(result, BaseException):
+        raise result
+    return await _settled(client, "packets", method, body, update.transaction_id, result)
 
 
 async def followed_epoch(client: ChainClient, chain: str) -> int | None:
@@ -256,21 +275,32 @@ async def submit_relay(
     contract: str,
     method: str,
     body: dict[str, Json],
-    after: bytes | None,
+    after: bytes | None = None,
 ) -> TransactionResult:
-    """Submit a relay transaction under a request id that follows from its content.
-
-    A refusal is raised with the chain's code. An old one, which the chain answers again because it
-    is bound to the request id, may have lost its reason since: it is asked for once more under an
-    id that follows from the height as well. What took effect has one effect all the same.
+    """Submit a relay transaction under a request id that follows from its content. A refusal is
+    raised with the chain's code.
     """
-    name = f"{contract}.{method}"
-    result = await _submit(client, contract, method, body, request_id_of(name, body), after)
+    result = await client.submit(await _built(client, contract, method, body, after))
+    return await _settled(client, contract, method, body, after, result)
+
+
+async def _settled(
+    client: ChainClient,
+    contract: str,
+    method: str,
+    body: dict[str, Json],
+    after: bytes | None,
+    result: TransactionResult,
+) -> TransactionResult:
+    """What a request came to. An old refusal, which the chain answers again because it is bound to
+    the request id, may have lost its reason since: it is asked for once more under an id that
+    follows from the height as well. What took effect has one effect all the same.
+    """
     if not result.accepted:
         header, _ = await client.get_header()
         if header.height > result.height or result.outcome is Outcome.REPLAYED:
-            name = f"{name}@{header.height}"
-            result = await _submit(client, contract, method, body, request_id_of(name, body), after)
+            again = await _built(client, contract, method, body, after, f"@{header.height}")
+            result = await client.submit(again)
     if not result.accepted:
         facts = {
             name: fact if isinstance(fact, str | int | bool) else str(fact)
@@ -280,14 +310,13 @@ async def submit_relay(
     return result
 
 
-async def _submit(
+async def _built(
     client: ChainClient,
     contract: str,
     method: str,
     body: dict[str, Json],
-    request_id: str,
-    after: bytes | None,
-) -> TransactionResult:
-    return await client.submit(
-        await client.build(contract, method, body, request_id=request_id, after=after)
-    )
+    after: bytes | None = None,
+    suffix: str = "",
+) -> SignedTransaction:
+    request_id = request_id_of(f"{contract}.{method}{suffix}", body)
+    return await client.build(contract, method, body, request_id=request_id, after=after)

@@ -48,7 +48,7 @@ from services.gateway.domain.relay import (
     time_out_body,
 )
 from services.gateway.giving_up import GivingUp
-from services.gateway.handlers import submit_relay, update_light_client
+from services.gateway.handlers import submit_proven
 from services.gateway.held_senders import HeldSenders
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.refusals import late_of, named_by
@@ -240,9 +240,7 @@ class Relay:
         if failure is not None:  # The receipts are proven by themselves; anchors can come later.
             self._steps.note_failure("anchor", failure)
         proven = self._proven_remote(certified, header)
-        update = await update_light_client(self.client, proven)
-        body = acknowledge_body(proven, receipts)
-        await self._submit("acknowledge", body, update.transaction_id, packets)
+        await self._submit("acknowledge", proven, acknowledge_body(proven, receipts), packets)
         await self._note_ends(packets, receipts)
         return len(packets)
 
@@ -314,9 +312,8 @@ class Relay:
             await overdue.clear_expired(connection, early)
         if absent:
             proven = self._proven_remote(certified, header)
-            update = await update_light_client(self.client, proven)
             body = time_out_body(proven, [absence for _, absence in absent])
-            await self._submit("time_out", body, update.transaction_id, packets)
+            await self._submit("time_out", proven, body, packets)
         async with self.pool.acquire() as connection, connection.transaction():
             await store.mark_received(connection, received)
             await overdue.mark_timed_out(connection, [packet for packet, _ in absent])
@@ -415,15 +412,16 @@ class Relay:
     async def _submit(
         self,
         method: str,
+        header: ProvenHeader,
         body: dict[str, Json],
-        after: bytes,
         packets: Sequence[store.SentPacket],
     ) -> None:
-        """Submit what ends packets to the own chain. Where that finds that the destination
-        contradicts itself about one, it is set aside: trying again would find the same for ever.
+        """Submit what ends packets to the own chain, with the header that proves it. Where that
+        finds that the destination contradicts itself about one, it is set aside: trying again would
+        find the same for ever.
         """
         try:
-            await submit_relay(self.client, "packets", method, body, after)
+            await submit_proven(self.client, header, method, body)
         except ServiceError as error:
             if error.code in IS_PARKED_CODES:
                 await self._park(named_by(error, packets), error, is_contradicted=True)

@@ -8,6 +8,7 @@ may take the endpoint away and bring it back.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ from services.chassis.grpc_server import error_of_code, to_rpc_status
 from services.chassis.grpc_server.grpc_errors import grpc_code
 from services.consensus.domain.ledger.admission import Refused, check_stateless
 from services.consensus.domain.ledger.authorisation import Identities
+from services.consensus.mempool import PREDECESSOR_WAIT_MS
 from tests.unit.proof.proof_keys import Sm2Keys
 from tests.unit.xchain.ledger_chain import LedgerChain
 
@@ -77,6 +79,7 @@ class LedgerNode:
         for key, value in context.invocation_metadata() or ():
             if key == "traceparent":
                 self.traceparents.append(value)
+        await self._wait_for_predecessor(request.transaction)
         answer = self._submit(request.transaction)
         if isinstance(answer, Refused):
             await abort(context, answer.code)
@@ -88,6 +91,16 @@ class LedgerNode:
         async for request in request_iterator:
             answers = [self._answer(each) for each in request.transactions]
             yield node.SubmitTransactionsResponse(answers=answers)
+
+    async def _wait_for_predecessor(self, message: ledger_pb2.Transaction) -> None:
+        """What overtook the one that it follows waits a moment, as in a replica's mempool."""
+        named = json.loads(message.payload).get("after")
+        after = bytes.fromhex(named) if named else b""
+        deadline = asyncio.get_running_loop().time() + PREDECESSOR_WAIT_MS / 1_000
+        while after and self._place(after) is None:
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(WATCH_POLL_SECONDS)
 
     def _answer(self, transaction: ledger_pb2.Transaction) -> node.TransactionAnswer:
         answer = self._submit(transaction)
