@@ -92,6 +92,13 @@ REFUSED = [
     ("escape", 'def f():\n    return "\\u12"\n', 2, 13),
     ("concatenation", 'def f():\n    return "a" "b"\n', 2, 16),
     ("concatenation", 'def f():\n    return ["a" # c\n        "b"]\n', 3, 9),
+    *(
+        ("bidirectional", f'def f():\n    return "股{unseen}"\n', 2, 14)
+        for unseen in "\u034f\u115f\u17b4\u180b\u2800\u3164\ufe0f\uffa0\U000e0100"
+    ),
+    ("look_alike", 'def f(kind):\n    return kind == "NOT\u0410CE"\n', 2, 21),
+    ("look_alike", "def f():\n    return 1 # 股份 \u03bfption\n", 2, 19),
+    ("division", 'def f(a):\n    return ["股份", a / 2]\n', 2, 19),
 ]
 
 

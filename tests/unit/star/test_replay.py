@@ -14,6 +14,7 @@ RECORDS = star_1.corpus()
 RECORDINGS = [
     (188, "f7a92fb584927d2adc73bfce51e3278aef2a2a790c784ee6d5c17e5a0af6ee3e"),
     (257, "db45b70f858a1d83ff0d4e4e35472a0d791fbd76c25a2c5dd5eb0b1e31c1661a"),
+    (269, "89ab948bde916b158ac56b3420979cb34a070e436df294b1aa2595e95a5be2d4"),
 ]
 """Lines and digest at each recording: nobody changes or drops a line of it."""
 

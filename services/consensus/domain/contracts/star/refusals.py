@@ -78,6 +78,10 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
         " functions only.",
     ),
     "large": ("源代码过长。", "The source is too large."),
+    "look_alike": (
+        "一个词里不得混用拉丁字母与西里尔、希腊等形似的字母。",
+        "One word does not mix letters of scripts that look alike, such as Latin and Cyrillic.",
+    ),
     "name": ("名称未定义。", "This name is not defined."),
     "name_reserved": ("这个名称已被占用或保留。", "This name is taken or reserved."),
     "nested_function": ("函数不能嵌套定义。", "Functions are not defined inside functions."),

@@ -89,11 +89,26 @@ def _translated(trees: Sequence[ast.Module]) -> Module:
 
 def _parsed(text: str) -> ast.Module:
     try:
-        return ast.parse(text, type_comments=False)
+        return _in_characters(ast.parse(text, type_comments=False), text)
     except SyntaxError as error:
         raise SourceError("syntax", error.lineno or 0, error.offset or 0) from None
     except (ValueError, RecursionError, MemoryError):
         raise SourceError("deep", *_too_deep(text)) from None
+
+
+def _in_characters(tree: ast.Module, text: str) -> ast.Module:
+    """The tree with its columns counted in characters, as people and editors do: Python's parser
+    counts the bytes of UTF-8.
+    """
+    if text.isascii():
+        return tree
+    lines = [line.encode() for line in text.split("\n")]
+    for node in ast.walk(tree):
+        for line, column in (("lineno", "col_offset"), ("end_lineno", "end_col_offset")):
+            if hasattr(node, column):
+                before = lines[getattr(node, line) - 1][: getattr(node, column)]
+                setattr(node, column, len(before.decode()))
+    return tree
 
 
 def _too_deep(text: str) -> tuple[int, int]:

@@ -26,6 +26,13 @@ _ESCAPE: Final = re.compile(
 )
 """What a backslash may begin within a string, by the Starlark specification."""
 _UNSEEN: Final = frozenset({"Cf", "Zl", "Zp", "Co", "Cn", "Cs"})
+_BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""What is a letter or a mark by its category, and shows nothing."""
+_WORD: Final = re.compile(r"[^\W\d_]+")
+_ALIKE: Final = ("LATIN ", "CYRILLIC ", "GREEK ", "ARMENIAN ", "CHEROKEE ", "COPTIC ")
+"""Scripts with letters that look like those of another of them, by the names of characters."""
 _TOKEN = re.compile(
     r"""(?P<triple>\"\"\"|''')|(?P<quote>["'])|(?P<comment>\#[^\n]*)|(?P<open>[\[({])"""
     r"""|(?P<close>[\])}])|(?P<number>[0-9][0-9A-Za-z_.]*)|(?P<word>[A-Za-z_][A-Za-z_0-9]*)"""
@@ -47,6 +54,7 @@ def check_text(source: bytes) -> str:
         raise SourceError("large", LINES_MAX, lines=text.count("\n"), max=LINES_MAX)
     _check_characters(text)
     _Scan(text).run()
+    _check_words(text)
     return text
 
 
@@ -73,11 +81,26 @@ def _check_characters(text: str) -> None:
         for column, character in enumerate(line, 1):
             if ord(character) < 32 or ord(character) == 127:
                 raise SourceError("control_character", number, column, code=ord(character))
-            if unicodedata.category(character) in _UNSEEN:
+            if unicodedata.category(character) in _UNSEEN or _BLANK.match(character):
                 raise SourceError("bidirectional", number, column, code=ord(character))
         indent = len(line) - len(line.lstrip(" "))
         if indent > INDENT_MAX:
             raise SourceError("deep", number, indent + 1, indent=indent, max=INDENT_MAX)
+
+
+def _check_words(text: str) -> None:
+    for number, line in enumerate(text.split("\n"), 1):
+        for word in () if line.isascii() else _WORD.finditer(line):
+            if len(_scripts(word.group())) > 1:
+                raise SourceError("look_alike", number, word.start() + 1, found=word.group()[:40])
+
+
+def _scripts(word: str) -> set[str]:
+    """Which of the scripts that look alike a word has letters of."""
+    if word.isascii():
+        return set()
+    names = [unicodedata.name(letter, "") for letter in word]
+    return {script for script in _ALIKE for name in names if name.startswith(script)}
 
 
 class _Scan:
