@@ -107,6 +107,8 @@ async def _perform(network: Network, outcome: Outcome, folder: Path) -> None:
         _check_results(report, outcome)
         await _check_register(network, report)
         outcome.packets_waited = await link.count_waiting(network, provider)
+        if not outcome.packets_waited:
+            raise DemoError("no packet waits for the regulatory chain: it was away too late")
         say(f"{outcome.packets_waited} packets wait for the regulatory chain")
         await link.start_regulatory_chain(network)
         say("waiting for the acknowledgements of the regulatory chain")

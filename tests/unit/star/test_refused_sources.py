@@ -14,7 +14,11 @@ from services.consensus.domain.contracts.star.check import check
 from services.consensus.domain.contracts.star.faults import SourceError
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.refusals import SENTENCES
-from services.consensus.domain.contracts.star.syntax import compile_source
+from services.consensus.domain.contracts.star.syntax import (
+    compile_source,
+    compile_tree,
+    parse_source,
+)
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
 
 REFUSED = [
@@ -222,3 +226,15 @@ def _refused(make: Callable[[], Module]) -> tuple[str, Module | None]:
         return "", make()
     except SourceError as error:
         return error.rule, None
+
+
+def test_parameters_of_types_are_refused_by_every_python() -> None:
+    """`def f[T](a)`: Python 3.11 does not parse it, later ones do."""
+    with pytest.raises(SourceError) as caught:
+        compile_source(b"def f[T](a):\n    return a\n")
+    assert (caught.value.rule, caught.value.line) == ("syntax", 1)
+    tree = parse_source(b"def f(a):\n    return a\n")
+    vars(tree.body[0])["type_params"] = [object()]
+    with pytest.raises(SourceError) as caught:
+        compile_tree(tree)
+    assert (caught.value.rule, caught.value.line) == ("syntax", 1)

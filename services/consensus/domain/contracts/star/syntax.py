@@ -157,6 +157,8 @@ class _Translator:
     def _function(self, function: ast.FunctionDef) -> Node:
         if function.decorator_list or function.returns is not None:
             raise _refusal("statement", function)
+        if getattr(function, "type_params", []):  # Python 3.11 cannot parse them.
+            raise _refusal("syntax", function)
         parameters = self._parameters(function.args)
         body = function.body
         first = body[0]
