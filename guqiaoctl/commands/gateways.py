@@ -32,7 +32,15 @@ EVERY: Final = 10**9
 LINK: Final = (
     *("sent", "acknowledged", "timed_out", "received", "parked", "height", "last_error"),
 )
-COLUMNS: Final = ("packet", "state", "height", "transaction", "remote_transaction", "parked_cause")
+COLUMNS: Final = (
+    "packet",
+    "state",
+    "height",
+    "transaction",
+    "remote_transaction",
+    "refused_code",
+    "parked_cause",
+)
 
 
 def status(data: Path, domain: str, *, as_json: bool) -> None:
@@ -119,6 +127,7 @@ def _row(packet: pb.PacketSummary) -> dict[str, Any]:
         "height": packet.height,
         "transaction": packet.transaction_id.hex(),
         "remote_transaction": packet.remote_transaction_id.hex(),
+        "refused_code": packet.refused_code,
         "parked_cause": packet.parked_cause,
     }
 

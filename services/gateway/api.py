@@ -207,6 +207,7 @@ def _summary(found: PacketSummary) -> pb.PacketSummary:
         height=found.height,
         remote_transaction_id=found.remote_transaction_id,
         parked_cause=found.parked_cause,
+        refused_code=found.refused_code,
         terms=terms_to_message(found.terms),
     )
 

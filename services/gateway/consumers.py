@@ -71,7 +71,12 @@ async def _acknowledged(
     connection: Connection, block: VerifiedBlock, transaction_id: bytes, body: dict[str, Any]
 ) -> None:
     await store.set_acknowledgement(
-        connection, body["destination"], body["port"], body["sequence"], transaction_id
+        connection,
+        body["destination"],
+        body["port"],
+        body["sequence"],
+        transaction_id,
+        body.get("code") or "",
     )
 
 

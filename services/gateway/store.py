@@ -34,7 +34,8 @@ class SentPacket:
 @dataclass(frozen=True, slots=True)
 class PacketSummary:
     """A packet of the own chain without its payload; `parked_cause` is empty where it is not set
-    aside, `remote_transaction_id` until that is known here.
+    aside, `remote_transaction_id` until that is known here, `refused_code` unless the destination
+    acknowledged with one.
     """
 
     port: str
@@ -45,6 +46,7 @@ class PacketSummary:
     remote_transaction_id: bytes
     parked_cause: str
     terms: Terms | None
+    refused_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +220,18 @@ async def mark_acknowledged(connection: Connection, packets: Sequence[Packet]) -
 
 
 async def set_acknowledgement(
-    connection: Connection, destination: str, port: str, sequence: int, transaction_id: bytes
+    connection: Connection,
+    destination: str,
+    port: str,
+    sequence: int,
+    transaction_id: bytes,
+    refused_code: str,
 ) -> None:
-    """Note the transaction that put the acknowledgement on the own chain."""
+    """Note the transaction that put the acknowledgement on the own chain, and the code in it."""
     await connection.execute(
         """
         UPDATE packets_sent
-        SET state = $4, acknowledgement_transaction_id = $5, parked_cause = NULL
+        SET state = $4, acknowledgement_transaction_id = $5, refused_code = $6, parked_cause = NULL
         WHERE destination = $1 AND port = $2 AND sequence = $3
         """,
         destination,
@@ -232,6 +239,7 @@ async def set_acknowledgement(
         sequence,
         int(PacketState.ACKNOWLEDGED),
         transaction_id,
+        refused_code,
     )
 
 
@@ -251,7 +259,7 @@ async def list_packets(
     rows = await connection.fetch(
         """
         SELECT port, sequence, state, transaction_id, height, remote_transaction_id, parked_cause,
-               packet_class, deadline_height, deadline_time_ms
+               refused_code, packet_class, deadline_height, deadline_time_ms
         FROM packets_sent
         WHERE destination = $1 AND ($2::int IS NULL OR state = $2)
           AND (NOT $3 OR parked_cause IS NOT NULL)
@@ -274,6 +282,7 @@ async def list_packets(
             row["remote_transaction_id"] or b"",
             row["parked_cause"] or "",
             _terms(row),
+            row["refused_code"],
         )
         for row in rows
     ]

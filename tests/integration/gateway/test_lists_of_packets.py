@@ -86,6 +86,25 @@ async def test_every_packet_is_listed_once_in_order_over_all_pages(
     assert len(most.packets) == 8
 
 
+@pytest.mark.req("G2-16-2")
+async def test_what_the_destination_refused_is_listed_with_its_code(
+    link: LinkLab, staff: GatewayServiceAsyncStub
+) -> None:
+    """It is acknowledged like the rest; only its code says that nothing was recorded of it."""
+    link.report(1, broken=True)
+    link.report(1)
+    await link.project()
+    before = (await staff.ListPackets(request())).packets
+    assert [each.refused_code for each in before] == ["", ""]
+    await link.deliver_and_acknowledge()
+    await link.project()
+    found = (await staff.ListPackets(request(state=ACKNOWLEDGED))).packets
+    assert [(each.sequence, each.refused_code) for each in found] == [
+        (1, "SOURCE_MISSING"),
+        (2, ""),
+    ]
+
+
 async def test_what_is_set_aside_is_listed_with_its_cause_and_resumed_once(
     link: LinkLab, staff: GatewayServiceAsyncStub
 ) -> None:

@@ -386,3 +386,6 @@ async def test_a_refused_object_comes_home_as_a_refusal_and_blocks_nothing(link:
     await link.deliver_and_acknowledge()
     assert await link.states() == [ACKNOWLEDGED] * 2
     assert link.recorded() == 1
+    await link.project()
+    rows = await link.market.rows("packets_sent", "sequence")
+    assert [row["refused_code"] for row in rows] == ["SOURCE_MISSING", ""]
