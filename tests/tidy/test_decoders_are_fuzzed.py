@@ -47,7 +47,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.ledger.execution:_Block._answer_again",
         "services.consensus.domain.ledger.execution:_Block._execute",
         "services.consensus.domain.ledger.execution:_binding",
-        "services.consensus.domain.ledger.host:LedgerHost.scan",
+        "services.consensus.domain.ledger.host:LedgerHost.entries",
         "services.consensus.domain.ledger.host:LedgerHost._send",
         "services.consensus.objects:_kept_object",
         "services.consensus.restart:_speaks_for",
