@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
@@ -18,7 +19,7 @@ from guqiao_sdk.errors import error_from_bytes
 from guqiao_sdk.proof.errors import ProofError
 from services.chassis.errors import DeadlineError
 from services.chassis.telemetry import inject
-from services.gateway.domain.errors import LinkBrokenError, LinkUnattendedError
+from services.gateway.domain.errors import CallUnknownError, LinkBrokenError, LinkUnattendedError
 from services.gateway.questions import CALL_SECONDS
 
 STREAM_SECONDS: Final = 600.0
@@ -28,7 +29,10 @@ SILENCE_SECONDS: Final = 10.0
 UNATTENDED_SECONDS: Final = 15.0
 """So long a call waits where nobody fetches when it is made."""
 
-CALL_ID_BYTES: Final = 16
+MARK_BYTES: Final = 8
+"""The beginning of a call's id: which process hands it out."""
+
+NUMBER_BYTES: Final = 8
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class FetchedCalls:
 
     chain_id: str
     organisation: str
+    _mark: bytes = field(default_factory=partial(secrets.token_bytes, MARK_BYTES), init=False)
     _waiting: dict[bytes, _Call] = field(default_factory=dict)
     _taken: dict[bytes, _Call] = field(default_factory=dict)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,7 +76,7 @@ class FetchedCalls:
         return answer.get_packet_absences
 
     async def _ask(self, message: pb.FetchCallsResponse) -> pb.AnswerCallRequest:
-        message.call_id = secrets.token_bytes(CALL_ID_BYTES)
+        message.call_id = self._mark + secrets.token_bytes(NUMBER_BYTES)
         message.traceparent = inject().get("traceparent", "")
         call = _Call(message, asyncio.get_running_loop().create_future())
         self._waiting[message.call_id] = call
@@ -130,7 +135,12 @@ class FetchedCalls:
             call.answer.set_exception(LinkBrokenError(self.chain_id))
 
     def answer(self, answer: pb.AnswerCallRequest) -> None:
-        """Take the answer to a call that was handed out; one that nobody waits for is dropped."""
+        """Take the answer to a call that was handed out; one that comes when nobody waits for it
+        any more is dropped. Raises `CallUnknownError` for one to a call that another process handed
+        out, such as another gateway behind the same address: its asker learns nothing of it here.
+        """
+        if not answer.call_id.startswith(self._mark):
+            raise CallUnknownError(self.chain_id)
         call = self._taken.pop(answer.call_id, None)
         if call is not None and not call.answer.done():
             call.answer.set_result(answer)

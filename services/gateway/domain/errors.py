@@ -45,6 +45,13 @@ class LinkUnattendedError(UnavailableError):
         super().__init__("LINK_UNATTENDED", chain=chain)
 
 
+class CallUnknownError(NotFoundError):
+    """An answer to a call that this gateway did not hand out."""
+
+    def __init__(self, chain: str) -> None:
+        super().__init__("CALL_UNKNOWN", chain=chain)
+
+
 class LinkBrokenError(UnavailableError):
     """A stream that was cut off before what it handed out was answered."""
 

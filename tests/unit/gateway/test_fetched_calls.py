@@ -16,7 +16,7 @@ from guqiao_sdk.proof.errors import ProofError
 from services.chassis.errors import DeadlineError
 from services.chassis.grpc_server import error_of_code, to_rpc_status
 from services.gateway import fetched_calls
-from services.gateway.domain.errors import LinkBrokenError, LinkUnattendedError
+from services.gateway.domain.errors import CallUnknownError, LinkBrokenError, LinkUnattendedError
 from services.gateway.fetched_calls import FetchedCalls
 
 pytestmark = pytest.mark.req("N0-07", "G2-03-1")
@@ -163,11 +163,26 @@ async def test_an_answer_to_no_call_changes_nothing(calls: FetchedCalls) -> None
     async with stream_of(calls) as stream:
         asking = deliver(calls)
         taken = await anext(stream)
-        calls.answer(pb.AnswerCallRequest(call_id=bytes(16)))
+        with pytest.raises(CallUnknownError):
+            calls.answer(pb.AnswerCallRequest(call_id=bytes(16)))
         assert not asking.done()
         calls.answer(answered(taken, 4))
         calls.answer(answered(taken, 5))  # The second answer to the same call.
         assert (await asking).height == 4
+
+
+async def test_an_answer_to_another_gateways_call_is_refused_and_that_one_still_gets_it(
+    calls: FetchedCalls,
+) -> None:
+    other = FetchedCalls(calls.chain_id, calls.organisation)
+    async with stream_of(calls) as stream, stream_of(other):
+        asking = deliver(calls)
+        taken = await anext(stream)
+        with pytest.raises(CallUnknownError) as unknown:
+            other.answer(answered(taken, 4))
+        assert unknown.value.fields == {"chain": "shandong"}
+        calls.answer(answered(taken, 5))
+        assert (await asking).height == 5
 
 
 def test_the_contract_says_how_long_a_stream_lasts() -> None:
