@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -40,6 +40,10 @@ SILENCE_SECONDS_MAX: Final = 40.0
 """A stream that says nothing for so long is given up and opened again."""
 
 CALLS_AT_ONCE_MAX: Final = 16
+CALL_ID_BYTES: Final = 16
+_ID_FRAME: Final = bytes((1 << 3 | 2, CALL_ID_BYTES))
+"""Before the id of a call, which is the first field of its message."""
+
 STEP: Final = "fetch"
 ELSEWHERE: Final = "CALL_UNKNOWN"
 """What a gateway says to an answer that another one waits for."""
@@ -107,26 +111,42 @@ class Fetching:
                     if message is None:
                         return 0
                     self._steps.note_success(STEP)
-                    call = await self._call_in(message)
-                    if call is not None:
+                    answering = self._answering(message, strayed)
+                    if answering is not None:
                         await self._slots.acquire()
-                        tasks.create_task(self._answer(call, message, strayed))
+                        tasks.create_task(answering)
             finally:
                 strayed.cancel()
                 stream.cancel()
 
-    async def _call_in(self, message: bytes) -> pb.FetchCallsResponse | None:
-        """The call in a message; None where it asks nothing. So is one that has no single reading,
-        which is recorded: not even which call it would be is certain, so it has no answer.
-        """
+    def _answering(
+        self, message: bytes, strayed: asyncio.Future[GuqiaoError]
+    ) -> Coroutine[Any, Any, None] | None:
+        """What has to be done for a message; None where it asks nothing."""
         try:
             call = parse_strict(pb.FetchCallsResponse, message)
         except NotStrictError as error:
-            refused = InvalidError("REQUEST_MALFORMED", detail=str(error))
-            await self.audit.refuse(message, refused.code, uuid.uuid4().hex)
+            return self._refuse(message, InvalidError("REQUEST_MALFORMED", detail=str(error)))
+        asked = call.WhichOneof("call")
+        return None if asked is None else self._answer(call, message, strayed)
+
+    async def _refuse(self, message: bytes, refused: InvalidError) -> None:
+        """Keep that a message has no single reading, or says what this version does not know, and
+        tell it to whoever asked: a newer gateway learns so which field it may not send here yet.
+        """
+        trace_id = uuid.uuid4().hex
+        try:
+            await self.audit.refuse(message, refused.code, trace_id)
             self._steps.note_failure("answer", refused, STEP)
-            return None
-        return None if call.WhichOneof("call") is None else call
+            call_id = _first_id(message)
+            if call_id:
+                answer = pb.AnswerCallRequest(chain_id=self.chain_id, call_id=call_id)
+                answer.error = to_rpc_status(refused, trace_id).SerializeToString()
+                await self._send(answer)
+        except GuqiaoError as error:
+            self._steps.note_failure("answer", error, STEP)
+        finally:
+            self._slots.release()
 
     async def _answer(
         self, call: pb.FetchCallsResponse, message: bytes, strayed: asyncio.Future[GuqiaoError]
@@ -222,6 +242,15 @@ async def _next_of(
         return await coming
     finally:
         coming.cancel()
+
+
+def _first_id(message: bytes) -> bytes:
+    """The id that a message begins with, as gateways write it; empty where it begins with none. It
+    is all that is read of a message that is refused, and good for nothing but to say so.
+    """
+    id_end = len(_ID_FRAME) + CALL_ID_BYTES
+    begins = message.startswith(_ID_FRAME) and len(message) >= id_end
+    return message[len(_ID_FRAME) : id_end] if begins else b""
 
 
 def _mark_failed(code: str) -> None:

@@ -6,6 +6,7 @@ from services.chassis.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    TooLargeError,
     UnavailableError,
 )
 
@@ -22,6 +23,13 @@ class PacketNotParkedError(NotFoundError):
 
     def __init__(self, destination: str, port: str, sequence: int) -> None:
         super().__init__("PACKET_NOT_PARKED", destination=destination, port=port, sequence=sequence)
+
+
+class ReceiptTooLargeError(TooLargeError):
+    """A packet whose receipt alone is more than a message or a transaction may hold."""
+
+    def __init__(self, port: str, sequence: int, cause: str) -> None:
+        super().__init__("RECEIPT_TOO_LARGE", port=port, sequence=sequence, cause=cause)
 
 
 class LinkUnknownError(NotFoundError):
