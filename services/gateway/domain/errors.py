@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.chassis.errors import (
+    FailedPreconditionError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -44,6 +45,13 @@ class OtherOrganisationError(ForbiddenError):
 
     def __init__(self, organisation: str) -> None:
         super().__init__("ORGANISATION_MISMATCH", organisation=organisation)
+
+
+class ChainNotAdmittedError(FailedPreconditionError):
+    """A chain that the register shuts out."""
+
+    def __init__(self, chain: str, status: str) -> None:
+        super().__init__("CHAIN_NOT_ADMITTED", chain=chain, status=status)
 
 
 class LinkUnattendedError(UnavailableError):
