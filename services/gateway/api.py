@@ -20,6 +20,7 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from services.chassis.grpc_server import Policy, caller
+from services.gateway.admission import Admission
 from services.gateway.domain.errors import (
     DeliveryMalformedError,
     LinkUnknownError,
@@ -113,8 +114,15 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     async def FetchCalls(
         self, request: pb.FetchCallsRequest, context: object
     ) -> AsyncIterator[pb.FetchCallsResponse]:
-        async with aclosing(self._fetched_of(request.chain_id).hand_out()) as calls:
+        fetched = self._fetched_of(request.chain_id)
+        admission = Admission(self._handlers.client, request.chain_id, caller().organisation)
+        await admission.require_if_known()
+        async with aclosing(fetched.hand_out()) as calls:
             async for call in calls:
+                if call.WhichOneof("call") is None:
+                    await admission.require_if_known()
+                else:  # Where it is refused, the stream ends, and the call fails at once.
+                    await admission.require()
                 yield call
 
     async def AnswerCall(

@@ -62,7 +62,7 @@ async def serve(settings: Settings) -> None:
     identity = open_identity(settings.gm)
     async with open_runtime(settings, SERVICE, MIGRATIONS) as runtime:
         count_refusals(identity, runtime.telemetry.metrics)
-        called = {r.chain_id: _channel(runtime, r) for r in settings.remotes if r.has_route}
+        called = {r.chain_id: channel_to(runtime, r) for r in settings.remotes if r.has_route}
         fetched = {
             r.chain_id: FetchedCalls(r.chain_id, r.organisation)
             for r in settings.remotes
@@ -116,8 +116,10 @@ async def serve(settings: Settings) -> None:
             await peer_server.stop(STOP_GRACE_SECONDS)
 
 
-def _channel(runtime: Runtime, remote: RemoteSettings) -> grpc.aio.Channel:
-    """To the gateway of a remote, through the route."""
+def channel_to(runtime: Runtime, remote: RemoteSettings) -> grpc.aio.Channel:
+    """To the gateway of a remote, through the route; messages of either way are bounded as those
+    that this gateway takes from others.
+    """
     own = runtime.identity
     signer = RequestSigner(
         own.did, own.key_id, own.private_key, runtime.provider, remote.domain, SERVICE
@@ -125,6 +127,7 @@ def _channel(runtime: Runtime, remote: RemoteSettings) -> grpc.aio.Channel:
     return open_channel(
         f"127.0.0.1:{remote.route_port}",
         signer,
+        message_bytes_max=runtime.settings.grpc.message_bytes_max,
         interceptors=span_interceptors(runtime.telemetry.tracer),
     )
 

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
@@ -18,7 +19,7 @@ from guqiao_sdk.errors import error_from_bytes
 from guqiao_sdk.proof.errors import ProofError
 from services.chassis.errors import DeadlineError
 from services.chassis.telemetry import inject
-from services.gateway.domain.errors import LinkBrokenError, LinkUnattendedError
+from services.gateway.domain.errors import CallUnknownError, LinkBrokenError, LinkUnattendedError
 from services.gateway.questions import CALL_SECONDS
 
 STREAM_SECONDS: Final = 600.0
@@ -28,19 +29,43 @@ SILENCE_SECONDS: Final = 10.0
 UNATTENDED_SECONDS: Final = 15.0
 """So long a call waits where nobody fetches when it is made."""
 
-CALL_ID_BYTES: Final = 16
+MARK_BYTES: Final = 8
+"""The beginning of a call's id: which process hands it out."""
+
+NUMBER_BYTES: Final = 8
 
 
 @dataclass(slots=True)
 class _Call:
     message: pb.FetchCallsResponse
     answer: asyncio.Future[pb.AnswerCallRequest]
+    stream: _Stream | None = None
+    """Which took it; None while it waits."""
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """One gateway that fetches; `wanted` is there while it waits for a call."""
+
+    wanted: asyncio.Future[_Call | None] | None = None
+    is_over: bool = False
+
+    def end(self) -> None:
+        """Hand out nothing more: whoever still listens opens another."""
+        self.is_over = True
+        if self.wanted is not None and not self.wanted.done():
+            self.wanted.set_result(None)
+
+    @property
+    def is_free(self) -> bool:
+        return not self.is_over and self.wanted is not None and not self.wanted.done()
 
 
 @dataclass(slots=True)
 class FetchedCalls:
     """The gateway of `chain_id` as a relay calls it (`questions.RemoteGateway`), and as the gateway
-    of `organisation` fetches and answers those calls. Any number of gateways may fetch at once.
+    of `organisation` fetches and answers those calls. Any number of gateways may fetch at once: a
+    call goes to the newest stream that is free, for what stands behind an older one may be gone.
 
     A call raises what the other gateway answered; `LinkUnattendedError` where nobody fetched,
     `LinkBrokenError` where the stream broke that took it, `DeadlineError` where no answer came in
@@ -49,10 +74,10 @@ class FetchedCalls:
 
     chain_id: str
     organisation: str
-    _waiting: dict[bytes, _Call] = field(default_factory=dict)
-    _taken: dict[bytes, _Call] = field(default_factory=dict)
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _streams: int = 0
+    _mark: bytes = field(default_factory=partial(secrets.token_bytes, MARK_BYTES), init=False)
+    _waiting: dict[bytes, _Call] = field(default_factory=dict, init=False)
+    _taken: dict[bytes, _Call] = field(default_factory=dict, init=False)
+    _streams: list[_Stream] = field(default_factory=list, init=False)
 
     async def deliver_packets(self, request: pb.DeliverPacketsRequest) -> pb.DeliverPacketsResponse:
         answer = await self._ask(pb.FetchCallsResponse(deliver_packets=request))
@@ -71,17 +96,19 @@ class FetchedCalls:
         return answer.get_packet_absences
 
     async def _ask(self, message: pb.FetchCallsResponse) -> pb.AnswerCallRequest:
-        message.call_id = secrets.token_bytes(CALL_ID_BYTES)
+        message.call_id = self._mark + secrets.token_bytes(NUMBER_BYTES)
         message.traceparent = inject().get("traceparent", "")
         call = _Call(message, asyncio.get_running_loop().create_future())
         self._waiting[message.call_id] = call
-        self._arrived.set()
-        allowed = CALL_SECONDS if self._streams else UNATTENDED_SECONDS
+        allowed = CALL_SECONDS if self._is_attended else UNATTENDED_SECONDS
+        self._hand_over()
         try:
             async with asyncio.timeout(allowed):
                 found = await call.answer
         except TimeoutError as error:
-            if not self._streams:
+            if call.stream is not None:
+                call.stream.end()
+            elif not self._is_attended:
                 raise LinkUnattendedError(self.chain_id) from error
             raise DeadlineError("OUTCOME_UNKNOWN", seconds=str(allowed)) from error
         finally:
@@ -89,40 +116,53 @@ class FetchedCalls:
             self._taken.pop(message.call_id, None)
         return _matching(message, found)
 
+    @property
+    def _is_attended(self) -> bool:
+        return any(not stream.is_over for stream in self._streams)
+
+    def _hand_over(self) -> None:
+        """Give the calls that wait, the oldest first, to the streams that are free."""
+        for stream in reversed(self._streams):
+            if self._waiting and stream.is_free:
+                assert stream.wanted is not None, "a free stream waits"
+                call_id = next(iter(self._waiting))
+                call = self._taken[call_id] = self._waiting.pop(call_id)
+                call.stream = stream
+                stream.wanted.set_result(call)
+
     async def hand_out(self) -> AsyncGenerator[pb.FetchCallsResponse]:
         """The calls as they come; first, and whenever there is none for a while, a message that
-        asks nothing. Ends by itself after a while: what it handed out may still be answered. Where
-        it is cut off, what it handed out fails at once.
+        asks nothing. Ends by itself after a while, and once a call that it handed out had no answer
+        in time: what else it handed out may still be answered. Where it is cut off, what it handed
+        out fails at once.
         """
         ends = asyncio.get_running_loop().time() + STREAM_SECONDS
-        mine: set[bytes] = set()
+        stream = _Stream()
         is_cut = True
-        self._streams += 1
+        self._streams.append(stream)
         try:
             yield pb.FetchCallsResponse()
-            while asyncio.get_running_loop().time() < ends:
-                call = await self._next(SILENCE_SECONDS)
-                if call is not None:
-                    mine.add(call.message.call_id)
+            while not stream.is_over and asyncio.get_running_loop().time() < ends:
+                call = await self._next(stream, SILENCE_SECONDS)
                 yield pb.FetchCallsResponse() if call is None else call.message
             is_cut = False
         finally:
-            self._streams -= 1
-            for call_id in mine if is_cut else ():
-                self._fail(call_id)
+            self._streams.remove(stream)
+            if is_cut:
+                for call_id in [key for key, call in self._taken.items() if call.stream is stream]:
+                    self._fail(call_id)
 
-    async def _next(self, seconds: float) -> _Call | None:
-        """The call that waits the longest, or None where none came."""
+    async def _next(self, stream: _Stream, seconds: float) -> _Call | None:
+        """The call that waits the longest, or None where none came. What is handed over is of the
+        stream from that moment on, so that it is not lost where the wait is cut off.
+        """
+        stream.wanted = asyncio.get_running_loop().create_future()
+        self._hand_over()
         try:
-            async with asyncio.timeout(seconds):
-                while not self._waiting:
-                    self._arrived.clear()
-                    await self._arrived.wait()
-        except TimeoutError:
-            return None
-        call_id = next(iter(self._waiting))
-        call = self._taken[call_id] = self._waiting.pop(call_id)
-        return call
+            await asyncio.wait([stream.wanted], timeout=seconds)
+            return stream.wanted.result() if stream.wanted.done() else None
+        finally:
+            stream.wanted = None
 
     def _fail(self, call_id: bytes) -> None:
         call = self._taken.pop(call_id, None)
@@ -130,7 +170,12 @@ class FetchedCalls:
             call.answer.set_exception(LinkBrokenError(self.chain_id))
 
     def answer(self, answer: pb.AnswerCallRequest) -> None:
-        """Take the answer to a call that was handed out; one that nobody waits for is dropped."""
+        """Take the answer to a call that was handed out; one that comes when nobody waits for it
+        any more is dropped. Raises `CallUnknownError` for one to a call that another process handed
+        out, such as another gateway behind the same address: its asker learns nothing of it here.
+        """
+        if not answer.call_id.startswith(self._mark):
+            raise CallUnknownError(self.chain_id)
         call = self._taken.pop(answer.call_id, None)
         if call is not None and not call.answer.done():
             call.answer.set_result(answer)

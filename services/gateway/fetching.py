@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -40,7 +40,14 @@ SILENCE_SECONDS_MAX: Final = 40.0
 """A stream that says nothing for so long is given up and opened again."""
 
 CALLS_AT_ONCE_MAX: Final = 16
+CALL_ID_BYTES: Final = 16
+_ID_FRAME: Final = bytes((1 << 3 | 2, CALL_ID_BYTES))
+"""Before the id of a call, which is the first field of its message."""
+
 STEP: Final = "fetch"
+ELSEWHERE: Final = "CALL_UNKNOWN"
+"""What a gateway says to an answer that another one waits for."""
+
 FetchCalls: TypeAlias = Callable[[pb.FetchCallsRequest], Any]
 """`FetchCalls` of the other gateway: a stream of messages as the bytes that came."""
 
@@ -90,48 +97,74 @@ class Fetching:
 
     async def _fetch(self, tasks: asyncio.TaskGroup) -> int:
         """Fetch over one stream until it ends. Packets are counted call by call, for a stream
-        seldom ends by itself: none are left to count here. Raises `GuqiaoError`, and `TimeoutError`
-        where it falls silent.
+        seldom ends by itself: none are left to count here. Raises `GuqiaoError`, also where its
+        answers come to another gateway than the one that asks, and `TimeoutError` where it falls
+        silent.
         """
+        strayed: asyncio.Future[GuqiaoError] = asyncio.get_running_loop().create_future()
         with guqiao_errors():
             stream = self.fetch_calls(pb.FetchCallsRequest(chain_id=self.chain_id))
             calls = aiter(stream)
             try:
                 while True:
-                    async with asyncio.timeout(SILENCE_SECONDS_MAX):
-                        message = await anext(calls, None)
+                    message = await _next_of(calls, strayed)
                     if message is None:
                         return 0
                     self._steps.note_success(STEP)
-                    call = await self._call_in(message)
-                    if call is not None:
+                    answering = self._answering(message, strayed)
+                    if answering is not None:
                         await self._slots.acquire()
-                        tasks.create_task(self._answer(call, message))
+                        tasks.create_task(answering)
             finally:
+                strayed.cancel()
                 stream.cancel()
 
-    async def _call_in(self, message: bytes) -> pb.FetchCallsResponse | None:
-        """The call in a message; None where it asks nothing. So is one that has no single reading,
-        which is recorded: not even which call it would be is certain, so it has no answer.
-        """
+    def _answering(
+        self, message: bytes, strayed: asyncio.Future[GuqiaoError]
+    ) -> Coroutine[Any, Any, None] | None:
+        """What has to be done for a message; None where it asks nothing."""
         try:
             call = parse_strict(pb.FetchCallsResponse, message)
         except NotStrictError as error:
-            refused = InvalidError("REQUEST_MALFORMED", detail=str(error))
-            await self.audit.refuse(message, refused.code, uuid.uuid4().hex)
-            self._steps.note_failure("answer", refused, STEP)
-            return None
-        return None if call.WhichOneof("call") is None else call
+            return self._refuse(message, InvalidError("REQUEST_MALFORMED", detail=str(error)))
+        asked = call.WhichOneof("call")
+        return None if asked is None else self._answer(call, message, strayed)
 
-    async def _answer(self, call: pb.FetchCallsResponse, message: bytes) -> None:
-        """Do what is asked and bring back what came of it."""
+    async def _refuse(self, message: bytes, refused: InvalidError) -> None:
+        """Keep that a message has no single reading, or says what this version does not know, and
+        tell it to whoever asked: a newer gateway learns so which field it may not send here yet.
+        """
+        trace_id = uuid.uuid4().hex
+        try:
+            await self.audit.refuse(message, refused.code, trace_id)
+            self._steps.note_failure("answer", refused, STEP)
+            call_id = _first_id(message)
+            if call_id:
+                answer = pb.AnswerCallRequest(chain_id=self.chain_id, call_id=call_id)
+                answer.error = to_rpc_status(refused, trace_id).SerializeToString()
+                await self._send(answer)
+        except GuqiaoError as error:
+            self._steps.note_failure("answer", error, STEP)
+        finally:
+            self._slots.release()
+
+    async def _answer(
+        self, call: pb.FetchCallsResponse, message: bytes, strayed: asyncio.Future[GuqiaoError]
+    ) -> None:
+        """Do what is asked and bring back what came of it. An answer that comes to another gateway
+        than the one that asks ends the stream of the call, so that the asker need not wait: the
+        next stream goes where answers go.
+        """
         context = extract({"traceparent": call.traceparent})
         kind = trace.SpanKind.SERVER
         try:
             with self.tracer.start_as_current_span("gateway.answer_call", context, kind):
                 await self._bring_back(await self._answer_to(call, message))
         except GuqiaoError as error:
-            self._steps.note_failure("answer", error, STEP)
+            if error.code == ELSEWHERE and not strayed.done():
+                strayed.set_result(error)  # `_fetch` fails with it, which is noted.
+            else:
+                self._steps.note_failure("answer", error, STEP)
         finally:
             self._slots.release()
 
@@ -160,6 +193,8 @@ class Fetching:
         try:
             await self._send(answer)
         except GuqiaoError as error:
+            if error.code == ELSEWHERE:
+                raise
             self._steps.note_failure("answer", error, STEP)
             _mark_failed(error.code)
             told = error if error.code else LinkBrokenError(self.remote)
@@ -187,6 +222,35 @@ class Fetching:
                 answer.get_packet_absences.CopyFrom(absences)
             case other:
                 raise DeliveryMalformedError(f"a call of {other}")
+
+
+async def _next_of(
+    calls: AsyncIterator[bytes], strayed: asyncio.Future[GuqiaoError]
+) -> bytes | None:
+    """The next message of a stream; None where it ended. Raises what `strayed` says as soon as it
+    is there, and `TimeoutError` where nothing comes.
+    """
+    coming = asyncio.ensure_future(anext(calls, None))
+    either: list[asyncio.Future[Any]] = [coming, strayed]
+    try:
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait(either, timeout=SILENCE_SECONDS_MAX, return_when=first)
+        if strayed.done():
+            raise strayed.result()
+        if not coming.done():
+            raise TimeoutError
+        return await coming
+    finally:
+        coming.cancel()
+
+
+def _first_id(message: bytes) -> bytes:
+    """The id that a message begins with, as gateways write it; empty where it begins with none. It
+    is all that is read of a message that is refused, and good for nothing but to say so.
+    """
+    id_end = len(_ID_FRAME) + CALL_ID_BYTES
+    begins = message.startswith(_ID_FRAME) and len(message) >= id_end
+    return message[len(_ID_FRAME) : id_end] if begins else b""
 
 
 def _mark_failed(code: str) -> None:

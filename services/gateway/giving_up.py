@@ -5,7 +5,6 @@ neither a receipt nor an absence can come home. The own chain judges, and tells 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -13,10 +12,10 @@ from typing import Final
 from guqiao_sdk.client.chain import ChainClient
 from services.chassis.postgres import Pool
 from services.gateway import overdue
+from services.gateway.admission import SHUT_OUT, registered
 from services.gateway.domain.relay import GRACE_MS, PACKETS_MAX, give_up_body
 from services.gateway.handlers import submit_relay
 
-SHUT_OUT: Final = frozenset({"SUSPENDED", "DEREGISTERED"})
 PAUSE_SECONDS: Final = 10.0
 """Between looks: what is looked for is minutes late already."""
 
@@ -49,5 +48,5 @@ class GivingUp:
 
     async def _is_shut_out(self) -> bool:
         """By the own chain's register; a chain that keeps none shuts nobody out."""
-        record = (await self.client.get_state_proof(f"chains/standing/{self.remote}")).value
-        return record is not None and json.loads(record)["status"] in SHUT_OUT
+        found = await registered(self.client, self.remote)
+        return found is not None and found.status in SHUT_OUT

@@ -59,13 +59,16 @@ FROM (
       AND sequence < coalesce(
           (SELECT min(parked.sequence) FROM packets_sent AS parked
            WHERE parked.destination = $1 AND parked.port = $2
-             AND parked.parked_cause IS NOT NULL),
+             AND parked.parked_cause IS NOT NULL
+             AND NOT (parked.state = 2
+                      AND starts_with(parked.parked_cause, 'RECEIPT_TOO_LARGE:'))),
           9223372036854775807)
 ) AS waiting
 ORDER BY sequence LIMIT $4
 """
 """Where senders are held, what is not in order is found sender by sender, so that what waits for
-the held ones is not read, however much that is.
+the held ones is not read, however much that is. Behind one in order that was delivered, and whose
+receipt alone is too large to bring home, the port goes on.
 """
 
 
@@ -120,8 +123,8 @@ async def list_open(
     held: Sequence[str] = (),
 ) -> list[SentPacket]:
     """The packets to a port of a destination that are in `state`, in order; nothing behind one that
-    is set aside, unless the port takes packets in any order, none that is said to have expired
-    there, and none in any order that is sent on for the chains `held`.
+    is set aside, unless the port takes packets in any order or only a receipt is too large, none
+    that is said to have expired there, and none in any order that is sent on for the chains `held`.
     """
     rows = await connection.fetch(
         _LIST_OPEN,

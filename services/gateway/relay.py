@@ -33,6 +33,7 @@ from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
 from services.gateway import open_packets, overdue, questions, store
 from services.gateway.anchoring import keep_anchors, traces_of
+from services.gateway.domain.errors import ReceiptTooLargeError
 from services.gateway.domain.relay import (
     IS_PARKED_CODES,
     PACKETS_MAX,
@@ -51,6 +52,7 @@ from services.gateway.giving_up import GivingUp
 from services.gateway.handlers import submit_proven
 from services.gateway.held_senders import HeldSenders
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.parking import is_too_large, park, set_aside, told_by
 from services.gateway.refusals import late_of, named_by
 from services.gateway.steps import REFUSALS, Steps
 from services.gateway.travel import (
@@ -424,7 +426,9 @@ class Relay:
             await submit_proven(self.client, header, method, body)
         except ServiceError as error:
             if error.code in IS_PARKED_CODES:
-                await self._park(named_by(error, packets), error, is_contradicted=True)
+                await park(self.pool, named_by(error, packets), error, is_contradicted=True)
+            if method == "acknowledge" and is_too_large(packets, error):
+                raise await self._receipt_too_large(packets[0], error) from error
             raise
 
     async def _proven_header(self, height_min: int) -> ProvenHeader:
@@ -446,6 +450,8 @@ class Relay:
             with guqiao_errors():
                 yield
         except GuqiaoError as error:
+            if is_too_large(packets, error):
+                raise await self._receipt_too_large(packets[0], error) from error
             port = packets[0].packet.port
             if error.code == "PACKET_UNKNOWN":
                 self._unproven[port] = self._unproven.get(port, 0) + 1
@@ -453,8 +459,9 @@ class Relay:
             match remedy_for(error.code, self._unproven.get(port, 0), in_order=in_order):
                 case Remedy.PARK:
                     # First: what is parked is not tried again, so nothing would raise it later.
-                    self._steps.raise_alarm(error.code, str(error)[:500])
-                    await self._set_aside(packets, error)
+                    self._steps.raise_alarm(error.code, told_by(error)[:500])
+                    if not await set_aside(self.pool, packets, error):
+                        self._at_once[port] = 1  # One by one, until it is alone.
                 case Remedy.TIME_OUT:
                     async with self.pool.acquire() as connection, connection.transaction():
                         await overdue.mark_expired(connection, late_of(packets, error))
@@ -464,33 +471,14 @@ class Relay:
                         await store.mark_undelivered(connection, self.remote_sets.chain_id)
             raise
 
-    async def _set_aside(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
-        """Set the packet aside that the destination named. Where it named none, the packets go one
-        by one, until it is alone.
-        """
-        found = named_by(error, packets) or (packets if len(packets) == 1 else [])
-        if not found:
-            self._at_once[packets[0].packet.port] = 1
-        await self._park(found, error)
-
-    async def _park(
-        self,
-        packets: Sequence[store.SentPacket],
-        error: GuqiaoError | ServiceError,
-        *,
-        is_contradicted: bool = False,
-    ) -> None:
-        for sent in packets:
-            packet = sent.packet
-            async with self.pool.acquire() as connection:
-                await open_packets.park(
-                    connection,
-                    destination=packet.destination,
-                    port=packet.port,
-                    sequence=packet.sequence,
-                    cause=f"{error.code}: {error}"[:500],
-                    is_contradicted=is_contradicted,
-                )
+    async def _receipt_too_large(
+        self, sent: store.SentPacket, error: GuqiaoError | ServiceError
+    ) -> ReceiptTooLargeError:
+        """Set a packet aside whose receipt alone is too much: asking again would bring the same."""
+        refused = ReceiptTooLargeError(sent.packet.port, sent.packet.sequence, error.code)
+        self._steps.raise_alarm(refused.code, str(refused)[:500])
+        await park(self.pool, [sent], refused)
+        return refused
 
 
 def _of_first_port(packets: Sequence[store.SentPacket]) -> list[store.SentPacket]:

@@ -227,6 +227,8 @@ class LedgerNode:
     ) -> node.GetStateProofResponse:
         self._remember()
         height = request.height or self.chain.header.height
+        if height not in self.chain.blocks:
+            await abort(context, "HEIGHT_UNKNOWN")
         value = self._values[height].get(request.key)
         return node.GetStateProofResponse(
             certified_header=self.chain.block_message(height).certified_header,

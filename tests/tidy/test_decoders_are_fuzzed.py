@@ -55,7 +55,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.store.core_log:take_compaction",
         "services.consensus.store.index:Index._page_reader.<locals>.read",
         "services.consensus.store.index:Index._prune",
-        "services.gateway.giving_up:GivingUp._is_shut_out",
+        "services.gateway.admission:registered",
         "services.gateway.handlers:followed_epoch",
     ),
     PROVEN: (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from services.chassis.errors import (
+    FailedPreconditionError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    TooLargeError,
     UnavailableError,
 )
 
@@ -24,6 +26,13 @@ class PacketNotParkedError(NotFoundError):
         super().__init__("PACKET_NOT_PARKED", destination=destination, port=port, sequence=sequence)
 
 
+class ReceiptTooLargeError(TooLargeError):
+    """A packet whose receipt alone is more than a message or a transaction may hold."""
+
+    def __init__(self, port: str, sequence: int, cause: str) -> None:
+        super().__init__("RECEIPT_TOO_LARGE", port=port, sequence=sequence, cause=cause)
+
+
 class LinkUnknownError(NotFoundError):
     """A chain that this gateway has no link with."""
 
@@ -38,11 +47,25 @@ class OtherOrganisationError(ForbiddenError):
         super().__init__("ORGANISATION_MISMATCH", organisation=organisation)
 
 
+class ChainNotAdmittedError(FailedPreconditionError):
+    """A chain that the register shuts out."""
+
+    def __init__(self, chain: str, status: str) -> None:
+        super().__init__("CHAIN_NOT_ADMITTED", chain=chain, status=status)
+
+
 class LinkUnattendedError(UnavailableError):
     """A chain whose gateway fetches nothing."""
 
     def __init__(self, chain: str) -> None:
         super().__init__("LINK_UNATTENDED", chain=chain)
+
+
+class CallUnknownError(NotFoundError):
+    """An answer to a call that this gateway did not hand out."""
+
+    def __init__(self, chain: str) -> None:
+        super().__init__("CALL_UNKNOWN", chain=chain)
 
 
 class LinkBrokenError(UnavailableError):

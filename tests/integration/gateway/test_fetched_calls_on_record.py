@@ -143,34 +143,72 @@ async def test_a_call_that_cannot_be_recorded_is_not_done(link: LinkLab) -> None
         assert await link.back.deliver_some() == 1
 
 
-async def test_a_message_with_more_than_one_reading_is_refused_on_record(link: LinkLab) -> None:
-    await send_to_market(link, 1)
+def _with_unknown_field(message: bytes) -> bytes:
+    return message + UNKNOWN_FIELD
+
+
+def _without_a_beginning(message: bytes) -> bytes:
+    """Its id stands behind what nobody knows: whose call it is cannot be said."""
+    return UNKNOWN_FIELD + message
+
+
+def spoil_first(end: Fetching, spoil: Callable[[bytes], bytes]) -> list[bytes]:
+    """Spoil the first call that comes to a gateway; what it was then."""
     spoilt: list[bytes] = []
 
-    def spoil_first(message: bytes) -> bytes:
+    def change(message: bytes) -> bytes:
         if not message or spoilt:
             return message
-        spoilt.append(message + UNKNOWN_FIELD)
+        spoilt.append(spoil(message))
         return spoilt[0]
+
+    listen(end, change)
+    return spoilt
+
+
+async def test_a_newer_gateway_is_told_which_field_it_may_not_send_yet(link: LinkLab) -> None:
+    """What it sent is recorded, done in no part, and set aside where it asked, until this gateway
+    is updated and the packet replayed.
+    """
+    await send_to_market(link, 1)
+    end = link.another_fetching()
+    spoilt = spoil_first(end, _with_unknown_field)
+    async with running(end):
+        with pytest.raises(GuqiaoError) as refused:
+            await link.back.deliver_some()
+        assert refused.value.code == "REQUEST_MALFORMED"
+        assert "unknown field 99" in refused.value.fields["detail"]
+        [record] = link.audited.records
+        assert (record.decision, record.code) == (Decision.REFUSED, "REQUEST_MALFORMED")
+        assert record.request_digest == sm3(spoilt[0]).hex()
+        assert ended(link.market, "packet.received") == 0
+        [row] = await link.regulator.rows("packets_sent", "sequence")
+        assert "unknown field 99" in row["parked_cause"]
+        await link.regulator_handlers.resume_packet("shandong", DELIVERY, 1)
+        assert await link.back.deliver_some() == 1, "the stream goes on"
+    organisation = link.regulator.runtime.identity.organisation
+    name = "guqiao_rpc_refusals_total"
+    assert count_of(link.market, name, organisation=organisation, code=record.code) == 1
+
+
+async def test_a_message_that_does_not_say_which_call_it_is_is_refused_on_record(
+    link: LinkLab,
+) -> None:
+    await send_to_market(link, 1)
 
     async def is_recorded() -> bool:
         return bool(link.audited.records)
 
     end = link.another_fetching()
-    listen(end, spoil_first)
+    spoil_first(end, _without_a_beginning)
     async with running(end):
         asking = asyncio.ensure_future(link.back.deliver_some())
         await wait_until("a refusal is recorded", is_recorded)
         [record] = link.audited.records
         assert (record.decision, record.code) == (Decision.REFUSED, "REQUEST_MALFORMED")
-        assert record.request_digest == sm3(spoilt[0]).hex()
-        assert ended(link.market, "packet.received") == 0
         asking.cancel()  # It would wait in vain.
         await asyncio.gather(asking, return_exceptions=True)
         assert await link.back.deliver_some() == 1, "the stream goes on"
-    organisation = link.regulator.runtime.identity.organisation
-    name = "guqiao_rpc_refusals_total"
-    assert count_of(link.market, name, organisation=organisation, code=record.code) == 1
 
 
 async def test_what_a_fetched_call_ends_with_is_counted_for_who_asked(link: LinkLab) -> None:

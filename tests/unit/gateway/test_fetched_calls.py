@@ -16,7 +16,7 @@ from guqiao_sdk.proof.errors import ProofError
 from services.chassis.errors import DeadlineError
 from services.chassis.grpc_server import error_of_code, to_rpc_status
 from services.gateway import fetched_calls
-from services.gateway.domain.errors import LinkBrokenError, LinkUnattendedError
+from services.gateway.domain.errors import CallUnknownError, LinkBrokenError, LinkUnattendedError
 from services.gateway.fetched_calls import FetchedCalls
 
 pytestmark = pytest.mark.req("N0-07", "G2-03-1")
@@ -163,11 +163,75 @@ async def test_an_answer_to_no_call_changes_nothing(calls: FetchedCalls) -> None
     async with stream_of(calls) as stream:
         asking = deliver(calls)
         taken = await anext(stream)
-        calls.answer(pb.AnswerCallRequest(call_id=bytes(16)))
+        with pytest.raises(CallUnknownError):
+            calls.answer(pb.AnswerCallRequest(call_id=bytes(16)))
         assert not asking.done()
         calls.answer(answered(taken, 4))
         calls.answer(answered(taken, 5))  # The second answer to the same call.
         assert (await asking).height == 4
+
+
+async def test_an_answer_to_another_gateways_call_is_refused_and_that_one_still_gets_it(
+    calls: FetchedCalls,
+) -> None:
+    other = FetchedCalls(calls.chain_id, calls.organisation)
+    async with stream_of(calls) as stream, stream_of(other):
+        asking = deliver(calls)
+        taken = await anext(stream)
+        with pytest.raises(CallUnknownError) as unknown:
+            other.answer(answered(taken, 4))
+        assert unknown.value.fields == {"chain": "shandong"}
+        calls.answer(answered(taken, 5))
+        assert (await asking).height == 5
+
+
+async def test_the_newest_stream_that_is_free_gets_the_call(calls: FetchedCalls) -> None:
+    """What stands behind an older one may have vanished; one that is busy gets no second."""
+    async with stream_of(calls) as old, stream_of(calls) as new:
+        waiting = [asyncio.ensure_future(anext(stream)) for stream in (old, new)]
+        await asyncio.sleep(0)  # Both are free.
+        asking = [deliver(calls, count) for count in (1, 2)]
+        by_old, by_new = await asyncio.gather(*waiting)
+        assert len(by_new.deliver_packets.packets) == 1
+        assert len(by_old.deliver_packets.packets) == 2
+        for call in (by_old, by_new):
+            calls.answer(answered(call, 1))
+        await asyncio.gather(*asking)
+
+
+async def test_a_stream_whose_call_timed_out_ends_and_the_next_call_goes_elsewhere(
+    calls: FetchedCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is behind it any more: it listens without a word until its connection is found dead.
+    One that lives opens another.
+    """
+    async with stream_of(calls) as living, stream_of(calls) as vanished:
+        to_living, to_vanished = [asyncio.ensure_future(anext(s)) for s in (living, vanished)]
+        await asyncio.sleep(0)  # Both are free.
+        monkeypatch.setattr(fetched_calls, "CALL_SECONDS", 0.05)
+        with pytest.raises(DeadlineError):
+            await deliver(calls, 1)
+        assert len((await to_vanished).deliver_packets.packets) == 1
+        listening = asyncio.ensure_future(anext(vanished, None))
+        monkeypatch.undo()
+        asking = deliver(calls, 2)
+        calls.answer(answered(await to_living, 7))
+        assert (await asking).height == 7
+        assert await listening is None
+
+
+async def test_where_the_one_stream_had_no_answer_the_link_is_unattended(
+    calls: FetchedCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetched_calls, "UNATTENDED_SECONDS", 0.05)
+    monkeypatch.setattr(fetched_calls, "CALL_SECONDS", 0.05)
+    async with stream_of(calls) as stream:
+        asking = deliver(calls)
+        await anext(stream)
+        with pytest.raises(DeadlineError):
+            await asking
+        with pytest.raises(LinkUnattendedError):
+            await deliver(calls)
 
 
 def test_the_contract_says_how_long_a_stream_lasts() -> None:
