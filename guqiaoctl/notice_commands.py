@@ -227,6 +227,22 @@ def notice_schedule(
     step(data, chain, number, "schedule", as_json=output is Shown.JSON, **dates)
 
 
+@notice.command("open-window")
+def notice_open_window(
+    number: Number,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Another chain that takes over 接替的链")
+    ] = None,
+    chain: Of = CHAIN,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Begin a migration as the operator, on its day 打开迁移窗口. Exit code 5: not now."""
+    from guqiaoctl.commands.notices import step
+
+    step(data, chain, number, "open_window", as_json=output is Shown.JSON, target=target)
+
+
 @notice.command("compare")
 def notice_compare(
     number: Number,

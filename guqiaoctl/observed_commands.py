@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from guqiaoctl.options import HEIGHT_MAX, Output, Shown
+from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Output, Shown
 
 observed = typer.Typer(
     name="observed",
@@ -60,10 +60,30 @@ def observed_transaction(
     name: Annotated[str, typer.Argument(metavar="HASH", help="64 hex digits 交易哈希")],
     checkpoint: Checkpoint,
     node: Nodes,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write a bundle for `guqiao verify` 另存证明文件")
+    ] = None,
     ca: Authority = None,
     output: Output = Shown.TABLE,
 ) -> None:
     """Verify a transaction and what came of it 核验交易及其回执. Exit code 7: it does not hold."""
     from guqiaoctl.commands.observed import transaction
 
-    transaction(name, checkpoint, node, ca, as_json=output is Shown.JSON)
+    transaction(name, checkpoint, node, ca, to=to, as_json=output is Shown.JSON)
+
+
+@observed.command("trust")
+def observed_trust(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The checkpoint that was looked at 检查点文件")
+    ],
+    until: Annotated[
+        str, typer.Option("--until", help="The last day, YYYY-MM-DD, within 366 days 有效期末日")
+    ],
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Vouch for a chain as the TRUST file's issuer, or renew that 在信任文件中担保或续期."""
+    from guqiaoctl.commands.observed_trust import vouch
+
+    vouch(data, checkpoint, until, as_json=output is Shown.JSON)

@@ -17,6 +17,13 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, BlockHeader, Verify
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json, parse_json_strict
 from guqiao_sdk.proof.members import MemberReader
+from guqiao_sdk.proof.observed_trust import (
+    OBSERVED_MAX,
+    ObservedTrust,
+    check_observed,
+    observed_of,
+    observed_value,
+)
 from guqiao_sdk.proof.quorum import (
     LINEAGE_BYTES,
     PUBLIC_KEY_BYTES,
@@ -94,12 +101,16 @@ class ChainTrust:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What an issuer vouches for. `issued_at` is RFC 3339 in seconds with +08:00."""
+    """What an issuer vouches for: guqiao chains, and observed ones of another kind, for a time.
+
+    `issued_at` is RFC 3339 in seconds with +08:00.
+    """
 
     issuer_did: str
     issuer_key: bytes
     issued_at: str
     chains: tuple[ChainTrust, ...]
+    observed: tuple[ObservedTrust, ...] = ()
 
     def chain(self, chain_id: str) -> ChainTrust:
         """The trust in one chain; raises `ProofError` where there is none."""
@@ -107,6 +118,15 @@ class Trust:
             if chain.chain_id == chain_id:
                 return chain
         raise ProofError(_PIECE, f"it does not name the chain {chain_id}", _CODE)
+
+    def observed_chain(self, genesis_hash: bytes, name: str) -> ObservedTrust:
+        """The trust in one observed chain, which its genesis tells from every other; raises
+        `ProofError` where there is none.
+        """
+        for each in self.observed:
+            if (each.genesis_hash, each.name) == (genesis_hash, name):
+                return each
+        raise ProofError(_PIECE, f"it does not name the chain {name}", _CODE)
 
 
 class NotATrustFileError(ProofError):
@@ -141,7 +161,9 @@ def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) ->
     is_trust = isinstance(value, dict) and value.get("format") == FORMAT
     if not is_trust and FORMAT.encode() not in data:
         raise NotATrustFileError(f"no JSON object whose format is {FORMAT}")
-    members = _READ.members(value, "the file", "format issuer issued_at chains signature")
+    has_observed = isinstance(value, dict) and "observed" in value
+    wanted = "format issuer issued_at chains signature" + (" observed" if has_observed else "")
+    members = _READ.members(value, "the file", wanted)
     if members["format"] != FORMAT:
         raise _refusal(f"its format is not {FORMAT}")
     issuer = _READ.members(members["issuer"], "issuer", "did public_key")
@@ -160,6 +182,7 @@ def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) ->
             _read_chain(chain, f"chains[{index}]")
             for index, chain in enumerate(_READ.array(members["chains"], "chains", CHAINS_MAX))
         ),
+        observed=_read_observed(members["observed"]) if has_observed else (),
     )
     _check_trust(trust)
     return trust
@@ -180,6 +203,7 @@ def _check_trust(trust: Trust) -> None:
         for point in chain.checkpoints:
             _check_checkpoint(chain.chain_id, point, earlier)
             earlier = point
+    check_observed(trust.observed, trust.issued_at, _refusal)
 
 
 def _check_checkpoint(chain_id: str, point: Checkpoint, earlier: Checkpoint | None) -> None:
@@ -201,7 +225,11 @@ def _check_checkpoint(chain_id: str, point: Checkpoint, earlier: Checkpoint | No
 
 
 def _to_json(trust: Trust) -> dict[str, Json]:
+    named: dict[str, Json] = {}
+    if trust.observed:
+        named["observed"] = [observed_value(each) for each in trust.observed]
     return {
+        **named,
         "format": FORMAT,
         "issuer": {"did": trust.issuer_did, "public_key": trust.issuer_key.hex()},
         "issued_at": trust.issued_at,
@@ -242,6 +270,11 @@ def _checkpoint_to_json(point: Checkpoint) -> Json:
             for member in point.replica_set.members
         ],
     }
+
+
+def _read_observed(value: Json) -> tuple[ObservedTrust, ...]:
+    rows = _READ.array(value, "observed", OBSERVED_MAX)
+    return tuple(observed_of(row, f"observed[{at}]", _READ) for at, row in enumerate(rows))
 
 
 def _read_chain(value: Json, path: str) -> ChainTrust:

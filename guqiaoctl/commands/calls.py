@@ -90,7 +90,7 @@ def failure_of(error: GuqiaoError) -> CliError:
 def unverified(error: ProofError) -> CliError:
     """The failure for a proof that does not hold: it names the piece."""
     piece_zh, reason_zh = in_chinese(error)
-    if error.code.startswith(("RESTART_", "CERTIFICATE_", "CRL_", "SEAL_")):
+    if error.code.startswith(("RESTART_", "CERTIFICATE_", "CRL_", "SEAL_", "TRUST_EXPIRED")):
         texts = messages(error.code)
         remedies = (texts.remedy_en, texts.remedy_zh)
     else:

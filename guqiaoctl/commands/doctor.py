@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 OPEN_FILES_MIN: Final = 512
 LIST_LEFT_MIN: Final = timedelta(hours=12)
+TRUST_LEFT_DAYS_MIN: Final = 30
 IN_CHINESE: Final = {
     "python": "Python 版本",
     "SM2/SM3/SM4": "国密算法",
@@ -212,7 +213,14 @@ def _trust_file(data: Path) -> Finding:
     layout = Layout(data)
     if not layout.trust.exists():
         return Finding("trust file", True, _none_yet(), "")
-    check_trust(layout, open_provider())
+    trust = check_trust(layout, open_provider())
+    soon_ms = (time.time() + TRUST_LEFT_DAYS_MIN * 86_400) * 1000
+    ending = [each for each in trust.observed if each.ends_ms() <= soon_ms]
+    if ending:
+        found = ", ".join(f"{each.name}: {each.valid_until}" for each in ending)
+        remedy_en = "look at its sealers again, then `guqiao observed trust CHECKPOINT --until DAY`"
+        remedy_zh = "核实其共识节点后执行 `guqiao observed trust CHECKPOINT --until 日期` 续期"
+        return Finding("trust file", False, found, choose(remedy_en, remedy_zh))
     return Finding("trust file", True, choose("of both chains", "与两条链相符"), "")
 
 

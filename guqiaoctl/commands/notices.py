@@ -47,7 +47,11 @@ SIGNERS: Final[dict[str, tuple[str, str, str | None]]] = {
     **dict.fromkeys(("adopt", "ack", "object", "waive", "review", "close"), BOTH_SIDES),
     **dict.fromkeys(("open_test", "pass_test", "fail_test", "compare", "verify"), TECHNICAL_SIDE),
     **dict.fromkeys(
-        ("file", "refile", "replan", "schedule", "cutover", "roll_back", "cancel"), OPERATOR
+        (
+            *("file", "refile", "replan", "schedule", "open_window", "cutover", "roll_back"),
+            "cancel",
+        ),
+        OPERATOR,
     ),
 }
 """Domain, maker and checker of each step."""

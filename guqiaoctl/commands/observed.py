@@ -15,6 +15,9 @@ from guqiao_sdk.proof.fisco.checkpoint import (
     encode_checkpoint,
     parse_checkpoint,
 )
+from guqiao_sdk.proof.fisco.trusted import TrustedFisco
+from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
+from guqiao_sdk.proof.observed_bundle import ObservedBundle
 from guqiao_sdk.rules import messages
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.failures import (
@@ -26,11 +29,11 @@ from guqiaoctl.failures import (
 )
 from guqiaoctl.input_files import read_input
 from guqiaoctl.output import print_json, print_table, shown
-from guqiaoctl.result_files import whole_file
+from guqiaoctl.result_files import beside, whole_file
 from services.chassis.errors import NotFoundError, ServiceError, UnavailableError
 from services.gateway.observed.fisco import FiscoObserved
 from services.gateway.observed.json_rpc import JsonRpcNodes
-from services.gateway.observed.port import ObservedHeader
+from services.gateway.observed.port import ObservedHeader, ObservedTransaction
 
 T = TypeVar("T")
 
@@ -86,14 +89,27 @@ def header(
 
 
 def transaction(
-    name: str, checkpoint: Path, nodes: Sequence[str], ca: Path | None, *, as_json: bool
+    name: str,
+    checkpoint: Path,
+    nodes: Sequence[str],
+    ca: Path | None,
+    *,
+    to: Path | None,
+    as_json: bool,
 ) -> None:
-    """Print a transaction that was verified with its receipt."""
+    """Print a transaction that was verified with its receipt; with `to`, write both as a bundle."""
     named = _HASH.fullmatch(name)
     if named is None:
         raise _wrong(f"{shown(name[:80])} is no hash", f"{shown(name[:80])} 不是哈希")
     wanted = bytes.fromhex(named[1])
-    found = _read(checkpoint, nodes, ca, lambda chain: chain.transaction(wanted))
+    with whole_file(to) as write:
+
+        async def read(chain: FiscoObserved) -> tuple[ObservedTransaction, bytes]:
+            found = await chain.transaction(wanted)
+            return found, _bundle(chain.trusted, await chain.header(found.height), found)
+
+        found, bundle = _read(checkpoint, nodes, ca, read)
+        write(bundle)
     _print(
         {
             "transaction_id": found.transaction_id.hex(),
@@ -108,7 +124,25 @@ def transaction(
             "proven": True,
         },
         as_json=as_json,
+        result=to,
     )
+
+
+def _bundle(trusted: TrustedFisco, header: ObservedHeader, found: ObservedTransaction) -> bytes:
+    both = _parsed(found.proof)
+    assert isinstance(both, dict), "the adapter writes an object"
+    return ObservedBundle(
+        chain_id=trusted.chain_id,
+        group_id=trusted.group_id,
+        genesis_hash=trusted.genesis_hash,
+        header=_parsed(header.proof),
+        transaction=both["transaction"],
+        receipt=both["receipt"],
+    ).encode()
+
+
+def _parsed(proof: bytes) -> Json:
+    return parse_json_strict(proof, depth_max=DEPTH_BOUND, size_max=len(proof))
 
 
 def _read(
@@ -153,15 +187,16 @@ def _failure_of(error: ServiceError) -> CliError:
     )
 
 
-def _print(facts: Mapping[str, Any], *, as_json: bool) -> None:
+def _print(facts: Mapping[str, Any], *, as_json: bool, result: Path | None = None) -> None:
+    """On standard output, or beside a `result` that goes there."""
     if as_json:
-        print_json(facts)
+        print_json(facts, beside(result))
         return
     rows = []
     for name, value in facts.items():
         values = value if isinstance(value, list) else [value]
         rows += [(name if not place else "", str(each)) for place, each in enumerate(values)]
-    print_table(("WHAT", "IS"), rows)
+    print_table(("WHAT", "IS"), rows, beside(result))
 
 
 def _wrong(english: str, chinese: str) -> CliError:

@@ -19,11 +19,13 @@ from guqiao_sdk.proof.extract import VALUE_BYTES_MAX, is_extract
 from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.json_values import DEPTH_BOUND, JsonError, parse_json_strict
+from guqiao_sdk.proof.observed_bundle import is_observed_bundle
 from guqiao_sdk.proof.revocation_list import CRL_LENGTH_MAX, parse_revocation_list_pem
 from guqiao_sdk.proof.seals import Authorities
 from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
 from guqiao_sdk.verify import CertifiedBlock, OnCheck, Verdict, verify_bundle
 from guqiao_sdk.verify_extract import verify_extract
+from guqiao_sdk.verify_observed import ObservedVerdict, verify_observed
 from guqiao_sdk.verify_seals import verify_seals
 from guqiaoctl.commands.calls import unverified
 from guqiaoctl.failures import EXIT_USAGE, CliError
@@ -127,8 +129,11 @@ def _proven(
     on_check: OnCheck,
     authorities: Authorities | None,
 ) -> _Proven:
-    if not is_extract(data):
-        now_ms = time.time_ns() // 1_000_000
+    now_ms = time.time_ns() // 1_000_000
+    if authorities is None and is_observed_bundle(data):
+        seen = verify_observed(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
+        return _Proven(_observed_summary(seen))
+    if not (is_extract(data) or is_observed_bundle(data)):
         verdict = verify_bundle(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
         facts = _summary(verdict)
         if authorities is not None:
@@ -138,8 +143,8 @@ def _proven(
     if authorities is not None:
         raise CliError(
             "REQUEST_MALFORMED",
-            "an extract of a state has no seals to judge",
-            "状态摘录中没有可核验的签章",
+            "neither an extract of a state nor another kind of chain has seals to judge",
+            "状态摘录与其他种类的链中没有可核验的签章",
             "leave out the options that begin with --seal",
             "请去掉以 --seal 开头的选项",
             exit_code=EXIT_USAGE,
@@ -226,6 +231,25 @@ def _summary(verdict: Verdict) -> dict[str, Any]:
         "anchor_time": time_text(anchor.block.block_time_ms),
         "anchor_age_seconds": anchor.age_ms // 1000,
         "anchor_signed_by": ", ".join(anchor.block.signers),
+    }
+
+
+def _observed_summary(verdict: ObservedVerdict) -> dict[str, Any]:
+    transaction, receipt = verdict.execution.transaction, verdict.execution.receipt
+    return {
+        "chain": verdict.trust.name,
+        "height": verdict.height,
+        "block_time": time_text(verdict.block_time_ms),
+        "signed_by": ", ".join(each.hex() for each in verdict.signers),
+        "trusted_until": verdict.trust.valid_until,
+        "checkpoint_height": verdict.checkpoint.number,
+        "transaction": transaction.hash().hex(),
+        "sender": "0x" + transaction.sender.hex(),
+        "target": transaction.to,
+        "body": transaction.data.hex(),
+        "outcome": "accepted" if receipt.status == 0 else f"refused: {receipt.status}",
+        "result": receipt.tail.hex(),
+        "anchor": "none",
     }
 
 

@@ -61,6 +61,7 @@ VERSIONS: Final = {
     "documents": 2,
     "evidence": 2,
     "light_client": 2,
+    "notices": 2,
     "packets": 4,
     "register": 3,
     "templates": 2,

@@ -41,8 +41,8 @@ def ensure_trust(layout: Layout, provider: GmProvider) -> None:
     write_file(layout.trust, encode_trust(trust, lambda data: provider.sign(key, data)))
 
 
-def check_trust(layout: Layout, provider: GmProvider) -> None:
-    """Raise `CliError` unless the file holds and is of this folder's chains."""
+def check_trust(layout: Layout, provider: GmProvider) -> Trust:
+    """What the file says; raises `CliError` unless it holds and is of this folder's chains."""
     try:
         trust = parse_trust(layout.trust.read_bytes(), provider.verify)
         known = {chain: trust.chain(chain).genesis_hash for chain in CHAINS}
@@ -54,6 +54,7 @@ def check_trust(layout: Layout, provider: GmProvider) -> None:
             en = f"{layout.trust} is of another network: it knows another genesis of {chain}"
             zh = f"{layout.trust} 属于另一个网络：其中 {chain} 的创世与本目录不同"
             raise _of_no_use(layout, "DATA_FOLDER_OTHER_NETWORK", en, zh)
+    return trust
 
 
 def _of_no_use(layout: Layout, code: str, text_en: str, text_zh: str) -> CliError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -16,12 +17,16 @@ from guqiao_sdk.proof.fisco.merkle import parse_path
 from guqiao_sdk.proof.fisco.receipt import parse_receipt
 from guqiao_sdk.proof.fisco.transaction import parse_transaction
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
+from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
+from guqiao_sdk.proof.observed_bundle import ObservedBundle
+from guqiao_sdk.proof.observed_trust import ObservedTrust
+from guqiao_sdk.proof.trust import encode_trust, parse_trust
 from services.chassis.errors import ServiceError
 from services.gateway.observed.fisco import _told
 from services.gateway.observed.http import HEAD_BYTES_MAX, Endpoint, read_response
 from services.gateway.observed.json_rpc import parse_answer
-from tests.fuzz import mutations
+from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import any_signature, json_value
 from tests.plugins.fisco_chain import FiscoChain, Row, hexed, node_id, recorded, unhexed
@@ -72,6 +77,14 @@ def targets() -> tuple[Target, ...]:
             [encode_checkpoint(_trusted())], mutations.of_json,
         ),
         Target(
+            "trust in another chain", lambda data: parse_trust(data, any_signature), (ProofError,),
+            [_trust()], mutations.of_json,
+        ),
+        Target(
+            "bundle of another chain", ObservedBundle.decode, (ProofError, NotABundleError),
+            [_bundle()], mutations.of_fields,
+        ),
+        Target(
             "answer of a node over HTTP", lambda data: asyncio.run(_over_http(data)), _NOT_ANSWERED,
             [http_answer(b'{"a":1}'), in_chunks(b"x" * 60)], mutations.of_bytes,
         ),
@@ -112,6 +125,21 @@ _KNOWN: Final[set[bytes]] = set()
 def _with_hash(row: Row) -> Row:
     _KNOWN.add(unhexed(row["hash"]))
     return row
+
+
+def _trust() -> bytes:
+    believed = ObservedTrust("2026-12-31T23:59:59+08:00", (_trusted(),))
+    issued_at = "2026-01-05T09:30:00+08:00"
+    trust = replace(corpus.journey().trust, issued_at=issued_at, observed=(believed,))
+    return encode_trust(trust, lambda message: bytes(64))
+
+
+def _bundle() -> bytes:
+    known, (_, sent, done) = _trusted(), _executed()
+    header = recorded("sm_block_2")
+    return ObservedBundle(
+        known.chain_id, known.group_id, known.genesis_hash, header, sent, done
+    ).encode()
 
 
 async def _over_http(data: bytes) -> bytes:

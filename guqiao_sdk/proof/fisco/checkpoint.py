@@ -28,20 +28,23 @@ _MEMBERS: Final = frozenset(
 
 def encode_checkpoint(trusted: TrustedFisco) -> bytes:
     """The file, canonical JSON."""
+    return canonical_json(checkpoint_value(trusted))
+
+
+def checkpoint_value(trusted: TrustedFisco) -> Json:
+    """What the file says, as it also stands in a TRUST file."""
     sealers: list[Json] = [
         {"node_id": each.node_id.hex(), "weight": each.weight} for each in trusted.sealers.sealers
     ]
-    return canonical_json(
-        {
-            "format": FORMAT,
-            "chain_id": trusted.chain_id,
-            "group_id": trusted.group_id,
-            "genesis_hash": trusted.genesis_hash.hex(),
-            "height": trusted.number,
-            "header_hash": trusted.header_hash.hex(),
-            "sealers": sealers,
-        }
-    )
+    return {
+        "format": FORMAT,
+        "chain_id": trusted.chain_id,
+        "group_id": trusted.group_id,
+        "genesis_hash": trusted.genesis_hash.hex(),
+        "height": trusted.number,
+        "header_hash": trusted.header_hash.hex(),
+        "sealers": sealers,
+    }
 
 
 def parse_checkpoint(data: bytes) -> TrustedFisco:
@@ -50,6 +53,11 @@ def parse_checkpoint(data: bytes) -> TrustedFisco:
         value = parse_json_strict(data, depth_max=3, size_max=CHECKPOINT_BYTES_MAX)
     except JsonError as error:
         raise ProofError(_PIECE, "it is not JSON", _CODE) from error
+    return checkpoint_of(value)
+
+
+def checkpoint_of(value: Json) -> TrustedFisco:
+    """Read `checkpoint_value`'s value; raises `ProofError`."""
     fields = Fields.of(_PIECE, value)
     if fields.values.keys() != _MEMBERS or fields.values["format"] != FORMAT:
         raise ProofError(_PIECE, f"its members are not those of {FORMAT}", _CODE)

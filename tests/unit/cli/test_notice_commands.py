@@ -26,7 +26,7 @@ def written(folder: Path, value: Any = OLD) -> Path:
 
 
 def test_every_step_has_its_signers() -> None:
-    assert set(SIGNERS) == set(NoticesContract().methods())
+    assert set(SIGNERS) == set(NoticesContract(2).methods())
 
 
 def test_data_objects_are_named_by_id_and_version() -> None:

@@ -18,6 +18,8 @@ REFUSE_FOR_A_REASON = {
     "proof/trust.py": "_refusal",
     "proof/bundle.py": "malformed",
     "proof/extract.py": "malformed",
+    "proof/observed_bundle.py": "_refusal",
+    "proof/observed_trust.py": "refusal",
     "proof/framing.py": "malformed",
     "archive/manifest.py": "_refusal",
 }

@@ -40,7 +40,11 @@ WHO: Final[dict[str, Signers]] = {
     **dict.fromkeys(("adopt", "ack", "object", "waive", "review", "close"), CSRC),
     **dict.fromkeys(("open_test", "pass_test", "fail_test", "compare", "verify"), TECH),
     **dict.fromkeys(
-        ("file", "refile", "replan", "schedule", "cutover", "roll_back", "cancel"), OPERATOR
+        (
+            *("file", "refile", "replan", "schedule", "open_window", "cutover", "roll_back"),
+            "cancel",
+        ),
+        OPERATOR,
     ),
 }
 
@@ -100,6 +104,7 @@ class NoticesHost(MemoryHost):
 
     elsewhere: dict[tuple[str, str], Json] = field(default_factory=dict)
     within_contract: str = ""
+    notices_version: int = 1
 
     def verify_signature(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
         raise AssertionError("notices bring no signatures of their own")
@@ -140,7 +145,7 @@ def at(host: NoticesHost, now: str) -> NoticesHost:
 
 def act(host: NoticesHost, method: str, *, who: Signers | None = None, **body: Any) -> Outcome:
     host.party, host.second_party = who or WHO[method]
-    return host.run(NoticesContract(), method, {"chain": CHAIN, **body})
+    return host.run(NoticesContract(host.notices_version), method, {"chain": CHAIN, **body})
 
 
 def must(host: NoticesHost, method: str, **body: Any) -> Outcome:
@@ -182,6 +187,7 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "pass_test": {"report": "4d" * 32},
     "fail_test": {"report": "4d" * 32},
     "schedule": {"planned": "2025-10-18", "old_until": "2025-10-31"},
+    "open_window": {"target": None},
     "compare": {"before": FIGURES, "after": FIGURES},
     "waive": {"reason": "漏洞已被利用"},
     "review": {"report": "6f" * 32},

@@ -144,9 +144,9 @@ class Link:
         return code, object_id
 
 
-def noticed(kind: Kind = Kind.INCOMPATIBLE) -> Link:
+def noticed(kind: Kind = Kind.INCOMPATIBLE, *, version: int = 1) -> Link:
     """A chain on which the joint test of a notice was passed, and the cut-over is scheduled."""
-    link = Link.make(CalendarContract(1), NoticesContract())
+    link = Link.make(CalendarContract(1), NoticesContract(version))
     for year in (2025, 2026):
         value: Any = published().years[year].to_json()
         link.must("publish", "calendar", year=year, **value)
@@ -214,6 +214,31 @@ def test_a_migration_is_held_up_by_an_object_that_arrives_after_the_comparison()
     assert told(odd) == ("UPGRADE_DATA_DIFFERS", facts)
     link.step("compare")
     link.step("cutover")
+
+
+@pytest.mark.req("G2-14-2", "G2-14-6")
+def test_a_migration_switches_formats_within_its_window_and_ends_the_old_one() -> None:
+    """Of a chain that is not registered with `chains`: the window is the notice's alone."""
+    link = noticed(Kind.MIGRATION, version=2).at("2025-10-17T23:59")
+    early = link.ask("open_window", number=1, target=None)
+    assert told(early) == ("UPGRADE_CUTOVER_EARLY", {"permitted": "2025-10-18"})
+    link.at("2025-10-18T00:00")
+    closed = {"chain": "shandong", "number": 1}
+    for method in ("compare", "cutover"):
+        refused = link.ask(method, number=1, **GOOD[method])
+        assert told(refused) == ("UPGRADE_WINDOW_CLOSED", closed)
+    other = link.ask("open_window", number=1, target="shandong-two")
+    assert told(other)[0] == "BODY_MALFORMED"
+    link.step("open_window")
+    assert link.arrival("guqiao-1")[0] == ""
+    assert link.arrival("guqiao-2")[0] == "FORMAT_NOT_PERMITTED"
+    assert told(link.ask("cutover", number=1))[0] == "UPGRADE_DATA_UNCOMPARED"
+    link.step("compare")
+    link.step("cutover")
+    assert link.csrc.value("notices/window/shandong") is None
+    assert link.arrival("guqiao-2")[0] == ""
+    link.at("2025-11-01T00:00")
+    assert link.arrival("guqiao-1")[0] == "FORMAT_ENDED"
 
 
 def test_a_chain_without_notices_takes_every_format_as_before() -> None:

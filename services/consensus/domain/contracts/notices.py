@@ -9,6 +9,7 @@ on, and puts the new format of data objects in force (`notice/formats.py`).
     head/<chain>                 operator, latest notice, the interface in force
     notice/<chain>/<number>      a notice, and where it is in its life
     interface/<chain>/<digest>   a description, for ever
+    window/<chain>               the window of a migration that is open (version 2)
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from guqiao_sdk import roles
 from guqiao_sdk.proof.json_values import Json
@@ -61,6 +63,12 @@ from services.consensus.domain.contracts.notice.switch import (
     require_continuity,
     require_new_object,
 )
+from services.consensus.domain.contracts.notice.window import (
+    call_off,
+    close_after,
+    open_for,
+    require_open,
+)
 from services.consensus.domain.contracts.packets_host import (
     require_members,
     require_role,
@@ -74,18 +82,23 @@ NAME: Final = NOTICES
 REASON_LENGTH_MAX: Final = 500
 WORKING_DAYS_ASKED_MAX: Final = 250
 REFERENCES_MAX: Final = 16
+WINDOWS_FROM: Final = 2
+"""The version that migrates within windows."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoticesContract:
-    """`notices` v1."""
+    """`notices`. Version 2 migrates a chain within a window that its notice opened, and only
+    there; the register of chains says so meanwhile.
+    """
 
-    name: str = NAME
     version: int = 1
+    name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """For the CSRC and for operators."""
-        return {
+        windows = self.version >= WINDOWS_FROM
+        methods: dict[str, Method] = {
             "adopt": adopt,
             "file": file,
             "refile": refile,
@@ -95,16 +108,17 @@ class NoticesContract:
             "open_test": open_test,
             "pass_test": pass_test,
             "fail_test": fail_test,
-            "schedule": schedule,
-            "compare": compare,
+            "schedule": partial(schedule, windows=windows),
+            "compare": partial(compare, windows=windows),
             "waive": waive,
             "review": review,
-            "cutover": cutover,
+            "cutover": partial(cutover, windows=windows),
             "roll_back": roll_back,
             "verify": verify,
             "close": close,
-            "cancel": cancel,
+            "cancel": partial(cancel, windows=windows),
         }
+        return methods | {"open_window": open_window} if windows else methods
 
 
 def adopt(host: Host, body: Mapping[str, Json]) -> None:
@@ -213,19 +227,38 @@ def fail_test(host: Host, body: Mapping[str, Json]) -> None:
     _report(host, body, "fail_test", "notice.test_failed")
 
 
-def schedule(host: Host, body: Mapping[str, Json]) -> None:
-    """Fix the day of the cut-over, and the last day of the old format where the format changes."""
+def schedule(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
+    """Fix the day of the cut-over, and the last day of the old format where the format changes. A
+    window that is open closes: the migration is put off.
+    """
     require_operator(host)
     record = own(host, body, "schedule", "planned", "old_until")
     planned = day(body["planned"], "planned")
     plan(host, record, planned)
     record["old_until"] = old_until_of(record, body["old_until"], planned)
     record["continuity"] = None
+    if windows:
+        call_off(host, record)
     told = {name: record[name] for name in ("planned", "old_until")}
     move(host, record, "schedule", "notice.scheduled", **told)
 
 
-def compare(host: Host, body: Mapping[str, Json]) -> None:
+def open_window(host: Host, body: Mapping[str, Json]) -> None:
+    """Begin a migration as the operator: from the permitted day on, until the old format's last.
+    `target` names another chain of the operator that takes over, or is null.
+    """
+    require_operator(host)
+    record = own(host, body, "open_window", "target")
+    target = None if body["target"] is None else text(body["target"], "target")
+    if record["kind"] != Kind.MIGRATION:
+        raise Refusal("ILLEGAL_TRANSITION", state=record["kind"], event="open_window")
+    _permitted(host, record)
+    record["continuity"] = None
+    open_for(host, record, target)
+    move(host, record, "open_window", "notice.window_opened", target=target)
+
+
+def compare(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
     """Take down that a migration brought all data along, as the technical side of the CSRC found
     it on the chain before and on the one after; figures that differ are refused.
     """
@@ -233,6 +266,8 @@ def compare(host: Host, body: Mapping[str, Json]) -> None:
     record = named(host, body, "compare", "before", "after")
     if record["kind"] != Kind.MIGRATION:
         raise Refusal("ILLEGAL_TRANSITION", state=record["kind"], event="compare")
+    if windows:
+        require_open(host, record)
     before, after = (read_figures(body[name], name) for name in ("before", "after"))
     odd = [name for name in FIGURES if before[name] != after[name]]
     if odd:
@@ -245,19 +280,20 @@ def compare(host: Host, body: Mapping[str, Json]) -> None:
     move(host, record, "compare", "notice.data_compared", **before, received=received)
 
 
-def cutover(host: Host, body: Mapping[str, Json]) -> None:
-    """Switch: from the permitted day on, after the joint test; in a migration with all data."""
+def cutover(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
+    """Switch: from the permitted day on, after the joint test; in a migration with all data, within
+    its window, which closes.
+    """
     require_operator(host)
     record = own(host, body, "cutover")
-    chain = record["chain"]
-    permitted = max(date.fromisoformat(record["planned"]), earliest_of(host, record))
-    if block_day(host) < permitted:
-        raise Refusal("UPGRADE_CUTOVER_EARLY", permitted=permitted.isoformat())
-    old_until = record["old_until"]
-    if old_until is not None and block_day(host) > date.fromisoformat(old_until):
-        raise Refusal("UPGRADE_WINDOW_OVER", until=old_until)
+    chain, old_until = record["chain"], record["old_until"]
+    permitted = _permitted(host, record)
     if record["kind"] == Kind.MIGRATION:
+        if windows:
+            require_open(host, record)
         require_continuity(host, record)
+        if windows:
+            close_after(host, record)
     record["cutover_height"] = host.height()
     old = interface_of(host, chain, record["old"])
     new = interface_of(host, chain, record["new"])
@@ -331,12 +367,25 @@ def close(host: Host, body: Mapping[str, Json]) -> None:
     move(host, record, "close", "notice.closed")
 
 
-def cancel(host: Host, body: Mapping[str, Json]) -> None:
-    """Call an upgrade off before its cut-over, with the reason."""
+def cancel(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
+    """Call an upgrade off before its cut-over, with the reason; a window that is open closes."""
     require_operator(host)
     record = own(host, body, "cancel", "reason")
     record["reason"] = text(body["reason"], "reason", REASON_LENGTH_MAX)
+    if windows:
+        call_off(host, record)
     move(host, record, "cancel", "notice.cancelled", reason=record["reason"])
+
+
+def _permitted(host: Host, record: Mapping[str, Any]) -> date:
+    """The first day of the switch; refuses a block before it, and one after the last day."""
+    permitted = max(date.fromisoformat(record["planned"]), earliest_of(host, record))
+    if block_day(host) < permitted:
+        raise Refusal("UPGRADE_CUTOVER_EARLY", permitted=permitted.isoformat())
+    old_until = record["old_until"]
+    if old_until is not None and block_day(host) > date.fromisoformat(old_until):
+        raise Refusal("UPGRADE_WINDOW_OVER", until=old_until)
+    return permitted
 
 
 def _report(host: Host, body: Mapping[str, Json], step: str, topic: str) -> None:

@@ -28,6 +28,7 @@ from services.consensus.domain.contracts.chain_registry.judging import judge_reg
 from services.consensus.domain.contracts.chain_registry.standing import (
     Status,
     find,
+    migration_key,
     move,
     registration_in_standing,
     registration_key,
@@ -173,7 +174,7 @@ def open_migration(host: SystemHost, chain: str, *, target: str | None = None) -
     """
     require_step("open_migration", standing_of(host, chain)["status"])
     if target is not None:
-        host.put(f"migration/{target}", {"from": chain, "height": host.height()})
+        host.put(migration_key(target), {"from": chain, "height": host.height()})
     move(host, chain, "open_migration", Status.MIGRATING, "chain.migrating")
 
 
@@ -183,6 +184,11 @@ def close_migration(host: SystemHost, chain: str) -> None:
     move(host, chain, "close_migration", Status.ACTIVE, "chain.migrated")
     assert registration_in_standing(host, chain, standing)
     _compare_now(host, chain)
+
+
+def forget_target(host: SystemHost, target: str) -> None:
+    """Within `chains`, after a migration that did not take place: nothing takes over any more."""
+    host.delete(migration_key(target))
 
 
 def _compare_now(host: SystemHost, chain: str) -> None:

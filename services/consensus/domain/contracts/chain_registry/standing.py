@@ -88,6 +88,11 @@ def standing_key(chain: str) -> str:
     return f"standing/{chain}"
 
 
+def migration_key(target: str) -> str:
+    """Where it is kept which chain another one takes over from."""
+    return f"migration/{target}"
+
+
 def registration_key(chain: str, version: int) -> str:
     """Where a version of its registration is kept."""
     return f"registration/{chain}/{version:020d}"

@@ -19,6 +19,7 @@ from services.consensus.domain.contracts.chain_registry.policy import LAG_HEIGHT
 from services.consensus.domain.contracts.chain_registry.standing import (
     IN_FORCE,
     find,
+    migration_key,
     registration_in_standing,
     require_step,
     standing_of,
@@ -133,7 +134,7 @@ def require_not_duplicate(host: Host, registration: Registration) -> None:
     independent = [name for name, of in own.items() if of is None]
     if not independent:
         return
-    exemption, migration = find(host, f"exemption/{chain}"), find(host, f"migration/{chain}")
+    exemption, migration = find(host, f"exemption/{chain}"), find(host, migration_key(chain))
     is_exempt = exemption is not None and exemption["operator_uscc"] == uscc
     takes_over = migration is not None and migration["from"] in independent
     if not is_exempt and not takes_over:

@@ -78,6 +78,7 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, Status]]] = {
         Status.TEST_PASSED: Status.SCHEDULED,
         Status.SCHEDULED: Status.SCHEDULED,
     },
+    "open_window": {Status.SCHEDULED: Status.SCHEDULED},
     "compare": {Status.SCHEDULED: Status.SCHEDULED},
     "waive": {each: each for each in (*_OPEN[1:], Status.SCHEDULED)},
     "review": {each: each for each in (Status.CUTOVER, Status.VERIFIED)},
