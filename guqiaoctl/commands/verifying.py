@@ -83,7 +83,7 @@ def verify(bundle: Path, trust: Path, seals: SealFiles = NO_SEAL_FILES, *, as_js
     try:
         with Progress(choose("signatures verified", "已验证签名")) as progress:
             verify_one = _counting(provider.verify, progress)
-            trusted = read_trust(trust, provider)
+            trusted = _believed(trust, provider)
             held.append("trust file")
             data = read_input(bundle, BUNDLE_BYTES_MAX)
             proven = _proven(data, trusted, verify_one, held.append, authorities)
@@ -190,6 +190,14 @@ def _counting(verify: Verify, progress: Progress) -> Verify:
 def read_trust(trust: Path, provider: GmProvider) -> Trust:
     """The trust file that an offline verification starts from."""
     try:
+        return _believed(trust, provider)
+    except ProofError as error:
+        raise unverified(error) from error
+
+
+def _believed(trust: Path, provider: GmProvider) -> Trust:
+    """The same; raises `ProofError` where it does not hold."""
+    try:
         return parse_trust(read_input(trust, BUNDLE_BYTES_MAX), provider.verify)
     except NotATrustFileError as error:
         raise CliError(
@@ -200,8 +208,6 @@ def read_trust(trust: Path, provider: GmProvider) -> Trust:
             "请用 --trust 指定您所信任的签发方的信任文件，可向签发方索取",
             exit_code=EXIT_USAGE,
         ) from error
-    except ProofError as error:
-        raise unverified(error) from error
 
 
 def issuer_of(trusted: Trust) -> dict[str, Any]:
