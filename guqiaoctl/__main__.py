@@ -322,6 +322,10 @@ def governance_approve(
 def verify_bundle(
     bundle: Annotated[Path, typer.Argument(help="A proof bundle 证明文件")],
     trust: Annotated[Path, typer.Option("--trust", help="The trust file 信任文件")],
+    issuer: Annotated[
+        str,
+        typer.Option("--issuer", help="SM3 of its issuer's key, if known 签发方公钥摘要"),
+    ] = "",
     seal_authority: Annotated[
         list[Path] | None,
         typer.Option("--seal-authority", help="Judge the seals by this authority 签发机构证书"),
@@ -339,7 +343,7 @@ def verify_bundle(
     from guqiaoctl.commands.verifying import SealFiles, verify
 
     seals = SealFiles(seal_authority or (), seal_crl or (), seal_certificate or ())
-    verify(bundle, trust, seals, as_json=output is Shown.JSON)
+    verify(bundle, trust, seals, issuer=issuer, as_json=output is Shown.JSON)
 
 
 @app.command("doctor")

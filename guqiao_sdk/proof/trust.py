@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.canonical import tagged
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import SIGNATURE_BYTES, ZERO_HASH, BlockHeader, Verify
@@ -186,6 +187,12 @@ def parse_trust(data: bytes, verify: Verify, issuer_key: bytes | None = None) ->
     )
     _check_trust(trust)
     return trust
+
+
+def require_issuer(trust: Trust, key_digest: str) -> None:
+    """Raise `ProofError` unless the key with this SM3, in hex, signed the file."""
+    if sm3(trust.issuer_key).hex() != key_digest.strip().lower():
+        raise _refusal("it is signed with another key than the issuer's")
 
 
 def _sign_bytes(members: Mapping[str, Json]) -> bytes:

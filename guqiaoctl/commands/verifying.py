@@ -22,7 +22,7 @@ from guqiao_sdk.proof.json_values import DEPTH_BOUND, JsonError, parse_json_stri
 from guqiao_sdk.proof.observed_bundle import is_observed_bundle
 from guqiao_sdk.proof.revocation_list import CRL_LENGTH_MAX, parse_revocation_list_pem
 from guqiao_sdk.proof.seals import Authorities
-from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust
+from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust, require_issuer
 from guqiao_sdk.verify import CertifiedBlock, OnCheck, Verdict, verify_bundle
 from guqiao_sdk.verify_extract import verify_extract
 from guqiao_sdk.verify_observed import ObservedVerdict, verify_observed
@@ -72,9 +72,17 @@ def _read_pem(path: Path, parse: Callable[[str], _Read]) -> _Read:
 NO_SEAL_FILES: Final = SealFiles()
 
 
-def verify(bundle: Path, trust: Path, seals: SealFiles = NO_SEAL_FILES, *, as_json: bool) -> None:
+def verify(
+    bundle: Path,
+    trust: Path,
+    seals: SealFiles = NO_SEAL_FILES,
+    *,
+    issuer: str = "",
+    as_json: bool,
+) -> None:
     """Verify, and say what is proven; as JSON each check is named with its result, whether all of
-    them hold or not. With files of authorities the seals of data objects are judged, too.
+    them hold or not. With files of authorities the seals of data objects are judged, too. With
+    `issuer`, the SM3 of a key in hex, the trust file counts only if that key signed it.
 
     Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
@@ -84,6 +92,8 @@ def verify(bundle: Path, trust: Path, seals: SealFiles = NO_SEAL_FILES, *, as_js
         with Progress(choose("signatures verified", "已验证签名")) as progress:
             verify_one = _counting(provider.verify, progress)
             trusted = _believed(trust, provider)
+            if issuer:
+                require_issuer(trusted, issuer)
             held.append("trust file")
             data = read_input(bundle, BUNDLE_BYTES_MAX)
             proven = _proven(data, trusted, verify_one, held.append, authorities)
