@@ -233,19 +233,20 @@ async def test_g35_a_market_is_heard_and_answered_through_its_own_gateway_alone(
     """Another market's gateway brings no packet of it, true or not, and learns nothing of one."""
     link.report()
     brought = await delivery(link)
-    key: dict[str, Any] = {"source": "shandong", "port": "data_object", "sequences": [1]}
-    receipts = pb.GetPacketReceiptsRequest(**key)
-    absences = pb.GetPacketAbsencesRequest(**key)
+    key: dict[str, Any] = {"source": "shandong", "port": "data_object"}
+    receipts = pb.GetPacketReceiptsRequest(**key, sequences=[1])
+    absences = pb.GetPacketAbsencesRequest(**key, sequences=[2])
     other, own = door(link, OTHER_PEER), door(link, link.market.runtime.identity.did)
     mismatch = DENIED, "ORGANISATION_MISMATCH"
     before = link.regulator.node.submissions
     assert await refusal(other.DeliverPackets(brought)) == mismatch
     assert await refusal(other.GetPacketAbsences(absences)) == mismatch
     assert link.regulator.node.submissions == before
-    assert not (await own.GetPacketAbsences(absences)).absences[0].is_received
     await own.DeliverPackets(brought)
     await link.project()
     assert await refusal(other.GetPacketReceipts(receipts)) == mismatch
+    assert await refusal(other.GetPacketAbsences(absences)) == mismatch
+    assert not (await own.GetPacketAbsences(absences)).absences[0].is_received
     assert (await own.GetPacketReceipts(receipts)).receipts[0].receipt
     assert link.recorded() == 1
 

@@ -21,7 +21,7 @@ from services.gateway import handlers as gateway_handlers
 from services.gateway.api import POLICIES
 from services.gateway.app import channel_to
 from services.gateway.domain.errors import ReceiptTooLargeError
-from services.gateway.handlers import submit_relay
+from services.gateway.handlers import submit_proven
 from services.gateway.questions import CalledGateway
 from services.gateway.settings import RemoteSettings
 from tests.integration.gateway.senders import ACKNOWLEDGED, RECEIVED, send
@@ -121,12 +121,12 @@ async def test_a_receipt_above_the_limit_of_a_transaction_is_set_aside_and_no_ot
     await link.project()
     code = "BLOCK_FULL"
 
-    async def refuse(client: Any, contract: str, method: str, *rest: Any) -> Any:
+    async def refuse(client: Any, header: Any, method: str, body: Any) -> Any:
         if method == "acknowledge":
             raise TooLargeError(code)
-        return await submit_relay(client, contract, method, *rest)
+        return await submit_proven(client, header, method, body)
 
-    monkeypatch.setattr("services.gateway.relay.submit_relay", refuse)
+    monkeypatch.setattr("services.gateway.relay.submit_proven", refuse)
     with pytest.raises(ServiceError) as full:
         await link.relay.acknowledge_some()
     assert full.value.code == "BLOCK_FULL"
