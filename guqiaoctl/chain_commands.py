@@ -295,13 +295,38 @@ def chain_file_certificate(
 
 @chain.command("publish-crl")
 def chain_publish_crl(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list, PEM 吊销列表")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The list, PEM 吊销列表")
+    ] = None,
+    place: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="A list or a folder of them, for timers 文件或目录，供定时任务"
+        ),
+    ] = None,
+    authority: Annotated[
+        list[Path] | None,
+        typer.Option("--authority", help="Whose lists they are, PEM; with --from 签发机构证书"),
+    ] = None,
     data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
 ) -> None:
-    """Publish an authority's newest revocation list, as the technical side 公布证书吊销列表."""
-    from guqiaoctl.commands.chain_seals import publish_crl
+    """Publish an authority's newest revocation list, as the technical side 公布证书吊销列表.
 
-    publish_crl(data, file)
+    With --from it may be run again and again: exit code 0 when the chain has every list, 5 when it
+    refuses one, 6 when it does not answer, 2 or 3 for files that are none.
+    """
+    if (file is None) == (place is None):
+        raise typer.BadParameter("give either FILE or --from 请给出 FILE 或 --from 之一")
+    if file is not None:
+        from guqiaoctl.commands.chain_seals import publish_crl
+
+        publish_crl(data, file)
+        return
+    from guqiaoctl.commands.crl_publishing import publish_from
+
+    assert place is not None
+    publish_from(data, place, authority or (), as_json=output is Shown.JSON)
 
 
 # --- Suspension and the end -------------------------------------------------------------------

@@ -53,10 +53,10 @@ def gateway_messages(
     output: Output = Shown.TABLE,
 ) -> None:
     """List the packets that a chain sent, in order 列出已发送的数据包."""
-    from guqiaoctl.commands.gateways import messages
+    from guqiaoctl.commands.gateways import list_messages
 
     name = "" if state is None else state.value
-    messages(data, domain.value, state=name, limit=limit, as_json=output is Shown.JSON)
+    list_messages(data, domain.value, state=name, limit=limit, as_json=output is Shown.JSON)
 
 
 @gateway.command("send")

@@ -12,7 +12,9 @@ from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.rules import messages
 from guqiaoctl.commands.calls import guarded
+from guqiaoctl.commands.verifying import time_text
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_identity, open_service
 from guqiaoctl.network.layout import Network, load_network
@@ -53,14 +55,35 @@ def status(data: Path, domain: str, *, as_json: bool) -> None:
     link = _asked(data, domain, ask)
     told: dict[str, Any] = {"chain": domain, "remote": remote}
     told |= {name: getattr(link, name) for name in LINK}
+    lists = [
+        {
+            "authority": each.authority,
+            "number": each.number,
+            "ends": time_text(each.next_update_ms),
+            "ends_soon": each.ends_soon,
+        }
+        for each in link.revocation_lists
+    ]
     if as_json:
-        print_json(told)
-    else:
-        rows = [(name, shown(str(value)) or "-") for name, value in told.items()]
-        print_table((choose("LINK", "链路"), ""), rows)
+        print_json({**told, "revocation_lists": lists})
+        return
+    rows = [(name, shown(str(value)) or "-") for name, value in told.items()]
+    rows += [
+        (choose("revocation list", "吊销列表"), f"{each['authority']} {each['ends']}")
+        for each in lists
+    ]
+    print_table((choose("LINK", "链路"), ""), rows)
+    if any(each["ends_soon"] for each in lists):
+        texts = messages("CRL_ENDS_SOON")
+        say(
+            choose(
+                f"CRL_ENDS_SOON: {texts.en} {texts.remedy_en}",
+                f"CRL_ENDS_SOON：{texts.zh}{texts.remedy_zh}",
+            )
+        )
 
 
-def messages(data: Path, domain: str, *, state: str, limit: int, as_json: bool) -> None:
+def list_messages(data: Path, domain: str, *, state: str, limit: int, as_json: bool) -> None:
     """List packets that a chain sent, at most `limit` from the first on."""
     wanted = packet_pb2.PacketState.Value(f"PACKET_STATE_{state.upper() or 'UNSPECIFIED'}")
     _print(_listed(data, domain, limit, state=wanted), as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -151,6 +152,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
 
     async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
         link = await self._handlers.get_link(request.remote_chain_id)
+        now_ms = time.time_ns() // 1_000_000
         return pb.GetLinkResponse(
             sent=link.counts.sent,
             acknowledged=link.counts.acknowledged,
@@ -159,6 +161,15 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
             height=link.height,
             last_error=self._last_error_of(request.remote_chain_id),
             timed_out=link.counts.timed_out,
+            revocation_lists=[
+                pb.PublishedRevocationList(
+                    authority=each.authority,
+                    number=each.number,
+                    next_update_ms=each.next_update_ms,
+                    ends_soon=each.ends_soon(now_ms),
+                )
+                for each in link.lists
+            ],
         )
 
     async def GetPacket(

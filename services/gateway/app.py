@@ -45,6 +45,7 @@ from services.gateway.links import open_links
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
+from services.gateway.revocation_lists import watch_lists
 from services.gateway.settings import RemoteSettings, Settings
 from services.gateway.store import prune_traces
 
@@ -103,6 +104,7 @@ async def serve(settings: Settings) -> None:
             _trace(runtime),
             _prune_traces(runtime.pool),
             identity.watch(),
+            watch_lists(runtime.pool, settings.chain.chain_id, metrics),
         ]
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))

@@ -1,5 +1,5 @@
-"""The gateway's doors from the bus: what its own chain sent, received and acknowledged, and the
-traces of operations.
+"""The gateway's doors from the bus: what its own chain sent, received and acknowledged, the
+revocation lists that it keeps, and the traces of operations.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.packet import Packet, Terms
 from services.chassis.bus.port import BusEvent
 from services.chassis.postgres import Connection
-from services.gateway import overdue, store
+from services.gateway import overdue, revocation_lists, store
 from services.gateway.domain.relay import PacketState
 
 OPERATION_TOPIC: Final = "registry.operation.v1"
@@ -93,6 +93,18 @@ async def _timed_out(
     )
 
 
+async def _list_published(
+    connection: Connection, block: VerifiedBlock, transaction_id: bytes, body: dict[str, Any]
+) -> None:
+    await revocation_lists.note_published(connection, block.height, body)
+
+
+async def _root_distrusted(
+    connection: Connection, block: VerifiedBlock, transaction_id: bytes, body: dict[str, Any]
+) -> None:
+    await revocation_lists.forget_authority(connection, body["fingerprint"])
+
+
 _EVENTS: Final[
     dict[str, Callable[[Connection, VerifiedBlock, bytes, dict[str, Any]], Awaitable[None]]]
 ] = {
@@ -100,4 +112,6 @@ _EVENTS: Final[
     "packet.received": _received,
     "packet.acknowledged": _acknowledged,
     "packet.timed_out": _timed_out,
+    "chain.crl_published": _list_published,
+    "chain.root_distrusted": _root_distrusted,
 }

@@ -49,6 +49,7 @@ from services.gateway.domain.relay import (
     update_bodies,
 )
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.revocation_lists import PublishedList, published_lists
 
 READ_MODEL_SECONDS: Final = 3.0
 READ_MODEL_POLL_SECONDS: Final = 0.05
@@ -73,6 +74,7 @@ class Link:
 
     counts: store.LinkCounts
     height: int
+    lists: Sequence[PublishedList]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ class Handlers:
         self._require_link(remote_chain_id)
         async with self.pool.acquire() as connection:
             counts = await store.count_link(connection, remote_chain_id)
-            return Link(counts, await projected_height(connection, self.client.chain_id))
+            height = await projected_height(connection, self.client.chain_id)
+            return Link(counts, height, await published_lists(connection))
 
 
 async def submit_proven(

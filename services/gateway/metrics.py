@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from services.chassis.telemetry import Metrics
 
@@ -25,4 +25,9 @@ class GatewayMetrics:
             "guqiao_gateway_packets_total",
             "Packets that a step of the relay carried, by remote chain and step",
             ("remote", "step"),
+        )
+        self.list_ends: Gauge = metrics.gauge(
+            "guqiao_gateway_revocation_list_end_seconds",
+            "When the newest revocation list of an authority on the own chain ends, Unix time",
+            ("authority",),
         )

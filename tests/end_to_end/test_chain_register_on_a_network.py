@@ -64,8 +64,7 @@ def test_the_markets_chain_is_registered_updated_and_suspended(
     root = machine.network.layout.authority(MARKET) / "ca.pem"
     machine.must("chain", "trust-root", root)
     refused(machine, 5, "CRL_MISSING", "register", file)
-    machine.must("chain", "publish-crl", root.with_name("crl.pem"))
-    refused(machine, 5, "CRL_OLDER", "publish-crl", root.with_name("crl.pem"))
+    publish_lists(machine, root.parent)
 
     digest = machine.must("chain", "register", file).out.split()[1]
     refused(machine, 5, "CHAIN_ID_TAKEN", "register", file)
@@ -99,6 +98,23 @@ def test_the_markets_chain_is_registered_updated_and_suspended(
     )  # fmt: skip
     refused(machine, 5, "DEREGISTRATION_INCOMPLETE", "deregister", MARKET)
     change_a_key(machine, value, tmp_path)
+
+
+def publish_lists(machine: OneMachine, folder: Path) -> None:
+    """As a timer does, twice; the gateway shows when the list ends."""
+    known = ("chain", "publish-crl", "--from", folder, "-o", "json")
+    [first] = machine.must(*known).json()
+    assert first["outcome"] == "PUBLISHED"
+    [again] = machine.must(*known).json()
+    assert again["outcome"] == "PRESENT"
+    refused(machine, 5, "CRL_OLDER", "publish-crl", folder / "crl.pem")
+
+    def lists() -> Any:
+        told = machine.must("gateway", "status", "--domain", "csrc", "-o", "json").json()
+        return told["revocation_lists"]
+
+    wait_until("the gateway knows the list", lambda: len(lists()) == 1)
+    assert (lists()[0]["number"], lists()[0]["ends_soon"]) == (again["detail"], False)
 
 
 def file_certificates(machine: OneMachine, folder: Path) -> None:
