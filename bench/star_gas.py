@@ -7,8 +7,8 @@
 
 Each operation is tried with the arguments that are dearest to it: long texts that nearly match,
 keys that meet in a hash table, large containers for small results. What its setting costs is taken
-off. Times are CPU time of this process, on a host in memory; what a disk does is no part of them,
-nor are calls between contracts.
+off. Times are CPU time of this process: on a host in memory, and for scans, events and calls
+between contracts on the ledger's over a state in memory. What a disk does is no part of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.machine import machine_facts, revision
-from bench.star_operations import OPERATIONS, source_of
+from bench.star_chain import CLERK, on_chain
+from bench.star_operations import ON_THE_LEDGER, OPERATIONS, source_of
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.host import Party
+from services.consensus.domain.contracts.star.execution import execute
 from services.consensus.domain.contracts.star.gas import FIRST_TABLE, GasTable, Meter
 from services.consensus.domain.contracts.star.memory import MemoryHost, Surroundings
 from services.consensus.domain.contracts.star.program import Program
@@ -41,7 +42,7 @@ MEMORY: Final = 1 << 40
 """No bound here: operations are repeated until the gas is used up."""
 
 AROUND: Final = Surroundings(
-    Party("did:rem:bench:clerk", "", "did:rem:bench:market", frozenset({"clerk"})),
+    CLERK,
     None,
     7,
     1_700_000_000_000,
@@ -52,22 +53,24 @@ AROUND: Final = Surroundings(
 def seconds_per_million(name: str, table: GasTable, gas: int) -> float:
     """The least of some rounds: neighbours on the machine add to CPU time, and take nothing off."""
     program = Program(compile_source(source_of(name).encode()), table)
-    setting = _run(program, table, SETTING_GAS, {"rounds": 0})
+    on_ledger = name.startswith(ON_THE_LEDGER)
+    setting = _run(program, table, SETTING_GAS, {"rounds": 0}, on_ledger=on_ledger)
+    whole = setting[1] + gas
     rounds = [
-        _run(program, table, setting[1] + gas, {"rounds": 10_000})[0] - setting[0]
+        _run(program, table, whole, {"rounds": 10_000}, on_ledger=on_ledger)[0] - setting[0]
         for _ in range(ROUNDS)
     ]
     return max(min(rounds), 0.0) * 1_000_000 / gas
 
 
 def _run(
-    program: Program, table: GasTable, gas: int, arguments: dict[str, Json]
+    program: Program, table: GasTable, gas: int, arguments: dict[str, Json], *, on_ledger: bool
 ) -> tuple[float, int]:
     """CPU seconds and gas of one call."""
-    host = MemoryHost({}, AROUND)
     meter = Meter(gas, table, allocated_max=MEMORY)
+    host = on_chain(program.module, meter) if on_ledger else MemoryHost({}, AROUND)
     began = time.process_time()
-    outcome = host.run(program, meter, "go", arguments)
+    outcome = execute(program, host, meter, "go", arguments)
     spent = time.process_time() - began
     assert outcome.code in (None, "CONTRACT_OUT_OF_GAS"), outcome
     return spent, outcome.gas_used

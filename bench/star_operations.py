@@ -28,6 +28,9 @@ _WIDE_CHARS: Final = ('a = "\U0001f600" * 65000', 'b = "\U0001f600" * 65000')
 _LIKE: Final = ('a = "x" * 6499 + "1"', 'b = "x" * 6499 + "2"', 'c = "x" * 6499 + "\U0001f600"')
 _MIXED: Final = "[a, c, b, c, a, b, c, b, a, b, c, a, c, a] * 10"
 
+_ENTRIES: Final = ("for i in range(1000):", '    put("a/" + str(i), 1)')
+_LISTS: Final = ("for i in range(20):", '    put("a/" + str(i), [0] * 5000)')
+
 OPERATIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "pass": ((), "pass"),
     "find, long needle": (_LONG_NEEDLE, "h.find(n)"),
@@ -134,11 +137,30 @@ OPERATIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "get, list": (('put("a/b", [0] * 10000)',), 'get("a/b")'),
     "get, long key": (('put("a/b", {"\u80a1" * 30000: 1})',), 'get("a/b")'),
     "put": ((), 'put("a/b", 1)'),
+    "scan of one": (('put("a/b", 1)',), 'scan("a/", 1)'),
+    "scan": (_ENTRIES, 'scan("a/", 1000)'),
+    "scan of one of many": (_ENTRIES, 'scan("a/", 1)'),
+    "scan of lists": (_LISTS, 'scan("a/", 20)'),
+    "scan past what was deleted": (
+        (*_ENTRIES, "for i in range(999):", '    delete("a/" + str(i))'),
+        'scan("a/", 1)',
+    ),
+    "emit": ((), 'emit("told", 1)'),
+    "emit, list": (_ZEROS, 'emit("told", a)'),
+    "emit, objects": (('a = [{"b": i, "c": ""} for i in range(3000)]',), 'emit("told", a)'),
+    "emit, wide": (_WIDE_CHARS, 'emit("told", a)'),
+    "call of a contract": ((), 'call("other", "none")'),
+    "call of a contract, list": (_ZEROS, 'call("other", "same", value=a)'),
+    "call of a contract, wide": (_WIDE_CHARS, 'call("other", "same", value=a)'),
 }
 """What is set first, and what is repeated."""
 
+ON_THE_LEDGER: Final = ("scan", "emit", "call of a contract")
+"""How operations begin whose cost is the ledger's as much as the engine's: they run on its host."""
+
 _HELPERS: Final = (
-    'ACCESS = {"read": ["a/"], "write": ["a/"]}\n\n'
+    'ACCESS = {"read": ["a/"], "write": ["a/"], '
+    '"call": ["other.none", "other.same"]}\n\n'
     "def _none():\n    pass\n\n"
     "def _three(a, b, c):\n    pass\n\n"
     "def _wide():\n    if True:\n        return 1\n"

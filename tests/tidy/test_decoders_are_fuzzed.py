@@ -48,7 +48,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.ledger.execution:_Block._execute",
         "services.consensus.domain.ledger.execution:_binding",
         "services.consensus.domain.ledger.host:LedgerHost.entries",
-        "services.consensus.domain.ledger.host:LedgerHost._send",
         "services.consensus.objects:_kept_object",
         "services.consensus.restart:_speaks_for",
         "services.consensus.store.core_log:_content_of",

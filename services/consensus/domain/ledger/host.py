@@ -119,10 +119,9 @@ class LedgerHost:
         """
         assert _TOPIC.fullmatch(topic), topic
         assert not topic.startswith(_PACKET_TOPICS) or self._contract == PACKETS, topic
-        self._announce(topic, body)
+        self._announce(topic, self._encode(body))
 
-    def _announce(self, topic: str, body: Json) -> None:
-        encoded = self._encode(body)
+    def _announce(self, topic: str, encoded: bytes) -> None:
         self.events.append(Event(topic, encoded))
         _limit("events", len(self.events), EVENTS_MAX)
         self._count(len(encoded) + len(topic) + EVENT_FRAME_BYTES)
@@ -214,15 +213,7 @@ class LedgerHost:
         commitment = packet.commitment().hex()
         self._write(counter, packet.sequence)
         self._write(commitment_key(destination, port, packet.sequence).encode(), commitment)
-        facts: dict[str, Json] = {
-            "source": packet.source,
-            "destination": destination,
-            "port": port,
-            "sequence": packet.sequence,
-            "payload": json.loads(payload),
-            "commitment": commitment,
-        }
-        self._announce("packet.sent", facts if terms is None else {**facts, **terms.to_json()})
+        self._announce("packet.sent", self._limited(packet_sent(packet, commitment)))
         return packet
 
     def _write(self, key: bytes, value: Json) -> None:
@@ -237,12 +228,34 @@ class LedgerHost:
             encoded = canonical_json(value)
         except JsonError as error:
             raise AssertionError("a contract made a value that is not JSON") from error
+        return self._limited(encoded)
+
+    def _limited(self, encoded: bytes) -> bytes:
         _limit("value_bytes", len(encoded), VALUE_BYTES_MAX)
         return encoded
 
     def _count(self, size: int) -> None:
         self.output_bytes += size
         _limit("output_bytes", self.output_bytes, OUTPUT_BYTES_MAX)
+
+
+def packet_sent(packet: Packet, commitment: str) -> bytes:
+    """The body of `packet.sent`, as canonical JSON: the payload, which is that already, stands
+    within as it is, between the members that are before and behind it in their order.
+    """
+    terms = {} if packet.terms is None else packet.terms.to_json()
+    before: dict[str, Json] = {
+        **terms,
+        "commitment": commitment,
+        "destination": packet.destination,
+    }
+    behind: dict[str, Json] = {
+        "port": packet.port,
+        "sequence": packet.sequence,
+        "source": packet.source,
+    }
+    first, last = canonical_json(before), canonical_json(behind)
+    return b'%b,"payload":%b,%b' % (first[:-1], packet.payload, last[1:])
 
 
 def read_json(state: Readable, key: bytes) -> Json | None:

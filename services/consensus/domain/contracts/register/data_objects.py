@@ -48,8 +48,11 @@ class _Object:
 def send(host: Host, announced: Json) -> None:
     """Send an object that the rules announced, whole or in parts; the host adds the seals."""
     told = _read(announced)
-    whole = {name: _without_long_texts(value) for name, value in told.body.items()}
-    if len(canonical_json(whole)) <= BODY_BYTES_MAX:
+    whole, encoded = told.body, canonical_json(told.body)
+    if _may_have_long_text(encoded):
+        whole = {name: _without_long_texts(value) for name, value in whole.items()}
+        encoded = canonical_json(whole)
+    if len(encoded) <= BODY_BYTES_MAX:
         host.send_packet(PORT, {"header": _header(told), "body": whole})
         return
     hashed, bodies = body_digest(whole), split_body(whole, bytes_max=BODY_BYTES_MAX)
@@ -93,6 +96,13 @@ def _header(told: _Object, part: Part | None = None) -> dict[str, Json]:
         "seal": [],
         "metadata": metadata,
     }
+
+
+def _may_have_long_text(encoded: bytes) -> bool:
+    """Whether there may be something to replace in canonical JSON: where nothing is escaped, what
+    stands between two quotation marks is the whole of a text. Most objects have no long text.
+    """
+    return b"\\" in encoded or max(map(len, encoded.split(b'"'))) > TEXT_BYTES_MAX
 
 
 def _without_long_texts(value: Json) -> Json:

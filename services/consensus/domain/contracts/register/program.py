@@ -33,7 +33,7 @@ PRICES: Final = GasTable(read=10)
 OBJECT_TOPIC: Final = "data_object"
 
 
-_RULES: Final = Program(compile_parts([*source_parts().values()]), PRICES)
+_RULES: Final = Program(compile_parts([*source_parts().values()]), PRICES, remembers=True)
 """Compiled with this module, in some 0.3 s: once for all replicas that are forks of a process."""
 
 

@@ -18,12 +18,12 @@ from services.consensus.domain.contracts.star.values import (
     StarList,
     Value,
     bounded,
+    copy_entries,
     from_json,
     mismatch,
     new_list,
     new_str,
     pay_list,
-    set_entry,
     shown,
     to_json,
     type_name,
@@ -92,8 +92,7 @@ def _dict(meter: Meter, value: Value | None = None) -> StarDict:
     if value is not None:
         if not isinstance(value, StarDict):
             raise mismatch("dict", value)
-        for key, part in value.items():
-            set_entry(meter, made, key, part)
+        copy_entries(meter, made, value)
     return made
 
 

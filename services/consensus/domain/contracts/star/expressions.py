@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from services.consensus.domain.contracts.star.builtins import FUNCTIONS, is_code, is_topic
+from services.consensus.domain.contracts.star.calls import applied, method, own
 from services.consensus.domain.contracts.star.comprehensions import binder, charged, comprehend
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
 from services.consensus.domain.contracts.star.frames import (
@@ -23,19 +24,21 @@ from services.consensus.domain.contracts.star.frames import (
 )
 from services.consensus.domain.contracts.star.fused import (
     FUSED,
+    FUSED_BUILTINS,
+    FUSED_TO_TEXT,
     Priced,
     all_of,
     announcement,
     any_of,
     item,
+    member,
+    member_at,
     plain_record,
     record,
     requirement,
-    type_of,
 )
 from services.consensus.domain.contracts.star.gas import KEY_FREE
 from services.consensus.domain.contracts.star.ir import Node
-from services.consensus.domain.contracts.star.methods import METHODS
 from services.consensus.domain.contracts.star.names import BUILTINS, HOST, Signature
 from services.consensus.domain.contracts.star.names import METHODS as METHOD_SIGNATURES
 from services.consensus.domain.contracts.star.operators import (
@@ -184,6 +187,8 @@ class Expressions:
         left, first = self._expr(node[3])
         right, second = self._expr(node[4])
         nodes = 1 + first + second
+        if node[4][0] == "str" and node[2] in FUSED_TO_TEXT:
+            return FUSED_TO_TEXT[node[2]](left, node[4][2]), nodes
         fuse = FUSED.get(node[2])
         if fuse is not None:
             return fuse(left, right), nodes
@@ -219,11 +224,20 @@ class Expressions:
         """
         if node[0] != "name":
             return node[0] in LITERALS
-        place = self._places.get(node[2])
-        return node[2] in self._known.constants if place is None else place in self._bound
+        is_constant = node[2] not in self._places and node[2] in self._known.constants
+        return is_constant or self._bound_place(node) is not None
+
+    def _bound_place(self, node: Node) -> int | None:
+        """Where the value of a name stands that has one by now; None for any other expression."""
+        place = self._places.get(node[2]) if node[0] == "name" else None
+        return place if place in self._bound else None
 
     def _index(self, node: Node) -> tuple[Expression, int]:
         of, first = self._expr(node[2])
+        if node[3][0] == "str" and len(node[3][2]) <= KEY_FREE:
+            place = self._bound_place(node[2])
+            name = node[3][2]
+            return (member(of, name) if place is None else member_at(place, name)), 2 + first
         at, second = self._expr(node[3])
         return item(of, at), 1 + first + second
 
@@ -239,18 +253,18 @@ class Expressions:
         if name in ("require", "call"):
             return self._call_open(name, keywords, given)
         arguments, nodes = self._arguments(BUILTINS[name], keywords, given)
-        if name == "type":
-            return type_of(arguments[0]), 1 + nodes
+        if name in FUSED_BUILTINS:
+            return FUSED_BUILTINS[name](arguments[0]), 1 + nodes
         if name == "emit" and not keywords and given[0][0] == "str" and is_topic(given[0][2]):
             return announcement(given[0][2], arguments[1]), 1 + nodes
         builtin: Callable[..., Value] = FUNCTIONS[name]
-        return _applied(builtin, 1 if name in HOST else 0, arguments), 1 + nodes
+        return applied(builtin, 1 if name in HOST else 0, arguments), 1 + nodes
 
     def _call_own(
         self, function: Function, keywords: list[str], given: list[Node]
     ) -> tuple[Expression, int]:
         arguments, nodes = self._arguments(function.signature, keywords, given, function.defaults)
-        return lambda frame: function.run(frame[1], [each(frame) for each in arguments]), 1 + nodes
+        return own(function, arguments), 1 + nodes
 
     def _call_open(
         self, name: str, keywords: list[str], given: list[Node]
@@ -327,16 +341,7 @@ class Expressions:
         name = node[2]
         receiver, first = self._expr(node[4])
         arguments, second = self._arguments(METHOD_SIGNATURES[name], node[3], node[5:])
-        by_type: Mapping[type, Callable[..., Value]] = METHODS[name]
-
-        def method(frame: Frame) -> Value:
-            of = receiver(frame)
-            function = by_type.get(type(of))
-            if function is None:
-                raise ContractError("CONTRACT_METHOD_MISSING", method=name, type=type(of).__name__)
-            return function(frame[0], of, *[each(frame) for each in arguments])
-
-        return method, 2 + first + second
+        return method(name, receiver, arguments), 2 + first + second
 
     # --- What has names of its own --------------------------------------------------------------
 
@@ -355,7 +360,9 @@ class Expressions:
 
     def _lambda(self, node: Node) -> tuple[Expression, int]:
         before = self._scoped([node[2]])
-        place, body = self._places[node[2]], self._paid(node[3])
+        place = self._places[node[2]]
+        self._bound.add(place)
+        body = self._paid(node[3])
         self._unscoped(before)
 
         def make(frame: Frame) -> Any:
@@ -381,26 +388,13 @@ class Expressions:
             else:
                 nodes += count
             scopes.append(self._scoped(clause[2]))
-            steps.append((over, binder([self._places[name] for name in clause[2]])))
+            places = [self._places[name] for name in clause[2]]
+            self._bound.update(places)
+            steps.append((over, binder(places)))
         made = [self._paid(each) for each in node[3:]]
         for scope in reversed(scopes):
             self._unscoped(scope)
         return comprehend(steps, made), nodes
-
-
-def _applied(
-    builtin: Callable[..., Value], head: int, arguments: tuple[Expression, ...]
-) -> Expression:
-    """The call of a builtin, which takes the run or its meter before the arguments."""
-    if not arguments:
-        return lambda frame: builtin(frame[head])
-    if len(arguments) == 1:
-        (only,) = arguments
-        return lambda frame: builtin(frame[head], only(frame))
-    if len(arguments) == 2:
-        first, second = arguments
-        return lambda frame: builtin(frame[head], first(frame), second(frame))
-    return lambda frame: builtin(frame[head], *[each(frame) for each in arguments])
 
 
 def _are_members(keys: list[Node]) -> bool:

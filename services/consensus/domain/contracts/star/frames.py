@@ -39,6 +39,10 @@ FRAME_HEAD: Final = 2
 """A frame begins with the meter and the run; the places of names follow."""
 
 
+Remembered: TypeAlias = tuple[Value, int, int]
+"""What a call came to, the gas that it used, and the memory that it made."""
+
+
 @dataclass(slots=True)
 class Function:
     """A compiled function; its body is filled in once all functions are known."""
@@ -52,6 +56,8 @@ class Function:
     """What its frame has at first behind the arguments."""
     price: int = 0
     """Of a call, with the places of its names."""
+    remembered: dict[str, Remembered] | None = None
+    """By its one argument, where what it comes to follows from that and may be kept."""
 
     def __post_init__(self) -> None:
         self.names = frozenset(self.signature.names)

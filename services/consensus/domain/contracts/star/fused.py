@@ -28,16 +28,20 @@ from services.consensus.domain.contracts.star.values import (
     STR_LENGTH_MAX,
     TYPE_NAMES,
     StarDict,
+    StarList,
     Value,
+    mismatch,
     new_entries,
 )
 
 Fuse: TypeAlias = Callable[[Expression, Expression], Expression]
+FuseToText: TypeAlias = Callable[[Expression, str], Expression]
 Member: TypeAlias = tuple[str, Expression]
 Priced: TypeAlias = tuple[int, Expression]
 """What is evaluated on a condition, and what it is paid before."""
 
 _ENTRY_BYTES: Final = 2 * CELL_BYTES
+_ENTRY_UNITS: Final = 1 + _ENTRY_BYTES // UNIT_BYTES
 
 
 # --- Operators ----------------------------------------------------------------------------------
@@ -114,6 +118,32 @@ def _same(symbol: str, decide: Callable[[Value, Value], bool]) -> Fuse:
     return fuse
 
 
+def _same_as_text(symbol: str, decide: Callable[[Value, Value], bool]) -> FuseToText:
+    operate = COMPARED[symbol]
+
+    def fuse(left: Expression, text: str) -> Expression:
+        length = len(text)
+
+        def same_as_text(frame: Frame) -> bool:
+            one = left(frame)
+            if type(one) is not str:
+                return operate(frame[0], one, text)
+            meter, least = frame[0], len(one) if len(one) < length else length
+            meter.gas = gas = meter.gas - meter.byte_price * (1 + least // UNIT_BYTES)
+            if gas < 0:
+                raise OutOfGas
+            return decide(one, text)
+
+        return same_as_text
+
+    return fuse
+
+
+FUSED_TO_TEXT: Final[dict[str, FuseToText]] = {
+    "==": _same_as_text("==", operator.eq),
+    "!=": _same_as_text("!=", operator.ne),
+}
+"""The same where the right one is a text that is spelled out."""
 FUSED: Final[dict[str, Fuse]] = {
     "+": _plus,
     "-": _minus,
@@ -184,15 +214,44 @@ def item(of: Expression, at: Expression) -> Expression:
     return item_of
 
 
+def member(of: Expression, name: str) -> Expression:
+    """`of["name"]`, of a name no longer than `KEY_FREE`."""
+
+    def member_of(frame: Frame) -> Value:
+        container = of(frame)
+        if type(container) is StarDict and name in container:
+            return container[name]
+        return get_item(frame[0], container, name)
+
+    return member_of
+
+
+def member_at(place: int, name: str) -> Expression:
+    """The same of a local that has a value."""
+
+    def member_of_local(frame: Frame) -> Value:
+        container = frame[place]
+        if type(container) is StarDict and name in container:
+            found: Value = container[name]
+            return found
+        return get_item(frame[0], container, name)
+
+    return member_of_local
+
+
 def record(members: tuple[Member, ...]) -> Expression:
     """A dict whose keys are spelled out, no two alike, none longer than `KEY_FREE`."""
 
     def made(frame: Frame) -> Value:
         entries, meter = new_entries(), frame[0]
         meter.allocate(CELL_BYTES)
+        price = meter.byte_price * _ENTRY_UNITS
         for name, value in members:
             part = value(frame)
-            meter.allocate(_ENTRY_BYTES)
+            allocated, gas = meter.allocated + _ENTRY_BYTES, meter.gas - price
+            if allocated > meter.allocated_max or gas < 0:
+                meter.allocate(_ENTRY_BYTES)
+            meter.allocated, meter.gas = allocated, gas
             entries[name] = part
         return entries
 
@@ -203,7 +262,7 @@ def plain_record(members: tuple[Member, ...]) -> Expression:
     """The same of values that cost nothing and cannot fail: paid at once where all of it can be."""
     in_parts = record(members)
     size = CELL_BYTES + _ENTRY_BYTES * len(members)
-    units = 1 + CELL_BYTES // UNIT_BYTES + (1 + _ENTRY_BYTES // UNIT_BYTES) * len(members)
+    units = 1 + CELL_BYTES // UNIT_BYTES + _ENTRY_UNITS * len(members)
 
     def made(frame: Frame) -> Value:
         meter = frame[0]
@@ -219,9 +278,25 @@ def plain_record(members: tuple[Member, ...]) -> Expression:
     return made
 
 
-def type_of(value: Expression) -> Expression:
-    """`type(value)`."""
+def _type_of(value: Expression) -> Expression:
     return lambda frame: TYPE_NAMES[type(value(frame))]
+
+
+def _length_of(value: Expression) -> Expression:
+    def length_of(frame: Frame) -> Value:
+        of = value(frame)
+        if type(of) is str or type(of) is StarList or type(of) is StarDict:
+            return len(of)
+        raise mismatch("len", of)
+
+    return length_of
+
+
+FUSED_BUILTINS: Final[dict[str, Callable[[Expression], Expression]]] = {
+    "type": _type_of,
+    "len": _length_of,
+}
+"""Of one argument, which cost nothing beside it."""
 
 
 # --- Builtins -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from services.consensus.domain.contracts.star.values import (
     Value,
     check_changeable,
     check_length,
+    copy_entries,
     equal,
     find_key,
     mismatch,
@@ -147,8 +148,7 @@ def _update(meter: Meter, of: StarDict, other: Value) -> None:
         raise mismatch("update", other)
     check_changeable(of)
     meter.visit(len(other))
-    for key, value in list(other.items()):
-        set_entry(meter, of, key, value)
+    copy_entries(meter, of, other)
 
 
 # --- Strings ----------------------------------------------------------------------------------

@@ -8,6 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from services.consensus.domain.contracts.star.blocks import (
+    RETURNED,
+    SIGNAL,
+    Step,
+    choice,
+    in_turn,
+)
 from services.consensus.domain.contracts.star.comprehensions import binder, unpacker
 from services.consensus.domain.contracts.star.expressions import Expressions
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
@@ -27,7 +34,7 @@ from services.consensus.domain.contracts.star.frames import (
 from services.consensus.domain.contracts.star.gas import NAMES, GasTable, Meter
 from services.consensus.domain.contracts.star.ir import Module, Node
 from services.consensus.domain.contracts.star.methods import extend
-from services.consensus.domain.contracts.star.names import Signature
+from services.consensus.domain.contracts.star.names import HOST, Signature
 from services.consensus.domain.contracts.star.operators import (
     BINARY,
     add,
@@ -36,6 +43,7 @@ from services.consensus.domain.contracts.star.operators import (
     release,
     set_item,
 )
+from services.consensus.domain.contracts.star.outline import Outline
 from services.consensus.domain.contracts.star.values import (
     StarDict,
     StarList,
@@ -46,10 +54,19 @@ from services.consensus.domain.contracts.star.values import (
 
 
 class Program:
-    """A module ready to run; where it is watched, a run with `lines` counts gas by line."""
+    """A module ready to run; where it is watched, a run with `lines` counts gas by line.
 
-    def __init__(self, module: Module, table: GasTable, *, watched: bool = False) -> None:
+    One that `remembers` keeps, within bounds, what its functions of one text came to that ask
+    nothing of the chain. Whether anything was kept shows in nothing but time.
+    """
+
+    def __init__(
+        self, module: Module, table: GasTable, *, watched: bool = False, remembers: bool = False
+    ) -> None:
+        assert not (watched and remembers), "what is not run again has no lines"
         self.module = module
+        self.table = table
+        self.remembers = remembers
         self.watched = watched
         self.node_price = table.node
         self.functions: dict[str, Function] = {}
@@ -61,6 +78,8 @@ class Program:
             defaults = [literal(part[3][0]) for part in node[3] if part[3]]
             required = len(names) - len(defaults)
             self.functions[node[2]] = Function(Signature(names, required), defaults)
+        for name in _pure_of_one(module) if remembers else ():
+            self.functions[name].remembered = {}
         for node in module.functions:
             function = self.functions[node[2]]
             _Compiler(self).compile(node, function)
@@ -71,10 +90,24 @@ class Program:
         function = None if name.startswith("_") else self.functions.get(name)
         if function is None:
             raise ContractError("METHOD_UNKNOWN", method=name[:64])
+        assert not self.remembers or run.meter.table == self.table, "kept are sums of its prices"
         names = function.signature.names
         if arguments.keys() == function.names:
             return function.run(run, [arguments[parameter] for parameter in names])
         return function.run(run, _in_order(function, arguments))
+
+
+def _pure_of_one(module: Module) -> list[str]:
+    """The functions of one argument from which all that they come to follows: neither they nor what
+    they call asks or tells the chain anything. A refusal is no result.
+    """
+    outline = Outline(module)
+    return [
+        name
+        for name, function in outline.functions.items()
+        if len(function.parameters) == 1
+        and not any(each.calls & _OF_THE_CHAIN for each in outline.reached(name))
+    ]
 
 
 def _in_order(function: Function, arguments: Mapping[str, Value]) -> list[Value]:
@@ -107,36 +140,37 @@ class _Compiler(Expressions):
     # --- Statements ---------------------------------------------------------------------------
 
     def _block(self, nodes: list[Node], *, is_body: bool = False) -> Statement:
-        """Statements in turn, each paid for, with its line noted on whatever it raises."""
-        statements = tuple(self._statement(node, is_body=is_body) for node in nodes)
+        """Statements in turn. What a block of a branch or a loop binds is bound within it alone."""
+        bound = set(self._bound)
+        statements = tuple(self._statement(node) for node in nodes)
+        if not is_body:
+            self._bound = bound
+        return in_turn(statements)
 
-        def block(frame: Frame) -> Signal:
-            meter, line = frame[0], 0
-            try:
-                for line, price, statement in statements:  # noqa: B007 - noted below
-                    meter.gas = gas = meter.gas - price
-                    if gas < 0:
-                        raise OutOfGas
-                    signal = statement(frame)
-                    if signal is not None:
-                        return signal
-            except (ContractError, OutOfGas) as error:
-                if not error.line:
-                    error.line = line
-                raise
-            return None
-
-        return block
-
-    def _statement(self, node: Node, *, is_body: bool) -> tuple[int, int, Statement]:
-        """Its line, what it is paid before it runs, and what runs."""
-        inner, nodes = _STATEMENTS[node[0]](self, node)
-        if is_body and node[0] == "assign" and node[2][0] == "name":
-            self._bound.add(self._places[node[2][2]])
-        line, price = node[1], self._known.node_price * nodes
+    def _statement(self, node: Node) -> Step:
+        """Its line, what it is paid before it runs, where its value goes, and what runs."""
         if self._known.watched:
-            return line, 0, _watched(inner, line, price)
-        return line, price, inner
+            inner, nodes = _STATEMENTS[node[0]](self, node)
+            line, price = node[1], self._known.node_price * nodes
+            step: Step = (line, 0, SIGNAL, _watched(inner, line, price))
+        else:
+            step = self._step(node)
+        if node[0] == "assign" and node[2][0] != "index":
+            names = node[2][2:]
+            self._bound.update(self._places[name] for name in names)
+        return step
+
+    def _step(self, node: Node) -> Step:
+        """An assignment to a name, and a value to return, need no statement around the value."""
+        price = self._known.node_price
+        if node[0] == "return" and len(node) == 3:
+            value, nodes = self._expr(node[2])
+            return node[1], price * (1 + nodes), RETURNED, value
+        if node[0] == "assign" and node[2][0] == "name":
+            value, nodes = self._expr(node[3])
+            return node[1], price * (2 + nodes), self._place(node[2][2]), value
+        inner, nodes = _STATEMENTS[node[0]](self, node)
+        return node[1], price * nodes, SIGNAL, inner
 
     def _assign(self, node: Node) -> tuple[Statement, int]:
         value, nodes = self._expr(node[3])
@@ -215,6 +249,8 @@ class _Compiler(Expressions):
         blocks = [self._block(each) for each in parts[1:-1:2]]
         branches = tuple((*test, block) for test, block in zip(tests, blocks, strict=True))
         otherwise = self._block(parts[-1]) if parts[-1] else None
+        if len(branches) == 1:
+            return choice(*branches[0], otherwise), 1
 
         def choose(frame: Frame) -> Signal:
             meter = frame[0]
@@ -230,8 +266,11 @@ class _Compiler(Expressions):
 
     def _for(self, node: Node) -> tuple[Statement, int]:
         over, nodes = self._over(node[3])
-        bind = binder([self._place(name) for name in node[2]])
+        places = [self._place(name) for name in node[2]]
+        bind, bound = binder(places), set(self._bound)
+        self._bound.update(places)
         body = self._block(node[4])
+        self._bound = bound
 
         def loop(frame: Frame) -> Signal:
             meter, values = frame[0], over(frame)
@@ -280,6 +319,7 @@ def add_in_place(meter: Meter, left: Value, right: Value) -> Value:
     return add(meter, left, right)
 
 
+_OF_THE_CHAIN: Final = HOST.keys() - {"require", "sm3"}
 _RETURN_NOTHING: Final = frozenset({"put", "delete", "emit", "require"})
 """Builtins, whose None is a statement's "go on"."""
 

@@ -7,11 +7,11 @@ can be frozen (constants) or held (while they are iterated over); then changing 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.star.faults import ContractError
-from services.consensus.domain.contracts.star.gas import ENTRIES, Meter
+from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
+from services.consensus.domain.contracts.star.gas import ENTRIES, UNIT_BYTES, Meter
 
 INT_BOUND: Final = 1 << 255
 """Every int n has |n| < 2^255; what leaves a call (writes, events) is held to JSON's 2^63."""
@@ -24,6 +24,7 @@ DEPTH_MAX: Final = 32
 KEY_INT_BOUND: Final = 1 << 60
 """Larger ints could be made to collide in a hash table."""
 HOLES_MIN: Final = 64
+_TEXTS: Final = frozenset((str,))
 CELL_BYTES: Final = 64
 """What an element of a list counts for, about; an entry of a dict counts twice."""
 
@@ -179,6 +180,21 @@ def set_entry(meter: Meter, target: StarDict, key: Value, value: Value) -> None:
     target[known] = value
 
 
+def copy_entries(meter: Meter, target: StarDict, source: StarDict) -> None:
+    """Set all entries of a dict in another one, which may be changed."""
+    if not target and len(source) < ENTRIES and _TEXTS.issuperset(map(type, source)):
+        size, count = 2 * CELL_BYTES, len(source)
+        allocated = meter.allocated + count * size
+        gas = meter.gas - count * meter.byte_price * (1 + size // UNIT_BYTES)
+        are_short = not count or max(map(len, cast(Iterable[str], source))) <= meter.key_free
+        if are_short and allocated <= meter.allocated_max and gas >= 0:
+            meter.allocated, meter.gas = allocated, gas
+            target.update(source)
+            return
+    for key, value in list(source.items()):
+        set_entry(meter, target, key, value)
+
+
 def equal(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
     """`left == right`: of one type and of one content, in depth."""
     if type(left) is not type(right):
@@ -195,11 +211,22 @@ def equal(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
     if isinstance(left, StarDict) and isinstance(right, StarDict):
         _check_depth(depth)
         meter.visit(len(left))
-        return len(left) == len(right) and all(
-            find_key(meter, right, key) in right and equal(meter, value, right[key], depth + 1)
-            for key, value in left.items()
-        )
+        return len(left) == len(right) and _equal_entries(meter, left, right, depth + 1)
     return left == right
+
+
+def _equal_entries(meter: Meter, left: StarDict, right: StarDict, depth: int) -> bool:
+    """Whether all of the one are in the other; for ints there is no call."""
+    for key, value in left.items():
+        if find_key(meter, right, key) not in right:
+            return False
+        other = right[key]
+        if type(value) is int and type(other) is int:
+            if value != other:
+                return False
+        elif not equal(meter, value, other, depth):
+            return False
+    return True
 
 
 def freeze(value: Value) -> Value:
@@ -216,27 +243,38 @@ def to_json(meter: Meter, value: Value, depth: int = 0) -> Json:
     if type(value) is str:
         meter.touch(len(value))
         return value
+    if type(value) is StarDict:
+        return _object_to_json(meter, value, depth)
     if type(value) is int:
         if _JSON_INT_FLOOR < value < JSON_INT_BOUND:
             return value
         raise ContractError("CONTRACT_OUT_OF_RANGE", what="int in JSON", max_bits=63)
-    if isinstance(value, StarDict):
-        _check_depth(depth)
-        meter.visit(2 * len(value))
-        entries: dict[str, Json] = {}
-        for key, part in value.items():
-            name = key if type(key) is str and len(key) <= meter.key_free else _member(meter, key)
-            if type(part) is str:
-                meter.touch(len(part))
-                entries[name] = part
-            else:
-                entries[name] = to_json(meter, part, depth + 1)
-        return entries
-    if isinstance(value, StarList):
+    if type(value) is StarList:
         _check_depth(depth)
         meter.visit(len(value))
         return [to_json(meter, part, depth + 1) for part in value]
+    assert value is None or isinstance(value, bool), "there are no other values"
     return value
+
+
+def _object_to_json(meter: Meter, value: StarDict, depth: int) -> Json:
+    """Texts, most of what a dict holds, are paid for here, without a call for each."""
+    _check_depth(depth)
+    meter.visit(2 * len(value))
+    entries: dict[str, Json] = {}
+    key_free, byte_price = meter.key_free, meter.byte_price
+    for key, part in value.items():
+        name = key if type(key) is str and len(key) <= key_free else _member(meter, key)
+        if type(part) is str:
+            meter.gas = gas = meter.gas - byte_price * (1 + len(part) // UNIT_BYTES)
+            if gas < 0:
+                raise OutOfGas
+            entries[name] = part
+        elif type(part) is StarDict:
+            entries[name] = _object_to_json(meter, part, depth + 1)
+        else:
+            entries[name] = to_json(meter, part, depth + 1)
+    return entries
 
 
 def _member(meter: Meter, key: Key) -> str:
@@ -258,16 +296,30 @@ def from_json(meter: Meter, value: Json) -> Value:
             check_length(length, STR_LENGTH_MAX, "string")
         meter.allocate(length)
         return value
+    if isinstance(value, dict):
+        return _object_from_json(meter, value)
     if isinstance(value, list):
         return new_list(meter, [from_json(meter, part) for part in value])
-    if isinstance(value, dict):
-        check_length(len(value), CONTAINER_LENGTH_MAX, "dict")
-        meter.allocate(2 * CELL_BYTES * (len(value) + 1))
-        if max(map(len, value), default=0) > meter.key_free:
-            for key in value:
-                _member(meter, key)
-        return StarDict((key, from_json(meter, part)) for key, part in value.items())
     return value
+
+
+def _object_from_json(meter: Meter, value: dict[str, Json]) -> StarDict:
+    """Short texts, most of what an object holds, are paid for here, without a call for each."""
+    check_length(len(value), CONTAINER_LENGTH_MAX, "dict")
+    meter.allocate(2 * CELL_BYTES * (len(value) + 1))
+    if value and max(map(len, value)) > meter.key_free:
+        for key in value:
+            _member(meter, key)
+    entries, price = new_entries(), meter.byte_price
+    for key, part in value.items():
+        if type(part) is str and len(part) < UNIT_BYTES:
+            allocated, gas = meter.allocated + len(part), meter.gas - price
+            if allocated <= meter.allocated_max and gas >= 0:
+                meter.allocated, meter.gas = allocated, gas
+                entries[key] = part
+                continue
+        entries[key] = part if type(part) is int else from_json(meter, part)
+    return entries
 
 
 def _check_depth(depth: int) -> None:
