@@ -14,7 +14,7 @@ from guqiao_sdk.archive.folder import ArchiveVerdict, prove_transaction, verify_
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.verify import verify_bundle
-from guqiaoctl.commands.calls import unverified
+from guqiaoctl.commands.calls import guarded, unverified
 from guqiaoctl.commands.transactions import transaction_id
 from guqiaoctl.commands.verifying import issuer_of, read_trust, time_text
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_USAGE, CliError
@@ -68,7 +68,7 @@ def restore(config: Path, archive: Path, *, as_json: bool) -> None:
 def verify(archive: Path, trust: Path, *, as_json: bool) -> None:
     """Judge every file, block and certificate. Exit code 7: one does not hold; 2: no archive."""
     provider = open_provider()
-    trusted = read_trust(trust, provider)
+    trusted = guarded(read_trust, trust, provider)
     try:
         with _blocks() as progress:
             verdict = verify_archive(archive, trusted, provider.verify, on_block=progress.show)
@@ -82,7 +82,7 @@ def verify(archive: Path, trust: Path, *, as_json: bool) -> None:
 def proof(archive: Path, transaction: str, trust: Path, to: Path) -> None:
     """Write the proof bundle of an archived transaction, verified."""
     provider = open_provider()
-    trusted = read_trust(trust, provider)
+    trusted = guarded(read_trust, trust, provider)
     wanted = transaction_id(transaction)
     with whole_file(to) as write, _blocks() as progress:
         try:

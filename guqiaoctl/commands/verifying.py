@@ -91,7 +91,7 @@ def verify(
     try:
         with Progress(choose("signatures verified", "已验证签名")) as progress:
             verify_one = _counting(provider.verify, progress)
-            trusted = _believed(trust, provider)
+            trusted = read_trust(trust, provider)
             if issuer:
                 require_issuer(trusted, issuer)
             held.append("trust file")
@@ -198,15 +198,9 @@ def _counting(verify: Verify, progress: Progress) -> Verify:
 
 
 def read_trust(trust: Path, provider: GmProvider) -> Trust:
-    """The trust file that an offline verification starts from."""
-    try:
-        return _believed(trust, provider)
-    except ProofError as error:
-        raise unverified(error) from error
-
-
-def _believed(trust: Path, provider: GmProvider) -> Trust:
-    """The same; raises `ProofError` where it does not hold."""
+    """The trust file that an offline verification starts from; raises `ProofError` where it does
+    not hold, and `CliError` for another kind of file.
+    """
     try:
         return parse_trust(read_input(trust, BUNDLE_BYTES_MAX), provider.verify)
     except NotATrustFileError as error:
