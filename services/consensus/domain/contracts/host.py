@@ -56,12 +56,10 @@ class Chain(Protocol):
         """Remove `key`; no effect when it is absent."""
         ...
 
-    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
-        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
-        ...
-
     def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
-        """The same, each read when it is asked for; nothing may be written meanwhile."""
+        """At most `limit` entries under `prefix`, by bytes of the key, own writes seen; each is
+        read when it is asked for, and nothing may be written meanwhile.
+        """
         ...
 
     def emit(self, topic: str, body: Json) -> None:
@@ -91,6 +89,10 @@ class Chain(Protocol):
 
 class Host(Chain, Protocol):
     """What contracts in Python see beyond it."""
+
+    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
+        """Return what `entries` gives, all of it at once."""
+        ...
 
     def transaction_id(self) -> str:
         """Return the id of the transaction, or of the operation in an envelope, in hex."""

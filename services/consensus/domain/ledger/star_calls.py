@@ -235,12 +235,9 @@ class LedgerStarHost(OverHost[LedgerHost]):
         """Remove `key`; no effect when it is absent."""
         _or_contract_error(lambda: self._host.delete(key))
 
-    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
-        """Return at most `limit` entries under `prefix`, by bytes of the key, own writes seen."""
-        return list(self.entries(prefix, limit))
-
     def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
-        """The same, each read when it is asked for, so that it is paid for before the next.
+        """At most `limit` entries under `prefix`, by bytes of the key, own writes seen; each is
+        read when it is asked for, so that it is paid for before the next.
 
         Deleted keys that are passed over are many where the block has just deleted them; each key
         that it wrote there is paid for.

@@ -76,9 +76,6 @@ class _RegisterHost(OverHost[Host]):
     def delete(self, key: str) -> None:
         self._host.delete(key)
 
-    def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
-        return self._host.scan(prefix, limit)
-
     def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
         return self._host.entries(prefix, limit)
 
