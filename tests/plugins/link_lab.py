@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     GatewayServiceStub,
     add_GatewayServiceServicer_to_server,
@@ -22,6 +24,8 @@ from services.chassis.block_feed import publish_blocks
 from services.chassis.grpc_server import RpcRefusals
 from services.chassis.grpc_server.ports import AuditRecord
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
+from services.consensus.domain.contracts.packet_link import settling
+from services.gateway import handlers as gateway_handlers
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.app import MIGRATIONS
 from services.gateway.consumers import apply_block
@@ -336,3 +340,16 @@ async def open_link(
         if fetches:
             await stack.enter_async_context(link.fetching())
         yield link
+
+
+@asynccontextmanager
+async def open_unfetched(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LinkLab]:
+    """A link on which nobody fetches yet, of whose messages no contract hears: another one sends
+    them.
+    """
+    monkeypatch.setattr(gateway_handlers, "READ_MODEL_SECONDS", 0.3)
+    monkeypatch.setattr(settling, "SENDERS", {})
+    async with open_link(new_database, packets_version=3, fetches=False) as opened:
+        yield opened

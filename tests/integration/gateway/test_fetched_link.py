@@ -17,17 +17,15 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.packet import Deadline
 from services.chassis.grpc_server import error_of_code
-from services.consensus.domain.contracts.packet_link import settling
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY
 from services.gateway import fetched_calls
 from services.gateway import fetching as gateway_fetching
-from services.gateway import handlers as gateway_handlers
 from services.gateway.domain.errors import LinkUnattendedError
 from tests.integration.gateway.killed import KilledError
 from tests.integration.gateway.senders import ACKNOWLEDGED, RECEIVED, SENT, ended, send
 from tests.integration.gateway.test_gateway_rpc import delivery
 from tests.plugins.ledger_node import identity_of
-from tests.plugins.link_lab import KEYS, OTHER_PEER, STRANGER, LinkLab, open_link
+from tests.plugins.link_lab import KEYS, OTHER_PEER, STRANGER, LinkLab, open_unfetched
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import refusal, wait_until
 
@@ -44,10 +42,7 @@ DENIED = grpc.StatusCode.PERMISSION_DENIED
 async def link(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LinkLab]:
-    """Nobody fetches yet."""
-    monkeypatch.setattr(gateway_handlers, "READ_MODEL_SECONDS", 0.3)
-    monkeypatch.setattr(settling, "SENDERS", {})  # Another contract sends here: nobody hears.
-    async with open_link(new_database, packets_version=3, fetches=False) as opened:
+    async with open_unfetched(new_database, monkeypatch) as opened:
         yield opened
 
 

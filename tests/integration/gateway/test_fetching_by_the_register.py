@@ -22,14 +22,12 @@ from services.consensus.domain.contracts.chain_registry.standing import (
     registration_key,
     standing_key,
 )
-from services.consensus.domain.contracts.packet_link import settling
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY
 from services.gateway import admission
-from services.gateway import handlers as gateway_handlers
 from services.gateway.domain.errors import LinkBrokenError
 from tests.integration.gateway.senders import RECEIVED, SENT, ended, pass_blocks, send
 from tests.plugins.ledger_node import identity_of
-from tests.plugins.link_lab import KEYS, OTHER_PEER, PEER, LinkLab, open_link
+from tests.plugins.link_lab import KEYS, OTHER_PEER, PEER, LinkLab, open_unfetched
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import refusal, wait_until
 
@@ -42,10 +40,7 @@ SHUT_OUT = (Status.SUSPENDED, Status.DEREGISTERED)
 async def link(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LinkLab]:
-    """Nobody fetches yet."""
-    monkeypatch.setattr(gateway_handlers, "READ_MODEL_SECONDS", 0.3)
-    monkeypatch.setattr(settling, "SENDERS", {})  # Another contract sends here: nobody hears.
-    async with open_link(new_database, packets_version=3, fetches=False) as opened:
+    async with open_unfetched(new_database, monkeypatch) as opened:
         yield opened
 
 

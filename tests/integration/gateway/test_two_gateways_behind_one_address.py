@@ -15,16 +15,14 @@ import pytest
 
 from guqiao.gateway.v1.gateway_service_pb2_grpc import add_GatewayServiceServicer_to_server
 from guqiao_sdk.proof.packet import Deadline
-from services.consensus.domain.contracts.packet_link import settling
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY
-from services.gateway import handlers as gateway_handlers
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.domain.errors import LinkBrokenError
 from services.gateway.fetched_calls import FetchedCalls
 from services.gateway.fetching import Fetching
 from services.gateway.relay import Relay
 from tests.integration.gateway.senders import RECEIVED, ended, send
-from tests.plugins.link_lab import LinkLab, fetching_of, open_link
+from tests.plugins.link_lab import LinkLab, fetching_of, open_unfetched
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import wait_until
 
@@ -35,10 +33,7 @@ pytestmark = pytest.mark.req("G2-03-1", "N0-07", "T2-12")
 async def link(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LinkLab]:
-    """Nobody fetches yet."""
-    monkeypatch.setattr(gateway_handlers, "READ_MODEL_SECONDS", 0.3)
-    monkeypatch.setattr(settling, "SENDERS", {})  # Another contract sends here: nobody hears.
-    async with open_link(new_database, packets_version=3, fetches=False) as opened:
+    async with open_unfetched(new_database, monkeypatch) as opened:
         yield opened
 
 
@@ -114,7 +109,7 @@ async def running(end: Fetching) -> AsyncIterator[None]:
 
 
 async def test_an_answer_that_reaches_the_other_gateway_makes_its_asker_ask_again_at_once(
-    link: LinkLab,
+    link: LinkLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The asker closes its door to new connections while its stream goes on, as any server does
     that lets connections end by age: the answer takes a new one, to the other gateway.
@@ -126,7 +121,7 @@ async def test_an_answer_that_reaches_the_other_gateway_makes_its_asker_ask_agai
         await gate.wait()
         return await real(request, context)
 
-    link.market_servicer.DeliverPackets = deliver  # type: ignore[method-assign]
+    monkeypatch.setattr(link.market_servicer, "DeliverPackets", deliver)
     send(link.regulator, link.market, Deadline(height=10**6), port=DELIVERY)
     await link.project()
     async with AsyncExitStack() as stack:
