@@ -352,8 +352,11 @@ class NodeApi(NodeServiceServicer):
 
     def _full_answer(self, message: ledger_pb2.Transaction) -> node.TransactionAnswer | None:
         """The refusal of an item for want of room, or None where it is to be looked at."""
-        if not self.submissions.is_full_for(message.payload):
-            return None
+        try:
+            if not self.submissions.is_full_for(message.payload):
+                return None
+        except ServiceError:
+            return None  # Its own task meets the error again, and answers with it.
         identifier = transaction_id(message.payload)
         error = _full_status(len(self.driver.mempool))
         return node.TransactionAnswer(transaction_id=identifier, error=error)

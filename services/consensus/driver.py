@@ -239,10 +239,15 @@ class Driver:
         if self.pause is Pause.NONE:
             self.pause = Pause.RESTORING
 
-    def resume(self) -> None:
-        """What was missing is back: take part, from what is stored now."""
+    def resume(self) -> bool:
+        """What was missing is back: take part, from what is stored now. False where the replica
+        does not wait for that alone: it was halted meanwhile, or the disk is full.
+        """
+        if self.pause is not Pause.RESTORING:
+            return False
         self._take_over()
         self.pause = Pause.NONE
+        return True
 
     def compact_soon(self) -> None:
         """Write the records that matter again: some of the old ones are damaged."""

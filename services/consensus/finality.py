@@ -52,6 +52,10 @@ class FinalityBoard:
         """Whether anybody waits for any transaction."""
         return bool(self._by_id)
 
+    def awaited(self) -> tuple[bytes, ...]:
+        """The transactions that anybody waits for."""
+        return tuple(self._by_id)
+
     def wanted(self, transaction_id: bytes) -> bool:
         """Whether somebody waits for this transaction."""
         return transaction_id in self._by_id

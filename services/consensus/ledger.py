@@ -294,6 +294,13 @@ class Ledger(ChainSets):
         with self.store.state_reader() as state:
             return state.executed(transaction_id)
 
+    def is_outcome_lost(self, transaction_id: bytes) -> bool:
+        """Whether it was executed by a block that a state stands for here, so nobody hears how."""
+        with self.store.state_reader() as state:
+            if not state.history_from or not state.executed(transaction_id):
+                return False
+        return self.store.get_transaction(transaction_id) is None
+
     def receipts(self, height: int) -> Sequence[Receipt]:
         """The receipts of a block that is stored; `UnavailableError` as of `read`."""
         recent = self._receipts.get(height)

@@ -184,8 +184,19 @@ class LedgerWork:
         if await self._ledger.adopt_state(snapshot):
             height = snapshot.header.height
             _log.warning("state.adopted", height=height, parts=len(snapshot.parts))
+            self._forget_skipped()
+            self._refuse_expired(height, snapshot.header.block_time_ms)
             self._metrics.height.set(height)
             self._finality.advance(height)
+
+    def _forget_skipped(self) -> None:
+        """What the blocks executed that the state stands for needs no ordering, and whoever waits
+        for it is told that its outcome is not here (T7).
+        """
+        self._timers.stop(self._mempool.drop_executed(), executed=True)
+        for awaited in self._finality.awaited():
+            if self._ledger.is_outcome_lost(awaited):
+                self._finality.refuse(awaited, self._ledger.history_not_here(0))
 
     def _resolve(self, height: int) -> None:
         for result in self._ledger.results(height, self._finality.wanted):
@@ -205,14 +216,17 @@ class LedgerWork:
             # transaction in it asks again when the block is whole.
             with suppress(UnavailableError):
                 self._resolve(height)
-        for expired in self._mempool.drop_expired(height, header.block_time_ms):
+        self._refuse_expired(height, header.block_time_ms)
+        self._metrics.height.set(height)
+        self._finality.advance(height)
+
+    def _refuse_expired(self, height: int, block_time_ms: int) -> None:
+        for expired in self._mempool.drop_expired(height, block_time_ms):
             error = FailedPreconditionError(
                 "TRANSACTION_EXPIRED", transaction_id=expired.hex(), height=height
             )
             self._finality.refuse(expired, error)
             self._timers.stop([expired], executed=False)
-        self._metrics.height.set(height)
-        self._finality.advance(height)
 
 
 def without_effect(ledger: Ledger, mempool: Mempool, height: int) -> set[bytes]:

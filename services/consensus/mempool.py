@@ -248,6 +248,13 @@ class Mempool:
             self._release_successors(transaction_id)
         return removed
 
+    def drop_executed(self) -> list[bytes]:
+        """Forget what blocks hold that were never read here, as after a state was taken; returns
+        the ids.
+        """
+        known = [entry.transaction.id for entry in self._entries()]
+        return self.remove([each for each in known if self._is_executed(each)])
+
     def drop_expired(self, height: int, block_time_ms: int) -> list[bytes]:
         """Forget what can no longer execute after this block; returns the ids."""
         if height < self._expires_height_min and block_time_ms <= self._expires_time_ms_min:

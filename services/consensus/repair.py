@@ -225,9 +225,8 @@ class Repairs:
             is_level = not (self._was_stranded and self._is_far(there))
             has_room = self._driver.pause is Pause.RESTORING
             if has_room and due is not None and store.last_certified >= due and is_level:
-                self._was_stranded = False
                 await self._resume()
-                break
+                continue
             if steps % ASK_AGAIN_STEPS == 0:
                 self._say_where_it_stands()
             self._ask_for_missing()
@@ -272,7 +271,9 @@ class Repairs:
         ledger, forgotten = self._ledger, self._ledger.store.promise.forgotten
         if forgotten:
             await ledger.end_silence()
-        self._driver.resume()
+        if not self._driver.resume():
+            return
+        self._was_stranded = False
         self._metrics.missing_blocks.set(0)
         _log.info("replica.restored", certified=ledger.store.last_certified, forgotten=forgotten)
 

@@ -44,6 +44,8 @@ class Submissions:
         if result is not None:
             return result
         self._check_open()
+        if self.ledger.is_outcome_lost(transaction.id()):
+            raise self.ledger.history_not_here(0)
         with self.finality.waiting(transaction.id()) as final:
             verdict = await self.intake.transactions.admit(transaction, client=client)
             if isinstance(verdict, Refused):

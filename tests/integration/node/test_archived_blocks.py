@@ -63,8 +63,8 @@ async def remove_old_blocks(
     numbers: Sequence[int],
     vote_keys: Mapping[int, Sequence[PrivateKey]] = MappingProxyType({}),
 ) -> None:
-    """Let those who are at work go on past `height` and move what comes before to archives."""
-    members = list(chain.members.values())
+    """Let these go on past `height` and move what comes before to archives."""
+    members = [chain.members[number] for number in numbers]
     certified = members[0].ledger.store
     await chain.wait_for(lambda: certified.last_certified > height + BLOCKS_ENOUGH)
     for member in members:

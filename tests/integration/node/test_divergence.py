@@ -13,6 +13,7 @@ from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.header import BlockHeader, FinalityCertificate, verify_certificate
+from services.consensus.divergence import Divergence
 from services.consensus.domain.ledger.admission import AdmittedTransaction
 from services.consensus.domain.ledger.execution import BlockResult
 from services.consensus.jobs import Pause
@@ -117,3 +118,26 @@ async def test_a_certified_block_that_follows_another_one_halts_the_replica_and_
     assert kept["height"] == 2
     assert BlockHeader.decode(bytes.fromhex(kept["own_header"])) == here
     assert BlockHeader.decode(bytes.fromhex(kept["certified_header"])) == other
+
+
+@pytest.mark.req("G2-07-3")
+async def test_a_halt_while_silence_ends_is_not_taken_back(
+    chain: MemoryChain, network: ChainNetwork
+) -> None:
+    """C3: whatever comes back meanwhile, it votes no more."""
+    chain.founding = False  # Each begins without memory of what it signed, and is silent at first.
+    for number in range(3):
+        await chain.start(number)
+    halted = await chain.start(3)
+    end_silence, driver = halted.ledger.end_silence, halted.driver
+
+    async def meets_another_header() -> None:
+        await end_silence()
+        driver.halt(Divergence(1, "another header is certified"))
+
+    halted.ledger.end_silence = meets_another_header  # type: ignore[method-assign]
+    await chain.wait_for(lambda: halted.ledger.divergence.is_there)
+    others = [chain.members[number] for number in range(3)]
+    await chain.wait_for(lambda: all(each.driver.votes for each in others))
+    await register(others[0], network, "goes-on")
+    assert driver.pause is Pause.HALTED

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from guqiao.consensus.v1 import ledger_pb2
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.transactions import transaction_to_message
 from guqiao_sdk.errors import ExhaustedError as ClientExhaustedError
 from guqiao_sdk.errors import error_from_status
 from guqiao_sdk.proof.transaction import SignedTransaction
-from services.chassis.errors import ExhaustedError, InvalidError
+from services.chassis.errors import ExhaustedError, InvalidError, UnavailableError
 from services.chassis.grpc_server import Caller, RpcRefusals
 from services.chassis.grpc_server.grpc_errors import to_rpc_status
 from services.consensus import api, offered, wire
@@ -222,6 +223,32 @@ async def test_what_is_final_is_answered_although_nothing_more_is_let_in(
             async for answer in stream_of(members[0], [fresh, final])
         }
     assert answers == {fresh.id(): "error", final.id(): "result"}
+
+
+@pytest.mark.req("G2-13-2")
+async def test_what_is_final_in_a_block_that_cannot_be_read_ends_no_stream(
+    tmp_path: Path, network: ChainNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there is no room, too: that one is told so, and the others of the stream as ever."""
+    final, fresh = (transaction(network, name) for name in ("final", "fresh"))
+    async with memory_chain(tmp_path / "whole", network.genesis, network.vote_keys) as chain:
+        members = [await chain.start(number) for number in range(4)]
+        await submit(members[0], final)
+        monkeypatch.setattr(AdmissionLimit, "value", 0)
+        read = members[0].ledger.final_result
+
+        def is_away(transaction_id: bytes) -> ledger_pb2.TransactionResult | None:
+            if transaction_id == final.id():
+                raise UnavailableError("SEGMENT_ARCHIVED", segment="00000001.seg")
+            return read(transaction_id)
+
+        monkeypatch.setattr(type(members[0].ledger), "final_result", lambda _, key: is_away(key))
+        told = [answer async for answer in stream_of(members[0], [final, fresh])]
+    codes = {
+        answer.transaction_id: error_from_status(status_pb2.Status.FromString(answer.error)).code
+        for answer in told
+    }
+    assert codes == {final.id(): "SEGMENT_ARCHIVED", fresh.id(): "QUEUE_FULL"}
 
 
 async def test_a_paused_replica_says_so_and_not_that_it_is_full(
