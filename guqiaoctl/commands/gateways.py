@@ -86,6 +86,7 @@ def _light_client(link: pb.GetLinkResponse) -> dict[str, Any]:
     held = link.light_client
     return {
         "height": held.height,
+        "header_hash": held.header_hash.hex(),
         "block_time": time_text(held.block_time_ms) if held.height else "",
         "age_seconds": held.age_seconds,
         "period_seconds": held.period_seconds,
@@ -98,8 +99,10 @@ def _light_client_text(held: dict[str, Any]) -> str:
     if not height:
         return choose(f"no header yet (period {period} s)", f"尚无区块头（信任期 {period} 秒）")
     return choose(
-        f"height {height} of {held['block_time']}, age {age} s of a period of {period} s",
-        f"高度 {height}（{held['block_time']}），已 {age} 秒，信任期 {period} 秒",
+        f"height {height} of {held['block_time']}, age {age} s of a period of {period} s,"
+        f" header {held['header_hash']}",
+        f"高度 {height}（{held['block_time']}），已 {age} 秒，信任期 {period} 秒，"
+        f"区块头 {held['header_hash']}",
     )
 
 

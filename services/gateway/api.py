@@ -227,6 +227,7 @@ def _port(text: str) -> str:
 def _followed(held: FollowedClient) -> pb.FollowedClient:
     return pb.FollowedClient(
         height=held.height,
+        header_hash=BlockHeader.decode(held.header).hash() if held.header else b"",
         block_time_ms=held.block_time_ms,
         age_seconds=held.age_seconds,
         period_seconds=held.period.seconds,

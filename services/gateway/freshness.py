@@ -16,7 +16,7 @@ import structlog
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.set_history import SetHistory
-from guqiao_sdk.errors import GuqiaoError, guqiao_errors
+from guqiao_sdk.errors import guqiao_errors
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import Verify
 from services.chassis.errors import ServiceError
@@ -75,8 +75,8 @@ class Freshness:
         """Bring a newer header where one is due; returns 0, for no packet is carried. Of a chain
         that the register shuts out nothing is asked.
 
-        Raises the chain's refusal, `GuqiaoError` where one end is away, and `ProofError` where what
-        came proves nothing or is not newer.
+        Raises the chain's refusal, `GuqiaoError` where one end is away or has no block yet, and
+        `ProofError` where what came proves nothing or is not newer.
         """
         held = await self._read()
         if held is None or not held.is_due or await self._is_shut_out():
@@ -138,15 +138,10 @@ class Freshness:
 async def read_client(
     client: ChainClient, chain: str, period: ClientPeriod
 ) -> FollowedClient | None:
-    """The own chain's client of another one, by its newest state; None where it has none, or has no
-    block yet. Raises what `ChainClient` raises.
+    """The own chain's client of another one, by its newest state; None where it does not know that
+    one. Raises what `ChainClient` raises: `HEIGHT_UNKNOWN` before the own chain's first block.
     """
-    try:
-        found = await client.get_state_proof(f"light_client/client/{chain}")
-    except GuqiaoError as error:
-        if error.code == "HEIGHT_UNKNOWN":
-            return None
-        raise
+    found = await client.get_state_proof(f"light_client/client/{chain}")
     now_ms = found.header.block_time_ms
     if found.value is None:
         is_known = await followed_epoch(client, chain) is not None

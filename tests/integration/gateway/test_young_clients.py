@@ -17,6 +17,7 @@ from guqiao.gateway.v1.gateway_service_pb2_grpc import (
     GatewayServiceStub,
     add_GatewayServiceServicer_to_server,
 )
+from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.json_values import Json, canonical_json
@@ -468,8 +469,9 @@ async def test_a_chain_without_a_block_or_without_the_other_ones_trust_asks_noth
     async with open_link(new_database) as link:
         end = end_of(link, MARKET)
         end.fresh.gateway = silent = Saying(lambda: None)  # type: ignore[assignment]
-        await end.fresh.look()
-        assert (silent.asked, end.fresh.seen) == (0, None)
+        with pytest.raises(GuqiaoError) as early:
+            await end.fresh.look()
+        assert (early.value.code, silent.asked, end.fresh.seen) == ("HEIGHT_UNKNOWN", 0, None)
         link.market.node.chain.execute()
         end.fresh.remote_sets = history_of(link.market)  # No chain follows itself.
         await end.fresh.look()
@@ -514,6 +516,7 @@ async def test_the_state_of_a_link_shows_how_far_and_how_old_the_client_is(end: 
         head = end.other.node.chain.header
         held = (await stub.GetLink(asked)).light_client
         assert (held.height, held.block_time_ms) == (head.height, head.block_time_ms)
+        assert held.header_hash == head.hash()
         assert (held.period_seconds, held.code) == (PERIOD, "")
         end.fresh.gateway = Saying(lambda: pb.GetPacketAbsencesResponse())  # type: ignore[assignment]
         await pass_minutes(end.link, 121)

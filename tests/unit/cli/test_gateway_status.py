@@ -74,17 +74,21 @@ def holds(monkeypatch: pytest.MonkeyPatch, **held: Any) -> None:
 def test_a_light_client_that_people_must_look_at_is_shown_with_its_remedy(
     gateway: Command, monkeypatch: pytest.MonkeyPatch, code: str, remedy: str, remedy_zh: str
 ) -> None:
-    holds(monkeypatch, height=7, block_time_ms=ENDS_MS, age_seconds=700_000, code=code)
+    digest, block = b"\xab" * 32, {"height": 7, "block_time_ms": ENDS_MS}
+    holds(monkeypatch, header_hash=digest, age_seconds=700_000, code=code, **block)
     english = gateway("status", "--domain", "csrc")
     chinese = gateway("status", "--domain", "shandong", language="zh")
     assert "height 7 of 2025-08-24T01:46:40.000+00:00, age 700000 s of a" in english.out
     assert "period of 1209600 s" in english.out
     assert "高度 7（2025-08-24T01:46:40.000+00:00），已 700000 秒，信任期 1209600 秒" in chinese.out
+    assert f"header {digest.hex()}" in english.out
+    assert f"区块头 {digest.hex()}" in chinese.out
     for told, words in ((english, remedy), (chinese, remedy_zh)):
         assert code in told.out + told.err
         assert words in told.out + told.err
     assert gateway("status", "--domain", "csrc", "-o", "json").json["light_client"] == {
         "height": 7,
+        "header_hash": digest.hex(),
         "block_time": "2025-08-24T01:46:40.000+00:00",
         "age_seconds": 700_000,
         "period_seconds": 1_209_600,
