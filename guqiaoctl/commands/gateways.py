@@ -12,7 +12,7 @@ from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao.gateway.v1 import packet_pb2
 from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from guqiao_sdk.gm.provider import open_provider
-from guqiao_sdk.rules import messages
+from guqiao_sdk.rules import catalogue
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.commands.verifying import time_text
 from guqiaoctl.failures import EXIT_USAGE, CliError
@@ -64,23 +64,60 @@ def status(data: Path, domain: str, *, as_json: bool) -> None:
         }
         for each in link.revocation_lists
     ]
+    held = _light_client(link) if link.HasField("light_client") else None
     if as_json:
-        print_json({**told, "revocation_lists": lists})
+        print_json({**told, "light_client": held, "revocation_lists": lists})
         return
     rows = [(name, shown(str(value)) or "-") for name, value in told.items()]
+    if held is not None:
+        rows.append((choose("light client", "轻客户端"), _light_client_text(held)))
     rows += [
         (choose("revocation list", "吊销列表"), f"{each['authority']} {each['ends']}")
         for each in lists
     ]
     print_table((choose("LINK", "链路"), ""), rows)
+    if held is not None and held["code"]:
+        _say_rule(str(held["code"]))
     if any(each["ends_soon"] for each in lists):
-        texts = messages("CRL_ENDS_SOON")
-        say(
-            choose(
-                f"CRL_ENDS_SOON: {texts.en} {texts.remedy_en}",
-                f"CRL_ENDS_SOON：{texts.zh}{texts.remedy_zh}",
-            )
+        _say_rule("CRL_ENDS_SOON")
+
+
+def _light_client(link: pb.GetLinkResponse) -> dict[str, Any]:
+    held = link.light_client
+    return {
+        "height": held.height,
+        "header_hash": held.header_hash.hex(),
+        "block_time": time_text(held.block_time_ms) if held.height else "",
+        "age_seconds": held.age_seconds,
+        "period_seconds": held.period_seconds,
+        "code": held.code,
+    }
+
+
+def _light_client_text(held: dict[str, Any]) -> str:
+    height, age, period = (held[name] for name in ("height", "age_seconds", "period_seconds"))
+    if not height:
+        return choose(f"no header yet (period {period} s)", f"尚无区块头（信任期 {period} 秒）")
+    return choose(
+        f"height {height} of {held['block_time']}, age {age} s of a period of {period} s,"
+        f" header {held['header_hash']}",
+        f"高度 {height}（{held['block_time']}），已 {age} 秒，信任期 {period} 秒，"
+        f"区块头 {held['header_hash']}",
+    )
+
+
+def _say_rule(code: str) -> None:
+    """What the catalogue says of a code; one that it does not know, of a later gateway, alone."""
+    texts = catalogue().get(code)
+    if texts is None:
+        say(shown(code))
+        return
+    say(
+        choose(
+            f"{code}: {texts.text_en} {texts.remedy_en}",
+            f"{code}：{texts.text_zh}{texts.remedy_zh}",
         )
+    )
 
 
 def list_messages(data: Path, domain: str, *, state: str, limit: int, as_json: bool) -> None:

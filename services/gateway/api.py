@@ -22,6 +22,7 @@ from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.packet import Packet
 from services.chassis.grpc_server import Policy, caller
 from services.gateway.admission import Admission
+from services.gateway.domain.client_age import FollowedClient
 from services.gateway.domain.errors import (
     DeliveryMalformedError,
     LinkUnknownError,
@@ -29,6 +30,7 @@ from services.gateway.domain.errors import (
 )
 from services.gateway.domain.relay import PACKETS_MAX, PacketState, ProvenHeader, ProvenPacket
 from services.gateway.fetched_calls import FetchedCalls
+from services.gateway.freshness import Freshness
 from services.gateway.handlers import Handlers, PacketReceipt
 from services.gateway.store import PacketSummary
 from services.gateway.travel import encoded_changes
@@ -53,7 +55,7 @@ POLICIES: Final = {
 
 class GatewayServicer(pb_grpc.GatewayServiceServicer):
     """Translates between protobuf and the handlers; `fetched` are the calls to each chain whose
-    gateway fetches them.
+    gateway fetches them, `fresh` is what keeps the own chain's client of each young.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         handlers: Handlers,
         last_error_of: Callable[[str], str],
         fetched: Mapping[str, FetchedCalls] | None = None,
+        fresh: Mapping[str, Freshness] | None = None,
     ) -> None:
         self._handlers = handlers
         self._last_error_of = last_error_of
         self._fetched = fetched or {}
+        self._fresh = fresh or {}
 
     async def DeliverPackets(
         self, request: pb.DeliverPacketsRequest, context: object
@@ -153,6 +157,8 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
     async def GetLink(self, request: pb.GetLinkRequest, context: object) -> pb.GetLinkResponse:
         link = await self._handlers.get_link(request.remote_chain_id)
         now_ms = time.time_ns() // 1_000_000
+        fresh = self._fresh.get(request.remote_chain_id)
+        held = None if fresh is None else fresh.seen
         return pb.GetLinkResponse(
             sent=link.counts.sent,
             acknowledged=link.counts.acknowledged,
@@ -170,6 +176,7 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
                 )
                 for each in link.lists
             ],
+            light_client=None if held is None else _followed(held),
         )
 
     async def GetPacket(
@@ -215,6 +222,17 @@ def _port(text: str) -> str:
     if "\x00" in text:
         raise DeliveryMalformedError("a port with NUL")
     return text
+
+
+def _followed(held: FollowedClient) -> pb.FollowedClient:
+    return pb.FollowedClient(
+        height=held.height,
+        header_hash=BlockHeader.decode(held.header).hash() if held.header else b"",
+        block_time_ms=held.block_time_ms,
+        age_seconds=held.age_seconds,
+        period_seconds=held.period.seconds,
+        code=held.code,
+    )
 
 
 def _summary(found: PacketSummary) -> pb.PacketSummary:

@@ -37,9 +37,11 @@ from services.chassis.postgres import Pool
 from services.chassis.runtime import Runtime, open_runtime
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.consumers import OPERATION_TOPIC, apply_block, note_trace
+from services.gateway.domain.client_age import ClientPeriod
 from services.gateway.fetched_audit import FetchedAudit
 from services.gateway.fetched_calls import FetchedCalls
 from services.gateway.fetching import Fetching, fetch_calls_of
+from services.gateway.freshness import Freshness
 from services.gateway.handlers import Handlers
 from services.gateway.links import open_links
 from services.gateway.metrics import GatewayMetrics
@@ -77,13 +79,19 @@ async def serve(settings: Settings) -> None:
         sets = {chain: relay.remote_sets for chain, relay in relays.items()}
         metrics = GatewayMetrics(runtime.telemetry.metrics)
         handlers = Handlers(runtime.pool, runtime.client, sets, metrics)
-        carriers: dict[str, list[Relay | Fetching]] = {
-            chain: [relay] for chain, relay in relays.items()
+        period = ClientPeriod(settings.client_period_seconds)
+        fresh = {
+            chain: _freshness(runtime, sets[chain], gateway, metrics, period)
+            for chain, gateway in reached.items()
+        }
+        carriers: dict[str, list[Relay | Fetching | Freshness]] = {
+            chain: [relay, fresh[chain]] for chain, relay in relays.items()
         }
         servicer = GatewayServicer(
             handlers,
             lambda chain: "; ".join(each.last_error for each in carriers[chain] if each.last_error),
             fetched,
+            fresh,
         )
         for remote in settings.remotes:
             if remote.has_route:
@@ -171,6 +179,16 @@ def _relay(runtime: Runtime, remote: RemoteSettings, gateway: RemoteGateway) -> 
         runtime.telemetry.tracer,
         GatewayMetrics(runtime.telemetry.metrics),
     )
+
+
+def _freshness(
+    runtime: Runtime,
+    remote_sets: SetHistory,
+    gateway: RemoteGateway,
+    metrics: GatewayMetrics,
+    period: ClientPeriod,
+) -> Freshness:
+    return Freshness(runtime.client, remote_sets, gateway, runtime.provider.verify, metrics, period)
 
 
 async def _trace(runtime: Runtime) -> None:

@@ -238,11 +238,7 @@ async def submit_proven(
 
     Raises `DeliveryMalformedError`, or the chain's refusal.
     """
-    followed = await followed_epoch(client, header.chain_id) if header.set_changes else None
-    try:
-        *steps, last = update_bodies(header, followed)
-    except MalformedError as error:
-        raise DeliveryMalformedError(f"set changes: {error}") from error
+    *steps, last = await _update_bodies(client, header)
     for step in steps:
         await submit_relay(client, *_UPDATE, step)
     first = await _built(client, *_UPDATE, last)
@@ -258,6 +254,22 @@ async def submit_proven(
     if isinstance(result, BaseException):
         raise result
     return await _settled(client, "packets", method, body, update.transaction_id, result)
+
+
+async def submit_header(client: ChainClient, header: ProvenHeader) -> None:
+    """Submit a header of another chain to the light client, through its set changes. One that was
+    taken before changes nothing. Raises as `submit_proven`.
+    """
+    for body in await _update_bodies(client, header):
+        await submit_relay(client, *_UPDATE, body)
+
+
+async def _update_bodies(client: ChainClient, header: ProvenHeader) -> list[dict[str, Json]]:
+    followed = await followed_epoch(client, header.chain_id) if header.set_changes else None
+    try:
+        return update_bodies(header, followed)
+    except MalformedError as error:
+        raise DeliveryMalformedError(f"set changes: {error}") from error
 
 
 async def followed_epoch(client: ChainClient, chain: str) -> int | None:

@@ -26,6 +26,12 @@ class GatewayMetrics:
             "Packets that a step of the relay carried, by remote chain and step",
             ("remote", "step"),
         )
+        self.client_time: Gauge = metrics.gauge(
+            "guqiao_gateway_light_client_time_seconds",
+            "Block time of the newest header that the own chain's light client of a remote chain"
+            " holds, Unix time",
+            ("remote",),
+        )
         self.list_ends: Gauge = metrics.gauge(
             "guqiao_gateway_revocation_list_end_seconds",
             "When the newest revocation list of an authority on the own chain ends, Unix time",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from guqiao.gateway.v1.gateway_service_pb2_grpc import GatewayServiceAsyncStub
 
 CALL_SECONDS: Final = 60.0
+HEADER_PORT: Final = "data_object"
+"""Where the packet is named of whose answer only the header is wanted."""
 
 
 class RemoteGateway(Protocol):
@@ -86,6 +88,15 @@ async def fetch_absences(
     response = await gateway.get_packet_absences(request)
     _require_all("absences", len(packets), len(response.absences))
     return response
+
+
+async def fetch_header(gateway: RemoteGateway, source: str) -> pb.GetPacketAbsencesResponse:
+    """The newest certified header of the other gateway's chain, and the set changes up to it: what
+    an answer about any packet of `source` begins with, in every version. What it says of the packet
+    is not read.
+    """
+    request = pb.GetPacketAbsencesRequest(source=source, port=HEADER_PORT, sequences=[1])
+    return await gateway.get_packet_absences(request)
 
 
 def _require_all(piece: str, asked: int, came: int) -> None:

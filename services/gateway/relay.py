@@ -20,7 +20,6 @@ from opentelemetry import trace
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
-from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.packet_messages import packet_to_message
 from guqiao_sdk.client.set_history import SetHistory
@@ -58,9 +57,10 @@ from services.gateway.steps import REFUSALS, Steps
 from services.gateway.travel import (
     checked_absence,
     checked_receipt,
-    decoded_header,
     encoded_changes,
     header_to_message,
+    proven_remote,
+    verified_header,
 )
 
 EARLY_SECONDS: Final = 1.0
@@ -241,7 +241,7 @@ class Relay:
         _, failure = await keep_anchors(self.pool, self.remote_sets, packets, response.receipts)
         if failure is not None:  # The receipts are proven by themselves; anchors can come later.
             self._steps.note_failure("anchor", failure)
-        proven = self._proven_remote(certified, header)
+        proven = proven_remote(self.remote_sets, certified, header)
         await self._submit("acknowledge", proven, acknowledge_body(proven, receipts), packets)
         await self._note_ends(packets, receipts)
         return len(packets)
@@ -313,7 +313,7 @@ class Relay:
         async with self.pool.acquire() as connection, connection.transaction():
             await overdue.clear_expired(connection, early)
         if absent:
-            proven = self._proven_remote(certified, header)
+            proven = proven_remote(self.remote_sets, certified, header)
             body = time_out_body(proven, [absence for _, absence in absent])
             await self._submit("time_out", proven, body, packets)
         async with self.pool.acquire() as connection, connection.transaction():
@@ -335,18 +335,6 @@ class Relay:
                 response = await questions.fetch_absences(self.gateway, [first])
             self._remote_header(response.certified_header, response.set_changes)
         self._asked_height_ms = now_ms
-
-    def _proven_remote(
-        self, certified: ledger_pb2.CertifiedHeader, header: BlockHeader
-    ) -> ProvenHeader:
-        """A header of the destination as its light client at home takes it."""
-        return ProvenHeader(
-            header.chain_id,
-            header.height,
-            certified.header,
-            certified.certificate,
-            tuple(change.encode() for change in self.remote_sets.changes_to(header.epoch)),
-        )
 
     async def anchor_some(self) -> int:
         """Fetch the anchors that acknowledged packets lack here; returns how many are kept now, and
@@ -384,9 +372,7 @@ class Relay:
         self, certified: ledger_pb2.CertifiedHeader, set_changes: Sequence[bytes]
     ) -> BlockHeader:
         """The destination's header, certified by the set of its epoch; raises `ProofError`."""
-        self.remote_sets.learn(set_changes)
-        header = decoded_header(certified)
-        verify_header(certified, self.remote_sets.set_of(header), self.verify)
+        header = verified_header(self.remote_sets, certified, set_changes, self.verify)
         self._remote_height = max(self._remote_height, header.height)
         return header
 

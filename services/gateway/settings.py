@@ -44,6 +44,8 @@ class Settings(ChainServiceSettings, env_prefix="GUQIAO_GATEWAY_"):
     tunnel: TunnelSettings
     remotes: tuple[RemoteSettings, ...]
     publisher: bool = True
+    client_period_seconds: int = Field(default=14 * 86_400, ge=60, le=366 * 86_400)
+    """How long another chain may be believed by a header that it certified."""
 
     @model_validator(mode="after")
     def _calls_go_from_markets(self) -> Self:

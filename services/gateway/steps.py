@@ -41,9 +41,16 @@ class Steps:
         """Why the steps that do not get on do not; empty when all do."""
         return "; ".join(f"{name}: {text}" for name, text in sorted(self._errors.items()))
 
-    async def repeat(self, step: str, action: Callable[[], Awaitable[int]]) -> None:
+    async def repeat(
+        self,
+        step: str,
+        action: Callable[[], Awaitable[int]],
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        backoff_max_seconds: float = BACKOFF_MAX_SECONDS,
+    ) -> None:
         """Make a step until cancelled, at once again where it carried something."""
-        backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
+        backoff = Backoff(BACKOFF_FIRST_SECONDS, backoff_max_seconds)
         while True:
             carried = await self._attempt(step, step, action)
             if carried is None:
@@ -51,7 +58,7 @@ class Steps:
                 continue
             backoff.reset()
             if not carried:
-                await asyncio.sleep(IDLE_SECONDS)
+                await asyncio.sleep(idle_seconds)
 
     def begin(
         self,

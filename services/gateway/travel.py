@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
+from guqiao_sdk.client.blocks import verify_header
 from guqiao_sdk.client.followed_sets import FollowedSets
+from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.header import BlockHeader
+from guqiao_sdk.proof.header import BlockHeader, Verify
 from guqiao_sdk.proof.json_values import JsonError, parse_json_strict
 from guqiao_sdk.proof.packet import Packet, receipt_key
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
@@ -30,6 +33,34 @@ def decoded_header(certified: ledger_pb2.CertifiedHeader) -> BlockHeader:
         return BlockHeader.decode(certified.header)
     except MalformedError as error:
         raise ProofError("certified header", str(error)) from error
+
+
+def verified_header(
+    sets: SetHistory,
+    certified: ledger_pb2.CertifiedHeader,
+    set_changes: Sequence[bytes],
+    verify: Verify,
+) -> BlockHeader:
+    """A header of another chain, certified by the set of its epoch, which `sets` follows up to
+    there; raises `ProofError`.
+    """
+    sets.learn(set_changes)
+    header = decoded_header(certified)
+    verify_header(certified, sets.set_of(header), verify)
+    return header
+
+
+def proven_remote(
+    sets: SetHistory, certified: ledger_pb2.CertifiedHeader, header: BlockHeader
+) -> ProvenHeader:
+    """A header of another chain as its light client at home takes it."""
+    return ProvenHeader(
+        header.chain_id,
+        header.height,
+        certified.header,
+        certified.certificate,
+        tuple(change.encode() for change in sets.changes_to(header.epoch)),
+    )
 
 
 def header_to_message(header: ProvenHeader) -> ledger_pb2.CertifiedHeader:

@@ -29,12 +29,14 @@ from services.gateway import handlers as gateway_handlers
 from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.app import MIGRATIONS
 from services.gateway.consumers import apply_block
+from services.gateway.domain.client_age import ClientPeriod
 from services.gateway.fetched_audit import FetchedAudit
 from services.gateway.fetched_calls import FetchedCalls
 from services.gateway.fetching import Fetching, fetch_calls_of
+from services.gateway.freshness import Freshness
 from services.gateway.handlers import Handlers
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.questions import CalledGateway
+from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.postgres import NewDatabase
@@ -150,6 +152,14 @@ class LinkLab:
             GatewayMetrics(regulator.runtime.telemetry.metrics),
         )
 
+    def market_freshness(self, period_seconds: int) -> Freshness:
+        """What keeps the market's client of the regulatory chain young, anew."""
+        return _freshness(self.market, self.regulator, self.called, period_seconds)
+
+    def regulator_freshness(self, period_seconds: int) -> Freshness:
+        """What keeps the regulatory chain's client of the market's young, anew."""
+        return _freshness(self.regulator, self.market, self.fetched, period_seconds)
+
     @property
     def called(self) -> CalledGateway:
         """The regulator's gateway as the market's relay has it."""
@@ -217,6 +227,18 @@ class LinkLab:
             return await self.states() == states()
 
         await wait_until("the packets' states", reached)
+
+
+def _freshness(own: Lab, other: Lab, gateway: RemoteGateway, period_seconds: int) -> Freshness:
+    runtime = own.runtime
+    return Freshness(
+        runtime.client,
+        history_of(other),
+        gateway,
+        KEYS.provider.verify,
+        GatewayMetrics(runtime.telemetry.metrics),
+        ClientPeriod(period_seconds),
+    )
 
 
 def fetching_of(

@@ -22,6 +22,17 @@ def test_the_link_and_its_packets_are_shown_from_both_ends(market: Market, trans
     assert (link["chain"], link["remote"], link["parked"]) == ("shandong", "csrc", 0)
     other = run("gateway", "status", "--domain", "csrc", "-o", "json").json()
     assert other["received"] == link["sent"]
+    for domain in ("shandong", "csrc"):
+        shown = ("gateway", "status", "--domain", domain, "-o", "json")
+
+        def is_followed(shown: tuple[str, ...] = shown) -> bool:
+            held = run(*shown).json()["light_client"]
+            return held is not None and held["height"] > 0
+
+        wait_until(f"the light client of {domain} has a header", is_followed)
+        held = run(*shown).json()["light_client"]
+        assert (len(held["header_hash"]), held["code"]) == (64, "")
+        assert held["age_seconds"] < held["period_seconds"] == 14 * 86_400
 
     listed = run("gateway", "messages", "--limit", 1_000_000, "-o", "json").json()["packets"]
     assert len(listed) >= link["sent"]
