@@ -106,12 +106,8 @@ class Handlers:
         recorded = await self._recording_transactions(source, port, sequences)
         header, _ = await self.client.get_header()
         height = max(header.height, max(height for _, height in recorded.values()))
-        states = await asyncio.gather(
-            *(
-                self.client.get_state_proof(receipt_key(source, port, sequence), height)
-                for sequence in sequences
-            )
-        )
+        keys = [receipt_key(source, port, sequence) for sequence in sequences]
+        states = await self.client.get_state_proofs(keys, height)
         distinct = {transaction_id for transaction_id, _ in recorded.values()}
         found = await asyncio.gather(*map(self.client.get_transaction, distinct))
         recordings = {proven.result.transaction_id: proven for proven in found}
@@ -124,13 +120,8 @@ class Handlers:
         self, source: str, port: str, sequences: Sequence[int]
     ) -> list[ProvenState]:
         """Prove what stands under the receipts' keys, all at the latest certified height."""
-        header, _ = await self.client.get_header()
-        return await asyncio.gather(
-            *(
-                self.client.get_state_proof(receipt_key(source, port, sequence), header.height)
-                for sequence in sequences
-            )
-        )
+        keys = [receipt_key(source, port, sequence) for sequence in sequences]
+        return await self.client.get_state_proofs(keys)
 
     async def _recording_transactions(
         self, source: str, port: str, sequences: Sequence[int]

@@ -166,9 +166,8 @@ class Relay:
         if not packets:
             return 0
         header = await self._proven_header(max(sent.height for sent in packets))
-        proofs = await asyncio.gather(
-            *(self.client.get_state_proof(sent.commitment_key, header.height) for sent in packets)
-        )
+        keys = [sent.commitment_key for sent in packets]
+        proofs = await self.client.get_state_proofs(keys, header.height)
         proven = [
             ProvenPacket(sent.packet, found.message.proof)
             for sent, found in zip(packets, proofs, strict=True)
