@@ -22,6 +22,7 @@ from services.chassis.bus.transient import stay_cancelled
 from services.chassis.postgres import Pool
 from services.gateway.anchoring import traces_of
 from services.gateway.domain.relay import ProvenHeader, ProvenPacket, count_fitting
+from services.gateway.steps import may_be_made_again
 from services.gateway.store import SentPacket
 from services.gateway.travel import proven_header
 
@@ -124,11 +125,13 @@ class Deliveries:
             under_way.append(_UnderWay(delivery.sequences, outcome))
 
     async def _outcome(self, delivery: Delivery, *, is_first: bool) -> int | Exception:
-        """An exception is the outcome of one delivery, and not the end of the tasks beside it."""
+        """What failed by itself ends no task beside it; a bug does."""
         try:
             return await self.send(delivery, is_first=is_first)
         except Exception as error:
             stay_cancelled(error)
+            if not isinstance(error, OvertookError) and not may_be_made_again(error):
+                raise
             return error
 
     async def _some_ended(self, port: str, under_way: list[_UnderWay]) -> None:

@@ -17,6 +17,7 @@ from services.gateway.deliveries import (
     Delivery,
     OvertookError,
 )
+from services.gateway.domain.errors import LinkBrokenError
 from services.gateway.domain.relay import PacketState, ProvenHeader, ProvenPacket
 from services.gateway.store import SentPacket
 
@@ -139,13 +140,13 @@ async def test_after_a_failure_nothing_is_sent_until_all_has_ended_and_then_the_
     async with carrying(desk) as relay:
         turn = relay.turn()
         await desk.begun(1, 3, 5)
-        desk.fail(5, RuntimeError("the third"))
+        desk.fail(5, LinkBrokenError("the third"))
         await desk.begun(1, 3)
         desk.open += [7]
-        desk.fail(3, RuntimeError("the second"))
+        desk.fail(3, LinkBrokenError("the second"))
         await desk.begun(1)
         desk.take(1)
-        with pytest.raises(RuntimeError, match="the second"):
+        with pytest.raises(LinkBrokenError, match="the second"):
             await turn
         assert desk.sent == [(1, True), (3, False), (5, False)]
         turn = relay.turn()
@@ -181,8 +182,8 @@ async def test_where_the_one_before_failed_too_its_failure_is_the_one_that_count
         turn = relay.turn()
         await desk.begun(1, 3)
         desk.fail(3, OvertookError())
-        desk.fail(1, RuntimeError("the first"))
-        with pytest.raises(RuntimeError, match="the first"):
+        desk.fail(1, LinkBrokenError("the first"))
+        with pytest.raises(LinkBrokenError, match="the first"):
             await turn
 
 
@@ -191,12 +192,12 @@ async def test_where_the_next_cannot_be_prepared_what_is_under_way_goes_on() -> 
 
     async def fails(port: str, under_way: Sequence[int]) -> Delivery | None:
         if under_way:
-            raise RuntimeError("the own chain is away")
+            raise LinkBrokenError("the own chain")
         return await desk.prepare(port, under_way)
 
     async with carrying(desk) as relay:
         relay.deliveries.prepare = fails
-        with pytest.raises(RuntimeError, match="away"):
+        with pytest.raises(LinkBrokenError):
             await relay.turn()
         await desk.begun(1)
         relay.deliveries.prepare = desk.prepare
@@ -205,6 +206,22 @@ async def test_where_the_next_cannot_be_prepared_what_is_under_way_goes_on() -> 
         desk.take(1)
         assert await turn == 1
     assert desk.sent == [(1, True)]
+
+
+async def test_a_bug_in_one_delivery_ends_all_however_many_failures_came_before_it() -> None:
+    desk = Desk([1, 2, 3, 4])
+
+    async def work() -> None:
+        async with carrying(desk) as relay:
+            await relay.turn()
+
+    working = asyncio.ensure_future(work())
+    await desk.begun(1, 3)
+    desk.fail(3, ZeroDivisionError())
+    desk.fail(1, LinkBrokenError("the first"))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await working
+    assert caught.group_contains(ZeroDivisionError)
 
 
 async def test_a_relay_that_ends_leaves_no_delivery_behind() -> None:
