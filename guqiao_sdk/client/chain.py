@@ -292,6 +292,10 @@ class ChainClient:
         """What stands under a state key (`<contract>/<key>`) at a height, proven either way."""
         return await self._anywhere(lambda: self._reads.get_state_proof(key, height))
 
+    async def get_state_proofs(self, keys: Sequence[str], height: int = 0) -> list[ProvenState]:
+        """The same for several keys, in their order and all at one height, with few calls."""
+        return await self._anywhere(lambda: self._reads.get_state_proofs(keys, height))
+
     async def list_objects(self, height: int) -> list[node.ObjectReference]:
         """References of the data objects that a block recorded. Prove them by `get_transaction`."""
         return await self._anywhere(lambda: self._reads.list_objects(height))

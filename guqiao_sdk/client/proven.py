@@ -5,7 +5,9 @@ Nothing that comes with an answer is believed; the replica set is the verifier's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao_sdk.client.blocks import verify_header
@@ -18,6 +20,9 @@ from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from guqiao_sdk.proof.transaction import SignedTransaction
+
+STATE_KEYS_MAX: Final = 64
+"""Keys in one question for state proofs, as a node takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,47 @@ def verify_state(
     verify: Verify,
 ) -> ProvenState:
     """What stands under the key at the height (0: at any), or `ProofError`."""
-    piece = f"state of {key.decode()}"
     header, certificate = verify_header(response.certified_header, replica_set, verify)
-    check_height(piece, header, height)
+    check_height(f"state of {key.decode()}", header, height)
+    return _state_under(header, certificate, key, response)
+
+
+def verify_states(
+    response: node.GetStateProofsResponse,
+    keys: Sequence[bytes],
+    height: int,
+    replica_set: ReplicaSet,
+    verify: Verify,
+) -> list[ProvenState]:
+    """What stands under the first of the keys at the height (0: at any one), or `ProofError`: one
+    of them at least, and as many as the node answered for. The certificate is judged once.
+    """
+    if not 1 <= len(response.values) <= len(keys):
+        came = f"{len(response.values)} values came for {len(keys)} keys"
+        raise ProofError("state of several keys", came)
+    header, certificate = verify_header(response.certified_header, replica_set, verify)
+    check_height("state of several keys", header, height)
+    answers = [
+        node.GetStateProofResponse(
+            certified_header=response.certified_header,
+            present=found.present,
+            value=found.value,
+            proof=found.proof,
+        )
+        for found in response.values
+    ]
+    pairs = zip(keys, answers, strict=False)
+    return [_state_under(header, certificate, key, answer) for key, answer in pairs]
+
+
+def _state_under(
+    header: BlockHeader,
+    certificate: FinalityCertificate,
+    key: bytes,
+    response: node.GetStateProofResponse,
+) -> ProvenState:
+    """What stands under the key by a header that is certified, or `ProofError`."""
+    piece = f"state of {key.decode()}"
     value = response.value if response.present else None
     try:
         proof = StateProof.decode(response.proof)

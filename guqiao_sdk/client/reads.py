@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from guqiao.consensus.v1 import node_service_pb2 as node
@@ -15,10 +16,12 @@ from guqiao_sdk.client.blocks import VerifiedBlock, verify_header
 from guqiao_sdk.client.endpoints import Endpoints, Stub
 from guqiao_sdk.client.followed_sets import FollowedSets
 from guqiao_sdk.client.proven import (
+    STATE_KEYS_MAX,
     ProvenState,
     ProvenTransaction,
     check_height,
     verify_state,
+    verify_states,
     verify_transaction,
 )
 from guqiao_sdk.client.trust import ChainTrust
@@ -107,6 +110,27 @@ class ChainReads:
         response = await self._endpoints.call(attempt, CALL_SECONDS)
         replica_set = await self._sets.set_of(response.certified_header.header)
         return verify_state(response, key.encode(), height, replica_set, self._provider.verify)
+
+    async def get_state_proofs(self, keys: Sequence[str], height: int = 0) -> list[ProvenState]:
+        """What stands under each of the keys, all at one height (0: the latest certified one),
+        proven either way; as many calls as bounds of question and answer ask for.
+        """
+        found: list[ProvenState] = []
+        while len(found) < len(keys):
+            due = [key.encode() for key in keys[len(found) :][:STATE_KEYS_MAX]]
+            found += await self._some_state_proofs(due, height)
+            height = found[0].header.height
+        return found
+
+    async def _some_state_proofs(self, keys: Sequence[bytes], height: int) -> list[ProvenState]:
+        request = node.GetStateProofsRequest(keys=keys, height=height)
+
+        async def attempt(stub: Stub, seconds: float) -> node.GetStateProofsResponse:
+            return await stub.GetStateProofs(request, timeout=seconds)
+
+        response = await self._endpoints.call(attempt, CALL_SECONDS)
+        replica_set = await self._sets.set_of(response.certified_header.header)
+        return verify_states(response, keys, height, replica_set, self._provider.verify)
 
     async def list_objects(self, height: int) -> list[node.ObjectReference]:
         """References of the data objects that a block recorded. Prove them by `get_transaction`."""

@@ -6,7 +6,7 @@ is kept that is refused later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from guqiao_sdk.proof.errors import ProofError
@@ -42,12 +42,32 @@ def verify_arrival(receipt: Receipt, path: MerklePath, header: BlockHeader, pack
     Raises `ProofError` unless the receipt is that of the transaction that recorded the packet: a
     refusal, an attempt, and the delivery of what is recorded already are not.
     """
-    piece = f"regulatory anchor in {header.chain_id} height {header.height}"
+    verify_receipt(receipt, path, header)
+    return recorded_code(arrivals_of(receipt, header), header, packet)
+
+
+def arrivals_of(receipt: Receipt, header: BlockHeader) -> list[Mapping[str, Json]]:
+    """What the receipt of a block says of packets that arrived: the events of one that was applied.
+    Raises `ProofError` where one is no event.
+    """
+    if receipt.outcome is not Outcome.APPLIED:
+        return []
+    piece = _anchor_in(header)
+    return [
+        event_body(piece, event.body) for event in receipt.events if event.topic == PACKET_RECEIVED
+    ]
+
+
+def recorded_code(
+    arrivals: Iterable[Mapping[str, Json]], header: BlockHeader, packet: Packet
+) -> str:
+    """The code with which a transaction, of which these are the `arrivals_of`, took exactly this
+    packet; raises `ProofError` where it did not.
+    """
+    piece = _anchor_in(header)
     if packet.destination != header.chain_id:
         raise ProofError(piece, f"the packet was sent to {packet.destination}")
-    verify_receipt(receipt, path, header)
-    is_applied = receipt.outcome is Outcome.APPLIED
-    event = _find_arrival(piece, receipt, packet) if is_applied else None
+    event = next((event for event in arrivals if is_about(event, packet)), None)
     if event is None:
         raise ProofError(piece, "the receipt does not say that the packet arrived")
     acknowledgement = event.get("acknowledgement")
@@ -64,9 +84,9 @@ def is_about(event: Mapping[str, Json], packet: Packet) -> bool:
         "destination": packet.destination,
         "port": packet.port,
         "sequence": packet.sequence,
-        "commitment": packet.commitment().hex(),
     }
-    return all(event.get(name) == value for name, value in wanted.items())
+    names_it = all(event.get(name) == value for name, value in wanted.items())
+    return names_it and event.get("commitment") == packet.commitment().hex()
 
 
 def event_body(piece: str, data: bytes) -> Mapping[str, Json]:
@@ -80,10 +100,5 @@ def event_body(piece: str, data: bytes) -> Mapping[str, Json]:
     return body
 
 
-def _find_arrival(piece: str, receipt: Receipt, packet: Packet) -> Mapping[str, Json] | None:
-    for event in receipt.events:
-        if event.topic == PACKET_RECEIVED:
-            body = event_body(piece, event.body)
-            if is_about(body, packet):
-                return body
-    return None
+def _anchor_in(header: BlockHeader) -> str:
+    return f"regulatory anchor in {header.chain_id} height {header.height}"

@@ -17,6 +17,7 @@ from guqiao.consensus.v1 import ledger_pb2
 from guqiao.consensus.v1 import node_service_pb2 as node
 from guqiao.consensus.v1.node_service_pb2_grpc import NodeServiceServicer
 from guqiao_sdk import roles
+from guqiao_sdk.client.proven import STATE_KEYS_MAX
 from guqiao_sdk.client.transactions import transaction_from_message
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.merkle import merkle_path
@@ -54,6 +55,8 @@ REFUSED_PAUSE_SECONDS: Final = 0.03
 the flow control of gRPC, at no cost, and what is refused costs no block.
 """
 SUBMIT_SECONDS_MAX: Final = 120.0
+STATE_ANSWER_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Of values and proofs in one answer, unless the first alone takes more."""
 
 _Answers: TypeAlias = asyncio.Queue[node.TransactionAnswer | None]
 
@@ -74,6 +77,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     f"{SERVICE}ListObjects": _READ,
     f"{SERVICE}GetObject": _READ_RESTRICTED,
     f"{SERVICE}GetStateProof": _READ_RESTRICTED,
+    f"{SERVICE}GetStateProofs": _READ_RESTRICTED,
     f"{SERVICE}WatchBlocks": _READ_RESTRICTED,
     f"{SERVICE}GetIdentity": _READ,
 }
@@ -250,22 +254,20 @@ class NodeApi(NodeServiceServicer):
         self, request: node.GetStateProofRequest, context: Any
     ) -> node.GetStateProofResponse:
         """Proves that a key holds a value, or nothing."""
-        certified = self.finality.certified_height
-        height = request.height or certified
-        header = self.ledger.certified_header_message(height)
-        if header is None:
-            raise NotFoundError("HEIGHT_UNKNOWN", height=height)
-        proven = await self.ledger.read(lambda: self.ledger.store.prove_state(height, request.key))
-        if proven is None:
-            oldest = max(certified - PROVABLE_HEIGHTS + 1, 0)
-            raise FailedPreconditionError("HEIGHT_PRUNED", height=height, oldest=oldest)
-        value, proof = proven
+        header, (found,) = await self._proven([request.key], request.height)
         return node.GetStateProofResponse(
-            certified_header=header,
-            present=value is not None,
-            value=value or b"",
-            proof=proof.encode(),
+            certified_header=header, present=found.present, value=found.value, proof=found.proof
         )
+
+    async def GetStateProofs(
+        self, request: node.GetStateProofsRequest, context: Any
+    ) -> node.GetStateProofsResponse:
+        """Proves what each of several keys holds, or nothing, under one header."""
+        if not 1 <= len(request.keys) <= STATE_KEYS_MAX:
+            detail = f"{len(request.keys)} keys, 1 to {STATE_KEYS_MAX} at a time"
+            raise InvalidError("REQUEST_MALFORMED", detail=detail)
+        header, found = await self._proven(request.keys, request.height)
+        return node.GetStateProofsResponse(certified_header=header, values=found)
 
     async def WatchBlocks(
         self, request: node.WatchBlocksRequest, context: Any
@@ -308,6 +310,41 @@ class NodeApi(NodeServiceServicer):
             ],
             height=height,
         )
+
+    async def _proven(
+        self, keys: Sequence[bytes], height: int
+    ) -> tuple[ledger_pb2.CertifiedHeader, list[node.ProvenValue]]:
+        """The header of a height (0: the latest certified one), and what the keys hold there: one
+        of them at least, and as many as `STATE_ANSWER_BYTES_MAX` takes.
+        """
+        certified = self.finality.certified_height
+        height = height or certified
+        header = self.ledger.certified_header_message(height)
+        if header is None:
+            raise NotFoundError("HEIGHT_UNKNOWN", height=height)
+
+        def prove() -> list[node.ProvenValue] | None:
+            found: list[node.ProvenValue] = []
+            size = 0
+            for key in keys:
+                proven = self.ledger.store.prove_state(height, key)
+                if proven is None:
+                    return None
+                value, proof = proven
+                answer = node.ProvenValue(
+                    present=value is not None, value=value or b"", proof=proof.encode()
+                )
+                size += answer.ByteSize()
+                if found and size > STATE_ANSWER_BYTES_MAX:
+                    break
+                found.append(answer)
+            return found
+
+        found = await self.ledger.read(prove)
+        if found is None:
+            oldest = max(certified - PROVABLE_HEIGHTS + 1, 0)
+            raise FailedPreconditionError("HEIGHT_PRUNED", height=height, oldest=oldest)
+        return header, found
 
     async def _take(
         self,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link
 
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
-from guqiao_sdk.client.anchors import anchor_to_message, verify_anchor
+from guqiao_sdk.client.anchors import AnchorVerifier, anchor_to_message
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.proof.bundle import Anchor
 from guqiao_sdk.proof.errors import ProofError
@@ -29,10 +31,11 @@ async def keep_anchors(
     failure: ProofError | None = None
     false = []
     true: list[tuple[Packet, Anchor]] = []
+    verifier = AnchorVerifier(remote_sets)
     for sent, row in zip(packets, rows, strict=True):
         packet = sent.packet
         try:
-            anchor = verify_anchor(row.anchor, packet, row.transaction_id, remote_sets)
+            anchor = verifier.verify(row.anchor, packet, row.transaction_id)
         except ProofError as error:
             false.append(packet)
             piece = f"anchor of packet {packet.sequence}"
@@ -40,9 +43,10 @@ async def keep_anchors(
         else:
             true.append((packet, anchor))
     async with pool.acquire() as connection, connection.transaction():
-        for packet, anchor in true:
+        for anchor, group in groupby(true, key=itemgetter(1)):
             message = anchor_to_message(anchor).SerializeToString()
-            await store.set_anchor(connection, packet, anchor.receipt.transaction_id, message)
+            packets_of = [packet for packet, _ in group]
+            await store.set_anchor(connection, packets_of, anchor.receipt.transaction_id, message)
         await store.postpone_anchors(connection, false)
     return len(true), failure
 

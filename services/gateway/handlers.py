@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -48,6 +48,7 @@ from services.gateway.domain.relay import (
     request_id_of,
     update_bodies,
 )
+from services.gateway.lanes import Lanes, Place
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.revocation_lists import PublishedList, published_lists
 
@@ -85,14 +86,18 @@ class Handlers:
     client: ChainClient
     remotes: Mapping[str, SetHistory]
     metrics: GatewayMetrics
+    lanes: Lanes = field(default_factory=Lanes)
 
     async def deliver(
         self, header: ProvenHeader, packets: Sequence[ProvenPacket]
     ) -> TransactionResult:
-        """Submit the header to the light client, then the packets; the chain verifies both."""
+        """Submit the header to the light client, then the packets; the chain verifies both. What
+        came before for the same port goes before it.
+        """
         body = receive_body(header, packets)
         try:
-            return await submit_proven(self.client, header, "receive", body)
+            with self.lanes.place(header.chain_id, packets[0].packet.port) as place:
+                return await submit_proven(self.client, header, "receive", body, place)
         except ServiceError as error:
             if error.code in ALARMS:
                 self.metrics.alarms.labels(header.chain_id, error.code).inc()
@@ -104,14 +109,11 @@ class Handlers:
     ) -> list[PacketReceipt]:
         """Prove what the own chain did with packets, all at its latest certified height."""
         recorded = await self._recording_transactions(source, port, sequences)
-        header, _ = await self.client.get_header()
-        height = max(header.height, max(height for _, height in recorded.values()))
-        states = await asyncio.gather(
-            *(
-                self.client.get_state_proof(receipt_key(source, port, sequence), height)
-                for sequence in sequences
-            )
-        )
+        keys = [receipt_key(source, port, sequence) for sequence in sequences]
+        states = await self.client.get_state_proofs(keys)
+        height_min = max(height for _, height in recorded.values())
+        if states[0].header.height < height_min:  # A replica that lags answered.
+            states = await self.client.get_state_proofs(keys, height_min)
         distinct = {transaction_id for transaction_id, _ in recorded.values()}
         found = await asyncio.gather(*map(self.client.get_transaction, distinct))
         recordings = {proven.result.transaction_id: proven for proven in found}
@@ -124,13 +126,8 @@ class Handlers:
         self, source: str, port: str, sequences: Sequence[int]
     ) -> list[ProvenState]:
         """Prove what stands under the receipts' keys, all at the latest certified height."""
-        header, _ = await self.client.get_header()
-        return await asyncio.gather(
-            *(
-                self.client.get_state_proof(receipt_key(source, port, sequence), header.height)
-                for sequence in sequences
-            )
-        )
+        keys = [receipt_key(source, port, sequence) for sequence in sequences]
+        return await self.client.get_state_proofs(keys)
 
     async def _recording_transactions(
         self, source: str, port: str, sequences: Sequence[int]
@@ -227,22 +224,30 @@ class Handlers:
 
 
 async def submit_proven(
-    client: ChainClient, header: ProvenHeader, method: str, body: dict[str, Json]
+    client: ChainClient,
+    header: ProvenHeader,
+    method: str,
+    body: dict[str, Json],
+    place: Place | None = None,
 ) -> TransactionResult:
     """Submit to `packets` what a header of another chain proves, and the header to the light client
     before it, through its set changes. The chain verifies all of it.
 
-    Both leave at once, the second after the first (`after`), so that one block may hold both. Where
-    the header is refused at first, it is asked for by itself, and what it proves afterwards: each
-    request follows from its content, so it has one effect however often it comes.
+    Both leave at once, the first after what has the `place` before and the second after the first
+    (`after`), so that one block may hold all. Where the header is refused at first, it is asked for
+    by itself, and what it proves afterwards: each request follows from its content, so it has one
+    effect however often it comes.
 
     Raises `DeliveryMalformedError`, or the chain's refusal.
     """
     *steps, last = await _update_bodies(client, header)
     for step in steps:
         await submit_relay(client, *_UPDATE, step)
-    first = await _built(client, *_UPDATE, last)
+    before = None if place is None else await place.predecessor()
+    first = await _built(client, *_UPDATE, last, before)
     second = await _built(client, "packets", method, body, first.id())
+    if place is not None:
+        place.note_made(second.id())
     update, result = await asyncio.gather(
         client.submit(first), client.submit(second), return_exceptions=True
     )

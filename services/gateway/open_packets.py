@@ -33,7 +33,7 @@ WITH RECURSIVE senders AS (
         WHERE sent.destination = $1 AND sent.port = $2 AND sent.state = $3
           AND sent.sender = senders.sender
           AND sent.state < 3 AND NOT sent.expired AND sent.parked_cause IS NULL
-          AND NOT sent.in_order
+          AND NOT sent.in_order AND sent.sequence <> ALL ($6::bigint[])
         ORDER BY sent.sequence LIMIT $4
     ) AS found
     WHERE senders.sender <> ALL ($5::text[])
@@ -46,6 +46,7 @@ FROM (
     SELECT * FROM packets_sent
     WHERE destination = $1 AND port = $2 AND state = $3 AND cardinality($5::text[]) = 0
       AND state < 3 AND NOT expired AND parked_cause IS NULL AND NOT in_order
+      AND sequence <> ALL ($6::bigint[])
     UNION ALL
     SELECT sent.* FROM others CROSS JOIN LATERAL (
         SELECT * FROM packets_sent
@@ -56,6 +57,7 @@ FROM (
     SELECT * FROM packets_sent
     WHERE destination = $1 AND port = $2 AND state = $3
       AND state < 3 AND NOT expired AND parked_cause IS NULL AND in_order
+      AND sequence <> ALL ($6::bigint[])
       AND sequence < coalesce(
           (SELECT min(parked.sequence) FROM packets_sent AS parked
            WHERE parked.destination = $1 AND parked.port = $2
@@ -121,10 +123,12 @@ async def list_open(
     state: PacketState,
     limit: int,
     held: Sequence[str] = (),
+    under_way: Sequence[int] = (),
 ) -> list[SentPacket]:
     """The packets to a port of a destination that are in `state`, in order; nothing behind one that
     is set aside, unless the port takes packets in any order or only a receipt is too large, none
-    that is said to have expired there, and none in any order that is sent on for the chains `held`.
+    that is said to have expired there, none in any order that is sent on for the chains `held`, and
+    none of the sequences `under_way`.
     """
     rows = await connection.fetch(
         _LIST_OPEN,
@@ -133,6 +137,7 @@ async def list_open(
         int(state),
         limit,
         list(held),
+        list(under_way),
     )
     return [sent_of(row, source) for row in rows]
 

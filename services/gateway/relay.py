@@ -31,10 +31,12 @@ from guqiao_sdk.signing import system_time_ms
 from services.chassis.errors import ServiceError
 from services.chassis.postgres import Pool
 from services.gateway import open_packets, overdue, questions, store
-from services.gateway.anchoring import keep_anchors, traces_of
+from services.gateway.anchoring import keep_anchors
+from services.gateway.deliveries import Deliveries, Delivery, OvertookError, proven_delivery
 from services.gateway.domain.errors import ReceiptTooLargeError
 from services.gateway.domain.relay import (
     IS_PARKED_CODES,
+    OUT_OF_ORDER,
     PACKETS_MAX,
     TOO_MUCH_CODES,
     PacketState,
@@ -43,7 +45,6 @@ from services.gateway.domain.relay import (
     ProvenReceipt,
     Remedy,
     acknowledge_body,
-    count_fitting,
     remedy_for,
     time_out_body,
 )
@@ -57,7 +58,6 @@ from services.gateway.steps import REFUSALS, Steps
 from services.gateway.travel import (
     checked_absence,
     checked_receipt,
-    encoded_changes,
     header_to_message,
     proven_remote,
     verified_header,
@@ -84,17 +84,20 @@ class Relay:
     _unproven: dict[str, int] = field(default_factory=dict)
     _at_once: dict[str, int] = field(default_factory=dict)
     _anchors_at_once: int = PACKETS_MAX
+    _own_height: int = 0
     _remote_height: int = 0
     _asked_height_ms: int = 0
     _steps: Steps = field(init=False)
     _giving_up: GivingUp = field(init=False)
     _held: HeldSenders = field(init=False)
+    _deliveries: Deliveries = field(init=False)
 
     def __post_init__(self) -> None:
         remote = self.remote_sets.chain_id
         self._steps = Steps(remote, self.metrics)
         self._giving_up = GivingUp(self.pool, self.client, remote, self.now_ms)
         self._held = HeldSenders(self.now_ms)
+        self._deliveries = Deliveries(self._prepare, self._send)
 
     @property
     def last_error(self) -> str:
@@ -116,7 +119,8 @@ class Relay:
     async def _begin_ports(self, tasks: asyncio.TaskGroup) -> int:
         """Begin with the ports that have something to carry; no port waits for another."""
         for port in await self._ports(PacketState.SENT):
-            action = partial(self._at_a_fitting_rate, self.deliver_port, port)
+            carry = partial(self._deliveries.carry, tasks)
+            action = partial(self._at_a_fitting_rate, carry, port)
             self._steps.begin(tasks, "deliver", port, action)
         for port in await self._ports(PacketState.RECEIVED):
             action = partial(self._at_a_fitting_rate, self.acknowledge_port, port)
@@ -162,21 +166,24 @@ class Relay:
         destination says are too late, or of a sender whose breaker is open, are left out, and the
         others go at once.
         """
-        packets = await self._open(PacketState.SENT, port, self._held.of(port))
+        delivery = await self._prepare(port, ())
+        return 0 if delivery is None else await self._send(delivery, is_first=True)
+
+    async def _prepare(self, port: str, under_way: Sequence[int]) -> Delivery | None:
+        """The next packets to a port, besides those that are under way, with their proofs; None
+        where there are none.
+        """
+        packets = await self._open(PacketState.SENT, port, self._held.of(port), under_way)
         if not packets:
-            return 0
-        header = await self._proven_header(max(sent.height for sent in packets))
-        proofs = await asyncio.gather(
-            *(self.client.get_state_proof(sent.commitment_key, header.height) for sent in packets)
-        )
-        proven = [
-            ProvenPacket(sent.packet, found.message.proof)
-            for sent, found in zip(packets, proofs, strict=True)
-        ]
-        # The rest goes with the next delivery.
-        pairs = list(zip(packets, proven, strict=True))[: count_fitting(proven)]
+            return None
+        delivery = await proven_delivery(self.pool, self.client, packets, self._own_height)
+        self._own_height = delivery.header.height
+        return delivery
+
+    async def _send(self, delivery: Delivery, *, is_first: bool) -> int:
+        pairs = list(delivery.pairs)
         while pairs:
-            left_out = await self._deliver(header, pairs)
+            left_out = await self._deliver(delivery, pairs, is_first=is_first)
             if not left_out:
                 break
             pairs = [pair for pair in pairs if pair[1].packet not in left_out]
@@ -185,15 +192,18 @@ class Relay:
         return len(pairs)
 
     async def _deliver(
-        self, header: ProvenHeader, pairs: Sequence[tuple[store.SentPacket, ProvenPacket]]
+        self,
+        delivery: Delivery,
+        pairs: Sequence[tuple[store.SentPacket, ProvenPacket]],
+        *,
+        is_first: bool,
     ) -> list[Packet]:
         """Deliver all of these, or none where some are too late or held: those, noted as such."""
-        packets = [sent for sent, _ in pairs]
-        parent, links = await traces_of(self.pool, packets)
+        packets, header = [sent for sent, _ in pairs], delivery.header
         with self.tracer.start_as_current_span(
             "gateway.deliver_packets",
-            context=parent,
-            links=links,
+            context=delivery.parent,
+            links=delivery.links,
             attributes={"packets": len(packets), "first": packets[0].packet.sequence},
         ):
             request = pb.DeliverPacketsRequest(
@@ -202,7 +212,7 @@ class Relay:
             for sent, proven in pairs:
                 request.packets.add(packet=packet_to_message(sent.packet), proof=proven.proof)
             try:
-                async with self._remedied(packets):
+                async with self._remedied(packets, is_first=is_first):
                     await self.gateway.deliver_packets(request)
             except GuqiaoError as error:
                 held = self._held.hold([sent.packet for sent in packets], error)
@@ -383,7 +393,11 @@ class Relay:
             return await open_packets.list_ports(connection, self.remote_sets.chain_id, state)
 
     async def _open(
-        self, state: PacketState, port: str, held: Sequence[str] = ()
+        self,
+        state: PacketState,
+        port: str,
+        held: Sequence[str] = (),
+        under_way: Sequence[int] = (),
     ) -> list[store.SentPacket]:
         limit = self._at_once.get(port, PACKETS_MAX)
         async with self.pool.acquire() as connection:
@@ -395,6 +409,7 @@ class Relay:
                 state,
                 limit,
                 held,
+                under_way,
             )
 
     async def _submit(
@@ -417,45 +432,43 @@ class Relay:
                 raise await self._receipt_too_large(packets[0], error) from error
             raise
 
-    async def _proven_header(self, height_min: int) -> ProvenHeader:
-        header, certificate = await self.client.get_header()
-        if header.height < height_min:  # A replica that lags answered; this height is certified.
-            header, certificate = await self.client.get_header(height_min)
-        return ProvenHeader(
-            header.chain_id,
-            header.height,
-            header.encode(),
-            certificate.encode(),
-            tuple(encoded_changes(self.client.sets, header.epoch)),
-        )
-
     @asynccontextmanager
-    async def _remedied(self, packets: Sequence[store.SentPacket]) -> AsyncIterator[None]:
-        """Turn the other gateway's refusal into its error, after doing what helps against it."""
+    async def _remedied(
+        self, packets: Sequence[store.SentPacket], *, is_first: bool = True
+    ) -> AsyncIterator[None]:
+        """Turn the other gateway's refusal into its error, after doing what helps against it. What
+        only came before its turn needs no help: it is an `OvertookError`.
+        """
         try:
             with guqiao_errors():
                 yield
         except GuqiaoError as error:
+            if error.code == OUT_OF_ORDER and not is_first:
+                raise OvertookError from error
             if is_too_large(packets, error):
                 raise await self._receipt_too_large(packets[0], error) from error
-            port = packets[0].packet.port
-            if error.code == "PACKET_UNKNOWN":
-                self._unproven[port] = self._unproven.get(port, 0) + 1
-            in_order = packets[0].packet.packet_class is PacketClass.ORDERED
-            match remedy_for(error.code, self._unproven.get(port, 0), in_order=in_order):
-                case Remedy.PARK:
-                    # First: what is parked is not tried again, so nothing would raise it later.
-                    self._steps.raise_alarm(error.code, told_by(error)[:500])
-                    if not await set_aside(self.pool, packets, error):
-                        self._at_once[port] = 1  # One by one, until it is alone.
-                case Remedy.TIME_OUT:
-                    async with self.pool.acquire() as connection, connection.transaction():
-                        await overdue.mark_expired(connection, late_of(packets, error))
-                case Remedy.DELIVER_AGAIN:
-                    self._unproven.pop(port, None)
-                    async with self.pool.acquire() as connection:
-                        await store.mark_undelivered(connection, self.remote_sets.chain_id)
+            await self._help(packets, error)
             raise
+
+    async def _help(self, packets: Sequence[store.SentPacket], error: GuqiaoError) -> None:
+        """Do what helps against a refusal, besides trying again."""
+        port = packets[0].packet.port
+        if error.code == "PACKET_UNKNOWN":
+            self._unproven[port] = self._unproven.get(port, 0) + 1
+        in_order = packets[0].packet.packet_class is PacketClass.ORDERED
+        match remedy_for(error.code, self._unproven.get(port, 0), in_order=in_order):
+            case Remedy.PARK:
+                # First: what is parked is not tried again, so nothing would raise it later.
+                self._steps.raise_alarm(error.code, told_by(error)[:500])
+                if not await set_aside(self.pool, packets, error):
+                    self._at_once[port] = 1  # One by one, until it is alone.
+            case Remedy.TIME_OUT:
+                async with self.pool.acquire() as connection, connection.transaction():
+                    await overdue.mark_expired(connection, late_of(packets, error))
+            case Remedy.DELIVER_AGAIN:
+                self._unproven.pop(port, None)
+                async with self.pool.acquire() as connection:
+                    await store.mark_undelivered(connection, self.remote_sets.chain_id)
 
     async def _receipt_too_large(
         self, sent: store.SentPacket, error: GuqiaoError | ServiceError

@@ -27,6 +27,11 @@ REFUSALS: Final = (GuqiaoError, ServiceError, ProofError)
 log = structlog.get_logger(__name__)
 
 
+def may_be_made_again(error: Exception) -> bool:
+    """Whether this is what a step may run into; anything else is a bug and ends the process."""
+    return isinstance(error, REFUSALS) or is_transient(error)
+
+
 @dataclass(slots=True)
 class Steps:
     """What one relay does towards the chain `remote`, and why what does not get on does not."""
@@ -92,7 +97,7 @@ class Steps:
             carried = await action()
         except Exception as error:
             stay_cancelled(error)
-            if not isinstance(error, REFUSALS) and not is_transient(error):
+            if not may_be_made_again(error):
                 raise
             self.note_failure(step, error, name)
             return None

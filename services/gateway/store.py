@@ -156,18 +156,20 @@ async def mark_undelivered(connection: Connection, destination: str) -> None:
 
 
 async def set_anchor(
-    connection: Connection, packet: Packet, remote_transaction_id: bytes, anchor: bytes
+    connection: Connection, packets: Sequence[Packet], remote_transaction_id: bytes, anchor: bytes
 ) -> None:
-    """Keep what proves the destination's record of the packet for ever; the caller judged it."""
+    """Keep what proves the destination's record of packets of one port for ever; the caller judged
+    it.
+    """
     await connection.execute(
         """
         UPDATE packets_sent
         SET remote_transaction_id = $4, anchor = $5, anchor_refused_at = NULL
-        WHERE destination = $1 AND port = $2 AND sequence = $3
+        WHERE destination = $1 AND port = $2 AND sequence = ANY ($3::bigint[])
         """,
-        packet.destination,
-        packet.port,
-        packet.sequence,
+        packets[0].destination,
+        packets[0].port,
+        [packet.sequence for packet in packets],
         remote_transaction_id,
         anchor,
     )

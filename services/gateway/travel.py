@@ -8,7 +8,9 @@ from typing import Final
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao_sdk.client.blocks import verify_header
+from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.followed_sets import FollowedSets
+from guqiao_sdk.client.proven import ProvenState
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.errors import ProofError
@@ -25,6 +27,18 @@ RECEIPT_BYTES_MAX: Final = 1024 * 1024
 def encoded_changes(sets: FollowedSets, epoch: int) -> list[bytes]:
     """The own chain's set changes up to an epoch, as they travel."""
     return [change.encode() for change in sets.changes_to(epoch)]
+
+
+def proven_header(client: ChainClient, state: ProvenState) -> ProvenHeader:
+    """The own chain's header under which a state was proven, as it travels."""
+    header = state.header
+    return ProvenHeader(
+        header.chain_id,
+        header.height,
+        header.encode(),
+        state.certificate.encode(),
+        tuple(encoded_changes(client.sets, header.epoch)),
+    )
 
 
 def decoded_header(certified: ledger_pb2.CertifiedHeader) -> BlockHeader:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -225,17 +225,34 @@ class LedgerNode:
     async def GetStateProof(
         self, request: node.GetStateProofRequest, context: Any
     ) -> node.GetStateProofResponse:
+        header, (found,) = await self._proven([request.key], request.height, context)
+        return node.GetStateProofResponse(
+            certified_header=header, present=found.present, value=found.value, proof=found.proof
+        )
+
+    async def GetStateProofs(
+        self, request: node.GetStateProofsRequest, context: Any
+    ) -> node.GetStateProofsResponse:
+        header, found = await self._proven(request.keys, request.height, context)
+        return node.GetStateProofsResponse(certified_header=header, values=found)
+
+    async def _proven(
+        self, keys: Sequence[bytes], height: int, context: Any
+    ) -> tuple[ledger_pb2.CertifiedHeader, list[node.ProvenValue]]:
         self._remember()
-        height = request.height or self.chain.header.height
+        height = height or self.chain.header.height
         if height not in self.chain.blocks:
             await abort(context, "HEIGHT_UNKNOWN")
-        value = self._values[height].get(request.key)
-        return node.GetStateProofResponse(
-            certified_header=self.chain.block_message(height).certified_header,
-            present=value is not None,
-            value=value or b"",
-            proof=self.chain.prove_at(request.key, height).encode(),
-        )
+        held = self._values[height]
+        found = [
+            node.ProvenValue(
+                present=key in held,
+                value=held.get(key, b""),
+                proof=self.chain.prove_at(key, height).encode(),
+            )
+            for key in keys
+        ]
+        return self.chain.block_message(height).certified_header, found
 
     async def WatchBlocks(
         self, request: node.WatchBlocksRequest, context: Any

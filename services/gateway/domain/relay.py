@@ -51,6 +51,10 @@ NEVER_TAKEN_CODES: Final = frozenset(
 packets in any order goes on without them; one in order could not, so it tries them again."""
 
 
+OUT_OF_ORDER: Final = "PACKET_OUT_OF_ORDER"
+"""Refusal of a packet that is not the next one of its port."""
+
+
 TOO_MUCH_CODES: Final = frozenset(
     {"TRANSACTION_TOO_LARGE", "REQUEST_TOO_LARGE", "LIMIT_EXCEEDED", "BLOCK_FULL"}
 )
@@ -78,7 +82,7 @@ def remedy_for(code: str, unproven: int, *, in_order: bool = True) -> Remedy:
     match code:
         case _ if code in IS_PARKED_CODES or (code in NEVER_TAKEN_CODES and not in_order):
             return Remedy.PARK
-        case "PACKET_OUT_OF_ORDER":
+        case _ if code == OUT_OF_ORDER:
             return Remedy.DELIVER_AGAIN
         case "PACKET_EXPIRED":
             return Remedy.TIME_OUT

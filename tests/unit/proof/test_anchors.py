@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from guqiao.gateway.v1 import packet_pb2
-from guqiao_sdk.client.anchors import anchor_to_message, verify_anchor
+from guqiao_sdk.client.anchors import AnchorVerifier, anchor_to_message, verify_anchor
 from guqiao_sdk.client.set_history import SetHistory
 from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.gm.provider import open_provider
@@ -139,6 +139,37 @@ def test_an_anchor_is_of_exactly_this_packet(case: Case) -> None:
     ):
         with pytest.raises(ProofError, match=r"arrived|sent to beijing"):
             verify_anchor(message_of(case), other, name, history(case))
+
+
+@pytest.mark.req("G2-08-5")
+def test_what_packets_of_one_transaction_have_in_common_is_judged_once(case: Case) -> None:
+    """And what each has of its own, each time; a changed anchor is judged anew."""
+    asked = 0
+
+    def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
+        nonlocal asked
+        asked += 1
+        return KEYS.verify(public_key, message, signature)
+
+    trust = ChainTrust("csrc", case.csrc.genesis.hash(), Replicas(KEYS, "csrc").set)
+    verifier = AnchorVerifier(SetHistory(trust, verify))
+    packet = case.bundle.packets[0]
+    name = case.bundle.anchors[0].receipt.transaction_id
+    first = verifier.verify(message_of(case), packet, name)
+    known = asked
+    assert verifier.verify(message_of(case), packet, name) is first
+    with pytest.raises(ProofError, match="arrived"):
+        verifier.verify(message_of(case), replace(packet, payload=b"{}"), name)
+    with pytest.raises(ProofError, match="another transaction"):
+        verifier.verify(message_of(case), packet, b"\x01" * 32)
+    assert asked == known
+    changed = message_of(case)
+    changed.certified_header.certificate = changed.certified_header.certificate[:-1] + b"\x00"
+    for _ in range(2):
+        with pytest.raises(ProofError):
+            verifier.verify(changed, packet, name)
+    assert asked > known
+    assert verifier.verify(message_of(case), packet, name) is first
 
 
 def test_the_set_changes_that_lead_to_an_anchor_must_be_known(case: Case) -> None:
