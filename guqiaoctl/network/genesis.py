@@ -60,7 +60,7 @@ VERSIONS: Final = {
     "contracts": 4,
     "documents": 2,
     "evidence": 2,
-    "light_client": 2,
+    "light_client": 3,
     "notices": 2,
     "packets": 4,
     "register": 3,

@@ -74,6 +74,7 @@ def standard_catalogue() -> Catalogue:
             REGISTER_V3,
             LightClientContract(1),
             LightClientContract(2),
+            LightClientContract(3),
             NoticesContract(1),
             NoticesContract(2),
             ObjectsContract(),
