@@ -56,7 +56,7 @@ COMMON_CONTRACTS: Final = (
 )
 VERSIONS: Final = {
     "calendar": 2,
-    "chains": 3,
+    "chains": 4,
     "contracts": 4,
     "documents": 2,
     "evidence": 2,

@@ -61,6 +61,7 @@ def standard_catalogue() -> Catalogue:
             ChainsContract(1),
             ChainsContract(2),
             ChainsContract(3),
+            ChainsContract(4),
             DeploymentsContract(1),
             DeploymentsContract(2),
             DeploymentsContract(3),
