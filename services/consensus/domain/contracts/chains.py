@@ -139,7 +139,6 @@ class ChainsContract:
         return found
 
 
-
 def _called(method: Method, host: Host, body: Mapping[str, Json], *, search: Search) -> None:
     """Nothing is done with a body that may not stand on chain."""
     check_clear(body, search=search)

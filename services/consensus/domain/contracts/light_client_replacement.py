@@ -68,7 +68,7 @@ def generation_of(record: Mapping[str, Json]) -> int:
     return to_int(record.get("generation", 0))
 
 
-def judge_trust(
+def require_trustworthy(
     host: SystemHost, record: Mapping[str, Json], chain: str, trust: CertifiedHeader
 ) -> None:
     """Within the light client: refuse a trust that a frozen client may not begin with anew."""

@@ -37,9 +37,9 @@ from services.consensus.domain.contracts.light_client_registration import LIGHT_
 from services.consensus.domain.contracts.light_client_replacement import (
     frozen_client,
     generation_of,
-    judge_trust,
     read_trust,
     replace_trust,
+    require_trustworthy,
 )
 from services.consensus.domain.contracts.packets_host import (
     SystemHost,
@@ -71,7 +71,7 @@ def propose_client(host: Host, body: Mapping[str, Json]) -> None:
     require_role(host, roles.CSRC_TECH)
     chain, _, _ = called(host, body, "propose_client", " ".join(PROPOSED[1:]))
     text(body["reason"], "reason", REASON_LENGTH_MAX)
-    _judge(system_host(host), chain, body)
+    _current(system_host(host), chain, body)
     named = proposal_digest(body)
     record: dict[str, Json] = {"proposal": dict(body), "digest": named, "proposed": signed(host)}
     host.put(replacement_key(chain), record)
@@ -86,7 +86,7 @@ def consent_client(host: Host, body: Mapping[str, Json]) -> None:
     require_province(host, chain, record["registration"])
     waiting = _waiting(host, chain, body)
     _require_others(host, waiting, "proposed")
-    _judge(system_host(host), chain, waiting["proposal"])
+    _current(system_host(host), chain, waiting["proposal"])
     host.put(replacement_key(chain), {**waiting, "consented": signed(host)})
     host.emit("chain.client_consented", {"chain_id": chain, "digest": waiting["digest"]})
 
@@ -103,7 +103,7 @@ def replace_client(host: Host, body: Mapping[str, Json]) -> None:
     if "consented" not in waiting:
         raise Refusal("CLIENT_CONSENT_MISSING", chain=chain)
     _require_others(host, waiting, "proposed", "consented")
-    client, trust = _judge(system, chain, waiting["proposal"])
+    client, trust = _current(system, chain, waiting["proposal"])
     facts: dict[str, Json] = {
         "digest": waiting["digest"],
         "reason": waiting["proposal"]["reason"],
@@ -129,7 +129,7 @@ def _status_after(
     return Status.ACTIVE if is_again else status
 
 
-def _judge(
+def _current(
     host: SystemHost, chain: str, proposal: Mapping[str, Json]
 ) -> tuple[Mapping[str, Json], CertifiedHeader]:
     """The frozen client and the trust for it, found good now: evidence may have come since."""
@@ -138,7 +138,7 @@ def _judge(
     if any(proposal[name] != value for name, value in now.items()):
         raise Refusal("CLIENT_PROPOSAL_OUTDATED", chain=chain, **now)
     trust = read_trust(proposal["trust"], "trust")
-    host.within(LIGHT_CLIENT, lambda: judge_trust(host, client, chain, trust))
+    host.within(LIGHT_CLIENT, lambda: require_trustworthy(host, client, chain, trust))
     return client, trust
 
 
