@@ -26,6 +26,7 @@ from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Heartbeat,
 from guqiaoctl.output import fail
 from guqiaoctl.recovery_commands import archive, restart
 from guqiaoctl.template_commands import template
+from guqiaoctl.trust_commands import trust
 
 app = typer.Typer(
     name="guqiao",
@@ -49,7 +50,7 @@ governance = typer.Typer(
 dev.add_typer(node)
 for group in (
     *(dev, register, tx, governance, restart, archive, contract, template, calendar, document),
-    *(chain, notice, observed, gateway),
+    *(chain, notice, observed, gateway, trust),
 ):
     app.add_typer(group)
 

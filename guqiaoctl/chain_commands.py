@@ -398,3 +398,50 @@ def chain_deregister(identifier: Id, data: Data = DEFAULT_DATA) -> None:
     from guqiaoctl.commands.chain_registry import end
 
     end(data, "deregister", identifier)
+
+
+# --- Another trust for a frozen light client --------------------------------------------------
+
+
+@chain.command("draft-client")
+def chain_draft_client(
+    identifier: Id,
+    reason: Reason,
+    out: Annotated[Path, typer.Option("--out", help="Where to write it; - prints it 输出文件")],
+    height: Annotated[
+        int,
+        typer.Option("--height", min=0, max=HEIGHT_MAX, help="Of the header; 0: newest 区块头高度"),
+    ] = 0,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Draft another trust for a light client that misbehaviour froze 起草轻客户端更换方案."""
+    from guqiaoctl.commands.chain_clients import draft
+
+    draft(data, identifier, out, reason=reason, height=height)
+
+
+@chain.command("propose-client")
+def chain_propose_client(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The draft, JSON 方案文件")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Propose it, as the CSRC's technical side 提出更换方案."""
+    from guqiaoctl.commands.chain_clients import propose
+
+    propose(data, file)
+
+
+@chain.command("consent-client")
+def chain_consent_client(identifier: Id, digest: Digest = None, data: Data = DEFAULT_DATA) -> None:
+    """Consent to it, as the regulator of the province 同意更换方案."""
+    from guqiaoctl.commands.chain_clients import sign
+
+    sign(data, "consent_client", identifier, digest=digest)
+
+
+@chain.command("replace-client")
+def chain_replace_client(identifier: Id, digest: Digest = None, data: Data = DEFAULT_DATA) -> None:
+    """Put it in force, as both sides of the CSRC 批准更换轻客户端."""
+    from guqiaoctl.commands.chain_clients import sign
+
+    sign(data, "replace_client", identifier, digest=digest)

@@ -9,7 +9,7 @@ and there is no unverified mode (design section 7).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from guqiao_sdk.proof.batch import batch_digest
@@ -23,6 +23,7 @@ from guqiao_sdk.proof.header import (
     Verify,
     verify_certificate,
 )
+from guqiao_sdk.proof.misbehaviour import CertifiedHeader, other_hash
 from guqiao_sdk.proof.quorum import ReplicaSet, ReplicaSetError
 from guqiao_sdk.proof.restart import RESTART_BYTES_MAX, TOO_LOW, Restart, RestartAuthorities
 from guqiao_sdk.proof.restart_rules import verify_restart
@@ -41,7 +42,8 @@ class TrustedChain:
     one, None at the start) names another next set: then a set change must come first.
     `header_hash` is known at the start where a checkpoint gave it, and None after a bare genesis.
     `authorities` may approve a restart, none can be followed without; `restarted_at` is the height
-    of the last one that was: the header there names the set that could not go on.
+    of the last one that was: the header there names the set that could not go on. `certified` is
+    `header` with the certificate that was judged, where the caller keeps it: evidence of a fork.
     """
 
     chain_id: str
@@ -53,6 +55,7 @@ class TrustedChain:
     header: BlockHeader | None
     authorities: RestartAuthorities | None = None
     restarted_at: int | None = None
+    certified: CertifiedHeader | None = field(default=None, compare=False)
 
     @staticmethod
     def from_genesis(
@@ -148,9 +151,17 @@ class Misbehaviour:
 
 
 class MisbehaviourError(ProofError):
-    """A quorum certified what excludes something certified before: freeze and keep the evidence."""
+    """A quorum certified what excludes something certified before: freeze and keep the evidence.
 
-    def __init__(self, chain_id: str, height: int, known: bytes, other: bytes) -> None:
+    `height` is that of the header that was brought, `known` the hash that was known of
+    `known_height`, `other` what excludes it; `first` is what was known with its certificate (None
+    where that was not kept), `second` what was brought.
+    """
+
+    def __init__(
+        self, trusted: TrustedChain, second: CertifiedHeader, known: bytes, known_height: int
+    ) -> None:
+        chain_id, height = trusted.chain_id, second.header.height
         super().__init__(
             f"header of {chain_id} height {height}",
             "a quorum certified it, and it excludes a header certified before",
@@ -159,7 +170,10 @@ class MisbehaviourError(ProofError):
         self.chain_id = chain_id
         self.height = height
         self.known = known
-        self.other = other
+        self.known_height = known_height
+        self.other = other_hash(known_height, second.header)
+        self.first = trusted.certified
+        self.second = second
 
 
 def advance(
@@ -331,9 +345,11 @@ def _step(
     if trusted.header is not None and header.height > trusted.height:
         _check_continues(piece, trusted, trusted.header, header)
     verify_certificate(header, certificate, trusted.replica_set, verify)
-    _check_no_fork(trusted, header)
+    certified = CertifiedHeader(header, certificate, trusted.replica_set)
+    _check_no_fork(trusted, certified)
     return replace(
         trusted,
+        certified=certified,
         height=header.height,
         header_hash=header.hash(),
         block_time_ms=header.block_time_ms,
@@ -351,11 +367,10 @@ def _check_continues(
         raise ProofError(piece, "its block time is before that of a lower height", _UNVERIFIED)
 
 
-def _check_no_fork(trusted: TrustedChain, header: BlockHeader) -> None:
-    known = trusted.header_hash
-    if known is None:
+def _check_no_fork(trusted: TrustedChain, brought: CertifiedHeader) -> None:
+    """Judge a header of the trusted height, or of the next one, against what is trusted there."""
+    known, height = trusted.header_hash, trusted.height
+    if known is None or brought.header.height > height + 1:
         return
-    if header.height == trusted.height and header.hash() != known:
-        raise MisbehaviourError(trusted.chain_id, header.height, known, header.hash())
-    if header.height == trusted.height + 1 and header.parent != known:
-        raise MisbehaviourError(trusted.chain_id, header.height, known, header.parent)
+    if other_hash(height, brought.header) != known:
+        raise MisbehaviourError(trusted, brought, known, height)

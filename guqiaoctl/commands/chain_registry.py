@@ -42,12 +42,15 @@ from services.consensus.domain.contracts.chain_registry.standing import (
     standing_key,
 )
 from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.light_client_registration import LIGHT_CLIENT, client_key
 
 Signers = tuple[tuple[str, str], ...]
 """Domain and account of the maker, and of the checker where there is one."""
 OPERATOR: Final[Signers] = ((MARKET, "maker"), (MARKET, "checker"))
 PROVINCE: Final[Signers] = ((MARKET, "province"),)
 TECH: Final[Signers] = ((CSRC, "tech"),)
+ON_DUTY: Final[Signers] = ((CSRC, "duty"),)
+"""Another person of the technical side than the one who approves."""
 BOTH: Final[Signers] = ((CSRC, "market"), (CSRC, "tech"))
 PROVINCE_WITH_CSRC: Final[Signers] = ((MARKET, "province"), (CSRC, "tech"))
 SIGNERS: Final[Mapping[str, Signers]] = {
@@ -62,6 +65,8 @@ SIGNERS: Final[Mapping[str, Signers]] = {
     "accept_update": TECH,
     "file_certificate": OPERATOR,
     "publish_crl": TECH,
+    "propose_client": ON_DUTY,
+    "consent_client": PROVINCE,
 }
 """Who takes a step; what is not listed takes both sides of the CSRC."""
 EVIDENCE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -76,7 +81,7 @@ def state(data: Path, method: str, path: Path) -> None:
     """Submit, resubmit or update what a file says of a chain. It is judged here before it is sent:
     what may not stand on a chain is not even ordered.
     """
-    value = _json_file(path, BYTES_MAX)
+    value = json_file(path, BYTES_MAX)
     try:
         check_clear({"registration": value}, search=NEWEST)
         registration = read_registration(value)
@@ -119,7 +124,7 @@ def report(
         "digest": stated["digest"],
         "result": "FAIL" if is_failed else "PASS",
         "report": digest_of(report_file),
-        "probes": _json_file(probes, PROBES_BYTES_MAX),
+        "probes": json_file(probes, PROBES_BYTES_MAX),
     }
     act_on(network, method, chain, more)
 
@@ -213,7 +218,11 @@ def show(data: Path, chain: str, *, as_json: bool) -> None:
     value = record["registration"]
     print(f"digest: {record['digest']}")
     print(f"operator: {shown(value['operator']['name'])} {value['operator']['uscc']}")
-    for name in ("stale", "pending"):
+    if found["client"] is not None:
+        fork = found["client"].get("fork_height")
+        told = "" if fork is None else choose(f", fork at height {fork}", f"，分叉高度 {fork}")
+        print(f"client: {found['client']['status']}{told}")
+    for name in ("stale", "pending", "replacement"):
         if found[name] is not None:
             place = found[name].get("due") or found[name].get("digest") or "-"
             print(f"{name}: {place}")
@@ -258,8 +267,9 @@ async def _read_proven(network: Network, chain: str) -> dict[str, Any] | None:
             "registration": await record(registration_key(chain, standing["version"])),
             **{
                 name: await record(f"{name}/{chain}")
-                for name in ("pending", "stale", "suspension", "deregistration")
+                for name in ("pending", "stale", "suspension", "deregistration", "replacement")
             },
+            "client": await proven_record(client, f"{LIGHT_CLIENT}/{client_key(chain)}", height),
         }
 
 
@@ -288,7 +298,8 @@ async def _submit(
         )
 
 
-def _json_file(path: Path, bytes_max: int) -> Json:
+def json_file(path: Path, bytes_max: int) -> Json:
+    """What a file of strict JSON holds; raises `CliError`."""
     try:
         return parse_json_strict(
             read_input(path, bytes_max), depth_max=DEPTH_BOUND, size_max=bytes_max

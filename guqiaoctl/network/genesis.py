@@ -56,11 +56,11 @@ COMMON_CONTRACTS: Final = (
 )
 VERSIONS: Final = {
     "calendar": 2,
-    "chains": 3,
+    "chains": 4,
     "contracts": 4,
     "documents": 2,
     "evidence": 2,
-    "light_client": 2,
+    "light_client": 3,
     "notices": 2,
     "packets": 4,
     "register": 3,

@@ -100,6 +100,7 @@ ACCOUNTS: Final = (
     Account("supervisor", REGULATOR, {CSRC: ("supervisor",)}),
     Account("market", REGULATOR, {CSRC: ("csrc_market",)}),
     Account("tech", REGULATOR, {CSRC: ("csrc_tech", "contract_reviewer")}),
+    Account("duty", REGULATOR, {CSRC: ("csrc_tech",)}),
     Account(
         "gateway",
         REGULATOR,

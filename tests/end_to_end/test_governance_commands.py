@@ -79,6 +79,20 @@ def test_the_entities_replace_a_vote_key_of_each_chain_and_registrations_are_pro
     trust = one_machine.folder / "trust.json"
     judged = one_machine.must("verify", bundle, "--trust", trust, "-o", "json")
     assert judged.json(), "who trusts both genesis sets alone believes both next ones"
+    renew_trust(one_machine, bundle, trust)
+
+
+def renew_trust(machine: OneMachine, bundle: Path, trust: Path) -> None:
+    """The file goes on to the present sets by what the chains prove, and believes what it did."""
+    told = machine.must("trust", "renew", "-o", "json").json()
+    assert [(each["from_height"], each["epoch"]) for each in told["chains"]] == [(0, 1), (0, 1)]
+    shown = machine.must("trust", "show", trust, "-o", "json").json()
+    for chain, renewed in zip(shown["chains"], told["chains"], strict=True):
+        assert [point["epoch"] for point in chain["checkpoints"]] == [0, 1]
+        assert chain["checkpoints"][-1]["height"] == renewed["height"] > 0
+    assert machine.must("verify", bundle, "--trust", trust, "-o", "json").json()
+    again = machine.must("trust", "renew", "-o", "json").json()
+    assert [each["new_checkpoints"] for each in again["chains"]] <= [1, 1]
 
 
 def next_set(before: dict[str, Any], key: str, folder: Path, chain: str) -> list[object]:

@@ -30,6 +30,8 @@ from services.consensus.domain.contracts.identity_record import (
     parse_identity,
     parse_key,
 )
+from services.consensus.domain.contracts.light_client_form import read_evidence, read_set_changes
+from services.consensus.domain.contracts.light_client_replacement import read_trust
 from services.consensus.domain.contracts.notice.form import (
     Filing,
     read_figures,
@@ -61,6 +63,7 @@ from tests.unit.contracts.notice_market import FIGURES, filing
 from tests.unit.contracts.register_market import Market
 from tests.unit.ledger.chain_builder import ADMIN, CHAIN, identity_json, key_json
 from tests.unit.proof.restart_case import GENESIS_HASH, RestartCase
+from tests.unit.xchain import frozen_client as frozen
 from tests.unit.xchain import registered_chains as chains
 
 ACCUSED: Final = ReplicaId(1)
@@ -283,6 +286,22 @@ def _chains() -> list[Target]:
     pem = value["validators"][1]["cert"]
     lists = [chains.crl(), chains.crl(chains.revoked(pem), number=2)]
     return [
+        Target(
+            "trust for a frozen client", lambda data: read_trust(json_value(data), "trust"),
+            (Refusal, JsonError), [canonical_json(frozen.proposal()["trust"])], mutations.of_json,
+        ),
+        Target(
+            "half of evidence", lambda data: read_evidence(json_value(data), "first"),
+            (Refusal, JsonError), [canonical_json(frozen.half(frozen.AFTER.header(7)))],
+            mutations.of_json,
+        ),
+        Target(
+            "set changes of an update",
+            lambda data: read_set_changes(json_value(data), restarts=True),
+            (Refusal, JsonError),
+            [canonical_json([frozen.proposal()["trust"], {"restart": _restart().encode().hex()}])],
+            mutations.of_json,
+        ),
         Target(
             "registration of a chain", lambda data: read_registration(json_value(data)),
             (Refusal, JsonError), [canonical_json(value)], mutations.of_json,

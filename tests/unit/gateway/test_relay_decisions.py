@@ -16,7 +16,7 @@ from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.light_client import SetChange
 from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms
-from services.consensus.domain.contracts import light_client
+from services.consensus.domain.contracts import light_client_form
 from services.gateway.domain.relay import (
     ALARMS,
     NEVER_TAKEN_CODES,
@@ -133,7 +133,7 @@ def test_more_set_changes_than_one_step_takes_go_by_the_ends_of_their_epochs() -
     header, changes = changed(20)
     bodies = update_bodies(header, 1)
     assert [len(rows_of(body)) for body in bodies] == [8, 8, 3]
-    assert SET_CHANGES_A_STEP == light_client.SET_CHANGES_MAX
+    assert SET_CHANGES_A_STEP == light_client_form.SET_CHANGES_MAX
     ends = [changes[9].header, changes[17].header]
     assert [body["header"] for body in bodies[:-1]] == [end.encode().hex() for end in ends]
     assert [end.epoch for end in ends] == [9, 17]

@@ -162,10 +162,12 @@ class LedgerChain:
         contracts: Iterable[Contract] = (),
         historic_import: bool = False,
         packets_version: int = 1,
+        client_version: int = 1,
     ) -> None:
         """`others` are further identities, `contracts` further ones, active from height 1."""
         self.keys = keys
         further = tuple(contracts)
+        chosen = {"packets": packets_version, "light_client": client_version}
         self.replicas = Replicas(keys, chain_id)
         self.did = f"did:rem:{chain_id}:91370000MA0000000X"
         record = IdentityRecord(
@@ -184,7 +186,7 @@ class LedgerChain:
             contracts=tuple(
                 ContractActivation(name, version, 1)
                 for name, version in (
-                    *((name, packets_version if name == "packets" else 1) for name in CONTRACTS),
+                    *((name, chosen.get(name, 1)) for name in CONTRACTS),
                     *((contract.name, contract.version) for contract in further),
                 )
             ),
@@ -208,6 +210,7 @@ class LedgerChain:
                 IdentityContract(),
                 LightClientContract(1),
                 LightClientContract(2),
+                LightClientContract(3),
                 ObjectsContract(),
                 PacketsContract(1),
                 PacketsContract(2),
@@ -414,7 +417,9 @@ def receive_body_at(remote: LedgerChain, packets: list[Packet], height: int) -> 
     return {"source": remote.header.chain_id, "height": height, "packets": entries}
 
 
-def make_pair(keys: Keys, *, packets_version: int = 1) -> tuple[LedgerChain, LedgerChain]:
+def make_pair(
+    keys: Keys, *, packets_version: int = 1, client_version: int = 1
+) -> tuple[LedgerChain, LedgerChain]:
     """A market chain and the regulatory chain, each with the other's light client."""
     hashes = {name: Replicas(keys, name).set.hash() for name in ("shandong", "csrc")}
     shandong = LedgerChain(
@@ -423,6 +428,7 @@ def make_pair(keys: Keys, *, packets_version: int = 1) -> tuple[LedgerChain, Led
         destination="csrc",
         remotes={"csrc": hashes["csrc"]},
         packets_version=packets_version,
+        client_version=client_version,
     )
     csrc = LedgerChain(
         "csrc",
@@ -430,5 +436,6 @@ def make_pair(keys: Keys, *, packets_version: int = 1) -> tuple[LedgerChain, Led
         destination=None if packets_version == LINKED else "shandong",
         remotes={"shandong": hashes["shandong"]},
         packets_version=packets_version,
+        client_version=client_version,
     )
     return shandong, csrc

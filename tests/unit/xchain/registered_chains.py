@@ -50,6 +50,7 @@ def identity(name: str, organisation: str, *roles: str) -> IdentityRecord:
 
 MARKET_SIDE: Final = identity("market", CSRC, "csrc_market")
 TECH_SIDE: Final = identity("tech", CSRC, "csrc_tech")
+ON_DUTY: Final = identity("duty", CSRC, "csrc_tech")
 MAKER: Final = identity("maker", OPERATOR, "operator_maker")
 CHECKER: Final = identity("checker", OPERATOR, "operator_checker")
 REGULATOR: Final = identity("bureau", PROVINCE, "provincial_regulator")
@@ -58,7 +59,7 @@ BEIJING_MAKER: Final = identity("maker", OTHER, "operator_maker")
 BEIJING_CHECKER: Final = identity("checker", OTHER, "operator_checker")
 OWN_REGULATOR: Final = identity("bureau", OPERATOR, "provincial_regulator")
 EVERYBODY: Final = (
-    *(MARKET_SIDE, TECH_SIDE, MAKER, CHECKER, REGULATOR),
+    *(MARKET_SIDE, TECH_SIDE, ON_DUTY, MAKER, CHECKER, REGULATOR),
     *(BEIJING_REGULATOR, BEIJING_MAKER, BEIJING_CHECKER, OWN_REGULATOR),
 )
 BOTH_SIDES: Final = (MARKET_SIDE, TECH_SIDE)

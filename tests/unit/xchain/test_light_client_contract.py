@@ -22,9 +22,9 @@ from tests.unit.xchain.ledger_chain import (
 REPLICAS = Replicas(FakeKeys())
 
 
-@pytest.fixture
-def csrc() -> LedgerChain:
-    return make_pair(FakeKeys())[1]
+@pytest.fixture(params=[1, 3], ids=["v1", "v3"])
+def csrc(request: pytest.FixtureRequest) -> LedgerChain:
+    return make_pair(FakeKeys(), client_version=request.param)[1]
 
 
 def certified(header: BlockHeader, certificate: FinalityCertificate) -> dict[str, Json]:
@@ -125,7 +125,8 @@ def test_g7_two_certified_headers_at_one_height_freeze_the_client_and_keep_the_e
     assert event["known_hash"] == REPLICAS.header(height).hash().hex()
     assert event["other_hash"] == REPLICAS.header(height, tag="other").hash().hex()
     assert status(csrc) == "FROZEN"
-    assert csrc.value(f"light_client/fork/shandong/{height:020d}") is not None
+    kept = (f"light_client/{kind}/shandong/{height:020d}" for kind in ("fork", "misbehaviour"))
+    assert any(csrc.state.scan(each.encode()) for each in kept)
     assert update(csrc, REPLICAS.header(12)).code == "CLIENT_FROZEN"
 
 
@@ -160,9 +161,15 @@ def test_g7_misbehaviour_evidence_names_the_entities_that_signed_both(csrc: Ledg
     assert update(csrc, REPLICAS.header(3)).accepted
     receipt = misbehaviour(csrc, REPLICAS.header(7), REPLICAS.header(7, tag="other"))
     (event,) = events(receipt, "light_client.frozen")
+    is_named = csrc.genesis.contracts[1].version >= light_client.NAMES_FROM
     assert event["replicas"] == [
-        {"replica": 1, "entity_id": "entity-1", "entity_name": "机构1"},
-        {"replica": 2, "entity_id": "entity-2", "entity_name": "机构2"},
+        {
+            "replica": number,
+            "entity_id": f"entity-{number}",
+            "entity_name": f"机构{number}",
+            **({"vote_key": REPLICAS.set.members[number].public_key.hex()} if is_named else {}),
+        }
+        for number in (1, 2)
     ]
     assert status(csrc) == "FROZEN"
     again = misbehaviour(csrc, REPLICAS.header(7), REPLICAS.header(7, tag="other"))
@@ -171,7 +178,7 @@ def test_g7_misbehaviour_evidence_names_the_entities_that_signed_both(csrc: Ledg
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [((7, ""), (7, "")), ((7, ""), (8, "other"))], ids=["same", "two heights"]
+    ("first", "second"), [((7, ""), (7, "")), ((7, ""), (9, "other"))], ids=["same", "two heights"]
 )
 def test_headers_that_do_not_exclude_each_other_are_no_misbehaviour(
     csrc: LedgerChain, first: tuple[int, str], second: tuple[int, str]

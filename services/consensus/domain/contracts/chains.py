@@ -18,7 +18,12 @@ from guqiao_sdk import roles
 from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.certificates import PEM_LENGTH_MAX
 from guqiao_sdk.proof.json_values import Json
-from services.consensus.domain.contracts.chain_registry import changing, ending, sealing
+from services.consensus.domain.contracts.chain_registry import (
+    changing,
+    ending,
+    replacing,
+    sealing,
+)
 from services.consensus.domain.contracts.chain_registry.drift import compare
 from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.form import (
@@ -78,6 +83,8 @@ from services.consensus.domain.contracts.signers import require_csrc, require_op
 NAME: Final = CHAINS
 LISTS_FROM: Final = 3
 """The version that asks for revocation lists."""
+REPLACES_FROM: Final = 4
+"""The version that lets a frozen light client begin anew."""
 
 REASON_LENGTH_MAX: Final = changing.REASON_LENGTH_MAX
 
@@ -86,6 +93,7 @@ REASON_LENGTH_MAX: Final = changing.REASON_LENGTH_MAX
 class ChainsContract:
     """`chains`. Version 2 finds numbers of persons in whatever digits. Version 3 keeps revocation
     lists and the certificates of keys that seal, and admits no node whose certificate is revoked.
+    Version 4 gives a light client that misbehaviour froze another trust.
     """
 
     version: int = 1
@@ -119,7 +127,16 @@ class ChainsContract:
                 "publish_crl": sealing.publish_crl,
             }
         search = Search.GROUPS if self.version == 1 else Search.ANY_WRITING
-        return {name: partial(_called, method, search=search) for name, method in methods.items()}
+        found: dict[str, Method] = {
+            name: partial(_called, method, search=search) for name, method in methods.items()
+        }
+        if self.version >= REPLACES_FROM:  # They search their bodies: a header is no text.
+            found |= {
+                "propose_client": replacing.propose_client,
+                "consent_client": replacing.consent_client,
+                "replace_client": replacing.replace_client,
+            }
+        return found
 
 
 def _called(method: Method, host: Host, body: Mapping[str, Json], *, search: Search) -> None:

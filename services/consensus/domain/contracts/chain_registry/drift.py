@@ -28,7 +28,7 @@ from services.consensus.domain.contracts.chain_registry.standing import (
     standing_key,
     standing_of,
 )
-from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.packets_host import SystemHost
 
 EVERYTHING: Final = "ALL"
@@ -107,11 +107,16 @@ def put_in_force(host: SystemHost, chain: str, pending: Mapping[str, Any]) -> No
     version = standing_of(host, chain)["version"] + 1
     host.put(registration_key(chain, version), dict(pending))
     host.delete(f"pending/{chain}")
+    close_task(host, chain)
+    facts: dict[str, Json] = {"version": version, "digest": pending["digest"]}
+    move(host, chain, "accept_update", Status.ACTIVE, "chain.updated", **facts)
+
+
+def close_task(host: Host, chain: str) -> None:
+    """Within `chains`: a task about drift is done, where there is one."""
     task = find(host, f"stale/{chain}")
     if task is not None and "closed_height" not in task:
         host.put(f"stale/{chain}", {**task, "closed_height": host.height()})
-    facts: dict[str, Json] = {"version": version, "digest": pending["digest"]}
-    move(host, chain, "accept_update", Status.ACTIVE, "chain.updated", **facts)
 
 
 def keys_of_set(replica_set: ReplicaSet) -> frozenset[tuple[str, str]]:

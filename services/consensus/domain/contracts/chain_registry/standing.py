@@ -9,6 +9,7 @@ exemption/<chain>              why a further independent chain is allowed
 migration/<chain>              the chain that this one takes over from
 suspension/<chain>             why, in which scope, and who signed
 deregistration/<chain>         the request, and the province's consent
+replacement/<chain>            another trust for a frozen client that waits: see `replacing`
 root/<fingerprint>             an authority whose certificates count
 """
 
@@ -78,6 +79,11 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, frozenset[Status]]]] = {
     "deregister": {
         _S.ACTIVE: frozenset({_S.DEREGISTERED}),
         _S.SUSPENDED: frozenset({_S.DEREGISTERED}),
+    },
+    "propose_client": {each: frozenset({each}) for each in IN_FORCE},
+    "consent_client": {each: frozenset({each}) for each in IN_FORCE},
+    "replace_client": {
+        each: frozenset({each, _S.ACTIVE} if each is _S.STALE else {each}) for each in IN_FORCE
     },
 }
 """What is not listed is ILLEGAL_TRANSITION."""

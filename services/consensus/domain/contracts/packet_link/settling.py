@@ -28,7 +28,8 @@ from guqiao_sdk.proof.packet import (
 from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from services.consensus.domain.contracts.chain_registry.drift import is_shut_out
 from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.contracts.light_client import ConsensusState, consensus_state
+from services.consensus.domain.contracts.light_client import consensus_state
+from services.consensus.domain.contracts.light_client_records import ConsensusState
 from services.consensus.domain.contracts.packet_link.breaker import require_running
 from services.consensus.domain.contracts.packet_link.ports import SENDERS
 from services.consensus.domain.contracts.packet_link.receiving import PACKET_EXPIRED
