@@ -13,11 +13,11 @@ from guqiao_sdk.proof.fisco.header import header_value, parse_header
 from guqiao_sdk.proof.fisco.sealers import Sealer, SealerSet
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.observed_state import HEADERS_MAX, SIGNATURES_MAX
 from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts.identity_record import IdentityRecord
 from services.consensus.domain.contracts.light_client import CLOCK_AHEAD_MS_MAX
 from services.consensus.domain.contracts.observed import ObservedContract
-from services.consensus.domain.contracts.observed_client.form import HEADERS_MAX, SIGNATURES_MAX
 from tests.plugins.fisco_chain import FiscoChain, Row, recorded, sign_header
 from tests.unit.xchain.ledger_chain import events
 from tests.unit.xchain.registered_chains import (

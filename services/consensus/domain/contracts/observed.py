@@ -19,6 +19,7 @@ from guqiao_sdk.proof.fisco.header import CertifiedHeader, header_value
 from guqiao_sdk.proof.fisco.trusted import ForkError, TrustedFisco
 from guqiao_sdk.proof.fisco.trusted import advance as advanced
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.observed_state import CONTRACT, FROZEN, ObservedClient
 from services.consensus.domain.contracts.chain_registry.drift import require_followed
 from services.consensus.domain.contracts.chain_registry.steps import signed
 from services.consensus.domain.contracts.host import Host, Method, Refusal
@@ -31,8 +32,6 @@ from services.consensus.domain.contracts.observed_client.form import (
     refusal_of,
 )
 from services.consensus.domain.contracts.observed_client.records import (
-    FROZEN,
-    Client,
     acknowledge,
     begin_generation,
     begun_key,
@@ -60,7 +59,7 @@ from services.consensus.domain.contracts.packets_host import (
 )
 from services.consensus.domain.contracts.signers import require_csrc
 
-NAME: Final = "observed"
+NAME: Final = CONTRACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def replace_checkpoint(host: Host, body: Mapping[str, Json]) -> None:
     host.emit("observed.replaced", _facts(chain, generation, trusted))
 
 
-def _judged(host: SystemHost, client: Client, certified: CertifiedHeader) -> Client:
+def _judged(host: SystemHost, client: ObservedClient, certified: CertifiedHeader) -> ObservedClient:
     """The client after one header, or `ProofError`: known, the next one, or neither."""
     header, trusted = certified.header, client.trusted
     piece = f"header of {client.chain} height {header.number}"
@@ -177,7 +176,7 @@ def _judged(host: SystemHost, client: Client, certified: CertifiedHeader) -> Cli
     return acknowledge(host, client, header, after)
 
 
-def _frozen(host: SystemHost, client: Client, error: ForkError) -> Client:
+def _frozen(host: SystemHost, client: ObservedClient, error: ForkError) -> ObservedClient:
     """Keep what excludes the header that is known, and believe nothing of the chain any more."""
     other = error.other
     facts: dict[str, Json] = {
@@ -196,7 +195,7 @@ def _frozen(host: SystemHost, client: Client, error: ForkError) -> Client:
     return replace(client, status=FROZEN)
 
 
-def _of_the_same_chain(host: Host, chain: str, trusted: TrustedFisco) -> Client:
+def _of_the_same_chain(host: Host, chain: str, trusted: TrustedFisco) -> ObservedClient:
     """The client that a new checkpoint is for. One that is not frozen never goes back."""
     client = find_client(host, chain)
     if client is None:
@@ -209,7 +208,7 @@ def _of_the_same_chain(host: Host, chain: str, trusted: TrustedFisco) -> Client:
     return client
 
 
-def _require_consent(host: Host, client: Client, trusted: TrustedFisco) -> None:
+def _require_consent(host: Host, client: ObservedClient, trusted: TrustedFisco) -> None:
     consented = host.get(consent_key(client.chain))
     wanted: dict[str, Json] = {
         "digest": checkpoint_digest(trusted),

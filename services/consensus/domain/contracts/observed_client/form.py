@@ -15,15 +15,10 @@ from guqiao_sdk.proof.fisco.fields import MALFORMED
 from guqiao_sdk.proof.fisco.header import CertifiedHeader, header_value, parse_header
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.observed_state import HEADERS_MAX, SIGNATURES_MAX
 from services.consensus.domain.contracts.chain_registry.form import chain_id_of
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.packets_host import NUMBER_BOUND, require_members
-
-HEADERS_MAX: Final = 64
-"""Headers in one transaction."""
-
-SIGNATURES_MAX: Final = 512
-"""Signatures under the headers of one transaction: every replica checks each."""
 
 OTHER: Final = "OBSERVED_CHECKPOINT_OTHER"
 

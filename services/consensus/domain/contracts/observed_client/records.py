@@ -13,8 +13,8 @@ A new checkpoint begins a new generation: what was acknowledged before it stays 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 from guqiao_sdk.proof.canonical import digest
 from guqiao_sdk.proof.fisco.checkpoint import checkpoint_of, checkpoint_value
@@ -22,41 +22,26 @@ from guqiao_sdk.proof.fisco.header import FiscoHeader
 from guqiao_sdk.proof.fisco.sealers import Sealer, SealerSet
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.observed_state import (
+    ACTIVE,
+    FROZEN,
+    ObservedClient,
+    acknowledgement_key,
+    client_key,
+    read_client,
+)
 from services.consensus.domain.contracts.host import Host, Refusal
 
-ACTIVE: Final = "ACTIVE"
-FROZEN: Final = "FROZEN"
 
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """One observed chain: what is believed of it, and since which height by these sealers."""
-
-    chain: str
-    status: str
-    generation: int
-    trusted: TrustedFisco
-    sealers_height: int
-    recorded_height: int
-
-
-def find_client(host: Host, chain: str) -> Client | None:
+def find_client(host: Host, chain: str) -> ObservedClient | None:
     """The client of a chain, or None where nobody began one."""
     record = host.get(client_key(chain))
     if record is None:
         return None
-    assert isinstance(record, dict), "the contract wrote it"
-    return Client(
-        chain=chain,
-        status=_text(record["status"]),
-        generation=_int(record["generation"]),
-        trusted=checkpoint_of(record["checkpoint"]),
-        sealers_height=_int(record["sealers_height"]),
-        recorded_height=_int(record["recorded_height"]),
-    )
+    return read_client(chain, record)
 
 
-def require_active(host: Host, chain: str) -> Client:
+def require_active(host: Host, chain: str) -> ObservedClient:
     """The client of a chain that was begun and is not frozen."""
     client = find_client(host, chain)
     if client is None:
@@ -66,7 +51,7 @@ def require_active(host: Host, chain: str) -> Client:
     return client
 
 
-def keep_client(host: Host, client: Client) -> None:
+def keep_client(host: Host, client: ObservedClient) -> None:
     """Write how a client stands now."""
     host.put(
         client_key(client.chain),
@@ -87,12 +72,14 @@ def begin_generation(
     height = trusted.number
     given: dict[str, Json] = {"checkpoint": checkpoint_value(trusted), "signed": dict(signed)}
     host.put(begun_key(chain, generation), given)
-    client = Client(chain, ACTIVE, generation, trusted, height, host.height())
+    client = ObservedClient(chain, ACTIVE, generation, trusted, height, host.height())
     _keep_sealers(host, client)
     keep_client(host, client)
 
 
-def acknowledge(host: Host, client: Client, header: FiscoHeader, after: TrustedFisco) -> Client:
+def acknowledge(
+    host: Host, client: ObservedClient, header: FiscoHeader, after: TrustedFisco
+) -> ObservedClient:
     """Keep a header that was verified, and return the client after it."""
     facts: dict[str, Json] = {
         "header_hash": after.header_hash.hex(),
@@ -110,7 +97,7 @@ def acknowledge(host: Host, client: Client, header: FiscoHeader, after: TrustedF
     return moved
 
 
-def trusted_at(host: Host, client: Client, height: int) -> TrustedFisco | None:
+def trusted_at(host: Host, client: ObservedClient, height: int) -> TrustedFisco | None:
     """What was believed when the header of a height was judged: it, and the sealers held before it.
     None below the checkpoint of this generation.
     """
@@ -136,19 +123,9 @@ def checkpoint_digest(trusted: TrustedFisco) -> str:
     return digest("guqiao/observed-checkpoint/1", value).hex()
 
 
-def client_key(chain: str) -> str:
-    """Where the client of a chain is kept."""
-    return f"client/{chain}"
-
-
 def begun_key(chain: str, generation: int) -> str:
     """Where the checkpoint is kept that a generation began with."""
     return f"begun/{chain}/{generation:010d}"
-
-
-def acknowledgement_key(chain: str, generation: int, height: int) -> str:
-    """Where the acknowledgement of a height is kept."""
-    return f"acknowledgement/{chain}/{generation:010d}/{height:020d}"
 
 
 def fork_key(chain: str, generation: int) -> str:
@@ -165,7 +142,7 @@ def _sealers_key(chain: str, generation: int, height: int) -> str:
     return f"sealers/{chain}/{generation:010d}/{height:020d}"
 
 
-def _keep_sealers(host: Host, client: Client) -> None:
+def _keep_sealers(host: Host, client: ObservedClient) -> None:
     key = _sealers_key(client.chain, client.generation, client.sealers_height)
     rows: list[Json] = [
         {"node_id": each.node_id.hex(), "weight": each.weight}
