@@ -113,12 +113,21 @@ class Observer:
             if view.state is NodeState.DIVERGES:
                 self._tell_of(view, height)
         forks = [view.fork for view in self.views if view.fork is not None]
-        if forks and recorded.status != FROZEN:
+        if recorded.status == FROZEN:
+            return 0
+        if forks:
             await self._record(forks[:1])
-        stood, self._compared_height = self._compared_height == height, height
-        if stood and any(view.height > height for view in self.views):
-            raise ItemUnknownError  # There are more, and for a whole round no node showed the next.
+        self._require_not_missed(height)
         return 0
+
+    def _require_not_missed(self, height: int) -> None:
+        """Raise `ItemUnknownError` where nodes say that there are more, and for a whole round none
+        of them showed the next one.
+        """
+        stood, self._compared_height = self._compared_height == height, height
+        is_told = _FOLLOW in self._errors
+        if stood and not is_told and any(view.height > height for view in self.views):
+            raise ItemUnknownError
 
     async def _standing(self) -> ObservedClient:
         recorded = await observed_client(self.client, self.chain)
