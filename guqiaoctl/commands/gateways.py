@@ -57,6 +57,8 @@ def status(data: Path, domain: str, *, as_json: bool) -> None:
         stub: GatewayServiceAsyncStub,
     ) -> tuple[pb.GetLinkResponse, pb.ListObservedChainsResponse]:
         link = await stub.GetLink(pb.GetLinkRequest(remote_chain_id=remote))
+        if domain != CSRC:  # A market observes no chain.
+            return link, pb.ListObservedChainsResponse()
         return link, await stub.ListObservedChains(pb.ListObservedChainsRequest())
 
     link, observed = _asked(data, domain, ask)

@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from guqiao.gateway.v1 import gateway_service_pb2 as pb
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.observed_chains import acknowledgement, observed_client
 from guqiao_sdk.errors import GuqiaoError
@@ -22,6 +23,8 @@ from guqiao_sdk.proof.observed_state import HEADERS_MAX, ObservedClient
 from services.chassis.errors import ServiceError
 from services.chassis.telemetry import Metrics
 from services.consensus.domain.contracts.observed import ObservedContract
+from services.gateway.api import GatewayServicer
+from services.gateway.handlers import Handlers
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.observed import observer as observing
 from services.gateway.observed.comparing import Nodes, NodeState
@@ -402,6 +405,34 @@ async def test_blocks_that_no_node_shows_are_missed_not_thought_of_as_none(
     with pytest.raises(ServiceError) as caught:
         await observer.compare()
     assert caught.value.code == "OBSERVED_ITEM_UNKNOWN"
+
+
+@pytest.mark.req("G2-07-3")
+async def test_the_door_tells_how_far_it_is_and_which_node_differs(made: Observation) -> None:
+    observer = made.observer()
+    servicer = GatewayServicer(cast(Handlers, None), lambda chain: "", {}, [observer])
+
+    async def asked() -> pb.ObservedChain:
+        [told] = (await servicer.ListObservedChains(pb.ListObservedChainsRequest(), None)).chains
+        return told
+
+    before = await asked()
+    assert (before.chain_id, before.status, list(before.nodes)) == (CHAIN, "", [])
+    made.nodes[0].spoil = lying(3, uncertified)
+    await observer.follow_some()
+    await observer.follow_some()
+    await observer.compare()
+    after = await asked()
+    recorded = await made.recorded()
+    assert (after.status, after.height, after.recorded_height, after.header_hash) == (
+        "ACTIVE",
+        3,
+        recorded.recorded_height,
+        recorded.trusted.header_hash,
+    )
+    states = [pb.OBSERVED_NODE_STATE_DIVERGES, pb.OBSERVED_NODE_STATE_AGREES]
+    assert [each.state for each in after.nodes] == states
+    assert after.nodes[0].detail
 
 
 # --- By itself ------------------------------------------------------------------------------------

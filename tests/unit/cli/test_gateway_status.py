@@ -1,4 +1,6 @@
-"""`guqiao gateway status` shows when revocation lists end, and what to do before they do."""
+"""`guqiao gateway status` shows when revocation lists end, and what to do before they do. Of each
+observed chain it shows how far it is recorded, and what its nodes were found to be.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def shows(monkeypatch: pytest.MonkeyPatch, *, ends_soon: bool) -> None:
         authority="ab" * 32, number="7", next_update_ms=ENDS_MS, ends_soon=ends_soon
     )
     link = pb.GetLinkResponse(sent=3, revocation_lists=[listed])
-    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: link)
+    answers = link, pb.ListObservedChainsResponse()
+    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: answers)
 
 
 def test_a_list_that_ends_soon_is_shown_with_its_remedy(
@@ -51,3 +54,34 @@ def test_a_list_with_time_left_asks_for_nothing(
     told = gateway("status", "--domain", "csrc")
     assert "ab" * 32 in told.out
     assert "CRL_ENDS_SOON" not in told.out + told.err
+
+
+@pytest.mark.req("T2-14", "G2-07-3")
+def test_observed_chains_are_shown_with_each_of_their_nodes(
+    gateway: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = pb.ObservedNode(
+        name="10.0.0.2:20200", state=pb.OBSERVED_NODE_STATE_DIVERGES, height=9, detail="no\x1b[2J"
+    )
+    chain = pb.ObservedChain(
+        chain_id="zhejiang",
+        status="FROZEN",
+        generation=1,
+        height=7,
+        header_hash=b"\x07" * 32,
+        recorded_height=40,
+        last_error="follow: CLIENT_FROZEN",
+        nodes=[node],
+    )
+    answers = pb.GetLinkResponse(), pb.ListObservedChainsResponse(chains=[chain])
+    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: answers)
+    told = gateway("status", "--domain", "csrc")
+    for text in ("zhejiang", "FROZEN", "CLIENT_FROZEN", "10.0.0.2:20200", "diverges", "07" * 32):
+        assert text in told.out
+    assert "\x1b" not in told.out, "what a node says moves no cursor"
+    assert "被观察链" in gateway("status", "--domain", "csrc", language="zh").out
+    [shown] = gateway("status", "--domain", "csrc", "-o", "json").json["observed"]
+    assert (shown["height"], shown["recorded_height"], shown["header_hash"]) == (7, 40, "07" * 32)
+    assert shown["nodes"] == [
+        {"name": "10.0.0.2:20200", "state": "diverges", "height": 9, "detail": "no\x1b[2J"}
+    ]
