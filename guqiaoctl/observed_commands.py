@@ -87,3 +87,48 @@ def observed_trust(
     from guqiaoctl.commands.observed_trust import vouch
 
     vouch(data, checkpoint, until, as_json=output is Shown.JSON)
+
+
+# --- What the regulatory chain records ------------------------------------------------------------
+
+Chain = Annotated[str, typer.Argument(metavar="CHAIN", help="Its id in the register 链标识")]
+Given = Annotated[Path, typer.Option("--checkpoint", help="From where it is believed 检查点文件")]
+
+
+@observed.command("begin")
+def observed_begin(chain: Chain, checkpoint: Given, data: Data = DEFAULT_DATA) -> None:
+    """Let the regulatory chain record a chain, as both sides of the CSRC 开始观察."""
+    from guqiaoctl.commands.observed_recording import decide
+
+    decide(data, "begin", chain, checkpoint)
+
+
+@observed.command("consent")
+def observed_consent(chain: Chain, checkpoint: Given, data: Data = DEFAULT_DATA) -> None:
+    """Consent to a new checkpoint, as the province 省级同意更换检查点."""
+    from guqiaoctl.commands.observed_recording import decide
+
+    decide(data, "consent", chain, checkpoint)
+
+
+@observed.command("replace")
+def observed_replace(chain: Chain, checkpoint: Given, data: Data = DEFAULT_DATA) -> None:
+    """Go on from a new checkpoint, as both sides of the CSRC 更换检查点."""
+    from guqiaoctl.commands.observed_recording import decide
+
+    decide(data, "replace", chain, checkpoint)
+
+
+@observed.command("recorded")
+def observed_recorded(
+    chain: Chain,
+    height: Annotated[
+        int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="0: the latest 高度，0 为最新")
+    ] = 0,
+    data: Data = DEFAULT_DATA,
+    output: Output = Shown.TABLE,
+) -> None:
+    """Show what the regulatory chain has recorded of a chain, proven 监管链上的记录."""
+    from guqiaoctl.commands.observed_recording import recorded
+
+    recorded(data, chain, height, as_json=output is Shown.JSON)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -34,6 +34,10 @@ EVERY: Final = 10**9
 LINK: Final = (
     *("sent", "acknowledged", "timed_out", "received", "parked", "height", "last_error"),
 )
+OBSERVED: Final = (
+    *("chain_id", "status", "generation", "height", "recorded_height", "last_error"),
+)
+_NODE_STATE: Final = "OBSERVED_NODE_STATE_"
 COLUMNS: Final = (
     "packet",
     "state",
@@ -49,10 +53,16 @@ def status(data: Path, domain: str, *, as_json: bool) -> None:
     """Show how far a link has come."""
     remote = REMOTE[domain]
 
-    async def ask(stub: GatewayServiceAsyncStub) -> pb.GetLinkResponse:
-        return await stub.GetLink(pb.GetLinkRequest(remote_chain_id=remote))
+    async def ask(
+        stub: GatewayServiceAsyncStub,
+    ) -> tuple[pb.GetLinkResponse, pb.ListObservedChainsResponse]:
+        link = await stub.GetLink(pb.GetLinkRequest(remote_chain_id=remote))
+        if domain != CSRC:  # A market observes no chain.
+            return link, pb.ListObservedChainsResponse()
+        return link, await stub.ListObservedChains(pb.ListObservedChainsRequest())
 
-    link = _asked(data, domain, ask)
+    link, observed = _asked(data, domain, ask)
+    chains = [_observed(each) for each in observed.chains]
     told: dict[str, Any] = {"chain": domain, "remote": remote}
     told |= {name: getattr(link, name) for name in LINK}
     lists = [
@@ -66,7 +76,7 @@ def status(data: Path, domain: str, *, as_json: bool) -> None:
     ]
     held = _light_client(link) if link.HasField("light_client") else None
     if as_json:
-        print_json({**told, "light_client": held, "revocation_lists": lists})
+        print_json({**told, "light_client": held, "revocation_lists": lists, "observed": chains})
         return
     rows = [(name, shown(str(value)) or "-") for name, value in told.items()]
     if held is not None:
@@ -76,6 +86,7 @@ def status(data: Path, domain: str, *, as_json: bool) -> None:
         for each in lists
     ]
     print_table((choose("LINK", "链路"), ""), rows)
+    _print_observed(chains)
     if held is not None and held["code"]:
         _say_rule(str(held["code"]))
     if any(each["ends_soon"] for each in lists):
@@ -118,6 +129,33 @@ def _say_rule(code: str) -> None:
             f"{code}：{texts.text_zh}{texts.remedy_zh}",
         )
     )
+
+
+def _observed(chain: pb.ObservedChain) -> dict[str, Any]:
+    told: dict[str, Any] = {name: getattr(chain, name) for name in OBSERVED}
+    nodes = [
+        {
+            "name": each.name,
+            "state": pb.ObservedNodeState.Name(each.state).removeprefix(_NODE_STATE).lower(),
+            "height": each.height,
+            "detail": each.detail,
+        }
+        for each in chain.nodes
+    ]
+    return {**told, "header_hash": chain.header_hash.hex(), "nodes": nodes}
+
+
+def _print_observed(chains: Sequence[dict[str, Any]]) -> None:
+    for chain in chains:
+        rows = [(name, shown(str(chain[name])) or "-") for name in (*OBSERVED, "header_hash")]
+        rows += [
+            (
+                f"{choose('node', '节点')} {shown(each['name'])}",
+                shown(f"{each['state']} {each['height']} {each['detail']}".strip()),
+            )
+            for each in chain["nodes"]
+        ]
+        print_table((choose("OBSERVED CHAIN", "被观察链"), ""), rows)
 
 
 def list_messages(data: Path, domain: str, *, state: str, limit: int, as_json: bool) -> None:

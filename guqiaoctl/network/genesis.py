@@ -69,7 +69,10 @@ VERSIONS: Final = {
 """What a new chain begins with, where that is not version 1."""
 RESTART_AUTHORITIES: Final = ("csrc", "province")
 CONTRACTS: Final = {
-    CSRC: (*COMMON_CONTRACTS, "calendar", "chains", "notices", "objects", "services", "templates"),
+    CSRC: (
+        *COMMON_CONTRACTS,
+        *("calendar", "chains", "notices", "objects", "observed", "services", "templates"),
+    ),
     MARKET: (*COMMON_CONTRACTS, "calendar", "register", "documents"),
 }
 

@@ -32,6 +32,7 @@ from services.gateway.domain.relay import PACKETS_MAX, PacketState, ProvenHeader
 from services.gateway.fetched_calls import FetchedCalls
 from services.gateway.freshness import Freshness
 from services.gateway.handlers import Handlers, PacketReceipt
+from services.gateway.observed.observer import Observer
 from services.gateway.store import PacketSummary
 from services.gateway.travel import encoded_changes
 
@@ -47,6 +48,7 @@ POLICIES: Final = {
     f"{_SERVICE}/FetchCalls": Policy.of("peer_gateway"),
     f"{_SERVICE}/AnswerCall": Policy.of("peer_gateway"),
     f"{_SERVICE}/GetLink": Policy.of(*STAFF),
+    f"{_SERVICE}/ListObservedChains": Policy.of(*STAFF),
     f"{_SERVICE}/GetPacket": Policy.of(*STAFF),
     f"{_SERVICE}/ListPackets": Policy.of(*STAFF),
     f"{_SERVICE}/ResumePacket": Policy.of("operator_maker", "market_admin", "identity_admin"),
@@ -64,11 +66,13 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         last_error_of: Callable[[str], str],
         fetched: Mapping[str, FetchedCalls] | None = None,
         fresh: Mapping[str, Freshness] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._handlers = handlers
         self._last_error_of = last_error_of
         self._fetched = fetched or {}
         self._fresh = fresh or {}
+        self._observers = observers
 
     async def DeliverPackets(
         self, request: pb.DeliverPacketsRequest, context: object
@@ -179,6 +183,11 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
             light_client=None if held is None else _followed(held),
         )
 
+    async def ListObservedChains(
+        self, request: pb.ListObservedChainsRequest, context: object
+    ) -> pb.ListObservedChainsResponse:
+        return pb.ListObservedChainsResponse(chains=map(_observed, self._observers))
+
     async def GetPacket(
         self, request: pb.GetPacketRequest, context: object
     ) -> pb.GetPacketResponse:
@@ -215,6 +224,28 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         port = _port(request.port)
         await self._handlers.resume_packet(request.remote_chain_id, port, request.sequence)
         return pb.ResumePacketResponse()
+
+
+def _observed(observer: Observer) -> pb.ObservedChain:
+    recorded = observer.recorded
+    return pb.ObservedChain(
+        chain_id=observer.chain,
+        status="" if recorded is None else recorded.status,
+        generation=0 if recorded is None else recorded.generation,
+        height=0 if recorded is None else recorded.trusted.number,
+        header_hash=b"" if recorded is None else recorded.trusted.header_hash,
+        recorded_height=0 if recorded is None else recorded.recorded_height,
+        last_error=observer.last_error,
+        nodes=[
+            pb.ObservedNode(
+                name=each.name,
+                state=pb.ObservedNodeState.ValueType(int(each.state)),
+                height=each.height,
+                detail=each.detail,
+            )
+            for each in observer.views
+        ],
+    )
 
 
 def _port(text: str) -> str:

@@ -45,10 +45,12 @@ from services.gateway.freshness import Freshness
 from services.gateway.handlers import Handlers
 from services.gateway.links import open_links
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.observed.comparing import Nodes
+from services.gateway.observed.observer import Observer
 from services.gateway.questions import CalledGateway, RemoteGateway
 from services.gateway.relay import Relay
 from services.gateway.revocation_lists import watch_lists
-from services.gateway.settings import RemoteSettings, Settings
+from services.gateway.settings import ObservedSettings, RemoteSettings, Settings
 from services.gateway.store import prune_traces
 
 SERVICE: Final = "gateway"
@@ -87,11 +89,13 @@ async def serve(settings: Settings) -> None:
         carriers: dict[str, list[Relay | Fetching | Freshness]] = {
             chain: [relay, fresh[chain]] for chain, relay in relays.items()
         }
+        observers = [_observer(runtime, each, metrics) for each in settings.observed]
         servicer = GatewayServicer(
             handlers,
             lambda chain: "; ".join(each.last_error for each in carriers[chain] if each.last_error),
             fetched,
             fresh,
+            observers,
         )
         for remote in settings.remotes:
             if remote.has_route:
@@ -117,6 +121,7 @@ async def serve(settings: Settings) -> None:
         if settings.publisher:
             tasks.append(publish_blocks(runtime.bus, runtime.pool, runtime.client))
         tasks += [carrier.run() for each in carriers.values() for carrier in each]
+        tasks += [observer.run() for observer in observers]
         try:
             async with open_links(
                 identity, settings.tunnel, settings.remotes, identities, target_port
@@ -189,6 +194,11 @@ def _freshness(
     period: ClientPeriod,
 ) -> Freshness:
     return Freshness(runtime.client, remote_sets, gateway, runtime.provider.verify, metrics, period)
+
+
+def _observer(runtime: Runtime, observed: ObservedSettings, metrics: GatewayMetrics) -> Observer:
+    nodes = Nodes(observed.nodes, runtime.provider.verify, observed.tls())
+    return Observer(observed.chain_id, runtime.client, nodes, metrics)
 
 
 async def _trace(runtime: Runtime) -> None:

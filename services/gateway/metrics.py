@@ -37,3 +37,18 @@ class GatewayMetrics:
             "When the newest revocation list of an authority on the own chain ends, Unix time",
             ("authority",),
         )
+        self.observed_height: Gauge = metrics.gauge(
+            "guqiao_gateway_observed_height",
+            "Height of an observed chain up to which its headers are recorded on the own chain",
+            ("remote",),
+        )
+        self.observed_headers: Counter = metrics.counter(
+            "guqiao_gateway_observed_headers_total",
+            "Headers of an observed chain that this gateway brought to the own chain",
+            ("remote",),
+        )
+        self.observed_nodes: Gauge = metrics.gauge(
+            "guqiao_gateway_observed_nodes",
+            "Nodes of an observed chain by what they were found to be when last compared",
+            ("remote", "state"),
+        )

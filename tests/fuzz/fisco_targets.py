@@ -9,10 +9,14 @@ from functools import cache
 from typing import Any, Final
 
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.fisco.checkpoint import encode_checkpoint, parse_checkpoint
+from guqiao_sdk.proof.fisco.checkpoint import (
+    checkpoint_value,
+    encode_checkpoint,
+    parse_checkpoint,
+)
 from guqiao_sdk.proof.fisco.execution import FiscoExecution, verify_execution
 from guqiao_sdk.proof.fisco.genesis import verify_genesis
-from guqiao_sdk.proof.fisco.header import FiscoHeader, parse_header
+from guqiao_sdk.proof.fisco.header import FiscoHeader, header_value, parse_header
 from guqiao_sdk.proof.fisco.merkle import parse_path
 from guqiao_sdk.proof.fisco.receipt import parse_receipt
 from guqiao_sdk.proof.fisco.transaction import parse_transaction
@@ -23,12 +27,17 @@ from guqiao_sdk.proof.observed_bundle import ObservedBundle
 from guqiao_sdk.proof.observed_trust import ObservedTrust
 from guqiao_sdk.proof.trust import encode_trust, parse_trust
 from services.chassis.errors import ServiceError
+from services.consensus.domain.contracts.host import Refusal
+from services.consensus.domain.contracts.observed_client.form import (
+    read_checkpoint,
+    read_headers,
+)
 from services.gateway.observed.fisco import _told
 from services.gateway.observed.http import HEAD_BYTES_MAX, Endpoint, read_response
 from services.gateway.observed.json_rpc import parse_answer
 from tests.fuzz import corpus, mutations
 from tests.fuzz.harness import Target
-from tests.fuzz.readers import any_signature, json_value
+from tests.fuzz.readers import any_signature, json_object, json_value
 from tests.plugins.fisco_chain import FiscoChain, Row, hexed, node_id, recorded, unhexed
 from tests.plugins.fisco_node import http_answer, in_chunks
 
@@ -85,6 +94,16 @@ def targets() -> tuple[Target, ...]:
             [_bundle()], mutations.of_fields,
         ),
         Target(
+            "headers for the contract observed", _brought, (Refusal, JsonError),
+            [canonical_json([header_value(parse_header(block))])], mutations.of_json,
+        ),
+        Target(
+            "checkpoint for the contract observed",
+            lambda data: read_checkpoint(json_object(data), "csrc"), (Refusal, JsonError),
+            [canonical_json({"chain": "shandong", "checkpoint": checkpoint_value(_trusted())})],
+            mutations.of_json,
+        ),
+        Target(
             "answer of a node over HTTP", lambda data: asyncio.run(_over_http(data)), _NOT_ANSWERED,
             [http_answer(b'{"a":1}'), in_chunks(b"x" * 60)], mutations.of_bytes,
         ),
@@ -112,6 +131,14 @@ def _of_json(name: str, decode: Callable[[Any], Any], samples: list[Any]) -> Tar
         [canonical_json(each) for each in samples],
         mutations.of_json,
     )
+
+
+def _brought(data: bytes) -> bytes:
+    """Headers as they are kept: whatever is taken says nothing but what the verifier reads."""
+    value = json_value(data)
+    kept = canonical_json([header_value(each) for each in read_headers(value)])
+    assert kept == canonical_json(value), "more is kept than is read"
+    return kept
 
 
 def _same(found: bytes, row: Row) -> bytes:

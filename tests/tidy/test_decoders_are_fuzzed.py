@@ -39,6 +39,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.contracts.identity_record:_key_from_state",
         "services.consensus.domain.contracts.deployed:_tiers",
         "services.consensus.domain.contracts.light_client_registration:followed_set",
+        "services.consensus.domain.contracts.observed_client.records:_sealers_of",
+        "services.consensus.domain.contracts.observed_client.records:trusted_at",
         "services.consensus.domain.contracts.replica_sets:restart_of_epoch",
         "services.consensus.domain.contracts.replica_sets:set_of_epoch",
         "services.consensus.domain.contracts.replica_sets:written_restarts",

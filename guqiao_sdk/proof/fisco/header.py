@@ -101,6 +101,31 @@ def parse_header(value: Json) -> CertifiedHeader:
     return CertifiedHeader(header, signatures)
 
 
+def header_value(certified: CertifiedHeader) -> dict[str, Json]:
+    """The row that `parse_header` reads to this, with the members that it reads and no other."""
+    header = certified.header
+    parent: Json = {"blockNumber": header.number - 1, "blockHash": _hexed(header.parent_hash)}
+    return {
+        "version": header.version,
+        "parentInfo": [parent],
+        "txsRoot": _hexed(header.transactions_root),
+        "receiptsRoot": _hexed(header.receipts_root),
+        "stateRoot": _hexed(header.state_root),
+        "number": header.number,
+        "gasUsed": header.gas_used,
+        "timestamp": header.time_ms,
+        "sealer": header.sealer,
+        "sealerList": [_hexed(each.node_id) for each in header.sealers.sealers],
+        "consensusWeights": [each.weight for each in header.sealers.sealers],
+        "extraData": _hexed(b""),
+        "hash": _hexed(header.hash()),
+        "signatureList": [
+            {"sealerIndex": index, "signature": _hexed(signature)}
+            for index, signature in certified.signatures
+        ],
+    }
+
+
 def check_version(piece: str, version: int) -> None:
     """Raise `ProofError` for a version whose hash is not known."""
     major, minor, reserved = version >> 24, version >> 16 & 0xFF, version & 0xFF
@@ -116,6 +141,10 @@ def check_signature_form(piece: str, signature: bytes, size: int) -> None:
         raise ProofError(piece, "it is signed with ECDSA instead of SM2", "ALG_NOT_GM")
     if len(signature) != size:
         raise ProofError(piece, "signature is not of the right size", MALFORMED)
+
+
+def _hexed(data: bytes) -> str:
+    return "0x" + data.hex()
 
 
 def _read_version(fields: Fields) -> int:

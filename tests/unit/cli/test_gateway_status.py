@@ -1,5 +1,6 @@
 """`guqiao gateway status` shows when revocation lists end and how old the light client is, and what
-to do about either.
+to do about either. Of each observed chain it shows how far it is recorded, and what its nodes were
+found to be.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def shows(monkeypatch: pytest.MonkeyPatch, *, ends_soon: bool) -> None:
         authority="ab" * 32, number="7", next_update_ms=ENDS_MS, ends_soon=ends_soon
     )
     link = pb.GetLinkResponse(sent=3, revocation_lists=[listed])
-    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: link)
+    answers = link, pb.ListObservedChainsResponse()
+    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: answers)
 
 
 @pytest.mark.req("G2-19-5")
@@ -59,7 +61,8 @@ def test_a_list_with_time_left_asks_for_nothing(
 
 def holds(monkeypatch: pytest.MonkeyPatch, **held: Any) -> None:
     link = pb.GetLinkResponse(light_client=pb.FollowedClient(period_seconds=1_209_600, **held))
-    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: link)
+    answers = link, pb.ListObservedChainsResponse()
+    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: answers)
 
 
 @pytest.mark.req("G2-16-4", "G2-10-3")
@@ -124,3 +127,34 @@ def test_a_code_of_a_later_gateway_is_shown_as_it_is(
     holds(monkeypatch, height=7, block_time_ms=ENDS_MS, code="CLIENT_WEARY")
     told = gateway("status", "--domain", "csrc")
     assert "CLIENT_WEARY" in told.out + told.err
+
+
+@pytest.mark.req("T2-14", "G2-07-3")
+def test_observed_chains_are_shown_with_each_of_their_nodes(
+    gateway: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = pb.ObservedNode(
+        name="10.0.0.2:20200", state=pb.OBSERVED_NODE_STATE_DIVERGES, height=9, detail="no\x1b[2J"
+    )
+    chain = pb.ObservedChain(
+        chain_id="zhejiang",
+        status="FROZEN",
+        generation=1,
+        height=7,
+        header_hash=b"\x07" * 32,
+        recorded_height=40,
+        last_error="follow: CLIENT_FROZEN",
+        nodes=[node],
+    )
+    answers = pb.GetLinkResponse(), pb.ListObservedChainsResponse(chains=[chain])
+    monkeypatch.setattr(gateways, "_asked", lambda data, domain, ask: answers)
+    told = gateway("status", "--domain", "csrc")
+    for text in ("zhejiang", "FROZEN", "CLIENT_FROZEN", "10.0.0.2:20200", "diverges", "07" * 32):
+        assert text in told.out
+    assert "\x1b" not in told.out, "what a node says moves no cursor"
+    assert "被观察链" in gateway("status", "--domain", "csrc", language="zh").out
+    [shown] = gateway("status", "--domain", "csrc", "-o", "json").json["observed"]
+    assert (shown["height"], shown["recorded_height"], shown["header_hash"]) == (7, 40, "07" * 32)
+    assert shown["nodes"] == [
+        {"name": "10.0.0.2:20200", "state": "diverges", "height": 9, "detail": "no\x1b[2J"}
+    ]

@@ -20,6 +20,7 @@ from services.consensus.domain.contracts.identity import IdentityContract
 from services.consensus.domain.contracts.light_client import LightClientContract
 from services.consensus.domain.contracts.notices import NoticesContract
 from services.consensus.domain.contracts.objects import ObjectsContract
+from services.consensus.domain.contracts.observed import ObservedContract
 from services.consensus.domain.contracts.packet_link.contract import LinkedPacketsContract
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.register.contract import REGISTER_V3
@@ -79,6 +80,7 @@ def standard_catalogue() -> Catalogue:
             NoticesContract(1),
             NoticesContract(2),
             ObjectsContract(),
+            ObservedContract(),
             PacketsContract(1),
             PacketsContract(2),
             LinkedPacketsContract(3),
