@@ -213,7 +213,7 @@ def _bodies() -> list[Target]:
             [canonical_json(key_json(ADMIN))], mutations.of_json,
         ),
         Target("data object", _data_object, refused, [payload], mutations.of_json),
-        Target("payload of a packet", objects._parse, (Refusal,), [payload], mutations.of_json),
+        Target("payload of a packet", objects.parse, (Refusal,), [payload], mutations.of_json),
         Target(
             "governance proposal", _proposal, refused, [canonical_json(_PROPOSAL)],
             mutations.of_json,

@@ -22,7 +22,7 @@ from services.consensus.domain.contracts.notices import NoticesContract
 from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.packet_link.contract import LinkedPacketsContract
 from services.consensus.domain.contracts.packets import PacketsContract
-from services.consensus.domain.contracts.register.contract import REGISTER_V3
+from services.consensus.domain.contracts.register.contract import REGISTER_V3, REGISTER_V4
 from services.consensus.domain.contracts.services import ServicesContract
 from services.consensus.domain.contracts.templates import TemplatesContract
 
@@ -72,15 +72,19 @@ def standard_catalogue() -> Catalogue:
             GovernanceContract(),
             IdentityContract(),
             REGISTER_V3,
+            REGISTER_V4,
             LightClientContract(1),
             LightClientContract(2),
             NoticesContract(1),
             NoticesContract(2),
-            ObjectsContract(),
+            NoticesContract(3),
+            ObjectsContract(1),
+            ObjectsContract(2),
             PacketsContract(1),
             PacketsContract(2),
             LinkedPacketsContract(3),
             LinkedPacketsContract(4),
+            LinkedPacketsContract(5),
             ServicesContract(),
             TemplatesContract(1),
             TemplatesContract(2),
