@@ -447,7 +447,7 @@ def make_pair(keys: Keys, *, packets_version: int = 1) -> tuple[LedgerChain, Led
     csrc = LedgerChain(
         "csrc",
         keys,
-        destination=None if packets_version == LINKED else "shandong",
+        destination=None if packets_version >= LINKED else "shandong",
         remotes={"shandong": hashes["shandong"]},
         packets_version=packets_version,
     )
