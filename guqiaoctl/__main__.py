@@ -25,6 +25,7 @@ from guqiaoctl.observed_commands import observed
 from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Heartbeat, Output, Shown
 from guqiaoctl.output import fail
 from guqiaoctl.recovery_commands import archive, restart
+from guqiaoctl.report_commands import report
 from guqiaoctl.template_commands import template
 from guqiaoctl.trust_commands import trust
 
@@ -50,7 +51,7 @@ governance = typer.Typer(
 dev.add_typer(node)
 for group in (
     *(dev, register, tx, governance, restart, archive, contract, template, calendar, document),
-    *(chain, notice, observed, gateway, trust),
+    *(chain, notice, observed, gateway, report, trust),
 ):
     app.add_typer(group)
 

@@ -61,9 +61,10 @@ VERSIONS: Final = {
     "documents": 2,
     "evidence": 2,
     "light_client": 3,
-    "notices": 2,
-    "packets": 4,
-    "register": 3,
+    "notices": 3,
+    "objects": 2,
+    "packets": 5,
+    "register": 4,
     "templates": 2,
 }
 """What a new chain begins with, where that is not version 1."""

@@ -109,6 +109,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
             method=row.method,
             anchored=row.anchored,
             object_id=row.object_id,
+            report_code=row.report_code,
         )
 
     async def ListPositions(
@@ -172,6 +173,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
             chain_id=status.position.chain_id,
             chain_height=status.position.height,
             block_time_ms=status.position.block_time_ms,
+            reports_refused=status.counts.reports_refused,
         )
 
 

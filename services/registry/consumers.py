@@ -27,6 +27,7 @@ ROUNDING: Final = "ROUNDING"
 
 PACKET_SENT: Final = "packet.sent"
 PACKET_ACKNOWLEDGED: Final = "packet.acknowledged"
+OBJECT_RESUBMITTED: Final = "object.resubmitted"
 DATA_OBJECT: Final = "data_object"
 """The port of what operations send; other ports count sequences of their own."""
 UNBOUND_CODES: Final = frozenset(
@@ -66,13 +67,24 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
             elif topic == DIVIDEND_RECORDED:
                 rows = _dividend_rows(block.height, index, body)
                 await register_store.insert_dividend(connection, rows)
-            elif topic == PACKET_ACKNOWLEDGED and _is_anchoring(body):
-                await store.mark_anchored(connection, body["sequence"], block.height)
+            else:
+                await _apply_report(connection, block.height, topic, body)
 
 
-def _is_anchoring(body: dict[str, Any]) -> bool:
-    """Whether an acknowledgement says that the regulatory chain holds what an operation sent."""
-    return bool(body["port"] == DATA_OBJECT and body["code"] == "")
+async def _apply_report(
+    connection: Connection, height: int, topic: str, body: dict[str, Any]
+) -> None:
+    """Whether the regulatory chain holds what an operation sent, or why not."""
+    if topic == OBJECT_RESUBMITTED:
+        last, first = body["resubmitted_as"], body["sequence"]
+        await store.insert_resubmission(connection, last, first)
+    if topic != PACKET_ACKNOWLEDGED or body["port"] != DATA_OBJECT:
+        return
+    sequence = await store.first_sequence(connection, body["sequence"])
+    if body["code"] == "":
+        await store.mark_anchored(connection, sequence, height)
+    else:
+        await store.mark_refused(connection, sequence, body["code"])
 
 
 async def _apply_operation(
@@ -108,6 +120,7 @@ async def _apply_operation(
         packet_sequence=None if packet is None else packet["sequence"],
         packet_count=max(len(packets), 1),
         anchored=False,
+        report_code="",
     )
     await store.insert_operation(connection, row)
 

@@ -26,6 +26,7 @@ class OperationRow:
     packet_sequence: int | None
     packet_count: int
     anchored: bool
+    report_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Counts:
     accepted: int
     refused: int
     anchored: int
+    reports_refused: int
 
 
 async def insert_operation(connection: Connection, row: OperationRow) -> None:
@@ -89,7 +91,8 @@ async def mark_anchored(connection: Connection, packet_sequence: int, height: in
         """
         UPDATE operations
         SET packets_anchored = packets_anchored + 1,
-            anchored_height = CASE WHEN packets_anchored + 1 = packet_count THEN $2::bigint END
+            anchored_height = CASE WHEN packets_anchored + 1 = packet_count THEN $2::bigint END,
+            report_code = CASE WHEN packets_anchored + 1 = packet_count THEN '' ELSE report_code END
         WHERE packet_sequence = (SELECT max(packet_sequence) FROM operations
                                  WHERE packet_sequence <= $1)
           AND packet_sequence + packet_count > $1
@@ -97,6 +100,37 @@ async def mark_anchored(connection: Connection, packet_sequence: int, height: in
         packet_sequence,
         height,
     )
+
+
+async def mark_refused(connection: Connection, packet_sequence: int, code: str) -> None:
+    """Note that the regulatory chain refused what an operation sent, or a part of it."""
+    await connection.execute(
+        """
+        UPDATE operations SET report_code = $2
+        WHERE packet_sequence = (SELECT max(packet_sequence) FROM operations
+                                 WHERE packet_sequence <= $1)
+          AND packet_sequence + packet_count > $1
+        """,
+        packet_sequence,
+        code,
+    )
+
+
+async def insert_resubmission(connection: Connection, packet_sequence: int, first: int) -> None:
+    """Note that an object was sent again that was refused first under another sequence."""
+    await connection.execute(
+        "INSERT INTO resubmissions (packet_sequence, first_sequence) VALUES ($1, $2)",
+        packet_sequence,
+        first,
+    )
+
+
+async def first_sequence(connection: Connection, packet_sequence: int) -> int:
+    """The sequence under which the object of a packet was sent first."""
+    first: int | None = await connection.fetchval(
+        "SELECT first_sequence FROM resubmissions WHERE packet_sequence = $1", packet_sequence
+    )
+    return packet_sequence if first is None else first
 
 
 async def find_operation(
@@ -107,7 +141,7 @@ async def find_operation(
         """
         SELECT organisation, request_id, transaction_id, contract, method, outcome, code, detail,
                height, position, header_hash, object_id, packet_sequence, packet_count,
-               anchored_height
+               anchored_height, report_code
         FROM operations WHERE organisation = $1 AND request_id = $2
         """,
         organisation,
@@ -122,12 +156,13 @@ async def count_operations(connection: Connection) -> Counts:
         """
         SELECT count(*) FILTER (WHERE code = '' AND packet_sequence IS NOT NULL) AS accepted,
                count(*) FILTER (WHERE code <> '') AS refused,
-               count(*) FILTER (WHERE anchored_height IS NOT NULL) AS anchored
+               count(*) FILTER (WHERE anchored_height IS NOT NULL) AS anchored,
+               count(*) FILTER (WHERE report_code <> '') AS reports_refused
         FROM operations WHERE contract = 'register'
         """
     )
     assert row is not None
-    return Counts(row["accepted"], row["refused"], row["anchored"])
+    return Counts(row["accepted"], row["refused"], row["anchored"], row["reports_refused"])
 
 
 async def insert_body(connection: Connection, body: SealedBody) -> SealedBody | None:
@@ -188,4 +223,5 @@ def _operation(row: asyncpg.Record) -> OperationRow:
         packet_sequence=row["packet_sequence"],
         packet_count=row["packet_count"],
         anchored=row["anchored_height"] is not None,
+        report_code=row["report_code"],
     )

@@ -8,7 +8,7 @@ from guqiao.reporting.v1 import reporting_service_pb2 as pb
 from guqiao.reporting.v1 import reporting_service_pb2_grpc as pb_grpc
 from services.chassis.grpc_server import Policy
 from services.reporting.domain.errors import PageTokenInvalidError
-from services.reporting.domain.records import DataObject
+from services.reporting.domain.records import DataObject, Refusal
 from services.reporting.handlers import Handlers
 
 PAGE_SIZE_DEFAULT: Final = 100
@@ -18,6 +18,7 @@ _SERVICE: Final = "/guqiao.reporting.v1.ReportingService"
 POLICIES: Final = {
     f"{_SERVICE}/GetDataObject": Policy.of(*READERS),
     f"{_SERVICE}/ListDataObjects": Policy.of(*READERS),
+    f"{_SERVICE}/ListRefusals": Policy.of(*READERS),
     f"{_SERVICE}/GetStatus": Policy.of(*READERS),
 }
 
@@ -55,6 +56,19 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
             next_page_token="" if page.next_place is None else str(page.next_place),
         )
 
+    async def ListRefusals(
+        self, request: pb.ListRefusalsRequest, context: object
+    ) -> pb.ListRefusalsResponse:
+        page = await self._handlers.list_refusals(
+            _place(request.page_token),
+            min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX),
+            open_only=request.open_only,
+        )
+        return pb.ListRefusalsResponse(
+            refusals=[_refusal(item) for item in page.refusals],
+            next_page_token="" if page.next_place is None else str(page.next_place),
+        )
+
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: object
     ) -> pb.GetStatusResponse:
@@ -63,6 +77,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
             projected_height=status.projected_height,
             objects=status.objects,
             anchored=status.anchored,
+            refused=status.refused,
         )
 
 
@@ -77,6 +92,21 @@ def _provenance(item: DataObject) -> pb.Provenance:
         recorded_transaction_id=item.recorded.transaction_id,
         digest=item.digest,
         anchored=item.anchored,
+    )
+
+
+def _refusal(item: Refusal) -> pb.Refusal:
+    return pb.Refusal(
+        source_chain=item.source_chain,
+        packet_sequence=item.packet_sequence,
+        object_id=item.object_id or "",
+        version=item.version,
+        code=item.code,
+        detail=item.detail,
+        state=item.state,
+        resubmits=item.resubmits or 0,
+        resubmitted_as=item.resubmitted_as or 0,
+        recorded_height=item.recorded_height,
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncpg
 
 from services.chassis.postgres import Connection
-from services.reporting.domain.records import DataObject, Recording
+from services.reporting.domain.records import DataObject, Recording, Refusal
 
 
 async def insert_object(connection: Connection, item: DataObject) -> None:
-    """Add a version of an object."""
+    """Add a version of an object; sent again or rewritten, it takes the place of what it was."""
     await connection.execute(
         """
         INSERT INTO data_objects (object_id, version, content_type, object, digest, source_chain,
@@ -17,6 +17,16 @@ async def insert_object(connection: Connection, item: DataObject) -> None:
                                   recorded_chain, recorded_height, recorded_transaction_id,
                                   whole_id, part_count)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        ON CONFLICT (object_id, version) DO UPDATE SET
+            content_type = excluded.content_type, object = excluded.object,
+            digest = excluded.digest, source_chain = excluded.source_chain,
+            source_height = excluded.source_height,
+            source_transaction_id = excluded.source_transaction_id,
+            packet_sequence = excluded.packet_sequence, recorded_chain = excluded.recorded_chain,
+            recorded_height = excluded.recorded_height,
+            recorded_transaction_id = excluded.recorded_transaction_id,
+            whole_id = excluded.whole_id, part_count = excluded.part_count,
+            is_there = false, anchored = false
         """,
         item.object_id,
         item.version,
@@ -95,6 +105,87 @@ async def list_objects(
         limit,
     )
     return [(row["place"], _object(row)) for row in rows]
+
+
+async def insert_refusal(connection: Connection, item: Refusal) -> None:
+    """Add an object that was not taken. Where the row says nothing of the object, it is the one
+    that went in that packet.
+    """
+    await connection.execute(
+        """
+        INSERT INTO refusals (source_chain, packet_sequence, object_id, version, code, detail,
+                              state, resubmits, recorded_height)
+        SELECT $1::text, $2::bigint, coalesce($3::text, sent.object_id, ''),
+               coalesce($4::int, sent.version), $5, $6, $7, $8, $9
+        FROM (SELECT 1) AS one LEFT JOIN data_objects AS sent
+          ON sent.source_chain = $1::text AND sent.packet_sequence = $2::bigint
+        """,
+        item.source_chain,
+        item.packet_sequence,
+        item.object_id,
+        item.version,
+        item.code,
+        item.detail,
+        item.state,
+        item.resubmits,
+        item.recorded_height,
+    )
+
+
+async def change_refusal(
+    connection: Connection, source_chain: str, first: int, state: str, resubmitted_as: int
+) -> None:
+    """Note what became of an object that was refused first under that sequence."""
+    await connection.execute(
+        """
+        UPDATE refusals SET state = $3, resubmitted_as = $4
+        WHERE source_chain = $1 AND packet_sequence = $2
+        """,
+        source_chain,
+        first,
+        state,
+        resubmitted_as,
+    )
+
+
+async def first_refusal(
+    connection: Connection, source_chain: str, resubmitted_as: int
+) -> int | None:
+    """Under which sequence an object was refused first that was sent again under this one."""
+    first: int | None = await connection.fetchval(
+        "SELECT packet_sequence FROM refusals WHERE source_chain = $1 AND resubmitted_as = $2",
+        source_chain,
+        resubmitted_as,
+    )
+    return first
+
+
+async def list_refusals(
+    connection: Connection, *, open_only: bool, after_place: int, limit: int
+) -> list[tuple[int, Refusal]]:
+    """Refusals in the order in which they became known, each with its place."""
+    rows = await connection.fetch(
+        """
+        SELECT source_chain, packet_sequence, object_id, version, code, detail, state, resubmits,
+               resubmitted_as, recorded_height, place
+        FROM refusals
+        WHERE place > $1 AND (NOT $2 OR (resubmits IS NULL AND state <> 'ACCEPTED'))
+        ORDER BY place LIMIT $3
+        """,
+        after_place,
+        open_only,
+        limit,
+    )
+    found = [dict(row) for row in rows]
+    return [(row.pop("place"), Refusal(**row)) for row in found]
+
+
+async def count_refusals(connection: Connection) -> int:
+    """How many refusals are open."""
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM refusals WHERE resubmits IS NULL AND state <> 'ACCEPTED'"
+    )
+    return count
 
 
 async def count_objects(connection: Connection) -> tuple[int, int]:

@@ -39,6 +39,7 @@ from services.consensus.domain.contracts.notice.form import (
     read_reference,
 )
 from services.consensus.domain.contracts.notice.standing import Kind
+from services.consensus.domain.contracts.object_life.body_form import judge_body
 from services.consensus.domain.contracts.objects_form import ObjectHeader, read_object
 from services.consensus.domain.contracts.packets_host import hex_bytes
 from services.consensus.domain.faults import Proven, UnprovenError, judge_batch, judge_new_view
@@ -65,6 +66,7 @@ from tests.unit.ledger.chain_builder import ADMIN, CHAIN, identity_json, key_jso
 from tests.unit.proof.restart_case import GENESIS_HASH, RestartCase
 from tests.unit.xchain import frozen_client as frozen
 from tests.unit.xchain import registered_chains as chains
+from tests.unit.xchain.test_object_bodies import FIELDS, GOOD
 
 ACCUSED: Final = ReplicaId(1)
 
@@ -216,7 +218,11 @@ def _bodies() -> list[Target]:
             [canonical_json(key_json(ADMIN))], mutations.of_json,
         ),
         Target("data object", _data_object, refused, [payload], mutations.of_json),
-        Target("payload of a packet", objects._parse, (Refusal,), [payload], mutations.of_json),
+        Target("payload of a packet", objects.parse, (Refusal,), [payload], mutations.of_json),
+        Target(
+            "body of a data object", lambda data: judge_body(FIELDS, json_object(data)), refused,
+            [canonical_json(GOOD)], mutations.of_json,
+        ),
         Target(
             "governance proposal", _proposal, refused, [canonical_json(_PROPOSAL)],
             mutations.of_json,

@@ -291,7 +291,7 @@ def link_chains(packets_version: int = 1) -> tuple[LedgerChain, LedgerChain]:
     csrc = LedgerChain(
         "csrc",
         KEYS,
-        destination=None if packets_version == LINKED else "shandong",
+        destination=None if packets_version >= LINKED else "shandong",
         remotes={"shandong": hashes["shandong"]},
         roles=ROLES | {"observer", "supervisor"},
         others=[

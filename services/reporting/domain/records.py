@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.json_values import canonical_json
 from guqiao_sdk.proof.object_parts import part_of
+
+REFUSED: Final = "REFUSED"
+RESUBMITTED: Final = "RESUBMITTED"
+ACCEPTED: Final = "ACCEPTED"
+"""How a refusal stands beside a market's chain; the regulatory chain says what failed as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,58 @@ class DataObject:
     whole_id: str
     part_count: int
     anchored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An object that the regulatory chain did not take. `detail` is canonical JSON; `resubmits` and
+    `resubmitted_as` are sequences of packets, where it was sent again.
+    """
+
+    source_chain: str
+    packet_sequence: int
+    object_id: str | None
+    version: int | None
+    code: str
+    detail: bytes
+    state: str
+    resubmits: int | None
+    resubmitted_as: int | None
+    recorded_height: int
+
+
+def acknowledged_refusal(
+    event: Mapping[str, Any], detail: Any, resubmits: int | None, recorded: Recording
+) -> Refusal:
+    """What a market learns by `packet.acknowledged`; `detail` comes with the acknowledgement."""
+    return Refusal(
+        source_chain=recorded.chain,
+        packet_sequence=event["sequence"],
+        object_id=None,
+        version=None,
+        code=event["code"],
+        detail=canonical_json(detail),
+        state=REFUSED,
+        resubmits=resubmits,
+        resubmitted_as=None,
+        recorded_height=recorded.height,
+    )
+
+
+def logged_refusal(event: Mapping[str, Any], recorded: Recording) -> Refusal:
+    """What the regulatory chain says by `object.refused`; version 1 of `objects` said less."""
+    return Refusal(
+        source_chain=event["source"],
+        packet_sequence=event["sequence"],
+        object_id=event.get("object_id"),
+        version=event.get("version"),
+        code=event["code"],
+        detail=canonical_json(event["detail"]),
+        state=event.get("state", REFUSED),
+        resubmits=event.get("resubmits"),
+        resubmitted_as=None,
+        recorded_height=recorded.height,
+    )
 
 
 def sent_object(body: Mapping[str, Any], recorded: Recording) -> DataObject:

@@ -4,82 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from guqiao.reporting.v1 import reporting_service_pb2 as pb
-from guqiao.reporting.v1.reporting_service_pb2_grpc import (
-    ReportingServiceStub,
-    add_ReportingServiceServicer_to_server,
-)
 from guqiao_sdk.proof.data_object import data_object_digest
-from services.reporting.api import POLICIES, ReportingServicer
-from services.reporting.app import MIGRATIONS
-from services.reporting.consumers import apply_block
-from services.reporting.handlers import Handlers
-from tests.plugins.link_lab import KEYS, LinkLab, open_link
+from tests.integration.reporting.desks import Desks, open_desks
 from tests.plugins.postgres import NewDatabase
-from tests.plugins.service_lab import Lab, open_lab, refusal
+from tests.plugins.service_lab import refusal
 
 if TYPE_CHECKING:
-    from guqiao.reporting.v1.reporting_service_pb2_grpc import ReportingServiceAsyncStub
-
-
-@dataclass
-class Desks:
-    """Reporting beside each of the two chains."""
-
-    link: LinkLab
-    labs: dict[str, Lab]
-    stubs: dict[str, ReportingServiceAsyncStub]
-
-    async def project(self) -> None:
-        """Bring both up to their chains' heads, from the first block."""
-        for lab in self.labs.values():
-            await lab.pool.execute("TRUNCATE data_objects RESTART IDENTITY")
-            await lab.pool.execute("TRUNCATE projected_blocks")
-            await lab.project(apply_block)
-
-    async def listed(self, side: str, **fields: object) -> list[pb.DataObjectSummary]:
-        """Every object, page by page."""
-        request = pb.ListDataObjectsRequest(page_size=2, **fields)  # type: ignore[arg-type]
-        found: list[pb.DataObjectSummary] = []
-        while True:
-            page = await self.stubs[side].ListDataObjects(request)
-            found += page.objects
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+    pass
 
 
 @pytest.fixture
 async def desks(new_database: NewDatabase) -> AsyncIterator[Desks]:
-    async with AsyncExitStack() as stack:
-        link = await stack.enter_async_context(open_link(new_database))
-        labs, stubs = {}, {}
-        for side in (link.market, link.regulator):
-            chain_id = side.node.chain.header.chain_id
-            lab = await stack.enter_async_context(
-                open_lab(
-                    new_database,
-                    side.node,
-                    side.runtime.identity,
-                    KEYS.provider,
-                    service="reporting",
-                    migrations=MIGRATIONS,
-                )
-            )
-            servicer = ReportingServicer(Handlers(lab.pool, chain_id))
-            port = await stack.enter_async_context(
-                lab.serving(POLICIES, add_ReportingServiceServicer_to_server, servicer)
-            )
-            labs[chain_id] = lab
-            stubs[chain_id] = ReportingServiceStub(lab.channel(port, side.runtime.identity))
-        yield Desks(link, labs, stubs)
+    async with open_desks(new_database) as opened:
+        yield opened
 
 
 @pytest.mark.req("G2-19-3", "G2-19-4", "N0-07")

@@ -19,7 +19,7 @@ from guqiao_sdk import register_rules
 from guqiao_sdk.proof.json_values import Json
 from guqiaoctl.template_files import load_template
 from services.consensus.domain.contracts.register import data_objects
-from services.consensus.domain.contracts.register.contract import METHODS, REGISTER_V3
+from services.consensus.domain.contracts.register.contract import METHODS, REGISTER_V4
 from services.consensus.domain.contracts.register.program import register_program
 from services.consensus.domain.contracts.template.conformance import deviations
 from services.consensus.domain.contracts.template.model import Template, Transition
@@ -31,7 +31,7 @@ from tests.unit.contracts.register_market import dataset, identity_digest
 
 FILE: Final = Path(register_rules.__file__).parent / "register.yaml"
 DATASETS: Final = ("market-basic", "market-tiny")
-HEADER: Final = ("model", "content", "remark", "seal", "metadata")
+HEADER: Final = ("model", "source", "content", "remark", "seal", "metadata")
 
 
 @cache
@@ -72,7 +72,7 @@ class Seen:
     """Queues, which are gone once nobody waits."""
 
     def call(self, host: MemoryHost, method: str, body: Any, time: str | None) -> Outcome:
-        outcome = host.run(REGISTER_V3, method, body, time=time)
+        outcome = host.run(REGISTER_V4, method, body, time=time)
         if outcome.code is None:
             self.bodies.setdefault(method, body)
             for name, value in body.items():
@@ -104,7 +104,7 @@ def seen() -> Seen:
 def test_it_is_of_the_very_program_that_replicas_run() -> None:
     own = template().own
     assert own is not None
-    assert (own.name, own.version) == (REGISTER_V3.name, REGISTER_V3.version)
+    assert (own.name, own.version) == (REGISTER_V4.name, REGISTER_V4.version)
     assert own.form == register_program().module.digest.hex()
     assert deviations(template(), register_program().module) == []
 
@@ -168,7 +168,7 @@ def refusal(method: str, body: dict[str, Json]) -> tuple[str | None, Any, str]:
     host.put("parameters", {"historic_import": True})
     host.put("market", seen().states[0]["market"])
     time = dataset(DATASETS[0]).events[0].time
-    outcome = host.run(REGISTER_V3, method, body, time=time)
+    outcome = host.run(REGISTER_V4, method, body, time=time)
     return outcome.code, outcome.fields.get("field"), str(outcome.fields.get("fault"))
 
 

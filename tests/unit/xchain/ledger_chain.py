@@ -9,6 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from guqiao.consensus.v1 import ledger_pb2
 from guqiao_sdk.proof.batch import Batch
@@ -37,6 +39,7 @@ from services.consensus.domain.contracts.packet_link.contract import LinkedPacke
 from services.consensus.domain.contracts.packets import PacketsContract
 from services.consensus.domain.contracts.packets_host import link_host
 from services.consensus.domain.contracts.services import ServicesContract
+from services.consensus.domain.contracts.source_mark import source_mark
 from services.consensus.domain.ledger.admission import read_transaction
 from services.consensus.domain.ledger.execution import execute_block
 from services.consensus.domain.ledger.genesis import (
@@ -51,6 +54,7 @@ from services.consensus.domain.ledger.state_tree import apply, changes_of, prove
 from tests.unit.proof.proof_keys import START_MS, Keys, Replicas
 
 CONTRACTS = ("identity", "light_client", "objects", "packets", "reports", "services")
+MARKED = 5
 LINKED = 3
 """From this version of `packets` on the regulatory chain is the one that reports to nobody."""
 
@@ -79,7 +83,7 @@ def data_object(object_id: str, *, version: int = 0, operation: str = "create") 
     }
 
 
-def report(host: Host, body: Mapping[str, Json]) -> None:
+def report(host: Host, body: Mapping[str, Json], *, marks: bool) -> None:
     """Send `count` data objects of this transaction; `broken` ones have another chain's id."""
     parameters = host.get("parameters")
     assert isinstance(parameters, dict)
@@ -88,7 +92,12 @@ def report(host: Host, body: Mapping[str, Json]) -> None:
     for index in range(count):
         chain = "beijing" if body["broken"] else parameters["chain_id"]
         name = f"{chain}:subject{'' if index == 0 else index}:{host.transaction_id()}"
-        host.send_packet("data_object", data_object(name))
+        value: Any = data_object(name)
+        if marks:
+            chain_id = str(parameters["chain_id"])
+            mark = source_mark(host, chain=chain_id, contract="reports", version=1)
+            value["header"]["source"] = mark
+        host.send_packet("data_object", value)
 
 
 def send(host: Host, body: Mapping[str, Json]) -> None:
@@ -109,9 +118,11 @@ class ReportsContract:
 
     name: str = "reports"
     version: int = 1
+    marks: bool = False
+    """Whether its objects bear the mark of their source."""
 
     def methods(self) -> Mapping[str, Method]:
-        return {"report": report, "send": send}
+        return {"report": partial(report, marks=self.marks), "send": send}
 
 
 @dataclass
@@ -167,7 +178,11 @@ class LedgerChain:
         """`others` are further identities, `contracts` further ones, active from height 1."""
         self.keys = keys
         further = tuple(contracts)
-        chosen = {"packets": packets_version, "light_client": client_version}
+        chosen = {
+            "packets": packets_version,
+            "light_client": client_version,
+            "objects": 2 if packets_version >= MARKED else 1,
+        }
         self.replicas = Replicas(keys, chain_id)
         self.did = f"did:rem:{chain_id}:91370000MA0000000X"
         record = IdentityRecord(
@@ -211,12 +226,14 @@ class LedgerChain:
                 LightClientContract(1),
                 LightClientContract(2),
                 LightClientContract(3),
-                ObjectsContract(),
+                ObjectsContract(1),
+                ObjectsContract(2),
                 PacketsContract(1),
                 PacketsContract(2),
                 LinkedPacketsContract(3),
                 LinkedPacketsContract(4),
-                ReportsContract(),
+                LinkedPacketsContract(5),
+                ReportsContract(marks=packets_version >= MARKED),
                 ServicesContract(),
                 *further,
             ]
@@ -433,7 +450,7 @@ def make_pair(
     csrc = LedgerChain(
         "csrc",
         keys,
-        destination=None if packets_version == LINKED else "shandong",
+        destination=None if packets_version >= LINKED else "shandong",
         remotes={"shandong": hashes["shandong"]},
         packets_version=packets_version,
         client_version=client_version,

@@ -9,6 +9,7 @@ from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass, Terms, receip
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.working_days import published
 from services.consensus.domain.contracts.calendar import CalendarContract
+from services.consensus.domain.contracts.host import Contract
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from tests.unit.proof.proof_keys import FakeKeys, Replicas
 from tests.unit.xchain.ledger_chain import (
@@ -31,7 +32,7 @@ CONTENT: Json = {"notice": {"title": "股权质押信息核对", "lines": [1, 2,
 class Messages:
     """The chains, and a relayer between each market and the regulatory chain."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, packets_version: int = 3, further: Iterable[Contract] = ()) -> None:
         keys = FakeKeys()
         self.people = {
             chain: [self._person(keys, chain, role) for role in ROLES[chain]]
@@ -47,8 +48,8 @@ class Messages:
                     remote: hashes[remote] for remote in (MARKETS if chain == CSRC else (CSRC,))
                 },
                 others=self.people[chain],
-                contracts=[CalendarContract(2)],
-                packets_version=3,
+                contracts=[CalendarContract(2), *further],
+                packets_version=packets_version,
             )
             for chain in self.people
         }

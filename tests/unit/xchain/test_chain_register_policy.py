@@ -100,3 +100,34 @@ def test_the_policy_of_genesis_is_the_one_that_counts() -> None:
     receipt = registry.submit(spoiled("security_assessment.date", "2025-08-13"))
     assert (receipt.code, detail(receipt)["days_max"]) == ("ASSESSMENT_EXPIRED", 10)
     assert registry.submit(spoiled("security_assessment.date", "2025-08-14")).accepted
+
+
+@pytest.mark.req("N0-42")
+@pytest.mark.parametrize(
+    "contracts",
+    [
+        (("chains", 3, 0), ("objects", 2, 0), ("packets", 5, 0)),
+        (("objects", 1, 0), ("packets", 2, 0)),
+        (("objects", 1, 0), ("objects", 2, 9), ("packets", 2, 0), ("packets", 5, 9)),
+        (("packets", 5, 0),),
+    ],
+)
+def test_objects_change_their_version_with_the_packets_that_write_them(contracts: Any) -> None:
+    assert versions(*contracts)
+
+
+@pytest.mark.req("N0-42")
+@pytest.mark.parametrize(
+    "contracts",
+    [
+        (("objects", 1, 0), ("packets", 5, 0)),
+        (("objects", 2, 0), ("packets", 4, 0)),
+        (("objects", 2, 0),),
+        (("objects", 2, 0), ("packets", 2, 0), ("packets", 5, 9)),
+        (("objects", 1, 0), ("objects", 2, 9), ("packets", 5, 0)),
+    ],
+)
+def test_a_genesis_in_which_they_do_not_is_refused(contracts: Any) -> None:
+    with pytest.raises(GenesisError) as error:
+        versions(*contracts)
+    assert "packets 5 and objects 2 not from one height on" in str(error.value)

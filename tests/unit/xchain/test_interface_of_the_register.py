@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from services.consensus.domain.contracts.notice.interface import FORMAT, read_interface
+from services.consensus.domain.contracts.object_life.body_form import REFERENCE, judge_body
 from services.consensus.domain.contracts.register.data_objects import MODEL_VERSION
 from tests.unit.contracts.register_market import dataset, loaded_host
 from tests.unit.xchain.test_register_objects import ALL_OPERATIONS
@@ -36,12 +38,14 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
                 yield from leaves(each, f"{path}[]")
     elif value is not None:
         names = {bool: "boolean", int: "integer", str: "text"}
-        yield path, names[type(value)]
+        refers = isinstance(value, str) and REFERENCE.fullmatch(value)
+        yield path, "reference" if refers else names[type(value)]
 
 
-def sent() -> dict[str, list[dict[str, str]]]:
-    """What each object of the datasets holds, by the kind of object."""
-    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+@cache
+def bodies() -> dict[str, list[Any]]:
+    """The body of each object of the datasets, by the kind of object."""
+    found: dict[str, list[Any]] = defaultdict(list)
     for name in DATASETS:
         market = dataset(name)
         host = loaded_host(market, ALL_OPERATIONS)
@@ -50,8 +54,13 @@ def sent() -> dict[str, list[dict[str, str]]]:
             for _, body in outcome.packets:
                 value: Any = body
                 assert value["header"]["model"]["version"] == MODEL_VERSION
-                found[value["header"]["content"]["type"]].append(dict(leaves(value["body"])))
+                found[value["header"]["content"]["type"]].append(value["body"])
     return found
+
+
+def sent() -> dict[str, list[dict[str, str]]]:
+    """What each object of the datasets holds, by the kind of object."""
+    return {kind: [dict(leaves(each)) for each in found] for kind, found in bodies().items()}
 
 
 def described(kinds: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
@@ -79,3 +88,14 @@ def test_the_description_is_what_the_register_sends() -> None:
     value = json.loads(FILE.read_text(encoding="utf-8"))
     assert read_interface(value).to_json() == value
     assert value == described(kinds)
+
+
+@pytest.mark.req("N0-37", "N0-42")
+def test_every_object_of_the_register_is_what_the_description_takes() -> None:
+    parts = json.loads(FILE.read_text(encoding="utf-8"))["parts"]
+    referring = 0
+    for kind, found in bodies().items():
+        fields = parts[f"object.{kind}"]["fields"]
+        for body in found:
+            referring += len(judge_body(fields, body))
+    assert referring > 100

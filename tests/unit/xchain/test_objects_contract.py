@@ -1,4 +1,4 @@
-"""Data objects on the regulatory chain: their form, their source and their life cycle (SM-11)."""
+"""Data objects on the regulatory chain: form, source and life cycle in version 1 (SM-11)."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ ALLOWED = {
 def test_the_life_cycle_allows_these_steps_and_no_other(
     state: str, operation: str, version: int
 ) -> None:
-    """SM-11; overwrite is not built and is refused like any step that is not listed."""
+    """Version 1 has no overwrite, which is refused like any step that is not listed."""
     host = in_state(state)
     if (state, operation, version) in ALLOWED:
         assert record(host, step(operation, version))["version"] == version

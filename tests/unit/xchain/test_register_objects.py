@@ -12,7 +12,12 @@ from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.packet import Packet
 from services.consensus.domain.contracts import objects
-from services.consensus.domain.contracts.register.contract import OPERATIONS, RegisterContract
+from services.consensus.domain.contracts.register.contract import (
+    OPERATIONS,
+    REGISTER_V3,
+    REGISTER_V4,
+    RegisterContract,
+)
 from tests.unit.contracts.memory_host import MemoryHost
 from tests.unit.contracts.register_market import dataset, loaded_host
 
@@ -59,3 +64,29 @@ def test_every_object_of_the_tiny_dataset_is_recorded_by_the_regulatory_chain(
             operations[event.type] += 1
     assert len(operations) > 4
     assert sum(topic == "object.recorded" for topic, _ in regulator.events) == sequence
+
+
+@pytest.mark.req("G2-19-4")
+def test_the_register_marks_the_source_of_each_object_from_version_4_on() -> None:
+    market = dataset("market-tiny")
+    plain, marked = loaded_host(market, REGISTER_V3), loaded_host(market, REGISTER_V4)
+    count = 0
+    for event in market.events:
+        before = plain.run(REGISTER_V3, event.type, event.body, time=event.time)
+        after = marked.run(REGISTER_V4, event.type, event.body, time=event.time)
+        assert (before.code, before.events) == (after.code, after.events)
+        for (_, old), (_, new) in zip(before.packets, after.packets, strict=True):
+            assert isinstance(old, dict)
+            assert isinstance(new, dict)
+            header = new["header"]
+            assert isinstance(header, dict)
+            mark = header.pop("source")
+            assert mark == {
+                "chain_id": "shandong",
+                "node": "every-replica",
+                "org_did": marked.party.organisation,
+                "system": "register/4",
+            }
+            assert old == new
+            count += 1
+    assert count > 10

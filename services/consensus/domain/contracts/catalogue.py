@@ -23,7 +23,7 @@ from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.observed import ObservedContract
 from services.consensus.domain.contracts.packet_link.contract import LinkedPacketsContract
 from services.consensus.domain.contracts.packets import PacketsContract
-from services.consensus.domain.contracts.register.contract import REGISTER_V3
+from services.consensus.domain.contracts.register.contract import REGISTER_V3, REGISTER_V4
 from services.consensus.domain.contracts.services import ServicesContract
 from services.consensus.domain.contracts.templates import TemplatesContract
 
@@ -74,17 +74,21 @@ def standard_catalogue() -> Catalogue:
             GovernanceContract(),
             IdentityContract(),
             REGISTER_V3,
+            REGISTER_V4,
             LightClientContract(1),
             LightClientContract(2),
             LightClientContract(3),
             NoticesContract(1),
             NoticesContract(2),
-            ObjectsContract(),
+            NoticesContract(3),
+            ObjectsContract(1),
+            ObjectsContract(2),
             ObservedContract(),
             PacketsContract(1),
             PacketsContract(2),
             LinkedPacketsContract(3),
             LinkedPacketsContract(4),
+            LinkedPacketsContract(5),
             ServicesContract(),
             TemplatesContract(1),
             TemplatesContract(2),

@@ -85,11 +85,15 @@ REFERENCES_MAX: Final = 16
 WINDOWS_FROM: Final = 2
 """The version that migrates within windows."""
 
+DESCRIBED_FROM: Final = 3
+"""The version that keeps with an ended format the interface that was in force with it last."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoticesContract:
     """`notices`. Version 2 migrates a chain within a window that its notice opened, and only
-    there; the register of chains says so meanwhile.
+    there; the register of chains says so meanwhile. Version 3 keeps what describes a format that
+    ends, by which its last objects are judged.
     """
 
     version: int = 1
@@ -112,7 +116,9 @@ class NoticesContract:
             "compare": partial(compare, windows=windows),
             "waive": waive,
             "review": review,
-            "cutover": partial(cutover, windows=windows),
+            "cutover": partial(
+                cutover, windows=windows, keeps_interface=self.version >= DESCRIBED_FROM
+            ),
             "roll_back": roll_back,
             "verify": verify,
             "close": close,
@@ -280,7 +286,7 @@ def compare(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
     move(host, record, "compare", "notice.data_compared", **before, received=received)
 
 
-def cutover(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
+def cutover(host: Host, body: Mapping[str, Json], *, windows: bool, keeps_interface: bool) -> None:
     """Switch: from the permitted day on, after the joint test; in a migration with all data, within
     its window, which closes.
     """
@@ -299,7 +305,7 @@ def cutover(host: Host, body: Mapping[str, Json], *, windows: bool) -> None:
     new = interface_of(host, chain, record["new"])
     host.put(head_key(chain), {**head_of(host, chain), **in_force(new)})
     if old_until is not None:
-        formats.end(host, chain, old.model_version, old_until)
+        formats.end(host, chain, old, old_until, keeps_interface=keeps_interface)
         formats.permit(host, chain, new)
     told = {"permitted": permitted.isoformat(), "model_version": new.model_version}
     move(host, record, "cutover", "notice.cut_over", **told, old_until=old_until)

@@ -1,9 +1,9 @@
 """Data objects of the markets on the regulatory chain (JR/T 0314), with their life cycle.
 
-Objects arrive in proven packets only: the contract has no method. Its life cycle is SM-11: version
-0 is created, the next version updates or deletes, and nothing follows a deletion. What breaks the
-form or the life cycle, or is of a format that no notice permits now (G2-14-6), is kept as an
-exception, and the source chain learns why.
+Objects arrive in proven packets only: the contract has no method. In version 1 the life cycle is:
+version 0 is created, the next version updates or deletes, and nothing follows a deletion. What
+breaks the form or the life cycle, or is of a format that no notice permits now (G2-14-6), is kept
+as an exception, and the source chain learns why. Version 2 is in `object_life`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from services.consensus.domain.contracts.objects_form import ObjectHeader, read_
 from services.consensus.domain.contracts.packets_host import SystemHost, error_acknowledgement
 
 NAME: Final = "objects"
+LIFE_CYCLE_FROM: Final = 2
+"""Needs version 5 of `packets`, which writes what the contract keeps."""
+
 OBJECT_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX
 """An object and what is kept beside it stay below the chain's limit of one value."""
 
@@ -48,10 +51,13 @@ class ObjectsHost(Host, FormatHost, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ObjectsContract:
-    """`objects` v1: state that only packets write."""
+    """`objects`: state that only packets write. In version 2 (`packets` from version 5 on) objects
+    can be overwritten, bear marks of their source, are judged by the interface in force, and what
+    was refused can be sent again.
+    """
 
-    name: str = NAME
     version: int = 1
+    name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """None: no transaction reaches an object but through a proven packet (reliability G28)."""
@@ -60,7 +66,7 @@ class ObjectsContract:
 
 def record_object(host: ObjectsHost, packet: Packet, source_height: int) -> dict[str, Json]:
     """Keep the packet's object and return its acknowledgement, or refuse."""
-    value = _parse(packet.payload)
+    value = parse(packet.payload)
     return _record(host, packet, source_height, value, read_object(value))
 
 
@@ -70,8 +76,8 @@ def record_screened(
     """The same, and refuse an object with a number of a person in the clear (G2-17-7, reliability
     G33). What is kept and told of the refusal is its kind and place, never the number.
     """
-    value = _parse(packet.payload)
-    _require_clear(value, search)
+    value = parse(packet.payload)
+    require_clear(value, search)
     return _record(host, packet, source_height, value, read_object(value))
 
 
@@ -81,8 +87,8 @@ def record_certified(
     """The same, of a registered chain only if each of its seals is of a key with a certificate that
     stood for it when the chain's block at `source_height` was made (G2-19-5, reliability G31).
     """
-    value = _parse(packet.payload)
-    _require_clear(value, search)
+    value = parse(packet.payload)
+    require_clear(value, search)
     header = read_object(value)
     require_seals_of(host, packet.source, source_height, value)
     return _record(host, packet, source_height, value, header)
@@ -98,7 +104,8 @@ def require_seals_of(host: SystemHost, chain: str, height: int, value: Mapping[s
     require_certified_seals(host, chain, header, at_ms)
 
 
-def _require_clear(value: Json, search: Search) -> None:
+def require_clear(value: Json, search: Search) -> None:
+    """Refuse what holds a number of a natural person in the clear, by its kind and place."""
     found = find_personal_data(value, search=search)
     if found is not None:
         raise Refusal("TIER_NONPUBLIC_ONCHAIN", kind=found.kind.value, place=found.path)
@@ -113,7 +120,7 @@ def _record(
 ) -> dict[str, Json]:
     require_format(host, packet.source, header.model_version)
     transaction_id = source_transaction(header.object_id, packet.source, header.source_chain)
-    _check_part(host, header, value)
+    check_part(host, header, value)
     snapshot = _next_snapshot(host, header, value)
     object_digest = data_object_digest(value).hex()
     facts: dict[str, Json] = {
@@ -129,11 +136,11 @@ def _record(
         "received_height": host.height(),
         "received_transaction_id": host.transaction_id(),
     }
-    host.put(_version_key(header.object_id, header.version), {**facts, **origin, "object": value})
+    host.put(version_key(header.object_id, header.version), {**facts, **origin, "object": value})
     if snapshot is not None:
-        host.put(_snapshot_key(header.object_id), snapshot)
+        host.put(snapshot_key(header.object_id), snapshot)
     status = DELETED if header.operation == "delete" else CURRENT
-    host.put(_latest_key(header.object_id), {"version": header.version, "status": status})
+    host.put(latest_key(header.object_id), {"version": header.version, "status": status})
     kind: dict[str, Json] = {"type": header.content_type, "operation": header.operation}
     host.emit("object.recorded", {**facts, **origin, **kind})
     return {"code": "", **facts}
@@ -158,7 +165,8 @@ def record_exception(
     return error_acknowledgement(refusal)
 
 
-def _parse(payload: bytes) -> dict[str, Json]:
+def parse(payload: bytes) -> dict[str, Json]:
+    """The object in the payload of a packet; refuses what is none or is too large."""
     try:
         value = parse_json_strict(payload, depth_max=OBJECT_DEPTH_MAX, size_max=OBJECT_BYTES_MAX)
     except JsonError as error:
@@ -181,22 +189,23 @@ def source_transaction(object_id: str, source: str, stated_source: str | None) -
     return match[2]
 
 
-def _check_part(host: Host, header: ObjectHeader, value: Json) -> None:
+def check_part(host: Host, header: ObjectHeader, value: Json) -> None:
     """Check that a part is what its id says, and of an object that is here."""
-    part = _part_of(value)
+    part = object_part_of(value)
     first = header.object_id if part is None else part.of
     suffix = "" if part is None or part.number == 1 else f":{part.number}"
     if first.count(":") != ID_SEPARATORS or header.object_id != first + suffix:
         raise Refusal("SCHEMA_FAILED", field=PART, fault="not that of the object's id")
     if part is None or part.number == 1:
         return
-    record = host.get(_version_key(first, header.version))
-    known = _part_of(record["object"]) if isinstance(record, dict) else None
+    record = host.get(version_key(first, header.version))
+    known = object_part_of(record["object"]) if isinstance(record, dict) else None
     if known is None or (known.count, known.body_digest) != (part.count, part.body_digest):
         raise Refusal("SCHEMA_FAILED", field=PART, fault="of an object that is not recorded")
 
 
-def _part_of(value: Json) -> Part | None:
+def object_part_of(value: Json) -> Part | None:
+    """What an object says of being a part, or None; refuses what is malformed."""
     try:
         return part_of(value)
     except MalformedError as error:
@@ -205,7 +214,7 @@ def _part_of(value: Json) -> Part | None:
 
 def _next_snapshot(host: Host, header: ObjectHeader, value: Mapping[str, Json]) -> Json:
     """Check the life cycle; return the merged body where an update makes one."""
-    latest = host.get(_latest_key(header.object_id))
+    latest = host.get(latest_key(header.object_id))
     body = value["body"]
     assert isinstance(body, dict)
     if latest is None:
@@ -219,7 +228,7 @@ def _next_snapshot(host: Host, header: ObjectHeader, value: Mapping[str, Json]) 
     _require(header, allowed, str(latest["status"]), version)
     if header.operation == "delete":
         return None
-    merged = _merge(_body_of(host, header.object_id, version), body)
+    merged = merge(body_of(host, header.object_id, version), body)
     if not merged:
         raise Refusal("SCHEMA_FAILED", field="body", fault="the update leaves nothing")
     if len(canonical_json(merged)) > OBJECT_BYTES_MAX:
@@ -240,11 +249,11 @@ def _require(header: ObjectHeader, allowed: bool, state: str, version: int | Non
         )
 
 
-def _body_of(host: Host, object_id: str, version: int) -> dict[str, Json]:
+def body_of(host: Host, object_id: str, version: int) -> dict[str, Json]:
     """The merged body so far: until the first update, that of the created object."""
-    body = host.get(_snapshot_key(object_id))
+    body = host.get(snapshot_key(object_id))
     if body is None:
-        record = host.get(_version_key(object_id, version))
+        record = host.get(version_key(object_id, version))
         assert isinstance(record, dict)
         stored = record["object"]
         assert isinstance(stored, dict)
@@ -253,27 +262,30 @@ def _body_of(host: Host, object_id: str, version: int) -> dict[str, Json]:
     return body
 
 
-def _merge(body: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:
-    """Merge an incremental body; null deletes. Depth is bounded by the parser."""
+def merge(body: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:
+    """Merge an incremental body into the one before; null deletes. The parser bounds the depth."""
     merged = dict(body)
     for name, value in patch.items():
         if value is None:
             merged.pop(name, None)
         elif isinstance(value, dict):
             before = merged.get(name)
-            merged[name] = _merge(before if isinstance(before, dict) else {}, value)
+            merged[name] = merge(before if isinstance(before, dict) else {}, value)
         else:
             merged[name] = value
     return merged
 
 
-def _version_key(object_id: str, version: int) -> str:
+def version_key(object_id: str, version: int) -> str:
+    """Where a version of an object is kept."""
     return f"{object_id}/{version}"
 
 
-def _snapshot_key(object_id: str) -> str:
+def snapshot_key(object_id: str) -> str:
+    """Where the whole body of the latest version is kept, once that is not the first."""
     return f"{object_id}/snapshot"
 
 
-def _latest_key(object_id: str) -> str:
+def latest_key(object_id: str) -> str:
+    """Where it is kept which version is the latest, and how the object stands."""
     return f"{object_id}/latest"

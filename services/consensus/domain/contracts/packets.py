@@ -22,6 +22,8 @@ from guqiao_sdk.proof.state_proof import StateProof, verify_state_proof
 from services.consensus.domain.contracts import objects
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client import consensus_state
+from services.consensus.domain.contracts.object_life.exceptions import record_exception
+from services.consensus.domain.contracts.object_life.recording import record_judged
 from services.consensus.domain.contracts.packets_host import (
     RELAYER,
     SystemHost,
@@ -78,14 +80,17 @@ CERTIFIED_PORT: Final = Port(
 )
 """Version 4: what is sealed by a key without a certificate does not come in either (G31)."""
 
+JUDGED_PORT: Final = Port(objects.NAME, record_judged, record_exception)
+"""From version 5 on, with version 2 of `objects`: marked sources, judged bodies, all of SM-11."""
+
 NOT_THE_PACKETS_FAULT: Final = frozenset({LIMIT_EXCEEDED, "CRL_MISSING", "CRL_STALE"})
 """Refusals of a handler that refuse the transaction: later, or with fewer packets, it is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class PacketsContract:
-    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear. Versions 3
-    and 4 are `LinkedPacketsContract`, which looks for them in whatever digits.
+    """`packets`. Version 2 refuses objects that hold numbers of persons in the clear. Versions
+    from 3 on are `LinkedPacketsContract`, which looks for them in whatever digits.
     """
 
     version: int = 1
@@ -205,10 +210,10 @@ def dispatch(host: SystemHost, port: Port, packet: Packet, height: int) -> dict[
     if refusal.code in NOT_THE_PACKETS_FAULT:
         raise refusal
 
-    def record_exception() -> None:
+    def keep_exception() -> None:
         acknowledgements.append(port.record_exception(host, packet, height, refusal))
 
-    host.within(port.contract, record_exception)
+    host.within(port.contract, keep_exception)
     return acknowledgements[0]
 
 

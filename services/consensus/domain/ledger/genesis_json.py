@@ -27,7 +27,9 @@ from services.consensus.domain.contracts.identity_record import (
 )
 from services.consensus.domain.contracts.key_uses import KeyUse
 from services.consensus.domain.contracts.light_client_registration import LIGHT_CLIENT
-from services.consensus.domain.contracts.packet_link.contract import CERTIFIED_FROM
+from services.consensus.domain.contracts.objects import LIFE_CYCLE_FROM
+from services.consensus.domain.contracts.objects import NAME as OBJECTS
+from services.consensus.domain.contracts.packet_link.contract import CERTIFIED_FROM, JUDGED_FROM
 from services.consensus.domain.contracts.packets import NAME as PACKETS
 from services.consensus.domain.contracts.replica_sets import GOVERNANCE
 from services.consensus.domain.ledger.genesis import (
@@ -90,6 +92,7 @@ def parse_genesis(data: bytes) -> Genesis:
     _check_calendar(genesis.contracts)
     _check_chains(genesis.contracts)
     _check_seals(genesis.contracts)
+    _check_objects(genesis.contracts)
     return genesis
 
 
@@ -145,6 +148,23 @@ def _check_seals(contracts: tuple[ContractActivation, ...]) -> None:
     if not keeping or keeping[0] > first:
         detail = f"{PACKETS} {CERTIFIED_FROM} while {CHAINS} is older than {LISTS_FROM}"
         raise _invalid("contracts", detail)
+
+
+def _check_objects(contracts: tuple[ContractActivation, ...]) -> None:
+    """Objects are judged by `packets` of the version that writes as their contract says."""
+    kept = [each for each in contracts if each.name == OBJECTS]
+    if not kept:
+        return
+    judging = _heights(contracts, PACKETS, JUDGED_FROM)
+    if judging != _heights(contracts, OBJECTS, LIFE_CYCLE_FROM):
+        detail = f"{PACKETS} {JUDGED_FROM} and {OBJECTS} {LIFE_CYCLE_FROM} not from one height on"
+        raise _invalid("contracts", detail)
+
+
+def _heights(contracts: tuple[ContractActivation, ...], name: str, version: int) -> list[int]:
+    """From which heights on a contract is of that version or a later one; the first counts."""
+    found = [e.from_height for e in contracts if e.name == name and e.version >= version]
+    return sorted(found)[:1]
 
 
 def _check_key_uses(genesis: Genesis) -> None:

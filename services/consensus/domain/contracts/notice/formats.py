@@ -12,14 +12,15 @@ on a chain without `notices`, every format is taken.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.calendar import block_day
 from services.consensus.domain.contracts.host import Host, Refusal
-from services.consensus.domain.contracts.notice.interface import Interface
-from services.consensus.domain.contracts.notice.standing import NOTICES
+from services.consensus.domain.contracts.notice.interface import OBJECTS, Interface
+from services.consensus.domain.contracts.notice.standing import NOTICES, head_key, interface_key
 
 _FORMATS: Final = "formats"
 
@@ -52,6 +53,26 @@ def require_format(host: FormatHost, chain: str, version: str) -> None:
         raise Refusal("FORMAT_ENDED", chain=chain, version=version, until=until, in_force=in_force)
 
 
+def described_part(
+    host: FormatHost, chain: str, version: str, content_type: str
+) -> Mapping[str, Any] | None:
+    """The fields of data objects of that type in a format that `require_format` let pass, by path:
+    as the interface in force has them, or the last one that was in force with that format. None
+    where no format is judged; refuses a type that the interface does not describe (G2-14-6).
+    """
+    if host.read(NOTICES, _in_force_key(chain)) is None:
+        return None
+    head: Any = host.read(NOTICES, head_key(chain))
+    of_format: Any = host.read(NOTICES, _format_key(chain, version))
+    latest = head if head["model_version"] == version else of_format
+    interface: Any = host.read(NOTICES, interface_key(chain, latest["interface"]))
+    part = interface["parts"].get(f"{OBJECTS}{content_type}")
+    if part is None:
+        raise Refusal("SCHEMA_FAILED", field="header.content.type", fault="not in the interface")
+    fields: Mapping[str, Any] = part["fields"]
+    return fields
+
+
 # --- What the contract `notices` writes ----------------------------------------------------------
 
 
@@ -81,9 +102,14 @@ def forget(host: Host, chain: str, version: str) -> None:
     host.delete(_format_key(chain, version))
 
 
-def end(host: Host, chain: str, version: str, until: str) -> None:
-    """Let the old format go on until this day, with it."""
-    host.put(_format_key(chain, version), {**_record(host, chain, version), "until": until})
+def end(host: Host, chain: str, old: Interface, until: str, *, keeps_interface: bool) -> None:
+    """Let the old format go on until this day, with it; what was in force last describes it, if
+    that is kept: compatible upgrades had changed it meanwhile.
+    """
+    version, ended = old.model_version, {"until": until}
+    if keeps_interface:
+        ended["interface"] = old.digest.hex()
+    host.put(_format_key(chain, version), {**_record(host, chain, version), **ended})
 
 
 def restore(host: Host, chain: str, *, old: str, new: str) -> None:

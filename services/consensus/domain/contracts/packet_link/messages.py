@@ -55,6 +55,7 @@ from services.consensus.domain.contracts.packets_host import (
     this_chain,
 )
 from services.consensus.domain.contracts.signers import require_csrc, require_operator
+from services.consensus.domain.contracts.source_mark import is_marked, source_mark
 
 MESSAGE: Final = "market_message"
 DELIVERY: Final = DELIVERY_PORT
@@ -81,9 +82,10 @@ REFUSED, TIMED_OUT = "REFUSED", "TIMED_OUT"
 # --- Sending --------------------------------------------------------------------------------------
 
 
-def send_message(host: Host, body: Mapping[str, Json]) -> None:
+def send_message(host: Host, body: Mapping[str, Json], *, version: int | None) -> None:
     """Send a data object of `type` with `content` as its body to the chain `to`, for which two
-    persons of the operator sign, on the regulatory chain both sides of the CSRC.
+    persons of the operator sign, on the regulatory chain both sides of the CSRC. With the version
+    of the contract it bears the mark of its source.
     """
     link, regulator = link_host(host), regulatory_chain(host)
     if regulator is None:
@@ -96,7 +98,7 @@ def send_message(host: Host, body: Mapping[str, Json]) -> None:
         raise Refusal("BODY_MALFORMED", field="to", fault="this chain itself")
     destination, port = (to, DELIVERY) if regulator is None else (regulator, MESSAGE)
     deadline = read_deadline(link, body["deadline"], destination)
-    message = _object_of(host, body)
+    message = _object_of(host, body, version)
     if to not in (destination, regulator) and not deadline.time_ms:
         raise Refusal("BODY_MALFORMED", field="deadline", fault="no time, which both hops keep")
     _require_known(link, destination)
@@ -120,7 +122,7 @@ def send_message(host: Host, body: Mapping[str, Json]) -> None:
     _stand(host, sent_key(destination, port, sequence), record, SENT, place)
 
 
-def _object_of(host: Host, body: Mapping[str, Json]) -> dict[str, Json]:
+def _object_of(host: Host, body: Mapping[str, Json], version: int | None) -> dict[str, Json]:
     """The data object; what names its source is the contract's own (G2-19-4)."""
     content = body["content"]
     if not isinstance(content, dict) or not content:
@@ -131,8 +133,13 @@ def _object_of(host: Host, body: Mapping[str, Json]) -> dict[str, Json]:
     kind = body["type"]
     if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
         raise Refusal("BODY_MALFORMED", field="type", fault=f"not {_TYPE.pattern}")
+    mark: dict[str, Json] = {}
+    if version is not None:
+        chain = this_chain(host)
+        mark["source"] = source_mark(host, chain=chain, contract="packets", version=version)
     message: dict[str, Json] = {
         "header": {
+            **mark,
             "model": {"protocol": PROTOCOL, "version": MODEL_VERSION},
             "content": {
                 "type": kind,
@@ -195,6 +202,14 @@ def relay_certified_message(
         read_object(value)
         require_seals_of(host, packet.source, source_height, value)
     return relay_message(host, packet, source_height)
+
+
+def relay_marked_message(host: SystemHost, packet: Packet, source_height: int) -> dict[str, Json]:
+    """The same, if it bears the mark of its source (version 5)."""
+    match _payload(packet, "to object")["object"]:
+        case {"header": dict(header)} if not is_marked(header):
+            raise Refusal("SOURCE_MISSING", field="header.source")
+    return relay_certified_message(host, packet, source_height)
 
 
 def _send_on(

@@ -46,7 +46,7 @@ PACKET_EXPIRED: Final = "PACKET_EXPIRED"
 _TERMS: Final = ("class", "deadline")
 
 
-def receive(host: Host, body: Mapping[str, Json], *, certified: bool) -> None:
+def receive(host: Host, body: Mapping[str, Json], *, version: int) -> None:
     """Take up to 50 packets of one source, proven at one height; all guards hold or nothing is.
 
     A packet taken before is answered with the receipt it has.
@@ -58,7 +58,7 @@ def receive(host: Host, body: Mapping[str, Json], *, certified: bool) -> None:
     entries = _entries(body["packets"], source)
     state_root = consensus_state(link, source, height).state_root
     breaker.require_running(link, source)
-    ports = ports_of(link, source, certified=certified)
+    ports = ports_of(link, source, version)
     taken = [
         packet
         for packet, proof in entries

@@ -44,6 +44,8 @@ REFERENCE_METHODS: Final = (
 METHODS: Final[Mapping[str, Method]] = {
     name: partial(run, name) for name in (*REFERENCE_METHODS, *OPERATIONS)
 }
+MARKED_FROM: Final = 4
+"""The version that marks the source of what it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,13 @@ class RegisterContract:
 
     def methods(self) -> Mapping[str, Method]:
         """Return the active methods by name."""
-        return {name: METHODS[name] for name in (*REFERENCE_METHODS, *self.operations)}
+        names = (*REFERENCE_METHODS, *self.operations)
+        if self.version < MARKED_FROM:
+            return {name: METHODS[name] for name in names}
+        return {name: partial(run, name, marked_as=self.version) for name in names}
 
 
 REGISTER_V3: Final = RegisterContract(version=3, operations=OPERATIONS)
-"""The rules of `guqiao_sdk.register_rules`. A chain whose genesis names another version needs other
-software."""
+REGISTER_V4: Final = RegisterContract(version=4, operations=OPERATIONS)
+"""The rules of `guqiao_sdk.register_rules`; version 4 marks the source of its data objects. A chain
+whose genesis names another version needs other software."""

@@ -16,6 +16,7 @@ from guqiao_sdk.proof.object_parts import Part, body_digest, split_body
 from guqiao_sdk.proof.packet import PACKET_PAYLOAD_BYTES_MAX
 from services.consensus.domain.contracts.host import Host
 from services.consensus.domain.contracts.register import long_text
+from services.consensus.domain.contracts.source_mark import source_mark
 
 PORT: Final = "data_object"
 PROTOCOL: Final = "区域性股权市场跨链业务数据模型"
@@ -29,8 +30,11 @@ TEXT_BYTES_MAX: Final = 4_096
 HEADER_BYTES_MAX: Final = 3_072
 """A header with two seals and the facts of a part."""
 
+MARK_BYTES_MAX: Final = 1_024
+"""What the mark of its source adds to a header."""
+
 BODY_BYTES_MAX: Final = PACKET_PAYLOAD_BYTES_MAX - HEADER_BYTES_MAX
-"""A larger body goes in parts of at most this size."""
+"""A larger body goes in parts of at most this size, or of so much less as the mark takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +49,31 @@ class _Object:
     body: dict[str, Json]
 
 
-def send(host: Host, announced: Json) -> None:
-    """Send an object that the rules announced, whole or in parts; the host adds the seals."""
+def send(host: Host, announced: Json, *, marked_as: int | None) -> None:
+    """Send an object that the rules announced, whole or in parts; the host adds the seals. With the
+    version of the register it bears the mark of its source (G2-19-4).
+    """
     told = _read(announced)
     whole, encoded = told.body, canonical_json(told.body)
     if _may_have_long_text(encoded):
         whole = {name: _without_long_texts(value) for name, value in whole.items()}
         encoded = canonical_json(whole)
-    if len(encoded) <= BODY_BYTES_MAX:
-        host.send_packet(PORT, {"header": _header(told), "body": whole})
+    mark = _mark(host, told, marked_as)
+    bytes_max = BODY_BYTES_MAX - (MARK_BYTES_MAX if mark else 0)
+    if len(encoded) <= bytes_max:
+        host.send_packet(PORT, {"header": mark | _header(told), "body": whole})
         return
-    hashed, bodies = body_digest(whole), split_body(whole, bytes_max=BODY_BYTES_MAX)
+    hashed, bodies = body_digest(whole), split_body(whole, bytes_max=bytes_max)
     for number, part_body in enumerate(bodies, start=1):
         part = Part(told.object_id, number, len(bodies), hashed)
-        host.send_packet(PORT, {"header": _header(told, part), "body": part_body})
+        host.send_packet(PORT, {"header": mark | _header(told, part), "body": part_body})
+
+
+def _mark(host: Host, told: _Object, version: int | None) -> dict[str, Json]:
+    if version is None:
+        return {}
+    chain = told.object_id.split(":")[0]
+    return {"source": source_mark(host, chain=chain, contract="register", version=version)}
 
 
 def _read(announced: Json) -> _Object:

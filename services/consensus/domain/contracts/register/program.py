@@ -42,11 +42,13 @@ def register_program() -> Program:
     return _RULES
 
 
-def run(method: str, host: Host, body: Mapping[str, Json]) -> None:
-    """Execute one method, or raise `Refusal` with the rule's own code and facts."""
+def run(method: str, host: Host, body: Mapping[str, Json], *, marked_as: int | None = None) -> None:
+    """Execute one method, or raise `Refusal` with the rule's own code and facts. With the version
+    of the contract its data objects bear the mark of their source.
+    """
     meter = Meter(GAS_MAX, PRICES, allocated_max=ALLOCATED_BYTES_MAX)
     arguments: dict[str, Json] = {"body": dict(body), "transaction": host.transaction_id()}
-    outcome = execute(register_program(), _RegisterHost(host), meter, method, arguments)
+    outcome = execute(register_program(), _RegisterHost(host, marked_as), meter, method, arguments)
     if outcome.status is Status.OUT_OF_GAS:
         raise Refusal("LIMIT_EXCEEDED", limit="gas", maximum=GAS_MAX)
     if outcome.code is not None:
@@ -60,7 +62,7 @@ def is_qualified(host: Host, account: Json, holding: Json, day: str) -> bool:
     """
     arguments: dict[str, Json] = {"account": account, "holding": holding, "day": day}
     meter = Meter(GAS_MAX, PRICES)
-    outcome = execute(register_program(), _RegisterHost(host), meter, "qualified", arguments)
+    outcome = execute(register_program(), _RegisterHost(host, None), meter, "qualified", arguments)
     assert isinstance(outcome.result, bool), outcome
     return outcome.result
 
@@ -68,7 +70,11 @@ def is_qualified(host: Host, account: Json, holding: Json, day: str) -> bool:
 class _RegisterHost(OverHost[Host]):
     """Implements `star.port.StarHost` over the host of a contract of the chain's own."""
 
-    __slots__ = ()
+    __slots__ = ("_marked_as",)
+
+    def __init__(self, host: Host, marked_as: int | None) -> None:
+        super().__init__(host)
+        self._marked_as = marked_as
 
     def put(self, key: str, value: Json) -> None:
         self._host.put(key, value)
@@ -81,7 +87,7 @@ class _RegisterHost(OverHost[Host]):
 
     def emit(self, topic: str, body: Json) -> None:
         if topic == OBJECT_TOPIC:
-            data_objects.send(self._host, body)
+            data_objects.send(self._host, body, marked_as=self._marked_as)
         else:
             self._host.emit(f"register.{topic}", body)
 
