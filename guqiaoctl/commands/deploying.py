@@ -28,7 +28,14 @@ from guqiaoctl.commands.governance import (
     read_governed,
     submit_as_governor,
 )
-from guqiaoctl.commands.releases import REVIEWERS, Release, members_of, standing_for
+from guqiaoctl.commands.releases import (
+    REVIEWERS,
+    Release,
+    asks_for_template,
+    former_template,
+    members_of,
+    standing_for,
+)
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
@@ -169,8 +176,11 @@ async def _propose_code(
 ) -> TransactionResult:
     method, body = what
     more = await members_of(network, chain, release)
+    if method == "upgrade":
+        found = await read_contract(network, chain, str(body["name"]))
+        more |= await former_template(network, chain, found.record, release)
     call = (CONTRACTS, method, body | more)
-    reviewer = REVIEWERS[chain] if more else None
+    reviewer = REVIEWERS[chain] if asks_for_template(network, chain) else None
     return await submit_as_governor(network, chain, governor, call, checker=reviewer)
 
 

@@ -20,7 +20,13 @@ from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.output import shown
 from guqiaoctl.template_files import require_own_source
-from services.consensus.domain.contracts.deployed import BY_RELEASE, BY_TEMPLATE, CONTRACTS
+from services.consensus.domain.contracts.deployed import (
+    BY_LIFE_CYCLE,
+    BY_RELEASE,
+    BY_TEMPLATE,
+    CONTRACTS,
+)
+from services.consensus.domain.contracts.deployment_changes import FORMER_TEMPLATE
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 
@@ -81,6 +87,26 @@ async def members_of(network: Network, chain: str, release: Release) -> dict[str
         "tests": report,
         "risk_review": risks,
     }
+
+
+async def former_template(
+    network: Network, chain: str, record: Mapping[str, Json] | None, release: Release
+) -> dict[str, Json]:
+    """The member that an upgrade adds where templates are compared: the one by which the contract
+    of this record runs, null where that does not change.
+    """
+    if _version_at(network, chain) < BY_LIFE_CYCLE:
+        return {}
+    named = None if record is None else record.get("template")
+    if not isinstance(named, dict):
+        return {FORMER_TEMPLATE: None}
+    identifier, version = named["id"], named["version"]
+    assert isinstance(identifier, str)
+    assert isinstance(version, int)
+    if release.template == f"{identifier}@{version}":
+        return {FORMER_TEMPLATE: None}
+    found = await read_proven_template(network, identifier, version)
+    return {FORMER_TEMPLATE: found.record["template"]}
 
 
 async def standing_for(network: Network, chain: str, facts: Mapping[str, Json]) -> dict[str, Json]:

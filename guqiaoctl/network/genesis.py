@@ -57,7 +57,7 @@ COMMON_CONTRACTS: Final = (
 VERSIONS: Final = {
     "calendar": 2,
     "chains": 3,
-    "contracts": 4,
+    "contracts": 5,
     "documents": 2,
     "evidence": 2,
     "light_client": 2,

@@ -61,7 +61,7 @@ def others(chain: str) -> list[IdentityRecord]:
     governors = [governor(chain, number) for number in range(4)]
     if chain == "csrc":
         return [MARKET_SIDE, TECH_SIDE, MAKER, CHECKER, REVIEWER, *governors]
-    return [CHECKER, REVIEWER, REGISTRAR, SECOND, *governors]
+    return [MAKER, CHECKER, REVIEWER, REGISTRAR, SECOND, *governors]
 
 
 @dataclass

@@ -18,7 +18,12 @@ from guqiao_sdk import roles
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.state_proof import StateProof
-from services.consensus.domain.contracts.deployed import BY_RELEASE, DEPLOYER, NamedTemplate
+from services.consensus.domain.contracts.deployed import (
+    BY_LIFE_CYCLE,
+    BY_RELEASE,
+    DEPLOYER,
+    NamedTemplate,
+)
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.light_client import certified_header
 from services.consensus.domain.contracts.packets import PROOF_BYTES_MAX, verify_or_refuse
@@ -32,7 +37,8 @@ from services.consensus.domain.contracts.packets_host import (
 )
 from services.consensus.domain.contracts.signers import require_second
 from services.consensus.domain.contracts.star.ir import Module
-from services.consensus.domain.contracts.template.model import FORMAT_2
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
+from services.consensus.domain.contracts.template.model import FORMAT_2, Template
 from services.consensus.domain.contracts.template.standing import (
     IN_FORCE,
     NONE,
@@ -56,8 +62,9 @@ RELEASE: Final = ("template", "standing", "tests", "risk_review")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What was brought and holds: by which template, and the facts that are kept of it."""
+    """What was brought and holds: the template, how it is named, and the facts that are kept."""
 
+    template: Template
     named: NamedTemplate
     facts: dict[str, Json]
 
@@ -71,7 +78,7 @@ def judge_release(
 ) -> Release:
     """Judge the members `RELEASE` of a deployment of `module` by a template in one of `formats`
     as this version of `contracts` does; raises `Refusal`. Chains that know format 2 keep the final
-    states, too.
+    states, too, and from version 5 on the life cycle.
     """
     reviewer = require_second(host, roles.CONTRACT_REVIEWER)
     tests = _tests(body["tests"], module, version)
@@ -98,7 +105,9 @@ def judge_release(
         facts["final_states"] = [each.name for each in template.states if each.is_final]
     if version >= BY_RELEASE:
         facts[DEPLOYER] = version
-    return Release(named, facts)
+    if version >= BY_LIFE_CYCLE:
+        facts["life_cycle"] = LifeCycle.of(template).to_json()
+    return Release(template, named, facts)
 
 
 def require_successor(before: NamedTemplate | None, named: NamedTemplate) -> None:
