@@ -259,6 +259,14 @@ def contract_upgrade(
     template: Template = None,
     tests: Tests = None,
     risk_review: RiskReview = None,
+    notice: Annotated[
+        int | None,
+        typer.Option("--notice", min=1, help="Its notice, where it breaks anybody 升级通知编号"),
+    ] = None,
+    change_list: Annotated[
+        Path | None,
+        typer.Option("--change-list", help="The change list of that notice 变更清单"),
+    ] = None,
     chain: OnChain = "shandong",
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
@@ -270,7 +278,8 @@ def contract_upgrade(
     from guqiaoctl.commands.deploying import Place, propose_code
     from guqiaoctl.commands.releases import Release
 
-    place, release = Place(data, chain, name), Release(template, tests, risk_review)
+    place = Place(data, chain, name)
+    release = Release(template, tests, risk_review, notice, change_list)
     is_json = output is Shown.JSON
     propose_code(place, governor, file, release, compatible=compatible, as_json=is_json)
 

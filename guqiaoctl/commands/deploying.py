@@ -32,9 +32,9 @@ from guqiaoctl.commands.releases import (
     REVIEWERS,
     Release,
     asks_for_template,
-    former_template,
     members_of,
-    standing_for,
+    members_of_approval,
+    members_of_upgrade,
 )
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
@@ -178,7 +178,7 @@ async def _propose_code(
     more = await members_of(network, chain, release)
     if method == "upgrade":
         found = await read_contract(network, chain, str(body["name"]))
-        more |= await former_template(network, chain, found.record, release)
+        more |= await members_of_upgrade(network, chain, found.record, release)
     call = (CONTRACTS, method, body | more)
     reviewer = REVIEWERS[chain] if asks_for_template(network, chain) else None
     return await submit_as_governor(network, chain, governor, call, checker=reviewer)
@@ -190,7 +190,7 @@ async def _approve(
     found = await read_contract(network, chain, name)
     facts = _checked_facts(found, proposal)
     body: dict[str, Json] = {"name": name, "proposal": proposal}
-    body |= await standing_for(network, chain, facts)
+    body |= await members_of_approval(network, chain, facts)
     result = await submit_as_governor(network, chain, governor, (CONTRACTS, "approve", body))
     after = await read_contract(network, chain, name, result.height)
     return result, None if after.record is None else str(after.record["status"])

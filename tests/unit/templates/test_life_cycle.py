@@ -176,6 +176,7 @@ def test_who_has_none_does_not(roles: tuple[str, ...]) -> None:
     held.read("transfer/T1")
     held.found("trace/T1/000001", {"number": 1, "state": "APPLIED", "product": "P1"})
     assert code(lambda: held.read("terms/T1")) == "READ_CONDITION_UNMET"
-    for steps in ({"number": 1, "price": 3}, [{"number": 1}, {"price": 3}]):
+    kept: tuple[Json, ...] = ({"number": 1, "price": 3}, [{"number": 1}, {"price": 3}])
+    for steps in kept:
         assert code(lambda: held.found("trace/T1/1", steps)) == "READ_CONDITION_UNMET"  # noqa: B023
     assert not held.has_read_restricted

@@ -302,6 +302,9 @@ def test_a_number_that_the_engine_cut_is_not_told_in_part() -> None:
 CHANGED: Final = SOURCE.replace("STEPS_MAX = 1000", "STEPS_MAX = 999")
 
 
+SAME: Final[dict[str, Any]] = {"compatible": True, "former_template": None, "notice": None}
+
+
 def opened(markets: Markets, **changes: Json) -> dict[str, Any]:
     """A second version of the template in which what was restricted is public, in force, and what
     an upgrade to it brings.
@@ -313,6 +316,7 @@ def opened(markets: Markets, **changes: Json) -> dict[str, Any]:
         "template": value | {"version": 2, "groups": groups},
         "standing": markets.standing(f"standing/transfer/{2:020d}"),
         "former_template": TRANSFER.to_json(),
+        "notice": None,
         **changes,
     }
 
@@ -331,7 +335,7 @@ def test_a_field_that_becomes_public_breaks_though_the_interface_stays() -> None
 def test_version_4_saw_no_template_and_took_it_for_compatible() -> None:
     markets = market(contracts=4)
     brought = opened(markets, compatible=True)
-    del brought["former_template"]
+    del brought["former_template"], brought["notice"]
     (event,) = events(
         markets.ask("upgrade", markets.body(CHANGED, **brought)), "contracts.proposed"
     )
@@ -350,9 +354,9 @@ def test_the_template_to_compare_with_is_the_one_that_the_contract_runs_by(forme
 @pytest.mark.req("G2-14-4")
 def test_an_upgrade_within_the_same_template_needs_no_other() -> None:
     markets = market()
-    more = {"compatible": True, "former_template": TRANSFER.to_json()}
+    more = {"compatible": True, "former_template": TRANSFER.to_json(), "notice": None}
     refused = markets.ask("upgrade", markets.body(CHANGED, **more))
     assert (refused.code, facts(refused)["field"]) == ("BODY_MALFORMED", "former_template")
-    last = markets.deploy("upgrade", source=CHANGED, compatible=True, former_template=None)
+    last = markets.deploy("upgrade", source=CHANGED, **SAME)
     (event,) = events(last, "contracts.upgraded")
     assert (event["compatible"], event["template_changes_count"]) == (True, 0)

@@ -128,17 +128,13 @@ def require_standing(host: Host, version: tuple[str, int], digest: str, proof: J
     `proof` is `{header, certificate, standing, proof}` of the regulatory chain, or null on that
     chain itself.
     """
-    system = system_host(host)
-    parameters = host.get("parameters")
-    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
-    regulator = parameters["destination"]
+    system, regulator = system_host(host), regulator_of(host)
     if regulator is None:
         if proof is not None:
             fault = "the regulatory chain reads its own state"
             raise Refusal("BODY_MALFORMED", field="standing", fault=fault)
         value = system.read(TEMPLATES, standing_key(*version))
     else:
-        assert isinstance(regulator, str)
         value = _proven(system, regulator, version, proof)
     standing = None if value is None else _standing(value)
     if standing is None or standing.status not in IN_FORCE or standing.digest != digest:
@@ -157,22 +153,56 @@ def _proven(host: SystemHost, chain: str, version: tuple[str, int], proof: Json)
     require_members(proof, "standing.", "header certificate standing proof")
     if proof["standing"] is None:
         return None
-    header = certified_header(host, chain, proof, "standing.")
-    oldest = host.block_time_ms() - STANDING_AGE_MS_MAX
-    if header.block_time_ms < oldest:
-        raise Refusal("TEMPLATE_STANDING_OLD", block_time_ms=header.block_time_ms, oldest_ms=oldest)
-    try:
-        path = StateProof.decode(hex_bytes(proof["proof"], "standing.proof", PROOF_BYTES_MAX))
-    except MalformedError as error:
-        raise Refusal("PROOF_INVALID", piece="standing.proof", detail=str(error)) from error
-    verify_or_refuse(
-        piece=f"standing of {version[0]}@{version[1]}",
-        root=header.state_root,
+    proven_value(
+        host,
+        chain,
+        proof,
+        member="standing",
         key=f"{TEMPLATES}/{standing_key(*version)}",
-        value=proof["standing"],
-        proof=path,
+        piece=f"standing of {version[0]}@{version[1]}",
+        too_old="TEMPLATE_STANDING_OLD",
     )
     return proof["standing"]
+
+
+def regulator_of(host: Host) -> str | None:
+    """The regulatory chain of a market's chain; None on that chain itself."""
+    parameters = host.get("parameters")
+    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
+    regulator = parameters["destination"]
+    assert regulator is None or isinstance(regulator, str)
+    return regulator
+
+
+def proven_value(
+    host: SystemHost,
+    chain: str,
+    proof: Mapping[str, Json],
+    *,
+    member: str,
+    key: str,
+    piece: str,
+    too_old: str,
+) -> None:
+    """Refuse unless the chain's certified state holds the value `proof[member]` under `key`, as of
+    a day at most: `proof` is `{header, certificate, <member>, proof}`, in the body under `member`.
+    """
+    header = certified_header(host, chain, proof, f"{member}.")
+    oldest = host.block_time_ms() - STANDING_AGE_MS_MAX
+    if header.block_time_ms < oldest:
+        raise Refusal(too_old, block_time_ms=header.block_time_ms, oldest_ms=oldest)
+    field = f"{member}.proof"
+    try:
+        path = StateProof.decode(hex_bytes(proof["proof"], field, PROOF_BYTES_MAX))
+    except MalformedError as error:
+        raise Refusal("PROOF_INVALID", piece=field, detail=str(error)) from error
+    verify_or_refuse(
+        piece=piece,
+        root=header.state_root,
+        key=key,
+        value=proof[member],
+        proof=path,
+    )
 
 
 def _standing(value: Json) -> Standing:

@@ -49,6 +49,11 @@ from services.consensus.domain.contracts.deployment_form import (
     read_name,
     read_reason,
 )
+from services.consensus.domain.contracts.deployment_notice import (
+    NOTICE,
+    require_notice,
+    require_same_notice,
+)
 from services.consensus.domain.contracts.deployment_positions import require_no_open
 from services.consensus.domain.contracts.deployment_proposal import (
     PROPOSAL_LIFE_MS,
@@ -65,6 +70,7 @@ from services.consensus.domain.contracts.deployment_proposal import (
 )
 from services.consensus.domain.contracts.deployment_template import (
     RELEASE,
+    Release,
     judge_release,
     require_standing,
     require_successor,
@@ -125,8 +131,8 @@ class DeploymentsContract:
     and a risk review, and of each approval of them for the standing. v3 also knows templates of
     format 2, and destroys nothing in which a business is under way. v4 asks the report of tests for
     a static analysis and a run on a test network, and looks further for numbers of persons. v5 also
-    compares the templates of an upgrade, and has the engine hold each call of what it deploys
-    against the life cycle and the tiers of its template.
+    compares the templates of an upgrade, asks for the notice of one that breaks, and has the engine
+    hold each call of what it deploys against the life cycle and the tiers of its template.
     """
 
     version: int = 1
@@ -170,7 +176,7 @@ def upgrade(
     """
     by_life_cycle = version >= BY_LIFE_CYCLE
     members = ("name", "engine", "ir", "source", "compatible", *(RELEASE if formats else ()))
-    read_members(body, *members, *((FORMER_TEMPLATE,) if by_life_cycle else ()))
+    read_members(body, *members, *((FORMER_TEMPLATE, NOTICE) if by_life_cycle else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     before = _in_status(host, name, Action.UPGRADE)
@@ -194,15 +200,37 @@ def upgrade(
         require_successor(before.template, release.named)
         facts |= release.facts
         if by_life_cycle:
-            former = body[FORMER_TEMPLATE]
-            more = template_differences(before.template, former, release.template, formats)
-            require_class(name, more, body["compatible"])
-            facts |= {
-                "compatible": not found.breaking and not more.breaking,
-                "template_changes": more.told(),
-                "template_changes_count": len(more.changes),
-            }
+            facts |= _judge_change(host, body, before, release, found, digest)
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
+
+
+def _judge_change(
+    host: Host,
+    body: Mapping[str, Json],
+    before: Deployed,
+    release: Release,
+    found: Differences,
+    digest: str,
+) -> dict[str, Json]:
+    """What the templates of an upgrade differ in beside the interface, and its notice if it breaks
+    anybody.
+    """
+    former = body[FORMER_TEMPLATE]
+    more = template_differences(before.template, former, release.template, FORMATS)
+    require_class(before.name, more, body["compatible"])
+    entry: dict[str, Json] = {
+        "contract": before.name,
+        "from": before.digest,
+        "to": digest,
+        "template": release.named.digest,
+    }
+    breaking = found.breaking + more.breaking
+    return {
+        "compatible": not breaking,
+        "template_changes": more.told(),
+        "template_changes_count": len(more.changes),
+        "notice": require_notice(host, body[NOTICE], entry, breaking),
+    }
 
 
 def set_gas(host: Host, body: Mapping[str, Json]) -> None:
@@ -224,15 +252,19 @@ def set_gas(host: Host, body: Mapping[str, Json]) -> None:
 
 def approve(host: Host, body: Mapping[str, Json], *, version: int = 1) -> None:
     """Approve a proposal for the sender's entity; doing so twice changes nothing. The template that
-    it names has to be in force still.
+    it names has to be in force still, and so has the notice of an upgrade.
     """
     by_template = version >= BY_TEMPLATE
-    read_members(body, "name", "proposal", *(("standing",) if by_template else ()))
+    by_life_cycle = version >= BY_LIFE_CYCLE
+    more = (*(("standing",) if by_template else ()), *((NOTICE,) if by_life_cycle else ()))
+    read_members(body, "name", "proposal", *more)
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     proposal = open_proposal(host, name, body["proposal"], current)
     if by_template:
         _require_in_force(host, proposal, body["standing"], version)
+    if by_life_cycle:
+        require_same_notice(host, body[NOTICE], proposal.facts.get("notice"))
     if entity not in proposal.approvals:
         _approve(host, proposal, entity, current, version=version)
 
