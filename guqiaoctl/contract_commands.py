@@ -353,6 +353,9 @@ def contract_call(
     method: Method,
     args: Arguments = "{}",
     account: Annotated[str, typer.Option("--account", help="Who signs 签名账户")] = "maker",
+    second: Annotated[
+        str | None, typer.Option("--checker", help="Who signs second, where two do 复核账户")
+    ] = None,
     chain: OnChain = "shandong",
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
@@ -365,7 +368,8 @@ def contract_call(
     from guqiaoctl.commands.deploying import Place, call
 
     refuse_personal_data(args)
-    call(Place(data, chain, name), account, method, args, as_json=output is Shown.JSON)
+    signers, is_json = (account, second), output is Shown.JSON
+    call(Place(data, chain, name), signers, method, args, as_json=is_json)
 
 
 @contract.command("show")
