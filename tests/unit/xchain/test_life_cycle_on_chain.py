@@ -297,6 +297,15 @@ def test_a_number_that_the_engine_cut_is_not_told_in_part() -> None:
     assert facts(receipt)["key"] == {"omitted_characters": 64}
 
 
+@pytest.mark.req("G2-17-7", "G2-19-1")
+def test_a_reason_that_spells_a_number_is_not_told() -> None:
+    begin = '_begin(transfer_id, product, "credit")'
+    source = spoiled((begin, f'require(False, "NO_" + {DIVIDED})\n    {begin}'))
+    receipt = call(market(source), "transfer", "credit", *BOTH, **CREDIT)
+    assert (receipt.code, facts(receipt)["kind"]) == ("TIER_NONPUBLIC_ONCHAIN", "PHONE")
+    assert b"8000" not in receipt.detail
+
+
 # --- Upgrades are judged by their templates, too --------------------------------------------------
 
 CHANGED: Final = SOURCE.replace("STEPS_MAX = 1000", "STEPS_MAX = 999")

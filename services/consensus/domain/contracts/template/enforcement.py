@@ -52,10 +52,13 @@ class TierGuard:
         self.tiers.check_answer(answer, pay=self._pay)
 
     def failed(self, error: ContractError) -> None:
-        """Search the facts of whatever ended a call, and take from them texts that the engine cut:
-        what is left of a number that was cut is found no more. Raises `ContractError`, `OutOfGas`.
+        """Search the facts of whatever ended a call, and a code that the contract chose, and take
+        from the facts texts that the engine cut: what is left of a number that was cut is found no
+        more. Raises `ContractError`, `OutOfGas`.
         """
         try:
+            if error.is_refusal:
+                self.told(error.code)
             self.told(dict(error.fields))
         except (ContractError, OutOfGas) as found:
             found.line, found.contract = error.line, error.contract
