@@ -274,6 +274,9 @@ def price(key):
 def prices():
     return [each[1]["price"] for each in scan("terms/", 9)]
 
+def others():
+    return scan("terms/9", 9)
+
 def lost(key):
     return {}[str(get(key)["price"])]
 """
@@ -304,7 +307,7 @@ def vault(*roles: str) -> MemoryChain:
     deploy(chain, "vault", VAULT)
     deploy(chain, "asking", ASKING)
     assert call(chain, "vault", "keep", key="terms/1", value={"price": 37_501}).code == ""
-    views = ("lost", "price", "prices")
+    views = ("lost", "others", "price", "prices")
     keep_tiers(chain, "vault", TIERS, LifeCycle("name", (), views, roles))
     return chain
 
@@ -331,9 +334,15 @@ def test_what_is_restricted_stands_in_no_receipt_whichever_contract_answers(
 
 
 @pytest.mark.req("G2-17-6", "G2-19-1")
+def test_that_nothing_restricted_is_there_is_restricted_too() -> None:
+    assert facts(call(vault("clerk"), "vault", "others"))["result_withheld"] == "RESTRICTED"
+    assert call(vault("registrar"), "vault", "others").code == "READ_CONDITION_UNMET"
+
+
+@pytest.mark.req("G2-17-6", "G2-19-1")
 def test_an_error_within_a_contract_that_is_called_tells_nothing_of_it_either() -> None:
     receipt = call(vault("clerk"), "asking", "lose", key="terms/1")
-    assert (receipt.code, facts(receipt)["at"]) == ("CONTRACT_KEY_MISSING", "vault:14")
+    assert (receipt.code, facts(receipt)["at"]) == ("CONTRACT_KEY_MISSING", "vault:17")
     assert set(facts(receipt)) == {"at", "facts_withheld"}
 
 

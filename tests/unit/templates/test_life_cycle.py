@@ -148,6 +148,20 @@ def test_where_a_business_was_is_where_it_was_before_the_call() -> None:
             assert code(held.ended) == "TEMPLATE_TRANSITION_WRONG"
 
 
+@pytest.mark.req("G2-08-5")
+def test_what_never_began_is_not_completed() -> None:
+    completed = RECORD | {"state": "COMPLETED"}
+    for before, is_right in ((RECORD | {"state": "APPLIED"}, True), (None, False)):
+        held = guard("complete")
+        held.write("transfer/T1", completed, lambda: before)  # noqa: B023 - asked at once
+        held.write("trace/T1", 2, nothing)
+        held.event("transfer.completed", completed)
+        if is_right:
+            held.ended()
+        else:
+            assert code(held.ended) == "TEMPLATE_TRANSITION_WRONG"
+
+
 def test_looking_up_where_a_business_was_is_paid_for_once() -> None:
     held = guard()
     held.write("transfer/T1", RECORD, lambda: RECORD | {"product": "P" * 640})
@@ -176,6 +190,7 @@ def test_who_has_none_does_not(roles: tuple[str, ...]) -> None:
     held.read("transfer/T1")
     held.found("trace/T1/000001", {"number": 1, "state": "APPLIED", "product": "P1"})
     assert code(lambda: held.read("terms/T1")) == "READ_CONDITION_UNMET"
+    assert code(lambda: held.found("terms/T1", {})) == "READ_CONDITION_UNMET", "in a wider scan"
     kept: tuple[Json, ...] = ({"number": 1, "price": 3}, [{"number": 1}, {"price": 3}])
     for steps in kept:
         assert code(lambda: held.found("trace/T1/1", steps)) == "READ_CONDITION_UNMET"  # noqa: B023

@@ -113,18 +113,18 @@ class Upgrading(Markets):
         body = filing(kind, documents=documents, **changes)
         self.step("file", (MAKER, CHECKER), **body)
 
-    def walk(self, *steps: str, **changes: Any) -> None:
+    def walk(self, *steps: str, number: int = 1, **changes: Any) -> None:
         for each in steps:
             who: Any = (MAKER, CHECKER)
             if each in ("ack", "waive"):
                 who = CSRC_SIDES
             elif each.endswith("_test"):
                 who = (TECH_SIDE,)
-            self.step(each, who, number=1, **(GOOD[each] | changes))
+            self.step(each, who, number=number, **(GOOD[each] | changes))
 
-    def notice(self) -> dict[str, Any]:
-        """What the latest block of the regulatory chain proves of the first notice."""
-        key = f"notices/notice/shandong/{1:020d}"
+    def notice(self, number: int = 1) -> dict[str, Any]:
+        """What the latest block of the regulatory chain proves of a notice."""
+        key = f"notices/notice/shandong/{number:020d}"
         block = self.csrc.blocks[self.csrc.header.height]
         return {
             "header": block.header.encode().hex(),
@@ -292,6 +292,21 @@ def test_a_notice_that_is_called_off_stops_what_is_not_approved(market: Upgradin
         assert market.approve(proposed, 1, standing, notice=notice).code == code
     paused = market.ask("pause", {"name": "transfer", "reason": "审计"}, governor("shandong", 3))
     assert market.approve(paused, 1, None, notice=before).code == "BODY_MALFORMED"
+
+
+@pytest.mark.req("G2-14-4")
+def test_an_approval_proves_the_notice_of_the_proposal_and_no_other(market: Upgrading) -> None:
+    listed = change_list()
+    scheduled(market, listed)
+    proposed = market.upgrade(market.brought(listed))
+    standing, first = market.standing(SECOND), market.notice()
+    market.walk("cancel")
+    market.file(listed, Kind.SECURITY_HOTFIX, interface=OLD, planned="2025-10-27")
+    market.walk("ack", "waive", "open_test", "pass_test", number=2)
+    market.walk("schedule", number=2, planned="2025-10-18", old_until=None)
+    other = market.approve(proposed, 1, standing, notice=market.notice(2))
+    assert (other.code, told(other)["number"]) == ("UPGRADE_NOTICE_OTHER", 2)
+    assert market.approve(proposed, 1, standing, notice=first).accepted
 
 
 @pytest.mark.req("G2-14-4")
