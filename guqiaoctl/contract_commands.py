@@ -22,7 +22,6 @@ from guqiaoctl.options import (
 if TYPE_CHECKING:
     from guqiao_sdk.proof.json_values import Json
     from services.consensus.domain.contracts.template.model import Template as ReadTemplate
-    from services.consensus.domain.contracts.template.tiers import TierMap
 
 contract = typer.Typer(name="contract", help="Contracts of star/1 合约", no_args_is_help=True)
 
@@ -31,7 +30,7 @@ Method = Annotated[str, typer.Option("--method", help="What to call 方法")]
 Arguments = Annotated[str, typer.Option("--args", help="A JSON object by name 参数")]
 TemplateFile = Annotated[
     Path | None,
-    typer.Option("--template", help="YAML whose tiers the writes have to keep to 模板文件"),
+    typer.Option("--template", help="YAML that the calls have to keep to 模板文件"),
 ]
 State = Annotated[
     Path | None, typer.Option("--state", help="JSON: each key of the contract, its value 状态文件")
@@ -102,7 +101,7 @@ def contract_run(
         height=height,
         time=time,
         gas=gas,
-        tiers=_tiers(template),
+        template=_template(template),
     )
     run(order, write_state=write_state, as_json=output is Shown.JSON)
 
@@ -137,7 +136,7 @@ def contract_gas(
         height=height,
         time=time,
         gas=gas,
-        tiers=_tiers(template),
+        template=_template(template),
     )
     show_gas(order, as_json=output is Shown.JSON)
 
@@ -167,15 +166,13 @@ def contract_test(
     from guqiaoctl.commands.contract_cases import test
     from guqiaoctl.commands.contract_evidence import analysis_of, named_run
     from guqiaoctl.commands.contracts import module_of
-    from services.consensus.domain.contracts.template.tiers import TierMap
 
     module, found = module_of(file), _template(template)
-    tiers = None if found is None else TierMap.of(found)
     evidence: dict[str, Json] = {"analysis": analysis_of(file, found)}
     if test_run is not None:
         evidence["test_run"] = named_run(test_run)
     is_json = output is Shown.JSON
-    test(file, module, cases, tiers=tiers, evidence=evidence, as_json=is_json)
+    test(file, module, cases, template=found, evidence=evidence, as_json=is_json)
 
 
 @contract.command("new")
@@ -201,16 +198,6 @@ def contract_diff(
     from guqiaoctl.commands.contracts import diff
 
     diff(before, after, as_json=output is Shown.JSON)
-
-
-def _tiers(path: Path | None) -> TierMap | None:
-    """The tiers of a template in a file; raises `CliError`, exit code 7, where it is none."""
-    found = _template(path)
-    if found is None:
-        return None
-    from services.consensus.domain.contracts.template.tiers import TierMap
-
-    return TierMap.of(found)
 
 
 def _template(path: Path | None) -> ReadTemplate | None:
@@ -272,6 +259,14 @@ def contract_upgrade(
     template: Template = None,
     tests: Tests = None,
     risk_review: RiskReview = None,
+    notice: Annotated[
+        int | None,
+        typer.Option("--notice", min=1, help="Its notice, where it breaks anybody 升级通知编号"),
+    ] = None,
+    change_list: Annotated[
+        Path | None,
+        typer.Option("--change-list", help="The change list of that notice 变更清单"),
+    ] = None,
     chain: OnChain = "shandong",
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
@@ -283,7 +278,8 @@ def contract_upgrade(
     from guqiaoctl.commands.deploying import Place, propose_code
     from guqiaoctl.commands.releases import Release
 
-    place, release = Place(data, chain, name), Release(template, tests, risk_review)
+    place = Place(data, chain, name)
+    release = Release(template, tests, risk_review, notice, change_list)
     is_json = output is Shown.JSON
     propose_code(place, governor, file, release, compatible=compatible, as_json=is_json)
 
@@ -357,6 +353,9 @@ def contract_call(
     method: Method,
     args: Arguments = "{}",
     account: Annotated[str, typer.Option("--account", help="Who signs 签名账户")] = "maker",
+    second: Annotated[
+        str | None, typer.Option("--checker", help="Who signs second, where two do 复核账户")
+    ] = None,
     chain: OnChain = "shandong",
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
@@ -369,7 +368,8 @@ def contract_call(
     from guqiaoctl.commands.deploying import Place, call
 
     refuse_personal_data(args)
-    call(Place(data, chain, name), account, method, args, as_json=output is Shown.JSON)
+    signers, is_json = (account, second), output is Shown.JSON
+    call(Place(data, chain, name), signers, method, args, as_json=is_json)
 
 
 @contract.command("show")

@@ -15,6 +15,7 @@ from guqiaoctl.commands.contract_inputs import (
     DEPTH_MAX,
     STATE_BYTES_MAX,
     check_state,
+    host_by,
     surroundings_of,
 )
 from guqiaoctl.commands.contracts import summary
@@ -26,10 +27,8 @@ from guqiaoctl.result_files import whole_file
 from services.consensus.domain.contracts.star.gas import GasTable, Meter
 from services.consensus.domain.contracts.star.ir import Module
 from services.consensus.domain.contracts.star.line_gas import LineGas
-from services.consensus.domain.contracts.star.memory import MemoryHost
 from services.consensus.domain.contracts.star.program import Program
-from services.consensus.domain.contracts.template.enforcement import TierGuard
-from services.consensus.domain.contracts.template.tiers import TierMap
+from services.consensus.domain.contracts.template.model import Template
 
 CASES_MAX: Final = 10_000
 
@@ -79,17 +78,17 @@ def test(
     module: Module,
     cases: Path | None,
     *,
-    tiers: TierMap | None,
+    template: Template | None,
     evidence: Mapping[str, Json],
     as_json: bool,
 ) -> None:
-    """Run the cases in their order, each on the state that the one before left and within the tiers
-    of a template, if one is given; exit code 5 where one comes to something else than is expected.
+    """Run the cases in their order, each on the state that the one before left and held against a
+    template, if one is given; exit code 5 where one comes to something else than is expected.
     `evidence` are further members of the report.
     """
     path = cases if cases is not None else cases_path(source)
     state, expected = read_cases(path)
-    verdicts, lines = run_cases(module, state, expected, tiers)
+    verdicts, lines = run_cases(module, state, expected, template)
     failed = sum(bool(each.differences) for each in verdicts)
     written = set[int]().union(*(_lines_of(each[-1]) for each in module.functions))
     not_run = sorted(written - lines)
@@ -102,14 +101,14 @@ def test(
 
 
 def run_cases(
-    module: Module, state: Mapping[str, Json], cases: list[Case], tiers: TierMap | None
+    module: Module, state: Mapping[str, Json], cases: list[Case], template: Template | None
 ) -> tuple[list[Verdict], set[int]]:
     """The verdicts, and the lines of the source that ran."""
     verdicts, lines = list[Verdict](), set[int]()
     program = Program(module, GasTable(), watched=True)
     with Progress(choose("cases", "用例"), len(cases)) as progress:
         for case in cases:
-            verdict, state, ran = _run(program, state, case, tiers)
+            verdict, state, ran = _run(program, state, case, template)
             verdicts.append(verdict)
             lines |= ran
             progress.show(len(verdicts))
@@ -117,7 +116,7 @@ def run_cases(
 
 
 def _run(
-    program: Program, state: Mapping[str, Json], case: Case, tiers: TierMap | None
+    program: Program, state: Mapping[str, Json], case: Case, template: Template | None
 ) -> tuple[Verdict, dict[str, Json], set[int]]:
     """The verdict, the state afterwards, and the lines that ran."""
     call = case.call
@@ -129,8 +128,7 @@ def _run(
         call.get("time", TIME),
     )
     meter = Meter(call.get("gas", GAS_DEFAULT), GasTable())
-    guard = None if tiers is None else TierGuard(tiers, meter)
-    host = MemoryHost(state, around, guard=guard)
+    host = host_by(template, state, around, meter)
     used = LineGas(meter)
     outcome = host.run(program, meter, call["method"], call.get("args", {}), used)
     told = {"fields": {}} | summary(outcome, host)

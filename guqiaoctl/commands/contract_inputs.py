@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,12 @@ from guqiaoctl.input_files import read_input
 from guqiaoctl.output import shown
 from guqiaoctl.result_files import whole_file
 from services.consensus.domain.contracts.host import Party
-from services.consensus.domain.contracts.star.memory import Surroundings
+from services.consensus.domain.contracts.star.gas import Meter
+from services.consensus.domain.contracts.star.memory import MemoryHost, Surroundings
+from services.consensus.domain.contracts.template.enforcement import TierGuard
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
+from services.consensus.domain.contracts.template.model import Template
+from services.consensus.domain.contracts.template.tiers import TierMap
 
 STATE_BYTES_MAX: Final = 64 * 1024 * 1024
 DEPTH_MAX: Final = 32
@@ -178,3 +183,13 @@ def _no_state(path: Path, why: str) -> CliError:
         texts.remedy_zh,
         exit_code=EXIT_USAGE,
     )
+
+
+def host_by(
+    template: Template | None, state: Mapping[str, Json], around: Surroundings, meter: Meter
+) -> MemoryHost:
+    """A host that holds calls against a template, if one is given, as a chain does."""
+    if template is None:
+        return MemoryHost(state, around)
+    guard = TierGuard(TierMap.of(template), meter)
+    return MemoryHost(state, around, guard=guard, life_cycle=LifeCycle.of(template))

@@ -12,6 +12,7 @@ from guqiao_sdk.rules import UnknownCodeError, messages
 from guqiaoctl.commands.contract_inputs import (
     WrongArgumentsError,
     arguments_of,
+    host_by,
     state_of,
     surroundings_of,
     write_state_file,
@@ -31,16 +32,15 @@ from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.refusals import SENTENCES
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.star.text import SOURCE_BYTES_MAX
-from services.consensus.domain.contracts.template.enforcement import TierGuard
-from services.consensus.domain.contracts.template.tiers import TierMap
+from services.consensus.domain.contracts.template.model import Template
 
 _REFUSED: Final = "CONTRACT_SOURCE_REFUSED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A call as the command line asks for it. Who signs: a DID and its roles. `tiers` are those of
-    the template that the contract is to keep to, if one is given.
+    """A call as the command line asks for it. Who signs: a DID and its roles. `template` is
+    what the call has to keep to, if one is given.
     """
 
     file: Path
@@ -52,7 +52,7 @@ class Order:
     height: int
     time: str
     gas: int
-    tiers: TierMap | None
+    template: Template | None
 
 
 # --- lint -------------------------------------------------------------------------------------
@@ -167,8 +167,7 @@ def _execute(
 ) -> tuple[Outcome, MemoryHost, LineGas]:
     around = surroundings_of(order.sender, order.checker, order.height, order.time)
     meter = Meter(order.gas, GasTable())
-    guard = None if order.tiers is None else TierGuard(order.tiers, meter)
-    host = MemoryHost(state, around, guard=guard)
+    host = host_by(order.template, state, around, meter)
     lines = LineGas(meter)
     try:
         arguments = arguments_of(order.arguments)

@@ -28,7 +28,14 @@ from guqiaoctl.commands.governance import (
     read_governed,
     submit_as_governor,
 )
-from guqiaoctl.commands.releases import REVIEWERS, Release, members_of, standing_for
+from guqiaoctl.commands.releases import (
+    REVIEWERS,
+    Release,
+    asks_for_template,
+    members_of,
+    members_of_approval,
+    members_of_upgrade,
+)
 from guqiaoctl.failures import EXIT_NOT_FOUND, EXIT_UNVERIFIED, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_chain, open_identity
@@ -131,8 +138,12 @@ def approve(place: Place, governor: int, proposal: str, *, as_json: bool) -> Non
     _tell(place, result, {"status": status}, as_json=as_json)
 
 
-def call(place: Place, account: str, method: str, arguments: str, *, as_json: bool) -> None:
-    """Call a contract in the name of an account; tells what it returns and what it cost."""
+def call(
+    place: Place, signers: tuple[str, str | None], method: str, arguments: str, *, as_json: bool
+) -> None:
+    """Call a contract in the name of an account, and of a second one where the step asks for two;
+    tells what it returns and what it cost.
+    """
     network, chain = load_network(place.data), known_chain(place.chain)
     try:
         body = arguments_of(arguments)
@@ -140,12 +151,14 @@ def call(place: Place, account: str, method: str, arguments: str, *, as_json: bo
         raise _wrong(
             f"--args: {error.where}: {error.why}", f"--args：{error.where}：{error.why}"
         ) from None
-    if all((each.name, each.organisation.domain) != (account, chain) for each in ACCOUNTS):
-        raise _wrong(
-            f"{chain} has no account {shown(account)}", f"{chain} 没有账户 {shown(account)}"
-        )
+    known = {each.name for each in ACCOUNTS if each.organisation.domain == chain}
+    for account in signers:
+        if account is not None and account not in known:
+            raise _wrong(
+                f"{chain} has no account {shown(account)}", f"{chain} 没有账户 {shown(account)}"
+            )
     with Progress(choose("waiting for the chain", "等待链的结果")):
-        result = guarded(asyncio.run, _call(network, chain, account, (place.name, method, body)))
+        result = guarded(asyncio.run, _call(network, chain, signers, (place.name, method, body)))
     _tell(place, result, dict(result.detail), as_json=as_json)
 
 
@@ -169,8 +182,11 @@ async def _propose_code(
 ) -> TransactionResult:
     method, body = what
     more = await members_of(network, chain, release)
+    if method == "upgrade":
+        found = await read_contract(network, chain, str(body["name"]))
+        more |= await members_of_upgrade(network, chain, found.record, release)
     call = (CONTRACTS, method, body | more)
-    reviewer = REVIEWERS[chain] if more else None
+    reviewer = REVIEWERS[chain] if asks_for_template(network, chain) else None
     return await submit_as_governor(network, chain, governor, call, checker=reviewer)
 
 
@@ -180,7 +196,7 @@ async def _approve(
     found = await read_contract(network, chain, name)
     facts = _checked_facts(found, proposal)
     body: dict[str, Json] = {"name": name, "proposal": proposal}
-    body |= await standing_for(network, chain, facts)
+    body |= await members_of_approval(network, chain, facts)
     result = await submit_as_governor(network, chain, governor, (CONTRACTS, "approve", body))
     after = await read_contract(network, chain, name, result.height)
     return result, None if after.record is None else str(after.record["status"])
@@ -239,12 +255,24 @@ async def _value(client: ChainClient, key: str, height: int) -> Mapping[str, Jso
 
 
 async def _call(
-    network: Network, chain: str, account: str, what: tuple[str, str, Mapping[str, Json]]
+    network: Network,
+    chain: str,
+    signers: tuple[str, str | None],
+    what: tuple[str, str, Mapping[str, Json]],
 ) -> TransactionResult:
-    result = await submit(network, chain, what, maker=account)
+    maker, checker = signers
+    result = await submit(network, chain, what, maker=maker, checker=checker)
     if not result.accepted:
-        raise _with_facts(refused(result), result.detail.get("facts"))
+        raise _with_facts(refused(result), _facts_of(result))
     return result
+
+
+def _facts_of(result: TransactionResult) -> Json:
+    """Of a refusal, or that the receipt withholds them."""
+    withheld = "facts_withheld"
+    if withheld in result.detail:
+        return {withheld: result.detail[withheld]}
+    return result.detail.get("facts")
 
 
 def _with_facts(error: CliError, facts: Json) -> CliError:

@@ -1,4 +1,6 @@
-"""Templates as the regulatory chain's state proves them, and the proof for another chain."""
+"""Templates and notices as the regulatory chain's state proves them, and the proof for another
+chain.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from guqiaoctl.commands.governance import READERS
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC
+from services.consensus.domain.contracts.notice.standing import NOTICES, notice_key
 from services.consensus.domain.contracts.template.standing import TEMPLATES, standing_key
 
 
@@ -39,13 +42,28 @@ async def read_proven_template(network: Network, identifier: str, version: int) 
     written, told = record_of(record), record_of(standing)
     if written is None or told is None:
         raise failure("TEMPLATE_UNKNOWN", id=identifier, version=version)
-    return ProvenTemplate(written, told, _proof(standing, told))
+    return ProvenTemplate(written, told, _proof(standing, "standing", told))
 
 
-def _proof(standing: ProvenState, told: dict[str, Json]) -> dict[str, Json]:
+async def proven_notice(network: Network, chain: str, number: int) -> dict[str, Json]:
+    """A notice of a chain with its proof, as `contracts` takes it; raises `CliError` where there is
+    none of this number.
+    """
+    provider = open_provider()
+    identity = open_identity(network, provider, CSRC, READERS[CSRC])
+    async with open_chain(network, provider, CSRC, identity) as client:
+        height = (await client.latest()).height
+        found = await client.get_state_proof(f"{NOTICES}/{notice_key(chain, number)}", height)
+    record = record_of(found)
+    if record is None:
+        raise failure("UPGRADE_NOTICE_UNKNOWN", chain=chain, number=number)
+    return _proof(found, "notice", record)
+
+
+def _proof(found: ProvenState, member: str, value: dict[str, Json]) -> dict[str, Json]:
     return {
-        "header": standing.header.encode().hex(),
-        "certificate": standing.certificate.encode().hex(),
-        "standing": told,
-        "proof": standing.message.proof.hex(),
+        "header": found.header.encode().hex(),
+        "certificate": found.certificate.encode().hex(),
+        member: value,
+        "proof": found.message.proof.hex(),
     }

@@ -13,14 +13,24 @@ from typing import Final
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, JsonError, parse_json_strict
 from guqiao_sdk.rules import messages
-from guqiaoctl.commands.proven_templates import read_proven_template
+from guqiaoctl.commands.proven_templates import proven_notice, read_proven_template
 from guqiaoctl.failures import EXIT_CONFLICT, EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.output import shown
 from guqiaoctl.template_files import require_own_source
-from services.consensus.domain.contracts.deployed import BY_RELEASE, BY_TEMPLATE, CONTRACTS
+from services.consensus.domain.contracts.deployed import (
+    BY_LIFE_CYCLE,
+    BY_RELEASE,
+    BY_TEMPLATE,
+    CONTRACTS,
+)
+from services.consensus.domain.contracts.deployment_changes import FORMER_TEMPLATE
+from services.consensus.domain.contracts.deployment_notice import (
+    CHANGE_LIST_BYTES_MAX,
+    NOTICE,
+)
 from services.consensus.domain.contracts.template.form import read_template
 from services.consensus.domain.ledger.genesis_json import parse_genesis
 
@@ -38,6 +48,8 @@ class Release:
     template: str | None = None
     tests: Path | None = None
     risk_review: Path | None = None
+    notice: int | None = None
+    change_list: Path | None = None
 
 
 def asks_for_template(network: Network, chain: str) -> bool:
@@ -83,18 +95,73 @@ async def members_of(network: Network, chain: str, release: Release) -> dict[str
     }
 
 
-async def standing_for(network: Network, chain: str, facts: Mapping[str, Json]) -> dict[str, Json]:
-    """The member that an approval adds: where the template of a proposal stands now."""
-    if not asks_for_template(network, chain):
+async def members_of_upgrade(
+    network: Network, chain: str, record: Mapping[str, Json] | None, release: Release
+) -> dict[str, Json]:
+    """The members that an upgrade adds where templates are compared: the one by which the contract
+    of this record runs, null where that does not change, and the notice, null where none is given.
+    """
+    if _version_at(network, chain) < BY_LIFE_CYCLE:
         return {}
-    named = facts.get("template")
+    notice = await _notice(network, chain, release)
+    named = None if record is None else record.get("template")
+    if not isinstance(named, dict) or release.template == f"{named['id']}@{named['version']}":
+        return {FORMER_TEMPLATE: None, NOTICE: notice}
+    identifier, version = named["id"], named["version"]
+    assert isinstance(identifier, str)
+    assert isinstance(version, int)
+    found = await read_proven_template(network, identifier, version)
+    return {FORMER_TEMPLATE: found.record["template"], NOTICE: notice}
+
+
+async def _notice(network: Network, chain: str, release: Release) -> Json:
+    if (release.notice is None) is not (release.change_list is None):
+        raise _wrong(
+            "--notice and --change-list are given together",
+            "--notice 与 --change-list 须一并给出",
+            "give the number of the notice, and the change list that it was filed with",
+            "请给出通知编号及提交通知时的变更清单",
+        )
+    if release.notice is None or release.change_list is None:
+        return None
+    try:
+        listed = read_input(release.change_list, CHANGE_LIST_BYTES_MAX).decode()
+    except UnicodeDecodeError:
+        raise _wrong(
+            f"{shown(release.change_list)} is no text in UTF-8",
+            f"{shown(release.change_list)} 不是 UTF-8 文本",
+            "give the change list that the notice was filed with",
+            "请给出提交通知时的变更清单",
+        ) from None
+    return {**await proven_notice(network, chain, release.notice), "change_list": listed}
+
+
+async def members_of_approval(
+    network: Network, chain: str, facts: Mapping[str, Json]
+) -> dict[str, Json]:
+    """The members that an approval adds: where the template of a proposal stands now, and the
+    notice of an upgrade.
+    """
+    found: dict[str, Json] = {}
+    if asks_for_template(network, chain):
+        found["standing"] = await _standing(network, chain, facts.get("template"))
+    if _version_at(network, chain) >= BY_LIFE_CYCLE:
+        named = facts.get("notice")
+        found[NOTICE] = None
+        if named is not None:
+            assert isinstance(named, dict), "the contract wrote it"
+            found[NOTICE] = await proven_notice(network, chain, int(str(named["number"])))
+    return found
+
+
+async def _standing(network: Network, chain: str, named: Json) -> Json:
     if named is None or chain == CSRC:
-        return {"standing": None}
+        return None
     assert isinstance(named, dict), "the contract wrote it"
     identifier, version = named["id"], named["version"]
     assert isinstance(identifier, str)
     assert isinstance(version, int)
-    return {"standing": (await read_proven_template(network, identifier, version)).proof}
+    return (await read_proven_template(network, identifier, version)).proof
 
 
 def _version_of(spelled: str) -> tuple[str, int]:

@@ -57,7 +57,7 @@ COMMON_CONTRACTS: Final = (
 VERSIONS: Final = {
     "calendar": 2,
     "chains": 4,
-    "contracts": 4,
+    "contracts": 5,
     "documents": 2,
     "evidence": 2,
     "light_client": 3,

@@ -80,14 +80,20 @@ def test_the_entities_take_a_contract_through_its_life(
     assert decide(one_machine, "deploy", SOURCE, *name, *brought, by=(1, 2))["status"] == "active"
     refused = apply(one_machine)
     assert (refused.error, refused.code) == ("CONTRACT_REFUSED", 5)
-    assert "SHARES_INSUFFICIENT (asked=3, available=0)" in refused.err
+    assert "SHARES_INSUFFICIENT (facts_withheld=RESTRICTED)" in refused.err
     personal = apply(one_machine, seller="A1 13900000000")
     assert (personal.error, personal.code) == ("TIER_NONPUBLIC_ONCHAIN", 2)
     assert "13900000000" not in personal.err
     read = ("contract", "call", "transfer", "--method", "position")
     look = (*read, "--args", '{"product": "P1", "seller": "A1"}', "-o", "json")
     told = one_machine.must(*look).json()
-    assert (told["chain"], told["result"]) == (MARKET, 0)
+    assert (told["chain"], told["result_withheld"], "result" in told) == (
+        MARKET,
+        "RESTRICTED",
+        False,
+    )
+    unread = one_machine.run(*look, "--account", "governor-0")
+    assert (unread.error, unread.code) == ("READ_CONDITION_UNMET", 4)
     assert told["gas"] > 0
 
     upgrade, other = (
@@ -155,6 +161,7 @@ def test_what_is_wrong_is_refused_in_both_languages(
         (["pause", "other", "--reason", "x", *governor], "CONTRACT_UNKNOWN", 3),
         (["call", "other", "--method", "f", "--args", "["], "REQUEST_MALFORMED", 2),
         (["call", "other", "--method", "f", "--account", "nobody"], "REQUEST_MALFORMED", 2),
+        (["call", "other", "--method", "f", "--checker", "nobody"], "REQUEST_MALFORMED", 2),
         (["call", "other", "--method", "f", "--chain", "beijing"], "REQUEST_MALFORMED", 2),
     ]
     for arguments, code, exit_code in wrong:

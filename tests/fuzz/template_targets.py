@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
-from services.consensus.domain.contracts.deployed import BY_RELEASE, CONTRACTS
+from services.consensus.domain.contracts.deployed import BY_LIFE_CYCLE, CONTRACTS
+from services.consensus.domain.contracts.deployment_notice import ProvenNotice, read_notice
 from services.consensus.domain.contracts.deployment_template import RELEASE, Release, judge_release
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.star.syntax import compile_source
 from services.consensus.domain.contracts.template.faults import TemplateError
 from services.consensus.domain.contracts.template.form import read_template
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
 from services.consensus.domain.contracts.template.model import FORMATS, Template
 from services.consensus.domain.contracts.template.tiers import TierMap
 from services.consensus.domain.ledger.admission import AdmittedTransaction, read_transaction
@@ -20,6 +22,7 @@ from tests.unit.templates.orders import orders, own_orders
 from tests.unit.templates.template_market import template
 from tests.unit.xchain import test_deployments_by_template as by_template
 from tests.unit.xchain.release_evidence import EVIDENCE
+from tests.unit.xchain.test_upgrade_notices import RECORD
 
 SOURCE = (
     b"A = [1, {'a': -2}]\n\ndef f(a, b=2):\n    for x in A:\n        a += x\n    return a[b:]\n"
@@ -40,10 +43,14 @@ def targets() -> tuple[Target, ...]:
     samples.append(canonical_json({**orders(), "contract": code}))
     samples.append(canonical_json(own_orders()))
     kept = canonical_json(_kept())
+    steps = canonical_json(LifeCycle.of(read_template(orders())).to_json())
+    notice = canonical_json(RECORD)
     refusals = (TemplateError, JsonError)
     return (
         Target("contract template", _template, refusals, samples, mutations.of_json),
         Target("tiers of a contract", _tiers, (ValueError,), [kept], mutations.of_json),
+        Target("life cycle of a contract", _life_cycle, (ValueError,), [steps], mutations.of_json),
+        Target("notice of an upgrade", _notice, (Refusal,), [notice], mutations.of_json),
         _release(),
     )
 
@@ -55,6 +62,14 @@ def _kept() -> Json:
 
 def _tiers(data: bytes) -> Json:
     return TierMap.from_json(json_value(data)).to_json()
+
+
+def _life_cycle(data: bytes) -> Json:
+    return LifeCycle.from_json(json_value(data)).to_json()
+
+
+def _notice(data: bytes) -> ProvenNotice:
+    return read_notice(json_value(data))
 
 
 def _template(data: bytes) -> Template:
@@ -92,7 +107,7 @@ def _release() -> Target:
         if not isinstance(brought, dict) or set(brought) != set(RELEASE):
             raise Refusal("BODY_MALFORMED")
         host = LedgerHost(markets.shandong.state, context, CONTRACTS)
-        return judge_release(host, brought, module, FORMATS, BY_RELEASE)
+        return judge_release(host, brought, module, FORMATS, BY_LIFE_CYCLE)
 
     brought = body | {"tests": body["tests"] | EVIDENCE}
     sample = canonical_json({name: brought[name] for name in RELEASE})

@@ -10,6 +10,7 @@ import pytest
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.receipt import Outcome, Receipt
 from services.consensus.domain.contracts.deployed import contract_record_key, deployed
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
 from services.consensus.domain.contracts.template.tiers import TierField, TierGroup, TierMap
 from services.consensus.domain.contracts.template.vocabulary import Tier
 from services.consensus.domain.ledger.admission import Refused, read_transaction
@@ -84,11 +85,13 @@ def order(order_id, lines, terms_sealed):
 DESCRIBED: Final[dict[str, Json]] = {"digest": DIGEST, "reference": "vault:1", "owner": "did:x:y"}
 
 
-def keep_tiers(chain: MemoryChain, name: str, tiers: TierMap) -> None:
+def keep_tiers(
+    chain: MemoryChain, name: str, tiers: TierMap, life_cycle: LifeCycle | None = None
+) -> None:
     """What a deployment under a template leaves in the contract's record."""
     record = deployed(DeploymentsState(chain.state), name)
     assert record is not None
-    value = canonical_json(replace(record, tiers=tiers).to_json())
+    value = canonical_json(replace(record, tiers=tiers, life_cycle=life_cycle).to_json())
     chain.state.change({contract_key("contracts", contract_record_key(name)): value})
 
 
@@ -255,3 +258,97 @@ def test_a_list_that_is_not_what_format_2_says_is_refused_at_the_call_and_betwee
         assert told_of == {"argument": "lines[1].quantity", "why": "type", "at": at}
         taken = call(chain, name, method, **right)
         assert facts(taken)["reason"] == "ROLE_MISSING", "the contract itself was asked"
+
+
+# --- The life cycle, from contract to contract ----------------------------------------------------
+
+VAULT: Final = """
+ACCESS = {"read": [], "write": ["terms/"]}
+
+def keep(key, value):
+    put(key, value)
+
+def price(key):
+    return get(key)["price"]
+
+def prices():
+    return [each[1]["price"] for each in scan("terms/", 9)]
+
+def others():
+    return scan("terms/9", 9)
+
+def lost(key):
+    return {}[str(get(key)["price"])]
+"""
+ASKING: Final = """
+ACCESS = {
+    "read": [],
+    "write": [],
+    "call": ["vault.price", "vault.prices", "vault.keep", "vault.lost"],
+}
+
+def ask(key):
+    return "it is " + str(call("vault", "price", key=key))
+
+def list_all():
+    return call("vault", "prices")
+
+def lose(key):
+    call("vault", "lost", key=key)
+
+def change(key):
+    call("vault", "keep", key=key, value={"price": 4})
+"""
+
+
+def vault(*roles: str) -> MemoryChain:
+    """A contract whose template restricts prices to these roles, and one without that asks it."""
+    chain = star_chain()
+    deploy(chain, "vault", VAULT)
+    deploy(chain, "asking", ASKING)
+    assert call(chain, "vault", "keep", key="terms/1", value={"price": 37_501}).code == ""
+    views = ("lost", "others", "price", "prices")
+    keep_tiers(chain, "vault", TIERS, LifeCycle("name", (), views, roles))
+    return chain
+
+
+@pytest.mark.req("G2-17-6", "G2-19-1")
+@pytest.mark.parametrize(
+    ("contract", "method", "arguments"),
+    [
+        ("vault", "price", {"key": "terms/1"}),
+        ("vault", "prices", {}),
+        ("asking", "ask", {"key": "terms/1"}),
+        ("asking", "list_all", {}),
+    ],
+)
+def test_what_is_restricted_stands_in_no_receipt_whichever_contract_answers(
+    contract: str, method: str, arguments: dict[str, Any]
+) -> None:
+    receipt = call(vault("clerk"), contract, method, **arguments)
+    assert receipt.outcome is Outcome.APPLIED
+    assert (facts(receipt)["result_withheld"], "result" in facts(receipt)) == ("RESTRICTED", False)
+    refused = call(vault("registrar"), contract, method, **arguments)
+    assert (refused.code, facts(refused)["group"]) == ("READ_CONDITION_UNMET", "terms")
+    assert b"37501" not in receipt.detail + refused.detail
+
+
+@pytest.mark.req("G2-17-6", "G2-19-1")
+def test_that_nothing_restricted_is_there_is_restricted_too() -> None:
+    assert facts(call(vault("clerk"), "vault", "others"))["result_withheld"] == "RESTRICTED"
+    assert call(vault("registrar"), "vault", "others").code == "READ_CONDITION_UNMET"
+
+
+@pytest.mark.req("G2-17-6", "G2-19-1")
+def test_an_error_within_a_contract_that_is_called_tells_nothing_of_it_either() -> None:
+    receipt = call(vault("clerk"), "asking", "lose", key="terms/1")
+    assert (receipt.code, facts(receipt)["at"]) == ("CONTRACT_KEY_MISSING", "vault:17")
+    assert set(facts(receipt)) == {"at", "facts_withheld"}
+
+
+@pytest.mark.req("G2-08-4")
+def test_a_contract_that_is_called_takes_no_step_that_its_template_does_not_name() -> None:
+    chain = vault("clerk")
+    receipt = call(chain, "asking", "change", key="terms/1")
+    assert (receipt.code, facts(receipt)["why"]) == ("TEMPLATE_TRANSITION_WRONG", "unnamed")
+    assert stored(chain, "vault", "terms/1") == {"price": 37_501}

@@ -19,6 +19,7 @@ from services.consensus.domain.contracts.star.gas import GasTable, Meter
 from services.consensus.domain.contracts.star.memory import MemoryHost, Surroundings
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.template.enforcement import TierGuard
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
 from services.consensus.domain.contracts.template.model import Template, Transition
 from services.consensus.domain.contracts.template.tiers import TierMap
 
@@ -92,7 +93,8 @@ class Market:
         )
         meter = Meter(GAS, GasTable())
         guard = TierGuard(TierMap.of(self.template), meter)
-        host = MemoryHost(copy.deepcopy(self.state), around, guard=guard)
+        life_cycle = LifeCycle.of(self.template)
+        host = MemoryHost(copy.deepcopy(self.state), around, guard=guard, life_cycle=life_cycle)
         outcome = host.run(_program(self.name), meter, method, arguments)
         if outcome.status is not Status.OK:
             return Ended(outcome.code, dict(outcome.fields), None, [])
@@ -109,7 +111,7 @@ class Market:
 
     def look(self, method: str, /, **arguments: Json) -> Any:
         """What a view shows."""
-        ended = self.call(method, party("did:rem:csrc:supervisor"), **arguments)
+        ended = self.call(method, party("did:rem:csrc:supervisor", "supervisor"), **arguments)
         assert ended.code is None, ended
         return ended.result
 

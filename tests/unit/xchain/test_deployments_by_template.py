@@ -61,7 +61,7 @@ def others(chain: str) -> list[IdentityRecord]:
     governors = [governor(chain, number) for number in range(4)]
     if chain == "csrc":
         return [MARKET_SIDE, TECH_SIDE, MAKER, CHECKER, REVIEWER, *governors]
-    return [CHECKER, REVIEWER, REGISTRAR, SECOND, *governors]
+    return [MAKER, CHECKER, REVIEWER, REGISTRAR, SECOND, *governors]
 
 
 @dataclass
@@ -141,13 +141,21 @@ class Markets:
         return at.execute(at.transaction("contracts", method, body, signers=who)).receipts[0]
 
     def approve(
-        self, proposal: Receipt, number: int, standing: Json, *, name: str = "transfer"
+        self,
+        proposal: Receipt,
+        number: int,
+        standing: Json,
+        *,
+        name: str = "transfer",
+        notice: Json = None,
     ) -> Receipt:
-        body = {
+        body: dict[str, Json] = {
             "name": name,
             "proposal": proposal.transaction_id.hex(),
             "standing": standing,
         }
+        if self.contracts >= 5:
+            body["notice"] = notice
         return self.ask("approve", body, governor("shandong", number))
 
     def deploy(self, method: str = "deploy", **changes: Any) -> Receipt:

@@ -108,8 +108,9 @@ def test_version_3_asks_for_neither_and_takes_neither() -> None:
     assert "deployer" not in record
 
 
-def test_what_was_proposed_to_version_3_is_not_approved_by_version_4() -> None:
-    markets = Markets.make(contracts=3, templates=2)
+@pytest.mark.parametrize("version", [3, 4])
+def test_what_was_proposed_to_a_version_is_not_approved_by_the_next(version: int) -> None:
+    markets = Markets.make(contracts=version, templates=2)
     markets.publish()
     proposed = markets.ask("deploy", markets.body())
     assert proposed.accepted
@@ -118,12 +119,13 @@ def test_what_was_proposed_to_version_3_is_not_approved_by_version_4() -> None:
     chain.genesis = replace(
         chain.genesis,
         contracts=tuple(
-            replace(each, version=4) if each.name == "contracts" else each
+            replace(each, version=version + 1) if each.name == "contracts" else each
             for each in chain.genesis.contracts
         ),
     )
     others = (IdentityContract(), GovernanceContract(), LightClientContract(1))
-    chain.catalogue = Catalogue((*others, DeploymentsContract(4)))
+    chain.catalogue = Catalogue((*others, DeploymentsContract(version + 1)))
+    markets.contracts = version + 1
     assert markets.approve(proposed, 2, markets.standing()).code == "PROPOSAL_EXPIRED"
 
 

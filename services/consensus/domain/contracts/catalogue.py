@@ -67,6 +67,7 @@ def standard_catalogue() -> Catalogue:
             DeploymentsContract(2),
             DeploymentsContract(3),
             DeploymentsContract(4),
+            DeploymentsContract(5),
             DocumentsContract(1),
             DocumentsContract(2),
             EvidenceContract(1),

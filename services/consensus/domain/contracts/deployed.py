@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from guqiao_sdk.personal_data import Search
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.consensus.domain.contracts.star.gas import FIRST_TABLE, GasTable
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
 from services.consensus.domain.contracts.template.tiers import TierMap
 
 CONTRACTS: Final = "contracts"
@@ -28,8 +29,10 @@ UNTEMPLATED: Final = 1
 BY_TEMPLATE: Final = 2
 BY_POSITIONS: Final = 3
 BY_RELEASE: Final = 4
+BY_LIFE_CYCLE: Final = 5
 """The versions of `contracts`: from which the chain asks for templates, for the end of all business
-before a contract's, and for a release that was analysed and run on a test network.
+before a contract's, for a release that was analysed and run on a test network, and from which the
+engine holds calls against the life cycle of the template.
 """
 DEPLOYER: Final = "deployer"
 GAS_PARAMETER: Final = "gas"
@@ -92,7 +95,8 @@ class Deployed:
     """A contract as the chain knows it. `version` counts its deployment and upgrades from 1;
     `template` is the one that it runs by and `tiers` what that says of its data, both None where
     the chain asked for no template; in `final_states` of that template nothing is under way, None
-    where the chain did not keep them. `deployer` is the version of the contract `contracts` that
+    where the chain did not keep them. `life_cycle` is what it says of its steps, None where calls
+    are not held against it. `deployer` is the version of the contract `contracts` that
     brought its present code onto the chain: what that asked for, the engine does.
     """
 
@@ -104,6 +108,7 @@ class Deployed:
     template: NamedTemplate | None = None
     tiers: TierMap | None = None
     final_states: tuple[str, ...] | None = None
+    life_cycle: LifeCycle | None = None
     deployer: int = UNTEMPLATED
 
     @property
@@ -126,6 +131,8 @@ class Deployed:
             record["tiers"] = self.tiers.to_json()
         if self.final_states is not None:
             record["final_states"] = list(self.final_states)
+        if self.life_cycle is not None:
+            record["life_cycle"] = self.life_cycle.to_json()
         if self.deployer >= BY_RELEASE:
             record[DEPLOYER] = self.deployer
         return record
@@ -226,6 +233,7 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
             "status": str(status),
         }:
             named, tiers = record.get("template"), record.get("tiers")
+            steps = record.get("life_cycle")
             deployer = deployer_of(record)
             return Deployed(
                 name,
@@ -236,6 +244,7 @@ def deployed(reader: Reader, name: str) -> Deployed | None:
                 template=None if named is None else NamedTemplate.from_json(named),
                 tiers=None if tiers is None else _tiers(canonical_json(tiers), search_of(deployer)),
                 final_states=states_from_json(record.get("final_states")),
+                life_cycle=None if steps is None else _life_cycle(canonical_json(steps)),
                 deployer=deployer,
             )
     raise AssertionError("a record of another shape")
@@ -273,6 +282,12 @@ def _rows(value: Json) -> list[Json]:
 def _tiers(encoded: bytes, search: Search) -> TierMap:
     """Read by every call; there are few of them."""
     return TierMap.from_json(json.loads(encoded), search)
+
+
+@lru_cache(maxsize=128)
+def _life_cycle(encoded: bytes) -> LifeCycle:
+    """Likewise."""
+    return LifeCycle.from_json(json.loads(encoded))
 
 
 def code_of(reader: Reader, contract: Deployed) -> bytes:

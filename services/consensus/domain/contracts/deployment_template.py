@@ -18,7 +18,12 @@ from guqiao_sdk import roles
 from guqiao_sdk.proof.canonical import MalformedError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.state_proof import StateProof
-from services.consensus.domain.contracts.deployed import BY_RELEASE, DEPLOYER, NamedTemplate
+from services.consensus.domain.contracts.deployed import (
+    BY_LIFE_CYCLE,
+    BY_RELEASE,
+    DEPLOYER,
+    NamedTemplate,
+)
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.light_client import certified_header
 from services.consensus.domain.contracts.packets import PROOF_BYTES_MAX, verify_or_refuse
@@ -32,7 +37,8 @@ from services.consensus.domain.contracts.packets_host import (
 )
 from services.consensus.domain.contracts.signers import require_second
 from services.consensus.domain.contracts.star.ir import Module
-from services.consensus.domain.contracts.template.model import FORMAT_2
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
+from services.consensus.domain.contracts.template.model import FORMAT_2, Template
 from services.consensus.domain.contracts.template.standing import (
     IN_FORCE,
     NONE,
@@ -56,8 +62,9 @@ RELEASE: Final = ("template", "standing", "tests", "risk_review")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What was brought and holds: by which template, and the facts that are kept of it."""
+    """What was brought and holds: the template, how it is named, and the facts that are kept."""
 
+    template: Template
     named: NamedTemplate
     facts: dict[str, Json]
 
@@ -71,7 +78,7 @@ def judge_release(
 ) -> Release:
     """Judge the members `RELEASE` of a deployment of `module` by a template in one of `formats`
     as this version of `contracts` does; raises `Refusal`. Chains that know format 2 keep the final
-    states, too.
+    states, too, and from version 5 on the life cycle.
     """
     reviewer = require_second(host, roles.CONTRACT_REVIEWER)
     tests = _tests(body["tests"], module, version)
@@ -98,7 +105,9 @@ def judge_release(
         facts["final_states"] = [each.name for each in template.states if each.is_final]
     if version >= BY_RELEASE:
         facts[DEPLOYER] = version
-    return Release(named, facts)
+    if version >= BY_LIFE_CYCLE:
+        facts["life_cycle"] = LifeCycle.of(template).to_json()
+    return Release(template, named, facts)
 
 
 def require_successor(before: NamedTemplate | None, named: NamedTemplate) -> None:
@@ -119,17 +128,13 @@ def require_standing(host: Host, version: tuple[str, int], digest: str, proof: J
     `proof` is `{header, certificate, standing, proof}` of the regulatory chain, or null on that
     chain itself.
     """
-    system = system_host(host)
-    parameters = host.get("parameters")
-    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
-    regulator = parameters["destination"]
+    system, regulator = system_host(host), regulator_of(host)
     if regulator is None:
         if proof is not None:
             fault = "the regulatory chain reads its own state"
             raise Refusal("BODY_MALFORMED", field="standing", fault=fault)
         value = system.read(TEMPLATES, standing_key(*version))
     else:
-        assert isinstance(regulator, str)
         value = _proven(system, regulator, version, proof)
     standing = None if value is None else _standing(value)
     if standing is None or standing.status not in IN_FORCE or standing.digest != digest:
@@ -148,22 +153,56 @@ def _proven(host: SystemHost, chain: str, version: tuple[str, int], proof: Json)
     require_members(proof, "standing.", "header certificate standing proof")
     if proof["standing"] is None:
         return None
-    header = certified_header(host, chain, proof, "standing.")
-    oldest = host.block_time_ms() - STANDING_AGE_MS_MAX
-    if header.block_time_ms < oldest:
-        raise Refusal("TEMPLATE_STANDING_OLD", block_time_ms=header.block_time_ms, oldest_ms=oldest)
-    try:
-        path = StateProof.decode(hex_bytes(proof["proof"], "standing.proof", PROOF_BYTES_MAX))
-    except MalformedError as error:
-        raise Refusal("PROOF_INVALID", piece="standing.proof", detail=str(error)) from error
-    verify_or_refuse(
-        piece=f"standing of {version[0]}@{version[1]}",
-        root=header.state_root,
+    proven_value(
+        host,
+        chain,
+        proof,
+        member="standing",
         key=f"{TEMPLATES}/{standing_key(*version)}",
-        value=proof["standing"],
-        proof=path,
+        piece=f"standing of {version[0]}@{version[1]}",
+        too_old="TEMPLATE_STANDING_OLD",
     )
     return proof["standing"]
+
+
+def regulator_of(host: Host) -> str | None:
+    """The regulatory chain of a market's chain; None on that chain itself."""
+    parameters = host.get("parameters")
+    assert isinstance(parameters, dict), "genesis writes the parameters of every contract"
+    regulator = parameters["destination"]
+    assert regulator is None or isinstance(regulator, str)
+    return regulator
+
+
+def proven_value(
+    host: SystemHost,
+    chain: str,
+    proof: Mapping[str, Json],
+    *,
+    member: str,
+    key: str,
+    piece: str,
+    too_old: str,
+) -> None:
+    """Refuse unless the chain's certified state holds the value `proof[member]` under `key`, as of
+    a day at most: `proof` is `{header, certificate, <member>, proof}`, in the body under `member`.
+    """
+    header = certified_header(host, chain, proof, f"{member}.")
+    oldest = host.block_time_ms() - STANDING_AGE_MS_MAX
+    if header.block_time_ms < oldest:
+        raise Refusal(too_old, block_time_ms=header.block_time_ms, oldest_ms=oldest)
+    field = f"{member}.proof"
+    try:
+        path = StateProof.decode(hex_bytes(proof["proof"], field, PROOF_BYTES_MAX))
+    except MalformedError as error:
+        raise Refusal("PROOF_INVALID", piece=field, detail=str(error)) from error
+    verify_or_refuse(
+        piece=piece,
+        root=header.state_root,
+        key=key,
+        value=proof[member],
+        proof=path,
+    )
 
 
 def _standing(value: Json) -> Standing:

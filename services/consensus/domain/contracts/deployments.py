@@ -17,6 +17,7 @@ from typing import Final
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import ReplicaSet
 from services.consensus.domain.contracts.deployed import (
+    BY_LIFE_CYCLE,
     BY_POSITIONS,
     BY_RELEASE,
     BY_TEMPLATE,
@@ -36,11 +37,22 @@ from services.consensus.domain.contracts.deployed import (
     gas_rules,
     states_from_json,
 )
+from services.consensus.domain.contracts.deployment_changes import (
+    FORMER_TEMPLATE,
+    Differences,
+    require_class,
+    template_differences,
+)
 from services.consensus.domain.contracts.deployment_form import (
     read_code,
     read_members,
     read_name,
     read_reason,
+)
+from services.consensus.domain.contracts.deployment_notice import (
+    NOTICE,
+    require_notice,
+    require_same_notice,
 )
 from services.consensus.domain.contracts.deployment_positions import require_no_open
 from services.consensus.domain.contracts.deployment_proposal import (
@@ -58,6 +70,7 @@ from services.consensus.domain.contracts.deployment_proposal import (
 )
 from services.consensus.domain.contracts.deployment_template import (
     RELEASE,
+    Release,
     judge_release,
     require_standing,
     require_successor,
@@ -68,10 +81,10 @@ from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.interface import compare, interface_of
 from services.consensus.domain.contracts.star.ir import ENGINE
 from services.consensus.domain.contracts.star.package import Code
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
 from services.consensus.domain.contracts.template.model import FORMAT, FORMATS
 from services.consensus.domain.contracts.template.tiers import TierMap
 
-CHANGES_TOLD_MAX: Final = 32
 RESERVED: Final = frozenset(
     (
         "calendar",
@@ -117,7 +130,9 @@ class DeploymentsContract:
     """`contracts`; v2 asks of a deployment and of an upgrade for the template, its standing, tests
     and a risk review, and of each approval of them for the standing. v3 also knows templates of
     format 2, and destroys nothing in which a business is under way. v4 asks the report of tests for
-    a static analysis and a run on a test network, and looks further for numbers of persons.
+    a static analysis and a run on a test network, and looks further for numbers of persons. v5 also
+    compares the templates of an upgrade, asks for the notice of one that breaks, and has the engine
+    hold each call of what it deploys against the life cycle and the tiers of its template.
     """
 
     version: int = 1
@@ -159,9 +174,9 @@ def upgrade(
     """Propose the next version of a contract. `compatible` is what the proposer told everybody; a
     breaking change told as compatible is refused (G2-14-4).
     """
-    read_members(
-        body, *("name", "engine", "ir", "source", "compatible"), *(RELEASE if formats else ())
-    )
+    by_life_cycle = version >= BY_LIFE_CYCLE
+    members = ("name", "engine", "ir", "source", "compatible", *(RELEASE if formats else ()))
+    read_members(body, *members, *((FORMER_TEMPLATE, NOTICE) if by_life_cycle else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     before = _in_status(host, name, Action.UPGRADE)
@@ -169,29 +184,53 @@ def upgrade(
     digest = code.module.digest.hex()
     if digest == before.digest:
         raise Refusal("CONTRACT_UNCHANGED", contract=name, digest=digest)
-    changes = compare(interface_of(read_form(code_of(host, before))), interface_of(code.module))
-    breaking = [each for each in changes if each.is_breaking]
-    told: list[Json] = [each.to_json() for each in changes[:CHANGES_TOLD_MAX]]
-    claimed = body["compatible"]
-    if type(claimed) is not bool:
-        raise Refusal("BODY_MALFORMED", field="compatible", fault="neither true nor false")
-    if claimed and breaking:
-        raise Refusal(
-            "UPGRADE_MISCLASSIFIED", contract=name, breaking=len(breaking), changes=told[:8]
-        )
+    old = read_form(code_of(host, before))
+    found = Differences(compare(interface_of(old), interface_of(code.module)))
+    require_class(name, found, body["compatible"])
     facts: dict[str, Json] = {
         "engine": ENGINE,
         "digest": digest,
         "from_version": before.version,
-        "compatible": not breaking,
-        "changes": told,
-        "changes_count": len(changes),
+        "compatible": not found.breaking,
+        "changes": found.told(),
+        "changes_count": len(found.changes),
     }
     if formats:
         release = judge_release(host, body, code.module, formats, version)
         require_successor(before.template, release.named)
         facts |= release.facts
+        if by_life_cycle:
+            facts |= _judge_change(host, body, before, release, found, digest)
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
+
+
+def _judge_change(
+    host: Host,
+    body: Mapping[str, Json],
+    before: Deployed,
+    release: Release,
+    found: Differences,
+    digest: str,
+) -> dict[str, Json]:
+    """What the templates of an upgrade differ in beside the interface, and its notice if it breaks
+    anybody.
+    """
+    former = body[FORMER_TEMPLATE]
+    more = template_differences(before.template, former, release.template, FORMATS)
+    require_class(before.name, more, body["compatible"])
+    entry: dict[str, Json] = {
+        "contract": before.name,
+        "from": before.digest,
+        "to": digest,
+        "template": release.named.digest,
+    }
+    breaking = found.breaking + more.breaking
+    return {
+        "compatible": not breaking,
+        "template_changes": more.told(),
+        "template_changes_count": len(more.changes),
+        "notice": require_notice(host, body[NOTICE], entry, breaking),
+    }
 
 
 def set_gas(host: Host, body: Mapping[str, Json]) -> None:
@@ -213,15 +252,19 @@ def set_gas(host: Host, body: Mapping[str, Json]) -> None:
 
 def approve(host: Host, body: Mapping[str, Json], *, version: int = 1) -> None:
     """Approve a proposal for the sender's entity; doing so twice changes nothing. The template that
-    it names has to be in force still.
+    it names has to be in force still, and so has the notice of an upgrade.
     """
     by_template = version >= BY_TEMPLATE
-    read_members(body, "name", "proposal", *(("standing",) if by_template else ()))
+    by_life_cycle = version >= BY_LIFE_CYCLE
+    more = (*(("standing",) if by_template else ()), *((NOTICE,) if by_life_cycle else ()))
+    read_members(body, "name", "proposal", *more)
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
     proposal = open_proposal(host, name, body["proposal"], current)
     if by_template:
         _require_in_force(host, proposal, body["standing"], version)
+    if by_life_cycle:
+        require_same_notice(host, body[NOTICE], proposal.facts.get("notice"))
     if entity not in proposal.approvals:
         _approve(host, proposal, entity, current, version=version)
 
@@ -241,7 +284,7 @@ def withdraw(host: Host, body: Mapping[str, Json]) -> None:
 def _require_in_force(host: Host, proposal: ContractProposal, standing: Json, version: int) -> None:
     named = proposal.facts.get("template")
     if named is not None:
-        if version >= BY_RELEASE and deployer_of(proposal.facts) < BY_RELEASE:
+        if version >= BY_RELEASE and deployer_of(proposal.facts) < version:
             # Proposed while the chain asked for less.
             raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id, expired_ms=proposal.expires_ms)
         template = NamedTemplate.from_json(named)
@@ -335,7 +378,7 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         if before.version != facts["from_version"]:
             # Of an entity that left and came back: what was compared is no more.
             raise Refusal("PROPOSAL_EXPIRED", proposal=proposal.id)
-    named, tiers = facts.get("template"), facts.get("tiers")
+    named, tiers, steps = (facts.get(each) for each in ("template", "tiers", "life_cycle"))
     contract = Deployed(
         name,
         engine=ENGINE,
@@ -345,6 +388,7 @@ def _take_code(host: Host, proposal: ContractProposal) -> None:
         template=None if named is None else NamedTemplate.from_json(named),
         tiers=None if tiers is None else TierMap.from_json(tiers),
         final_states=states_from_json(facts.get("final_states")),
+        life_cycle=None if steps is None else LifeCycle.from_json(steps),
         deployer=deployer_of(facts),
     )
     code = host.get(proposed_code_key(proposal.entity, name))

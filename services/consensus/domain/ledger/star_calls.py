@@ -8,7 +8,7 @@ again, so its state never changes under its feet. Whatever a contract does ends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -27,7 +27,9 @@ from services.consensus.domain.contracts.deployed import (
 from services.consensus.domain.contracts.host import Refusal
 from services.consensus.domain.contracts.star.check import STACK_MAX
 from services.consensus.domain.contracts.star.execution import (
+    NOBODY,
     Outcome,
+    Watch,
     call_method,
     execute,
 )
@@ -39,6 +41,8 @@ from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.port import OverHost
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.template.enforcement import TierGuard
+from services.consensus.domain.contracts.template.life_cycle_guard import LifeCycleGuard
+from services.consensus.domain.contracts.template.vocabulary import Tier
 from services.consensus.domain.ledger.host import LedgerHost, read_json
 from services.consensus.domain.ledger.keys import contract_key, request_key
 from services.consensus.domain.ledger.star_programs import StarPrograms
@@ -51,6 +55,12 @@ TOLD_BYTES_MAX: Final = 3_800
 """Of a result, or of the facts of a contract's refusal, in a receipt, which is kept for ever."""
 
 TOLD_DEPTH_MAX: Final = DETAIL_DEPTH_MAX - 2
+PLAIN_FACTS: Final = frozenset(
+    {"event", "gas", "group", "kind", "limit", "maximum", "roles", "signer", "step", "why"}
+)
+"""Facts of the engine's errors that are words of its own, of the template or of the call: they are
+told of a call that read what the template restricts, too.
+"""
 TOPIC_LENGTH_MAX: Final = 128
 EVENTS_PREFIX: Final = "contract."
 """Before name and topic: what a contract announces is taken for no system contract's word."""
@@ -107,14 +117,13 @@ def call_star(
     meter = Meter(rules.transaction_limit, rules.prices)
     on_chain = LedgerStarHost(host, programs, meter)
     with_program = on_chain.program(contract)
-    guard = on_chain.enter(contract, with_program, method).guard
-    judge = None if guard is None else guard.arguments
-    search = guard.told if guard is not None and contract.is_searched else None
-    outcome = execute(with_program, on_chain, meter, method, arguments, judge=judge, told=search)
+    watch = on_chain.enter(contract, with_program, method).watch(is_searched=contract.is_searched)
+    outcome = execute(with_program, on_chain, meter, method, arguments, watch=watch)
+    is_withheld = on_chain.has_read_restricted
     if outcome.status is Ended.OK:
-        told = _told("result", outcome.result)
+        told = _told("result", outcome.result, is_withheld=is_withheld)
         return StarCall(outcome.gas_used, {"gas": outcome.gas_used, **told}, None)
-    return StarCall(outcome.gas_used, {}, _refusal(contract.name, outcome))
+    return StarCall(outcome.gas_used, {}, _refusal(contract.name, outcome, is_withheld=is_withheld))
 
 
 def judge_arguments(state: Readable, payload: Payload) -> Refusal | None:
@@ -138,22 +147,34 @@ def judge_arguments(state: Readable, payload: Payload) -> Refusal | None:
     return None
 
 
-def _refusal(called: str, outcome: Outcome) -> Refusal:
+def _refusal(called: str, outcome: Outcome, *, is_withheld: bool) -> Refusal:
     """What a contract says by `require` is its own: codes of the chain it cannot speak."""
     assert outcome.code is not None
     at = f"{outcome.contract or called}:{outcome.line}"
+    facts = dict(outcome.fields)
     if outcome.is_refusal:
-        told = _told("facts", dict(outcome.fields))
+        told = _told("facts", facts, is_withheld=is_withheld)
         return Refusal("CONTRACT_REFUSED", at=at, reason=outcome.code, **told)
-    return Refusal(outcome.code, **{**outcome.fields, "at": at})
+    if is_withheld:
+        plain = {name: value for name, value in facts.items() if name in PLAIN_FACTS}
+        facts = plain if plain == facts else {**plain, **_withheld("facts")}
+    return Refusal(outcome.code, **{**facts, "at": at})
 
 
-def _told(name: str, value: Json) -> dict[str, Json]:
-    """The value, or where it is too long or too deep for a receipt, its size."""
+def _told(name: str, value: Json, *, is_withheld: bool) -> dict[str, Json]:
+    """The value; where it may carry what the template restricts, that it does not stand here, and
+    where it is too long or too deep for a receipt, its size.
+    """
+    if is_withheld and value is not None and value != {}:
+        return _withheld(name)
     size = len(canonical_json(value))
     if size > TOLD_BYTES_MAX or _depth(value) > TOLD_DEPTH_MAX:
         return {f"{name}_omitted_bytes": size}
     return {name: value}
+
+
+def _withheld(name: str) -> dict[str, Json]:
+    return {f"{name}_withheld": Tier.RESTRICTED.value}
 
 
 def _depth(value: Json) -> int:
@@ -167,24 +188,38 @@ def _depth(value: Json) -> int:
 @dataclass(frozen=True, slots=True)
 class _Active:
     """A contract that is being called: the frames that it takes, and what stands before its writes
-    where it has a template.
+    and its steps, where it has a template.
     """
 
     name: str
     frames: int
     guard: TierGuard | None
+    step: LifeCycleGuard | None
+
+    def watch(self, *, is_searched: bool) -> Watch:
+        """Who looks on at the call of a transaction."""
+        if self.guard is None:
+            return NOBODY
+        told = self.guard.told if is_searched else None
+        if self.step is None:
+            return Watch(judge=self.guard.arguments, told=told)
+        return Watch(self.guard.arguments, self.step.ended, told, self.guard.failed)
 
 
 class LedgerStarHost(OverHost[LedgerHost]):
     """Implements `star.port.StarHost` for all calls that a transaction comes to."""
 
-    __slots__ = ("_active", "_meter", "_programs")
+    __slots__ = ("_active", "_meter", "_programs", "has_read_restricted")
 
     def __init__(self, host: LedgerHost, programs: StarPrograms, meter: Meter) -> None:
         super().__init__(host)
         self._programs = programs
         self._meter = meter
         self._active: list[_Active] = []
+        self.has_read_restricted = False
+        """Whether any of the contracts read what its template restricts: what is answered may
+        carry it, whichever of them answers.
+        """
 
     def program(self, contract: Deployed) -> Program:
         """The contract, compiled."""
@@ -199,7 +234,11 @@ class LedgerStarHost(OverHost[LedgerHost]):
         if len(self._active) >= CALLS_DEEP_MAX or in_all > STACK_MAX:
             raise ContractError("LIMIT_EXCEEDED", limit="call_depth", maximum=CALLS_DEEP_MAX)
         guard = None if contract.tiers is None else TierGuard(contract.tiers, self._meter)
-        self._active.append(_Active(contract.name, frames, guard))
+        step = None
+        if guard is not None and contract.life_cycle is not None:
+            signers = (self._host.sender(), self._host.checker())
+            step = LifeCycleGuard(contract.life_cycle, guard.tiers, self._meter, method, *signers)
+        self._active.append(_Active(contract.name, frames, guard, step))
         return self._active[-1]
 
     def call(self, contract: str, method: str, arguments: Mapping[str, Json]) -> Json:
@@ -208,31 +247,52 @@ class LedgerStarHost(OverHost[LedgerHost]):
             raise ContractError("CONTRACT_REENTERED", callee=contract)
         called = _or_contract_error(lambda: find_callable(self._host.writes, contract))
         program = self.program(called)
-        guard = self.enter(called, program, method).guard
-        if guard is not None:
-            guard.passed(arguments)
+        active = self.enter(called, program, method)
+        if active.guard is not None:
+            active.guard.passed(arguments)
         results: list[Json] = []
         try:
             self._host.within(
                 contract,
                 lambda: results.append(call_method(program, self, self._meter, method, arguments)),
             )
+            if active.step is not None:
+                active.step.ended()
         except (ContractError, OutOfGas) as error:
             if error.line and not error.contract:
                 error.contract = contract
+            if active.guard is not None and active.step is not None:
+                _search(active.guard, error)
             raise
         self._active.pop()
         return results[0]
+
+    def get(self, key: str) -> Json | None:
+        """Return the value of `key`, own writes included, or None, if who signs may read it."""
+        step = self._active[-1].step
+        if step is None:
+            return self._host.get(key)
+        step.read(key)
+        value = self._host.get(key)
+        step.found(key, value)
+        self.has_read_restricted |= step.has_read_restricted
+        return value
 
     def put(self, key: str, value: Json) -> None:
         """Write `value`, which is not None, under `key`, if it is of that tier."""
         guard = self._active[-1].guard
         if guard is not None:
             guard.write(key, value)
+        step = self._active[-1].step
+        if step is not None:
+            step.write(key, value, lambda: self._host.get(key))
         _or_contract_error(lambda: self._host.put(key, value))
 
     def delete(self, key: str) -> None:
         """Remove `key`; no effect when it is absent."""
+        step = self._active[-1].step
+        if step is not None:
+            step.delete(key)
         _or_contract_error(lambda: self._host.delete(key))
 
     def entries(self, prefix: str, limit: int) -> Iterable[tuple[str, Json]]:
@@ -244,7 +304,19 @@ class LedgerStarHost(OverHost[LedgerHost]):
         """
         passed = self._host.writes.written_under(contract_key(self._active[-1].name, prefix))
         self._meter.charge(self._meter.table.element * passed)
-        return self._host.entries(prefix, limit)
+        step = self._active[-1].step
+        found = self._host.entries(prefix, limit)
+        return found if step is None else self._read_by(step, prefix, found)
+
+    def _read_by(
+        self, step: LifeCycleGuard, prefix: str, found: Iterable[tuple[str, Json]]
+    ) -> Iterator[tuple[str, Json]]:
+        step.read(prefix)
+        self.has_read_restricted |= step.has_read_restricted
+        for key, value in found:
+            step.found(key, value)
+            self.has_read_restricted |= step.has_read_restricted
+            yield key, value
 
     def emit(self, topic: str, body: Json) -> None:
         """Add an event, under the contract's name."""
@@ -254,7 +326,15 @@ class LedgerStarHost(OverHost[LedgerHost]):
             raise ContractError("LIMIT_EXCEEDED", limit="topic", maximum=TOPIC_LENGTH_MAX)
         if active.guard is not None:
             active.guard.event(body)
+        if active.step is not None:
+            active.step.event(topic, body)
         _or_contract_error(lambda: self._host.emit(full, body))
+
+
+def _search(guard: TierGuard, error: ContractError | OutOfGas) -> None:
+    """What ends the call within a contract ends all, and its facts are told by whoever called."""
+    if isinstance(error, ContractError):
+        guard.failed(error)
 
 
 def _or_contract_error(ask: Callable[[], T]) -> T:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import Final
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.star.faults import ContractError, OutOfGas
@@ -46,6 +47,22 @@ class Outcome:
     is_refusal: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on at a call; what they raise ends it. `judge` sees the arguments first, `ended` is
+    asked when the method has returned, `told` sees what is answered: the result, or the facts of a
+    `require`; `failed` sees in its place whatever ends the call, and may take facts from it.
+    """
+
+    judge: Callable[[Mapping[str, Json]], None] | None = None
+    ended: Callable[[], None] | None = None
+    told: Callable[[Json], None] | None = None
+    failed: Callable[[ContractError], None] | None = None
+
+
+NOBODY: Final = Watch()
+
+
 def execute(
     program: Program,
     host: StarHost,
@@ -54,20 +71,14 @@ def execute(
     arguments: Mapping[str, Json],
     lines: LineGas | None = None,
     *,
-    judge: Callable[[Mapping[str, Json]], None] | None = None,
-    told: Callable[[Json], None] | None = None,
+    watch: Watch = NOBODY,
 ) -> Outcome:
-    """Call a public method. A watched program needs `lines`. `judge` sees the arguments first, and
-    `told` what is answered: the result, or the facts of a `require`; what they raise ends the call.
-    """
+    """Call a public method. A watched program needs `lines`."""
     try:
-        if judge is not None:
-            judge(arguments)
-        if told is None:
-            result = call_method(program, host, meter, method, arguments, lines)
-        else:
-            ask = partial(call_method, program, host, meter, method, arguments, lines)
-            result = _answer(ask, told)
+        if watch.judge is not None:
+            watch.judge(arguments)
+        ask = partial(call_method, program, host, meter, method, arguments, lines)
+        result = _answer(ask, watch)
     except ContractError as error:
         return Outcome(
             Status.ERROR,
@@ -90,14 +101,19 @@ def execute(
     return Outcome(Status.OK, meter.used, result)
 
 
-def _answer(call: Callable[[], Json], told: Callable[[Json], None]) -> Json:
+def _answer(call: Callable[[], Json], watch: Watch) -> Json:
     try:
         result = call()
+        if watch.ended is not None:
+            watch.ended()
     except ContractError as error:
-        if error.is_refusal:
-            told(dict(error.fields))
+        if watch.failed is not None:
+            watch.failed(error)
+        elif watch.told is not None and error.is_refusal:
+            watch.told(dict(error.fields))
         raise
-    told(result)
+    if watch.told is not None:
+        watch.told(result)
     return result
 
 

@@ -12,13 +12,21 @@ from json.encoder import encode_basestring
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.receipt import EVENTS_MAX
 from services.consensus.domain.contracts.host import OUTPUT_BYTES_MAX, WRITES_MAX, Party
-from services.consensus.domain.contracts.star.execution import Outcome, Status, execute
+from services.consensus.domain.contracts.star.execution import (
+    NOBODY,
+    Outcome,
+    Status,
+    Watch,
+    execute,
+)
 from services.consensus.domain.contracts.star.faults import ContractError
 from services.consensus.domain.contracts.star.gas import Meter
 from services.consensus.domain.contracts.star.line_gas import LineGas
 from services.consensus.domain.contracts.star.program import Program
 from services.consensus.domain.contracts.star.values import check_length
 from services.consensus.domain.contracts.template.enforcement import TierGuard
+from services.consensus.domain.contracts.template.life_cycle import LifeCycle
+from services.consensus.domain.contracts.template.life_cycle_guard import LifeCycleGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class Surroundings:
 class MemoryHost:
     """Implements `port.StarHost`. `state` is never changed: `writes` lie above it, None where a key
     was deleted. Values that are handed in belong to the host. With a `guard` it keeps to the tiers
-    of a template.
+    of a template, and with a `life_cycle` to that as well.
     """
 
     state: Mapping[str, Json]
@@ -44,10 +52,20 @@ class MemoryHost:
     writes: dict[str, Json] = field(default_factory=dict)
     events: list[tuple[str, Json]] = field(default_factory=list)
     guard: TierGuard | None = None
+    life_cycle: LifeCycle | None = None
+    _step: LifeCycleGuard | None = None
     _output_bytes: int = 0
 
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, own writes included, or None."""
+        if self._step is not None:
+            self._step.read(key)
+        value = self._value(key)
+        if self._step is not None:
+            self._step.found(key, value)
+        return value
+
+    def _value(self, key: str) -> Json | None:
         return self.writes[key] if key in self.writes else self.state.get(key)
 
     def put(self, key: str, value: Json) -> None:
@@ -55,12 +73,16 @@ class MemoryHost:
         assert value is not None, "a stored null does not exist: delete"
         if self.guard is not None:
             self.guard.write(key, value)
+        if self._step is not None:
+            self._step.write(key, value, lambda: self._value(key))
         self._count(key, value)
         self._write(key, value)
 
     def delete(self, key: str) -> None:
         """Remove `key`; no effect when it is absent."""
-        if self.get(key) is not None:
+        if self._step is not None:
+            self._step.delete(key)
+        if self._value(key) is not None:
             self._write(key, None)
 
     def scan(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
@@ -68,14 +90,21 @@ class MemoryHost:
         found = sorted(self._under(prefix), key=lambda entry: entry[0].encode())
         return found[:limit]
 
-    def entries(self, prefix: str, limit: int) -> list[tuple[str, Json]]:
-        """The same."""
-        return self.scan(prefix, limit)
+    def entries(self, prefix: str, limit: int) -> Iterator[tuple[str, Json]]:
+        """The same, one by one."""
+        if self._step is not None:
+            self._step.read(prefix)
+        for key, value in self.scan(prefix, limit):
+            if self._step is not None:
+                self._step.found(key, value)
+            yield key, value
 
     def emit(self, topic: str, body: Json) -> None:
         """Add an event."""
         if self.guard is not None:
             self.guard.event(body)
+        if self._step is not None:
+            self._step.event(topic, body)
         check_length(len(self.events) + 1, EVENTS_MAX, "events")
         self._count(topic, body)
         self.events.append((topic, body))
@@ -114,13 +143,25 @@ class MemoryHost:
     ) -> Outcome:
         """Call a method; unless it ends well, nothing is written and announced."""
         assert not self.writes
-        guard = self.guard
-        judge, told = (None, None) if guard is None else (guard.arguments, guard.told)
-        outcome = execute(program, self, meter, method, arguments, lines, judge=judge, told=told)
+        watch = self._watch(meter, method)
+        outcome = execute(program, self, meter, method, arguments, lines, watch=watch)
         if outcome.status is not Status.OK:
             self.writes.clear()
             self.events.clear()
         return outcome
+
+    def _watch(self, meter: Meter, method: str) -> Watch:
+        guard, step = self.guard, None
+        if guard is None:
+            return NOBODY
+        if self.life_cycle is not None:
+            around = self.surroundings
+            signers = (around.maker, around.checker)
+            step = LifeCycleGuard(self.life_cycle, guard.tiers, meter, method, *signers)
+        self._step = step
+        ended = None if step is None else step.ended
+        failed = None if step is None else guard.failed
+        return Watch(guard.arguments, ended, guard.told, failed)
 
     def after(self) -> dict[str, Json]:
         """The state with the writes in it, keys in the order of their bytes."""
@@ -129,7 +170,7 @@ class MemoryHost:
     def _under(self, prefix: str) -> Iterator[tuple[str, Json]]:
         for key in self.state.keys() | self.writes.keys():
             if key.startswith(prefix):
-                value = self.get(key)
+                value = self._value(key)
                 if value is not None:
                     yield key, value
 

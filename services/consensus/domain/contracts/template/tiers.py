@@ -171,12 +171,16 @@ class TierMap:
         found = [each for each in self.groups if key.startswith(each.prefix)]
         return max(found, key=lambda each: len(each.prefix), default=None)
 
+    def is_step(self, key: str) -> bool:
+        """Whether steps for supervision stand under `key`."""
+        return self.group_of(key) is None and key.startswith(self.steps)
+
     def check_write(self, key: str, value: Json, *, pay: Pay | None = None) -> None:
         """Refuse a write in the wrong tier; raises `ContractError` with `why` and what is known of
         `key`, `group` and `field`. `pay` as for `find_personal_data`.
         """
         group = self.group_of(key)
-        is_step = group is None and key.startswith(self.steps)
+        is_step = self.is_step(key)
         place = _Place(self, key[:NAME_SHOWN_MAX], "" if group is None else group.name, pay)
         found = find_personal_data(key, pay=pay, search=self.search)
         if found is not None:
