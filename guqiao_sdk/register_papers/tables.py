@@ -21,6 +21,7 @@ from guqiao_sdk.proof.errors import ProofError
 GUARD: Final = "'"
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", GUARD)
 ROWS_MAX: Final = 2_000_000
+_QUOTED: Final = re.compile(r'[",\r\n]')
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -114,12 +115,10 @@ class Table(Generic[Row]):
 
     def write(self, rows: Iterable[Row]) -> bytes:
         """The file; the rows are sorted here."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
+        lines = [self.columns]
         for row in sorted(rows, key=self.key):
-            writer.writerow([_cell(getattr(row, name)) for name in self.columns])
-        return text.getvalue().encode()
+            lines.append(tuple(_cell(getattr(row, name)) for name in self.columns))
+        return "".join(",".join(line) + "\n" for line in lines).encode()
 
     def read(self, data: bytes) -> tuple[Row, ...]:
         """The rows of `write`'s bytes, and of no others; raises `ProofError` that names the table
@@ -186,7 +185,11 @@ def _cell(value: str | int) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
-    return GUARD + text if text.startswith(FORMULA_STARTS) else text
+    if text.startswith(FORMULA_STARTS):
+        text = GUARD + text
+    if _QUOTED.search(text) is None:
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _value(kind: str, cell: str) -> str | int | None:
