@@ -30,7 +30,7 @@ from guqiaoctl.commands.register_papers import (
     read_history,
 )
 from guqiaoctl.commands.verifying import issuer_of, read_trust, time_text
-from guqiaoctl.input_files import read_input
+from guqiaoctl.input_files import read_input, read_names
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.output import Progress, choose, print_json, print_table, say
 from guqiaoctl.result_folders import is_taken, taken, write_whole_folder
@@ -91,12 +91,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     `CliError` where the folder cannot be read, `ProofError` where it holds too much.
     """
     files: dict[str, bytes] = {}
-    try:
-        names = sorted(each.name for each in folder.iterdir())
-    except OSError:
-        read_input(folder, 0)  # Says why.
-        raise
-    for name in names:
+    for name in read_names(folder):
         piece = f"file {name}"
         path = folder / name
         if path.is_symlink() or not path.is_file() or len(files) > FILES_MAX:
