@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from guqiao_sdk.proof.errors import ProofError
-from guqiao_sdk.proof.extract import VALUE_BYTES_MAX
 from guqiao_sdk.proof.header import SIGNATURE_BYTES, Verify
-from guqiao_sdk.proof.json_values import DEPTH_BOUND, Json, parse_json_strict
+from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.members import MemberReader
 from guqiao_sdk.proof.quorum import PUBLIC_KEY_BYTES
-from guqiao_sdk.register_papers.proven import Facts, identity_key
+from guqiao_sdk.register_papers.proven import Facts, identity_key, read_fact
 
 ROLE: Final = "registration_institution"
 PIECE: Final = "signature of the registration institution"
@@ -51,14 +50,14 @@ class Signer:
         """Raise `ProofError` unless the state proves that this key was the institution's at a block
         time (Unix milliseconds), and it signed the message.
         """
-        record = facts.get(identity_key(self.did).encode())
-        if record is None or not self._is_institution(record, time_ms):
+        if not read_fact(
+            facts, identity_key(self.did), lambda it: self._is_institution(it, time_ms)
+        ):
             raise ProofError(PIECE, "the state knows no such key of a registration institution")
         if len(signature) != SIGNATURE_BYTES or not verify(self.public_key, message, signature):
             raise ProofError(PIECE, "its signature does not hold")
 
-    def _is_institution(self, record: bytes, time_ms: int) -> bool:
-        identity: Any = parse_json_strict(record, depth_max=DEPTH_BOUND, size_max=VALUE_BYTES_MAX)
+    def _is_institution(self, identity: Any, time_ms: int) -> bool:
         key = identity["keys"].get(self.key_id)
         return (
             key is not None

@@ -107,17 +107,17 @@ class ProvenRegister:
     def read(facts: Facts, listing: Listing) -> ProvenRegister:
         """Raises `ProofError` where a fact is missing or is not what the register keeps."""
         product = listing.product
-        totals = _read(facts, product_key(product), _totals_of)
+        totals = read_fact(facts, product_key(product), _totals_of)
         if totals is None:
             raise ProofError(f"state of {product_key(product)}", "the product is not registered")
         holders = [
             row
             for account in sorted(listing.accounts)
-            for row in _read(facts, holding_key(product, account), _holdings(product, account))
+            for row in read_fact(facts, holding_key(product, account), _holdings(product, account))
             or ()
         ]
         queues = {
-            place: _read(facts, queue_key(product, place), _queue) or ()
+            place: read_fact(facts, queue_key(product, place), _queue) or ()
             for place in sorted(listing.queues)
         }
         bound = [
@@ -188,7 +188,7 @@ def _incomplete(detail: str) -> ProofError:
     return ProofError("completeness of the encumbrances", detail)
 
 
-def _read(facts: Facts, name: str, convert: Callable[[Any], _Read]) -> _Read | None:
+def read_fact(facts: Facts, name: str, convert: Callable[[Any], _Read]) -> _Read | None:
     """What stands under a key, None where nothing does; raises `ProofError`."""
     piece = f"state of {name}"
     try:
@@ -237,7 +237,7 @@ def _encumbrance(
 ) -> Encumbrance:
     name = encumbrance_key(kind, number)
     convert = {PLEDGE: _pledge, FREEZE: _freeze(queues)}.get(kind)
-    found = None if convert is None else _read(facts, name, convert)
+    found = None if convert is None else read_fact(facts, name, convert)
     if found is None or found.product_code != product or not found.effective + found.waiting:
         raise ProofError(f"state of {name}", "nothing is outstanding of it in this product")
     return found
@@ -247,7 +247,7 @@ def _pledge(record: Any) -> Encumbrance:
     return Encumbrance(
         kind=PLEDGE,
         **_common(record),
-        effective=record["outstanding"],
+        effective=int(record["outstanding"]),
         waiting=0,
         queue_place=0,
         pledgee_uscc=record["pledgee_uscc"],
@@ -265,8 +265,8 @@ def _freeze(queues: Mapping[_Place, Sequence[str]]) -> Callable[[Any], Encumbran
         return Encumbrance(
             kind=FREEZE,
             **_common(record),
-            effective=record["effective"],
-            waiting=record["waiting"],
+            effective=int(record["effective"]),
+            waiting=int(record["waiting"]),
             queue_place=queue.index(number) + 1 if waits else 0,
             pledgee_uscc="",
             category=record["category"],

@@ -62,7 +62,7 @@ def _with_another_byte(files: Files, name: str, place: st.DataObject) -> Files:
     return {**files, name: bytes(data)}
 
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 guarded = st.builds(lambda start, rest: start + rest, st.sampled_from(FORMULA_STARTS), texts)
 
 
