@@ -16,12 +16,12 @@ from typing import Final
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.extract import FACTS_MAX, Extract
-from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.header import Verify
 from guqiao_sdk.proof.trust import Trust
 from guqiao_sdk.register_papers import manifest as manifests
 from guqiao_sdk.register_papers.institution import PIECE, Seal
 from guqiao_sdk.register_papers.manifest import Manifest
+from guqiao_sdk.register_papers.proofs import Place, proven_facts
 from guqiao_sdk.register_papers.proven import (
     Facts,
     Listing,
@@ -39,7 +39,6 @@ from guqiao_sdk.register_papers.tables import (
     Holding,
 )
 from guqiao_sdk.verify import CertifiedBlock, OnCheck
-from guqiao_sdk.verify_extract import verify_extract
 
 TABLES: Final = (HOLDERS.name, ENCUMBRANCES.name, HISTORY.name, RECONCILIATION.name)
 
@@ -146,24 +145,14 @@ def _proven(
     verify: Verify,
     on_check: OnCheck,
 ) -> tuple[CertifiedBlock, Facts]:
-    facts: dict[bytes, bytes | None] = {}
-    blocks = []
-    for name in sorted(set(manifest.files) - {*TABLES}):
-        piece = f"file {name}"
-        try:
-            verdict = verify_extract(files[name], trust, verify)
-        except NotABundleError:
-            raise ProofError(piece, "it is no extract of a state") from None
-        block = verdict.block
-        named = (manifest.chain_id, manifest.height, manifest.block_time_ms)
-        if (block.chain_id, block.height, block.block_time_ms) != named:
-            raise ProofError(piece, f"it is not of {manifest.chain_id} height {manifest.height}")
-        facts.update(verdict.facts)
-        blocks.append(block)
-        on_check(f"proof in {name}")
-    if not blocks:
+    extracts = {f"proof in {name}": files[name] for name in sorted(set(manifest.files) - {*TABLES})}
+    if not extracts:
         raise ProofError("export manifest", "it names no extract of a state")
-    return blocks[0], facts
+    place = Place(manifest.chain_id, manifest.height, manifest.block_time_ms)
+    proven = proven_facts(extracts, place, trust, verify)
+    for piece in extracts:
+        on_check(piece)
+    return proven
 
 
 def _register(

@@ -21,6 +21,7 @@ from guqiao_sdk.register_papers.export import (
 from guqiao_sdk.register_papers.manifest import FILES_MAX, Manifest
 from guqiao_sdk.register_papers.proven import controls
 from guqiaoctl.commands.calls import guarded, unverified
+from guqiaoctl.commands.chain_calls import failure
 from guqiaoctl.commands.register_papers import (
     At,
     fetch_proofs,
@@ -110,6 +111,8 @@ def _make(network: Network, product: str, at: At) -> dict[str, bytes]:
         async with open_reader(network, provider) as client:
             with Progress(choose("blocks", "区块")) as progress:
                 history, height = await read_history(client, product, at, progress.show)
+            if not history.changes:
+                raise failure("PRODUCT_UNKNOWN", product_code=product)
             listing = history.listing()
             keys = listing.keys()
             with Progress(choose("proofs", "状态证明"), len(keys) + 1) as progress:

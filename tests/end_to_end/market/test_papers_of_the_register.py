@@ -57,6 +57,6 @@ def test_a_package_holds_what_the_register_shows_and_proves_itself(
 
 def test_a_product_that_nobody_registered_has_no_package(market: Market, tmp_path: Path) -> None:
     refused = market.machine.run("register", "export", "NOPE", "--to", tmp_path / "no")
-    assert refused.code == 7, refused.err
-    assert "register/product/NOPE" in refused.err
+    assert refused.code == 3, refused.err
+    assert "PRODUCT_UNKNOWN" in refused.err
     assert list(tmp_path.iterdir()) == []

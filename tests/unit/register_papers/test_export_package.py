@@ -184,7 +184,7 @@ def test_another_height_or_chain_is_not_that_of_the_proofs() -> None:
     height = Manifest.decode(files[NAME]).height
     for changes in ({"height": height - 1}, {"chain_id": "csrc"}, {"block_time_ms": 1}):
         found = refusal(register.signed_again(files, **changes))
-        assert found.startswith(f"file {PROOF}: it is not of"), changes
+        assert found.startswith(f"proof in {PROOF}: it is not of"), changes
     other = refusal(register.signed_again(files, product="NOPE"))
     assert other.startswith("state of register/product/NOPE: it is not among the proofs")
 
