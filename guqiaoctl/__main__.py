@@ -268,6 +268,9 @@ def verify_bundle(
         str,
         typer.Option("--issuer", help="SM3 of its issuer's key, if known 签发方公钥摘要"),
     ] = "",
+    code: Annotated[
+        str, typer.Option("--code", help="The code that a certificate must have 验证码")
+    ] = "",
     seal_authority: Annotated[
         list[Path] | None,
         typer.Option("--seal-authority", help="Judge the seals by this authority 签发机构证书"),
@@ -281,11 +284,11 @@ def verify_bundle(
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Verify a proof bundle or an extract offline 离线验证. Exit code 7: it does not hold."""
+    """Verify a bundle, extract or certificate offline 离线验证. Exit code 7: it does not hold."""
     from guqiaoctl.commands.verifying import SealFiles, verify
 
     seals = SealFiles(seal_authority or (), seal_crl or (), seal_certificate or ())
-    verify(bundle, trust, seals, issuer=issuer, as_json=output is Shown.JSON)
+    verify(bundle, trust, seals, issuer=issuer, code=code, as_json=output is Shown.JSON)
 
 
 @app.command("doctor")

@@ -101,3 +101,20 @@ def register_verify_export(
     from guqiaoctl.commands.register_export import verify_folder
 
     verify_folder(folder, trust, issuer=issuer, as_json=output is Shown.JSON)
+
+
+@register.command("certificate")
+def register_certificate(
+    product: Annotated[str, typer.Argument(help="A product code 产品代码")],
+    holder: Annotated[str, typer.Argument(help="An investor code 账户")],
+    to: Annotated[Path, typer.Option("--to", help="Write it here; - is standard output 证书文件")],
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Write an HTML page for a person 证书页面")
+    ] = None,
+    height: AtHeight = 0,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Certify what an account holds of a product, with proof 出具持有证书."""
+    from guqiaoctl.commands.certificates import certificate
+
+    certificate(data, product, holder, height, to=to, page=page)

@@ -78,6 +78,11 @@ class Certificate:
         """The verification code, from another part of the digest than the number."""
         return code_of(self.digest[_DIGEST_BYTES // 2 :])
 
+    def require_code(self, code: str) -> None:
+        """Raise `ProofError` unless the code, as it is written, is that of this certificate."""
+        if code != self.code:
+            raise _refusal(f"the code {code} is that of another certificate")
+
     def encode(self) -> bytes:
         """The file's bytes."""
         return canonical_json(

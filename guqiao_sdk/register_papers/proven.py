@@ -113,8 +113,7 @@ class ProvenRegister:
         holders = [
             row
             for account in sorted(listing.accounts)
-            for row in read_fact(facts, holding_key(product, account), _holdings(product, account))
-            or ()
+            for row in holdings_of(facts, product, account)
         ]
         queues = {
             place: read_fact(facts, queue_key(product, place), _queue) or ()
@@ -153,6 +152,12 @@ class ProvenRegister:
         queued = {number for numbers in self.queues.values() for number in numbers}
         if listed != queued:
             raise _incomplete("the freezes that wait are not those of the queues")
+
+
+def holdings_of(facts: Facts, product: str, account: str) -> list[Holding]:
+    """What an account holds of a product, by nature. Raises `ProofError`."""
+    name = holding_key(product, account)
+    return read_fact(facts, name, _holdings(product, account)) or []
 
 
 def controls(register: ProvenRegister, changes: int) -> tuple[Control, ...]:
