@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.register_papers.certificate import Certificate
 from guqiao_sdk.register_papers.institution import Seal, Signer
 from guqiao_sdk.register_papers.manifest import Manifest
+from guqiao_sdk.register_papers.proofs import Place
 from guqiao_sdk.register_papers.proven import (
     FREEZE,
     PLEDGE,
@@ -28,6 +30,7 @@ from guqiao_sdk.register_papers.tables import (
     RECONCILIATION,
     Table,
 )
+from guqiao_sdk.register_papers.verification_code import code_of, read_code
 from tests.fuzz import mutations
 from tests.fuzz.harness import Target
 from tests.fuzz.readers import any_signature
@@ -91,6 +94,14 @@ def targets() -> tuple[Target, ...]:
             "export manifest", Manifest.decode, (ProofError,),
             [manifest.encode()], mutations.of_json, lambda value: value.encode(),
         ),
+        Target(
+            "holding certificate", Certificate.decode, (ProofError,),
+            [_certificate().encode()], mutations.of_json, lambda value: value.encode(),
+        ),
+        Target(
+            "verification code", lambda data: read_code(data.decode("latin-1")), (),
+            [code_of(b"\x5a" * 8).encode()], mutations.of_bytes,
+        ),
         *(
             Target(
                 table.name, table.read, (ProofError,), [table.write(_rows(table))],
@@ -109,6 +120,16 @@ def targets() -> tuple[Target, ...]:
             "proven institution", _institution, (ProofError,),
             [canonical_json(_IDENTITY)], mutations.of_json,
         ),
+    )  # fmt: skip
+
+
+def _certificate() -> Certificate:
+    facts = {key.encode(): canonical_json(record) for key, record in _RECORDS.items()}
+    facts[queue_key("P", ("Q1", "51")).encode()] = b"[]"
+    register = ProvenRegister.read(facts, _LISTING)
+    return Certificate(
+        Place("shandong", 7, 1_756_000_000_000), "P", "Q1", register.holders,
+        register.encumbrances, _SIGNER, bytes(64), (b"1", b"23"),
     )  # fmt: skip
 
 

@@ -60,3 +60,38 @@ def test_a_product_that_nobody_registered_has_no_package(market: Market, tmp_pat
     assert refused.code == 3, refused.err
     assert "PRODUCT_UNKNOWN" in refused.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.req("N0-20")
+def test_a_certificate_is_accepted_by_verify_and_by_its_code(
+    market: Market, tmp_path: Path
+) -> None:
+    machine = market.machine
+    bound = rows_of(machine.must("register", "encumbrances").out)
+    row = next(row for row in bound if row["status"] == "EFFECTIVE")
+    product, account = row["product_code"], row["account"]
+    shutil.copy(machine.network.layout.trust, tmp_path / "trust.json")
+    paper, page = tmp_path / "certificate.json", tmp_path / "page.html"
+    issue = ("register", "certificate", product, account)
+    machine.must(*issue, "--to", paper, "--page", page)
+    verify = ("verify", paper, "--trust", "trust.json", "-o", "json")
+    answer = guqiao(*verify, cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    said = answer.json()
+    assert (said["verified"], said["account"], said["product_code"]) == (True, account, product)
+    assert row["number"] in {each["number"] for each in said["encumbrances"]}
+    shown = rows_of(machine.must("register", "roster", "--product", product).out)
+    totals = {each["nature"]: int(each["total"]) for each in shown if each["account"] == account}
+    assert {each["nature"]: each["total"] for each in said["holdings"]} == totals
+    assert said["certificate"] in page.read_text()
+    assert guqiao(*verify, "--code", said["code"], cwd=tmp_path).code == 0
+    assert guqiao(*verify, "--code", said["code"][:-1], cwd=tmp_path).code == 2
+
+    again = tmp_path / "again.json"
+    machine.must(*issue, "--to", again, "--height", said["height"])
+    assert guqiao("verify", again, *verify[2:], cwd=tmp_path).json()["digest"] == said["digest"]
+    paper.write_bytes(paper.read_bytes().replace(account.encode(), b"Q000000000"))
+    assert guqiao(*verify, cwd=tmp_path).code == 7
+    nobody = machine.run("register", "certificate", product, "Q000000000", "--to", again)
+    assert nobody.code == 3, nobody.err
+    assert "HOLDING_UNKNOWN" in nobody.err
