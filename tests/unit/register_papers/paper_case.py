@@ -50,11 +50,11 @@ Call = tuple[str, dict[str, Any]]
 Files = dict[str, bytes]
 
 
-def pledge(number: str, account: str, shares: int) -> Call:
+def pledge(number: str, account: str, shares: int, *, product: int = 1) -> Call:
     return "pledge", {
         "pledge_no": number,
         "account": account,
-        "product_code": PRODUCT,
+        "product_code": product_code(product),
         "nature": "51",
         "shares": shares,
         "pledgee_uscc": "91370199MA9900001C",

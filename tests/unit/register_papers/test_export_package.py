@@ -13,6 +13,8 @@ import pytest
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.register_papers.export import TABLES, ExportVerdict, build_export, verify_export
 from guqiao_sdk.register_papers.manifest import NAME, Manifest
+from guqiao_sdk.register_papers.proven import FREEZE, PLEDGE
+from tests.unit.contracts.register_market import company_registration, entry, registration
 from tests.unit.register_papers.paper_case import (
     ACCOUNTS,
     CLERK,
@@ -21,6 +23,7 @@ from tests.unit.register_papers.paper_case import (
     Files,
     Register,
     busy,
+    pledge,
     transfer,
 )
 
@@ -241,6 +244,44 @@ def test_proofs_of_what_no_table_holds_are_refused() -> None:
     more = register.extract(keys, did=seal.signer.did)
     padded = register.signed_again({**files, PROOF: more.encode()})
     assert refusal(padded) == "export manifest: its extracts prove more than the tables hold"
+
+
+def test_what_binds_shares_of_another_product_is_not_listed() -> None:
+    register = busy()
+    register.do(
+        ("register_company", company_registration(2)),
+        ("initial_registration", registration(entry(ACCOUNTS[0], 1_000), product=2)),
+        pledge("P-9", ACCOUNTS[0], 5, product=2),
+    )
+    assert (PLEDGE, "P-9") not in register.history().listing().encumbrances
+    listing, seal = register.history().listing(), register.seal()
+    more = replace(listing, encumbrances=listing.encumbrances | {(PLEDGE, "P-9")})
+    extract = register.extract(more.keys(), did=seal.signer.did)
+    with pytest.raises(ProofError, match="nothing is outstanding of it in this product"):
+        build_export(more, register.history().changes, [extract], seal)
+    judge(register.export(), register)
+
+
+def test_where_every_share_is_frozen_the_queue_must_be_shown() -> None:
+    """Or an institution could leave out all the freezes that wait."""
+    register, files = case()
+    rows = rows_of(files["encumbrances.csv"])
+    kept = bytes_of([rows[0], *(row for row in rows[1:] if row[1] not in ("F-2", "F-3"))])
+    listing, seal = register.history().listing(), register.seal()
+    unlisted = listing.encumbrances - {(FREEZE, "F-2"), (FREEZE, "F-3")}
+    short = replace(listing, encumbrances=unlisted, queues=frozenset())
+    extract = register.extract(short.keys(), did=seal.signer.did)
+    hidden = {**files, "encumbrances.csv": kept, PROOF: extract.encode()}
+    found = refusal(register.signed_again(hidden))
+    assert found.startswith("state of register/waiting/Q000000003/"), found
+    assert found.endswith("it is not among the proofs")
+
+
+def test_a_history_does_not_go_on_after_the_height() -> None:
+    def later(rows: Rows) -> Rows:
+        return [*rows[:-1], ["9999", *rows[-1][1:]]]
+
+    assert refusal(vouched("history.csv", later)).startswith("table history.csv: line 10 contra")
 
 
 def test_a_product_that_is_not_registered_has_no_package() -> None:
