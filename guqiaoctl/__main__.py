@@ -22,9 +22,10 @@ from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.gateway_commands import gateway
 from guqiaoctl.notice_commands import notice
 from guqiaoctl.observed_commands import observed
-from guqiaoctl.options import DEFAULT_DATA, HEIGHT_MAX, Data, Format, Heartbeat, Output, Shown
+from guqiaoctl.options import DEFAULT_DATA, Data, Heartbeat, Output, Shown
 from guqiaoctl.output import fail
 from guqiaoctl.recovery_commands import archive, restart
+from guqiaoctl.register_commands import register
 from guqiaoctl.report_commands import report
 from guqiaoctl.template_commands import template
 from guqiaoctl.trust_commands import trust
@@ -43,7 +44,6 @@ dev = typer.Typer(
 node = typer.Typer(
     name="node", help="One replica or service of the network 单个进程", no_args_is_help=True
 )
-register = typer.Typer(name="register", help="The securities register 登记簿", no_args_is_help=True)
 tx = typer.Typer(name="tx", help="Transactions and their proofs 交易与证明", no_args_is_help=True)
 governance = typer.Typer(
     name="governance", help="Who votes on a chain 副本集治理", no_args_is_help=True
@@ -67,11 +67,6 @@ Chain = Annotated[str, typer.Option("--chain", help="csrc or shandong 链")]
 Governor = Annotated[
     int, typer.Option("--governor", help="In whose name: the entity of replica N 治理人编号")
 ]
-Product = Annotated[str, typer.Option("--product", help="Only this product 产品代码")]
-AtHeight = Annotated[
-    int, typer.Option("--height", min=0, max=HEIGHT_MAX, help="At this height 指定高度")
-]
-Rows = Annotated[Format, typer.Option("-o", "--output", help="Output format 输出格式")]
 
 
 @dev.command("up")
@@ -191,59 +186,6 @@ def import_dataset(
     )
 
 
-@register.command("roster")
-def register_roster(
-    data: Data = DEFAULT_DATA,
-    product: Product = "",
-    height: AtHeight = 0,
-    output: Rows = Format.CSV,
-) -> None:
-    """Print the roster at a height 查询名册."""
-    from guqiaoctl.commands.register import roster
-
-    roster(data, product, height, output.value)
-
-
-@register.command("encumbrances")
-def register_encumbrances(
-    data: Data = DEFAULT_DATA,
-    product: Product = "",
-    height: AtHeight = 0,
-    output: Rows = Format.CSV,
-) -> None:
-    """Print the freezes and pledges as at a height 查询冻结与质押."""
-    from guqiaoctl.commands.register import encumbrances
-
-    encumbrances(data, product, height, output.value)
-
-
-@register.command("dividends")
-def register_dividends(
-    data: Data = DEFAULT_DATA,
-    product: Product = "",
-    height: AtHeight = 0,
-    output: Rows = Format.CSV,
-) -> None:
-    """Print the payable lists of dividends up to a height 查询分红明细."""
-    from guqiaoctl.commands.register import dividends
-
-    dividends(data, product, height, output.value)
-
-
-@register.command("extract")
-def register_extract(
-    account: Annotated[str, typer.Option("--account", help="An investor code 账户")],
-    product: Annotated[list[str], typer.Option("--product", help="Repeat it for several 产品代码")],
-    to: Annotated[Path, typer.Option("--to", help="Write it here; - is standard output 摘录文件")],
-    data: Data = DEFAULT_DATA,
-    height: AtHeight = 0,
-) -> None:
-    """Export what an account holds, or that it holds nothing, with proof 导出持有证明."""
-    from guqiaoctl.commands.extracts import extract
-
-    extract(data, account, product, height, to)
-
-
 @tx.command("find")
 def tx_find(
     request: Annotated[str, typer.Argument(help="A request id (UUID) 请求编号")],
@@ -328,6 +270,9 @@ def verify_bundle(
         str,
         typer.Option("--issuer", help="SM3 of its issuer's key, if known 签发方公钥摘要"),
     ] = "",
+    code: Annotated[
+        str, typer.Option("--code", help="The code that a certificate must have 验证码")
+    ] = "",
     seal_authority: Annotated[
         list[Path] | None,
         typer.Option("--seal-authority", help="Judge the seals by this authority 签发机构证书"),
@@ -341,11 +286,11 @@ def verify_bundle(
     data: Data = DEFAULT_DATA,
     output: Output = Shown.TABLE,
 ) -> None:
-    """Verify a proof bundle or an extract offline 离线验证. Exit code 7: it does not hold."""
+    """Verify a bundle, extract or certificate offline 离线验证. Exit code 7: it does not hold."""
     from guqiaoctl.commands.verifying import SealFiles, verify
 
     seals = SealFiles(seal_authority or (), seal_crl or (), seal_certificate or ())
-    verify(bundle, trust, seals, issuer=issuer, as_json=output is Shown.JSON)
+    verify(bundle, trust, seals, issuer=issuer, code=code, as_json=output is Shown.JSON)
 
 
 @app.command("doctor")

@@ -27,6 +27,15 @@ def read_input(path: Path, bytes_max: int) -> bytes:
     return content
 
 
+def read_names(folder: Path) -> list[str]:
+    """The names of what is in a folder, sorted. Raises `CliError`."""
+    try:
+        return sorted(each.name for each in folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _unreadable(folder, reason, reason) from None
+
+
 def _open_at_once(path: str, flags: int) -> int:
     """Open a pipe without waiting for a writer; where there is one, reading waits for it."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)

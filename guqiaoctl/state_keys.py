@@ -1,18 +1,13 @@
-"""Keys of a chain's state that people name and read: holdings in the register."""
+"""Keys of a chain's state as people read them: holdings in the register."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from guqiao_sdk.register_keys import unkey
 from guqiaoctl.output import choose
-from services.consensus.domain.contracts.register.keys import key, unkey
 
 _HOLDING: Final = "register/holding/"
-
-
-def holding_key(product: str, account: str) -> str:
-    """Where the register keeps what an account holds of a product, in all natures."""
-    return f"{_HOLDING}{key(product, account)}"
 
 
 def described(name: str) -> str:

@@ -15,6 +15,7 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.bundle import CertifiedHeader
 from guqiao_sdk.proof.extract import FACTS_MAX, Extract, Fact
 from guqiao_sdk.proof.state_proof import StateProof
+from guqiao_sdk.register_papers.proven import holding_key
 from guqiaoctl.commands.calls import guarded
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.network.clients import open_chain, open_identity
@@ -22,7 +23,6 @@ from guqiaoctl.network.layout import load_network
 from guqiaoctl.network.parties import MARKET
 from guqiaoctl.output import Progress, choose, say
 from guqiaoctl.result_files import whole_file
-from guqiaoctl.state_keys import holding_key
 
 READER: Final = "maker"
 

@@ -1,10 +1,10 @@
-"""`guqiao verify`: a proof bundle or an extract, a trust file, and no network."""
+"""`guqiao verify`: a proof bundle, an extract or a certificate, a trust file, and no network."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,11 +23,17 @@ from guqiao_sdk.proof.observed_bundle import is_observed_bundle
 from guqiao_sdk.proof.revocation_list import CRL_LENGTH_MAX, parse_revocation_list_pem
 from guqiao_sdk.proof.seals import Authorities
 from guqiao_sdk.proof.trust import NotATrustFileError, Trust, parse_trust, require_issuer
+from guqiao_sdk.register_papers.certificate import (
+    CertificateVerdict,
+    is_certificate,
+    verify_certificate,
+)
 from guqiao_sdk.verify import CertifiedBlock, OnCheck, Verdict, verify_bundle
 from guqiao_sdk.verify_extract import verify_extract
 from guqiao_sdk.verify_observed import ObservedVerdict, verify_observed
 from guqiao_sdk.verify_seals import verify_seals
 from guqiaoctl.commands.calls import unverified
+from guqiaoctl.commands.certificate_codes import require_code, summary
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.input_files import read_input
 from guqiaoctl.output import Progress, choose, print_json, print_table, shown
@@ -78,11 +84,13 @@ def verify(
     seals: SealFiles = NO_SEAL_FILES,
     *,
     issuer: str = "",
+    code: str = "",
     as_json: bool,
 ) -> None:
     """Verify, and say what is proven; as JSON each check is named with its result, whether all of
     them hold or not. With files of authorities the seals of data objects are judged, too. With
-    `issuer`, the SM3 of a key in hex, the trust file counts only if that key signed it.
+    `issuer`, the SM3 of a key in hex, the trust file counts only if that key signed it. `code` is
+    the verification code that a certificate must have.
 
     Exit code 7 when anything does not hold, 2 when one of the two is another kind of file.
     """
@@ -96,6 +104,8 @@ def verify(
                 require_issuer(trusted, issuer)
             held.append("trust file")
             data = read_input(bundle, BUNDLE_BYTES_MAX)
+            if code:
+                require_code(data, code)
             proven = _proven(data, trusted, verify_one, held.append, authorities)
     except NotABundleError as error:
         raise CliError(
@@ -140,10 +150,13 @@ def _proven(
     authorities: Authorities | None,
 ) -> _Proven:
     now_ms = time.time_ns() // 1_000_000
+    if authorities is None and is_certificate(data):
+        found = verify_certificate(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
+        return _of_certificate(found)
     if authorities is None and is_observed_bundle(data):
         seen = verify_observed(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
         return _Proven(_observed_summary(seen))
-    if not (is_extract(data) or is_observed_bundle(data)):
+    if not (is_extract(data) or is_observed_bundle(data) or is_certificate(data)):
         verdict = verify_bundle(data, trusted, verify_one, now_ms=now_ms, on_check=on_check)
         facts = _summary(verdict)
         if authorities is not None:
@@ -153,8 +166,8 @@ def _proven(
     if authorities is not None:
         raise CliError(
             "REQUEST_MALFORMED",
-            "neither an extract of a state nor another kind of chain has seals to judge",
-            "状态摘录与其他种类的链中没有可核验的签章",
+            "neither a state, a certificate nor another kind of chain has seals to judge",
+            "状态摘录、持有证书与其他种类的链中没有可核验的签章",
             "leave out the options that begin with --seal",
             "请去掉以 --seal 开头的选项",
             exit_code=EXIT_USAGE,
@@ -171,6 +184,25 @@ def _proven(
         for name, value in stands
     ]
     return _Proven(_block(extract.block), {"facts": listed}, rows)
+
+
+def _of_certificate(verdict: CertificateVerdict) -> _Proven:
+    found = verdict.certificate
+    rows = [
+        *(
+            (f"{choose('shares of', '股份')} {each.nature}", str(each.total))
+            for each in found.holdings
+        ),
+        *(
+            (f"{each.kind} {shown(each.number)}", f"{each.effective} + {each.waiting}")
+            for each in found.encumbrances
+        ),
+    ]
+    more = {
+        "holdings": [asdict(each) for each in found.holdings],
+        "encumbrances": [asdict(each) for each in found.encumbrances],
+    }
+    return _Proven({**_block(verdict.block), **summary(verdict)}, more, rows)
 
 
 def _value(value: bytes | None) -> Any:

@@ -71,6 +71,7 @@ from tests.fuzz import (
     link_targets,
     mutations,
     network_targets,
+    paper_targets,
     program_targets,
     star_targets,
     template_targets,
@@ -99,6 +100,7 @@ def targets() -> tuple[Target, ...]:
         *fisco_targets.targets(),
         *link_targets.targets(),
         *network_targets.targets(),
+        *paper_targets.targets(),
         *conformance_targets.targets(),
     )
 

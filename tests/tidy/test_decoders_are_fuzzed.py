@@ -61,6 +61,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     PROVEN: (
         "guqiao_sdk.archive.folder:_packets",
+        "guqiao_sdk.register_papers.history:History.apply",
         "services.consensus.store.index:_object_id",
         "services.enablement.consumers:apply_block",
         "services.gateway.consumers:apply_block",

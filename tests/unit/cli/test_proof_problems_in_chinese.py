@@ -22,6 +22,10 @@ REFUSE_FOR_A_REASON = {
     "proof/observed_trust.py": "refusal",
     "proof/framing.py": "malformed",
     "archive/manifest.py": "_refusal",
+    "register_papers/export.py": "refusal",
+    "register_papers/manifest.py": "_refusal",
+    "register_papers/proven.py": "_incomplete",
+    "register_papers/tables.py": "refusal",
 }
 
 
@@ -60,7 +64,10 @@ def _reasons(node: ast.AST, refuse: str | None) -> Iterator[str]:
     match node:
         case ast.Call(func=ast.Name(id=name), args=[_, reason, *_]) if name in REFUSE_A_PIECE:
             yield from _texts(reason)
-        case ast.Call(func=ast.Name(id=name), args=[reason]) if name == refuse:
+        case (
+            ast.Call(func=ast.Name(id=name), args=[reason])
+            | ast.Call(func=ast.Attribute(attr=name), args=[reason])
+        ) if name == refuse:
             yield from _texts(reason)
 
 
@@ -75,7 +82,7 @@ def _stated() -> tuple[set[str], set[str]]:
 
 
 PIECES, REASONS = _stated()
-OPEN = {"maker: 1", "1.restart_authorities: 1"}
+OPEN = {"maker: 1", "1.restart_authorities: 1", "1.checkpoints: 1"}
 """A place and what a decoder says of it."""
 
 

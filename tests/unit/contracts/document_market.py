@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from guqiao_sdk import register_keys
 from guqiao_sdk.gm.provider import GmProvider, PrivateKey, open_provider
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
@@ -19,7 +20,6 @@ from services.consensus.domain.contracts.identity_record import (
     KeyRecord,
     identity_key,
 )
-from services.consensus.domain.contracts.register import keys as register_keys
 from services.consensus.domain.contracts.register.records import EMPTY_HOLDING
 from services.consensus.domain.contracts.replica_sets import first_records
 from tests.unit.contracts.memory_host import MemoryHost, Outcome

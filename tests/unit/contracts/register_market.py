@@ -17,8 +17,8 @@ from typing import Any
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset, RowProblem
 from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.register_keys import part_of_key, unkey
 from services.consensus.domain.contracts.register.contract import REGISTER_V3, RegisterContract
-from services.consensus.domain.contracts.register.keys import part_of_key, unkey
 from services.consensus.domain.contracts.register.records import (
     positions_from_json,
     product_from_json,

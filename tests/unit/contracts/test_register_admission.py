@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.register_keys import PART_LENGTH_MAX, key, unkey
 from services.consensus.domain.contracts.register.contract import REGISTER_V3
-from services.consensus.domain.contracts.register.keys import PART_LENGTH_MAX, key, unkey
 from tests.unit.contracts.memory_host import INSTITUTION, MemoryHost
 from tests.unit.contracts.register_market import (
     Market,

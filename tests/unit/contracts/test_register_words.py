@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from guqiao_sdk.market_identifiers import is_uscc
 from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.register_keys import PART_LENGTH_MAX, part_of_key
 from guqiao_sdk.register_rules import source_parts
 from services.consensus.domain.contracts.host import OUTPUT_BYTES_MAX
 from services.consensus.domain.contracts.register import program
-from services.consensus.domain.contracts.register.keys import PART_LENGTH_MAX, part_of_key
 from services.consensus.domain.contracts.star.check import read_form
 from services.consensus.domain.contracts.star.frames import Run
 from services.consensus.domain.contracts.star.gas import Meter

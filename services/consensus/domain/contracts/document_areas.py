@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from guqiao_sdk import roles
+from guqiao_sdk import register_keys, roles
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.sealed_form import READERS_MAX, Sealed
 from services.consensus.domain.contracts import document_form as form
@@ -26,7 +26,6 @@ from services.consensus.domain.contracts.packets_host import (
     require_role,
     system_host,
 )
-from services.consensus.domain.contracts.register import keys as register_keys
 from services.consensus.domain.contracts.register.program import is_qualified
 from services.consensus.domain.contracts.register.records import EMPTY_HOLDING
 from services.consensus.domain.contracts.template.vocabulary import Tier

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from guqiao_sdk import register_keys as keys
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.host import Host
-from services.consensus.domain.contracts.register import keys, records
+from services.consensus.domain.contracts.register import records
 from services.consensus.domain.contracts.register.records import Freeze, Pledge, Position
 
 ENTRIES_MAX: Final = 10_000_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.consensus.domain.contracts.register import long_text
+from guqiao_sdk.gm.sm3 import sm3
 
 PART_LENGTH_MAX: Final = 96
 """A key has at most three parts of texts, of which the account's has at most 32 characters: fewer
@@ -29,7 +29,7 @@ def part_of_key(text: str) -> str:
     escaped = text.replace("%", "%25").replace("/", "%2F")
     if len(escaped) <= PART_LENGTH_MAX and all("!" <= character <= "~" for character in escaped):
         return escaped
-    return _DIGEST_MARK + long_text.digest_of(text)
+    return _DIGEST_MARK + sm3(text.encode()).hex()
 
 
 def unkey(joined: str) -> tuple[str, ...]:
