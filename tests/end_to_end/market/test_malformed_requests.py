@@ -144,7 +144,8 @@ class Line:
         metadata = signer.metadata(path, data, signer.stamp())
         try:
             if method.server_streaming:
-                await self._first(self.channel.unary_stream(path)(data, metadata=metadata))
+                stream: Any = self.channel.unary_stream(path)
+                await self._first(stream(data, metadata=metadata))
             else:
                 unary: Any = self.channel.unary_unary(path)
                 await unary(data, metadata=metadata, timeout=ANSWER_SECONDS)

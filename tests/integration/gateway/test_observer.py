@@ -77,7 +77,7 @@ class Observation:
         return (await self.recorded()).trusted.number
 
     def alarms(self, code: str) -> float:
-        return GatewayMetrics(self.metrics).alarms.labels(CHAIN, code)._value.get()
+        return float(GatewayMetrics(self.metrics).alarms.labels(CHAIN, code)._value.get())
 
     async def stop(self) -> None:
         for each in self.nodes:
@@ -410,7 +410,7 @@ async def test_blocks_that_no_node_shows_are_missed_not_thought_of_as_none(
 @pytest.mark.req("G2-07-3")
 async def test_the_door_tells_how_far_it_is_and_which_node_differs(made: Observation) -> None:
     observer = made.observer()
-    servicer = GatewayServicer(cast(Handlers, None), lambda chain: "", {}, [observer])
+    servicer = GatewayServicer(cast(Handlers, None), lambda chain: "", observers=[observer])
 
     async def asked() -> pb.ObservedChain:
         [told] = (await servicer.ListObservedChains(pb.ListObservedChainsRequest(), None)).chains

@@ -12,13 +12,13 @@ import pytest
 
 from guqiao_sdk.client.transactions import EXPIRES_AFTER_MS
 from services.chassis.errors import FailedPreconditionError, UnavailableError
-from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain
+from tests.integration.node.memory_chain import Member, MemoryChain, memory_chain, now_ms
 from tests.integration.node.test_archived_blocks import (
     SEGMENT_BYTES_MAX,
     archive_of,
     remove_old_blocks,
 )
-from tests.integration.node.test_driver_in_memory import now_ms, position, transaction
+from tests.integration.node.test_driver_in_memory import position, transaction
 from tests.integration.node.test_repair import FAST, submit
 from tests.plugins.chain_network import ChainNetwork
 

@@ -47,9 +47,9 @@ def test_https_is_asked_for_with_the_authority_that_is_named(tmp_path: Path) -> 
         missing.tls()
 
 
-def checked(role: str, *chains: str) -> Any:
+def checked(role: Any, *chains: str) -> Any:
     observed = tuple(ObservedSettings(chain_id=chain, nodes=NODES) for chain in chains)
-    made = Settings.model_construct(role=role, remotes=(), observed=observed)
+    made: Any = Settings.model_construct(role=role, remotes=(), observed=observed)
     return made._the_regulator_observes()
 
 
