@@ -64,6 +64,9 @@ class ServedNode(service.NodeServiceServicer):
     async def GetStateProof(self, request: Any, context: Any) -> Any:
         return await _said(self._node.get_state_proof(request.key, request.height), context)
 
+    async def GetStateProofs(self, request: Any, context: Any) -> Any:
+        await _unserved(context)
+
     async def GetIdentity(self, request: Any, context: Any) -> Any:
         await _unserved(context)
 
