@@ -306,9 +306,9 @@ class LedgerStarHost(OverHost[LedgerHost]):
         self._meter.charge(self._meter.table.element * passed)
         step = self._active[-1].step
         found = self._host.entries(prefix, limit)
-        return found if step is None else self._read_by(step, prefix, found)
+        return found if step is None else self._watched(step, prefix, found)
 
-    def _read_by(
+    def _watched(
         self, step: LifeCycleGuard, prefix: str, found: Iterable[tuple[str, Json]]
     ) -> Iterator[tuple[str, Json]]:
         step.read(prefix)
