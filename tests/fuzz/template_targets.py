@@ -55,7 +55,7 @@ def targets() -> tuple[Target, ...]:
         Target("tiers of a contract", _tiers, (ValueError,), [kept], mutations.of_json),
         Target("life cycle of a contract", _life_cycle, (ValueError,), [steps], mutations.of_json),
         Target("notice of an upgrade", _notice, (Refusal,), [notice], mutations.of_json),
-        Target("change list", read_change_list, (Refusal,), [listed], mutations.of_json),
+        Target("change list", _change_list, (Refusal,), [listed], mutations.of_json),
         _release(),
     )
 
@@ -71,6 +71,10 @@ def _tiers(data: bytes) -> Json:
 
 def _life_cycle(data: bytes) -> Json:
     return LifeCycle.from_json(json_value(data)).to_json()
+
+
+def _change_list(data: bytes) -> list[Json]:
+    return read_change_list(data)
 
 
 def _notice(data: bytes) -> ProvenNotice:

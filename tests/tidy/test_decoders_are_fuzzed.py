@@ -38,6 +38,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     OWN_STATE: (
         "services.consensus.domain.contracts.identity_record:_key_from_state",
         "services.consensus.domain.contracts.deployed:_tiers",
+        "services.consensus.domain.contracts.deployed:_life_cycle",
         "services.consensus.domain.contracts.light_client_registration:followed_set",
         "services.consensus.domain.contracts.replica_sets:restart_of_epoch",
         "services.consensus.domain.contracts.replica_sets:set_of_epoch",

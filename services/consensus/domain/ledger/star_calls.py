@@ -272,7 +272,7 @@ class LedgerStarHost(OverHost[LedgerHost]):
         step = self._active[-1].step
         if step is None:
             return self._host.get(key)
-        step.read(key)
+        step.require_readable(key)
         value = self._host.get(key)
         step.found(key, value)
         self.has_read_restricted |= step.has_read_restricted
@@ -311,7 +311,7 @@ class LedgerStarHost(OverHost[LedgerHost]):
     def _watched(
         self, step: LifeCycleGuard, prefix: str, found: Iterable[tuple[str, Json]]
     ) -> Iterator[tuple[str, Json]]:
-        step.read(prefix)
+        step.require_readable(prefix)
         self.has_read_restricted |= step.has_read_restricted
         for key, value in found:
             step.found(key, value)
