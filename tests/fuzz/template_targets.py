@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from services.consensus.domain.contracts.deployed import BY_LIFE_CYCLE, CONTRACTS
-from services.consensus.domain.contracts.deployment_notice import ProvenNotice, read_notice
+from services.consensus.domain.contracts.deployment_notice import (
+    ProvenNotice,
+    read_change_list,
+    read_notice,
+)
 from services.consensus.domain.contracts.deployment_template import RELEASE, Release, judge_release
 from services.consensus.domain.contracts.host import Party, Refusal
 from services.consensus.domain.contracts.star.syntax import compile_source
@@ -22,7 +26,7 @@ from tests.unit.templates.orders import orders, own_orders
 from tests.unit.templates.template_market import template
 from tests.unit.xchain import test_deployments_by_template as by_template
 from tests.unit.xchain.release_evidence import EVIDENCE
-from tests.unit.xchain.test_upgrade_notices import RECORD
+from tests.unit.xchain.test_upgrade_notices import RECORD, change_list
 
 SOURCE = (
     b"A = [1, {'a': -2}]\n\ndef f(a, b=2):\n    for x in A:\n        a += x\n    return a[b:]\n"
@@ -44,13 +48,14 @@ def targets() -> tuple[Target, ...]:
     samples.append(canonical_json(own_orders()))
     kept = canonical_json(_kept())
     steps = canonical_json(LifeCycle.of(read_template(orders())).to_json())
-    notice = canonical_json(RECORD)
+    notice, listed = canonical_json(RECORD), change_list().encode()
     refusals = (TemplateError, JsonError)
     return (
         Target("contract template", _template, refusals, samples, mutations.of_json),
         Target("tiers of a contract", _tiers, (ValueError,), [kept], mutations.of_json),
         Target("life cycle of a contract", _life_cycle, (ValueError,), [steps], mutations.of_json),
         Target("notice of an upgrade", _notice, (Refusal,), [notice], mutations.of_json),
+        Target("change list", _change_list, (Refusal,), [listed], mutations.of_json),
         _release(),
     )
 
@@ -66,6 +71,10 @@ def _tiers(data: bytes) -> Json:
 
 def _life_cycle(data: bytes) -> Json:
     return LifeCycle.from_json(json_value(data)).to_json()
+
+
+def _change_list(data: bytes) -> list[Json]:
+    return read_change_list(data)
 
 
 def _notice(data: bytes) -> ProvenNotice:

@@ -38,6 +38,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     OWN_STATE: (
         "services.consensus.domain.contracts.identity_record:_key_from_state",
         "services.consensus.domain.contracts.deployed:_tiers",
+        "services.consensus.domain.contracts.deployed:_life_cycle",
         "services.consensus.domain.contracts.light_client_registration:followed_set",
         "services.consensus.domain.contracts.observed_client.records:_sealers_of",
         "services.consensus.domain.contracts.observed_client.records:trusted_at",

@@ -310,7 +310,7 @@ def contract_show(world: World) -> None:
 def contract_call(world: World) -> None:
     world.replace(deploying, _call=world.end_later)
     place = deploying.Place(world.data, "csrc", "transfer")
-    deploying.call(place, "admin", "f", "{}", as_json=False)
+    deploying.call(place, ("admin", None), "f", "{}", as_json=False)
 
 
 def import_that_reads(world: World) -> None:

@@ -179,7 +179,7 @@ def test_looking_up_where_a_business_was_is_paid_for_once() -> None:
 def test_who_has_a_role_reads_what_is_restricted_and_the_call_is_marked(role: str) -> None:
     for key, is_restricted in (("transfer/T1", False), ("terms/T1", True), ("terms/", True)):
         held = guard("terms", party(MAKER, role), None)
-        held.read(key)
+        held.require_readable(key)
         assert held.has_read_restricted is is_restricted
 
 
@@ -187,9 +187,9 @@ def test_who_has_a_role_reads_what_is_restricted_and_the_call_is_marked(role: st
 @pytest.mark.parametrize("roles", [(), ("contract_reviewer",), ("registrarx",)])
 def test_who_has_none_does_not(roles: tuple[str, ...]) -> None:
     held = guard("terms", party(MAKER, *roles), None)
-    held.read("transfer/T1")
+    held.require_readable("transfer/T1")
     held.found("trace/T1/000001", {"number": 1, "state": "APPLIED", "product": "P1"})
-    assert code(lambda: held.read("terms/T1")) == "READ_CONDITION_UNMET"
+    assert code(lambda: held.require_readable("terms/T1")) == "READ_CONDITION_UNMET"
     assert code(lambda: held.found("terms/T1", {})) == "READ_CONDITION_UNMET", "in a wider scan"
     kept: tuple[Json, ...] = ({"number": 1, "price": 3}, [{"number": 1}, {"price": 3}])
     for steps in kept:

@@ -154,8 +154,7 @@ class Markets:
             "proposal": proposal.transaction_id.hex(),
             "standing": standing,
         }
-        if self.contracts >= 5:
-            body["notice"] = notice
+        body |= {"notice": notice} if self.contracts >= 5 else {}
         return self.ask("approve", body, governor("shandong", number))
 
     def deploy(self, method: str = "deploy", **changes: Any) -> Receipt:

@@ -169,6 +169,14 @@ def _require_listed(value: Json, entry: Mapping[str, Json], named: NamedNotice) 
     content = value.encode()
     if sm3(content).hex() != named.change_list:
         raise _other(named.number, "another change list")
+    if dict(entry) not in read_change_list(content):
+        raise _other(named.number, "its change list does not name this upgrade")
+
+
+def read_change_list(content: bytes) -> list[Json]:
+    """The upgrades that a change list names, none where it has no such member; raises `Refusal` for
+    what is no JSON.
+    """
     try:
         found = parse_json_strict(
             content, depth_max=CHANGE_LIST_DEPTH_MAX, size_max=CHANGE_LIST_BYTES_MAX
@@ -176,8 +184,7 @@ def _require_listed(value: Json, entry: Mapping[str, Json], named: NamedNotice) 
     except JsonError as error:
         raise _malformed("notice.change_list", error.fault.value) from None
     listed = found.get("contracts") if isinstance(found, dict) else None
-    if not isinstance(listed, list) or dict(entry) not in listed:
-        raise _other(named.number, "its change list does not name this upgrade")
+    return listed if isinstance(listed, list) else []
 
 
 def _other(number: int, why: str) -> Refusal:

@@ -272,7 +272,7 @@ class LedgerStarHost(OverHost[LedgerHost]):
         step = self._active[-1].step
         if step is None:
             return self._host.get(key)
-        step.read(key)
+        step.require_readable(key)
         value = self._host.get(key)
         step.found(key, value)
         self.has_read_restricted |= step.has_read_restricted
@@ -306,12 +306,12 @@ class LedgerStarHost(OverHost[LedgerHost]):
         self._meter.charge(self._meter.table.element * passed)
         step = self._active[-1].step
         found = self._host.entries(prefix, limit)
-        return found if step is None else self._read_by(step, prefix, found)
+        return found if step is None else self._watched(step, prefix, found)
 
-    def _read_by(
+    def _watched(
         self, step: LifeCycleGuard, prefix: str, found: Iterable[tuple[str, Json]]
     ) -> Iterator[tuple[str, Json]]:
-        step.read(prefix)
+        step.require_readable(prefix)
         self.has_read_restricted |= step.has_read_restricted
         for key, value in found:
             step.found(key, value)

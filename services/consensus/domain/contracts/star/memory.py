@@ -59,7 +59,7 @@ class MemoryHost:
     def get(self, key: str) -> Json | None:
         """Return the value of `key`, own writes included, or None."""
         if self._step is not None:
-            self._step.read(key)
+            self._step.require_readable(key)
         value = self._value(key)
         if self._step is not None:
             self._step.found(key, value)
@@ -93,7 +93,7 @@ class MemoryHost:
     def entries(self, prefix: str, limit: int) -> Iterator[tuple[str, Json]]:
         """The same, one by one."""
         if self._step is not None:
-            self._step.read(prefix)
+            self._step.require_readable(prefix)
         for key, value in self.scan(prefix, limit):
             if self._step is not None:
                 self._step.found(key, value)

@@ -74,7 +74,7 @@ class LifeCycleGuard:
 
     # --- While the contract runs ------------------------------------------------------------------
 
-    def read(self, key: str) -> None:
+    def require_readable(self, key: str) -> None:
         """Raise `ContractError` where `key`, or what begins with it, is restricted, and who signs
         neither has a role of the template nor reads restricted state for an office.
         """
@@ -84,7 +84,7 @@ class LifeCycleGuard:
 
     def found(self, key: str, value: Json) -> None:
         """The same for what stands under a key: steps for supervision may hold fields."""
-        self.read(key)
+        self.require_readable(key)
         if self.tiers.is_step(key):
             for step in value if isinstance(value, list) else [value]:
                 for name in step if isinstance(step, dict) else ():
