@@ -17,11 +17,11 @@ from services.consensus.domain.contracts.host import Host, Method
 from services.consensus.domain.contracts.identity_record import IdentityRecord, KeyRecord
 from services.consensus.domain.contracts.source_mark import source_mark
 from tests.integration.reporting.desks import Desks, open_desks
-from tests.plugins.link_lab import KEYS, PEER_OF_MARKET, ROLES
+from tests.plugins.link_lab import KEYS, PEER_OF_MARKET
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import refusal
 from tests.unit.proof.proof_keys import Replicas
-from tests.unit.xchain.ledger_chain import LedgerChain, data_object, sent_packets
+from tests.unit.xchain.ledger_chain import ROLES, LedgerChain, data_object, sent_packets
 
 OPERATOR: Final = "did:rem:shandong:OPERATOR"
 
