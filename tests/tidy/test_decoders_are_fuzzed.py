@@ -68,7 +68,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.gateway.consumers:apply_block",
         "services.registry.consumers:apply_block",
         "services.reporting.consumers:_apply_receipt",
-        "services.reporting.consumers:_packet_payload",
         "services.reporting.domain.records:received_object",
     ),
     OWN_ROWS: (
