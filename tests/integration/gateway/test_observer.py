@@ -77,7 +77,7 @@ class Observation:
         return (await self.recorded()).trusted.number
 
     def alarms(self, code: str) -> float:
-        return GatewayMetrics(self.metrics).alarms.labels(CHAIN, code)._value.get()
+        return float(GatewayMetrics(self.metrics).alarms.labels(CHAIN, code)._value.get())
 
     async def stop(self) -> None:
         for each in self.nodes:
