@@ -1,4 +1,4 @@
-"""The zone edge of an observed chain, as documented: both halves, or a complaint."""
+"""The zone edge of an observed chain, as documented: both halves of it, or a complaint."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.framing import NotABundleError
 from guqiao_sdk.proof.json_values import Json, JsonError, canonical_json
 from guqiao_sdk.proof.observed_bundle import ObservedBundle
+from guqiao_sdk.proof.observed_state import read_client
 from guqiao_sdk.proof.observed_trust import ObservedTrust
 from guqiao_sdk.proof.trust import encode_trust, parse_trust
 from services.chassis.errors import ServiceError
@@ -104,6 +105,10 @@ def targets() -> tuple[Target, ...]:
             mutations.of_json,
         ),
         Target(
+            "record of an observed chain", lambda data: read_client("shandong", json_value(data)),
+            _REFUSED, [canonical_json(_record())], mutations.of_json,
+        ),
+        Target(
             "answer of a node over HTTP", lambda data: asyncio.run(_over_http(data)), _NOT_ANSWERED,
             [http_answer(b'{"a":1}'), in_chunks(b"x" * 60)], mutations.of_bytes,
         ),
@@ -131,6 +136,17 @@ def _of_json(name: str, decode: Callable[[Any], Any], samples: list[Any]) -> Tar
         [canonical_json(each) for each in samples],
         mutations.of_json,
     )
+
+
+def _record() -> Json:
+    """What the contract keeps of a chain."""
+    return {
+        "status": "ACTIVE",
+        "generation": 0,
+        "checkpoint": checkpoint_value(_trusted()),
+        "sealers_height": 0,
+        "recorded_height": 7,
+    }
 
 
 def _brought(data: bytes) -> bytes:

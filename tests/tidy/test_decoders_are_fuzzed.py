@@ -36,6 +36,7 @@ PROVIDER: Final = "numbers of fixed length, checked before; tests/unit/gm holds 
 
 EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     OWN_STATE: (
+        "guqiao_sdk.client.observed_chains:_recorded",
         "services.consensus.domain.contracts.identity_record:_key_from_state",
         "services.consensus.domain.contracts.deployed:_tiers",
         "services.consensus.domain.contracts.deployed:_life_cycle",
@@ -95,6 +96,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.domain.contracts.light_client:_judge_known_height",
     ),
     WALKS: (
+        "services.gateway.observed.observer:_row",
         "guqiao_sdk.archive.folder:_read",
         "guqiao_sdk.archive.folder:_take_block",
         "guqiao_sdk.archive.folder:read_manifests",

@@ -46,8 +46,8 @@ BACKOFF_MAX_SECONDS: Final = 60.0
 ALARMS: Final = frozenset({"CLIENT_FROZEN", "OBSERVED_SET_UNPROVEN"})
 """What does not end until people give a new checkpoint; raised again with each attempt."""
 
-_FOLLOW: Final = "follow"
-_COMPARE: Final = "compare"
+_FOLLOW: Final = "observed_follow"
+_COMPARE: Final = "observed_compare"
 _FAILURES: Final = (GuqiaoError, ServiceError, ProofError)
 _ERROR_CHARACTERS_MAX: Final = 500
 
@@ -196,7 +196,7 @@ class Observer:
         code = getattr(error, "code", "")
         text = (str(error) or repr(error))[:_ERROR_CHARACTERS_MAX]
         self._errors[step] = text
-        self.metrics.failures.labels(self.chain, f"observed_{step}").inc()
+        self.metrics.failures.labels(self.chain, step).inc()
         log.warning("observed.failed", remote=self.chain, step=step, code=code, error=text)
         if code in ALARMS and step == _FOLLOW:
             self.metrics.alarms.labels(self.chain, code).inc()

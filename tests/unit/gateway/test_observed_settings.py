@@ -47,10 +47,11 @@ def test_https_is_asked_for_with_the_authority_that_is_named(tmp_path: Path) -> 
         missing.tls()
 
 
-def checked(role: Any, *chains: str) -> Any:
+def checked(role: str, *chains: str) -> Any:
     observed = tuple(ObservedSettings(chain_id=chain, nodes=NODES) for chain in chains)
-    made: Any = Settings.model_construct(role=role, remotes=(), observed=observed)
-    return made._the_regulator_observes()
+    values: dict[str, Any] = {"role": role, "remotes": (), "observed": observed}
+    check: Any = Settings._the_regulator_observes
+    return check(Settings.model_construct(**values))
 
 
 def test_the_regulator_observes_each_chain_once_and_a_market_none() -> None:
