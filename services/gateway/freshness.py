@@ -101,7 +101,7 @@ class Freshness:
         to which nothing can be brought.
         """
         remote = self.remote_sets.chain_id
-        held = self.seen = await read_client(self.client, remote, self.period)
+        held = self.seen = await client_held(self.client, remote, self.period)
         if held is None:
             return None
         if held.header:
@@ -135,7 +135,7 @@ class Freshness:
         return proven_remote(self.remote_sets, certified, header)
 
 
-async def read_client(
+async def client_held(
     client: ChainClient, chain: str, period: ClientPeriod
 ) -> FollowedClient | None:
     """The own chain's client of another one, by its newest state; None where it does not know that

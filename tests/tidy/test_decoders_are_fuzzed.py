@@ -59,6 +59,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "services.consensus.store.index:Index._page_reader.<locals>.read",
         "services.consensus.store.index:Index._prune",
         "services.gateway.admission:registered",
+        "services.gateway.freshness:client_held",
         "services.gateway.handlers:followed_epoch",
     ),
     PROVEN: (

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from guqiao.gateway.v1 import gateway_service_pb2 as pb
-from guqiao.gateway.v1.gateway_service_pb2_grpc import (
-    GatewayServiceStub,
-    add_GatewayServiceServicer_to_server,
-)
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.header import BlockHeader
 from guqiao_sdk.proof.json_values import Json, canonical_json
 from services.chassis.errors import ServiceError
-from services.chassis.grpc_server import error_of_code
 from services.gateway import fetched_calls
-from services.gateway.api import POLICIES, GatewayServicer
 from services.gateway.domain.errors import LinkUnattendedError
-from services.gateway.freshness import Freshness
 from tests.integration.gateway.killed import KilledError, dying_at
+from tests.integration.gateway.link_ends import (
+    MARKET,
+    MINUTE_MS,
+    REGULATOR,
+    End,
+    Saying,
+    answer_of,
+    change_sets,
+    end_of,
+    pass_minutes,
+)
 from tests.plugins.link_lab import KEYS, PEER, LinkLab, history_of, open_link
 from tests.plugins.postgres import NewDatabase
-from tests.plugins.service_lab import Lab, wait_until
+from tests.plugins.service_lab import wait_until
 from tests.unit.proof.proof_keys import Replicas
 
 pytestmark = pytest.mark.req("G2-10-3", "T2-14")
-
-PERIOD = 4 * 3_600
-"""Seconds; a header is due after an hour, an alarm after two."""
-MINUTE_MS = 60_000
-REGULATOR, MARKET = "the regulator's", "the market's"
 
 
 @pytest.fixture
@@ -46,59 +43,6 @@ async def link(new_database: NewDatabase) -> AsyncIterator[LinkLab]:
     async with open_link(new_database) as opened:
         await pass_minutes(opened, 1)
         yield opened
-
-
-@dataclass
-class End:
-    """One end of a link: the chain whose client is kept young, and the one that it follows."""
-
-    link: LinkLab
-    own: Lab
-    other: Lab
-    fresh: Freshness
-
-    @property
-    def remote(self) -> str:
-        return self.other.node.trust.chain_id
-
-    @property
-    def client(self) -> Any:
-        """The light client as the own chain's state has it; None before its first header."""
-        return self.own.node.chain.value(f"light_client/client/{self.remote}")
-
-    @property
-    def updates(self) -> int:
-        """How often it moved."""
-        return sum(
-            event.topic == "light_client.updated"
-            for block in self.own.node.chain.blocks.values()
-            for receipt in block.receipts
-            for event in receipt.events
-        )
-
-    def another(self) -> Freshness:
-        """A further gateway of this end, or this one started anew."""
-        make = (
-            self.link.regulator_freshness
-            if self.own is self.link.regulator
-            else self.link.market_freshness
-        )
-        return make(PERIOD)
-
-    def alarms(self, code: str) -> float:
-        """How often the alarm was raised here."""
-        labels = {"remote": self.remote, "code": code}
-        found = self.own.runtime.telemetry.metrics.registry.get_sample_value(
-            "guqiao_gateway_alarms_total", labels
-        )
-        return found or 0.0
-
-
-def end_of(link: LinkLab, whose: str) -> End:
-    if whose == REGULATOR:
-        fresh = link.regulator_freshness(PERIOD)
-        return End(link, link.regulator, link.market, fresh)
-    return End(link, link.market, link.regulator, link.market_freshness(PERIOD))
 
 
 @pytest.fixture(params=[REGULATOR, MARKET])
@@ -109,43 +53,6 @@ def end(link: LinkLab, request: pytest.FixtureRequest) -> End:
 @pytest.fixture
 def regulator(link: LinkLab) -> End:
     return end_of(link, REGULATOR)
-
-
-async def pass_minutes(link: LinkLab, minutes: float) -> None:
-    """Both chains make an empty block so much later, of which their gateways know."""
-    for lab in (link.market, link.regulator):
-        chain = lab.node.chain
-        chain.execute(time_ms=chain.header.block_time_ms + round(minutes * MINUTE_MS))
-        await lab.runtime.client.latest()
-
-
-def change_sets(lab: Lab, times: int) -> None:
-    """The chain's next blocks are each the last of an epoch."""
-    for _ in range(times):
-        lab.node.chain.execute(next_replicas=lab.node.chain.replicas.next_epoch())
-
-
-async def answer_of(end: End) -> pb.GetPacketAbsencesResponse:
-    """What the other gateway answers now."""
-    request = pb.GetPacketAbsencesRequest(
-        source=end.own.node.trust.chain_id, port="data_object", sequences=[1]
-    )
-    return await end.fresh.gateway.get_packet_absences(request)
-
-
-class Saying:
-    """The other gateway, which says this."""
-
-    def __init__(self, answer: Callable[[], Any]) -> None:
-        self._answer = answer
-        self.asked = 0
-
-    async def get_packet_absences(self, request: Any) -> Any:
-        self.asked += 1
-        answer = self._answer()
-        return await answer if asyncio.iscoroutine(answer) else answer
-
-    deliver_packets = get_packet_receipts = None
 
 
 @pytest.mark.parametrize("times", [1, 3, 12])
@@ -290,41 +197,6 @@ async def test_a_market_whose_gateway_fetches_nothing_is_told_of(
             await asyncio.gather(running, return_exceptions=True)
 
 
-@pytest.mark.req("G2-16-4")
-async def test_an_alarm_is_raised_after_half_the_period_and_a_stale_client_catches_up(
-    end: End,
-) -> None:
-    """A silent client is stale, not dead."""
-    await end.fresh.look()
-    honest = end.fresh.gateway
-
-    def away() -> None:
-        raise LinkUnattendedError(end.remote)
-
-    end.fresh.gateway = Saying(away)  # type: ignore[assignment]
-    for minutes, codes in ((119, {}), (2, {"CLIENT_AGES": 1}), (120, {"CLIENT_STALE": 1})):
-        await pass_minutes(end.link, minutes)
-        with capture_logs() as logs, pytest.raises(LinkUnattendedError):
-            await end.fresh.look()
-        told = [line["code"] for line in logs if line["event"] == "relay.alarm_raised"]
-        assert told == list(codes)
-        assert [end.alarms(code) for code in codes] == list(codes.values())
-        assert end.fresh.seen is not None
-        assert end.fresh.seen.code == "".join(codes)
-    change_sets(end.other, 1)
-    await pass_minutes(end.link, 1)
-    end.fresh.gateway = honest
-    await end.fresh.look()
-    assert end.alarms("CLIENT_STALE") == 2, "it was stale until now"
-    seen: Any = end.fresh.seen
-    assert (end.client["epoch"], seen.code) == (1, "")
-    assert seen.age_seconds < 60
-    shown = end.own.runtime.telemetry.metrics.registry.get_sample_value(
-        "guqiao_gateway_light_client_time_seconds", {"remote": end.remote}
-    )
-    assert shown == end.other.node.chain.header.block_time_ms / 1_000
-
-
 async def test_an_old_header_and_a_chain_that_stands_still_are_told_and_cost_nothing(
     end: End,
 ) -> None:
@@ -366,35 +238,6 @@ async def test_a_header_that_proves_nothing_is_told_and_costs_no_transaction(
     with pytest.raises(ProofError):
         await end.fresh.look()
     assert (end.client, end.own.node.submissions) == (None, 0)
-
-
-@pytest.mark.req("G2-16-4")
-async def test_a_header_that_contradicts_the_one_held_freezes_the_client_and_raises_the_alarm(
-    end: End,
-) -> None:
-    await end.fresh.look()
-    answer = await answer_of(end)
-    header = BlockHeader.decode(answer.certified_header.header)
-    other = replace(header, state_root=b"\x01" * 32)
-    answer.certified_header.header = other.encode()
-    certificate = Replicas(KEYS, end.remote).certify(other)
-    answer.certified_header.certificate = certificate.encode()
-    await pass_minutes(end.link, 61)
-    end.fresh.gateway = Saying(lambda: answer)  # type: ignore[assignment]
-    with pytest.raises(ServiceError) as frozen:
-        await end.fresh.look()
-    assert (frozen.value.code, end.client["status"]) == ("CLIENT_FROZEN", "FROZEN")
-    submitted = end.own.node.submissions
-    running = asyncio.ensure_future(end.fresh.run())
-
-    async def is_raised() -> bool:
-        return end.alarms("CLIENT_FROZEN") > 0
-
-    await wait_until("the alarm", is_raised)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert end.own.node.submissions == submitted, "nothing is brought to a frozen client"
-    assert "CLIENT_FROZEN" in end.fresh.last_error
 
 
 class Register:
@@ -476,52 +319,3 @@ async def test_a_chain_without_a_block_or_without_the_other_ones_trust_asks_noth
         end.fresh.remote_sets = history_of(link.market)  # No chain follows itself.
         await end.fresh.look()
         assert (silent.asked, end.fresh.seen) == (0, None)
-
-
-async def test_a_chain_that_is_away_is_told_of_and_no_alarm_is_made_up(
-    end: End, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await end.fresh.look()
-    await pass_minutes(end.link, 600)
-    seen = end.fresh.seen
-
-    async def away(key: str) -> None:
-        raise error_of_code("CHAIN_UNAVAILABLE")
-
-    monkeypatch.setattr(end.fresh.client, "get_state_proof", away)
-    with pytest.raises(ServiceError) as failed:
-        await end.fresh.look()
-    assert failed.value.code == "CHAIN_UNAVAILABLE"
-    assert (end.fresh.seen, end.alarms("CLIENT_STALE")) == (seen, 0)
-
-
-async def test_the_state_of_a_link_shows_how_far_and_how_old_the_client_is(end: End) -> None:
-    """Nothing before the first look, and no age before the first header."""
-    handlers = end.link.regulator_handlers
-    if end.own is end.link.market:
-        handlers = end.link.market_handlers
-    servicer = GatewayServicer(handlers, lambda chain: "", fresh={end.remote: end.fresh})
-    async with end.own.serving(POLICIES, add_GatewayServiceServicer_to_server, servicer) as port:
-        stub = GatewayServiceStub(end.own.channel(port, end.own.runtime.identity))
-        asked = pb.GetLinkRequest(remote_chain_id=end.remote)
-        assert not (await stub.GetLink(asked)).HasField("light_client")
-        honest = end.fresh.gateway
-        end.fresh.gateway = Saying(lambda: pb.GetPacketAbsencesResponse())  # type: ignore[assignment]
-        with pytest.raises(ProofError):
-            await end.fresh.look()
-        none_yet = pb.FollowedClient(period_seconds=PERIOD)
-        assert (await stub.GetLink(asked)).light_client == none_yet
-        end.fresh.gateway = honest
-        await end.fresh.look()
-        head = end.other.node.chain.header
-        held = (await stub.GetLink(asked)).light_client
-        assert (held.height, held.block_time_ms) == (head.height, head.block_time_ms)
-        assert held.header_hash == head.hash()
-        assert (held.period_seconds, held.code) == (PERIOD, "")
-        end.fresh.gateway = Saying(lambda: pb.GetPacketAbsencesResponse())  # type: ignore[assignment]
-        await pass_minutes(end.link, 121)
-        with pytest.raises(ProofError):
-            await end.fresh.look()
-        held = (await stub.GetLink(asked)).light_client
-        age_ms = end.own.node.chain.header.block_time_ms - head.block_time_ms
-        assert (held.age_seconds, held.code) == (age_ms // 1_000, "CLIENT_AGES")
