@@ -208,9 +208,7 @@ class LedgerChain:
         self.catalogue = Catalogue(
             [
                 IdentityContract(),
-                LightClientContract(1),
-                LightClientContract(2),
-                LightClientContract(3),
+                *map(LightClientContract, (1, 2, 3)),
                 ObjectsContract(),
                 PacketsContract(1),
                 PacketsContract(2),
