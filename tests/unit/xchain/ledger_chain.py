@@ -223,11 +223,8 @@ class LedgerChain:
         self.catalogue = Catalogue(
             [
                 IdentityContract(),
-                LightClientContract(1),
-                LightClientContract(2),
-                LightClientContract(3),
-                ObjectsContract(1),
-                ObjectsContract(2),
+                *map(LightClientContract, (1, 2, 3)),
+                *map(ObjectsContract, (1, 2)),
                 PacketsContract(1),
                 PacketsContract(2),
                 LinkedPacketsContract(3),

@@ -213,8 +213,23 @@ ACTIVE consent_deregistration ACTIVE
 SUSPENDED consent_deregistration SUSPENDED
 ACTIVE deregister DEREGISTERED
 SUSPENDED deregister DEREGISTERED
+ACTIVE propose_client ACTIVE
+STALE propose_client STALE
+SUSPENDED propose_client SUSPENDED
+MIGRATING propose_client MIGRATING
+ACTIVE consent_client ACTIVE
+STALE consent_client STALE
+SUSPENDED consent_client SUSPENDED
+MIGRATING consent_client MIGRATING
+ACTIVE replace_client ACTIVE
+STALE replace_client STALE
+SUSPENDED replace_client SUSPENDED
+MIGRATING replace_client MIGRATING
+STALE replace_client ACTIVE
 """
-"""SM-1 of the requirements in this contract's words, with two ways out of a failed test."""
+"""SM-1 of the requirements in this contract's words, with two ways out of a failed test, and what
+the design says of a frozen light client (section 7).
+"""
 
 
 def test_the_table_is_the_one_of_the_requirements() -> None:

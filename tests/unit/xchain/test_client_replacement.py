@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk import rules
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.chain_registry.replacing import proposal_digest
 from services.consensus.domain.contracts.identity_record import IdentityRecord
@@ -366,6 +367,30 @@ def test_a_proposal_that_does_not_hold_is_refused(registry: Registry, case: str)
     value, code = SPOILED[case]
     assert registry.act("propose_client", (ON_DUTY,), **value).code == code
     assert registry.csrc.value("chains/replacement/shandong") is None
+
+
+JUNK: tuple[Any, ...] = (None, True, False, -1, "", "x", [], [7], {}, {"a": [1]}, "1" * 64)
+
+
+@pytest.mark.parametrize("method", ["propose_client", "consent_client", "replace_client"])
+def test_whatever_stands_in_a_body_is_refused_by_a_code_of_the_catalogue(
+    registry: Registry, method: str
+) -> None:
+    """Any other failure of a contract would stop every replica."""
+    value = proposal()
+    consented(registry, value)
+    who = {"propose_client": (ON_DUTY,), "consent_client": (REGULATOR,)}.get(method, BOTH_SIDES)
+    good = value if method == "propose_client" else named(value)
+    bodies = [{**good, member: junk} for member in good for junk in JUNK]
+    if method == "propose_client":
+        trust = value["trust"]
+        bodies += [{**good, "trust": {**trust, part: junk}} for part in trust for junk in JUNK]
+    for body in bodies:
+        if body.get("reason") not in ("x", "1" * 64):  # Those are reasons.
+            receipt = registry.act(method, who, **body)
+            assert rules.rule(receipt.code).severity == "reject", body
+    assert client(registry)["status"] == "FROZEN"
+    registry.must(method, who, **good)
 
 
 def test_a_set_of_one_entity_is_refused_as_everywhere(registry: Registry) -> None:

@@ -135,7 +135,7 @@ def _current(
     """The frozen client and the trust for it, found good now: evidence may have come since."""
     client = frozen_client(host, chain)
     now = {"generation": generation_of(client), "fork_height": client["fork_height"]}
-    if any(proposal[name] != value for name, value in now.items()):
+    if any(type(proposal[name]) is not int or proposal[name] != now[name] for name in now):
         raise Refusal("CLIENT_PROPOSAL_OUTDATED", chain=chain, **now)
     trust = read_trust(proposal["trust"], "trust")
     host.within(LIGHT_CLIENT, lambda: require_trustworthy(host, client, chain, trust))
