@@ -3,100 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from guqiao_sdk.proof.fisco.checkpoint import checkpoint_value
 from guqiao_sdk.proof.fisco.header import header_value, parse_header
-from guqiao_sdk.proof.fisco.sealers import Sealer, SealerSet
+from guqiao_sdk.proof.fisco.sealers import SealerSet
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.observed_state import HEADERS_MAX, SIGNATURES_MAX
-from guqiao_sdk.proof.receipt import Receipt
 from services.consensus.domain.contracts.identity_record import IdentityRecord
 from services.consensus.domain.contracts.light_client import CLOCK_AHEAD_MS_MAX
-from services.consensus.domain.contracts.observed import ObservedContract
-from tests.plugins.fisco_chain import FiscoChain, Row, recorded, sign_header
+from tests.plugins.fisco_chain import FiscoChain, recorded, sign_header
 from tests.unit.xchain.ledger_chain import events
+from tests.unit.xchain.observed_chain import (
+    CHAIN,
+    Observed,
+    begun,
+    registered,
+    rows_of,
+)
 from tests.unit.xchain.registered_chains import (
-    BEIJING_REGULATOR,
     BOTH_SIDES,
     GENESIS_HASH,
     MAKER,
     MARKET_SIDE,
-    OWN_REGULATOR,
-    REGULATOR,
     TECH_SIDE,
-    Registry,
     detail,
-    nodes,
-    registration,
 )
 
 pytestmark = pytest.mark.req("T2-13", "T2-14")
-
-CHAIN = "shandong"
-
-
-def rows_of(chain: FiscoChain, *heights: int) -> list[Json]:
-    """Headers as a relayer brings them."""
-    return [header_value(parse_header(chain.block(height))) for height in heights]
-
-
-def another_block(chain: FiscoChain, height: int, *, state: str = "0x" + "07" * 32) -> Row:
-    """A second block of a height, certified by the same sealers."""
-    row = {**chain.block(height), "stateRoot": state}
-    return sign_header(row, list(enumerate(chain.names)))
-
-
-@dataclass
-class Observed:
-    """The regulatory chain, and the market's chain of another kind."""
-
-    registry: Registry = field(default_factory=lambda: Registry.make(ObservedContract()))
-    fisco: FiscoChain = field(default_factory=FiscoChain)
-
-    def call(self, method: str, body: Any, *who: IdentityRecord) -> Receipt:
-        csrc = self.registry.csrc
-        return csrc.execute(csrc.transaction("observed", method, body, signers=who)).receipts[0]
-
-    def begin(self, trusted: TrustedFisco | None = None, **changes: Any) -> Receipt:
-        body = {"chain": CHAIN, "checkpoint": checkpoint_value(trusted or self.fisco.trusted())}
-        return self.call("begin", body | changes, *BOTH_SIDES)
-
-    def advance(self, *heights: int, rows: Any = None, **changes: Any) -> Receipt:
-        headers = rows_of(self.fisco, *heights) if rows is None else rows
-        return self.call("advance", {"chain": CHAIN, "headers": headers} | changes)
-
-    def consent(self, trusted: TrustedFisco, who: IdentityRecord = REGULATOR) -> Receipt:
-        return self.call("consent", self.body(trusted), who)
-
-    def replace(self, trusted: TrustedFisco) -> Receipt:
-        return self.call("replace", self.body(trusted), *BOTH_SIDES)
-
-    def body(self, trusted: TrustedFisco) -> dict[str, Json]:
-        return {"chain": CHAIN, "checkpoint": checkpoint_value(trusted)}
-
-    def client(self) -> Any:
-        return self.kept(f"client/{CHAIN}")
-
-    def kept(self, key: str) -> Any:
-        return self.registry.csrc.value(f"observed/{key}")
-
-    def acknowledgement(self, height: int, generation: int = 0) -> Any:
-        return self.kept(f"acknowledgement/{CHAIN}/{generation:010d}/{height:020d}")
 
 
 @pytest.fixture
 def made() -> Observed:
     """Begun at the genesis block, with five blocks to come."""
-    observed = Observed()
-    for _ in range(5):
-        observed.fisco.add_block(2)
-    assert observed.begin().accepted
-    return observed
+    return begun()
 
 
 # --- Beginning ------------------------------------------------------------------------------------
@@ -172,19 +116,6 @@ def test_a_checkpoint_that_cannot_be_believed_begins_nothing(
 )
 def test_a_body_of_another_form_begins_nothing(changes: dict[str, Any], code: str) -> None:
     assert Observed().begin(**changes).code == code
-
-
-def registered(**changes: Any) -> tuple[Observed, TrustedFisco]:
-    """A chain of the other kind in the register, and the checkpoint that agrees with it."""
-    platform = {
-        "name": "FISCO BCOS", "version": "3.3.0", "vm": "evm", "crypto_suite": "SM2-SM3-SM4",
-    }  # fmt: skip
-    observed = Observed()
-    observed.registry.bring("ACTIVE", registration(**{"platform": platform} | changes))
-    members = nodes().set.members
-    sealers = SealerSet(tuple(Sealer(each.public_key[1:], 1) for each in members))
-    genesis = bytes.fromhex(GENESIS_HASH)
-    return observed, TrustedFisco("chain0", "group0", genesis, 0, genesis, sealers)
 
 
 @pytest.mark.req("G2-10-1")
@@ -396,200 +327,3 @@ def test_sealers_that_nobody_believed_signed_over_to_are_refused(made: Observed)
     made.fisco.add_block()
     assert made.advance(6).code == "OBSERVED_SET_UNPROVEN"
     assert made.client()["checkpoint"]["height"] == 5
-
-
-# --- Forks ----------------------------------------------------------------------------------------
-
-
-def test_a_second_certified_header_of_a_known_height_freezes_and_is_kept(made: Observed) -> None:
-    assert made.advance(1, 2, 3).accepted
-    other = header_value(parse_header(another_block(made.fisco, 2)))
-    receipt = made.advance(rows=[other])
-    assert receipt.accepted
-    told = events(receipt, "observed.frozen")
-    assert told == [
-        {
-            "chain": CHAIN,
-            "generation": 0,
-            "height": 2,
-            "known_hash": made.acknowledgement(2)["header_hash"],
-            "other_hash": str(other["hash"])[2:],
-        }
-    ]
-    assert made.client()["status"] == "FROZEN"
-    assert made.kept(f"fork/{CHAIN}/0000000000")["evidence"] == other
-    assert made.advance(4).code == "CLIENT_FROZEN"
-    assert made.acknowledgement(4) is None
-
-
-def test_a_next_header_with_another_parent_freezes_after_what_came_before_it(
-    made: Observed,
-) -> None:
-    parent = [{"blockNumber": 2, "blockHash": "0x" + "05" * 32}]
-    row = {**made.fisco.block(3), "parentInfo": parent}
-    other = header_value(parse_header(sign_header(row, list(enumerate(made.fisco.names)))))
-    receipt = made.advance(rows=[*rows_of(made.fisco, 1, 2), other, *rows_of(made.fisco, 3)])
-    assert receipt.accepted
-    assert made.client()["status"] == "FROZEN"
-    assert made.client()["checkpoint"]["height"] == 2
-    assert made.acknowledgement(3) is None
-    assert events(receipt, "observed.advanced")
-
-
-def test_a_header_that_contradicts_the_checkpoint_itself_freezes() -> None:
-    observed = Observed()
-    observed.fisco.add_block()
-    assert observed.begin(observed.fisco.trusted(1)).accepted
-    other = header_value(parse_header(another_block(observed.fisco, 1)))
-    assert observed.advance(rows=[other]).accepted
-    assert observed.client()["status"] == "FROZEN"
-
-
-def test_a_false_header_of_a_known_height_freezes_nothing(made: Observed) -> None:
-    assert made.advance(1, 2, 3).accepted
-    row = {**made.fisco.block(2), "stateRoot": "0x" + "07" * 32}
-    signed = sign_header(row, list(enumerate(made.fisco.names))[:2])
-    receipt = made.advance(rows=[header_value(parse_header(signed))])
-    assert receipt.code == "HEADER_UNVERIFIED"
-    assert made.client()["status"] == "ACTIVE"
-
-
-def test_keys_of_sealers_that_left_freeze_nothing_above_their_time(made: Observed) -> None:
-    """Who was believed at a height is asked for that height, not who is believed now, nor then."""
-    assert made.advance(1, 2, 3, 4, 5).accepted
-    before = made.fisco.names
-    for gone in range(4):
-        names = list(made.fisco.names)
-        names[gone] = f"later{gone}"
-        made.fisco.names = tuple(names)
-        made.fisco.add_block()
-    made.fisco.add_block()
-    assert made.advance(6, 7, 8, 9, 10).accepted
-    row: Row = {**made.fisco.block(10), "stateRoot": "0x" + "07" * 32}
-    row["sealerList"] = made.fisco.block(5)["sealerList"]
-    old_keys = sign_header(row, list(enumerate(before)))
-    refused = made.advance(rows=[header_value(parse_header(old_keys))])
-    assert refused.code == "OBSERVED_SET_UNPROVEN"
-    early: Row = {**made.fisco.block(3), "stateRoot": "0x" + "07" * 32}
-    early["sealerList"] = made.fisco.block(10)["sealerList"]
-    new_keys = sign_header(early, list(enumerate(made.fisco.names)))
-    refused = made.advance(rows=[header_value(parse_header(new_keys))])
-    assert refused.code == "OBSERVED_SET_UNPROVEN"
-    early["sealerList"] = made.fisco.block(3)["sealerList"]
-    contradicting = sign_header(early, list(enumerate(before)))
-    assert made.advance(rows=[header_value(parse_header(contradicting))]).accepted
-    assert made.client()["status"] == "FROZEN"
-
-
-# --- New checkpoints ------------------------------------------------------------------------------
-
-
-def frozen(made: Observed) -> Observed:
-    assert made.advance(1, 2, 3).accepted
-    made.advance(rows=[header_value(parse_header(another_block(made.fisco, 2)))])
-    assert made.client()["status"] == "FROZEN"
-    return made
-
-
-@pytest.mark.req("G2-05-1")
-def test_a_frozen_client_is_replaced_by_both_sides_with_the_province(made: Observed) -> None:
-    trusted = frozen(made).fisco.trusted(2)
-    assert made.replace(trusted).code == "OBSERVED_CONSENT_MISSING"
-    assert made.client()["status"] == "FROZEN"
-    assert made.consent(trusted).accepted
-    assert made.client()["status"] == "FROZEN"
-    receipt = made.replace(trusted)
-    assert receipt.accepted
-    assert events(receipt, "observed.replaced")[0]["generation"] == 1
-    assert (made.client()["status"], made.client()["generation"]) == ("ACTIVE", 1)
-    assert made.kept(f"consent/{CHAIN}") is None
-    assert made.advance(3).accepted
-    assert made.acknowledgement(3, generation=1) is not None
-    assert made.acknowledgement(3, generation=0) is not None, "what was acknowledged stays"
-    assert made.kept(f"fork/{CHAIN}/0000000000") is not None
-    assert made.advance(1).code == "HEADER_UNVERIFIED", "below the new checkpoint"
-
-
-def test_the_consent_is_to_one_checkpoint_and_serves_once(made: Observed) -> None:
-    trusted = frozen(made).fisco.trusted(2)
-    assert made.consent(made.fisco.trusted(3)).accepted
-    assert made.replace(trusted).code == "OBSERVED_CONSENT_MISSING"
-    assert made.consent(trusted).accepted
-    assert made.replace(trusted).accepted
-    assert made.advance(3).accepted
-    made.advance(rows=[header_value(parse_header(another_block(made.fisco, 3)))])
-    assert made.client()["status"] == "FROZEN"
-    assert made.replace(trusted).code == "OBSERVED_CONSENT_MISSING"
-
-
-@pytest.mark.parametrize(
-    ("who", "code"),
-    [(BEIJING_REGULATOR, "CHAIN_PROVINCE_OTHER"), (MARKET_SIDE, "ROLE_MISSING")],
-    ids=["another province", "no province"],
-)
-def test_nobody_consents_but_the_chain_s_province(
-    made: Observed, who: IdentityRecord, code: str
-) -> None:
-    assert made.consent(made.fisco.trusted(5), who).code == code
-    assert made.kept(f"consent/{CHAIN}") is None
-
-
-def test_a_regulator_that_is_part_of_the_operator_does_not_consent() -> None:
-    observed, trusted = registered()
-    assert observed.begin(trusted).accepted
-    later = replace(trusted, number=9, header_hash=b"\x09" * 32)
-    assert observed.consent(later, OWN_REGULATOR).code == "CHAIN_PROVINCE_OTHER"
-    assert observed.consent(later, REGULATOR).accepted
-    assert observed.replace(later).accepted
-
-
-@pytest.mark.parametrize("who", [(MARKET_SIDE,), (REGULATOR,), ()], ids=["one", "province", "none"])
-def test_nobody_replaces_but_both_sides(made: Observed, who: tuple[IdentityRecord, ...]) -> None:
-    trusted = made.fisco.trusted(5)
-    assert made.consent(trusted).accepted
-    refused = made.call("replace", made.body(trusted), *who)
-    assert refused.code in ("CHECKER_MISSING", "ROLE_MISSING")
-    assert made.client()["generation"] == 0
-
-
-def test_a_client_that_is_not_frozen_never_goes_back(made: Observed) -> None:
-    assert made.advance(1, 2, 3).accepted
-    for height in (2, 3):
-        refused = made.consent(made.fisco.trusted(height))
-        assert refused.code == "OBSERVED_CHECKPOINT_OTHER"
-    later = made.fisco.trusted(5)
-    assert made.consent(later).accepted
-    assert made.advance(4, 5).accepted
-    assert made.replace(later).code == "OBSERVED_CHECKPOINT_OTHER"
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda it: replace(it, chain_id="chain1"),
-        lambda it: replace(it, group_id="group1"),
-        lambda it: replace(it, genesis_hash=b"\x01" * 32),
-    ],
-    ids=["chain", "group", "genesis"],
-)
-def test_a_checkpoint_of_another_chain_replaces_nothing(
-    made: Observed, spoil: Callable[[TrustedFisco], TrustedFisco]
-) -> None:
-    other = spoil(made.fisco.trusted(5))
-    assert made.consent(other).code == "OBSERVED_CHECKPOINT_OTHER"
-    assert made.replace(other).code == "OBSERVED_CHECKPOINT_OTHER"
-
-
-def test_what_nobody_began_is_not_replaced() -> None:
-    observed = Observed()
-    assert observed.replace(observed.fisco.trusted()).code == "CLIENT_UNKNOWN"
-    assert observed.consent(observed.fisco.trusted()).code == "CLIENT_UNKNOWN"
-
-
-@pytest.mark.req("G2-10-1")
-def test_a_registered_chain_goes_on_from_no_other_sealers_than_registered() -> None:
-    observed, trusted = registered()
-    assert observed.begin(trusted).accepted
-    other = replace(trusted, number=5, sealers=FiscoChain().sealers)
-    assert observed.consent(other).accepted
-    assert observed.replace(other).code == "OBSERVED_CHECKPOINT_OTHER"
