@@ -64,6 +64,7 @@ _PIECES: Final[_Sentences] = (
     (r"signature of the registration institution", "登记机构的签名"),
     (r"completeness of the holders", "持有人名册的完整性"),
     (r"completeness of the encumbrances", "质押与冻结的完整性"),
+    (r"record of an observed chain", "被观察链的记录"),
     (r"receipt", "回执"),
     (r"transaction", "交易"),
 )
@@ -370,6 +371,7 @@ _REASONS: Final[_Sentences] = (
     (r"(.*) is empty or not printable", "{} 为空或含不可打印字符"),
     (r"its members are not those of (.*)", "成员与格式 {} 不符"),
     (r"(.*) sealers, from (.*) to (.*) are believed", "有 {} 个共识节点，只采信 {} 至 {} 个的"),
+    (r"its status is (.*)", "其状态为 {}"),
     (r"a sealer stands in it twice", "同一共识节点列了两次"),
     (r"the key of a sealer is no SM2 key", "有共识节点的密钥不是 SM2 密钥"),
     (r"the weight of a sealer is out of range", "有共识节点的权重超出范围"),
