@@ -94,20 +94,7 @@ def targets() -> tuple[Target, ...]:
             "bundle of another chain", ObservedBundle.decode, (ProofError, NotABundleError),
             [_bundle()], mutations.of_fields,
         ),
-        Target(
-            "headers for the contract observed", _brought, (Refusal, JsonError),
-            [canonical_json([header_value(parse_header(block))])], mutations.of_json,
-        ),
-        Target(
-            "checkpoint for the contract observed",
-            lambda data: read_checkpoint(json_object(data), "csrc"), (Refusal, JsonError),
-            [canonical_json({"chain": "shandong", "checkpoint": checkpoint_value(_trusted())})],
-            mutations.of_json,
-        ),
-        Target(
-            "record of an observed chain", lambda data: read_client("shandong", json_value(data)),
-            _REFUSED, [canonical_json(_record())], mutations.of_json,
-        ),
+        *_recorded_targets(),
         Target(
             "answer of a node over HTTP", lambda data: asyncio.run(_over_http(data)), _NOT_ANSWERED,
             [http_answer(b'{"a":1}'), in_chunks(b"x" * 60)], mutations.of_bytes,
@@ -124,6 +111,27 @@ def targets() -> tuple[Target, ...]:
         Target(
             "address of a node", lambda data: Endpoint.parse(data.decode("latin-1")), (ValueError,),
             [b"http://127.0.0.1:20200", b"https://node.example:443/rpc"], mutations.of_bytes,
+        ),
+    )  # fmt: skip
+
+
+def _recorded_targets() -> tuple[Target, ...]:
+    """What the contract that records such a chain is told, and what it keeps."""
+    block = recorded("sm_block_2")
+    return (
+        Target(
+            "headers for the contract observed", _brought, (Refusal, JsonError),
+            [canonical_json([header_value(parse_header(block))])], mutations.of_json,
+        ),
+        Target(
+            "checkpoint for the contract observed",
+            lambda data: read_checkpoint(json_object(data), "csrc"), (Refusal, JsonError),
+            [canonical_json({"chain": "shandong", "checkpoint": checkpoint_value(_trusted())})],
+            mutations.of_json,
+        ),
+        Target(
+            "record of an observed chain", lambda data: read_client("shandong", json_value(data)),
+            _REFUSED, [canonical_json(_record())], mutations.of_json,
         ),
     )  # fmt: skip
 

@@ -185,13 +185,8 @@ class LedgerChain:
         }
         self.replicas = Replicas(keys, chain_id)
         self.did = f"did:rem:{chain_id}:91370000MA0000000X"
-        record = IdentityRecord(
-            self.did,
-            self.did,
-            roles,
-            True,
-            {"key-1": KeyRecord(keys.public_key(self.did), 0, 1 << 52, False)},
-        )
+        key = KeyRecord(keys.public_key(self.did), 0, 1 << 52, False)
+        record = IdentityRecord(self.did, self.did, roles, True, {"key-1": key})
         self.genesis = Genesis(
             replica_set=self.replicas.set,
             parameters=PARAMETERS,
@@ -225,11 +220,8 @@ class LedgerChain:
                 IdentityContract(),
                 *map(LightClientContract, (1, 2, 3)),
                 *map(ObjectsContract, (1, 2)),
-                PacketsContract(1),
-                PacketsContract(2),
-                LinkedPacketsContract(3),
-                LinkedPacketsContract(4),
-                LinkedPacketsContract(5),
+                *map(PacketsContract, (1, 2)),
+                *map(LinkedPacketsContract, (3, 4, 5)),
                 ReportsContract(marks=packets_version >= MARKED),
                 ServicesContract(),
                 *further,

@@ -200,11 +200,11 @@ def upgrade(
         require_successor(before.template, release.named)
         facts |= release.facts
         if by_life_cycle:
-            facts |= _judge_change(host, body, before, release, found, digest)
+            facts |= _template_change(host, body, before, release, found, digest)
     _propose(host, Action.UPGRADE, name, (entity, current), facts, code)
 
 
-def _judge_change(
+def _template_change(
     host: Host,
     body: Mapping[str, Json],
     before: Deployed,
