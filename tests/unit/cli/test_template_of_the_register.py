@@ -89,7 +89,7 @@ def test_the_sources_beside_it_are_held_against_it(command: Command, copied: Pat
     [
         ("    - 9_dividend.star\n", "    - 9_dividend\n", ".star"),
         ("  sources:\n", "  others:\n", "sources"),
-        ("  version: 3\n", "  version: 3\n  form: ab\n", "form"),
+        ("  version: 4\n", "  version: 4\n  form: ab\n", "form"),
         ("    - 9_dividend.star\n", "    - ../9_dividend.star\n", ".star"),
     ],
 )

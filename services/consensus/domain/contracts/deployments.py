@@ -106,8 +106,10 @@ RESERVED: Final = frozenset(
     )
 )
 """Names of contracts in Python, on whichever chain, and what proposals about gas are called; the
-same for ever in this version.
+same for ever in versions 1 to 4.
 """
+_RESERVED_LATER: Final = frozenset(("observed",))
+"""The same from version 5 on."""
 GAS_NAME: Final = "gas"
 
 _FORMATS: Final[Mapping[int, tuple[str, ...]]] = {1: (), 2: (FORMAT,)}
@@ -160,7 +162,7 @@ def deploy(
     read_members(body, *("name", "engine", "ir", "source"), *(RELEASE if formats else ()))
     name = read_name(body["name"])
     _, entity, current = governor_of(host)
-    _check_free(host, name)
+    _check_free(host, name, version)
     code = read_code(body)
     facts: dict[str, Json] = {"engine": ENGINE, "digest": code.module.digest.hex()}
     if formats:
@@ -346,7 +348,7 @@ def _approve(
 def _take_effect(host: Host, proposal: ContractProposal, version: int) -> None:
     name, action = proposal.name, proposal.action
     if action in (Action.DEPLOY, Action.UPGRADE):
-        _take_code(host, proposal)
+        _take_code(host, proposal, version)
         return
     if action is Action.SET_GAS:
         _take_gas(host, proposal)
@@ -367,12 +369,12 @@ def _take_gas(host: Host, proposal: ContractProposal) -> None:
     host.emit("contracts.gas_set", {**_told(proposal), **proposal.facts})
 
 
-def _take_code(host: Host, proposal: ContractProposal) -> None:
+def _take_code(host: Host, proposal: ContractProposal, version: int) -> None:
     """A paused contract stays paused under its new version."""
     name, facts = proposal.name, proposal.facts
     before = None
     if proposal.action is Action.DEPLOY:
-        _check_free(host, name)
+        _check_free(host, name, version)
     else:
         before = _in_status(host, name, Action.UPGRADE)
         if before.version != facts["from_version"]:
@@ -408,10 +410,15 @@ def _told(proposal: ContractProposal) -> dict[str, Json]:
     }
 
 
-def _check_free(host: Host, name: str) -> None:
+def reserved_in(version: int) -> frozenset[str]:
+    """The names that no deployed contract may have in this version."""
+    return RESERVED | _RESERVED_LATER if version >= BY_LIFE_CYCLE else RESERVED
+
+
+def _check_free(host: Host, name: str, version: int) -> None:
     taken = host.get(SYSTEM_KEY)
     assert isinstance(taken, list), "genesis writes the names of the chain's contracts"
-    if name in RESERVED or name in taken or deployed(host, name) is not None:
+    if name in reserved_in(version) or name in taken or deployed(host, name) is not None:
         raise Refusal("CONTRACT_NAME_TAKEN", name=name)
 
 
