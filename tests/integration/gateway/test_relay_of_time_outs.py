@@ -18,7 +18,7 @@ from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.packet import Deadline, Packet, PacketClass
 from services.consensus.domain.contracts import objects
 from services.consensus.domain.contracts.host import Refusal
-from services.consensus.domain.contracts.packet_link import breaker, ports, settling
+from services.consensus.domain.contracts.packet_link import breaker, receiving, settling
 from services.consensus.domain.contracts.packet_link.breaker import Limits
 from services.consensus.domain.contracts.packet_link.messages import DELIVERY
 from services.consensus.domain.contracts.packet_link.ports import LinkPort
@@ -254,7 +254,7 @@ async def test_a_delivery_that_waits_for_a_revocation_list_raises_an_alarm_and_g
     waiting = {"data_object": LinkPort(port, PacketClass.ORDERED)}
     async with link.at_work():
         with monkeypatch.context() as patch:
-            patch.setattr(ports, "_OF_MARKETS", waiting)
+            patch.setattr(receiving, "ports_of", lambda host, source, version: waiting)
             link.report(1)
 
             async def is_raised() -> bool:
