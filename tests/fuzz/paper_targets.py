@@ -99,7 +99,7 @@ def targets() -> tuple[Target, ...]:
             [_certificate().encode()], mutations.of_json, lambda value: value.encode(),
         ),
         Target(
-            "verification code", lambda data: read_code(data.decode("latin-1")), (),
+            "verification code", _typed, (ValueError,),
             [code_of(b"\x5a" * 8).encode()], mutations.of_bytes,
         ),
         *(
@@ -121,6 +121,14 @@ def targets() -> tuple[Target, ...]:
             [canonical_json(_IDENTITY)], mutations.of_json,
         ),
     )  # fmt: skip
+
+
+def _typed(data: bytes) -> str:
+    """A code as somebody typed it: one who mistyped is told so, which here is an error."""
+    code = read_code(data.decode("latin-1"))
+    if code is None:
+        raise ValueError("mistyped")
+    return code
 
 
 def _certificate() -> Certificate:

@@ -54,7 +54,7 @@ def targets() -> tuple[Target, ...]:
         Target("contract template", _template, refusals, samples, mutations.of_json),
         Target("tiers of a contract", _tiers, (ValueError,), [kept], mutations.of_json),
         Target("life cycle of a contract", _life_cycle, (ValueError,), [steps], mutations.of_json),
-        Target("notice of an upgrade", _notice, (Refusal,), [notice], mutations.of_json),
+        Target("notice of an upgrade", _notice, (Refusal, JsonError), [notice], mutations.of_json),
         Target("change list", _change_list, (Refusal,), [listed], mutations.of_json),
         _release(),
     )
