@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from guqiao_sdk.client.chain import ChainClient
@@ -122,12 +123,15 @@ async def fetch_proofs(
     extracts: list[Extract] = []
     done = 0
     for part in divided([*keys, identity_key(signer.did)]):
-        before = done
-        extracts.append(
-            await fetch_extract(client, part, height, lambda count: on_proof(before + count))  # noqa: B023 - awaited in the same turn
-        )
+        told = partial(_told_from, on_proof, done)
+        extracts.append(await fetch_extract(client, part, height, told))
         done += len(part)
     return extracts
+
+
+def _told_from(on_proof: OnCount, before: int, count: int) -> None:
+    """Of the extract under way `count` are proven, of all those before it `before`."""
+    on_proof(before + count)
 
 
 def _no_block(latest: int) -> CliError:
