@@ -82,8 +82,10 @@ class Way:
 
 
 async def passed(is_so: Callable[[], bool]) -> None:
-    while not is_so():  # noqa: ASYNC110 - a test's set tells
-        await asyncio.sleep(0.01)
+    async def is_passed() -> bool:
+        return is_so()
+
+    await wait_until("what a test holds is let go", is_passed)
 
 
 def way_of(relay: Relay) -> Way:
