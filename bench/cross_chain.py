@@ -121,8 +121,9 @@ async def cross_chain(
             begun = (await regulatory.latest()).height + 1
             following = asyncio.ensure_future(recorded.follow(regulatory, begun))
             try:
-                items = await _signed(network, provider, maker, pool, calls, rate, seconds)
-                load = _load(network, provider, maker, items)
+                count = int(rate * (WARM_SECONDS + seconds)) + 1
+                items = await signed(network, provider, maker, pool, calls, count)
+                load = load_of(network, provider, maker, items)
                 started = asyncio.get_running_loop().time()
                 tally = await load.open_loop(rate, WARM_SECONDS + seconds)
                 sent = [each.transaction_id for each in tally.finals]
@@ -171,24 +172,26 @@ async def prepare(network: Network) -> list[Call]:
     return transfers_after(events[-1])
 
 
-async def _signed(
+async def signed(
     network: Network,
     provider: GmProvider,
     maker: Identity,
     pool: ProcessPoolExecutor,
     calls: Sequence[Call],
-    rate: float,
-    seconds: float,
+    count: int,
 ) -> list[Signed]:
+    """So many of the calls in turn, signed for where the market's chain stands now."""
     async with open_chain(network, provider, MARKET, maker) as client:
         position = await client.latest()
-    count = int(rate * (WARM_SECONDS + seconds)) + 1
     signer = signer_of(maker, MARKET, position.height, position.block_time_ms)
     wanted = [calls[number % len(calls)] for number in range(count)]
     return await asyncio.to_thread(sign_all, pool, signer, wanted)
 
 
-def _load(network: Network, provider: GmProvider, maker: Identity, items: Sequence[Signed]) -> Load:
+def load_of(
+    network: Network, provider: GmProvider, maker: Identity, items: Sequence[Signed]
+) -> Load:
+    """A driver of all replicas of the market's chain."""
     targets = list(enumerate(network.node_endpoints(MARKET)))
     return Load(MARKET, targets, maker, provider, items)
 
