@@ -77,7 +77,7 @@ proto-lint: $(VENV)/.development
 # Bytecode is kept even where the environment says not to: hundreds of processes would compile anew.
 test: export PYTHONDONTWRITEBYTECODE =
 test: gen/.stamp-types ## Unit, simulation, golden, contract, integration and end-to-end tests; needs nothing but PyPI
-	$(BIN)/python -m pytest -n 2 -m "not first_steps" tests/unit tests/simulation tests/golden tests/contract
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not first_steps" tests/unit tests/simulation tests/golden tests/contract
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not kafka and not crash" tests/integration
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not kafka and not crash and not first_steps" tests/end_to_end
 
