@@ -73,8 +73,8 @@ from services.consensus.timers import RequestTimers
 
 INBOX_MAX: Final = 20_000
 TURN_INPUTS_MAX: Final = 500
-TICK_SECONDS: Final = 0.1
-TICKS_A_REVIEW: Final = 5
+TICK_SECONDS: Final = 0.05
+TICKS_A_REVIEW: Final = 10
 EVIDENCE_CHARACTERS_MAX: Final = 4_000
 
 LEDGER_INPUTS: Final = (Executed, CertifiedElsewhere, RequestGone, RequestPending)
