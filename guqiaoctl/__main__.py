@@ -20,6 +20,7 @@ from guqiaoctl.contract_commands import contract
 from guqiaoctl.document_commands import document
 from guqiaoctl.failures import EXIT_USAGE, CliError
 from guqiaoctl.gateway_commands import gateway
+from guqiaoctl.narrowing import narrowed
 from guqiaoctl.notice_commands import notice
 from guqiaoctl.observed_commands import observed
 from guqiaoctl.options import DEFAULT_DATA, Data, Heartbeat, Output, Shown
@@ -54,6 +55,11 @@ for group in (
     *(chain, notice, observed, gateway, report, trust),
 ):
     app.add_typer(group)
+
+
+@app.callback()
+def root() -> None:
+    """A command line of groups, also where one command alone is left of it."""
 
 
 class OnMalformed(StrEnum):
@@ -324,7 +330,7 @@ def main() -> None:
     """Run the command line; failures become one message and an exit code."""
     _show_what_can_be_shown()
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(narrowed(app, sys.argv[1:])(standalone_mode=False) or 0)
     except CliError as error:
         sys.exit(fail(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -24,7 +24,9 @@ MIGRATIONS: Final = Path(__file__).parent / "bus" / "migrations" / "outbox"
 RELAY_LOCK: Final = 0x6F75_7462_6F78  # "outbox"
 BATCH_EVENTS_MAX: Final = 200
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
-POLL_SECONDS: Final = 0.2
+POLL_SECONDS: Final = 1.0
+"""For what nobody hinted at: appended before a crash, or by another process."""
+
 BACKOFF_FIRST_SECONDS: Final = 0.05
 BACKOFF_MAX_SECONDS: Final = 5.0
 

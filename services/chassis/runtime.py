@@ -48,6 +48,7 @@ from services.chassis.postgres import (
     entered,
     migrate,
     open_pool,
+    session,
 )
 from services.chassis.postgres.errors import OtherOwnerError
 from services.chassis.settings import Group, IdentitySettings, ServiceSettings, SettingsError
@@ -266,7 +267,7 @@ async def open_runtime(
 
 async def prepare_database(pool: Pool, owner: DatabaseOwner, migrations: Path | None) -> None:
     """Bring the tables of the chassis and the service up to date, in the owner's database only."""
-    async with pool.acquire() as connection:
+    async with session(pool) as connection:
         await claim_database(connection, owner)
         await migrate(connection, "grpc_server", NONCE_MIGRATIONS)
         await migrate_consumer(connection)

@@ -332,8 +332,13 @@ class Repairs:
         return self._pace.step(self._ledger.store.last_certified, there) is Pace.SLOW
 
     def _is_far(self, there: int | None) -> bool:
-        """Whether f + 1 others, so one honest one at least, say that they are beyond our window."""
-        return there is not None and there > self._ledger.store.last_certified + self._window
+        """Whether f + 1 others, so one honest one at least, say that they are beyond our window.
+
+        What the core knows to be certified costs nothing to ask; the store reads its index.
+        """
+        if there is None or there <= self._driver.replica.low_watermark + self._window:
+            return False
+        return there > self._ledger.store.last_certified + self._window
 
     async def _scrub(self, first: int) -> int:
         """Read some blocks again; return where to go on."""

@@ -65,6 +65,7 @@ from services.gateway.travel import (
 
 EARLY_SECONDS: Final = 1.0
 HEIGHT_SECONDS: Final = 5.0  # Between questions for a height that ends packets.
+LEFT_OVER_SECONDS: Final = 0.5  # Between looks for late packets and for anchors that did not come.
 
 log = structlog.get_logger(__name__)
 
@@ -108,8 +109,9 @@ class Relay:
         """Carry packets and acknowledgements until cancelled, each port by itself."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._steps.repeat("ports", partial(self._begin_ports, tasks)))
-            tasks.create_task(self._steps.repeat("anchor", self.anchor_some))
-            tasks.create_task(self._steps.repeat("time_out", self.time_out_some))
+            for step, action in (("anchor", self.anchor_some), ("time_out", self.time_out_some)):
+                repeated = self._steps.repeat(step, action, idle_seconds=LEFT_OVER_SECONDS)
+                tasks.create_task(repeated)
             tasks.create_task(self.watch())
 
     async def watch(self) -> None:

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pkgutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from guqiaoctl import commands
+
 _IMPORTED: Final = (
     "guqiaoctl.__main__",
-    "guqiaoctl.commands.contracts",
-    "guqiaoctl.commands.dev",
-    "guqiaoctl.commands.doctor",
-    "guqiaoctl.commands.explaining",
-    "guqiaoctl.commands.governance",
-    "guqiaoctl.commands.importing",
-    "guqiaoctl.commands.register",
-    "guqiaoctl.commands.transactions",
-    "guqiaoctl.commands.verifying",
+    *(f"{commands.__name__}.{each.name}" for each in pkgutil.iter_modules(commands.__path__)),
     "pydantic",
+    "pydantic.plugin._loader",
     "pytest",
     "tests.end_to_end.command",
     "typer._adapters",
+    "typer._click.decorators",
 )
 """What commands and the fork import; what is not there any more costs time, nothing else."""
 

@@ -1,4 +1,8 @@
-"""The life of a network's folder: killed, restarted, two years old, damaged, occupied."""
+"""The life of a network's folder: killed, restarted, two years old, damaged, occupied.
+
+Each test brings the network into the state that it needs; those that need it stopped stand
+together, because a start is the dearest of all.
+"""
 
 from __future__ import annotations
 
@@ -155,20 +159,6 @@ def test_a_dataset_that_is_refused_leaves_nothing_of_its_investors(
 
 
 @pytest.mark.req("G2-13-2")
-def test_a_port_in_use_is_named_with_the_remedy(stopped: OneMachine) -> None:
-    port = stopped.network.ports["shandong-registry.grpc"]
-    with socket.create_server(("127.0.0.1", port)):
-        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
-            answer = stopped.run("dev", "up", "--detach", language=language)
-            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
-            assert str(port) in answer.err
-            assert "shandong-registry.grpc" in answer.err
-            assert words in answer.err
-            assert "--new-ports" in answer.err
-        assert stopped.processes() == {}
-
-
-@pytest.mark.req("G2-13-2")
 def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
     running: OneMachine,
 ) -> None:
@@ -183,6 +173,34 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
     os.kill(running.status()["pid"], signal.SIGKILL)
     running.wait_nothing_left()
     assert running.run("dev", "status").code == 6
+
+
+@pytest.mark.req("G2-13-2")
+def test_a_port_in_use_is_named_with_the_remedy(stopped: OneMachine) -> None:
+    port = stopped.network.ports["shandong-registry.grpc"]
+    with socket.create_server(("127.0.0.1", port)):
+        for language, words in (("en", "something else listens"), ("zh", "已被占用")):
+            answer = stopped.run("dev", "up", "--detach", language=language)
+            assert (answer.code, answer.error) == (6, "PORT_IN_USE"), answer.err
+            assert str(port) in answer.err
+            assert "shandong-registry.grpc" in answer.err
+            assert words in answer.err
+            assert "--new-ports" in answer.err
+        assert stopped.processes() == {}
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "draft.txt").write_text("dear")
+    other = OneMachine(tmp_path / "letters")
+    for detach in ((), ("--detach",)):
+        answer = other.run("dev", "up", *detach)
+        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
+    assert [path.name for path in other.folder.iterdir()] == ["draft.txt"]
+    for content in ("[]", "{", json.dumps({"format": "guqiao-network/1", "ports": 3})):
+        (other.folder / "network.json").write_text(content)
+        answer = other.run("dev", "status")
+        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
 
 
 @pytest.mark.req("G2-13-2")
@@ -258,20 +276,6 @@ def test_missing_certificates_and_keys_are_made_anew_and_said_on_new_ports_too(
     assert "2 certificates were missing and have been made" in said
     stopped.wait_ready()
     assert roster_is_right(stopped)
-
-
-def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "letters").mkdir()
-    (tmp_path / "letters" / "draft.txt").write_text("dear")
-    other = OneMachine(tmp_path / "letters")
-    for detach in ((), ("--detach",)):
-        answer = other.run("dev", "up", *detach)
-        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
-    assert [path.name for path in other.folder.iterdir()] == ["draft.txt"]
-    for content in ("[]", "{", json.dumps({"format": "guqiao-network/1", "ports": 3})):
-        (other.folder / "network.json").write_text(content)
-        answer = other.run("dev", "status")
-        assert (answer.code, answer.error) == (5, "DATA_FOLDER_OTHER_NETWORK")
 
 
 @pytest.mark.req("G2-13-2")

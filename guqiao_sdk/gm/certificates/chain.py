@@ -216,6 +216,21 @@ class TrustAnchors:
             forget_openssl_errors()
         return info
 
+    def period(self, info: CertificateInfo) -> tuple[datetime, datetime]:
+        """From when until before when (UTC) all that vouches for a certificate lasts: found good
+        at one time within, it is good throughout.
+        """
+        anchors = self._entitled(info)
+        begins, ends = [info.not_before], [info.not_after]
+        for anchor in anchors:
+            begins.append(anchor.certificate.not_valid_before_utc)
+            ends.append(anchor.certificate.not_valid_after_utc)
+        for crl in (crl for anchor in anchors for crl in anchor.crls):
+            begins.append(crl.last_update_utc)
+            if crl.next_update_utc is not None:
+                ends.append(crl.next_update_utc)
+        return max(begins), min(ends)
+
     def _entitled(self, info: CertificateInfo) -> list[_Anchor]:
         """Who may certify this holder: nobody may, whose name is none of ours."""
         try:

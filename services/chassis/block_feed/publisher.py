@@ -20,7 +20,7 @@ from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.proof.errors import ProofError
 from services.chassis.bus.port import Bus, Partition, Position, Topic, TransientError, new_event
 from services.chassis.bus.transient import Backoff, is_transient, stay_cancelled
-from services.chassis.postgres import Connection, Pool
+from services.chassis.postgres import Connection, Pool, session
 
 ELECTION_POLL_SECONDS: Final = 1.0
 BACKOFF_FIRST_SECONDS: Final = 0.1
@@ -45,8 +45,8 @@ async def publish_blocks(bus: Bus, pool: Pool, client: ChainClient) -> None:
     backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS)
     while True:
         try:
-            # Giving the connection back to the pool gives up the election.
-            async with pool.acquire() as connection:
+            # The end of the session gives up the election.
+            async with session(pool) as connection:
                 await _wait_elected(connection, client.chain_id)
                 await bus.ensure_topics([Topic(BLOCK_TOPIC)])
                 await _publish_from(connection, bus, client, backoff)

@@ -38,7 +38,7 @@ from services.chassis.bus.port import (
 )
 from services.chassis.bus.transient import is_transient
 from services.chassis.postgres.migrations import migrate
-from services.chassis.postgres.pool import Connection, Pool
+from services.chassis.postgres.pool import Connection, Pool, session
 
 COMPONENT: Final = "chassis.bus.event_log"
 MIGRATIONS: Final = Path(__file__).parent / "migrations" / "event_log"
@@ -112,14 +112,10 @@ class PostgresBus:
 
     async def _listen_once(self) -> None:
         ended = asyncio.Event()
-        async with self._pool.acquire() as connection:
+        async with session(self._pool) as connection:
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(CHANNEL, self._hear)
-            try:
-                await ended.wait()
-            finally:
-                if not connection.is_closed():
-                    await connection.remove_listener(CHANNEL, self._hear)
+            await ended.wait()
 
     def _hear(self, *_: object) -> None:
         self._news.set()
@@ -128,7 +124,7 @@ class PostgresBus:
 @asynccontextmanager
 async def open_postgres_bus(pool: Pool) -> AsyncIterator[PostgresBus]:
     """The bus over a pool to its database, whose tables are brought up to date first."""
-    async with pool.acquire() as connection:
+    async with session(pool) as connection:
         await migrate(connection, COMPONENT, MIGRATIONS)
     bus = PostgresBus(pool)
     listener = asyncio.ensure_future(bus.listen())

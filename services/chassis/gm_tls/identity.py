@@ -47,6 +47,8 @@ WATCH_SECONDS_MAX: Final = 30.0
 LIST_ENDS_SOON: Final = timedelta(hours=12)
 # Cutting many links at once must not stall the loop: judged so many at a time.
 JUDGE_BATCH_SIZE: Final = 32
+GOOD_MAX: Final = 1_024
+"""Certificates found good that are remembered; OpenSSL takes milliseconds to find one good."""
 
 _log = structlog.get_logger(__name__)
 
@@ -112,6 +114,7 @@ class GmTlsIdentity:
         self._links: Final[WeakSet[JudgedLink]] = WeakSet()
         self._info: CertificateInfo | None = None
         self._warned_for = b""
+        self._good: dict[bytes, tuple[datetime, datetime]] = {}
         self.on_refusal = on_refusal
         self._take(self._read())
 
@@ -203,7 +206,12 @@ class GmTlsIdentity:
         return True
 
     def _refused(self, info: CertificateInfo, now: datetime) -> tuple[str, GmError] | None:
-        """Why a certificate is not good, if so."""
+        """Why a certificate is not good, if so. One that was found good under these files is good
+        for as long as nothing of what vouches for it begins or ends.
+        """
+        begins, ends = self._good.get(info.der, (now, now))
+        if begins <= now < ends:
+            return None
         try:
             self._anchors.verify(x509.load_der_x509_certificate(info.der), now)
         except CertificateRefusedError as error:
@@ -213,6 +221,9 @@ class GmTlsIdentity:
             return error.reason, error
         except CertificateMalformedError as error:
             return LinkRefusal.CERTIFICATE_MALFORMED, error
+        if len(self._good) >= GOOD_MAX:
+            self._good.clear()
+        self._good[info.der] = self._anchors.period(info)
         return None
 
     def _beyond_staleness(
@@ -273,6 +284,7 @@ class GmTlsIdentity:
         context = make_context(certificate, key, anchors)
         is_first = self._info is None
         self._anchors, self._context, self._info = anchors, context, info
+        self._good = {}
         self._digest = sm3(b"".join(contents))
         if not is_first:
             self._warn_of_ourselves()

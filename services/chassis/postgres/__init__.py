@@ -3,7 +3,14 @@
 from services.chassis.postgres.launcher import EmbeddedPostgres
 from services.chassis.postgres.migrations import Migration, migrate
 from services.chassis.postgres.owner import DatabaseOwner, claim_database
-from services.chassis.postgres.pool import Connection, Pool, PostgresSettings, entered, open_pool
+from services.chassis.postgres.pool import (
+    Connection,
+    Pool,
+    PostgresSettings,
+    entered,
+    open_pool,
+    session,
+)
 
 __all__ = [
     "Connection",
@@ -16,4 +23,5 @@ __all__ = [
     "entered",
     "migrate",
     "open_pool",
+    "session",
 ]

@@ -1,13 +1,15 @@
 """Connections and pools: one alias each, so that stores and handlers need not know asyncpg's kinds.
 
-A pool hands out proxies and `asyncpg.connect` connections; a store function takes either.
+A pool hands out proxies and `asyncpg.connect` connections; a store function takes either. Giving a
+connection back asks the server nothing, for what a transaction did ends with it. What lasts longer
+(a lock of the session, LISTEN) is for `session` alone, which takes it away.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -21,6 +23,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 IDLE_SECONDS_MAX: Final = 300.0
 CLOSE_SECONDS_MAX: Final = 2.0
+RESET_SECONDS_MAX: Final = 2.0
 
 
 class PostgresSettings(BaseModel):
@@ -44,7 +47,33 @@ def open_pool(settings: PostgresSettings) -> Pool:
         timeout=settings.connect_timeout_seconds,
         command_timeout=settings.command_timeout_seconds,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
+        reset=_leave,
     )
+
+
+async def _leave(_: object) -> None:
+    """A transaction that was left open is rolled back before this; nothing else is to be undone."""
+
+
+@asynccontextmanager
+async def session(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for what lasts beyond a transaction: when the block ends, however it ends, locks
+    of the session, LISTEN and settings end too, or else the connection does.
+    """
+    async with pool.acquire() as connection:
+        try:
+            yield connection
+        finally:
+            with suppress(asyncpg.InterfaceError):  # The server may have ended it before.
+                await _reset(connection)
+
+
+async def _reset(connection: Connection) -> None:
+    try:
+        await connection.reset(timeout=RESET_SECONDS_MAX)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 @asynccontextmanager

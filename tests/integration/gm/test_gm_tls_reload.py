@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from cryptography import x509
 from structlog.testing import capture_logs
 
-from guqiao_sdk.gm.certificates import CertificateMalformedError, CertificateRefusedError
+from guqiao_sdk.gm.certificates import (
+    CertificateInfo,
+    CertificateMalformedError,
+    CertificateRefusedError,
+    TrustAnchors,
+)
 from guqiao_sdk.gm.errors import GmError, KeyFileError
 from services.chassis.gm_tls import (
     GmStream,
@@ -107,6 +113,31 @@ async def test_a_list_that_goes_stale_cuts_the_links_that_it_vouched_for(network
         assert live.identity.judge_links(at=now() + HOUR / 4) == 0
         await live.use()
         assert live.identity.judge_links(at=now() + HOUR * 3 / 4) == 1
+        await live.expect_cut("crl_stale")
+
+
+@pytest.mark.req("G2-09-6", "G2-16-1")
+async def test_a_link_found_good_is_judged_anew_only_when_files_change_or_something_ends(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[datetime] = []
+    verify = TrustAnchors.verify
+
+    def counted(
+        anchors: TrustAnchors, certificate: x509.Certificate, at: datetime
+    ) -> CertificateInfo:
+        judged.append(at)
+        return verify(anchors, certificate, at)
+
+    async with Live(network) as live:
+        network.write_crl([], fresh_for=HOUR / 2)
+        assert live.identity.reload() == 0
+        monkeypatch.setattr(TrustAnchors, "verify", counted)
+        assert live.identity.judge_links() == 0
+        assert live.identity.judge_links(at=now() + HOUR / 4) == 0
+        assert judged == []
+        assert live.identity.judge_links(at=now() - 2000 * HOUR) == 1
+        assert len(judged) == 1
         await live.expect_cut("crl_stale")
 
 

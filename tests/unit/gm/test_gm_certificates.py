@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from asn1crypto import pem
@@ -35,6 +35,18 @@ from guqiao_sdk.gm.certificates import (
 from guqiao_sdk.gm.errors import GmError
 from guqiao_sdk.gm.provider import GmProvider
 from tests.unit.gm.certificate_world import DAY, NOW, REPLICA, START, World, make_authority, trusted
+
+PERIOD = pytest.mark.parametrize(
+    ("ends", "begins", "period"),
+    [
+        ((10, 20, 30), (0, 0), (0, 10)),
+        ((20, 10, 30), (0, 0), (0, 10)),
+        ((30, 20, 10), (0, 0), (0, 10)),
+        ((30, 20, 10), (5, 0), (5, 10)),
+        ((30, 20, 10), (0, 5), (5, 10)),
+    ],
+    ids=["the certificate ends", "the list", "the authority", "the certificate begins", "the list"],
+)
 
 
 @pytest.mark.req("G2-09-6")
@@ -173,6 +185,35 @@ def test_a_certificate_is_good_only_in_its_time(
 
 
 @pytest.mark.req("G2-16-1")
+@PERIOD
+def test_a_certificate_that_is_good_is_good_for_a_period_that_is_told(
+    world: World, ends: tuple[int, int, int], begins: tuple[int, int], period: tuple[int, int]
+) -> None:
+    """All days are counted from START. Outside it `verify` says something else."""
+    (of_leaf, of_list, of_root), (leaf_from, list_from) = ends, begins
+    provider, second = world.provider, timedelta(seconds=1)
+    authority = CertificateAuthority.create(
+        provider, provider.keygen(), organisation="示例监管机构", common_name="Root",
+        not_before=START, not_after=START + of_root * DAY,
+    )  # fmt: skip
+    certificate = authority.issue(
+        REPLICA, world.key.public_key, organisation="示例股权交易中心", common_name=REPLICA,
+        not_before=START + leaf_from * DAY, not_after=START + of_leaf * DAY,
+    )  # fmt: skip
+    crl = authority.issue_crl(
+        [], number=1, this_update=START + list_from * DAY, next_update=START + of_list * DAY
+    )
+    anchors = TrustAnchors([trusted(authority, crl)])
+    leaf = x509.load_pem_x509_certificate(certificate)
+    first, end = anchors.period(parse_certificate(certificate))
+    assert (first, end) == (START + period[0] * DAY, START + period[1] * DAY)
+    for good in (first, end - second):
+        anchors.verify(leaf, good)
+    for bad in (first - second, end + second):
+        with pytest.raises(CertificateRefusedError):
+            anchors.verify(leaf, bad)
+
+
 def test_another_authority_vouches_for_nothing_here(world: World) -> None:
     for name in ("Guqiao Root", "Other Root"):
         foreign = make_authority(world.provider, name)
