@@ -12,7 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from typing import Final, NoReturn
 
@@ -21,23 +21,15 @@ from services.consensus import wire
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
 from services.consensus.domain.epochs import Core
-from services.consensus.domain.ledger.admission import (
-    AdmittedTransaction,
-    Refused,
-    check_stateless,
-    check_stateless_many,
-    refused_transaction,
-)
 from services.consensus.domain.messages import (
-    BatchRefused,
     Message,
     PeerMessage,
-    PrePrepare,
     ProtocolParameters,
     ReplicaId,
 )
 from services.consensus.domain.signer import Sign, Signer
 from services.consensus.store import FatalStorageError
+from tests.simulation.admission import Admission
 from tests.simulation.byzantine.elsewhere import OtherChain
 from tests.simulation.byzantine.liar import Liar
 from tests.simulation.checkers import Checkers, ViolationError
@@ -48,7 +40,7 @@ from tests.simulation.fault_plan import NOTICED, Loss
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
 from tests.simulation.governors import Governors
-from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
+from tests.simulation.keys import IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
 from tests.simulation.membership import KEYS_A_NODE, Change, key_number, sign_for
 from tests.simulation.network import Network
@@ -62,7 +54,6 @@ from tests.simulation.workload import (
     START_MS,
     Execution,
     genesis_of,
-    verify_many,
 )
 
 STEPS_MAX: Final = 400_000
@@ -122,7 +113,7 @@ class Cluster:
         self._trace = hashlib.blake2b(digest_size=16)
         self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
         self._damaged: set[bytes] = set()
-        self._refusals: dict[tuple[bytes, int], tuple[int, Refused] | None] = {}
+        self.admission = Admission()
         self.correct = {each for each in range(self.nodes) if each not in scenario.faulty}
         if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
@@ -294,32 +285,6 @@ class Cluster:
         if len(self.checkers.sets.planned) == 1:
             self.refuse(machine, sender, "of an epoch that never was", data)
 
-    def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:
-        """The production's stateless admission at submission."""
-        verdict = check_stateless(
-            encoded,
-            chain_id=CHAIN,
-            now_height=height,
-            block_time_ms=time_ms,
-            verify_many=verify_many,
-        )
-        return verdict if isinstance(verdict, AdmittedTransaction) else None
-
-    def refusal_of(self, message: PrePrepare) -> BatchRefused | None:
-        """The production's stateless admission of a proposed batch."""
-        place = (message.digest, message.sequence)
-        if place not in self._refusals:
-            verdicts = check_stateless_many(
-                message.batch.transactions,
-                chain_id=CHAIN,
-                now_height=message.sequence - 1,
-                block_time_ms=message.batch.block_time_ms,
-                verify_many=verify_many,
-            )
-            self._refusals[place] = refused_transaction(message.batch.transactions, verdicts)
-        refused = self._refusals[place]
-        return None if refused is None else BatchRefused(message, refused[1].code, refused[0])
-
     def judges(self, machine: Machine) -> bool:
         """Whether the machine follows the protocol and is held to it."""
         return machine.number in self.correct
@@ -453,10 +418,10 @@ class Cluster:
 
     def trace(self, number: int, message: Message) -> None:
         """Count a step and note it in the run's fingerprint (H1)."""
-        self.counts["steps"] += 1
-        if self.counts["steps"] > STEPS_MAX:
+        self.counts["steps"] = steps = self.counts["steps"] + 1
+        if steps > STEPS_MAX:
             self.fail(f"S8: more than {STEPS_MAX} steps")
-        self._trace.update(b"%d %d %s" % (self.now_ms, number, type(message).__name__.encode()))
+        self._trace.update(b"%d %d %s" % (self.now_ms, number, _name_of(type(message))))
 
     def trace_frame(self, data: bytes) -> None:
         """Note what arrived; where signing draws on chance of its own, only how much."""
@@ -484,6 +449,11 @@ class Cluster:
             self.parameters.window,
             other_chain=self.other_chain.new_view,
         )
+
+
+@cache
+def _name_of(kind: type[Message]) -> bytes:
+    return kind.__name__.encode()
 
 
 _read_frame = lru_cache(maxsize=2_048)(wire.read_frame)
