@@ -236,7 +236,7 @@ class Cluster:
 
     def _carry(self, link: tuple[int, int], data: bytes) -> None:
         network = self.network
-        resets = network.resets[link]
+        resets = network.resets_of(link)
         for arrival_ms in network.arrivals(link, self.now_ms):
             arrived = network.damaged(data)
             if arrived is not data or link[0] in self.astray:
@@ -258,16 +258,17 @@ class Cluster:
         """The production's authentication, once for the same bytes from the same sender: they name
         their epoch, which is the core's, and everybody knows the same of it but who went astray.
         """
-        place = (data, sender)
-        if place not in self._verdicts or machine.number in self.astray:
-            verify, window = self.scheme.verify, self.parameters.window
-            reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
-            if machine.number in self.astray:
-                return reject
+        place, is_astray = (data, sender), machine.number in self.astray
+        known = _UNKNOWN if is_astray else self._verdicts.get(place, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
+        verify, window = self.scheme.verify, self.parameters.window
+        reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
+        if not is_astray:
             self._verdicts[place] = reject
             if reject is None:
                 self.checkers.on_authentic(message, core)
-        return self._verdicts[place]
+        return reject
 
     def refuse(self, machine: Machine, sender: ReplicaId, reason: str, data: bytes) -> None:
         """Somebody's message does not hold: never a correct replica's, unless it was damaged, or
@@ -449,6 +450,9 @@ class Cluster:
             self.parameters.window,
             other_chain=self.other_chain.new_view,
         )
+
+
+_UNKNOWN: Final = Reject(ReplicaId(0), "not judged yet")
 
 
 @cache

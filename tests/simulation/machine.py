@@ -318,7 +318,8 @@ class Machine:
         effects = core.step(sender, message)
         if judged is not None:
             cluster.checkers.after_step(self, judged, message, effects)
-        self._perform(core, effects)
+        if effects:
+            self._perform(core, effects)
         if self.core is core:
             self._after(core, judged)
 
