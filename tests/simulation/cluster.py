@@ -226,7 +226,7 @@ class Cluster:
             if sender.number >= self.nodes:
                 self.fired["B2"] += 1
             link = (sender.number, place)
-            if not self.network.holds(link, data):
+            if not (self.network.clogged and self.network.holds(link, data)):
                 self._carry(link, data)
 
     def release(self) -> None:
