@@ -12,7 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from random import Random
 from typing import Final, NoReturn
 
@@ -422,7 +422,7 @@ class Cluster:
         self.counts["steps"] = steps = self.counts["steps"] + 1
         if steps > STEPS_MAX:
             self.fail(f"S8: more than {STEPS_MAX} steps")
-        self._trace.update(b"%d %d %s" % (self.now_ms, number, _name_of(type(message))))
+        self._trace.update(b"%d %d %s" % (self.now_ms, number, type(message).__name__.encode()))
 
     def trace_frame(self, data: bytes) -> None:
         """Note what arrived; where signing draws on chance of its own, only how much."""
@@ -453,11 +453,6 @@ class Cluster:
 
 
 _UNKNOWN: Final = Reject(ReplicaId(0), "not judged yet")
-
-
-@cache
-def _name_of(kind: type[Message]) -> bytes:
-    return kind.__name__.encode()
 
 
 _read_frame = lru_cache(maxsize=2_048)(wire.read_frame)

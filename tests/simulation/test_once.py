@@ -60,7 +60,12 @@ def lab() -> tuple[Cluster, Machine, Replica]:
 class TestOnce:
     def test_an_object_is_asked_about_once_and_an_equal_one_for_itself(self) -> None:
         asked: list[bytes] = []
-        find = Once[bytes, int](lambda value: asked.append(value) or len(value))
+
+        def length(value: bytes) -> int:
+            asked.append(value)
+            return len(value)
+
+        find = Once(length)
         first, equal = bytes([1, 2]), bytes(bytearray([1, 2]))
         assert [find(first), find(first), find(equal), find(first)] == [2, 2, 2, 2]
         assert [id(each) for each in asked] == [id(first), id(equal)]
@@ -92,7 +97,7 @@ class TestAdmission:
         assert asked.admit(encoded, 0, START_MS + 10**9) is None
 
     def test_what_was_refused_once_is_judged_anew(self) -> None:
-        encoded, asked = transaction(Request(1, 1), height=0, time_ms=START_MS), None
+        encoded = transaction(Request(1, 1), height=0, time_ms=START_MS)
         asked = admission.Admission()
         assert asked.admit(encoded, EXPIRES_HEIGHTS, START_MS) is None
         assert asked.admit(encoded, 0, START_MS) is not None
