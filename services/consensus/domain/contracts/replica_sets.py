@@ -16,7 +16,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, Protocol
 
 from guqiao_sdk.proof.json_values import Json
@@ -140,14 +139,8 @@ def set_of_epoch(state: SetsReader, epoch: int) -> SetInForce | None:
         return None
     match value:
         case {"from_height": int(height), "cause": str(cause), "replica_set": str(encoded)}:
-            return SetInForce(height, Cause(cause), _read_set(encoded))
+            return SetInForce(height, Cause(cause), ReplicaSet.decode(bytes.fromhex(encoded)))
     raise AssertionError("a replica set of another shape")
-
-
-@lru_cache(maxsize=32)
-def _read_set(encoded: str) -> ReplicaSet:
-    """Every block asks for the set of its height, and for the next one's: mostly the same."""
-    return ReplicaSet.decode(bytes.fromhex(encoded))
 
 
 def latest_set(state: SetsReader) -> SetInForce | None:
