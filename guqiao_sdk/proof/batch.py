@@ -50,7 +50,11 @@ class Batch:
         return merkle_root(self.transactions)
 
     def digest(self) -> bytes:
-        """What the three phases agree on, 32 bytes."""
+        """What the three phases agree on, 32 bytes; computed once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         return batch_digest(self.block_time_ms, self.transactions_root())
 
 

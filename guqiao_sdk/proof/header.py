@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from guqiao_sdk.proof.canonical import Reader, Writer, digest
@@ -26,7 +27,7 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 """(public key 65 bytes, message, signature 64 bytes) -> whether the SM2 signature holds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BlockHeader:
     """One block's header. Hashes are 32 bytes, `block_time_ms` is Unix time in milliseconds."""
 
@@ -67,7 +68,13 @@ class BlockHeader:
         return header
 
     def hash(self) -> bytes:
-        """The header's hash: what checkpoint votes sign and what the next block names as parent."""
+        """The header's hash: what checkpoint votes sign and what the next block names as parent;
+        computed once.
+        """
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> bytes:
         return digest("guqiao/header/1", self.encode())
 
 

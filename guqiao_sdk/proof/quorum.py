@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from guqiao_sdk.proof.canonical import MalformedError, Reader, Writer, digest
@@ -53,7 +54,7 @@ class Member:
     entity_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReplicaSet:
     """The members of one chain in one epoch, in the order of their indices.
 
@@ -191,7 +192,11 @@ class ReplicaSet:
         return ReplicaSet(chain_id, epoch, members, jailed, lineage)
 
     def hash(self) -> bytes:
-        """What headers and trust files name the set by, 32 bytes."""
+        """What headers and trust files name the set by, 32 bytes; computed once."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> bytes:
         return digest("guqiao/replica-set/1", self.encode())
 
 

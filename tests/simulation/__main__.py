@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.simulation.campaign import campaign, cores
+from tests.simulation.campaign import campaign, collect_rarely, cores
 from tests.simulation.drawing import enumerated, grid, name_of
 from tests.simulation.naming import parse
 
@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--twins", type=int, help="play so many scenarios of Twins (T-2)")
     parser.add_argument("--jobs", type=int, default=cores(), help="processes to use")
     options = parser.parse_args()
+    collect_rarely()
     if options.scenario is not None:
         return campaign([options.scenario], jobs=1)
     if options.seed is not None:

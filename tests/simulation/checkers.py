@@ -8,13 +8,12 @@ reliability plan.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.proof.receipt import Outcome
 from guqiao_sdk.proof.votes import VoteType
-from services.consensus.domain.codec import encode_message
 from services.consensus.domain.effects import (
     Broadcast,
     Certified,
@@ -39,6 +38,7 @@ from services.consensus.domain.messages import (
     PrePrepare,
     ReplicaId,
     SequenceNumber,
+    Statement,
     Tick,
     ViewChange,
 )
@@ -49,17 +49,17 @@ from tests.simulation.authorship import Authorship
 from tests.simulation.forensics import Forensics
 from tests.simulation.membership import Sets, sets_of
 from tests.simulation.nested import Place
+from tests.simulation.once import bytes_of
 from tests.simulation.patience import Patience
 from tests.simulation.proofs import Proofs
-from tests.simulation.room import room_fault, said_fault
-from tests.simulation.seen import SIGNED, SeenStatements
+from tests.simulation.room import room_fault
+from tests.simulation.seen import SIGNED, SeenStatements, Signed
+from tests.simulation.watch import Watch
 from tests.simulation.workload import ExecutedBlock, forgery, read
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.machine import Machine
-
-TIMER_STEP_MAX_MS: Final = 1_000
 
 
 class ViolationError(AssertionError):
@@ -101,10 +101,12 @@ class Checkers:
         self._patience: dict[tuple[int, int], Patience] = defaultdict(
             lambda: Patience(parameters.block_time_bound_ms, parameters.timeout_ms)
         )
-        self._expected: dict[tuple[int, int, int], SeenStatements] = {}
+        self._watched: dict[tuple[int, int, int], Watch] = {}
         self._due: list[Place] = []
-        self._timers: dict[int, tuple[Replica, int]] = {}
-        self._asked: dict[tuple[int, int, int], dict[ReplicaId, int]] = defaultdict(dict)
+        self._stated: dict[int, tuple[Signed, ReplicaSet, Statement]] = {}
+        """By its identity, a message that a correct replica said, as a member of a set: its
+        signature covers this statement.
+        """
 
     def violate(self, text: str, *, fork: bool = False) -> None:
         """An invariant does not hold. With more than f traitors a `fork` is no violation: the run
@@ -148,12 +150,13 @@ class Checkers:
         and where a member really signed it.
         """
         if isinstance(message, Commit) and message.replica == sender:
-            if epoch != self.sets.epoch_at(message.sequence):
+            voters = self._commits[message.sequence][message.digest][message.view]
+            if sender in voters or epoch != self.sets.epoch_at(message.sequence):
                 return
             present = self.sets.planned[epoch]
             signed = statements.signed_bytes(message, present)
             if self.proofs.holds(present, sender, signed, message.signature):
-                self._commits[message.sequence][message.digest][message.view].add(sender)
+                voters.add(sender)
 
     def on_authentic(self, message: PeerMessage, core: Core) -> None:
         """P12: what passes as said by a correct replica was said by it, and here."""
@@ -169,21 +172,24 @@ class Checkers:
         self._due = []
         if core.ended:
             return  # It takes nothing more; the core of the next epoch is about to be opened.
-        if isinstance(message, ViewChange):
-            asked = self._asked[machine.number, machine.life, core.epoch]
-            asked[message.replica] = max(message.view, asked.get(message.replica, 0))
-        if isinstance(message, Tick):
-            self._patience[machine.number, machine.life].hear(message)
-        if isinstance(message, NewView) and machine.me in self._forgotten:
-            self._given_back[machine.me].add(encode_message(message))
         if isinstance(message, SIGNED):
-            self._due = self._seen(machine, core).conflicts(core, message)
+            watch = self._watch(machine, core)
+            if isinstance(message, ViewChange):
+                watch.ask(message, core.replica_set.faulty_max)
+            if isinstance(message, NewView) and machine.me in self._forgotten:
+                self._given_back[machine.me].add(bytes_of(message))
+            self._due = watch.seen.conflicts(core, message)
+        elif isinstance(message, Tick):
+            self._watch(machine, core).patience.hear(message)
 
-    def _seen(self, machine: Machine, core: Replica) -> SeenStatements:
-        place = machine.number, machine.life, core.epoch
-        if place not in self._expected:
-            self._expected[place] = SeenStatements(self.sets.planned[core.epoch])
-        return self._expected[place]
+    def _watch(self, machine: Machine, core: Replica) -> Watch:
+        place = machine.number, machine.life, core.replica_set.epoch
+        watch = self._watched.get(place)
+        if watch is None:
+            seen = SeenStatements(self.sets.planned[core.epoch])
+            watch = Watch(machine.me, self._patience[place[:2]], seen)
+            self._watched[place] = watch
+        return watch
 
     def after_step(
         self, machine: Machine, core: Replica, message: Message, effects: list[Effect]
@@ -196,7 +202,7 @@ class Checkers:
         found = [each for each in effects if isinstance(each, Evidence)]
         if isinstance(message, BatchRefused):
             self._require(bool(found), f"S10: replica {machine.me} keeps no proof of a bad batch")
-        expected = self._seen(machine, core)
+        expected = self._watch(machine, core).seen
         convicted = set()
         for each in found:
             if isinstance(each.offence, Equivocation):
@@ -229,13 +235,11 @@ class Checkers:
             case Persist(Commit() as commit):
                 self.on_sent(machine.me, commit, core.epoch)  # It counts its own vote from here on.
             case Persist(Prepare() as prepare):
-                fault = self._patience[machine.number, machine.life].vote_fault(
-                    machine, core, prepare
-                )
+                fault = self._watch(machine, core).patience.vote_fault(machine, core, prepare)
                 self._require(fault is None, f"S3: replica {machine.me} {fault}")
             case Persist(NewView() as new_view):
                 self._derives(machine.me, new_view, core.epoch)
-                self._seen(machine, core).enter(new_view)
+                self._watch(machine, core).seen.enter(new_view)
             case Execute(sequence, batch):
                 digest = Digest(batch.digest())
                 empty = not batch.transactions  # A batch that came too late executes as null.
@@ -245,7 +249,7 @@ class Checkers:
                     text = f"S1: replica {machine.me} executes another batch {sequence}"
                     self.violate(text, fork=True)
             case Certified(sequence, certificate):
-                fault = self._patience[machine.number, machine.life].block_fault(core)
+                fault = self._watch(machine, core).patience.block_fault(core)
                 self._require(fault is None, f"P7: replica {machine.me} {fault}")
                 self._certifies(machine.me, sequence, certificate)
 
@@ -309,36 +313,20 @@ class Checkers:
         """After each step of a correct replica: it is where f + 1 others went, its timers follow no
         clock, and everything is bounded (S8).
         """
-        replica, window = machine.me, self._window
-        self._joins(machine, core)
-        self._keeps_time(machine, core)
-        fault = self._patience[machine.number, machine.life].step_fault(machine, core)
-        self._require(fault is None, f"P16: replica {machine.me} {fault}")
+        watch = self._watch(machine, core)
+        if core.view < watch.due_view:
+            raise ViolationError(f"P6: replica {machine.me} does not join f + 1 others")
+        fault = watch.time_fault(core, self._window)
+        if fault is not None:
+            raise ViolationError(fault)
+        fault = watch.patience.step_fault(machine, core)
+        if fault is not None:
+            raise ViolationError(f"P16: replica {machine.me} {fault}")
         if core.halted:
-            self.violate(f"S5: correct replica {replica} halted", fork=True)
-        fault = room_fault(core, window)
-        self._require(fault is None, f"S8: replica {replica} {fault}")
-
-    def _joins(self, machine: Machine, core: Replica) -> None:
-        """P6: it is in no view below the (f + 1)-th largest that others asked for."""
-        asked = self._asked[machine.number, machine.life, core.epoch]
-        faulty_max = core.replica_set.faulty_max
-        if len(asked) <= faulty_max:
-            return
-        views = sorted((asked[each] for each in asked if each != machine.me), reverse=True)
-        held = len(views) <= faulty_max or core.view >= views[faulty_max]
-        self._require(held, f"P6: replica {machine.me} does not join f + 1 others")
-
-    def _keeps_time(self, machine: Machine, core: Replica) -> None:
-        """P21: what its time-outs count only grows, and never by more than a tick is late."""
-        known, now_ms = self._timers.get(machine.number), core._suspicion.now_ms
-        if known is not None and known[0] is core:
-            held = 0 <= now_ms - known[1] <= TIMER_STEP_MAX_MS
-            self._require(held, f"P21: the timers of replica {machine.me} follow its clock")
-        if known is None or known[1] != now_ms:
-            fault = said_fault(core, self._window)  # Once a tick, for there is much to count.
-            self._require(fault is None, f"S8: replica {machine.me} {fault}")
-        self._timers[machine.number] = core, now_ms
+            self.violate(f"S5: correct replica {machine.me} halted", fork=True)
+        fault = room_fault(core, self._window)
+        if fault is not None:
+            raise ViolationError(f"S8: replica {machine.me} {fault}")
 
     def at_the_end(self) -> None:
         """S7: what a client was shown is on every correct chain, at its place."""
@@ -386,7 +374,7 @@ class Checkers:
         is_over = core.epoch < self._over
         self._require(not is_over, f"Q6: replica {machine.me} votes in an epoch that is over")
         kind = type(message).__name__
-        held = encode_message(message) in machine.known
+        held = bytes_of(message) in machine.known
         self._require(held, f"P14: replica {machine.me} sends {kind} before it is durable")
         full = machine.disk.was_full(machine.ticked_ms)
         self._require(not full, f"S8: replica {machine.me} votes on a full disk")
@@ -415,22 +403,17 @@ class Checkers:
     def _says(self, replica: ReplicaId, message: PeerMessage, epoch: int) -> None:
         assert not isinstance(message, Hello)
         present = self.sets.planned[epoch]
-        statement = statement_of(message, present)
+        before = self._stated.get(id(message))
+        is_known = before is not None and before[1] is present
+        statement = before[2] if before and is_known else statement_of(message, present)
         if statement.replica != replica:
             return  # Another primary's new-view, passed on to a peer that missed it.
-        is_new = not self.authorship.has_signed(message.signature)
-        self.authorship.note(message, present)
-        if is_new:
-            self._keeps_out(replica, epoch, message)
-        covered = statements.signed_bytes(message, present)
-        self._require(
-            self.proofs.holds(present, replica, covered, message.signature),
-            f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
-        )
+        if not is_known:
+            self._signs(message, present, epoch, statement)
         view, sequence = 0, statement.sequence
         if isinstance(message, ViewChange | NewView):
             view, sequence = message.view, SequenceNumber(0)
-        if encode_message(message) not in self._given_back[replica]:
+        if bytes_of(message) not in self._given_back[replica]:
             self._remembers(replica, (epoch, view), sequence)
         said = [(statement.vote_type, statement.view, sequence, statement.digest)]
         if isinstance(message, NewView):
@@ -442,6 +425,22 @@ class Checkers:
                 known == digest,
                 f"S6: correct replica {replica} equivocates in {vote_type.name} {view}/{number}",
             )
+
+    def _signs(
+        self, message: Signed, present: ReplicaSet, epoch: int, statement: Statement
+    ) -> None:
+        """What is said for the first time: repeated later it is the same, signed by the same."""
+        replica = statement.replica
+        is_new = not self.authorship.has_signed(message.signature)
+        self.authorship.note(message, present)
+        if is_new:
+            self._keeps_out(replica, epoch, message)
+        covered = statements.signed_bytes(message, present)
+        self._require(
+            self.proofs.holds(present, replica, covered, message.signature),
+            f"S9: the signature of replica {replica} does not cover its {type(message).__name__}",
+        )
+        self._stated[id(message)] = message, present, statement
 
     def _remembers(self, replica: ReplicaId, view: tuple[int, int], sequence: int) -> None:
         """P14: no vote, nor view-change, that could contradict one that was lost. Its own new-view,

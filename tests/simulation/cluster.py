@@ -21,23 +21,15 @@ from services.consensus import wire
 from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.effects import Evidence, Reject
 from services.consensus.domain.epochs import Core
-from services.consensus.domain.ledger.admission import (
-    AdmittedTransaction,
-    Refused,
-    check_stateless,
-    check_stateless_many,
-    refused_transaction,
-)
 from services.consensus.domain.messages import (
-    BatchRefused,
     Message,
     PeerMessage,
-    PrePrepare,
     ProtocolParameters,
     ReplicaId,
 )
 from services.consensus.domain.signer import Sign, Signer
 from services.consensus.store import FatalStorageError
+from tests.simulation.admission import Admission
 from tests.simulation.byzantine.elsewhere import OtherChain
 from tests.simulation.byzantine.liar import Liar
 from tests.simulation.checkers import Checkers, ViolationError
@@ -48,7 +40,7 @@ from tests.simulation.fault_plan import NOTICED, Loss
 from tests.simulation.faults import apply_fault
 from tests.simulation.forensics import Forensics
 from tests.simulation.governors import Governors
-from tests.simulation.keys import CHAIN, IDEAL, Scheme, sm2
+from tests.simulation.keys import IDEAL, Scheme, sm2
 from tests.simulation.machine import Machine
 from tests.simulation.membership import KEYS_A_NODE, Change, key_number, sign_for
 from tests.simulation.network import Network
@@ -62,7 +54,6 @@ from tests.simulation.workload import (
     START_MS,
     Execution,
     genesis_of,
-    verify_many,
 )
 
 STEPS_MAX: Final = 400_000
@@ -122,7 +113,7 @@ class Cluster:
         self._trace = hashlib.blake2b(digest_size=16)
         self._verdicts: dict[tuple[bytes, int], Reject | None] = {}
         self._damaged: set[bytes] = set()
-        self._refusals: dict[tuple[bytes, int], tuple[int, Refused] | None] = {}
+        self.admission = Admission()
         self.correct = {each for each in range(self.nodes) if each not in scenario.faulty}
         if scenario.rot is not None and scenario.rot.kind not in NOTICED:
             self.correct.discard(scenario.rot.machine)
@@ -235,7 +226,7 @@ class Cluster:
             if sender.number >= self.nodes:
                 self.fired["B2"] += 1
             link = (sender.number, place)
-            if not self.network.holds(link, data):
+            if not (self.network.clogged and self.network.holds(link, data)):
                 self._carry(link, data)
 
     def release(self) -> None:
@@ -245,7 +236,7 @@ class Cluster:
 
     def _carry(self, link: tuple[int, int], data: bytes) -> None:
         network = self.network
-        resets = network.resets[link]
+        resets = network.resets_of(link)
         for arrival_ms in network.arrivals(link, self.now_ms):
             arrived = network.damaged(data)
             if arrived is not data or link[0] in self.astray:
@@ -267,16 +258,17 @@ class Cluster:
         """The production's authentication, once for the same bytes from the same sender: they name
         their epoch, which is the core's, and everybody knows the same of it but who went astray.
         """
-        place = (data, sender)
-        if place not in self._verdicts or machine.number in self.astray:
-            verify, window = self.scheme.verify, self.parameters.window
-            reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
-            if machine.number in self.astray:
-                return reject
+        place, is_astray = (data, sender), machine.number in self.astray
+        known = _UNKNOWN if is_astray else self._verdicts.get(place, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
+        verify, window = self.scheme.verify, self.parameters.window
+        reject = authenticate(message, sender, core.replica_set, verify, window, core.base)
+        if not is_astray:
             self._verdicts[place] = reject
             if reject is None:
                 self.checkers.on_authentic(message, core)
-        return self._verdicts[place]
+        return reject
 
     def refuse(self, machine: Machine, sender: ReplicaId, reason: str, data: bytes) -> None:
         """Somebody's message does not hold: never a correct replica's, unless it was damaged, or
@@ -293,32 +285,6 @@ class Cluster:
         self.counts["other_epoch"] += 1
         if len(self.checkers.sets.planned) == 1:
             self.refuse(machine, sender, "of an epoch that never was", data)
-
-    def admit(self, encoded: bytes, height: int, time_ms: int) -> AdmittedTransaction | None:
-        """The production's stateless admission at submission."""
-        verdict = check_stateless(
-            encoded,
-            chain_id=CHAIN,
-            now_height=height,
-            block_time_ms=time_ms,
-            verify_many=verify_many,
-        )
-        return verdict if isinstance(verdict, AdmittedTransaction) else None
-
-    def refusal_of(self, message: PrePrepare) -> BatchRefused | None:
-        """The production's stateless admission of a proposed batch."""
-        place = (message.digest, message.sequence)
-        if place not in self._refusals:
-            verdicts = check_stateless_many(
-                message.batch.transactions,
-                chain_id=CHAIN,
-                now_height=message.sequence - 1,
-                block_time_ms=message.batch.block_time_ms,
-                verify_many=verify_many,
-            )
-            self._refusals[place] = refused_transaction(message.batch.transactions, verdicts)
-        refused = self._refusals[place]
-        return None if refused is None else BatchRefused(message, refused[1].code, refused[0])
 
     def judges(self, machine: Machine) -> bool:
         """Whether the machine follows the protocol and is held to it."""
@@ -453,8 +419,8 @@ class Cluster:
 
     def trace(self, number: int, message: Message) -> None:
         """Count a step and note it in the run's fingerprint (H1)."""
-        self.counts["steps"] += 1
-        if self.counts["steps"] > STEPS_MAX:
+        self.counts["steps"] = steps = self.counts["steps"] + 1
+        if steps > STEPS_MAX:
             self.fail(f"S8: more than {STEPS_MAX} steps")
         self._trace.update(b"%d %d %s" % (self.now_ms, number, type(message).__name__.encode()))
 
@@ -484,6 +450,9 @@ class Cluster:
             self.parameters.window,
             other_chain=self.other_chain.new_view,
         )
+
+
+_UNKNOWN: Final = Reject(ReplicaId(0), "not judged yet")
 
 
 _read_frame = lru_cache(maxsize=2_048)(wire.read_frame)

@@ -29,6 +29,7 @@ from services.consensus.domain.messages import (
     SequenceNumber,
     View,
 )
+from tests.simulation.once import bytes_of
 from tests.simulation.workload import ExecutedBlock, Execution, State
 
 BLOCKS_ANSWERED_MAX: Final = 50
@@ -207,7 +208,7 @@ class MemoryLedger:
     def append(self, epoch: int, records: Sequence[Record]) -> None:
         if epoch != self._epoch:
             self._epoch, self._records = epoch, [encode_log_record(EpochStarted(epoch))]
-        self._records += map(encode_log_record, records)
+        self._records += map(bytes_of, records)
         self._settle()
 
     def compact(self, records: Sequence[LogRecord]) -> None:
@@ -258,7 +259,8 @@ class MemoryLedger:
 
     def _settle(self) -> None:
         self._durable_blocks = len(self._blocks)
-        self._durable_certificates.update(self._certificates)
+        if len(self._durable_certificates) < len(self._certificates):
+            self._durable_certificates.update(self._certificates)
 
 
 OpenLedger = Callable[[int], Durable]

@@ -13,7 +13,6 @@ from guqiao.consensus.v1 import peer_pb2
 from guqiao_sdk.proof.batch import Batch
 from guqiao_sdk.proof.canonical import MalformedError
 from services.consensus import wire
-from services.consensus.domain.codec import encode_record
 from services.consensus.domain.effects import (
     Broadcast,
     Certified,
@@ -55,6 +54,7 @@ from tests.simulation.byzantine.liar import Framed, Late, Liar, Out, Raw, round_
 from tests.simulation.disk import Disk
 from tests.simulation.durable import Durable
 from tests.simulation.fetching import Fetching
+from tests.simulation.once import bytes_of, frame_of
 from tests.simulation.requests import Requests
 from tests.simulation.restoring import Restoring
 from tests.simulation.stored import StoredLedger
@@ -134,7 +134,7 @@ class Machine:
         epochs = Epochs(self.me, self.ledger, signers, parameters, self.clock.read)
         records = epochs.records()
         self.appended = len(records)
-        self.known.update(map(encode_record, records))  # What is read back is durable.
+        self.known.update(map(bytes_of, records))  # What is read back is durable.
         self.core = core = epochs.open(records)
         if self.liar is not None:
             key = voting_key(core.replica_set, self.me)
@@ -264,7 +264,7 @@ class Machine:
             return
         last = self.ledger.header(self.ledger.last_height)
         time_ms = max(self.clock.read(), last.block_time_ms)
-        admitted = self.cluster.admit(encoded, self.ledger.last_height, time_ms)
+        admitted = self.cluster.admission.admit(encoded, self.ledger.last_height, time_ms)
         if admitted is not None:
             self._guarded(self.requests.add, admitted, source)
 
@@ -285,7 +285,7 @@ class Machine:
             window = self.cluster.parameters.window
             if useless_now(core, message, window=window) is not None:
                 return  # As the intake: its batch is not judged.
-            refused = self.cluster.refusal_of(message)
+            refused = self.cluster.admission.refusal_of(message)
             if refused is not None:
                 self.step(refused)
                 return
@@ -318,7 +318,8 @@ class Machine:
         effects = core.step(sender, message)
         if judged is not None:
             cluster.checkers.after_step(self, judged, message, effects)
-        self._perform(core, effects)
+        if effects:
+            self._perform(core, effects)
         if self.core is core:
             self._after(core, judged)
 
@@ -375,7 +376,7 @@ class Machine:
             return
         self.cluster.fail_if_told(self)
         self.ledger.append(core.epoch, records)
-        self.known.update(map(encode_record, records))
+        self.known.update(map(bytes_of, records))
         self.appended += len(records)
         if self.appended > COMPACT_AT_RECORDS and self.cluster.scenario.compacts:
             needed, epoch = core.records(), core.epoch
@@ -462,7 +463,7 @@ class Machine:
             epoch = self.core.epoch
         if not isinstance(message, Hello):
             self.cluster.checkers.on_sent(self.me, message, epoch)
-        return wire.message_frame(message, epoch)
+        return frame_of(message, epoch)
 
     def send_frame(self, to: ReplicaId, frame: bytes) -> None:
         self.cluster.send(self, to, frame)

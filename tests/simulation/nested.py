@@ -29,6 +29,7 @@ Place = tuple[VoteType, int, int, int]
 Said = tuple[Place, bytes]
 """A place, and what is said there."""
 
+CARRYING: Final = (ViewChange, NewView)
 VIEWS_MAX: Final = 4
 """Of one type, sequence number and signer a replica remembers the views nearest its own (pbft.md,
 N12).
@@ -51,8 +52,11 @@ class NestedStatements:
         low = self.core._ordering.low
         if low != self._low:
             self._forget_through(low)
-        found = [each for each in map(self._meet_direct, self._direct(message)) if each]
-        return found + [each for each in map(self._meet_nested, self._nested(message)) if each]
+        direct = self._direct(message)
+        found = [] if direct is None else [self._meet(direct, nested=False)]
+        if isinstance(message, CARRYING):
+            found += [self._meet(each, nested=True) for each in self._nested(message)]
+        return [each for each in found if each is not None]
 
     def _forget_through(self, low: int) -> None:
         self._low = low
@@ -62,18 +66,14 @@ class NestedStatements:
             if place[0] is VoteType.VIEW_CHANGE or place[1] > low
         }
 
-    def _meet_direct(self, said: Said) -> Place | None:
-        return self._meet(said, nested=False)
-
-    def _meet_nested(self, said: Said) -> Place | None:
-        return self._meet(said, nested=True)
-
     def _meet(self, said: Said, *, nested: bool) -> Place | None:
         place, content = said
         kind, view, sequence, signer = place
-        in_window = self.core._ordering.in_window(SequenceNumber(sequence))
-        counts = kind is VoteType.VIEW_CHANGE or in_window
-        if signer == self.core._signer.me or not counts:
+        if signer == self.core._signer.me:
+            return None
+        if kind is not VoteType.VIEW_CHANGE and not self.core._ordering.in_window(
+            SequenceNumber(sequence)
+        ):
             return None
         views = self._first.setdefault((kind, sequence, signer), {})
         known, was_nested = views.setdefault(view, (content, nested))
@@ -83,18 +83,24 @@ class NestedStatements:
             del views[min(each for each in views if abs(each - own) == farthest)]
         return place if known != content and (nested or was_nested) else None
 
-    def _direct(self, message: PeerMessage) -> Iterator[Said]:
+    def _direct(self, message: PeerMessage) -> Said | None:
         match message:
+            case Prepare():
+                place = (VoteType.PREPARE, message.view, message.sequence, message.replica)
+                return place, message.digest
+            case Checkpoint():
+                return (
+                    VoteType.CHECKPOINT,
+                    0,
+                    message.sequence,
+                    message.replica,
+                ), message.header_hash
             case PrePrepare():
-                yield self._proposed(message.view, message.sequence, message.batch.digest())
-            case Prepare(view, sequence, digest, replica):
-                yield (VoteType.PREPARE, view, sequence, replica), digest
-            case Checkpoint(sequence, header_hash, replica):
-                yield (VoteType.CHECKPOINT, 0, sequence, replica), header_hash
+                return self._proposed(message.view, message.sequence, message.batch.digest())
             case ViewChange():
-                yield _left(message)
+                return _left(message)
             case _:
-                pass
+                return None
 
     def _nested(self, message: PeerMessage) -> Iterator[Said]:
         if isinstance(message, ViewChange):

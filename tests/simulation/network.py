@@ -41,7 +41,7 @@ class Network:
         """How often a link's connection broke; what was sent before that does not arrive."""
         self.corrupt_ratio = 0.0
         self.clogged: set[int] = set()
-        self._latest_ms: Counter[Link] = Counter()
+        self._latest_ms: dict[Link, int] = {}
         self._held: list[tuple[Link, bytes]] = []
         self._random = random
         self._size = size
@@ -57,15 +57,18 @@ class Network:
         if weather.drop and random.random() < weather.drop:
             self._fired["drop"] += 1
             return []
-        times = [now_ms + random.randint(1, weather.delay_max_ms) + self._slowed(link)]
+        times = [now_ms + 1 + below(random, weather.delay_max_ms) + self._slowed(link)]
         if weather.slow and random.random() < weather.slow:
             self._fired["delay"] += 1
             times[0] += random.randint(1, weather.slow_max_ms)
         if weather.duplicate and random.random() < weather.duplicate:
             self._fired["duplicate"] += 1
             times.append(times[0] + random.randint(1, weather.slow_max_ms))
-        self._fired["reorder"] += times[0] < self._latest_ms[link]
-        self._latest_ms[link] = max(self._latest_ms[link], times[0])
+        latest_ms = self._latest_ms.get(link, 0)
+        if times[0] < latest_ms:
+            self._fired["reorder"] += 1
+        else:
+            self._latest_ms[link] = times[0]
         return times
 
     def holds(self, link: Link, data: bytes) -> bool:
@@ -94,9 +97,14 @@ class Network:
 
     def is_broken(self, link: Link, resets: int) -> bool:
         """Whether the connection broke since it had broken `resets` times."""
-        broken = self.resets[link] != resets
-        self._fired["tcp_reset"] += broken
-        return broken
+        if self.resets_of(link) == resets:
+            return False
+        self._fired["tcp_reset"] += 1
+        return True
+
+    def resets_of(self, link: Link) -> int:
+        """How often the link's connection broke until now."""
+        return self.resets.get(link, 0)
 
     def split(self, groups: Iterable[Iterable[int]], name: str) -> None:
         """Only machines that share a group hear one another."""
@@ -120,7 +128,18 @@ class Network:
         self.weather = CALM
 
     def _slowed(self, link: Link) -> int:
+        if not self.slow:
+            return 0
         delay_ms = self.slow.get(link, 0)
         if delay_ms:
             self._fired["slow_link"] += 1
         return delay_ms
+
+
+def below(random: Random, count: int) -> int:
+    """One of 0 .. count - 1, as `Random.randrange` draws it, without its care for arguments."""
+    bits = count.bit_length()
+    drawn = random.getrandbits(bits)
+    while drawn >= count:
+        drawn = random.getrandbits(bits)
+    return drawn

@@ -71,7 +71,8 @@ class Patience:
 
     def step_fault(self, machine: Machine, core: Replica) -> str | None:
         """After each step: does it bear a primary that leaves requests waiting?"""
-        now_ms, timeout_ms = core._suspicion.now_ms, core._suspicion.timeout_ms
+        suspicion = core._suspicion
+        now_ms, timeout_ms = suspicion.now_ms, suspicion.timeout_ms
         place = core, core.view, timeout_ms
         if place != self._place or not core.active:
             self._place, self._since_ms, self._seen_ms = place, now_ms, now_ms

@@ -22,6 +22,8 @@ class Proofs:
     def __init__(self, sets: Sets, verify: Verify) -> None:
         self._sets = sets
         self._verify = verify
+        self._signers: dict[int, tuple[FinalityCertificate, ReplicaSet, int, set[int]]] = {}
+        """By its identity, a certificate, and who of this set signed it for this height."""
 
     def quorum(self, height: int) -> int:
         """How many of the height's set decide."""
@@ -34,14 +36,19 @@ class Proofs:
     def signers(self, height: int, certificate: FinalityCertificate) -> set[int]:
         """Who really signed the header that a certificate is about."""
         present = self._sets.at(height)
+        known = self._signers.get(id(certificate))
+        if known is not None and known[1] is present and known[2] == height:
+            return known[3]
         signed = statements.vote_bytes(
             present, statements.CHECKPOINT, 0, height, certificate.header_hash
         )
-        return {
+        signers = {
             signer
             for signer, signature in certificate.signatures
             if self.holds(present, signer, signed, signature)
         }
+        self._signers[id(certificate)] = certificate, present, height, signers
+        return signers
 
     def new_view_fault(self, message: NewView, epoch: int) -> str | None:
         """Why a new-view of an epoch does not follow from its signed parts, or None."""

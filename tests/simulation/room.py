@@ -32,9 +32,11 @@ def room_fault(core: Replica, window: int) -> str | None:
     if len(core._suspicion._pending) > PENDING_REQUESTS_MAX:
         return "has too many pending requests"
     for entry in ordering.entries.values():
-        if _holds_too_many(entry):
+        many = max(len(entry._pre_prepares), len(entry._fetched)) > SPARE_BATCHES_MAX
+        if many and _holds_too_many(entry):
             return f"holds too many batches for {entry.sequence}"
-    return _later_fault(core._later, window)
+    later = core._later
+    return _later_fault(later, window) if later.votes or later.proposals else None
 
 
 def said_fault(core: Replica, window: int) -> str | None:
@@ -69,6 +71,8 @@ def _later_fault(later: Later, window: int) -> str | None:
     most = max(map(len, later.votes.values()), default=0)
     if most > LATER_VOTES_PER_WINDOW * window or len(later.proposals) > window:
         return "has too many messages of later views"
+    if not later.proposals:
+        return None
     batches = (kept.batch for _, kept in later.proposals.values())
     if sum(len(each) for batch in batches for each in batch.transactions) > LATER_BATCHES_BYTES_MAX:
         return "has too large batches of later views"

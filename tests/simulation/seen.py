@@ -71,8 +71,8 @@ class SeenStatements:
         """
         if self._nested is None or self._nested.core is not core:
             self._nested = NestedStatements(self._set, core)
-        direct = self._conflict(core, message)
-        return [*([] if direct is None else [direct]), *self._nested.conflicts(message)]
+        direct, nested = self._conflict(core, message), self._nested.conflicts(message)
+        return nested if direct is None else [direct, *nested]
 
     def _conflict(self, core: Replica, message: Signed) -> Place | None:
         match message:

@@ -34,6 +34,9 @@ from services.consensus.domain.statements import exclude_each_other, primary_of,
 VIEWS_MAX: Final = 4
 """Views of which a replica's statements of one type, on one sequence number, are kept."""
 
+_SAID_ALONE: Final = (PrePrepare, Prepare, Checkpoint, ViewChange)
+_CARRYING: Final = (ViewChange, NewView)
+
 _Views = dict[View, tuple[Statement, bool]]
 
 
@@ -62,11 +65,12 @@ class SaidBefore:
         if self._low != self._ordering.low:
             self._let_go_through(self._ordering.low)
         proven: dict[ReplicaId, Equivocation] = {}
-        if isinstance(message, PrePrepare | Prepare | Checkpoint | ViewChange):
+        if isinstance(message, _SAID_ALONE):
             own = statement_of(message, self._set)
             self._meet(own, awaited, proven, nested=False)
-        for each in nested_statements(message, self._set):
-            self._meet(each, awaited, proven, nested=True)
+        if isinstance(message, _CARRYING):
+            for each in nested_statements(message, self._set):
+                self._meet(each, awaited, proven, nested=True)
         return [Evidence(culprit, offence) for culprit, offence in proven.items()]
 
     def _let_go_through(self, low: SequenceNumber) -> None:
@@ -110,6 +114,8 @@ def beside(heard: Sequence[Evidence], effects: list[Effect]) -> list[Effect]:
     """What was heard in front of the `effects` of the same message; what these prove once stays
     once.
     """
+    if not heard:
+        return effects
     proven = {
         each.replica
         for each in effects

@@ -43,7 +43,7 @@ class Signer:
 
     def is_primary(self, view: View) -> bool:
         """Whether this replica is the primary of `view`."""
-        return self.primary(view) == self.me
+        return self.replica_set.primary(view) == self.me
 
     def pre_prepare(self, view: View, sequence: SequenceNumber, batch: Batch) -> PrePrepare:
         """Propose a batch for the first time."""

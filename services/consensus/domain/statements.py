@@ -32,13 +32,15 @@ STATEMENT_BYTES: Final = 1 + 8 + 8 + HASH_BYTES + SIGNATURE_BYTES
 
 _STATED: Final = frozenset(VoteType) - {VoteType.PEER}
 
+_OF_PRIMARY: Final = (PrePrepare, NewView)
+
 Signed = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView
 
 
 def statement_of(message: Signed, replica_set: ReplicaSet) -> Statement:
     """What `message`'s signature says, without what hangs on it."""
     vote_type, view, sequence, digested = _signed_fields(message)
-    if isinstance(message, PrePrepare | NewView):
+    if isinstance(message, _OF_PRIMARY):
         signer = primary_of(replica_set, message.view)
     else:
         signer = message.replica

@@ -32,8 +32,10 @@ class Timeout:
     @property
     def value_ms(self) -> int:
         """The present time-out: the first one or a doubling of it, up to the longest."""
-        doublings = max(self.attempts - 1, 0)
-        return min(self._parameters.timeout_ms << doublings, self._parameters.timeout_max_ms)
+        parameters = self._parameters
+        if self.attempts <= 1:
+            return parameters.timeout_ms
+        return min(parameters.timeout_ms << self.attempts - 1, parameters.timeout_max_ms)
 
     def leave_view(self) -> None:
         """The view stood still for too long: wait longer than the last time, up to the bound."""

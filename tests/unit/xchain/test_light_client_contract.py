@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -296,14 +297,7 @@ def test_a_client_that_was_silent_for_a_month_is_stale_but_not_dead(csrc: Ledger
     """A silent chain is caught up with by its next header; nothing expires."""
     assert update(csrc, REPLICAS.header(1)).accepted
     month_ms = 30 * 86_400_000
-    csrc.header = BlockHeader(
-        **{
-            name: getattr(csrc.header, name)
-            for name in csrc.header.__slots__
-            if name != "block_time_ms"
-        },
-        block_time_ms=csrc.header.block_time_ms + month_ms,
-    )
+    csrc.header = replace(csrc.header, block_time_ms=csrc.header.block_time_ms + month_ms)
     assert update(csrc, REPLICAS.header(30 * 86_400)).accepted
 
 
