@@ -60,7 +60,7 @@ VERSIONS: Final = {
     "contracts": 5,
     "documents": 2,
     "evidence": 2,
-    "light_client": 3,
+    "light_client": 4,
     "notices": 3,
     "objects": 2,
     "packets": 5,

@@ -2,7 +2,8 @@
 
 It starts from the trust that genesis wrote, or a registration left, and moves by finality
 certificates alone, whoever brings them. Two certified headers that exclude each other freeze the
-client, which keeps the evidence; no method here thaws it. Only the last `CONSENSUS_STATES_MAX` headers stay provable against.
+client, which keeps the evidence; no method here thaws it. Only the last `CONSENSUS_STATES_MAX`
+headers stay provable against.
 """
 
 from __future__ import annotations
