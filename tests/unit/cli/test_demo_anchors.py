@@ -109,7 +109,10 @@ async def test_a_changed_object_is_found(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("keys", [[], ["04cc"], ["04aa", "04cc"]])
 async def test_an_object_without_a_seal_of_a_filed_certificate_is_found(keys: list[str]) -> None:
-    sealed = {"id": "a", "header": {"seal": [{"pub_key": {"value": each}} for each in keys]}}
+    sealed: dict[str, Any] = {
+        "id": "a",
+        "header": {"seal": [{"pub_key": {"value": each}} for each in keys]},
+    }
     known = {"a": Sent(0, data_object_digest(sealed), SOURCE_TRANSACTION)}
     with pytest.raises(DemoError, match="filed certificate"):
         await check_recorded(regulatory(["a"], object=sealed), known, SEALERS)
