@@ -83,6 +83,9 @@ def dev_up(
         bool, typer.Option("--demo-data", help="Import market-basic once")
     ] = False,
     new_ports: Annotated[bool, typer.Option("--new-ports", help="Choose other ports")] = False,
+    unregistered: Annotated[
+        bool, typer.Option("--unregistered", help="Leave the registration to you 不登记市场链")
+    ] = False,
     heartbeat: Heartbeat = None,
     kafka_bootstrap: Annotated[
         list[str], typer.Option(help="DOMAIN=HOST:PORT, a domain's bus on Apache Kafka 用 Kafka")
@@ -98,6 +101,7 @@ def dev_up(
         new_ports=new_ports,
         heartbeat=heartbeat,
         kafka=kafka_bootstrap,
+        unregistered=unregistered,
     )
 
 

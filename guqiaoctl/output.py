@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -50,6 +51,18 @@ def say(line: str) -> None:
     """Print progress for a person. What cannot be said (a log on a full disk) stops nothing."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def log_warnings_only() -> None:
+    """Have what this process serves itself log to standard error, and only what somebody must see:
+    standard output is for data.
+    """
+    import structlog  # Most commands serve nothing, and are quicker without it.
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
 
 
 class Progress:

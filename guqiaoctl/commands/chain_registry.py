@@ -245,13 +245,14 @@ def show(data: Path, chain: str, *, as_json: bool) -> None:
 def registered(network: Network, chain: str) -> dict[str, Any]:
     """Standing and registration of a chain and what waits, proven; raises CHAIN_UNKNOWN."""
     with Progress(choose("asking the chain", "查询链")):
-        found = guarded(asyncio.run, _read_proven(network, chain))
+        found = guarded(asyncio.run, read_registered(network, chain))
     if found is None:
         raise failure("CHAIN_UNKNOWN", chain=chain)
     return found
 
 
-async def _read_proven(network: Network, chain: str) -> dict[str, Any] | None:
+async def read_registered(network: Network, chain: str) -> dict[str, Any] | None:
+    """The same; None where nobody registered it."""
     identity = open_identity(network, open_provider(), CSRC, READERS[CSRC])
     async with open_chain(network, open_provider(), CSRC, identity) as client:
         height = (await client.latest()).height
@@ -281,12 +282,13 @@ def take(
 ) -> TransactionResult:
     """Take a step of the register of chains, signed by whose it is."""
     with Progress(choose("waiting for the chain", "等待链的结果")):
-        return guarded(asyncio.run, _submit(network, method, body, signers))
+        return guarded(asyncio.run, submit_step(network, method, body, signers))
 
 
-async def _submit(
-    network: Network, method: str, body: Mapping[str, Json], signers: Signers | None
+async def submit_step(
+    network: Network, method: str, body: Mapping[str, Json], signers: Signers | None = None
 ) -> TransactionResult:
+    """The same, in a loop that runs."""
     provider = open_provider()
     maker, *others = [
         open_identity(network, provider, *each) for each in signers or SIGNERS.get(method, BOTH)

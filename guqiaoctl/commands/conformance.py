@@ -17,8 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import structlog
-
 from guqiao_sdk import rules
 from guqiao_sdk.client.transactions import Identity
 from guqiao_sdk.client.trust import ChainTrust, authorities_in
@@ -55,10 +53,23 @@ from guqiaoctl.input_files import read_input
 from guqiaoctl.network.clients import open_identity
 from guqiaoctl.network.layout import Network, load_network
 from guqiaoctl.network.parties import CSRC
-from guqiaoctl.output import Progress, choose, language, print_json, print_table, say, shown
+from guqiaoctl.output import (
+    Progress,
+    choose,
+    language,
+    log_warnings_only,
+    print_json,
+    print_table,
+    say,
+    shown,
+)
 from guqiaoctl.proof_problems import in_chinese
 from guqiaoctl.result_files import beside, whole_file
-from services.consensus.domain.contracts.chain_registry.form import CRYPTO_SUITES, read_registration
+from services.consensus.domain.contracts.chain_registry.form import (
+    CRYPTO_SUITES,
+    Registration,
+    read_registration,
+)
 
 READER: Final = (CSRC, "gateway")
 """Whom the regulator reads business chains as."""
@@ -89,25 +100,25 @@ class Asked:
 
 def conformance(data: Path, chain: str, asked: Asked, *, as_json: bool) -> None:
     """Examine, print and write. Exit code 7 unless every check was passed."""
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    log_warnings_only()
     network, provider = load_network(data), open_provider()
     subject, dialled = _subject(network, chain, asked)
     with whole_file(asked.out) as write, whole_file(asked.probes_out) as write_probes:
-        began_at = _now()
+        began_at = now_in_china()
         with Progress(choose("asking the nodes", "查询各节点")):
             examination = guarded(
-                asyncio.run, _examine(network, provider, subject, dialled, asked.sample_height)
+                asyncio.run, examined(network, provider, subject, dialled, asked.sample_height)
             )
-        report = _signed(network, provider, examination, began_at)
+        report = signed_report(network, provider, examination, began_at)
         write(report + b"\n")
-        write_probes(canonical_json(_probes(examination)) + b"\n")
+        write_probes(canonical_json(probes_of(examination)) + b"\n")
     if as_json:
         value = parse_json_strict(report, depth_max=DEPTH_MAX, size_max=REPORT_BYTES_MAX)
         print_json(value, _beside_results(asked))
     else:
         _print_findings(examination.findings, asked)
     if not examination.passed:
-        raise _not_passed(chain, examination.findings)
+        raise not_passed(chain, examination.findings)
     say(choose(f"{chain}: every check was passed", f"{chain}：全部检查通过"))
 
 
@@ -150,10 +161,17 @@ def _subject(network: Network, chain: str, asked: Asked) -> tuple[Subject, Seque
     if stated is None:
         raise failure("CHAIN_UPDATE_UNKNOWN", chain=chain)
     registration = read_registration(stated["registration"])
+    if asked.endpoints:
+        return subject_of(registration), named_endpoints(asked.endpoints)
+    return subject_of(registration), registered_endpoints(registration, network)
+
+
+def subject_of(registration: Registration) -> Subject:
+    """The chain as a registration states it."""
     value: Any = registration.value
-    subject = Subject(
+    return Subject(
         ChainTrust(
-            chain,
+            registration.chain_id,
             bytes.fromhex(value["genesis_hash"]),
             registration.replica_set,
             authorities_in(value) if value["restart_authorities"] is not None else None,
@@ -162,9 +180,6 @@ def _subject(network: Network, chain: str, asked: Asked) -> tuple[Subject, Seque
         registration_digest=registration.digest,
         sub_networks=tuple(value["sub_networks"]),
     )
-    if asked.endpoints:
-        return subject, named_endpoints(asked.endpoints)
-    return subject, registered_endpoints(registration)
 
 
 def _trust(path: Path, chain: str) -> ChainTrust:
@@ -179,13 +194,14 @@ def _trust(path: Path, chain: str) -> ChainTrust:
     return trust
 
 
-async def _examine(
+async def examined(
     network: Network,
     provider: GmProvider,
     subject: Subject,
     dialled: Sequence[Dialled],
-    sample_height: int,
+    sample_height: int = 0,
 ) -> Examination:
+    """What came of the checks at these nodes, asked as the regulator's reader."""
     reader = open_identity(network, provider, *READER)
     async with AsyncExitStack() as stack:
         endpoints = await open_nodes(
@@ -198,9 +214,10 @@ async def _examine(
 # --- The report -----------------------------------------------------------------------------------
 
 
-def _signed(
+def signed_report(
     network: Network, provider: GmProvider, examination: Examination, began_at: str
 ) -> bytes:
+    """The report on an examination, signed by the CSRC's technical side."""
     issuer: Identity = open_identity(network, provider, *ISSUER)
     examiner = Examiner(
         did=issuer.did,
@@ -208,7 +225,7 @@ def _signed(
         public_key=issuer.private_key.public_key,
         reader_did=open_identity(network, provider, *READER).did,
         began_at=began_at,
-        ended_at=_now(),
+        ended_at=now_in_china(),
         software_version=version("guqiao"),
     )
     return encode_report(
@@ -216,7 +233,7 @@ def _signed(
     )
 
 
-def _probes(examination: Examination) -> list[Any]:
+def probes_of(examination: Examination) -> list[Any]:
     """What `guqiao chain report --probes` takes: of each node the height that it proved."""
     chain = examination.subject.trust.chain_id
     return [
@@ -284,7 +301,8 @@ def _facts(report: Report) -> dict[str, Any]:
     }
 
 
-def _not_passed(chain: str, findings: Sequence[Finding]) -> CliError:
+def not_passed(chain: str, findings: Sequence[Finding]) -> CliError:
+    """The failure of an examination in which not every check was passed."""
     failed = sum(each.result is Result.FAILED for each in findings)
     left_out = sum(each.result is Result.NOT_CHECKED for each in findings)
     texts = rules.messages("CONFORMANCE_FAILED", chain=chain, failed=failed, left_out=left_out)
@@ -322,5 +340,6 @@ def _usage(option: str, english: str, chinese: str) -> CliError:
     )
 
 
-def _now() -> str:
+def now_in_china() -> str:
+    """The time that a report states, RFC 3339 in seconds with +08:00."""
     return datetime.now(UTC).astimezone(CHINA).isoformat(timespec="seconds")

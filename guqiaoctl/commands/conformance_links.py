@@ -56,8 +56,8 @@ class Dialled:
     scheme: str
 
 
-def registered_endpoints(registration: Registration) -> list[Dialled]:
-    """The nodes as they are registered."""
+def registered_endpoints(registration: Registration, network: Network) -> list[Dialled]:
+    """The nodes as they are registered; those of the network itself are on this machine."""
     numbers = {each.node_id: at for at, each in enumerate(registration.validators)}
     found = []
     for each in registration.endpoints:
@@ -65,7 +65,8 @@ def registered_endpoints(registration: Registration) -> list[Dialled]:
         host, port = parts.hostname, parts.port
         assert host is not None, "the registration was judged"
         assert port is not None, "and its port with it"
-        found.append(Dialled(each.url, host, port, numbers.get(each.node_id), parts.scheme))
+        where = network.reached_at(host, port)
+        found.append(Dialled(each.url, *where, numbers.get(each.node_id), parts.scheme))
     return found
 
 

@@ -26,9 +26,10 @@ from guqiaoctl.network.layout import (
     process_names,
     refuse_foreign,
     save_network,
+    with_all_ports,
 )
 from guqiaoctl.network.parties import CHAINS
-from guqiaoctl.output import Progress, choose, print_json, print_table, say
+from guqiaoctl.output import Progress, choose, log_warnings_only, print_json, print_table, say
 from guqiaoctl.supervisor.control import NoAnswerError, NotRunningError, ask
 from guqiaoctl.supervisor.process import ProcessState, is_alive, restoring_texts
 
@@ -51,14 +52,17 @@ def up(
     new_ports: bool,
     heartbeat: int | None = None,
     kafka: Sequence[str] = (),
+    unregistered: bool = False,
 ) -> None:
     """Start the network. In the foreground it stays up until Ctrl-C. `heartbeat` is the interval of
     empty blocks, in seconds, that a new one is founded with. `kafka` holds `DOMAIN=HOST:PORT` for
-    every domain whose bus is Apache Kafka.
+    every domain whose bus is Apache Kafka. `unregistered` leaves the registration of the market's
+    chain to the user.
     """
     brokers = _brokers(kafka)
     if detach:
         options = ["--demo-data"] * demo_data + ["--new-ports"] * new_ports
+        options += ["--unregistered"] * unregistered
         options += [] if heartbeat is None else ["--heartbeat", str(heartbeat)]
         _up_detached(data, [*options, *(f"--kafka-bootstrap={text}" for text in kafka)])
         return
@@ -66,7 +70,10 @@ def up(
     lock = lock_folder(data)
     try:
         network = _open_or_create(data, new_ports=new_ports)
-        asyncio.run(_run(network, brokers, heartbeat=heartbeat, demo_data=demo_data))
+        running = _run(
+            network, brokers, heartbeat=heartbeat, demo_data=demo_data, registers=not unregistered
+        )
+        asyncio.run(running)
     finally:
         lock.close()
 
@@ -221,16 +228,22 @@ def _open_or_create(data: Path, *, new_ports: bool) -> Network:
     if new_ports:
         network = Network(network.layout, network.network_id, network.created_at, choose_ports())
         save_network(network)
-    return network
+    return with_all_ports(network)
 
 
 async def _run(
-    network: Network, kafka: dict[str, str], *, heartbeat: int | None, demo_data: bool
+    network: Network,
+    kafka: dict[str, str],
+    *,
+    heartbeat: int | None,
+    demo_data: bool,
+    registers: bool,
 ) -> None:
-    from guqiaoctl.network.bootstrap import bootstrap
+    from guqiaoctl.commands.registering import register_market
     from guqiaoctl.network.bring_up import plan_network
     from guqiaoctl.supervisor.supervisor import Supervisor
 
+    log_warnings_only()
     with Progress(choose("preparing the network", "准备网络")):
         plan = await asyncio.to_thread(plan_network, network, say, kafka, heartbeat)
     supervisor = Supervisor(plan, say)
@@ -239,8 +252,9 @@ async def _run(
         loop.add_signal_handler(number, supervisor.end)
 
     async def on_ready() -> None:
-        with Progress(choose("registering the market's chain", "登记市场链")):
-            await bootstrap(network, say)
+        if registers:
+            with Progress(choose("registering the market's chain", "登记市场链")):
+                await register_market(network, say)
         if demo_data:
             from guqiaoctl.commands.importing import import_demo_data
 

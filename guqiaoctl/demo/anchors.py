@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from guqiao_sdk.gm.provider import GmProvider
 from guqiao_sdk.proof.data_object import data_object_digest
 from guqiao_sdk.proof.packet import acknowledgement_key, commitment_key
 from guqiaoctl.demo.failure import DemoError
+from guqiaoctl.demo.registration import filed_certificates
 from guqiaoctl.network.clients import open_chain, open_identity, open_service
 from guqiaoctl.network.layout import Network
 from guqiaoctl.network.parties import CSRC, MARKET
@@ -45,21 +46,24 @@ class Sent:
 
 
 async def count_anchored(network: Network, provider: GmProvider) -> int:
-    """Data objects that both chains prove: recorded on the regulatory chain, acknowledged on the
-    local one. Raises `DemoError` for any that is missing, changed, doubled or foreign on either.
+    """Data objects that both chains prove: recorded on the regulatory chain under seals of filed
+    certificates, acknowledged on the local one. Raises `DemoError` for any that is missing,
+    changed, doubled, foreign or not so sealed on either.
     """
     sent = await market_objects(network, provider)
+    filed = await filed_certificates(network, provider)
     supervisor = open_identity(network, provider, CSRC, "supervisor")
     async with open_chain(network, provider, CSRC, supervisor) as regulatory:
-        await check_recorded(regulatory, sent)
+        await check_recorded(regulatory, sent, filed.keys)
     maker = open_identity(network, provider, MARKET, "maker")
     async with open_chain(network, provider, MARKET, maker) as local:
         await check_acknowledged(local, sent)
     return len(sent)
 
 
-async def check_recorded(client: ChainClient, sent: Mapping[str, Sent]) -> None:
-    """The regulatory chain holds exactly these objects, each recorded once.
+async def check_recorded(client: ChainClient, sent: Mapping[str, Sent], sealers: Set[str]) -> None:
+    """The regulatory chain holds exactly these objects, each recorded once and sealed by keys among
+    `sealers` (hex) alone.
 
     The record of each is read from the state under a certified header with a state proof, and must
     hold the same object, digest and source transaction; all of the chain's own blocks are looked
@@ -77,6 +81,9 @@ async def check_recorded(client: ChainClient, sent: Mapping[str, Sent]) -> None:
             or record["source"] != MARKET
         ):
             raise DemoError(f"{object_id} is on the regulatory chain with another content")
+        sealed_by = {seal["pub_key"]["value"] for seal in record["object"]["header"]["seal"]}
+        if not sealed_by or not sealed_by <= sealers:
+            raise DemoError(f"{object_id} is not sealed by keys with a filed certificate")
     recorded = await _recorded_objects(client, height)
     if twice := [object_id for (object_id, _), times in recorded.items() if times > 1]:
         raise DemoError(f"the regulatory chain recorded {twice[0]} more than once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -18,17 +19,18 @@ from guqiao_sdk.gm.provider import GmProvider, open_provider
 from guqiao_sdk.market_dataset import MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from guqiaoctl.commands.importing import DEMO_DATA, ImportReport, import_dataset
+from guqiaoctl.commands.registering import register_market
 from guqiaoctl.commands.transactions import fetch_bundle
 from guqiaoctl.demo import anchors, checks, link
 from guqiaoctl.demo.failure import DemoError
 from guqiaoctl.demo.isolation import run_without_network
+from guqiaoctl.demo.registration import filed_certificates, show_registration
 from guqiaoctl.failures import EXIT_UNVERIFIED, EXIT_USAGE
-from guqiaoctl.network.bootstrap import bootstrap
 from guqiaoctl.network.bring_up import plan_network
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, create_network, lock_folder
 from guqiaoctl.network.parties import MARKET
-from guqiaoctl.output import choose, say
+from guqiaoctl.output import choose, log_warnings_only, say
 from guqiaoctl.supervisor.supervisor import Supervisor
 
 TAMPER_EVERY: Final = 499
@@ -41,6 +43,8 @@ class Outcome:
     """The judgement, in the form that scripts rely on."""
 
     ok: bool = False
+    registration: dict[str, Any] = field(default_factory=dict)
+    """Of the market's chain: as `show_registration` found it."""
     accepted: int = 0
     rejected: int = 0
     unsupported: int = 0
@@ -56,6 +60,7 @@ class Outcome:
     packets_reconciled: int = 0
     packets_digest: str = ""
     bundle_verified: bool = False
+    seals_verified: bool = False
     tampered_bundle_refused: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -67,6 +72,7 @@ class Outcome:
 async def play(folder: Path, began: float) -> Outcome:
     """Play everything in `folder`; raises `DemoError` where something does not hold."""
     outcome = Outcome()
+    log_warnings_only()
     lock = lock_folder(folder / "network")
     network = create_network(folder / "network")
     plan = await asyncio.to_thread(plan_network, network, say)
@@ -91,7 +97,7 @@ async def _run(
 ) -> None:
     async def on_ready() -> None:
         try:
-            await bootstrap(network, say)
+            await register_market(network, say)
             outcome.seconds["start"] = _since(started)
             await _perform(network, outcome, folder)
         finally:
@@ -115,13 +121,14 @@ async def _perform(network: Network, outcome: Outcome, folder: Path) -> None:
         await checks.wait_anchored(network, provider, _operations(report))
         outcome.anchored = await anchors.count_anchored(network, provider)
         say(
-            f"{outcome.anchored} data objects proven on the regulatory chain, and their "
-            "acknowledgements on the local one"
+            f"{outcome.anchored} data objects proven on the regulatory chain, under seals of filed"
+            " certificates, and their acknowledgements on the local one"
         )
         reconciled = await link.reconcile(network, provider)
         outcome.packets_reconciled = reconciled.packets
         outcome.packets_digest = reconciled.digest
     await _check_chains(network, provider, outcome)
+    outcome.registration = await show_registration(network, provider)
     await _check_bundle(network, provider, outcome, folder)
 
 
@@ -256,14 +263,26 @@ async def _check_bundle(
         transaction_id = await anchors.some_transfer(network, provider, client)
     bundle = folder / "transfer.gqb"
     bundle.write_bytes((await fetch_bundle(network, transaction_id)).encode())
-    trust = network.layout.trust
-    answer, how = await asyncio.to_thread(run_without_network, _verify_command(bundle, trust))
+    trust, seals = network.layout.trust, await _seal_options(network, provider, folder)
+    command = [*_verify_command(bundle, trust), *seals, "-o", "json"]
+    answer, how = await asyncio.to_thread(run_without_network, command)
     if answer.returncode != 0:
         raise DemoError(f"the bundle was refused: {answer.stderr.strip()}")
-    outcome.bundle_verified = True
+    outcome.bundle_verified = outcome.seals_verified = True
     say(f"bundle of {bundle.stat().st_size} bytes verified in a process without network ({how})")
+    sealed_by = json.loads(answer.stdout)["sealed_by"]
+    say(choose(f"  sealed by {sealed_by}", f"  签章单位：{sealed_by}"))
     await asyncio.to_thread(_check_tampered, bundle, trust, folder)
     outcome.tampered_bundle_refused = True
+
+
+async def _seal_options(network: Network, provider: GmProvider, folder: Path) -> list[str]:
+    """What seals are judged by: the market's authority, its list, and the filed certificates."""
+    authority = network.layout.authority(MARKET)
+    filed = await filed_certificates(network, provider)
+    pairs = [("authority", authority / "ca.pem"), ("crl", authority / "crl.pem")]
+    pairs += [("certificate", path) for path in filed.written_to(folder)]
+    return [text for name, path in pairs for text in (f"--seal-{name}", str(path))]
 
 
 def _check_tampered(bundle: Path, trust: Path, folder: Path) -> None:

@@ -10,16 +10,20 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.files import make_folder
 from guqiao_sdk.gm.provider import GmProvider, open_provider
+from guqiao_sdk.proof.errors import ProofError
 from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
 from guqiaoctl.network.files import SECRET, write_file
 from guqiaoctl.network.genesis import check_genesis, ensure_genesis, key_problems
 from guqiaoctl.network.layout import Layout, Network
+from guqiaoctl.network.lists import publish_list
+from guqiaoctl.network.node_ends import open_node_ends
 from guqiaoctl.network.pki import check_issuers, ensure_certificates, renew_crls
 from guqiaoctl.network.ports import is_free
 from guqiaoctl.network.settings_files import (
@@ -86,8 +90,11 @@ def plan_network(
     async def stop_database() -> None:
         await asyncio.to_thread(database.stop)
 
+    async def publish() -> str:
+        return await publish_list(network, provider)
+
     async def maintain() -> None:
-        await renew_daily(layout, provider, report)
+        await renew_daily(layout, provider, report, publish)
 
     groups = process_plans(network)
     return NetworkPlan(
@@ -99,6 +106,7 @@ def plan_network(
         maintain,
         lambda: postgres.running,
         tuple(sorted({f"{process.module}.app" for group in groups for process in group})),
+        lambda: open_node_ends(network),
     )
 
 
@@ -195,26 +203,32 @@ def _port_in_use(name: str, port: int) -> CliError:
     )
 
 
-async def renew_daily(layout: Layout, provider: GmProvider, report: Report) -> None:
-    """Issue the revocation lists anew until cancelled. What keeps one from being written (a full
-    disk) is said, and stops nothing: the list at hand is good for days.
+async def renew_daily(
+    layout: Layout, provider: GmProvider, report: Report, publish: Callable[[], Awaitable[str]]
+) -> None:
+    """Issue the revocation lists anew and publish the market's until cancelled. What keeps one from
+    being written (a full disk) or published is said, and stops nothing: the list at hand is good
+    for days.
     """
     wait = CRL_RENEWAL_SECONDS
     while True:
         await asyncio.sleep(wait)
         try:
             await asyncio.to_thread(renew_crls, layout, provider)
+            failed = await publish()
         except OSError as error:
-            wait = CRL_RETRY_SECONDS
+            failed = str(error.strerror)
+        except (GuqiaoError, ProofError) as error:
+            failed = error.code or str(error)
+        wait = CRL_RETRY_SECONDS if failed else CRL_RENEWAL_SECONDS
+        if failed:
             report(
                 choose(
-                    f"the revocation lists could not be renewed: {error.strerror};"
+                    f"the revocation lists could not be renewed: {failed};"
                     f" trying again in {wait:.0f} s",
-                    f"证书吊销列表未能更新：{error.strerror}；{wait:.0f} 秒后重试",
+                    f"证书吊销列表未能更新：{failed}；{wait:.0f} 秒后重试",
                 )
             )
-        else:
-            wait = CRL_RENEWAL_SECONDS
 
 
 def _ensure_secrets(layout: Layout) -> None:

@@ -19,7 +19,7 @@ from guqiao_sdk.proof.quorum import faulty_max
 from guqiao_sdk.regions import REGIONS
 from guqiao_sdk.working_days import CHINA
 from guqiaoctl.network.genesis import remote_chain
-from guqiaoctl.network.layout import Network
+from guqiaoctl.network.layout import NODE_DOMAIN, NODE_ENDS, Network
 from guqiaoctl.network.parties import ACCOUNTS, ENTITIES, MARKET, OPERATOR, REPLICAS
 from services.consensus.domain.contracts.chain_registry.form import PERSON_FUNCTIONS
 from services.consensus.domain.ledger.genesis_json import parse_genesis
@@ -64,7 +64,9 @@ def draft_registration(network: Network, provider: GmProvider) -> bytes:
         "validators": [
             _validator(network, provider, number, now, today) for number in range(REPLICAS)
         ],
-        "rpc_endpoints": [_endpoint(network, number) for number in range(2)],
+        "rpc_endpoints": [
+            _endpoint(network, number, node) for number, node in enumerate(NODE_ENDS)
+        ],
         "sub_networks": [],
         "network_path": "SFN",
         "object_store_ref": f"bodies/{MARKET}",
@@ -148,9 +150,7 @@ def _validator(
     }
 
 
-def _endpoint(network: Network, number: int) -> dict[str, str]:
-    """By name: on one machine all of them have one address."""
-    node = f"{MARKET}-{number}"
-    port = network.ports[f"{node}.grpc"]
-    url = f"tlcp://{node}.guqiao.internal:{port}"
+def _endpoint(network: Network, number: int, node: str) -> dict[str, str]:
+    """By name, with the port that its GM-TLS end has now: see `Network.reached_at`."""
+    url = f"tlcp://{node}{NODE_DOMAIN}:{network.ports[f'{node}.tunnel']}"
     return {"url": url, "node_id": node, "host_id": f"host-{number}", "tls": "TLCP"}

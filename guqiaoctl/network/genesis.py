@@ -1,8 +1,8 @@
 """Builds the two genesis files of the network: who votes, who may act, which contracts are active.
 
 The local chain's genesis names the regulatory chain by its genesis hash. The regulatory chain
-learns of a local chain by a registration transaction, as every market's chain does (G2-10-1),
-because two hashes cannot name each other.
+learns of a local chain by its registration, as of every market's chain (SM-1, G2-10-1): two hashes
+cannot name each other.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ VERSIONS: Final = {
     "contracts": 5,
     "documents": 2,
     "evidence": 2,
-    "light_client": 3,
+    "light_client": 4,
     "notices": 3,
     "objects": 2,
     "packets": 5,

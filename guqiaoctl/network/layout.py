@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +26,18 @@ from guqiaoctl.failures import (
     CliError,
 )
 from guqiaoctl.network.files import write_file
-from guqiaoctl.network.parties import CHAINS, REPLICAS, SERVICES
+from guqiaoctl.network.parties import CHAINS, MARKET, REPLICAS, SERVICES
 from guqiaoctl.network.ports import free_ports
 
 FORMAT: Final = "guqiao-network/1"
+NODE_ENDS: Final = tuple(f"{MARKET}-{number}" for number in range(2))
+"""The replicas whose node RPC is served over GM-TLS, and registered with the regulator."""
+NODE_DOMAIN: Final = ".guqiao.internal"
+"""Below it the market's replicas have names: on one machine all of them have one address."""
+_LATER_PORTS: Final = frozenset(f"{name}.tunnel" for name in NODE_ENDS)
+"""What folders of earlier releases have no port for."""
 DATABASE: Final = "postgres"
+LOOPBACK: Final = "127.0.0.1"
 _EXIT_CODES: Final = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG), EXIT_USAGE),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), EXIT_DENIED),
@@ -55,7 +63,7 @@ def _port_names() -> list[str]:
             names.append(f"{name}.peer")
         if name.endswith("-gateway"):
             names += [f"{name}.tunnel", f"{name}.route"]
-    return names
+    return names + sorted(_LATER_PORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +140,39 @@ class Network:
 
     def address(self, port_name: str) -> str:
         """`127.0.0.1:port`."""
-        return f"127.0.0.1:{self.ports[port_name]}"
+        return f"{LOOPBACK}:{self.ports[port_name]}"
 
     def node_endpoints(self, chain: str) -> list[str]:
         """Node RPC addresses of a chain, by replica."""
         return [self.address(f"{chain}-{replica}.grpc") for replica in range(REPLICAS)]
 
+    def reached_at(self, host: str, port: int) -> tuple[str, int]:
+        """Where a registered node is reached from here: by its name on loopback, at the port that
+        it has now. Whatever is there has to show that replica's certificate.
+        """
+        port_name = f"{host.removesuffix(NODE_DOMAIN)}.tunnel"
+        if host.endswith(NODE_DOMAIN) and port_name in self.ports:
+            return LOOPBACK, self.ports[port_name]
+        return host, port
+
 
 def choose_ports() -> dict[str, int]:
     """A free port for each name."""
-    names = _port_names()
+    return _free_ports_for(_port_names())
+
+
+def with_all_ports(network: Network) -> Network:
+    """The network with a port for each name that an earlier release had none for, written down."""
+    lacking = [name for name in _port_names() if name not in network.ports]
+    if not lacking:
+        return network
+    ports = {**network.ports, **_free_ports_for(lacking)}
+    found = Network(network.layout, network.network_id, network.created_at, ports)
+    save_network(found)
+    return found
+
+
+def _free_ports_for(names: Sequence[str]) -> dict[str, int]:
     return dict(zip(names, free_ports(len(names)), strict=True))
 
 
@@ -250,7 +281,7 @@ def _is_network(content: Any) -> bool:
     ports = content.get("ports")
     return (
         isinstance(ports, dict)
-        and set(ports) == set(_port_names())
+        and set(_port_names()) - _LATER_PORTS <= set(ports) <= set(_port_names())
         and all(type(port) is int and 0 < port < 65_536 for port in ports.values())
         and all(isinstance(content.get(name), str) for name in ("network_id", "created_at"))
     )

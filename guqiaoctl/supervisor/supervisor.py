@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,8 @@ class NetworkPlan:
     database_runs: Callable[[], bool]
     preload: tuple[str, ...] = ()
     """What is imported once for all processes."""
+    beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """What this process itself serves from before the first start until all have ended."""
 
 
 class Supervisor:
@@ -103,7 +106,7 @@ class Supervisor:
         """Start everything, stay until `end` is called, stop everything, whatever happens."""
         make_folder(self._plan.folder / "run")
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with self._plan.beside(), asyncio.TaskGroup() as tasks:
                 main = tasks.create_task(self._main(tasks, on_ready))
                 await self._ended.wait()
                 main.cancel()

@@ -28,10 +28,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedN
 
 @pytest.fixture(scope="module")
 def one_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneMachine]:
-    """A network that runs and holds nothing yet."""
-    machine = OneMachine(tmp_path_factory.mktemp("network") / "data")
+    """A network that runs and holds nothing yet but the registration of the market's chain."""
+    yield from _running(OneMachine(tmp_path_factory.mktemp("network") / "data"))
+
+
+@pytest.fixture(scope="module")
+def unregistered_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneMachine]:
+    """The same without it."""
+    yield from _running(OneMachine(tmp_path_factory.mktemp("network") / "data"), "--unregistered")
+
+
+def _running(machine: OneMachine, *options: str) -> Iterator[OneMachine]:
     try:
-        machine.up()
+        machine.up(*options)
         yield machine
     finally:
         machine.close()

@@ -19,6 +19,7 @@ from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.quorum import Member, ReplicaSet
 from guqiaoctl.network.parties import ENTITIES, MARKET
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
+from tests.end_to_end.registered import probes_of
 
 REGISTRATION: Final = "6453416b-fe1f-456e-a698-af9f2dc96f61"
 """A request of market-tiny that sends a data object."""
@@ -37,25 +38,15 @@ def shown(machine: OneMachine) -> dict[str, Any]:
     return found
 
 
-def probes_of(value: dict[str, Any], folder: Path) -> list[object]:
-    """The options of a report on a test that was passed."""
-    probes = [
-        {"url": each["url"], "chain_id": MARKET, "height": 7} for each in value["rpc_endpoints"]
-    ]
-    (folder / "probes.json").write_text(json.dumps(probes), encoding="utf-8")
-    (folder / "report").write_text("全部通过", encoding="utf-8")
-    return ["--report", folder / "report", "--probes", folder / "probes.json"]
-
-
 def refused(machine: OneMachine, code: int, error: str, *arguments: object) -> None:
     ended = machine.run("chain", *arguments)
     assert (ended.code, ended.error) == (code, error), ended.err
 
 
 def test_the_markets_chain_is_registered_updated_and_suspended(
-    one_machine: OneMachine, tmp_path: Path
+    unregistered_machine: OneMachine, tmp_path: Path
 ) -> None:
-    machine, file = one_machine, tmp_path / "registration.json"
+    machine, file = unregistered_machine, tmp_path / "registration.json"
     refused(machine, 3, "CHAIN_UNKNOWN", "show", MARKET)
     machine.must("chain", "draft", "--out", file)
     value = json.loads(file.read_bytes())

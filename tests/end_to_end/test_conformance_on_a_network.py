@@ -16,6 +16,7 @@ from guqiao_sdk.conformance.findings import BETWEEN, OF_A_NODE
 from guqiao_sdk.conformance.node_checks import BLOCK_BYTES_MAX
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import open_provider
+from guqiaoctl.commands.registering import SEALERS
 from guqiaoctl.network.parties import CSRC, MARKET
 from tests.end_to_end.harness import TINY, Answer, OneMachine, guqiao, wait_until
 from tests.unit.conformance import served_node
@@ -55,13 +56,12 @@ def wrong_of(answer: Answer) -> dict[tuple[str, str], str]:
 
 
 def test_a_chain_is_examined_on_loopback_and_over_gm_tls_and_is_admitted(
-    one_machine: OneMachine, tmp_path: Path
+    unregistered_machine: OneMachine, tmp_path: Path
 ) -> None:
-    machine = one_machine
+    machine = unregistered_machine
     nothing_to_show_yet(machine)
     machine.must("import", TINY, "-o", "json")
     a_chain_that_is_not_registered_is_examined(machine, tmp_path)
-    the_regulatory_chain_is_examined_too(machine)
     wrong_nodes_fail(machine)
     wrong_command_lines_are_refused(machine, tmp_path)
     with gm_ends(machine) as urls:
@@ -82,6 +82,7 @@ def test_a_chain_is_examined_on_loopback_and_over_gm_tls_and_is_admitted(
     answer = examined(machine, MARKET, "-o", "json")
     assert answer.code == 7
     assert {wrong_of(answer)[url, "link"] for url in urls} == {"CONFORMANCE_LINK_FAILED"}
+    the_regulatory_chain_is_examined_too(machine)
 
 
 def nothing_to_show_yet(machine: OneMachine) -> None:
@@ -117,7 +118,7 @@ def a_chain_that_is_not_registered_is_examined(machine: OneMachine, folder: Path
 
 
 def the_regulatory_chain_is_examined_too(machine: OneMachine) -> None:
-    """It keeps its objects in the state, which proves them."""
+    """It keeps its objects in the state, which proves them, now that it takes the market's."""
     options = on_loopback(machine, CSRC)
     wait_until("objects are recorded", lambda: examined(machine, CSRC, *options).code == 0)
 
@@ -168,6 +169,9 @@ def registered_with(machine: OneMachine, urls: list[str], folder: Path) -> dict[
     machine.must("chain", "trust-root", authority / "ca.pem")
     machine.must("chain", "publish-crl", authority / "crl.pem")
     machine.must("chain", "register", file)
+    machine.must("chain", "draft-certificates", "--out", folder / "seals")
+    signers = [folder / "seals" / f"{name}.pem" for name in SEALERS]
+    machine.must("chain", "file-certificate", MARKET, *signers)
     machine.must("chain", "countersign", MARKET)
     machine.must("chain", "start-test", MARKET)
     return value
@@ -199,9 +203,11 @@ def other_schemes_and_certificates_are_not_passed(
     assert examined(machine, MARKET).code == 0
 
 
-def test_the_largest_block_that_a_node_states_is_within_the_bound(one_machine: OneMachine) -> None:
+def test_the_largest_block_that_a_node_states_is_within_the_bound(
+    unregistered_machine: OneMachine,
+) -> None:
     """Stated by each node of the network; the checks above hold the blocks to it."""
-    options = on_loopback(one_machine, MARKET)
-    answer = examined(one_machine, MARKET, *options, "-o", "json")
+    options = on_loopback(unregistered_machine, MARKET)
+    answer = examined(unregistered_machine, MARKET, *options, "-o", "json")
     assert not [check for _, check in wrong_of(answer) if check in ("options", "block_size")]
     assert BLOCK_BYTES_MAX == 16 * 1024 * 1024

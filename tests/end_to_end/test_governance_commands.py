@@ -15,6 +15,7 @@ import pytest
 from guqiao_sdk.gm.provider import open_provider
 from guqiaoctl.network.parties import CSRC, MARKET
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
+from tests.end_to_end.registered import state_next_set
 
 REGISTRATION = "6453416b-fe1f-456e-a698-af9f2dc96f61"
 """A request of market-tiny that sends a data object."""
@@ -48,7 +49,10 @@ def test_the_entities_replace_a_vote_key_of_each_chain_and_registrations_are_pro
     for chain in (MARKET, CSRC):
         before = status(one_machine, chain)
         assert (before["epoch"], before["scheduled"], before["proposals"]) == (0, [], [])
-        key = a_vote_key()
+        private = open_provider().keygen()
+        key = private.public_key.hex()
+        if chain == MARKET:
+            state_next_set(one_machine, {3: private}, tmp_path)
         proposal = propose(one_machine, chain, *next_set(before, key, tmp_path, chain))
         shown = status(one_machine, chain)["proposals"]
         assert [each["id"] for each in shown] == [proposal]
@@ -79,6 +83,8 @@ def test_the_entities_replace_a_vote_key_of_each_chain_and_registrations_are_pro
     trust = one_machine.folder / "trust.json"
     judged = one_machine.must("verify", bundle, "--trust", trust, "-o", "json")
     assert judged.json(), "who trusts both genesis sets alone believes both next ones"
+    shown = one_machine.must("chain", "show", MARKET, "-o", "json").json()
+    assert (shown["standing"]["status"], shown["standing"]["version"]) == ("ACTIVE", 2)
     renew_trust(one_machine, bundle, trust)
 
 

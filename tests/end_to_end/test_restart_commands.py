@@ -15,8 +15,9 @@ import pytest
 
 from guqiao_sdk.gm.keyfile import save_private_key
 from guqiao_sdk.gm.provider import PrivateKey, open_provider
-from guqiaoctl.network.parties import CSRC, ENTITIES, MARKET
+from guqiaoctl.network.parties import CSRC, ENTITIES, MARKET, synthetic_uscc
 from tests.end_to_end.harness import TINY, OneMachine, wait_until
+from tests.end_to_end.registered import state_next_set
 from tests.end_to_end.test_governance_commands import REGISTRATION
 
 pytestmark = [
@@ -26,6 +27,7 @@ pytestmark = [
 ]
 
 SURVIVORS, LOST = (0, 1), (2, 3)
+NEWCOMERS = {number: (f"新机构{number}（演示）", synthetic_uscc(410 + number)) for number in LOST}
 
 
 def config(machine: OneMachine, number: int) -> Path:
@@ -58,10 +60,10 @@ def write_members(machine: OneMachine, file: Path) -> dict[int, PrivateKey]:
     keys = {number: open_provider().keygen() for number in LOST}
     governors = []
     for number, key in keys.items():
-        code = f"91370199NEW000000{number}"
+        name, code = NEWCOMERS[number]
         members[number] = {
             "entity_id": code,
-            "entity_name": f"新机构{number}（演示）",
+            "entity_name": name,
             "vote_key": key.public_key.hex(),
         }
         governors.append(
@@ -130,6 +132,7 @@ def test_a_chain_that_lost_its_quorum_is_restarted_and_everybody_follows(
     refused(
         machine, ["restart", "apply", file, "--config", config(machine, 0)], "DATA_FOLDER_IN_USE"
     )
+    state_next_set(machine, keys, tmp_path, NEWCOMERS)
     check_everybody_follows(machine, shown, tmp_path)
 
 

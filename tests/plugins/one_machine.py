@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from guqiaoctl.network.bootstrap import bootstrap
+from guqiaoctl.commands.registering import register_market
 from guqiaoctl.network.bring_up import NO_KAFKA, plan_network
 from guqiaoctl.network.layout import Network, create_network, lock_folder
 from guqiaoctl.supervisor.control import ask
@@ -32,7 +32,7 @@ async def one_machine(folder: Path, kafka: Mapping[str, str] = NO_KAFKA) -> Asyn
     ready = asyncio.Event()
 
     async def on_ready() -> None:
-        await bootstrap(network, _say)
+        await register_market(network, _say)
         ready.set()
 
     running = asyncio.ensure_future(supervisor.run(on_ready))

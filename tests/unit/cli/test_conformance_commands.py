@@ -14,6 +14,7 @@ import pytest
 from guqiao_sdk.conformance.findings import BETWEEN, OF_A_NODE, Check, Result
 from guqiao_sdk.conformance.port import Bounds
 from guqiao_sdk.conformance.suite import Examination, examine
+from guqiao_sdk.gm.certificates import replica_identity
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import open_provider
 from guqiao_sdk.proof.json_values import canonical_json
@@ -27,8 +28,16 @@ from guqiaoctl.network.chain_draft import draft_registration
 from guqiaoctl.network.clients import open_identity
 from guqiaoctl.network.genesis import ensure_genesis
 from guqiaoctl.network.layout import Network, create_network
+from guqiaoctl.network.node_ends import open_node_ends
 from guqiaoctl.network.parties import CSRC, MARKET
 from guqiaoctl.network.pki import ensure_certificates
+from services.chassis.gm_tls import (
+    AuthorityFiles,
+    GmTlsError,
+    GmTlsFiles,
+    GmTlsIdentity,
+    open_connection,
+)
 from services.consensus.domain.contracts.chain_registry.form import read_registration
 from tests.unit.cli.running import Command, Ended, command_of
 from tests.unit.conformance.honest_node import HonestNode, make_chain, subject_of
@@ -265,8 +274,45 @@ def test_what_is_not_spoken_or_not_known_is_not_checked(
 def test_a_registration_says_where_each_node_is_and_which_replica(network: Network) -> None:
     value = json.loads(draft_registration(network, open_provider()))
     value["rpc_endpoints"][1]["node_id"] = "observer-1"
-    found = registered_endpoints(read_registration(value))
-    assert [(each.scheme, each.host, each.replica) for each in found] == [
-        ("tlcp", "shandong-0.guqiao.internal", 0),
-        ("tlcp", "shandong-1.guqiao.internal", None),
+    value["rpc_endpoints"].append(
+        {**value["rpc_endpoints"][0], "url": "tlcp://10.3.0.7:8443", "host_id": "h", "node_id": "x"}
+    )
+    assert "shandong-0.guqiao.internal" in value["rpc_endpoints"][0]["url"]
+    moved = Network(network.layout, "", "", {**network.ports, "shandong-0.tunnel": 7})
+    found = registered_endpoints(read_registration(value), moved)
+    assert [(each.scheme, each.host, each.port, each.replica) for each in found] == [
+        ("tlcp", "127.0.0.1", 7, 0),
+        ("tlcp", "127.0.0.1", network.ports["shandong-1.tunnel"], None),
+        ("tlcp", "10.3.0.7", 8443, None),
     ]
+
+
+async def test_a_network_serves_the_nodes_that_its_draft_registers_to_the_regulator_alone(
+    network: Network, chain: LedgerChain, ports: list[int]
+) -> None:
+    served = {f"{MARKET}-{number}.grpc": port for number, port in enumerate(ports[:2])}
+    moved = Network(network.layout, "", "", {**network.ports, **served})
+    value = read_registration(json.loads(draft_registration(moved, open_provider())))
+    places = registered_endpoints(value, moved)
+    async with open_node_ends(moved):
+        made = await asyncio.to_thread(reached, moved, chain, *places)
+        assert made.passed, made.findings
+        stranger = moved.layout.process(f"{MARKET}-gateway")
+        with pytest.raises(GmTlsError):
+            await open_connection(
+                places[0].host,
+                places[0].port,
+                GmTlsIdentity(
+                    GmTlsFiles(stranger / "tls.pem", stranger / "tls.key", authorities(moved))
+                ),
+                expected_peer=replica_identity(MARKET, 0),
+            )
+    made = await asyncio.to_thread(reached, moved, chain, *places)
+    assert link_of(made, places[0].url)[1] == "CONFORMANCE_LINK_FAILED"
+
+
+def authorities(network: Network) -> tuple[AuthorityFiles, ...]:
+    return tuple(
+        AuthorityFiles(path / "ca.pem", path / "crl.pem", frozenset({domain}))
+        for domain, path in ((each, network.layout.authority(each)) for each in (CSRC, MARKET))
+    )

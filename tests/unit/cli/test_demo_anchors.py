@@ -22,8 +22,12 @@ from guqiaoctl.demo.link import compare
 SOURCE_TRANSACTION = bytes(32)
 
 
-def an_object(object_id: str) -> dict[str, Any]:
-    return {"id": object_id}
+SEALERS = frozenset({"04aa", "04bb"})
+
+
+def an_object(object_id: str, *keys: str) -> dict[str, Any]:
+    seals = [{"pub_key": {"value": each}} for each in keys or ("04aa",)]
+    return {"id": object_id, "header": {"seal": seals}}
 
 
 def sent(*ids: str) -> dict[str, Sent]:
@@ -77,7 +81,7 @@ def regulatory(*blocks: Sequence[str], **changes: Any) -> ChainClient:
 
 
 async def test_objects_recorded_once_each_are_found_right() -> None:
-    await check_recorded(regulatory(["a"], [], ["b", "c"]), sent("a", "b", "c"))
+    await check_recorded(regulatory(["a"], [], ["b", "c"]), sent("a", "b", "c"), SEALERS)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,7 @@ async def test_a_doubled_foreign_or_missing_object_is_found(
     blocks: Sequence[Sequence[str]], complaint: str
 ) -> None:
     with pytest.raises(DemoError, match=complaint):
-        await check_recorded(regulatory(*blocks), sent("a", "b"))
+        await check_recorded(regulatory(*blocks), sent("a", "b"), SEALERS)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,21 @@ async def test_a_doubled_foreign_or_missing_object_is_found(
 )
 async def test_a_changed_object_is_found(change: dict[str, Any]) -> None:
     with pytest.raises(DemoError, match="another content"):
-        await check_recorded(regulatory(["a"], **change), sent("a"))
+        await check_recorded(regulatory(["a"], **change), sent("a"), SEALERS)
+
+
+@pytest.mark.parametrize("keys", [[], ["04cc"], ["04aa", "04cc"]])
+async def test_an_object_without_a_seal_of_a_filed_certificate_is_found(keys: list[str]) -> None:
+    sealed: dict[str, Any] = {
+        "id": "a",
+        "header": {"seal": [{"pub_key": {"value": each}} for each in keys]},
+    }
+    known = {"a": Sent(0, data_object_digest(sealed), SOURCE_TRANSACTION)}
+    with pytest.raises(DemoError, match="filed certificate"):
+        await check_recorded(regulatory(["a"], object=sealed), known, SEALERS)
+    two = an_object("a", *sorted(SEALERS))
+    known = {"a": Sent(0, data_object_digest(two), SOURCE_TRANSACTION)}
+    await check_recorded(regulatory(["a"], object=two), known, SEALERS)
 
 
 def local(packets: Sequence[str], answers: Mapping[int, dict[str, Any] | None]) -> ChainClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from guqiaoctl.failures import (
     EXIT_USAGE,
     CliError,
 )
-from guqiaoctl.network.layout import create_network
+from guqiaoctl.network.layout import create_network, load_network, with_all_ports
 
 
 def refusal(command: Callable[[Path], object], place: Path) -> CliError:
@@ -118,3 +119,23 @@ def test_doctor_names_a_folder_of_something_else_in_the_users_language(
     assert "请用 --data 指定其他目录" in wrong
     marks = ("✓", "✗")
     assert all("一" <= row[3] <= "鿿" or row[3] in "P" for row in rows if row.startswith(marks))
+
+
+def test_a_folder_of_an_earlier_release_gets_the_ports_that_it_lacks_once(tmp_path: Path) -> None:
+    made = create_network(tmp_path / "network")
+    content = json.loads(made.layout.network_file.read_text())
+    later = {name for name in content["ports"] if name.startswith("shandong-") and "tunnel" in name}
+    later.discard("shandong-gateway.tunnel")
+    assert later == {"shandong-0.tunnel", "shandong-1.tunnel"}
+    content["ports"] = {name: port for name, port in content["ports"].items() if name not in later}
+    made.layout.network_file.write_text(json.dumps(content))
+    old = load_network(tmp_path / "network")
+    assert old.reached_at("shandong-0.guqiao.internal", 9) == ("shandong-0.guqiao.internal", 9)
+    whole = with_all_ports(old)
+    assert set(whole.ports) == set(made.ports)
+    assert load_network(tmp_path / "network").ports == whole.ports == with_all_ports(whole).ports
+    assert {name: whole.ports[name] for name in content["ports"]} == content["ports"]
+    del content["ports"]["shandong-0.peer"]
+    made.layout.network_file.write_text(json.dumps(content))
+    with pytest.raises(CliError):
+        load_network(tmp_path / "network")

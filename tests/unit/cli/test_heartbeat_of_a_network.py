@@ -64,8 +64,14 @@ def test_a_network_in_the_background_is_told_it_too(
     monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(KeyboardInterrupt):
         dev.up(
-            tmp_path, detach=True, demo_data=True, new_ports=False, heartbeat=60, kafka=["csrc=a:1"]
+            tmp_path,
+            detach=True,
+            demo_data=True,
+            new_ports=False,
+            heartbeat=60,
+            kafka=["csrc=a:1"],
+            unregistered=True,
         )
-    options = ["--demo-data", "--heartbeat", "60", "--kafka-bootstrap=csrc=a:1"]
+    options = ["--demo-data", "--unregistered", "--heartbeat", "60", "--kafka-bootstrap=csrc=a:1"]
     command = [sys.executable, "-m", "guqiaoctl", "dev", "up", "--data", str(tmp_path)]
     assert started == [[*command, *options]]

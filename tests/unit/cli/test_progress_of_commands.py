@@ -27,12 +27,13 @@ from guqiaoctl.commands import (
     governance,
     importing,
     register,
+    registering,
     restarting,
     transactions,
     verifying,
 )
 from guqiaoctl.commands.releases import Release
-from guqiaoctl.network import bootstrap, bring_up
+from guqiaoctl.network import bring_up
 from guqiaoctl.network.layout import create_network
 from guqiaoctl.result_files import whole_file
 from guqiaoctl.supervisor import supervisor as supervisor_module
@@ -155,7 +156,7 @@ def up_that_registers(world: World) -> None:
             await on_ready()
 
     world.replace(bring_up, plan_network=nothing)
-    world.replace(bootstrap, bootstrap=world.end_later)
+    world.replace(registering, register_market=world.end_later)
     world.replace(supervisor_module, Supervisor=Started)
     dev.up(world.data, detach=False, demo_data=False, new_ports=False)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from guqiao_sdk.errors import ErrorFacts, GuqiaoError, UnavailableError
 from guqiao_sdk.gm.provider import open_provider
 from guqiaoctl.commands import dev
 from guqiaoctl.failures import EXIT_UNAVAILABLE, CliError
@@ -30,12 +31,22 @@ async def test_a_full_disk_at_the_daily_revocation_lists_is_said_and_stops_nothi
 ) -> None:
     renewed = asyncio.Event()
     failures = [OSError(errno.ENOSPC, "No space left on device")] * 2
-    loop = asyncio.get_running_loop()
+    away = UnavailableError(ErrorFacts("CHAIN_UNAVAILABLE", ""))
+    refusals: list[GuqiaoError | str] = [away, "CRL_AHEAD"]
 
     def renew(*_: object) -> None:
         if failures:
             raise failures.pop()
-        loop.call_soon_threadsafe(renewed.set)
+
+    async def publish() -> str:
+        match refusals.pop(0) if refusals else "":
+            case GuqiaoError() as error:
+                raise error
+            case "":
+                renewed.set()
+                return ""
+            case code:
+                return str(code)
 
     monkeypatch.setenv("GUQIAO_LANG", "en")
     monkeypatch.setattr(bring_up, "renew_crls", renew)
@@ -43,15 +54,17 @@ async def test_a_full_disk_at_the_daily_revocation_lists_is_said_and_stops_nothi
     monkeypatch.setattr(bring_up, "CRL_RETRY_SECONDS", 0.0)
     lines: list[str] = []
     task = asyncio.ensure_future(
-        bring_up.renew_daily(Layout(tmp_path), open_provider(), lines.append)
+        bring_up.renew_daily(Layout(tmp_path), open_provider(), lines.append, publish)
     )
     async with asyncio.timeout(20):
         await renewed.wait()
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert len(lines) == 2
+    assert len(lines) == 4
     assert "could not be renewed: No space left on device; trying again" in lines[0]
+    assert "could not be renewed: CHAIN_UNAVAILABLE; trying again" in lines[2]
+    assert "could not be renewed: CRL_AHEAD; trying again" in lines[3]
 
 
 @pytest.mark.parametrize(

@@ -115,15 +115,22 @@ def test_what_is_not_declared_not_there_or_paused_is_not_called() -> None:
 def test_a_system_contract_is_nobodys_to_call() -> None:
     chain = star_chain()
     source = """
-ACCESS = {"read": [], "write": [], "call": ["identity.grant_role", "contracts.deploy"]}
+ACCESS = {
+    "read": [], "write": [],
+    "call": ["identity.grant_role", "contracts.deploy", "light_client.register_chain"],
+}
 
 def f(contract, method):
     return call(contract, method, did="x", role="y")
 """
     deploy(chain, "climber", source)
-    for contract, method in (("identity", "grant_role"), ("contracts", "deploy")):
+    for contract, method in (
+        ("identity", "grant_role"),
+        ("contracts", "deploy"),
+        ("light_client", "register_chain"),
+    ):
         receipt = call(chain, "climber", "f", contract=contract, method=method)
-        assert (receipt.code, facts(receipt)["at"]) == ("CONTRACT_UNKNOWN", "climber:5")
+        assert (receipt.code, facts(receipt)["at"]) == ("CONTRACT_UNKNOWN", "climber:8")
 
 
 CIRCLE = """

@@ -218,7 +218,7 @@ class LedgerChain:
         self.catalogue = Catalogue(
             [
                 IdentityContract(),
-                *map(LightClientContract, (1, 2, 3)),
+                *map(LightClientContract, (1, 2, 3, 4)),
                 *map(ObjectsContract, (1, 2)),
                 *map(PacketsContract, (1, 2)),
                 *map(LinkedPacketsContract, (3, 4, 5)),

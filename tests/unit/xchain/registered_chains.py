@@ -242,7 +242,7 @@ class Registry:
             "csrc",
             KEYS,
             destination=None,
-            remotes={},
+            remotes=changes.pop("remotes", {}),
             others=EVERYBODY,
             contracts=[CalendarContract(1), ChainsContract(version), *further],
             roles=frozenset({"relayer", "chain_admin"}),

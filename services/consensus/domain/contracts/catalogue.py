@@ -79,6 +79,7 @@ def standard_catalogue() -> Catalogue:
             LightClientContract(1),
             LightClientContract(2),
             LightClientContract(3),
+            LightClientContract(4),
             NoticesContract(1),
             NoticesContract(2),
             NoticesContract(3),

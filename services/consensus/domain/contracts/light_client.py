@@ -1,8 +1,9 @@
 """The light client of each remote chain, inside the state of this chain.
 
-It starts from the trust that genesis wrote and moves by finality certificates alone, whoever brings
-them. Two certified headers that exclude each other freeze the client, which keeps the evidence; no
-method here thaws it. Only the last `CONSENSUS_STATES_MAX` headers stay provable against.
+It starts from the trust that genesis wrote, or a registration left, and moves by finality
+certificates alone, whoever brings them. Two certified headers that exclude each other freeze the
+client, which keeps the evidence; no method here thaws it. Only the last `CONSENSUS_STATES_MAX`
+headers stay provable against.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ from services.consensus.domain.contracts.light_client_registration import (
     find_trust,
     genesis_set,
     register_chain,
+    register_chain_unless_kept,
+    require_registration,
 )
 from services.consensus.domain.contracts.packets_host import (
     RELAYER,
@@ -82,14 +85,18 @@ CLOCK_AHEAD_MS_MAX: Final = 600_000
 
 RESTARTS_FROM: Final = 2
 NAMES_FROM: Final = 3
-"""The versions that follow restarts, and that keep who certified what."""
+REGISTERED_FROM: Final = 4
+"""The versions that follow restarts, that keep who certified what, and that begin with a chain by
+its registration alone where such are kept.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LightClientContract:
     """`light_client`; v2 also follows the restart of a chain that lost its quorum, approved by the
     authorities that genesis or the registration named. v3 keeps each header with its certificate,
-    so that a client which freezes names who signed both histories, however the second one came.
+    so that a client which freezes names who signed both histories, however the second one came. v4
+    begins by a registration in force alone, where the chain has the contract `chains` (SM-1).
     """
 
     version: int = 1
@@ -99,11 +106,14 @@ class LightClientContract:
         """`register_chain` for the chain's administrator; `update` and `submit_misbehaviour` for
         relayers, who are trusted with nothing.
         """
-        names = self.version >= NAMES_FROM
+        registered = self.version >= REGISTERED_FROM
+        restarts, names = self.version >= RESTARTS_FROM, self.version >= NAMES_FROM
+        register = partial(register_chain, restarts=restarts)
+        conflict = partial(submit_conflict, registered=registered)
         return {
-            "register_chain": partial(register_chain, restarts=self.version >= RESTARTS_FROM),
+            "register_chain": register_chain_unless_kept if registered else register,
             "update": partial(update, version=self.version),
-            "submit_misbehaviour": submit_conflict if names else submit_misbehaviour,
+            "submit_misbehaviour": conflict if names else submit_misbehaviour,
         }
 
 
@@ -144,7 +154,7 @@ def certified_header(
 def _certified_header(
     host: SystemHost, chain: str, body: Mapping[str, Json], path: str
 ) -> BlockHeader:
-    record = _client(host, chain)
+    record = _client(host, chain, registered=False)
     _refuse_frozen(chain, record)
     require_provable(host, chain)
     header, certificate = read_certified(body, path)
@@ -171,7 +181,7 @@ def update(host: Host, body: Mapping[str, Json], *, version: int) -> None:
     header, certificate = read_certified(body, "")
     restarts, names = version >= RESTARTS_FROM, version >= NAMES_FROM
     set_changes = read_set_changes(body["set_changes"], restarts=restarts)
-    record = _client(host, chain)
+    record = _client(host, chain, registered=version >= REGISTERED_FROM)
     _refuse_frozen(chain, record)
     trusted = trusted_of(host, record, authorities_of(host, chain) if restarts else None)
     if header.chain_id == chain and _is_known(host, trusted, header):
@@ -207,7 +217,7 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
     signed both. A client that is frozen already takes further evidence: names are added, nothing is
     thawed.
     """
-    record, first, second = _evidence(host, body)
+    record, first, second = _evidence(host, body, registered=False)
     chain = text(body["chain"], "chain")
     replica_set = set_that_signs(host, record, chain, first[0])
     try:
@@ -217,11 +227,11 @@ def submit_misbehaviour(host: Host, body: Mapping[str, Json]) -> None:
     freeze_on_evidence(host, record, body, shown)
 
 
-def submit_conflict(host: Host, body: Mapping[str, Json]) -> None:
+def submit_conflict(host: Host, body: Mapping[str, Json], *, registered: bool) -> None:
     """`submit_misbehaviour` from version 3 on: the two headers may also be of a height and the next
     one, which names another parent.
     """
-    record, *pieces = _evidence(host, body)
+    record, *pieces = _evidence(host, body, registered=registered)
     chain = text(body["chain"], "chain")
     one, other = (
         CertifiedHeader(header, certificate, set_that_signs(host, record, chain, header))
@@ -235,7 +245,7 @@ def submit_conflict(host: Host, body: Mapping[str, Json]) -> None:
 
 
 def _evidence(
-    host: Host, body: Mapping[str, Json]
+    host: Host, body: Mapping[str, Json], *, registered: bool
 ) -> tuple[
     dict[str, Json],
     tuple[BlockHeader, FinalityCertificate],
@@ -244,19 +254,23 @@ def _evidence(
     """The client's record, and the two headers that a relayer brings against its chain."""
     require_role(host, RELAYER)
     require_members(body, "", "chain first second")
-    record = _client(host, text(body["chain"], "chain"))
+    record = _client(host, text(body["chain"], "chain"), registered=registered)
     first, second = (read_evidence(body[half], half) for half in ("first", "second"))
     return record, first, second
 
 
-def _client(host: Host, chain: str) -> dict[str, Json]:
-    """The client's record; the first use takes it from genesis or registration (G39)."""
+def _client(host: Host, chain: str, *, registered: bool) -> dict[str, Json]:
+    """The client's record; the first use takes it from genesis or registration (G39). `registered`:
+    from the latter alone, where such are kept.
+    """
     record = host.get(client_key(chain))
     if isinstance(record, dict):
         return record
     trust = find_trust(host, chain)
     if trust is None:
         raise Refusal("CLIENT_UNKNOWN", chain=chain)
+    if registered:
+        require_registration(system_host(host), chain)
     return _initialise(host, chain, trust)
 
 

@@ -1,8 +1,9 @@
 """How a chain comes to know another one after its own genesis: registration by its administrator.
 
-The regulatory chain learns of a market's chain in this way (G2-10-1): its id, its genesis hash, and
-the replica set with the entity behind each key, held to the same rules as a genesis (G2-07-2,
-G2-16-3). The trust stays as registered; the set moves on by set changes alone.
+It learns the other one's id, its genesis hash, and the replica set with the entity behind each key,
+held to the same rules as a genesis (G2-07-2, G2-16-3). The trust stays as registered; the set moves
+on by set changes alone. The regulatory chain, which has the contract `chains`, learns of a market's
+chain by the procedure of that contract and in no other way (SM-1, G2-10-1).
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from guqiao_sdk.proof.errors import ProofError
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.quorum import REPLICAS_MAX, Member, ReplicaSet, ReplicaSetError
 from guqiao_sdk.proof.restart import RestartAuthorities
+from services.consensus.domain.contracts.chain_registry.standing import (
+    CHAINS,
+    IN_FORCE,
+    standing_key,
+    status_of,
+)
 from services.consensus.domain.contracts.host import Host, Refusal
 from services.consensus.domain.contracts.packets_host import (
     SystemHost,
@@ -22,6 +29,7 @@ from services.consensus.domain.contracts.packets_host import (
     require_members,
     require_role,
     rows,
+    system_host,
     text,
     this_chain,
 )
@@ -41,6 +49,38 @@ def register_chain(host: Host, body: Mapping[str, Json], *, restarts: bool = Fal
     """
     require_role(host, CHAIN_ADMIN)
     keep_trust(host, body, restarts=restarts)
+
+
+def register_chain_unless_kept(host: Host, body: Mapping[str, Json]) -> None:
+    """`register_chain` from version 4 of the light client on: not where the contract `chains` keeps
+    registrations. There a trust is kept by an approval alone, whoever asks (SM-1, G2-10-1).
+    """
+    require_role(host, CHAIN_ADMIN)
+    system, chain = system_host(host), text(body.get("chain_id"), "chain_id")
+    if _keeps_registrations(system):
+        status = _status(system, chain)
+        raise Refusal("CHAIN_REGISTRATION_REQUIRED", chain=chain, status=status)
+    keep_trust(host, body, restarts=True)
+
+
+def require_registration(host: SystemHost, chain: str) -> None:
+    """Refuse to begin with a chain whose registration is not in force, where the contract `chains`
+    keeps registrations: whatever genesis or an earlier version trusts.
+    """
+    status = _status(host, chain)
+    if _keeps_registrations(host) and status not in IN_FORCE:
+        raise Refusal("CHAIN_REGISTRATION_REQUIRED", chain=chain, status=status)
+
+
+def _keeps_registrations(host: SystemHost) -> bool:
+    """Genesis writes the parameters of every contract that the chain has."""
+    return host.read(CHAINS, "parameters") is not None
+
+
+def _status(host: SystemHost, chain: str) -> str:
+    standing = host.read(CHAINS, standing_key(chain))
+    assert standing is None or isinstance(standing, dict), "the contract wrote it"
+    return status_of(standing)
 
 
 def keep_trust(host: Host, body: Mapping[str, Json], *, restarts: bool) -> None:
