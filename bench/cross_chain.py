@@ -39,7 +39,7 @@ from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.packet_events import PACKET_RECEIVED, event_body
 from guqiao_sdk.proof.receipt import Receipt
 from guqiaoctl.commands.importing import import_dataset
-from guqiaoctl.network.bootstrap import bootstrap
+from guqiaoctl.commands.registering import register_market
 from guqiaoctl.network.bring_up import plan_network
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.layout import Network, create_network, lock_folder
@@ -215,7 +215,7 @@ async def running_network(folder: Path) -> AsyncIterator[Network]:
             if running.done():
                 await running
                 raise RuntimeError("the network ended before it was ready")
-            await bootstrap(network, _say)
+            await register_market(network, _say)
             yield network
         finally:
             waiting.cancel()
