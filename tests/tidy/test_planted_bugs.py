@@ -31,7 +31,16 @@ SIMULATED = [bug for bug in BUGS if not bug.test]
 
 def rules_of_checkers() -> set[str]:
     """What stands before the colon of a violation, wherever a run can raise one."""
-    files = ("checkers", "cluster", "run", "forensics", "restoring", "governed_ledger", "ceremony")
+    files = (
+        "checkers",
+        "watch",
+        "cluster",
+        "run",
+        "forensics",
+        "restoring",
+        "governed_ledger",
+        "ceremony",
+    )
     text = "".join((ROOT / f"tests/simulation/{name}.py").read_text("utf-8") for name in files)
     return set(re.findall(r'"([SLPQV]\d+): ', text))
 
