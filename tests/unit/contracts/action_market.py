@@ -63,6 +63,32 @@ def issuing_to_all(
     return acting(method, number, before, after, per_ten=per_ten, **named)
 
 
+def splitting(
+    parts: int,
+    *,
+    before: int = 1_000,
+    number: str = "A1",
+    pledges: tuple[str, ...] = (),
+    freezes: tuple[str, ...] = (),
+) -> Call:
+    named = {"pledges": [*pledges], "freezes": [*freezes]}
+    return acting("share_split", number, before, before * parts, parts=parts, **named)
+
+
+def reducing(per_ten: int, *, before: int = 1_000, number: str = "A1") -> Call:
+    after = before - before * per_ten // 10
+    return acting("capital_reduction", number, before, after, per_ten=per_ten)
+
+
+def buying_back(*offers: Body, before: int = 1_000, number: str = "A1") -> Call:
+    after = before - sum(each["shares"] for each in offers)
+    return acting("buy_back", number, before, after, price_fen=250, offers=[*offers])
+
+
+def offer(account: str, shares: int, nature: str = "51") -> Body:
+    return {"account": account, "nature": nature, "shares": shares}
+
+
 def detail_of(market: Market, call: Call) -> Body:
     """What an accepted action announces of itself."""
     detail: Any = dict(market.do(*call).events)[f"register.{call[0]}_recorded"]
@@ -94,16 +120,32 @@ def positions_of(host: MemoryHost, code: str) -> dict[tuple[str, str], Body]:
 
 
 def actions_on(host: MemoryHost, day: str) -> Iterator[Call]:
-    """One call of each action, on the product with most encumbrances; each from the state that the
-    one before it left.
+    """One call of each action that increases, on the product with most encumbrances, and of those
+    that cancel, on one with none; each from the state that the one before it left.
     """
     products: list[Any] = [value for _, value in host.scan("product/", 1_000_000)]
-    code = max((product["code"] for product in products), key=lambda code: weight(host, code))
+    codes = sorted((product["code"] for product in products), key=lambda code: weight(host, code))
     for method in CORPORATE_ACTIONS:
+        code = codes[0 if method in ("capital_reduction", "buy_back") else -1]
         product: Any = host.get(key("product", code))
-        total = product["registered_total"]
-        call = acting(method, f"A-{method}", total, total * 12 // 10, per_ten=2)
-        yield method, {**call[1], "product_code": code, "record_date": day, **standing(host, code)}
+        after, figures = figures_of(method, host, code, product["registered_total"])
+        call = acting(method, f"A-{method}", product["registered_total"], after, **figures)
+        yield method, {**call[1], "product_code": code, "record_date": day}
+
+
+def figures_of(method: str, host: MemoryHost, code: str, total: int) -> tuple[int, Body]:
+    """The total after an action, and the members that only it has."""
+    match method:
+        case "share_split":
+            return total * 3, {"parts": 3, **standing(host, code)}
+        case "capital_reduction":
+            return total - total // 10, {"per_ten": 1}
+        case "buy_back":
+            free = (each for each in positions_of(host, code).items() if each[1]["confirmed"])
+            (account, nature), _ = next(each for each in free if not each[1]["restricted_until"])
+            offer = {"account": account, "nature": nature, "shares": 1}
+            return total - 1, {"price_fen": 250, "offers": [offer]}
+    return total + total * 2 // 10, {"per_ten": 2, **standing(host, code)}
 
 
 def weight(host: MemoryHost, code: str) -> int:

@@ -1,12 +1,10 @@
-"""Bonus issues and conversions: worked examples, refusals in order, what binds shares.
+"""Bonus issues and conversions: worked examples, what binds shares, who signs.
 
-The rules and their order are those of docs/register-actions.md.
+The rules are those of docs/register-actions.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
 from typing import Any, Final
 
 import pytest
@@ -25,7 +23,6 @@ from tests.unit.contracts.action_market import (
     THIRD,
     Body,
     Call,
-    acting,
     checked_market,
     detail_of,
     issuing_to_all,
@@ -324,123 +321,3 @@ def test_the_outstanding_encumbrances_of_a_product_are_what_a_call_names() -> No
     assert named == {"pledges": ["P1", "P2"], "freezes": ["F1", "F2"]}
     method, body = issuing_to_all(1)
     assert market.code(method, {**body, **named}) is None
-
-
-# Refusals, alone and in pairs
-
-Spoil = Callable[[Market, Body], None]
-
-
-def put(name: str, value: Any) -> Spoil:
-    return lambda _market, body: body.update({name: value})
-
-
-def already(number: str) -> Spoil:
-    return lambda market, _body: market.host.put(f"corporate_action/{number}", {})
-
-
-COMMON: Final[dict[str, Spoil]] = {
-    "EVIDENCE_MISSING": put("evidence", [{"kind": "notice", "digest": DIGEST}]),
-    "PRODUCT_UNKNOWN": put("product_code", "none"),
-    "CORPORATE_ACTION_DUPLICATE": already("A1"),
-    "RECORD_DATE_NOT_TODAY": put("record_date", "2025-08-29"),
-    "REGISTER_TOTAL_MISMATCH": put("total_before", 999),
-}
-NAMED: Final[dict[str, Spoil]] = {
-    "PLEDGE_UNKNOWN": put("pledges", ["none"]),
-    "FREEZE_UNKNOWN": put("freezes", ["none"]),
-    "ENCUMBRANCES_DIFFER": lambda market, _body: market.do(*pledging(1, "P7")) and None,
-}
-TABLES: Final[dict[str, tuple[Call, dict[str, Spoil]]]] = {
-    method: (
-        issuing_to_all(1, method=method),
-        {"AMOUNT_NOT_POSITIVE": put("per_ten", 0), **COMMON, **NAMED},
-    )
-    for method in ISSUES
-}
-PAIRED = [
-    (method, *pair) for method, (_, spoils) in TABLES.items() for pair in combinations(spoils, 2)
-]
-
-
-def spoiled(method: str, *codes: str) -> str | None:
-    market = checked_market(entry(HOLDER, 600), entry(OTHER, 400))
-    (_, valid), spoils = TABLES[method]
-    body = {**valid}
-    for code in reversed(codes):
-        spoils[code](market, body)
-    return market.code(method, body)
-
-
-def test_every_action_has_its_table_of_refusals() -> None:
-    assert set(TABLES) == set(CORPORATE_ACTIONS)
-    for method in CORPORATE_ACTIONS:
-        assert spoiled(method) is None
-
-
-@pytest.mark.req("N0-17", "SM-17")
-@pytest.mark.parametrize(
-    ("method", "code"), [(method, code) for method in TABLES for code in TABLES[method][1]]
-)
-def test_a_spoiled_action_is_refused_with(method: str, code: str) -> None:
-    assert spoiled(method, code) == code
-
-
-@pytest.mark.parametrize(("method", "earlier", "later"), PAIRED)
-def test_of_two_faults_of_an_action_the_earlier_gives_the_code(
-    method: str, earlier: str, later: str
-) -> None:
-    assert spoiled(method, earlier, later) == earlier
-
-
-@pytest.mark.parametrize(
-    "totals",
-    [
-        {"total_after": 1_101},
-        {"total_after": 1_099},
-        {"total_before": 999, "total_after": 1_098},
-        {"total_before": 1_010, "total_after": 1_111},
-    ],
-)
-def test_totals_that_are_not_the_registers_are_refused(totals: Body) -> None:
-    market = checked_market()
-    method, body = issuing_to_all(1)
-    assert market.code(method, {**body, **totals}) == "REGISTER_TOTAL_MISMATCH"
-
-
-def test_an_issue_of_less_than_a_share_in_all_is_none() -> None:
-    market = Market(contract=REGISTER_V5)
-    market.host.second_party = CHECKER
-    market.account(1)
-    market.poke(f"product_row/{product_code(1)}", registered_shares=9)
-    market.do("register_company", {"company_ref": "C1", "evidence": registering("company")})
-    market.do(
-        "initial_registration",
-        {
-            "product_code": product_code(1),
-            "total_shares": 9,
-            "roster": [entry(HOLDER, 9)],
-            "evidence": registering("product"),
-        },
-    )
-    assert market.code(*acting("bonus_issue", "A1", 9, 9, per_ten=1, pledges=[], freezes=[])) == (
-        "REGISTER_TOTAL_MISMATCH"
-    )
-    assert market.code(*issuing_to_all(2, before=9)) is None
-    assert market.total(HOLDER) == 10
-
-
-def registering(what: str) -> list[Any]:
-    kinds = {
-        "company": ("custody_agreement", "business_licence"),
-        "product": ("shareholder_register", "articles_of_association"),
-    }
-    return [{"kind": kind, "digest": DIGEST} for kind in kinds[what]]
-
-
-def test_a_total_beyond_the_range_of_counts_is_refused() -> None:
-    market = checked_market()
-    method, body = issuing_to_all(1)
-    for name in ("per_ten", "total_before", "total_after"):
-        assert market.code(method, {**body, name: 1 << 53}) == "VALUE_OUT_OF_RANGE"
-    assert market.code(method, {**body, "per_ten": (1 << 53) - 1}) == "REGISTER_TOTAL_MISMATCH"

@@ -15,7 +15,14 @@ from services.consensus.domain.contracts.register.contract import (
     REFERENCE_METHODS,
     RegisterContract,
 )
-from tests.unit.contracts.action_market import CHECKER, issuing_to_all
+from tests.unit.contracts.action_market import (
+    CHECKER,
+    buying_back,
+    issuing_to_all,
+    offer,
+    reducing,
+    splitting,
+)
 from tests.unit.contracts.register_market import (
     Market,
     company_registration,
@@ -95,6 +102,9 @@ VALID: dict[str, dict[str, Any]] = {
     },
     "close_account": {"account": OTHER, "evidence": evidence("close_account")},
     "bonus_issue": issuing_to_all(1, pledges=("P0",), freezes=("F0",))[1],
+    "share_split": splitting(2, pledges=("P0",), freezes=("F0",))[1],
+    "capital_reduction": reducing(1)[1],
+    "buy_back": buying_back(offer(HOLDER, 10))[1],
     "reserve_conversion": issuing_to_all(2, pledges=("P0",), freezes=("F0",))[1],
 }
 SCALARS: st.SearchStrategy[Any] = (

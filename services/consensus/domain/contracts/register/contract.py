@@ -35,8 +35,11 @@ OPERATIONS: Final = (
 CORPORATE_ACTIONS: Final = (
     "bonus_issue",
     "reserve_conversion",
+    "share_split",
+    "capital_reduction",
+    "buy_back",
 )
-"""Each changes the positions of all holders of a product in one operation (SM-17)."""
+"""Each changes the positions of a product's holders in one operation (SM-17)."""
 
 REFERENCE_METHODS: Final = (
     "configure_market",
