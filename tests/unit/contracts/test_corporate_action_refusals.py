@@ -47,6 +47,13 @@ def already(number: str) -> Spoil:
     return lambda market, _body: market.host.put(f"corporate_action/{number}", {})
 
 
+def bind(shares: int) -> Spoil:
+    def spoil(market: Market, _body: Body) -> None:
+        market.do(*pledging(shares, "P7"))
+
+    return spoil
+
+
 COMMON: Final[dict[str, Spoil]] = {
     "EVIDENCE_MISSING": put("evidence", [{"kind": "notice", "digest": DIGEST}]),
     "PRODUCT_UNKNOWN": put("product_code", "none"),
@@ -57,10 +64,10 @@ TOTALS: Final[dict[str, Spoil]] = {"REGISTER_TOTAL_MISMATCH": put("total_before"
 NAMED: Final[dict[str, Spoil]] = {
     "PLEDGE_UNKNOWN": put("pledges", ["none"]),
     "FREEZE_UNKNOWN": put("freezes", ["none"]),
-    "ENCUMBRANCES_DIFFER": lambda market, _body: market.do(*pledging(1, "P7")) and None,
+    "ENCUMBRANCES_DIFFER": bind(1),
 }
 TOO_FEW_FREE: Final[dict[str, Spoil]] = {
-    "SHARES_INSUFFICIENT": lambda market, _body: market.do(*pledging(541, "P7")) and None,
+    "SHARES_INSUFFICIENT": bind(541),
 }
 OFFERED: Final[dict[str, Spoil]] = {
     "ROSTER_ENTRY_DUPLICATE": lambda _market, body: body["offers"].append({**body["offers"][0]}),

@@ -280,14 +280,13 @@ def test_what_has_ended_or_never_was_is_not_named() -> None:
     market = bound_market()
     market.do(*releasing(50, "P2"))
     market.do(*unfreezing(10, "F2"))
-    names = {"pledges": ("P1",), "freezes": ("F1",)}
     for number in ("P2", "P9"):
         call = issuing_to_all(1, pledges=("P1", number), freezes=("F1",))
         assert market.code(*call) == "PLEDGE_UNKNOWN"
     for number in ("F2", "F9"):
         call = issuing_to_all(1, pledges=("P1",), freezes=("F1", number))
         assert market.code(*call) == "FREEZE_UNKNOWN"
-    assert market.code(*issuing_to_all(1, **names)) is None
+    assert market.code(*issuing_to_all(1, pledges=("P1",), freezes=("F1",))) is None
 
 
 @pytest.mark.req("SM-17")
