@@ -145,7 +145,7 @@ def replayed() -> tuple[MemoryHost, str]:
     return host, market.events[-1].time
 
 
-@pytest.mark.req("N0-17", "N0-19", "N0-20", "SM-17")
+@pytest.mark.req("N0-17", "N0-19", "N0-20")
 async def test_actions_reach_the_chain_with_two_signers_and_the_read_model_at_every_height(
     desk: Desk,
 ) -> None:

@@ -129,7 +129,7 @@ def test_every_action_has_its_table_of_refusals() -> None:
         assert spoiled(method) is None
 
 
-@pytest.mark.req("N0-17", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 @pytest.mark.parametrize(
     ("method", "code"), [(method, code) for method in TABLES for code in TABLES[method][1]]
 )

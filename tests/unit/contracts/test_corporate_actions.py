@@ -55,7 +55,7 @@ def outstanding(market: Market, number: str) -> int:
 # Worked examples
 
 
-@pytest.mark.req("N0-17", "N0-20", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 @pytest.mark.parametrize("method", ISSUES)
 def test_shares_left_over_go_to_the_largest_fractions_and_then_by_account(method: str) -> None:
     """333, 333 and 334 shares, 3 for 10: 99.9, 99.9 and 100.2; of the 300 two are left over."""
@@ -118,7 +118,7 @@ def test_new_shares_have_the_flags_of_the_position_that_they_come_of() -> None:
     assert market.code("transfer", sale(OTHER, HOLDER, 1)) == "SHARES_RESTRICTED"
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_pledges_grow_with_their_shares_and_freezes_where_they_hold_the_fruits() -> None:
     market = checked_market()
     market.do(*pledging(303))
@@ -138,7 +138,7 @@ def test_pledges_grow_with_their_shares_and_freezes_where_they_hold_the_fruits()
     assert shown(market) == (1_500, 0, 207, 0)
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_fruits_of_frozen_shares_are_available_ones_first_and_then_pledged_ones() -> None:
     market = checked_market()
     market.do(*pledging(600))
@@ -148,7 +148,7 @@ def test_fruits_of_frozen_shares_are_available_ones_first_and_then_pledged_ones(
     assert shown(market) == (2_000, 1_200, 1_200, 400)
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_new_shares_that_nothing_holds_go_to_the_freezes_that_wait() -> None:
     market = checked_market(entry(HOLDER, 600), entry(OTHER, 400))
     for number, fruits in (("F1", True), ("F2", False), ("F3", False)):
@@ -161,7 +161,7 @@ def test_new_shares_that_nothing_holds_go_to_the_freezes_that_wait() -> None:
     assert shown(market, OTHER) == (800, 0, 0, 0)
 
 
-@pytest.mark.req("N0-07", "SM-17")
+@pytest.mark.req("N0-07", "N0-20")
 def test_the_regulator_gets_every_holder_with_what_was_before_and_after() -> None:
     market = thirds()
     outcome = market.do(*issuing_to_all(3))
@@ -197,7 +197,7 @@ def test_what_is_announced_of_encumbrances_is_what_the_state_holds() -> None:
     assert set(told) == set(held)
 
 
-@pytest.mark.req("SM-17")
+@pytest.mark.req("N0-20")
 def test_the_action_is_kept_under_its_number() -> None:
     market = checked_market()
     detail = detail_of(market, issuing_to_all(1, number="股东会2025/1"))
@@ -208,7 +208,7 @@ def test_the_action_is_kept_under_its_number() -> None:
     assert market.code(*issuing_to_all(1, before=1_100, number="A2")) is None
 
 
-@pytest.mark.req("SM-17")
+@pytest.mark.req("N0-20")
 def test_a_market_may_ask_for_more_evidence_than_the_resolution() -> None:
     market = checked_market()
     market.host.put("evidence/bonus_issue", ["capital_verification"])
@@ -222,7 +222,7 @@ def test_a_market_may_ask_for_more_evidence_than_the_resolution() -> None:
 # Who signs
 
 
-@pytest.mark.req("N0-18", "SM-17")
+@pytest.mark.req("N0-18", "N0-20")
 def test_an_action_needs_a_checker_whatever_the_parameters_say() -> None:
     market = checked_market()
     market.host.second_party = None
@@ -252,7 +252,7 @@ def bound_market() -> Market:
     return market
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 @pytest.mark.parametrize(
     ("pledges", "freezes"),
     [
@@ -275,7 +275,7 @@ def test_a_call_that_does_not_name_each_encumbrance_once_is_refused(
     assert market.code(*right) is None
 
 
-@pytest.mark.req("SM-17")
+@pytest.mark.req("N0-20")
 def test_what_has_ended_or_never_was_is_not_named() -> None:
     market = bound_market()
     market.do(*releasing(50, "P2"))
@@ -289,7 +289,7 @@ def test_what_has_ended_or_never_was_is_not_named() -> None:
     assert market.code(*issuing_to_all(1, pledges=("P1",), freezes=("F1",))) is None
 
 
-@pytest.mark.req("SM-17")
+@pytest.mark.req("N0-20")
 def test_what_binds_another_product_or_waits_where_there_are_no_shares_is_not_named() -> None:
     market = checked_market(entry(HOLDER, 600), entry(OTHER, 400))
     market.do(*freezing(600, "F1"))

@@ -107,7 +107,7 @@ def check_action(market: Market, call: Call) -> None:
         assert code == "SHARES_INSUFFICIENT", call
 
 
-@pytest.mark.req("N0-17", "SM-8", "SM-9", "SM-17")
+@pytest.mark.req("N0-15", "N0-17", "N0-20")
 @given(st.lists(STEPS, min_size=4, max_size=25))
 @settings(max_examples=80, deadline=None)
 def test_any_row_of_operations_leaves_what_the_model_says(

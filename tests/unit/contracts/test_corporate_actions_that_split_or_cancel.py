@@ -42,7 +42,7 @@ def product_of(market: Market) -> tuple[int, int, int]:
 # Splits
 
 
-@pytest.mark.req("N0-17", "SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_a_split_multiplies_shares_and_all_that_binds_them() -> None:
     market = checked_market(entry(HOLDER, 700), entry(OTHER, 300, restricted_until="2026-01-01"))
     market.do(*pledging(100))
@@ -94,7 +94,7 @@ def test_a_freeze_that_waits_where_there_are_no_shares_keeps_its_count() -> None
 # Reductions of capital
 
 
-@pytest.mark.req("N0-17", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_a_reduction_takes_the_same_share_of_every_position() -> None:
     """333, 333 and 334 shares, 3 of 10: 99.9, 99.9 and 100.2; of the 300 two are left over."""
     market = checked_market(entry(HOLDER, 333), entry(OTHER, 333), entry(THIRD, 334))
@@ -104,7 +104,7 @@ def test_a_reduction_takes_the_same_share_of_every_position() -> None:
     assert product_of(market) == (700, 700, 3)
 
 
-@pytest.mark.req("N0-18", "SM-17")
+@pytest.mark.req("N0-18", "N0-20")
 def test_unconfirmed_and_restricted_shares_are_reduced_like_others() -> None:
     market = checked_market(
         entry(HOLDER, 500, confirmed=False), entry(OTHER, 500, restricted_until="2026-01-01")
@@ -116,7 +116,7 @@ def test_unconfirmed_and_restricted_shares_are_reduced_like_others() -> None:
     assert (restricted["total"], restricted["restricted_until"]) == (400, "2026-01-01")
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 @pytest.mark.parametrize("binding", [pledging(801), freezing(801)])
 def test_a_reduction_never_touches_what_is_pledged_or_frozen(binding: Any) -> None:
     market = checked_market()
@@ -143,7 +143,7 @@ def test_a_position_of_which_nothing_is_left_ceases_to_exist() -> None:
 # Buy-backs
 
 
-@pytest.mark.req("N0-17", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_a_buy_back_cancels_the_shares_of_those_who_took_the_offer() -> None:
     market = checked_market(entry(HOLDER, 600), entry(OTHER, 400))
     detail = detail_of(market, buying_back(offer(HOLDER, 100), offer(OTHER, 400)))
@@ -153,7 +153,7 @@ def test_a_buy_back_cancels_the_shares_of_those_who_took_the_offer() -> None:
     assert (detail["total_before"], detail["total_after"]) == (1_000, 500)
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_a_buy_back_takes_available_shares_alone() -> None:
     market = checked_market()
     market.do(*pledging(300))

@@ -82,7 +82,7 @@ def test_an_action_of_more_positions_than_an_operation_holds_is_refused(
     assert market.code(*call) is None
 
 
-@pytest.mark.req("N0-07", "N0-17", "SM-17")
+@pytest.mark.req("N0-07", "N0-17", "N0-20")
 def test_a_bonus_issue_and_a_split_of_the_largest_register_reach_the_regulator_in_parts() -> None:
     """One share each and 5 for 10: half of the accounts get one, those that come first."""
     host = crowded(ENTRIES_MAX)
@@ -104,7 +104,7 @@ def test_a_bonus_issue_and_a_split_of_the_largest_register_reach_the_regulator_i
     assert host.run(REGISTER_V5, method, body, time=TIME).code is None
 
 
-@pytest.mark.req("SM-9", "SM-17")
+@pytest.mark.req("N0-17", "N0-20")
 def test_thousands_of_pledges_and_freezes_grow_in_one_operation() -> None:
     count = 1_000
     host = crowded(count)
