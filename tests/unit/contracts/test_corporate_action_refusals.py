@@ -6,6 +6,7 @@ code; spoiled in two ways at once, it gives the code that docs/register-actions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import combinations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from guqiao_sdk.rules import rule
 from services.consensus.domain.contracts.register.contract import CORPORATE_ACTIONS, REGISTER_V5
 from tests.unit.contracts.action_market import (
     CHECKER,
@@ -237,3 +239,28 @@ def test_of_several_offers_each_is_asked_of_a_rule_before_the_next_rule_is() -> 
     assert market.code(*both) == "HOLDING_UNCONFIRMED"
     market.poke_position(OTHER, confirmed=True)
     assert market.code(*both) == "SHARES_RESTRICTED"
+
+
+@pytest.mark.parametrize(
+    ("code", "facts"),
+    [
+        ("AMOUNT_NOT_POSITIVE", {"amount": 0, "total_after": 1_100}),
+        ("EVIDENCE_MISSING", {"event": "bonus_issue", "missing": ["shareholder_resolution"]}),
+        ("CORPORATE_ACTION_DUPLICATE", {"action_no": "A1"}),
+        ("RECORD_DATE_NOT_TODAY", {"record_date": "2025-08-29", "day": "2025-09-01"}),
+        ("REGISTER_TOTAL_MISMATCH", {"registered_total": 1_000, "moved": "99"}),
+        ("PLEDGE_UNKNOWN", {"pledge_no": "none"}),
+        ("FREEZE_UNKNOWN", {"freeze_no": "none"}),
+        ("ENCUMBRANCES_DIFFER", {"account": HOLDER, "nature": "51"}),
+    ],
+)
+def test_a_refusal_tells_the_facts_that_its_text_needs(code: str, facts: Body) -> None:
+    market = checked_market(entry(HOLDER, 600), entry(OTHER, 400))
+    (method, valid), spoils = TABLES["bonus_issue"]
+    body = deepcopy(valid)
+    spoils[code](market, body)
+    refused = market.run(method, body)
+    assert (refused.code, refused.fields) == (code, facts)
+    told = rule(code)
+    for text in (told.text_zh, told.text_en):
+        assert set(re.findall(r"\{(\w+)\}", text)) <= set(facts)
