@@ -64,7 +64,7 @@ VERSIONS: Final = {
     "notices": 3,
     "objects": 2,
     "packets": 5,
-    "register": 4,
+    "register": 5,
     "templates": 2,
 }
 """What a new chain begins with, where that is not version 1."""

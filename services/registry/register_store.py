@@ -42,7 +42,8 @@ class PositionRow:
 
 @dataclass(frozen=True, slots=True)
 class EncumbranceRow:
-    """A freeze or pledge as from a height; `registered` are the shares first asked for."""
+    """A freeze or pledge as from a height; `registered` are the shares first asked for,
+    which a corporate action may let it outgrow."""
 
     kind: str
     number: str

@@ -71,7 +71,7 @@ def test_the_states_of_the_register_are_a_picture(command: Command, tmp_path: Pa
 def test_the_sources_beside_it_are_held_against_it(command: Command, copied: Path) -> None:
     assert command("check", REGISTER).code == 0
     change(copied, "  - method: deduct\n", "  - method: deduct_shares\n")
-    change(copied, "unfreeze, deduct]", "unfreeze, deduct_shares]")
+    change(copied, "unfreeze, deduct,", "unfreeze, deduct_shares,")
     ended = command("check", copied)
     assert ended.code == 7
     assert "method_missing" in ended.out
@@ -87,10 +87,10 @@ def test_the_sources_beside_it_are_held_against_it(command: Command, copied: Pat
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("    - 9_dividend.star\n", "    - 9_dividend\n", ".star"),
+        ("    - 9_corporate_actions.star\n", "    - 9_corporate_actions\n", ".star"),
         ("  sources:\n", "  others:\n", "sources"),
-        ("  version: 4\n", "  version: 4\n  form: ab\n", "form"),
-        ("    - 9_dividend.star\n", "    - ../9_dividend.star\n", ".star"),
+        ("  version: 5\n", "  version: 5\n  form: ab\n", "form"),
+        ("    - 9_corporate_actions.star\n", "    - ../9_corporate_actions.star\n", ".star"),
     ],
 )
 def test_files_that_make_no_program_are_refused(
@@ -106,7 +106,7 @@ def test_files_that_make_no_program_are_refused(
 def test_a_source_that_changes_is_another_form_and_breaks_nobody(
     command: Command, copied: Path
 ) -> None:
-    change(copied.with_name("9_dividend.star"), "SCANNED_MAX = 1000", "SCANNED_MAX = 999")
+    change(copied.with_name("9_corporate_actions.star"), "SCANNED_MAX = 1000", "SCANNED_MAX = 999")
     told = command("diff", REGISTER, copied, "-o", "json").json
     assert told["compatible"] is True
     assert [each["place"] for each in told["changes"]] == ["own.form"]

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 
 from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.register.contract import (
+    CORPORATE_ACTIONS,
     OPERATIONS,
     REFERENCE_METHODS,
     RegisterContract,
+)
+from tests.unit.contracts.action_market import (
+    CHECKER,
+    buying_back,
+    issuing_to_all,
+    offer,
+    reducing,
+    splitting,
 )
 from tests.unit.contracts.register_market import (
     Market,
@@ -29,7 +38,7 @@ from tests.unit.contracts.register_market import (
     sale,
 )
 
-ALL = RegisterContract(version=99, operations=tuple(OPERATIONS))
+ALL = RegisterContract(version=99, operations=(*OPERATIONS, *CORPORATE_ACTIONS))
 HOLDER, OTHER = "Q000000001", "Q000000002"
 PLACE: dict[str, Any] = {"account": HOLDER, "product_code": product_code(1), "nature": "51"}
 
@@ -92,6 +101,11 @@ VALID: dict[str, dict[str, Any]] = {
         "evidence": evidence("dividend"),
     },
     "close_account": {"account": OTHER, "evidence": evidence("close_account")},
+    "bonus_issue": issuing_to_all(1, pledges=("P0",), freezes=("F0",))[1],
+    "share_split": splitting(2, pledges=("P0",), freezes=("F0",))[1],
+    "capital_reduction": reducing(1)[1],
+    "buy_back": buying_back(offer(HOLDER, 10))[1],
+    "reserve_conversion": issuing_to_all(2, pledges=("P0",), freezes=("F0",))[1],
 }
 SCALARS: st.SearchStrategy[Any] = (
     st.none()
@@ -110,6 +124,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 def market() -> Market:
     """A market in which every valid call has something to work on."""
     made = Market(contract=ALL)
+    made.host.second_party = CHECKER
     for number in (1, 2):
         made.account(number)
     made.investor(3)
@@ -137,7 +152,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def test_every_method_is_fuzzed() -> None:
-    assert VALID.keys() == {*OPERATIONS, *REFERENCE_METHODS}
+    assert VALID.keys() == {*OPERATIONS, *CORPORATE_ACTIONS, *REFERENCE_METHODS}
+    for method in CORPORATE_ACTIONS:
+        assert market().code(method, VALID[method]) is None, "what is spoiled was right"
 
 
 @given(st.sampled_from(sorted(VALID)), st.data())

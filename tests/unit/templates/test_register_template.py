@@ -19,13 +19,14 @@ from guqiao_sdk import register_rules
 from guqiao_sdk.proof.json_values import Json
 from guqiaoctl.template_files import load_template
 from services.consensus.domain.contracts.register import data_objects
-from services.consensus.domain.contracts.register.contract import METHODS, REGISTER_V4
+from services.consensus.domain.contracts.register.contract import METHODS, REGISTER_V5
 from services.consensus.domain.contracts.register.program import register_program
 from services.consensus.domain.contracts.template.conformance import deviations
 from services.consensus.domain.contracts.template.model import Template, Transition
 from services.consensus.domain.contracts.template.shapes import Field, Form, TieredField
 from services.consensus.domain.contracts.template.values import Fault, Shapes
 from services.consensus.domain.contracts.template.vocabulary import RECORD, Label, Tier
+from tests.unit.contracts.action_market import CHECKER, actions_on
 from tests.unit.contracts.memory_host import MemoryHost, Outcome
 from tests.unit.contracts.register_market import dataset, identity_digest
 
@@ -72,7 +73,7 @@ class Seen:
     """Queues, which are gone once nobody waits."""
 
     def call(self, host: MemoryHost, method: str, body: Any, time: str | None) -> Outcome:
-        outcome = host.run(REGISTER_V4, method, body, time=time)
+        outcome = host.run(REGISTER_V5, method, body, time=time)
         if outcome.code is None:
             self.bodies.setdefault(method, body)
             for name, value in body.items():
@@ -96,6 +97,9 @@ def seen() -> Seen:
             assert found.call(host, method, body, None).code is None
         for event in market.events:
             found.call(host, event.type, event.body, event.time)
+        host.second_party, time = CHECKER, market.events[-1].time
+        for method, action in actions_on(host, time[:10]):
+            assert found.call(host, method, action, time).code is None, method
         assert found.call(host, "close_historic_import", {}, None).code is None
         found.states.append({key: value for key, value in host.scan("", 1_000_000)})
     return found
@@ -104,7 +108,7 @@ def seen() -> Seen:
 def test_it_is_of_the_very_program_that_replicas_run() -> None:
     own = template().own
     assert own is not None
-    assert (own.name, own.version) == (REGISTER_V4.name, REGISTER_V4.version)
+    assert (own.name, own.version) == (REGISTER_V5.name, REGISTER_V5.version)
     assert own.form == register_program().module.digest.hex()
     assert deviations(template(), register_program().module) == []
 
@@ -167,8 +171,9 @@ def refusal(method: str, body: dict[str, Json]) -> tuple[str | None, Any, str]:
     host = MemoryHost()
     host.put("parameters", {"historic_import": True})
     host.put("market", seen().states[0]["market"])
+    host.second_party = CHECKER
     time = dataset(DATASETS[0]).events[0].time
-    outcome = host.run(REGISTER_V4, method, body, time=time)
+    outcome = host.run(REGISTER_V5, method, body, time=time)
     return outcome.code, outcome.fields.get("field"), str(outcome.fields.get("fault"))
 
 

@@ -17,9 +17,11 @@ import pytest
 
 from services.consensus.domain.contracts.notice.interface import FORMAT, read_interface
 from services.consensus.domain.contracts.object_life.body_form import REFERENCE, judge_body
+from services.consensus.domain.contracts.register.contract import REGISTER_V5
 from services.consensus.domain.contracts.register.data_objects import MODEL_VERSION
+from tests.unit.contracts.action_market import CHECKER, actions_on
+from tests.unit.contracts.memory_host import Outcome
 from tests.unit.contracts.register_market import dataset, loaded_host
-from tests.unit.xchain.test_register_objects import ALL_OPERATIONS
 
 FILE: Final = Path(__file__).parents[3] / "data" / "interfaces" / "guqiao-1.json"
 DATASETS: Final = ("market-basic", "market-tiny")
@@ -48,14 +50,22 @@ def bodies() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = defaultdict(list)
     for name in DATASETS:
         market = dataset(name)
-        host = loaded_host(market, ALL_OPERATIONS)
+        host = loaded_host(market, REGISTER_V5)
         for event in market.events:
-            outcome = host.run(ALL_OPERATIONS, event.type, event.body, time=event.time)
-            for _, body in outcome.packets:
-                value: Any = body
-                assert value["header"]["model"]["version"] == MODEL_VERSION
-                found[value["header"]["content"]["type"]].append(value["body"])
+            keep(found, host.run(REGISTER_V5, event.type, event.body, time=event.time))
+        host.second_party, time = CHECKER, market.events[-1].time
+        for method, action in actions_on(host, time[:10]):
+            outcome = host.run(REGISTER_V5, method, action, time=time)
+            assert outcome.code is None, (method, outcome.code)
+            keep(found, outcome)
     return found
+
+
+def keep(found: dict[str, list[Any]], outcome: Outcome) -> None:
+    for _, body in outcome.packets:
+        value: Any = body
+        assert value["header"]["model"]["version"] == MODEL_VERSION
+        found[value["header"]["content"]["type"]].append(value["body"])
 
 
 def sent() -> dict[str, list[dict[str, str]]]:

@@ -23,7 +23,11 @@ from services.consensus.domain.contracts.objects import ObjectsContract
 from services.consensus.domain.contracts.observed import ObservedContract
 from services.consensus.domain.contracts.packet_link.contract import LinkedPacketsContract
 from services.consensus.domain.contracts.packets import PacketsContract
-from services.consensus.domain.contracts.register.contract import REGISTER_V3, REGISTER_V4
+from services.consensus.domain.contracts.register.contract import (
+    REGISTER_V3,
+    REGISTER_V4,
+    REGISTER_V5,
+)
 from services.consensus.domain.contracts.services import ServicesContract
 from services.consensus.domain.contracts.templates import TemplatesContract
 
@@ -76,6 +80,7 @@ def standard_catalogue() -> Catalogue:
             IdentityContract(),
             REGISTER_V3,
             REGISTER_V4,
+            REGISTER_V5,
             LightClientContract(1),
             LightClientContract(2),
             LightClientContract(3),

@@ -32,6 +32,15 @@ OPERATIONS: Final = (
     "close_account",
 )
 
+CORPORATE_ACTIONS: Final = (
+    "bonus_issue",
+    "reserve_conversion",
+    "share_split",
+    "capital_reduction",
+    "buy_back",
+)
+"""Each changes the positions of a product's holders in one operation (SM-17)."""
+
 REFERENCE_METHODS: Final = (
     "configure_market",
     "put_trading_days",
@@ -42,7 +51,7 @@ REFERENCE_METHODS: Final = (
 )
 
 METHODS: Final[Mapping[str, Method]] = {
-    name: partial(run, name) for name in (*REFERENCE_METHODS, *OPERATIONS)
+    name: partial(run, name) for name in (*REFERENCE_METHODS, *OPERATIONS, *CORPORATE_ACTIONS)
 }
 MARKED_FROM: Final = 4
 """The version that marks the source of what it sends."""
@@ -70,5 +79,6 @@ class RegisterContract:
 
 REGISTER_V3: Final = RegisterContract(version=3, operations=OPERATIONS)
 REGISTER_V4: Final = RegisterContract(version=4, operations=OPERATIONS)
-"""The rules of `guqiao_sdk.register_rules`; version 4 marks the source of its data objects. A chain
-whose genesis names another version needs other software."""
+REGISTER_V5: Final = RegisterContract(version=5, operations=(*OPERATIONS, *CORPORATE_ACTIONS))
+"""The rules of `guqiao_sdk.register_rules`; version 4 marks the source of its data objects, version
+5 has the corporate actions. A chain whose genesis names another version needs other software."""
