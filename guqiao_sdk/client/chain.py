@@ -8,6 +8,7 @@ transaction whose outcome is not known is an error (OUTCOME_UNKNOWN), never a su
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -57,7 +58,10 @@ T = TypeVar("T")
 
 CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
-INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {"TRANSACTION_EXPIRED"} | RETRY_CODES | CLOCK_CODES
+EXPIRED: Final = "TRANSACTION_EXPIRED"
+SIGNED_ANEW_MAX: Final = 5
+SIGNED_ANEW_SECONDS: Final = 0.3
+INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {EXPIRED} | RETRY_CODES | CLOCK_CODES
 """Refusals of one attempt that say nothing about an earlier one."""
 
 _NOT_ADMITTED_CODES: Final = INCONCLUSIVE_CODES - UNCERTAIN_CODES
@@ -174,6 +178,36 @@ class ChainClient:
             checker=checker,
             after=after,
         )
+
+    async def call(
+        self,
+        contract: str,
+        method: str,
+        body: Mapping[str, Json],
+        *,
+        checker: Identity | None = None,
+        request_id: str | None = None,
+    ) -> TransactionResult:
+        """Build, and submit until it is final. What expired on the way had no effect, as the first
+        transaction after a rest of minutes does, for the chain's time stands still meanwhile: it is
+        signed anew for the same request, so nothing is done twice.
+        """
+        request = str(uuid.uuid4()) if request_id is None else request_id
+        for left in reversed(range(SIGNED_ANEW_MAX + 1)):
+            transaction = await self.build(
+                contract, method, body, checker=checker, request_id=request
+            )
+            try:
+                result = await self.submit(transaction)
+            except GuqiaoError as error:
+                if error.code != EXPIRED or not left:
+                    raise
+            else:
+                if result.code != EXPIRED or not left:
+                    return result
+            self._position = None
+            await asyncio.sleep(SIGNED_ANEW_SECONDS)  # The next replica asked has the block, too.
+        raise AssertionError("the last attempt returns or raises")
 
     @overload
     async def submit(

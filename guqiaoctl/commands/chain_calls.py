@@ -75,7 +75,7 @@ async def submit(
     )
     assert signer is not None
     async with open_chain(network, provider, chain, signer) as client:
-        return await client.submit(await client.build(*call, checker=second))
+        return await client.call(*call, checker=second)
 
 
 def accepted(result: TransactionResult) -> TransactionResult:

@@ -295,9 +295,7 @@ async def submit_step(
     ]
     async with open_chain(network, provider, CSRC, maker) as client:
         checker = others[0] if others else None
-        return accepted(
-            await client.submit(await client.build(CHAINS, method, body, checker=checker))
-        )
+        return accepted(await client.call(CHAINS, method, body, checker=checker))
 
 
 def json_file(path: Path, bytes_max: int) -> Json:

@@ -125,7 +125,7 @@ async def _allowed(
 ) -> tuple[Mapping[str, Json], int]:
     """The proven audit record of this attempt and its height, or the failure that it tells."""
     body: dict[str, Json] = {"document": document, "version": version, "purpose": purpose}
-    result = accepted(await client.submit(await client.build(CONTRACT, "read", body)))
+    result = accepted(await client.call(CONTRACT, "read", body))
     proven = await client.get_transaction(result.transaction_id)
     event = next(each for each in proven.receipt.events if each.topic == READ_TOPIC)
     record = parse_json_strict(event.body, depth_max=EVENT_DEPTH_MAX, size_max=VALUE_BYTES_MAX)

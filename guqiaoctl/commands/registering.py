@@ -229,7 +229,7 @@ async def _begin_chain(network: Network, provider: GmProvider) -> None:
         "set_changes": [],
     }
     async with open_chain(network, provider, MARKET, gateway) as market:
-        accepted(await market.submit(await market.build("light_client", "update", body)))
+        accepted(await market.call("light_client", "update", body))
 
 
 async def _file_certificates(network: Network, provider: GmProvider) -> int:

@@ -36,7 +36,7 @@ async def publish_list(network: Network, provider: GmProvider) -> str:
     pem = (network.layout.authority(MARKET) / "crl.pem").read_text(encoding="ascii")
     publisher = open_identity(network, provider, *PUBLISHER)
     async with open_chain(network, provider, CSRC, publisher) as client:
-        result = await client.submit(await client.build(CHAINS, "publish_crl", {"crl": pem}))
+        result = await client.call(CHAINS, "publish_crl", {"crl": pem})
     return "" if result.code == KEPT else result.code
 
 

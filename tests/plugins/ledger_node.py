@@ -46,6 +46,8 @@ class LedgerNode:
     port: int = 0
     server: grpc.aio.Server | None = None
     submissions: int = 0
+    rested_ms: int = 0
+    """How much later than usual the blocks of coming submissions are."""
     traceparents: list[str] = field(default_factory=list)
     _values: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
 
@@ -127,7 +129,8 @@ class LedgerNode:
         if isinstance(verdict, Refused):
             return verdict
         self._remember()
-        chain.execute(transaction.encode())
+        time_ms = chain.header.block_time_ms + 1_000 + self.rested_ms
+        chain.execute(transaction.encode(), time_ms=time_ms)
         self._remember()
         return self._result(chain.header.height, 0)
 
@@ -135,10 +138,12 @@ class LedgerNode:
         """Keep what stands at this height: proofs are made for earlier ones too."""
         self._values.setdefault(self.chain.header.height, dict(self.chain.state.values))
 
-    def _place(self, transaction_id: bytes) -> tuple[int, int] | None:
+    def _place(self, transaction_id: bytes, *, attempts: bool = False) -> tuple[int, int] | None:
+        """Where it was executed, or, with `attempts`, where it had no effect for now."""
         for height, block in self.chain.blocks.items():
             for index, receipt in enumerate(block.receipts):
-                if receipt.transaction_id == transaction_id and is_final(receipt):
+                is_it = receipt.transaction_id == transaction_id
+                if is_it and (attempts or is_final(receipt)):
                     return height, index
         return None
 
@@ -209,7 +214,7 @@ class LedgerNode:
     async def GetTransaction(
         self, request: node.GetTransactionRequest, context: Any
     ) -> node.GetTransactionResponse:
-        place = self._place(request.transaction_id)
+        place = self._place(request.transaction_id, attempts=True)
         if place is None:
             await abort(context, "TRANSACTION_UNKNOWN")
         height, index = place

@@ -96,8 +96,8 @@ def wire(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     async def open_market(*given: object) -> AsyncIterator[MarketNode]:
         yield MarketNode()
 
-    monkeypatch.setattr(chain_registry, "_submit", submit)
-    monkeypatch.setattr(chain_registry, "_read_proven", read)
+    monkeypatch.setattr(chain_registry, "submit_step", submit)
+    monkeypatch.setattr(chain_registry, "read_registered", read)
     monkeypatch.setattr(chain_clients, "open_identity", lambda *given: None)
     monkeypatch.setattr(chain_clients, "open_chain", open_market)
 
