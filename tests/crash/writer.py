@@ -9,6 +9,7 @@ fault.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -143,6 +144,7 @@ def fork(run: Callable[[Callable[[str], None]], None]) -> Child:
     if pid:
         os.close(writing)
         return Child(pid, reading)
+    gc.freeze()  # What is garbage of the parent may wait for threads that a child has not.
     os.close(reading)
     _end_with(run, lambda line: _write_line(writing, line))
 
