@@ -15,12 +15,12 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -202,8 +202,8 @@ async def running_network(folder: Path) -> AsyncIterator[Network]:
     lock = lock_folder(folder)
     try:
         network = create_network(folder)
-        plan = await asyncio.to_thread(plan_network, network, _say)
-        supervisor, ready = Supervisor(plan, _say), asyncio.Event()
+        plan = await asyncio.to_thread(plan_network, network, say)
+        supervisor, ready = Supervisor(plan, say), asyncio.Event()
 
         async def on_ready() -> None:
             ready.set()
@@ -215,7 +215,7 @@ async def running_network(folder: Path) -> AsyncIterator[Network]:
             if running.done():
                 await running
                 raise RuntimeError("the network ended before it was ready")
-            await register_market(network, _say)
+            await register_market(network, say)
             yield network
         finally:
             waiting.cancel()
@@ -225,8 +225,18 @@ async def running_network(folder: Path) -> AsyncIterator[Network]:
         lock.close()
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Progress; standard output is for the figures."""
     print(text, file=sys.stderr)
+
+
+def print_figures(measured: Coroutine[Any, Any, Figures]) -> None:
+    """Measure; the last line is one JSON object, and a spoilt measurement ends with status 1."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(measured)
+    print(json.dumps(found))
+    if reason := spoilt_by(found):
+        sys.exit(reason)
 
 
 async def _measure(rate: float, seconds: float) -> Figures:
@@ -240,11 +250,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=RATE, help="transfers a second")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of measured load")
     arguments = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(_measure(arguments.rate, arguments.seconds))
-    print(json.dumps(found))
-    if reason := spoilt_by(found):
-        sys.exit(reason)
+    print_figures(_measure(arguments.rate, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A market's chain while the regulatory chain is away: the same closed load on the market's chain
 with the regulatory chain there and with all its replicas killed, in turns. The market's throughput
-is not to notice that the regulator is down (requirement G2-03, design section 7).
+is not to notice that the regulator is down (requirement T2-14).
 
 Both chains share this machine, so a regulatory chain that is away leaves the market more of it: the
 ratio to hold is 1 or more. What would show here is a market that waits for its regulator, or one
@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -22,13 +20,18 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
-from bench.cross_chain import Recorded, load_of, prepare, running_network, signed
+from bench.cross_chain import (
+    Recorded,
+    load_of,
+    prepare,
+    print_figures,
+    running_network,
+    say,
+    signed,
+)
 from bench.load import Tally
 from bench.machine import open_pool
 from bench.phases import Figures, percentile
-from bench.summary import spoilt_by
 from guqiao_sdk.client.transactions import Call
 from guqiao_sdk.gm.provider import open_provider
 from guqiaoctl.demo import link
@@ -83,11 +86,11 @@ async def regulator_away(
         away: list[Tally] = []
         made_good: list[float] = []
         for number in range(rounds):
-            _say(f"round {number + 1} of {rounds}: the regulatory chain is there")
+            say(f"round {number + 1} of {rounds}: the regulatory chain is there")
             height = await market.regulatory_height()
             there.append(await market.phase(seconds))
             await _all_verified(market, there[-1], height)
-            _say(f"round {number + 1} of {rounds}: the regulatory chain is away")
+            say(f"round {number + 1} of {rounds}: the regulatory chain is away")
             await link.stop_regulatory_chain(network)
             away.append(await market.phase(seconds))
             await link.start_regulatory_chain(network)
@@ -146,10 +149,6 @@ def _p95(tally: Tally) -> float | None:
     return percentile(sorted(1_000 * (each.answered - each.sent) for each in tally.finals), 95)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 async def _measure(rounds: int, seconds: float) -> Figures:
     with open_pool() as pool, tempfile.TemporaryDirectory(prefix="guqiao-bench-") as folder:
         return await regulator_away(pool, Path(folder) / "network", rounds=rounds, seconds=seconds)
@@ -161,11 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each phase")
     arguments = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(_measure(arguments.rounds, arguments.seconds))
-    print(json.dumps(found))
-    if reason := spoilt_by(found):
-        sys.exit(reason)
+    print_figures(_measure(arguments.rounds, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ class LedgerNode:
     port: int = 0
     server: grpc.aio.Server | None = None
     submissions: int = 0
-    rested_ms: int = 0
-    """How much later than usual the blocks of coming submissions are."""
+    rests_ms: list[int] = field(default_factory=list)
+    """How much later than usual the block of each coming submission is, the next one's first."""
     traceparents: list[str] = field(default_factory=list)
     _values: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
 
@@ -129,7 +129,8 @@ class LedgerNode:
         if isinstance(verdict, Refused):
             return verdict
         self._remember()
-        time_ms = chain.header.block_time_ms + 1_000 + self.rested_ms
+        rested_ms = self.rests_ms.pop(0) if self.rests_ms else 0
+        time_ms = chain.header.block_time_ms + 1_000 + rested_ms
         chain.execute(transaction.encode(), time_ms=time_ms)
         self._remember()
         return self._result(chain.header.height, 0)

@@ -56,15 +56,7 @@ def reports(node: LedgerNode) -> int:
 async def test_what_expires_in_the_first_block_after_a_rest_is_signed_anew(
     node: LedgerNode, client: ChainClient
 ) -> None:
-    node.rested_ms = HOUR_MS
-    real = node._submit
-
-    def resting_once(message: object) -> object:
-        answer = real(message)  # type: ignore[arg-type]
-        node.rested_ms = 0
-        return answer
-
-    node._submit = resting_once  # type: ignore[assignment,method-assign]
+    node.rests_ms = [HOUR_MS]
     result = await client.call(*REPORT)
     assert (result.accepted, node.submissions, reports(node)) == (True, 2, 1)
     first, second = requests(node)
@@ -84,7 +76,7 @@ async def test_what_is_not_admitted_any_more_is_signed_anew(
 async def test_what_expires_every_time_says_so_in_the_end(
     node: LedgerNode, client: ChainClient
 ) -> None:
-    node.rested_ms = HOUR_MS
+    node.rests_ms = [HOUR_MS] * (SIGNED_ANEW_MAX + 2)
     result = await client.call(*REPORT)
     assert (result.code, reports(node)) == ("TRANSACTION_EXPIRED", 0)
     assert node.submissions == SIGNED_ANEW_MAX + 1
