@@ -60,7 +60,9 @@ CALL_SECONDS: Final = 20.0
 SUBMIT_SECONDS: Final = 60.0
 EXPIRED: Final = "TRANSACTION_EXPIRED"
 SIGNED_ANEW_MAX: Final = 5
-SIGNED_ANEW_SECONDS: Final = 0.3
+WENT_ON_POLL_SECONDS: Final = 0.3
+WENT_ON_SECONDS_MAX: Final = 60.0
+"""Longer than a chain's heartbeat."""
 INCONCLUSIVE_CODES: Final = UNCERTAIN_CODES | {EXPIRED} | RETRY_CODES | CLOCK_CODES
 """Refusals of one attempt that say nothing about an earlier one."""
 
@@ -188,26 +190,36 @@ class ChainClient:
         checker: Identity | None = None,
         request_id: str | None = None,
     ) -> TransactionResult:
-        """Build, and submit until it is final. What expired on the way had no effect, as the first
-        transaction after a rest of minutes does, for the chain's time stands still meanwhile: it is
-        signed anew for the same request, so nothing is done twice.
+        """Build, and submit until it is final. What expired had no effect: the first transaction
+        after a rest of minutes does, whose expiry follows from the chain's time, which stood still.
+        It is signed anew for the same request, so nothing is done twice, once that time went on:
+        with a block, or with the next heartbeat.
         """
         request = str(uuid.uuid4()) if request_id is None else request_id
         for left in reversed(range(SIGNED_ANEW_MAX + 1)):
+            stood = await self._recent_position()
             transaction = await self.build(
                 contract, method, body, checker=checker, request_id=request
             )
             try:
                 result = await self.submit(transaction)
             except GuqiaoError as error:
-                if error.code != EXPIRED or not left:
+                if error.code != EXPIRED or not left or not await self._went_on(stood):
                     raise
             else:
-                if result.code != EXPIRED or not left:
+                if result.code != EXPIRED or not left or not await self._went_on(stood):
                     return result
-            self._position = None
-            await asyncio.sleep(SIGNED_ANEW_SECONDS)  # The next replica asked has the block, too.
         raise AssertionError("the last attempt returns or raises")
+
+    async def _went_on(self, stood: ChainPosition) -> bool:
+        """Wait until the chain's time is later than it was; False where a minute does not do."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WENT_ON_SECONDS_MAX
+        while (await self.latest()).block_time_ms <= stood.block_time_ms:
+            if loop.time() > deadline:
+                return False
+            await asyncio.sleep(WENT_ON_POLL_SECONDS)
+        return True
 
     @overload
     async def submit(

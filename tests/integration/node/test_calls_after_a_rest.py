@@ -4,6 +4,7 @@ anew for the same request.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,14 +15,17 @@ from guqiao_sdk.errors import GuqiaoError
 from services.consensus.domain.ledger.admission import read_transaction
 from tests.plugins.ledger_node import LedgerNode, identity_of
 from tests.plugins.link_lab import KEYS, link_chains
+from tests.plugins.service_lab import wait_until
 
 HOUR_MS = 3_600_000
+REFUSING = 2
+"""So many replicas must refuse an attempt before the client believes it."""
 REPORT = ("reports", "report", {"count": 1, "broken": False})
 
 
 @pytest.fixture
 async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LedgerNode]:
-    monkeypatch.setattr(chain_client, "SIGNED_ANEW_SECONDS", 0.0)
+    monkeypatch.setattr(chain_client, "WENT_ON_POLL_SECONDS", 0.001)
     chain, _ = link_chains()
     started = LedgerNode(chain)
     await started.start()
@@ -71,6 +75,33 @@ async def test_what_is_not_admitted_any_more_is_signed_anew(
     result = await client.call(*REPORT, request_id="11111111-1111-4111-8111-111111111111")
     assert (result.accepted, reports(node)) == (True, 1)
     assert requests(node) == ["11111111-1111-4111-8111-111111111111"]
+
+
+async def test_it_is_signed_anew_when_the_heartbeat_came_and_no_sooner(
+    node: LedgerNode, client: ChainClient
+) -> None:
+    node.ahead_ms = HOUR_MS
+    calling = asyncio.ensure_future(client.call(*REPORT))
+
+    async def was_looked_at_often() -> bool:
+        return node.submissions >= REFUSING and node.looks > 20
+
+    await wait_until("the client waits for a block", was_looked_at_often)
+    assert (node.submissions, calling.done()) == (REFUSING, False)
+    node.chain.execute(time_ms=node.chain.header.block_time_ms + HOUR_MS)
+    node.ahead_ms = 0
+    result = await calling
+    assert (result.accepted, node.submissions, reports(node)) == (True, REFUSING + 1, 1)
+
+
+async def test_a_chain_whose_time_stands_still_is_not_waited_for_for_ever(
+    node: LedgerNode, client: ChainClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_client, "WENT_ON_SECONDS_MAX", 0.0)
+    node.ahead_ms = HOUR_MS
+    with pytest.raises(GuqiaoError) as expired:
+        await client.call(*REPORT)
+    assert (expired.value.code, node.submissions) == ("TRANSACTION_EXPIRED", REFUSING)
 
 
 async def test_what_expires_every_time_says_so_in_the_end(
