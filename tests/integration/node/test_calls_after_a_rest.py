@@ -116,7 +116,6 @@ async def test_what_expires_every_time_says_so_in_the_end(
 async def test_another_refusal_is_told_at_once(node: LedgerNode, client: ChainClient) -> None:
     result = await client.call("reports", "no_such_method", {})
     assert (result.accepted, node.submissions) == (False, 1)
-    await node.stop()
-    with pytest.raises(GuqiaoError) as away:
-        await client.call(*REPORT)
-    assert away.value.code != "TRANSACTION_EXPIRED"
+    with pytest.raises(GuqiaoError) as refused:
+        await client.call(*REPORT, request_id="no UUID")
+    assert (refused.value.code, node.submissions) == ("TRANSACTION_MALFORMED", 1 + REFUSING)
