@@ -8,7 +8,6 @@ does not take is kept on both sides with its code, and what became of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from guqiao_sdk.client.blocks import VerifiedBlock
@@ -17,8 +16,8 @@ from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
 from services.chassis.postgres import Connection
 from services.reporting import store
 from services.reporting.domain.records import (
-    ACCEPTED,
     RESUBMITTED,
+    DataObject,
     Recording,
     acknowledged_refusal,
     logged_refusal,
@@ -37,45 +36,56 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
 async def _apply_receipt(
     connection: Connection, transaction: SignedTransaction, receipt: Receipt, recorded: Recording
 ) -> None:
+    """Objects of one receipt are written together, and all that it anchors after them."""
+    rows = _Rows(transaction)
+    objects: list[DataObject] = []
+    accepted: list[int] = []
     for event in receipt.events:
         body = json.loads(event.body)
         match event.topic, body:
             case "packet.sent", {"port": "data_object"}:
-                await store.insert_object(connection, sent_object(body, recorded))
-            case "packet.acknowledged", {"port": "data_object", "sequence": int(sequence)}:
-                told = _row_of(transaction, sequence)["acknowledgement"]
-                await _apply_acknowledgement(connection, body, told, recorded)
-            case "object.resubmitted", {"sequence": int(first), "resubmitted_as": int(last)}:
-                await store.change_refusal(connection, recorded.chain, first, RESUBMITTED, last)
+                objects.append(sent_object(body, recorded))
             case "object.recorded", {"sequence": int(sequence)}:
-                payload = json.loads(_row_of(transaction, sequence)["payload"])
-                await store.insert_object(connection, received_object(body, payload, recorded))
-            case "object.refused", _:
-                await store.insert_refusal(connection, logged_refusal(body, recorded))
-            case "object.exception_changed", {"sequence": int(first), "resubmitted_as": int(last)}:
-                await store.change_refusal(connection, body["source"], first, body["state"], last)
+                payload = json.loads(rows.of(sequence)["payload"])
+                objects.append(received_object(body, payload, recorded))
+            case "packet.acknowledged", {"port": "data_object", "code": "", "sequence": int(last)}:
+                accepted.append(last)
+            case topic, _:
+                await _apply_refusal(connection, topic, body, rows, recorded)
+    await store.insert_objects(connection, objects)
+    if accepted:
+        await store.mark_anchored(connection, recorded.chain, accepted)
+        await store.accept_resubmitted(connection, recorded.chain, accepted)
 
 
-async def _apply_acknowledgement(
-    connection: Connection, event: Mapping[str, Any], told: Mapping[str, Any], recorded: Recording
+async def _apply_refusal(
+    connection: Connection, topic: str, body: Any, rows: _Rows, recorded: Recording
 ) -> None:
-    """What a market learns of an object that it sent, for the first time or once more."""
-    sequence = event["sequence"]
-    first = await store.first_refusal(connection, recorded.chain, sequence)
-    if event["code"]:
-        detail = told.get("detail", {})
-        item = acknowledged_refusal(event, detail, first, recorded)
-        await store.insert_refusal(connection, item)
-        return
-    await store.mark_anchored(connection, recorded.chain, sequence)
-    if first is not None:
-        await store.change_refusal(connection, recorded.chain, first, ACCEPTED, sequence)
+    match topic, body:
+        case "packet.acknowledged", {"port": "data_object", "sequence": int(sequence)}:
+            detail = rows.of(sequence)["acknowledgement"].get("detail", {})
+            first = await store.first_refusal(connection, recorded.chain, sequence)
+            item = acknowledged_refusal(body, detail, first, recorded)
+            await store.insert_refusal(connection, item)
+        case "object.resubmitted", {"sequence": int(first), "resubmitted_as": int(last)}:
+            await store.change_refusal(connection, recorded.chain, first, RESUBMITTED, last)
+        case "object.refused", _:
+            await store.insert_refusal(connection, logged_refusal(body, recorded))
+        case "object.exception_changed", {"sequence": int(first), "resubmitted_as": int(last)}:
+            await store.change_refusal(connection, body["source"], first, body["state"], last)
 
 
-def _row_of(transaction: SignedTransaction, sequence: int) -> Any:
-    """What the transaction says of the packet of an event that it caused."""
-    packets: Any = parse_payload(transaction.payload).body["packets"]
-    for packet in packets:
-        if packet["sequence"] == sequence:
-            return packet
-    raise AssertionError("the transaction carries no packet of this sequence")
+class _Rows:
+    """What a transaction says of each data object's packet, read once, where an event asks."""
+
+    def __init__(self, transaction: SignedTransaction) -> None:
+        self._transaction = transaction
+        self._rows: dict[int, Any] | None = None
+
+    def of(self, sequence: int) -> Any:
+        """Of the packet of an event that the transaction caused."""
+        if self._rows is None:
+            packets: Any = parse_payload(self._transaction.payload).body["packets"]
+            ours = (each for each in packets if each["port"] == "data_object")
+            self._rows = {each["sequence"]: each for each in ours}
+        return self._rows[sequence]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+
 import asyncpg
 
 from services.chassis.postgres import Connection
-from services.reporting.domain.records import DataObject, Recording, Refusal
+from services.reporting.domain.records import ACCEPTED, DataObject, Recording, Refusal
 
 
-async def insert_object(connection: Connection, item: DataObject) -> None:
-    """Add a version of an object; sent again or rewritten, it takes the place of what it was."""
-    await connection.execute(
+async def insert_objects(connection: Connection, items: Sequence[DataObject]) -> None:
+    """Add versions of objects; sent again or rewritten, one takes the place of what it was."""
+    await connection.executemany(
         """
         INSERT INTO data_objects (object_id, version, content_type, object, digest, source_chain,
                                   source_height, source_transaction_id, packet_sequence,
@@ -28,6 +32,15 @@ async def insert_object(connection: Connection, item: DataObject) -> None:
             whole_id = excluded.whole_id, part_count = excluded.part_count,
             is_there = false, anchored = false
         """,
+        [_columns(item) for item in items],
+    )
+    anchored = [(item.source_chain, item.packet_sequence) for item in items if item.anchored]
+    for source_chain, pairs in groupby(sorted(anchored), key=itemgetter(0)):
+        await mark_anchored(connection, source_chain, [sequence for _, sequence in pairs])
+
+
+def _columns(item: DataObject) -> tuple[object, ...]:
+    return (
         item.object_id,
         item.version,
         item.content_type,
@@ -43,33 +56,34 @@ async def insert_object(connection: Connection, item: DataObject) -> None:
         item.whole_id,
         item.part_count,
     )
-    if item.anchored:
-        await mark_anchored(connection, item.source_chain, item.packet_sequence)
 
 
-async def mark_anchored(connection: Connection, source_chain: str, packet_sequence: int) -> None:
-    """Note that the object's packet is known to be on the regulatory chain. An object in parts is
+async def mark_anchored(
+    connection: Connection, source_chain: str, sequences: Sequence[int]
+) -> None:
+    """Note that the objects' packets are known to be on the regulatory chain. An object in parts is
     anchored, with every part of it, when all of them are there.
     """
     await connection.execute(
         """
-        UPDATE data_objects SET is_there = true WHERE source_chain = $1 AND packet_sequence = $2
+        UPDATE data_objects SET is_there = true
+        WHERE source_chain = $1 AND packet_sequence = ANY($2::bigint[])
         """,
         source_chain,
-        packet_sequence,
+        sequences,
     )
     await connection.execute(
         """
         UPDATE data_objects AS item SET anchored = true
         FROM data_objects AS part
-        WHERE part.source_chain = $1 AND part.packet_sequence = $2
+        WHERE part.source_chain = $1 AND part.packet_sequence = ANY($2::bigint[])
           AND item.whole_id = part.whole_id AND item.version = part.version
           AND part.part_count = (SELECT count(*) FROM data_objects AS there
                                  WHERE there.whole_id = part.whole_id
                                    AND there.version = part.version AND there.is_there)
         """,
         source_chain,
-        packet_sequence,
+        sequences,
     )
 
 
@@ -145,6 +159,21 @@ async def change_refusal(
         first,
         state,
         resubmitted_as,
+    )
+
+
+async def accept_resubmitted(
+    connection: Connection, source_chain: str, sequences: Sequence[int]
+) -> None:
+    """What was refused first and sent again under one of these sequences was taken."""
+    await connection.execute(
+        """
+        UPDATE refusals SET state = $3
+        WHERE source_chain = $1 AND resubmitted_as = ANY($2::bigint[])
+        """,
+        source_chain,
+        sequences,
+        ACCEPTED,
     )
 
 
