@@ -23,15 +23,20 @@ from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.market_dataset import DatasetEvent, MarketDataset
 from guqiao_sdk.market_reader import read_dataset
 from guqiao_sdk.proof.quorum import quorum
+from guqiaoctl.network.genesis import VERSIONS
 from tests.plugins.chain_network import OBSERVER, PARAMETERS, ROOT, ChainNetwork
 
 ROWS_A_CALL: Final = 100
 FILL_WINDOW: Final = 20
+FILL_SIGNED_AT_ONCE: Final = 1_000
 START_SECONDS_MAX: Final = 180.0
 PRIMARY_POLL_SECONDS: Final = 0.02
 PRIMARY_SECONDS_MAX: Final = 60.0
 DATASET: Final = ROOT / "data" / "market-basic"
 REGISTRATION: Final = "initial_registration"
+CONTRACTS: Final = ("identity", "packets", "register", "table")
+"""Each in the version that new networks begin with."""
+
 OPERATOR_ROLES: Final = ("observer", "market_admin", "operator_maker", "registration_institution")
 
 
@@ -144,7 +149,7 @@ async def start_chain(folder: Path, pool: ProcessPoolExecutor, *, size: int, key
         folder,
         size=size,
         roles={OBSERVER: OPERATOR_ROLES},
-        contracts=[("identity", 1), ("packets", 1), ("register", 3), ("table", 1)],
+        contracts=[(name, VERSIONS.get(name, 1)) for name in CONTRACTS],
         parameters=PARAMETERS,
         destination="csrc",
     )
@@ -159,11 +164,12 @@ async def start_chain(folder: Path, pool: ProcessPoolExecutor, *, size: int, key
 
 
 async def fill(chain: Chain) -> None:
-    """Write the rows that the state shall have."""
+    """Write the rows that the state shall have; each call is signed when it is about to go."""
     firsts = range(0, chain.keys, ROWS_A_CALL)
     rows = [range(first, min(first + ROWS_A_CALL, chain.keys)) for first in firsts]
     calls = [Call("table", "set", {f"row/{row}": 0 for row in each}) for each in rows]
-    await chain.submit_all(calls, FILL_WINDOW)
+    for start in range(0, len(calls), FILL_SIGNED_AT_ONCE):
+        await chain.submit_all(calls[start : start + FILL_SIGNED_AT_ONCE], FILL_WINDOW)
 
 
 async def prepare_market(chain: Chain) -> list[Call]:

@@ -14,10 +14,7 @@ from services.chassis.logging import configure_logging
 from services.chassis.settings import load_settings
 from services.chassis.supervised import die_with_parent
 from services.consensus.app import serve
-from services.consensus.domain.contracts.catalogue import Catalogue
-from services.consensus.domain.contracts.identity import IdentityContract
-from services.consensus.domain.contracts.packets import PacketsContract
-from services.consensus.domain.contracts.register.contract import REGISTER_V3
+from services.consensus.domain.contracts.catalogue import standard_catalogue
 from services.consensus.settings import Settings
 
 
@@ -29,7 +26,7 @@ def main() -> None:
     die_with_parent()
     settings = load_settings(Settings, parser.parse_args().config)
     configure_logging(domain=settings.domain, service="consensus", level="WARNING")
-    contracts = Catalogue([Table(), IdentityContract(), PacketsContract(), REGISTER_V3])
+    contracts = standard_catalogue().plus(Table())
     run_to_the_end(lambda: serve(settings, contracts), "consensus")
 
 

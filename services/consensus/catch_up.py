@@ -19,7 +19,8 @@ from services.chassis.errors import UnavailableError
 from services.consensus import wire
 
 BLOCKS_ANSWERED_MAX: Final = 100
-BLOCK_BYTES_ANSWERED_MAX: Final = 4 * 1024 * 1024
+BLOCK_BYTES_ANSWERED_MAX: Final = 1024 * 1024
+"""More at once brings no block sooner, and stands in memory as objects of many times its size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,39 @@ def test_what_is_written_canonically_is_read_back_unchanged(value: Json) -> None
     assert canonical_json(read(data, DEPTH_BOUND, len(data))) == data
 
 
+BRACKETS_IN_TEXT = st.text(st.sampled_from('[]{}"\\,:a'), max_size=8)
+WIDE: st.SearchStrategy[Json] = st.recursive(
+    INTEGERS | BRACKETS_IN_TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(BRACKETS_IN_TEXT, inner, max_size=4)
+    ),
+    max_leaves=40,
+)
+
+
+def depth_of(value: Json) -> int:
+    match value:
+        case dict():
+            return 1 + max(map(depth_of, value.values()), default=0)
+        case list():
+            return 1 + max(map(depth_of, value), default=0)
+    return 0
+
+
+@given(WIDE, st.integers(1, 4))
+@settings(max_examples=1000)
+def test_a_value_is_too_deep_by_its_nesting_alone_however_wide_it_is(
+    value: Json, depth_max: int
+) -> None:
+    data = json.dumps([value] * 3).encode()
+    if depth_of(value) + 1 <= depth_max:
+        assert read(data, depth_max, len(data)) == [value] * 3
+    else:
+        with pytest.raises(JsonError) as caught:
+            read(data, depth_max, len(data))
+        assert caught.value.fault is JsonFault.TOO_DEEP
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=500)
 def test_any_bytes_give_a_value_or_a_json_error(data: bytes) -> None:

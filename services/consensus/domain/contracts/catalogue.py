@@ -51,6 +51,10 @@ class Catalogue:
         """Return that version of the contract, or None when this software lacks it."""
         return self._contracts.get((name, version))
 
+    def plus(self, contract: Contract) -> Catalogue:
+        """Return these and one more."""
+        return Catalogue([*self._contracts.values(), contract])
+
     def missing(self, genesis: Genesis) -> ContractActivation | None:
         """The first contract of the chain that this software lacks: it may not take part."""
         lacked = (each for each in genesis.contracts if not self.find(each.name, each.version))
