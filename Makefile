@@ -87,8 +87,8 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 first-steps: gen/.stamp $(VENV)/.development ## Set-up cut off and made good; a folder of two years ago; docs/first-steps.md as it is written
 	$(BIN)/python -m pytest -m first_steps tests/unit/cli tests/end_to_end
 
-simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many (GRID=n, TWINS=n: of these), SEED=k or SCENARIO=name one
-	@$(BIN)/python -m tests.simulation $(if $(SCENARIO),--scenario $(SCENARIO),$(if $(SEED),--seed $(SEED),$(if $(GRID)$(TWINS),$(if $(GRID),--grid $(GRID)) $(if $(TWINS),--twins $(TWINS)),--seeds $(or $(SEEDS),200))))
+simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many (GRID=n, TWINS=n: and of these), SEED=k or SCENARIO=name one
+	@$(BIN)/python -m tests.simulation $(if $(SCENARIO),--scenario $(SCENARIO),$(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(GRID),--grid $(GRID)) $(if $(TWINS),--twins $(TWINS))))
 
 endurance: $(VENV)/.development gen/.stamp ## Known mistakes of clusters at full length: ten minutes of overload, all histories of a batch
 	$(BIN)/python -m pytest -n 2 tests/endurance
