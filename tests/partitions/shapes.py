@@ -208,9 +208,10 @@ def backup_clock_behind(chance: random.Random, primary: int) -> Shape:
     return Shape((step,), REPLICAS - one, fired="clock")
 
 
-def clocks_ahead(chance: random.Random, primary: int) -> Shape:
-    """All clocks jump by two minutes, and back: callers are refused meanwhile."""
-    return Shape((Step({}, astray=REPLICAS, clock_seconds=120),), fired="clock")
+def two_clocks_ahead(chance: random.Random, primary: int) -> Shape:
+    """The clocks of two jump by an hour: neither side has a quorum of times that it accepts."""
+    two = frozenset({primary, backup(chance, primary)})
+    return Shape((Step({}, astray=two, clock_seconds=3_600),), fired="clock")
 
 
 def clocks_behind(chance: random.Random, primary: int) -> Shape:
@@ -220,7 +221,7 @@ def clocks_behind(chance: random.Random, primary: int) -> Shape:
 
 CLOCK_SHAPES: Final[tuple[Make, ...]] = (
     *(clock_ahead, clock_behind, primary_clock_ahead, backup_clock_behind),
-    *(clocks_ahead, clocks_behind),
+    *(two_clocks_ahead, clocks_behind),
 )
 """Each is two jumps: away, and back to the right time."""
 SHAPES: Final[dict[str, Make]] = {
