@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
-	first-steps simulate endurance coverage planted fuzz crash partitions golden bench bench-cpu bench-star manifests compliance lock clean
+	first-steps simulate endurance soak coverage planted fuzz crash partitions golden bench bench-cpu bench-star manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n
 
 endurance: $(VENV)/.development gen/.stamp ## Known mistakes of clusters at full length: ten minutes of overload, all histories of a batch
 	$(BIN)/python -m pytest -n 2 tests/endurance
+
+soak: $(VENV)/.development gen/.stamp ## Steady load on four real replicas, a fault each minute, nothing that they hold grows: SOAK="--minutes 120" asks for more
+	@PYTHONPATH=.:gen $(BIN)/python -m tests.endurance.soak $(SOAK)
 
 coverage: $(VENV)/.development gen/.stamp ## Branch coverage of consensus, log, gateway verifier, authorisation and crypto wrapper, at least 95 %; last line JSON
 	$(BIN)/python -m pytest -q tests/branches
