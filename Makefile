@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto run demo check lint types imports proto-lint tidy test test-kafka \
-	first-steps simulate endurance planted fuzz crash partitions golden bench bench-cpu bench-star manifests compliance lock clean
+	first-steps simulate endurance soak coverage planted fuzz crash partitions golden bench bench-cpu bench-star manifests compliance lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,11 +87,18 @@ test-kafka: gen/.stamp-types ## The bus over a real Apache Kafka (GUQIAO_KAFKA_B
 first-steps: gen/.stamp $(VENV)/.development ## Set-up cut off and made good; a folder of two years ago; docs/first-steps.md as it is written
 	$(BIN)/python -m pytest -m first_steps tests/unit/cli tests/end_to_end
 
-simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many (GRID=n, TWINS=n: of these), SEED=k or SCENARIO=name one
-	@$(BIN)/python -m tests.simulation $(if $(SCENARIO),--scenario $(SCENARIO),$(if $(SEED),--seed $(SEED),$(if $(GRID)$(TWINS),$(if $(GRID),--grid $(GRID)) $(if $(TWINS),--twins $(TWINS)),--seeds $(or $(SEEDS),200))))
+simulate: $(VENV)/.development gen/.stamp ## Hostile simulated clusters: SEEDS=n runs many (GRID=n, TWINS=n: and of these), SEED=k or SCENARIO=name one
+	@$(BIN)/python -m tests.simulation $(if $(SCENARIO),--scenario $(SCENARIO),$(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(GRID),--grid $(GRID)) $(if $(TWINS),--twins $(TWINS))))
 
 endurance: $(VENV)/.development gen/.stamp ## Known mistakes of clusters at full length: ten minutes of overload, all histories of a batch
 	$(BIN)/python -m pytest -n 2 tests/endurance
+
+soak: $(VENV)/.development gen/.stamp ## Steady load on four real replicas, a fault each minute, nothing that they hold grows: SOAK="--minutes 120" asks for more
+	@PYTHONPATH=.:gen $(BIN)/python -m tests.endurance.soak $(SOAK)
+
+coverage: $(VENV)/.development gen/.stamp ## Branch coverage of consensus, log, gateway verifier, authorisation and crypto wrapper, at least 95 %; last line JSON
+	$(BIN)/python -m pytest -q tests/branches
+	@PYTHONPATH=.:gen $(BIN)/python -m tests.branches
 
 planted: $(VENV)/.development gen/.stamp ## Plant known PBFT mistakes in a copy, each must be caught; ROW="P5" for one
 	$(BIN)/python -m pytest -q tests/planted

@@ -120,6 +120,9 @@ def main() -> int:
         return EXIT_NOT_RUN
     reason = clocks.why_not()
     not_run = {} if reason is None else {make.__name__: reason for make in CLOCK_SHAPES}
+    if asked.shape in not_run:
+        print(json.dumps({"not_run": reason}))
+        return EXIT_NOT_RUN
     shapes = [asked.shape] if asked.shape else SHAPES.keys() - not_run.keys()
     names = chosen(shapes, asked.episodes, asked.seed)
     report = run_all(names, asked.seed)

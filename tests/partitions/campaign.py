@@ -92,8 +92,8 @@ class Campaign:
     made: int = 0
 
     async def play(self, name: str) -> Counter[str]:
-        """One episode; returns how many packets, processes and clocks each fault met. Raises
-        `ViolationError`.
+        """One episode; returns how many packets, processes and clocks each fault met, and how often
+        clocks jumped, one or several at once. Raises `ViolationError`.
         """
         self.met.clear()
         shape = SHAPES[name](self.chance, await self._primary())
@@ -196,6 +196,7 @@ class Campaign:
         if numbers:
             assert self.clocks is not None, "there are no clocks to set"
             self.clocks.set(numbers, seconds)
+            self.met["clock jumps"] += 1
 
     async def _load(self, number: int, is_over: asyncio.Event) -> None:
         """One transaction after the other; one whose outcome is not known is submitted again."""

@@ -194,7 +194,36 @@ def clock_behind(chance: random.Random, primary: int) -> Shape:
     return Shape((step,), REPLICAS - one, fired="clock")
 
 
-CLOCK_SHAPES: Final[tuple[Make, ...]] = (clock_ahead, clock_behind)
+def primary_clock_ahead(chance: random.Random, primary: int) -> Shape:
+    """The primary's clock jumps by an hour: no backup votes for its times."""
+    one = frozenset({primary})
+    step = Step({}, astray=one, clock_seconds=3_600)
+    return Shape((step,), REPLICAS - one, fired="clock")
+
+
+def backup_clock_behind(chance: random.Random, primary: int) -> Shape:
+    """A backup's clock jumps back by ten minutes."""
+    one = frozenset({backup(chance, primary)})
+    step = Step({}, astray=one, clock_seconds=-600)
+    return Shape((step,), REPLICAS - one, fired="clock")
+
+
+def two_clocks_ahead(chance: random.Random, primary: int) -> Shape:
+    """The clocks of two jump by an hour: neither side has a quorum of times that it accepts."""
+    two = frozenset({primary, backup(chance, primary)})
+    return Shape((Step({}, astray=two, clock_seconds=3_600),), fired="clock")
+
+
+def clocks_behind(chance: random.Random, primary: int) -> Shape:
+    """All clocks jump back by ten minutes, and then ahead: callers are refused meanwhile."""
+    return Shape((Step({}, astray=REPLICAS, clock_seconds=-600),), fired="clock")
+
+
+CLOCK_SHAPES: Final[tuple[Make, ...]] = (
+    *(clock_ahead, clock_behind, primary_clock_ahead, backup_clock_behind),
+    *(two_clocks_ahead, clocks_behind),
+)
+"""Each is two jumps: away, and back to the right time."""
 SHAPES: Final[dict[str, Make]] = {
     make.__name__: make
     for make in (

@@ -18,7 +18,7 @@ from guqiao_sdk.proof.receipt import Outcome
 from tests.partitions.__main__ import chosen
 from tests.partitions.campaign import Record, ViolationError
 from tests.partitions.hosts import Host, why_not
-from tests.partitions.shapes import REPLICAS, SHAPES, N
+from tests.partitions.shapes import CLOCK_SHAPES, REPLICAS, SHAPES, N
 from tests.partitions.switch import GOOD, Switch, Wire, Wires, address
 
 QUORUM = 3
@@ -90,6 +90,7 @@ def test_who_must_decide_is_a_quorum_connected_in_both_directions(name: str, see
 
 def test_there_are_shapes_with_and_without_a_quorum_and_each_is_played() -> None:
     assert len(SHAPES) >= 12
+    assert 2 * len(CLOCK_SHAPES) >= 12, "jumps, away and back (T-15)"
     assert set(chosen(SHAPES, 24, 1)) == set(SHAPES)
     assert chosen(SHAPES, 24, 1) == chosen(SHAPES, 24, 1) != chosen(SHAPES, 24, 2)
 

@@ -1,5 +1,6 @@
-"""Long campaigns: `python -m tests.simulation --seeds 1000`; `--seed 17` plays one (twice), and so
-does `--scenario storm/150+rot+stored`, which names one whatever the seeds mean by then.
+"""Long campaigns: `python -m tests.simulation --seeds 1000 --twins 2000 --grid 20`, any of them or
+all; `--seed 17` plays one (twice), and so does `--scenario storm/150+rot+stored`, which names one
+whatever the seeds mean by then.
 
 Progress goes to standard error; the last line of standard output is one JSON object. A violation
 ends with exit code 1 and the line that replays it.
@@ -10,15 +11,23 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.simulation.campaign import campaign, collect_rarely, cores
+from tests.simulation.campaign import (
+    COVERAGE_SEEDS_MIN,
+    MUST_FIRE,
+    campaign,
+    collect_rarely,
+    cores,
+)
 from tests.simulation.drawing import enumerated, grid, name_of
 from tests.simulation.naming import parse
+
+SEEDS_ALONE = 200
 
 
 def main() -> int:
     """Run the campaign that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
-    parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run")
+    parser.add_argument("--seeds", type=int, help="how many seeds to run (alone: 200)")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, default=None, help="run this seed alone, twice")
     parser.add_argument("--scenario", type=parse, default=None, help="run this one alone, twice")
@@ -31,12 +40,13 @@ def main() -> int:
         return campaign([options.scenario], jobs=1)
     if options.seed is not None:
         return campaign([name_of(options.seed)], jobs=1)
-    if options.grid is not None or options.twins is not None:
-        names = [*grid(options.grid or 0, options.first), *enumerated(options.twins or 0)]
-        cells = list(dict.fromkeys(cell for name in names for cell in name.cells()))
-        return campaign(names, jobs=options.jobs, must_fire=cells)
-    seeds = range(options.first, options.first + options.seeds)
-    return campaign(map(name_of, seeds), jobs=options.jobs)
+    alone = options.grid is None and options.twins is None
+    seeds = SEEDS_ALONE if options.seeds is None and alone else options.seeds or 0
+    brief = [*grid(options.grid or 0, options.first), *enumerated(options.twins or 0)]
+    names = [*map(name_of, range(options.first, options.first + seeds)), *brief]
+    cells = list(dict.fromkeys(cell for name in brief for cell in name.cells()))
+    must_fire = MUST_FIRE if seeds >= COVERAGE_SEEDS_MIN else cells
+    return campaign(names, jobs=options.jobs, must_fire=must_fire)
 
 
 if __name__ == "__main__":

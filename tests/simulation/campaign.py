@@ -1,4 +1,10 @@
-"""Many seeds over both cores, each deterministic by itself; what fired is counted for them all."""
+"""Many seeds over both cores, each deterministic by itself; what fired is counted for them all.
+
+`seeds`, `first` and `last` of the report are those of runs in full. `twins_scenarios` counts the
+scenarios of the enumeration that were played to their end without a violation, each once however
+often it was, and `byzzfuzz_runs` all such runs of ByzzFuzz. In `byzzfuzz_runs_met` of these every
+kind of fault that the run is named after came upon a message.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,7 @@ from bench.machine import revision
 from tests.simulation.byzantine.registry import STRATEGIES, VARIANTS
 from tests.simulation.drawing import name_of
 from tests.simulation.fault_plan import FAULTS
-from tests.simulation.naming import CELLS, Name, parse
+from tests.simulation.naming import CELLS, CELLS_OF_GRID, CELLS_OF_TWINS, Name, parse
 from tests.simulation.run import Report, run
 
 ROOT: Final = Path(__file__).parents[2]
@@ -27,7 +33,24 @@ COVERAGE_SEEDS_MIN: Final = 300
 """From this many seeds on, every fault and every strategy must have fired, and every cell must have
 been played (H3).
 """
-MUST_FIRE: Final = (*FAULTS, *STRATEGIES, *VARIANTS, *CELLS)
+KINDS: Final = ("betrayal", "byzzfuzz", "ceremony", "storm", "twins", "withheld")
+
+
+def ran(kind: str) -> str:
+    """What fires where a run of that kind was played to its end."""
+    return f"a run of {kind}"
+
+
+def met(cell: str) -> str:
+    """What fires where the faults of a cell of ByzzFuzz or Twins came upon a message."""
+    return f"{cell}, met"
+
+
+MUST_MEET: Final = (*map(met, CELLS_OF_GRID), *map(met, CELLS_OF_TWINS))
+MUST_FIRE: Final = (
+    *(*FAULTS, *STRATEGIES, *VARIANTS, *CELLS),
+    *(*MUST_MEET, *map(ran, KINDS)),
+)
 TWICE_EVERY: Final = 20
 """One seed in so many is run twice; the fingerprints must be equal (H1). It is another residue each
 time, so that runs of every kind are.
@@ -60,7 +83,9 @@ def judge(name: Name, *, twice: bool = False) -> Outcome:
             _compare(report, run(scenario))
     except Exception as error:
         return Outcome(known, violation=f"{type(error).__name__}: {error}", kind=scenario.kind)
-    report.fired.update(name.cells())
+    report.fired.update([*name.cells(), ran(scenario.kind)])
+    if name.kind in ("byzzfuzz", "twins") and name.meets(report.fired):
+        report.fired.update(map(met, name.cells()))
     return Outcome(known, report.steps, None, scenario.kind, report.fired, report.counts)
 
 
@@ -70,9 +95,9 @@ def campaign(names: Iterable[Name], *, jobs: int, must_fire: Sequence[str] = MUS
     """
     started = time.monotonic()
     chosen = list(names)
-    seeds = [name.seed for name in chosen]
+    seeds = [name.seed for name in chosen if not name.is_brief]
     total, kinds = Outcome(""), Counter[str]()
-    violations = 0
+    violations, twins = 0, set[int]()
     shown = started
     for number, outcome in enumerate(_outcomes(chosen, jobs), 1):
         kinds[outcome.kind] += 1
@@ -82,9 +107,11 @@ def campaign(names: Iterable[Name], *, jobs: int, must_fire: Sequence[str] = MUS
         if outcome.violation is not None:
             violations += 1
             print(f"{outcome.violation}\nreplay: {replay_of(outcome.name)}", file=sys.stderr)
+        elif outcome.kind == "twins":
+            twins.add(parse(outcome.name).number)
         if time.monotonic() - shown > PROGRESS_SECONDS:
             shown = time.monotonic()
-            done = f"{number} of {len(chosen)} seeds, {violations} violations"
+            done = f"{number} of {len(chosen)} runs, {violations} violations"
             print(f"{done}, {shown - started:.0f} s", file=sys.stderr)
     unfired = missing(total, must_fire) if len(chosen) >= COVERAGE_SEEDS_MIN else []
     if unfired:
@@ -93,13 +120,16 @@ def campaign(names: Iterable[Name], *, jobs: int, must_fire: Sequence[str] = MUS
         "commit": revision(ROOT),
         "first": min(seeds, default=None),
         "last": max(seeds, default=None),
-        "seeds": len(chosen),
+        "seeds": len(seeds),
         "steps": total.steps,
         "violations": violations,
         "faults_fired": {name: total.fired[name] for name in FAULTS},
         "strategies_fired": {name: total.fired[name] for name in STRATEGIES},
         "variants_fired": {name: total.fired[name] for name in VARIANTS},
         "cells": {name: total.fired[name] for name in CELLS},
+        "twins_scenarios": len(twins),
+        "byzzfuzz_runs": total.fired[ran("byzzfuzz")],
+        "byzzfuzz_runs_met": sum(total.fired[met(cell)] for cell in CELLS_OF_GRID),
         "kinds": dict(sorted(kinds.items())),
         "production_store": sum(name.scenario().stored for name in chosen),
         "sometimes": {name: total.counts[name] for name in SOMETIMES},

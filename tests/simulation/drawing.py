@@ -11,6 +11,7 @@ from typing import Final
 from tests.simulation.generators import GRID
 from tests.simulation.naming import Name
 from tests.simulation.scenario import (
+    BRIEF,
     DRIPS,
     MANY,
     SM2,
@@ -61,14 +62,15 @@ def name_of(seed: int) -> Name:
 
 
 def grid(times: int, first: int = 0) -> list[Name]:
-    """Each cell of ByzzFuzz so often, with other chances each time."""
+    """Each cell of ByzzFuzz so often, briefly, with other chances each time."""
     seeds = range(first, first + times * len(GRID))
-    return [Name("byzzfuzz", seed, cell=GRID[seed % len(GRID)]) for seed in seeds]
+    brief = frozenset({BRIEF})
+    return [Name("byzzfuzz", seed, cell=GRID[seed % len(GRID)], traits=brief) for seed in seeds]
 
 
 def enumerated(count: int) -> list[Name]:
-    """The first scenarios of Twins; each has its number for a seed."""
-    return [Name("twins", number, number) for number in range(count)]
+    """The first scenarios of Twins, briefly; each has its number for a seed."""
+    return [Name("twins", each, each, traits=frozenset({BRIEF})) for each in range(count)]
 
 
 def _number(seed: int, residues: tuple[int, ...]) -> int:

@@ -3,19 +3,21 @@
 `storm/150+rot+stored`: the seed and its traits. `ceremony/127/6+sm2`: the seed and the ways in
 which the quorum is lost. `twins/41/363`: the number in the enumeration, and the seed of chance.
 `byzzfuzz/1-2-any/121`: process and network rounds, the scope, the seed. `withheld/18`: the seed of
-a run in which liars keep blocks from becoming final. A mistake that a seed found is kept under its
-name.
+a run in which liars keep blocks from becoming final; `twins/41/41+brief` ends once all is final. A
+mistake that a seed found is kept under its name.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.simulation.generators import GRID, TWINS_SIZE, byzzfuzz, twins, twins_copies
 from tests.simulation.scenario import (
     BATCHES,
+    BRIEF,
     TRAITS,
     Scenario,
     Traits,
@@ -42,8 +44,8 @@ _FORM: Final = re.compile(
 _TRAITS_OF: Final[dict[str, Traits]] = {
     "storm": frozenset(TRAITS),
     "ceremony": frozenset(LOST_WITH),
-    "twins": frozenset(),
-    "byzzfuzz": frozenset(),
+    "twins": frozenset({BRIEF}),
+    "byzzfuzz": frozenset({BRIEF}),
     "withheld": frozenset(),
 }
 
@@ -78,13 +80,18 @@ class Name:
             case "ceremony":
                 return of_loss(self.seed, self.number, self.traits)
             case "twins":
-                return twins(self.number, self.seed)
+                return replace(twins(self.number, self.seed), brief=self.is_brief)
             case "byzzfuzz":
-                return byzzfuzz(*self.cell, self.seed)
+                return replace(byzzfuzz(*self.cell, self.seed), brief=self.is_brief)
             case "withheld":
                 return of_withheld(self.seed)
             case _:
                 return of_seed(self.seed, traits=self.traits)
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it ends once all is final."""
+        return BRIEF in self.traits
 
     def cells(self) -> list[str]:
         """What of `CELLS` it plays; whether a batch is ever full, the run says."""
@@ -98,6 +105,20 @@ class Name:
             case _:
                 return [_together(pair) for pair in TOGETHER if self.traits.issuperset(pair)]
 
+    def meets(self, fired: Counter[str]) -> bool:
+        """Whether the faults that it is named after came upon a message in a run where these fired:
+        a round may be one in which nobody, or not the liar, says anything.
+        """
+        process, network, _ = self.cell
+        match self.kind:
+            case "byzzfuzz":
+                mutated = fired["B18"] + fired["B19"] > 0 or not process
+                return mutated and (fired["round_cut"] > 0 or not network)
+            case "twins":
+                return fired["B2"] > 0
+            case _:
+                return True
+
 
 def parse(text: str) -> Name:
     """The name in a text; raises `ValueError`."""
@@ -109,10 +130,11 @@ def parse(text: str) -> Name:
         case ["ceremony", seed, number]:
             return Name("ceremony", int(seed), int(number), traits=traits)
         case ["twins", number, seed]:
-            return Name("twins", int(seed), int(number))
+            return Name("twins", int(seed), int(number), traits=traits)
         case ["byzzfuzz", place, seed]:
             process, network, scope = place.split("-")
-            return Name("byzzfuzz", int(seed), cell=(int(process), int(network), scope))
+            cell = (int(process), int(network), scope)
+            return Name("byzzfuzz", int(seed), cell=cell, traits=traits)
         case [kind, seed]:
             return Name(kind, int(seed), traits=traits)
     raise AssertionError(text)
@@ -138,9 +160,11 @@ def _together(traits: tuple[str, ...]) -> str:
     return f"storm with {' and '.join(traits)}"
 
 
+CELLS_OF_GRID: Final = tuple(map(cell_of_grid, GRID))
+CELLS_OF_TWINS: Final = tuple(dict.fromkeys(map(cell_of_twins, range(5 * TWINS_SIZE))))
 CELLS: Final = (
-    *map(cell_of_grid, GRID),
-    *dict.fromkeys(map(cell_of_twins, range(5 * TWINS_SIZE))),
+    *CELLS_OF_GRID,
+    *CELLS_OF_TWINS,
     *map(cell_of_loss, LOST_WITH),
     *map(_together, TOGETHER),
     *(f"full batch of {size}" for size in BATCHES.values()),

@@ -68,7 +68,8 @@ def run(scenario: Scenario) -> Report:
             calm(cluster)
             if ceremony is not None:
                 ceremony.take_in()
-            quiet(cluster)
+            if not scenario.brief:
+                quiet(cluster)
             cluster.checkers.at_the_end()
             if not scenario.faulty and loss is None and its_turn(cluster.seed, ONE_MORE):
                 one_more(cluster)

@@ -58,6 +58,8 @@ BY_TURN: Final = {
 }
 DRIPS: Final = "drips"
 """The liars give a newcomer blocks now and then (B30)."""
+BRIEF: Final = "brief"
+"""It ends once all is final: so Twins and ByzzFuzz are played in large numbers."""
 TRAITS: Final = (*BY_TURN, *BATCHES, DRIPS)
 """What a storm can have beside its seed; a newcomer comes only where the set changes."""
 WITHHELD_BATCH: Final = 60
@@ -115,6 +117,10 @@ class Scenario:
     """Comes late and finds nobody who has the blocks before: it takes a state."""
     long_pace: bool = False
     """Whether heartbeats are as rare, and the window as wide, as in a network, not in a storm."""
+    brief: bool = False
+    """Ends once all is final after the storm: whether the throughput returns (L5) and views rest
+    (L2) is not asked.
+    """
     kind: str = "storm"
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +23,7 @@ from tests.simulation.drawing import (
     scenario_of,
 )
 from tests.simulation.fault_plan import FAULTS
+from tests.simulation.generators import GRID, TWINS_ROUNDS, TWINS_SIZE
 from tests.simulation.naming import CELLS, TOGETHER, Name, parse
 from tests.simulation.scenario import (
     BATCHES,
@@ -59,8 +62,34 @@ def test_any_campaign_that_must_play_every_cell_does(first: int) -> None:
 def test_a_campaign_of_the_grid_or_of_twins_alone_plays_each_cell_as_often_as_asked_for() -> None:
     played = Counter(cell for name in grid(20, first=7) for cell in name.cells())
     assert (len(played), set(played.values())) == (18, {20})
-    twins = [name.scenario() for name in enumerated(400)]
-    assert len({str(each.faults) for each in twins}) == 400
+    twins = [name.scenario() for name in enumerated(2_000)]
+    assert len({str((each.copies, each.faults)) for each in twins}) == 2_000
+    assert {(each.size, len(each.faults)) for each in twins} == {(TWINS_SIZE, TWINS_ROUNDS)}
+
+
+def test_brief_runs_have_the_same_storm_and_a_name_of_their_own() -> None:
+    for name in [*grid(2, first=3), *enumerated(40)]:
+        whole = replace(name, traits=frozenset())
+        assert name.scenario() == replace(whole.scenario(), brief=True)
+        assert not whole.scenario().brief
+        assert parse(str(name)) == name != parse(str(whole))
+
+
+def test_continuous_integration_plays_the_numbers_that_the_plan_asks_for() -> None:
+    """T-1, T-2 and T-3 of docs/reliability.md, as `.ci/run` asks for them."""
+    plan = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = {
+        row.split("|")[1].strip(): row.split("|")[3].strip()
+        for row in plan.splitlines()
+        if row.startswith("| T-")
+    }
+    asked = dict(
+        re.findall(r"(SEEDS|TWINS|GRID)=(\d+)", (ROOT / ".ci/run").read_text(encoding="utf-8"))
+    )
+    assert rows["T-1"].replace(",", "") == asked["SEEDS"]
+    assert rows["T-2"].replace(",", "") == asked["TWINS"]
+    assert rows["T-3"] == f"{len(GRID)} × {asked['GRID']}"
+    assert int(asked["SEEDS"]) >= COVERAGE_SEEDS_MIN
 
 
 def test_every_size_of_batch_is_drawn_in_every_long_campaign() -> None:
@@ -125,6 +154,8 @@ def test_a_name_says_all_that_its_scenario_has() -> None:
         "twins/1/2+sm2",
         "byzzfuzz/3-0-any/1",
         "byzzfuzz/1-1-all/1",
+        "storm/1+brief",
+        "ceremony/1/2+brief",
         "withheld/1+many",
         "sunshine/1",
     ],

@@ -21,17 +21,20 @@ from services.consensus.restart import Survivor, compose
 from tests.simulation import ceremony
 from tests.simulation.byzantine.registry import LYING, STRATEGIES
 from tests.simulation.campaign import (
+    KINDS,
     MUST_FIRE,
+    MUST_MEET,
     ROOT,
     SOMETIMES,
     Outcome,
     campaign,
     judge,
     missing,
+    ran,
     replay_of,
 )
 from tests.simulation.checkers import ViolationError
-from tests.simulation.drawing import name_of, scenario_of
+from tests.simulation.drawing import enumerated, name_of, scenario_of
 from tests.simulation.fault_plan import FAULTS, LOSSES, ROT_FAULTS
 from tests.simulation.generators import GRID, byzzfuzz, partitions, twins
 from tests.simulation.naming import CELLS, parse
@@ -186,7 +189,7 @@ def test_votes_of_an_epoch_that_was_lost_would_convict_who_forgot_them(
         run(lost)
 
 
-@pytest.mark.parametrize("never", [*LOSSES, *CELLS])
+@pytest.mark.parametrize("never", [*LOSSES, *CELLS, *MUST_MEET, *map(ran, KINDS)])
 def test_a_long_campaign_fails_where_a_fault_never_fired_or_a_cell_was_never_played(
     never: str,
 ) -> None:
@@ -195,6 +198,57 @@ def test_a_long_campaign_fails_where_a_fault_never_fired_or_a_cell_was_never_pla
     assert missing(total) == [never]
     total.fired[never] = 1
     assert missing(total) == []
+
+
+def told_by(names: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The last line of a campaign of these runs."""
+    campaign(map(parse, names), jobs=1)
+    line: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return line
+
+
+def test_a_campaign_counts_each_scenario_of_twins_once_and_each_run_of_byzzfuzz(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ["twins/3/3+brief", "twins/4/4+brief", "twins/4/9+brief", "byzzfuzz/0-1-any/7+brief"]
+    line = told_by(names, capsys)
+    assert (line["twins_scenarios"], line["byzzfuzz_runs"]) == (2, 1)
+    assert line["byzzfuzz_runs_met"] == line["cells"]["byzzfuzz 0-1-any"] == 1
+    assert (line["seeds"], line["first"], line["last"], line["violations"]) == (0, None, None, 0)
+
+
+def test_a_run_that_ends_in_a_violation_counts_for_no_volume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
+    line = told_by([str(name) for name in enumerated(3)], capsys)
+    assert line["violations"] > 0
+    assert line["twins_scenarios"] + line["violations"] == 3
+
+
+def test_a_run_of_byzzfuzz_whose_faults_came_upon_nothing_is_not_counted_as_met() -> None:
+    name = parse("byzzfuzz/1-2-small/7+brief")
+    assert name.meets(Counter({"B18": 1, "round_cut": 3}))
+    assert not name.meets(Counter({"B18": 1}))
+    assert not name.meets(Counter({"round_cut": 3}))
+    assert parse("byzzfuzz/0-0-any/7").meets(Counter())
+    assert not parse("twins/1/1").meets(Counter({"round_cut": 3}))
+
+
+def test_brief_runs_of_twins_are_held_to_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: nobody answers a view change."""
+    monkeypatch.setattr(ViewChanges, "quorum_for", lambda self, view, low: None)
+    outcomes = [judge(name) for name in enumerated(8)]
+    assert any((each.violation or "").startswith("ViolationError: L") for each in outcomes)
+
+
+def test_brief_runs_of_twins_are_held_to_safety(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: two of four are a quorum, for the checkers too; so one that exists twice splits the
+    others.
+    """
+    monkeypatch.setattr(ReplicaSet, "quorum", property(lambda self: len(self.members) // 2))
+    outcomes = [judge(name) for name in enumerated(8)]
+    assert any((each.violation or "").startswith("ViolationError: S") for each in outcomes)
 
 
 def _without_lineage(
