@@ -41,7 +41,7 @@ from services.consensus.domain.contracts.packets_host import link_host
 from services.consensus.domain.contracts.services import ServicesContract
 from services.consensus.domain.contracts.source_mark import source_mark
 from services.consensus.domain.ledger.admission import read_transaction
-from services.consensus.domain.ledger.execution import execute_block
+from services.consensus.domain.ledger.execution import BlockResult, execute_block
 from services.consensus.domain.ledger.genesis import (
     ContractActivation,
     Genesis,
@@ -292,6 +292,7 @@ class LedgerChain:
             transactions=[read_transaction(encoded) for encoded in transactions],
             verify=self.keys.verify,
         )
+        assert left_by_refusals(result) == []
         update = apply(
             self.pages.__getitem__,
             self.versions[self.header.height],
@@ -355,6 +356,19 @@ class LedgerChain:
         """Read a whole state key."""
         stored = self.state.get(key.encode())
         return None if stored is None else parse_json_strict(stored, depth_max=64, size_max=1 << 24)
+
+
+def left_by_refusals(result: BlockResult) -> list[str]:
+    """What refused calls left behind them other than their receipts: events, a receipt without the
+    code of its refusal, and where a block has none but refused calls, keys of its state. The ledger
+    itself records for each that it was executed.
+    """
+    refused = [receipt for receipt in result.receipts if not receipt.accepted]
+    left = [f"{receipt.code}: {event.topic}" for receipt in refused for event in receipt.events]
+    left += ["no code" for receipt in refused if not receipt.code]
+    if refused and len(refused) == len(result.receipts):
+        left += [key.decode() for key in result.write_set if not key.startswith(b"ledger/")]
+    return left
 
 
 def events(receipt: Receipt, topic: str) -> list[dict[str, Json]]:
