@@ -23,9 +23,7 @@ from tests.tidy.test_directed_rows import (
     rows_of_test,
 )
 
-VERIFIER: Final = "the tests of the verifier name the piece that does not hold and no code"
 WITHOUT_CODE: Final = {
-    **dict.fromkeys(("g3", "g4", "g5", "g6", "g12", "g14", "g16", "g18"), VERIFIER),
     "g23": "the same receipt is given again",
     "g29": "the order of writes is what is tested",
     "g36": "its code stands in a constant of the module",
