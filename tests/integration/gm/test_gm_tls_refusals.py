@@ -182,7 +182,7 @@ async def test_a_live_link_is_cut_when_its_authority_may_no_longer_speak_for_its
     ("start", "end", "reason"),
     [(-3, -2, "expired"), (2, 3, "not_yet_valid")],
 )
-async def test_a_certificate_out_of_its_time_is_refused_by_both_ends(
+async def test_g34_a_certificate_out_of_its_time_is_refused_by_both_ends(
     network: Network, start: int, end: int, reason: str
 ) -> None:
     def late(name: str) -> GmTlsIdentity:
@@ -197,7 +197,7 @@ async def test_a_certificate_out_of_its_time_is_refused_by_both_ends(
 
 
 @pytest.mark.req("G2-09-4", "G2-09-6", "G2-16-1")
-async def test_a_revoked_certificate_is_refused_by_both_ends(network: Network) -> None:
+async def test_g34_a_revoked_certificate_is_refused_by_both_ends(network: Network) -> None:
     server, client = network.holder(SERVER), network.holder(CLIENT)
     network.write_crl([client.serial])
     error = await refuse_client(server, client.identity())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
+import asyncpg
 import pytest
 
 from services.chassis.endings import EXIT_CONFLICT, end_for
@@ -17,7 +19,7 @@ from services.chassis.postgres import (
     migrate,
     open_pool,
 )
-from services.chassis.postgres.errors import OtherOwnerError
+from services.chassis.postgres.errors import MigrationError, OtherOwnerError
 from services.chassis.runtime import DATABASE_ENDINGS, prepare_database
 from services.gateway.app import MIGRATIONS as OF_GATEWAY
 from services.registry.app import MIGRATIONS
@@ -42,17 +44,22 @@ async def claim(pool: Pool, owner: DatabaseOwner) -> None:
         await claim_database(connection, owner)
 
 
-async def content(pool: Pool) -> list[tuple[object, ...]]:
-    """Every column of every table, the migrations that ran, and the owner."""
+async def columns(pool: Pool) -> list[tuple[object, ...]]:
     rows = await pool.fetch(
         """
         SELECT table_name, column_name, data_type FROM information_schema.columns
         WHERE table_schema = 'public' ORDER BY 1, 2
         """
     )
-    rows += await pool.fetch("SELECT * FROM schema_migrations ORDER BY component, version")
-    rows += await pool.fetch("SELECT * FROM database_owner")
     return [tuple(row) for row in rows]
+
+
+async def content(pool: Pool) -> list[tuple[object, ...]]:
+    """Every column of every table, the migrations that ran, and the owner."""
+    rows = await columns(pool)
+    others = await pool.fetch("SELECT * FROM schema_migrations ORDER BY component, version")
+    others += await pool.fetch("SELECT * FROM database_owner")
+    return rows + [tuple(row) for row in others]
 
 
 async def test_the_first_start_writes_down_the_owner_and_the_next_ones_pass(pool: Pool) -> None:
@@ -118,3 +125,38 @@ def test_a_service_that_is_refused_ends_with_one_line_code_and_remedy(
     )
     assert said.count("\n") == 1
     assert "Put its own data back" in said
+
+
+GATEWAY = replace(OWN, service="gateway")
+
+
+def some_of(folder: Path, count: int) -> Path:
+    """A gateway of an earlier version: the first migrations only."""
+    folder.mkdir()
+    for path in sorted(OF_GATEWAY.glob("*.sql"))[:count]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+async def test_g39_a_gateway_whose_migrations_broke_off_opens_nothing_until_they_are_complete(
+    pool: Pool, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    broken = some_of(tmp_path / "broken", 1)
+    (broken / "0002_breaks_off.sql").write_text("CREATE TABLE half (x int); SELECT 1 / 0")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await prepare_database(pool, GATEWAY, broken)
+    assert await pool.fetchval("SELECT to_regclass('half')") is None
+    await prepare_database(pool, GATEWAY, OF_GATEWAY)
+    async with entered(open_pool(await new_database())) as fresh:
+        await prepare_database(fresh, GATEWAY, OF_GATEWAY)
+        assert await columns(pool) == await columns(fresh)
+
+
+async def test_g39_a_gateway_older_than_its_database_opens_nothing(
+    pool: Pool, tmp_path: Path
+) -> None:
+    await prepare_database(pool, GATEWAY, OF_GATEWAY)
+    before = await content(pool)
+    with pytest.raises(MigrationError, match="deploy code at least as new"):
+        await prepare_database(pool, GATEWAY, some_of(tmp_path / "older", 1))
+    assert await content(pool) == before

@@ -71,6 +71,27 @@ def test_g34_a_relayer_without_the_role_moves_nothing(csrc: LedgerChain) -> None
     assert csrc.value("light_client/client/shandong") is None
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"revoked": True}, "KEY_REVOKED"),
+        ({"not_after_ms": START_MS - 1}, "KEY_NOT_VALID"),
+        ({"not_before_ms": START_MS + 10**12}, "KEY_NOT_VALID"),
+    ],
+)
+def test_g34_a_relayer_whose_key_was_revoked_or_is_out_of_its_time_moves_nothing(
+    csrc: LedgerChain, change: dict[str, Json], code: str
+) -> None:
+    key = f"identity/did/{csrc.did}".encode()
+    record = json.loads(csrc.state.values[key])
+    for each in record["keys"].values():
+        each.update(change)
+    csrc.state.values[key] = json.dumps(record).encode()
+    receipt = update(csrc, REPLICAS.header(7))
+    assert (receipt.code, receipt.events) == (code, ())
+    assert csrc.value("light_client/client/shandong") is None
+
+
 @pytest.mark.parametrize("signers", [(0, 1), (0, 0, 1), (1, 0, 2)])
 def test_g1_g2_less_than_a_quorum_of_distinct_signers_moves_nothing(
     csrc: LedgerChain, signers: tuple[int, ...]
