@@ -164,7 +164,7 @@ def without_lines(part: Any) -> Any:
 
 
 COMMON = ("_maker", "_checker", "_identifier", "_text", "_whole", "_one_of", "_digest", "_date")
-COMMON_TOO = ("_month", "_today", "_uscc", "_expect", "_step", "trace")
+COMMON_TOO = ("_last_day", "_month", "_today", "_uscc", "_expect", "_step", "trace")
 
 
 def test_what_contracts_share_is_the_same_in_all_of_them() -> None:
