@@ -119,15 +119,16 @@ def _check_nesting(text: str, depth_max: int) -> None:
 
 
 def _is_shallow(text: str, depth_max: int) -> bool:
-    """Whether the brackets of a text close each other and nest no deeper: at a tenth of the price
-    of following them one by one, which is left for what this does not confirm.
+    """Whether each bracket that opens is closed, and none nests deeper: at a fifth of the price of
+    following them one by one, which is left for what this does not confirm.
     """
     brackets = _NO_BRACKETS.sub("", text).replace("{", "[").replace("}", "]")
+    too_deep = "[" * (depth_max + 1)
     for _ in range(depth_max):
-        if not brackets:
+        if "[" not in brackets or too_deep in brackets:
             break
         brackets = brackets.replace("[]", "")
-    return not brackets
+    return "[" not in brackets
 
 
 def _is_well_formed(container: Any, depth_left: int) -> bool:

@@ -52,7 +52,8 @@ async def _apply_receipt(
                 accepted.append(last)
             case topic, _:
                 await _apply_refusal(connection, topic, body, rows, recorded)
-    await store.insert_objects(connection, objects)
+    if objects:
+        await store.insert_objects(connection, objects)
     if accepted:
         await store.mark_anchored(connection, recorded.chain, accepted)
         await store.accept_resubmitted(connection, recorded.chain, accepted)

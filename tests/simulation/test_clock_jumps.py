@@ -49,13 +49,16 @@ def a_backup(cluster: Cluster) -> tuple[int, ...]:
 
 
 def f_with_the_primary(cluster: Cluster) -> tuple[int, ...]:
-    count, primary = cluster.replica_set.faulty_max, primary_of(cluster)
-    return tuple(sorted((primary + each) % cluster.size for each in range(count)))
+    return f_from(cluster, primary_of(cluster))
 
 
 def f_backups(cluster: Cluster) -> tuple[int, ...]:
-    count, primary = cluster.replica_set.faulty_max, primary_of(cluster)
-    return tuple(sorted((primary + 1 + each) % cluster.size for each in range(count)))
+    return f_from(cluster, primary_of(cluster) + 1)
+
+
+def f_from(cluster: Cluster, first: int) -> tuple[int, ...]:
+    count = cluster.replica_set.faulty_max
+    return tuple(sorted((first + each) % cluster.size for each in range(count)))
 
 
 def everybody(cluster: Cluster) -> tuple[int, ...]:
@@ -118,8 +121,8 @@ def play(jump: Jump) -> Cluster:
     assert cluster.fired["clock_jump"] == len(whose)
     for transaction_id, place in shown.items():
         assert cluster.clients.acknowledged[transaction_id] == place
+    held = set(shown.values())
     for machine in cluster.machines:
-        held = {place for place in shown.values()}
         assert all(machine.ledger.header(at).hash() == header for at, header in held)
     return cluster
 
