@@ -38,7 +38,7 @@ from services.consensus.store.errors import (
 from services.consensus.store.files import FileOperations
 from services.consensus.store.folder import DataFolder
 from services.consensus.store.index import Index
-from services.consensus.store.opening import open_index
+from services.consensus.store.opening import distrust_after, open_index
 from services.consensus.store.options import StoreOptions
 from services.consensus.store.promise import Promise, Promises
 from services.consensus.store.recovery import FoundBlock, recover, take_block
@@ -91,10 +91,14 @@ class ChainStore:
         folder = DataFolder(path, genesis, replica, options.files)
         try:
             return _open(folder, genesis, options)
-        except BaseException as error:
+        except lmdb.Error as error:
+            try:
+                distrust_after(error, folder)
+            finally:
+                folder.release()
+            raise FatalStorageError("opening the index", str(error)) from error
+        except BaseException:
             folder.release()
-            if isinstance(error, lmdb.Error):
-                raise FatalStorageError("opening the index", str(error)) from error
             raise
 
     @property
@@ -459,8 +463,7 @@ class ChainStore:
         except lmdb.Error as error:
             failure = FatalStorageError("writing the index", str(error))
             self._segments.fail(failure)
-            if not isinstance(error, lmdb.DiskError):
-                self._folder.distrust_index()
+            distrust_after(error, self._folder)
             raise failure from error
 
     def _flush(self, transaction: Transaction) -> None:

@@ -1,4 +1,6 @@
-"""Opening the index of a data folder: whole and of this folder's restarts, or empty."""
+"""Opening the index of a data folder: whole and of this folder's restarts, or empty; and when the
+next session must not trust it.
+"""
 
 from __future__ import annotations
 
@@ -35,3 +37,11 @@ def open_index(folder: DataFolder, trusted: bool, restarts: Restarts) -> tuple[I
         index, trusted = Index(folder.index, folder.salt, folder.distrust_index), False
     folder.accept_index()
     return index, trusted
+
+
+def distrust_after(error: lmdb.Error, folder: DataFolder) -> None:
+    """What the library could not read or write is built anew by the next session, unless it was the
+    disk that failed: reading the index through meets no page that is free or lists free ones.
+    """
+    if not isinstance(error, lmdb.DiskError):
+        folder.distrust_index()
