@@ -18,17 +18,20 @@ from typing import Annotated, Final
 
 import asyncpg
 import structlog
+from opentelemetry.trace import Tracer
 from pydantic import Field
 
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.client.keys import ChainKeyDirectory
 from guqiao_sdk.client.transactions import Identity
+from guqiao_sdk.client.trust import ChainTrust
 from guqiao_sdk.client.trust_file import load_chain_trust
 from guqiao_sdk.gm.keyfile import load_private_key
 from guqiao_sdk.gm.provider import GmProvider, open_provider
 from services.chassis.admin import AdminServer, Probes
 from services.chassis.block_feed.follower import Apply, FeedState, follow_blocks, migrate_follower
 from services.chassis.bus.check import BusCheck, ParkedCheck
+from services.chassis.bus.consumer import NO_SPANS
 from services.chassis.bus.port import Bus, Topic
 from services.chassis.bus.positions import migrate_consumer
 from services.chassis.bus.settings import BusSettings, open_bus
@@ -234,11 +237,8 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Open everything a service needs; its database is judged and brought up to date first."""
     provider = open_provider(settings.gm.backend)
-    own = settings.identity
-    key = load_private_key(own.key_file, provider)
-    identity = Identity(own.did, own.key_id, own.organisation, key)
-    chain = settings.chain
-    trust = load_chain_trust(chain.trust_file)
+    identity = load_identity(settings, provider)
+    trust = load_chain_trust(settings.chain.trust_file)
     async with AsyncExitStack() as stack:
         telemetry = open_telemetry(settings.telemetry, domain=settings.domain, service=service)
         stack.callback(telemetry.shutdown)
@@ -246,23 +246,45 @@ async def open_runtime(
         owner = DatabaseOwner(service, trust.chain_id, trust.genesis_hash)
         await prepare_database(pool, owner, migrations)
         bus = await stack.enter_async_context(open_bus(settings.bus))
-        client = ChainClient(
-            chain.chain_id,
-            chain.endpoints,
-            identity,
-            trust,
-            provider,
-            interceptors=span_interceptors(telemetry.tracer),
-        )
-        await stack.enter_async_context(client)
-        if client.replicas < client.needed:
-            raise SettingsError(
-                f"chain.endpoints: {client.replicas} replicas are named, {client.needed} must say"
-                f" the same: name more / 列出了 {client.replicas} 个副本，须有 {client.needed} 个"
-                "回答一致：请补充"
-            )
+        chain = chain_client(settings, identity, trust, provider, telemetry.tracer)
+        client = await stack.enter_async_context(chain)
         peers = await stack.enter_async_context(open_peers(settings.grpc))
         yield Runtime(service, settings, provider, identity, client, pool, bus, telemetry, peers)
+
+
+def load_identity(settings: ChainServiceSettings, provider: GmProvider) -> Identity:
+    """The service's own identity on its chain."""
+    own = settings.identity
+    key = load_private_key(own.key_file, provider)
+    return Identity(own.did, own.key_id, own.organisation, key)
+
+
+def chain_client(
+    settings: ChainServiceSettings,
+    identity: Identity,
+    trust: ChainTrust,
+    provider: GmProvider,
+    tracer: Tracer = NO_SPANS,
+) -> ChainClient:
+    """A client of the service's chain, to enter. Raises `SettingsError` where too few replicas are
+    named for an answer to count.
+    """
+    chain = settings.chain
+    client = ChainClient(
+        chain.chain_id,
+        chain.endpoints,
+        identity,
+        trust,
+        provider,
+        interceptors=span_interceptors(tracer),
+    )
+    if client.replicas < client.needed:
+        raise SettingsError(
+            f"chain.endpoints: {client.replicas} replicas are named, {client.needed} must say"
+            f" the same: name more / 列出了 {client.replicas} 个副本，须有 {client.needed} 个"
+            "回答一致：请补充"
+        )
+    return client
 
 
 async def prepare_database(pool: Pool, owner: DatabaseOwner, migrations: Path | None) -> None:

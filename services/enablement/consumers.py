@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.transaction import parse_payload
+from services.chassis.block_feed.rebuild import ReadModel
 from services.chassis.postgres import Connection
 from services.enablement import store
 from services.enablement.domain.service import REGISTERED, Service
@@ -38,3 +39,6 @@ def _text(value: Any) -> str:
     return (
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     )
+
+
+READ_MODEL: Final = ReadModel(apply_block, ("services",))

@@ -16,6 +16,7 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.client.transactions import TransactionResult, parse_detail
 from guqiao_sdk.proof.receipt import Outcome, Receipt
 from guqiao_sdk.proof.transaction import Payload, parse_payload
+from services.chassis.block_feed.rebuild import ReadModel
 from services.chassis.postgres import Connection
 from services.registry import register_store, store
 
@@ -197,3 +198,9 @@ def _dividend_rows(
         )
         for number, line in enumerate([*body["lines"], {**rest, "status": ROUNDING}], start=1)
     ]
+
+
+READ_MODEL: Final = ReadModel(
+    apply_block,
+    ("operations", "resubmissions", "positions", "encumbrances", "dividends", "dividend_rows"),
+)

@@ -8,11 +8,12 @@ does not take is kept on both sides with its code, and what became of it.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.proof.receipt import Receipt
 from guqiao_sdk.proof.transaction import SignedTransaction, parse_payload
+from services.chassis.block_feed.rebuild import ReadModel
 from services.chassis.postgres import Connection
 from services.reporting import store
 from services.reporting.domain.records import (
@@ -90,3 +91,6 @@ class _Rows:
             ours = (each for each in packets if each["port"] == "data_object")
             self._rows = {each["sequence"]: each for each in ours}
         return self._rows[sequence]
+
+
+READ_MODEL: Final = ReadModel(apply_block, ("data_objects", "refusals"))

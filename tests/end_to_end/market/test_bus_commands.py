@@ -1,4 +1,6 @@
-"""What an operator does about a bus: events that were set aside, blocks that it lacks."""
+"""What an operator does about a bus, events that were set aside, blocks that it lacks; and about
+what follows it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ import pytest
 from guqiao_sdk.client.events import BLOCK_TOPIC
 from services.chassis.bus import Bus, new_event, open_bus
 from services.chassis.bus.port import Progress, Record
+from services.chassis.runtime import open_database
 from services.chassis.settings import load_settings
 from services.gateway.settings import Settings
+from services.registry.settings import Settings as RegistrySettings
 from tests.end_to_end.harness import ROOT, Answer, environment, wait_until
 from tests.end_to_end.market.conftest import Market
 
@@ -114,3 +118,29 @@ def test_a_feed_that_is_rebuilt_holds_every_block_and_changes_no_register(market
     assert published == [f"shandong/{height}" for height in range(1, len(published) + 1)]
     assert market.machine.must("register", "roster").out == roster
     assert why(market, "shandong-registry") == ""
+
+
+@pytest.mark.req("N0-19", "G2-13-2")
+def test_a_row_that_somebody_changed_is_found_and_replaced_by_what_the_chain_says(
+    market: Market,
+) -> None:
+    roster = market.machine.must("register", "roster").out
+    for name in ("registry", "reporting"):
+        built = service(market, name, "rebuild-projection")
+        assert built.code == 0, built.err
+        assert all(line.endswith("  equal") for line in built.out.splitlines())
+    config = market.machine.network.layout.process("shandong-registry") / "settings.toml"
+    settings = load_settings(RegistrySettings, config)
+
+    async def falsify() -> None:
+        async with open_database(settings.postgres) as pool:
+            await pool.execute("UPDATE positions SET available = 0, total = total + 1")
+
+    asyncio.run(falsify())
+    assert market.machine.must("register", "roster").out != roster
+    found = service(market, "registry", "rebuild-projection")
+    assert (found.code, found.error) == (5, "PROJECTION_DIFFERS")
+    assert "positions" in found.err
+    assert "--replace" in found.err
+    assert service(market, "registry", "rebuild-projection", "--replace").code == 0
+    assert market.machine.must("register", "roster").out == roster
