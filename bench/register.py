@@ -199,15 +199,15 @@ async def _bare(network: Network, pool: ProcessPoolExecutor, seconds: float) -> 
 async def _rosters(network: Network, height: int) -> Figures:
     """Seconds for all 20,000 positions, at an old height and now: the median of several reads."""
     figures: Figures = {}
-    for name, at in (("old", height), ("now", 0)):
+    for name, at in (("roster_old_s", height), ("roster_now_s", 0)):
         taken = []
         for _ in range(READS):
             began = time.monotonic()
             found = await fetch_roster(network, "", at)
             taken.append(time.monotonic() - began)
         if len(found.rows) != ACCOUNTS * PRODUCTS:
-            raise RuntimeError(f"the roster {name} has {len(found.rows)} rows")
-        figures[f"roster_{name}_s"] = round(statistics.median(taken), 3)
+            raise RuntimeError(f"{name}: the roster has {len(found.rows)} rows")
+        figures[name] = round(statistics.median(taken), 3)
     return figures
 
 

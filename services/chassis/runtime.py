@@ -108,8 +108,9 @@ class ChainServiceSettings(ServiceSettings):
 
 @dataclass(slots=True)
 class Runtime:
-    """Everything open. `checks` are asked by /readyz; a service adds its own. `peers` knows who is
-    behind the connections that the tunnel's sidecar brings.
+    """Everything open. `checks` are asked by /readyz; a service adds its own, and to `alarms` what
+    is told there though it serves all the same. `peers` knows who is behind the connections that
+    the tunnel's sidecar brings.
     """
 
     service: str
@@ -122,6 +123,7 @@ class Runtime:
     telemetry: Telemetry
     peers: PeerLookup | None = None
     checks: dict[str, Callable[[], Awaitable[str | None]]] = field(default_factory=dict)
+    alarms: dict[str, Callable[[], Awaitable[str | None]]] = field(default_factory=dict)
     feed: FeedState = field(default_factory=FeedState)
 
     def build_server(
@@ -173,6 +175,7 @@ class Runtime:
                 "bus": bus.away,
                 "projection": self.feed.check,
                 "events": ParkedCheck(self.pool).check,
+                **self.alarms,
             },
         )
         admin = self.settings.admin

@@ -10,6 +10,7 @@ from guqiao_sdk.gm.keyfile import read_guarded
 from services.chassis import outbox
 from services.chassis.runtime import Runtime, open_runtime
 from services.registry.api import POLICIES, RegistryServicer
+from services.registry.checker import RegisterChecker
 from services.registry.consumers import apply_block
 from services.registry.events import OPERATION_TOPIC
 from services.registry.handlers import Handlers
@@ -32,7 +33,9 @@ async def serve(settings: Settings) -> None:
         server = runtime.build_server(POLICIES)
         add_RegistryServiceServicer_to_server(RegistryServicer(handlers), server)
         follow = runtime.follow_blocks("registry.read_model", apply_block)
-        await runtime.run(server, [follow, _announce(runtime, handlers)])
+        checker = RegisterChecker(runtime.pool, runtime.client, runtime.telemetry.metrics)
+        runtime.alarms["register"] = checker.check
+        await runtime.run(server, [follow, _announce(runtime, handlers), checker.run()])
 
 
 async def _announce(runtime: Runtime, handlers: Handlers) -> None:

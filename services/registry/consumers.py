@@ -23,6 +23,8 @@ from services.registry import register_store, store
 POSITION_CHANGED: Final = "register.position_changed"
 ENCUMBRANCES_CHANGED: Final = "register.encumbrances_changed"
 DIVIDEND_RECORDED: Final = "register.dividend_recorded"
+ACCOUNT_OPENED: Final = "register.account_opened"
+PRODUCT_REGISTERED: Final = "register.product_registered"
 ROUNDING: Final = "ROUNDING"
 """The status of the row that carries what rounding leaves of a declared amount."""
 
@@ -63,13 +65,23 @@ async def apply_block(connection: Connection, block: VerifiedBlock) -> None:
         if changed:
             await _apply_positions(connection, block.height, changed)
         for topic, body in events:
-            if topic == ENCUMBRANCES_CHANGED:
-                await _apply_encumbrances(connection, block.height, body["encumbrances"])
-            elif topic == DIVIDEND_RECORDED:
-                rows = _dividend_rows(block.height, index, body)
-                await register_store.insert_dividend(connection, rows)
-            else:
-                await _apply_report(connection, block.height, topic, body)
+            await _apply_event(connection, block.height, index, topic, body)
+
+
+async def _apply_event(
+    connection: Connection, height: int, index: int, topic: str, body: dict[str, Any]
+) -> None:
+    """Apply one event of the transaction at `index`, other than changes of positions."""
+    if topic == ENCUMBRANCES_CHANGED:
+        await _apply_encumbrances(connection, height, body["encumbrances"])
+    elif topic == DIVIDEND_RECORDED:
+        await register_store.insert_dividend(connection, _dividend_rows(height, index, body))
+    elif topic == ACCOUNT_OPENED:
+        await register_store.put_account(connection, body["account"], body["counted_holders"])
+    elif topic == PRODUCT_REGISTERED:
+        await register_store.insert_product(connection, body["product_code"])
+    else:
+        await _apply_report(connection, height, topic, body)
 
 
 async def _apply_report(
@@ -202,5 +214,8 @@ def _dividend_rows(
 
 READ_MODEL: Final = ReadModel(
     apply_block,
-    ("operations", "resubmissions", "positions", "encumbrances", "dividends", "dividend_rows"),
+    (
+        *("operations", "resubmissions", "accounts", "products", "positions", "encumbrances"),
+        *("dividends", "dividend_rows"),
+    ),
 )

@@ -343,3 +343,39 @@ def _page_of(kind: Callable[..., Row], records: Sequence[Record]) -> tuple[list[
     values = [dict(record) for record in records]
     found = sum({row.pop("found") for row in values})
     return [kind(**row) for row in values], found > len(values)
+
+
+async def put_account(connection: Connection, account: str, counted_holders: int) -> None:
+    """Keep as how many holders an account counts; one that was closed may be opened again."""
+    await connection.execute(
+        """
+        INSERT INTO accounts (account, counted_holders) VALUES ($1, $2)
+        ON CONFLICT (text_digest(account)) DO UPDATE SET counted_holders = excluded.counted_holders
+        """,
+        account,
+        counted_holders,
+    )
+
+
+async def insert_product(connection: Connection, product_code: str) -> None:
+    """Add a product, which is registered once; a block again changes nothing."""
+    await connection.execute(
+        "INSERT INTO products (product_code) VALUES ($1) ON CONFLICT DO NOTHING", product_code
+    )
+
+
+async def list_changed(connection: Connection, above: int, height: int) -> list[str]:
+    """The products of which a position or an encumbrance began or ended above one height, up to
+    another.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT product_code FROM positions WHERE from_height > $1 AND from_height <= $2
+        UNION SELECT product_code FROM positions WHERE to_height > $1 AND to_height <= $2
+        UNION SELECT product_code FROM encumbrances WHERE from_height > $1 AND from_height <= $2
+        UNION SELECT product_code FROM encumbrances WHERE to_height > $1 AND to_height <= $2
+        """,
+        above,
+        height,
+    )
+    return [row["product_code"] for row in rows]

@@ -53,7 +53,6 @@ class LedgerNode:
     ahead_ms: int = 0
     """How much later it is than the chain's time; admission goes by the clock."""
     traceparents: list[str] = field(default_factory=list)
-    _values: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
 
     async def start(self) -> None:
         """Answer from now on."""
@@ -132,16 +131,10 @@ class LedgerNode:
         )
         if isinstance(verdict, Refused):
             return verdict
-        self._remember()
         rested_ms = self.rests_ms.pop(0) if self.rests_ms else 0
         time_ms = chain.header.block_time_ms + 1_000 + rested_ms
         chain.execute(transaction.encode(), time_ms=time_ms)
-        self._remember()
         return self._result(chain.header.height, 0)
-
-    def _remember(self) -> None:
-        """Keep what stands at this height: proofs are made for earlier ones too."""
-        self._values.setdefault(self.chain.header.height, dict(self.chain.state.values))
 
     def _place(self, transaction_id: bytes, *, attempts: bool = False) -> tuple[int, int] | None:
         """Where it was executed, or, with `attempts`, where it had no effect for now."""
@@ -250,11 +243,10 @@ class LedgerNode:
     async def _proven(
         self, keys: Sequence[bytes], height: int, context: Any
     ) -> tuple[ledger_pb2.CertifiedHeader, list[node.ProvenValue]]:
-        self._remember()
         height = height or self.chain.header.height
         if height not in self.chain.blocks:
             await abort(context, "HEIGHT_UNKNOWN")
-        held = self._values[height]
+        held = self.chain.values_at(height)
         found = [
             node.ProvenValue(
                 present=key in held,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.chassis.errors import (
     ConflictError,
+    FailedPreconditionError,
     InvalidError,
     NotFoundError,
     UnimplementedError,
@@ -57,3 +58,10 @@ class PageTokenInvalidError(InvalidError):
 
     def __init__(self) -> None:
         super().__init__("PAGE_TOKEN_INVALID")
+
+
+class RegisterDiffersError(FailedPreconditionError):
+    """The read model does not agree with itself, or with the chain."""
+
+    def __init__(self, height: int, count: int) -> None:
+        super().__init__("REGISTER_DIFFERS", height=height, count=count)

@@ -129,6 +129,8 @@ def test_a_row_that_somebody_changed_is_found_and_replaced_by_what_the_chain_say
         built = service(market, name, "rebuild-projection")
         assert built.code == 0, built.err
         assert all(line.endswith("  equal") for line in built.out.splitlines())
+    counted = service(market, "registry", "recount")
+    assert (counted.code, "add up" in counted.out) == (0, True)
     config = market.machine.network.layout.process("shandong-registry") / "settings.toml"
     settings = load_settings(RegistrySettings, config)
 
@@ -138,9 +140,17 @@ def test_a_row_that_somebody_changed_is_found_and_replaced_by_what_the_chain_say
 
     asyncio.run(falsify())
     assert market.machine.must("register", "roster").out != roster
+    for command in ("stop", "start"):  # At its start it counts everything.
+        market.machine.must("dev", "node", command, "shandong/registry")
+    wait_until("told", lambda: "REGISTER_DIFFERS" in why(market, "shandong-registry"))
+    counted = service(market, "registry", "recount")
+    assert (counted.code, counted.error) == (5, "REGISTER_DIFFERS")
+    assert "TOTAL_IS_REGISTERED" in counted.out
     found = service(market, "registry", "rebuild-projection")
     assert (found.code, found.error) == (5, "PROJECTION_DIFFERS")
     assert "positions" in found.err
     assert "--replace" in found.err
     assert service(market, "registry", "rebuild-projection", "--replace").code == 0
     assert market.machine.must("register", "roster").out == roster
+    assert service(market, "registry", "recount").code == 0
+    wait_until("all is well", lambda: why(market, "shandong-registry") == "")

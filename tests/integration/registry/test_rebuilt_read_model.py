@@ -129,6 +129,8 @@ async def test_blocks_that_are_applied_meanwhile_are_compared_too(lab: Lab) -> N
 CHANGES: Final = {
     "operations": "UPDATE operations SET code = 'X' WHERE height = 2",
     "positions": "UPDATE positions SET total = total + 1 WHERE to_height IS NULL",
+    "accounts": "UPDATE accounts SET counted_holders = 7",
+    "products": "DELETE FROM products",
     "encumbrances": "DELETE FROM encumbrances WHERE to_height IS NULL",
     "dividend_rows": "UPDATE dividend_rows SET amount_fen = 0 WHERE line = 1",
     "dividends": "INSERT INTO dividends VALUES (1, 7, 'D', 'P')",

@@ -213,6 +213,7 @@ class LedgerChain:
         self.versions: dict[int, int | None] = {0: update.version}
         self.header = genesis_header(self.genesis)
         self.blocks: dict[int, Block] = {}
+        self.write_sets: dict[int, dict[bytes, bytes | None]] = {}
         self.set_changes: list[SetChange] = []
         self.requests = 0
         self.catalogue = Catalogue(
@@ -301,6 +302,7 @@ class LedgerChain:
         )
         self.pages.update(update.pages)
         self.versions[result.height] = update.version
+        self.write_sets[result.height] = dict(result.write_set)
         for key, value in result.write_set.items():
             if value is None:
                 self.state.values.pop(key, None)
@@ -351,6 +353,13 @@ class LedgerChain:
     def prove_at(self, key: bytes, height: int) -> StateProof:
         """Prove `key` at an earlier height."""
         return prove(self.pages.__getitem__, self.versions[height], key)
+
+    def values_at(self, height: int) -> dict[bytes, bytes]:
+        """What the state held after a block."""
+        held: dict[bytes, bytes | None] = dict(genesis_state(self.genesis))
+        for each in range(1, height + 1):
+            held |= self.write_sets[each]
+        return {key: value for key, value in held.items() if value is not None}
 
     def value(self, key: str) -> Json | None:
         """Read a whole state key."""
