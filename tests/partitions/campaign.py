@@ -97,6 +97,7 @@ class Campaign:
         """
         self.met.clear()
         shape = SHAPES[name](self.chance, await self._primary())
+        told = len(self.record.told)
         before, is_over = self.switch.set({}), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for number in range(CLIENTS):
@@ -104,6 +105,8 @@ class Campaign:
             await self._fault(shape, before)
             met = self.switch.set({}) - before
             is_over.set()
+        if len(self.record.told) == told:
+            raise ViolationError("no client was told anything in this episode")
         height = max(result.height for result in self.record.told.values())
         await asyncio.gather(*(self._level(number, height) for number in range(N)))
         self.record.check()
@@ -164,15 +167,18 @@ class Campaign:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _decide(self, deciding: Collection[int]) -> None:
-        """A quorum that is connected goes on, with as many changes of view as it takes: the fault
-        has lasted a while, so it is no block from before that counts.
+        """A quorum that is connected goes on, with as many changes of view as it takes, and clients
+        are told so: the fault has lasted a while, so it is no block from before that counts.
         """
         start = max([(await self.watchers[number].latest()).height for number in deciding])
         deadline = time.monotonic() + DECIDE_SECONDS_MAX
-        while await self._certified(deciding) <= start:
+        while await self._certified(deciding) <= start or not self._was_told_above(start):
             if time.monotonic() > deadline:
                 raise ViolationError(f"{sorted(deciding)} are connected and decided nothing")
             await asyncio.sleep(POLL_SECONDS)
+
+    def _was_told_above(self, height: int) -> bool:
+        return any(result.height > height for result in reversed(self.record.told.values()))
 
     async def _certified(self, numbers: Collection[int]) -> int:
         """The height that all of these have certified, as far as they answer: one whose clock is

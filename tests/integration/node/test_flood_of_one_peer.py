@@ -15,6 +15,7 @@ import pytest
 
 from guqiao.consensus.v1 import ledger_pb2, peer_pb2
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.transaction import SignedTransaction
 from services.consensus import answering, wire
 from services.consensus.answering import Answering
 from services.consensus.domain.codec import encode_message
@@ -46,8 +47,13 @@ from tests.plugins.chain_network import PARAMETERS, ChainNetwork
 from tests.unit.node.test_view_changes_that_do_not_hold import new_view
 
 LIAR = 3
+NOBODY = ReplicaId(7)
+"""As one that was removed: the set of this epoch has no such member."""
+
 DIGEST = Digest(b"d" * 32)
 LARGE_BYTES = 900_000
+DEEP = 20_000
+SIGNED = ((b"\x04" + bytes(64), bytes(64)),)
 COUNTED = re.compile(
     r'guqiao_consensus_(rejected|ignored)_messages_total{reason="(\w+)",replica="(\d)"} (\d+)'
 )
@@ -90,6 +96,7 @@ def one_of_each(chain: MemoryChain, network: ChainNetwork, low: int) -> dict[Rea
             vote + request,
             request + b"\xfa\x3f\x05hello",
             peer_pb2.PeerFrame(message=b"\xff" * 100).SerializeToString(),
+            *deep_frames(),
             peer_pb2.PeerFrame(
                 block_request=peer_pb2.BlockRequest(from_height=5, to_height=1)
             ).SerializeToString(),
@@ -98,9 +105,14 @@ def one_of_each(chain: MemoryChain, network: ChainNetwork, low: int) -> dict[Rea
             wire.message_frame(elsewhere.prepare(*place)),
             wire.message_frame(replace(by.prepare(*place), signature=b"x" * 64)),
             wire.message_frame(replace(by.prepare(*place), replica=ReplicaId(1))),
+            wire.message_frame(replace(by.prepare(*place), replica=NOBODY)),
             wire.message_frame(by.pre_prepare(View(0), SequenceNumber(low + 1), Batch(1, ()))),
         ],
-        Reason.INADMISSIBLE: [wire.gossip_frame([refused[:-1] + bytes([refused[-1] ^ 1])])],
+        Reason.INADMISSIBLE: [
+            wire.gossip_frame([refused[:-1] + bytes([refused[-1] ^ 1])]),
+            wire.gossip_frame([SignedTransaction(b"[" * DEEP, SIGNED).encode()]),
+            wire.gossip_frame([SignedTransaction(b'{"a":' * DEEP, SIGNED).encode()]),
+        ],
         Reason.LATE: [wire.message_frame(by.prepare(View(0), SequenceNumber(1), DIGEST))],
         Reason.FUTURE: [
             wire.message_frame(by.prepare(View(0), SequenceNumber(low + 100_000), DIGEST)),
@@ -122,6 +134,19 @@ def one_of_each(chain: MemoryChain, network: ChainNetwork, low: int) -> dict[Rea
             wire.state_response_frame(peer_pb2.StateResponse(height=64, part=b"x")),
         ],
     }  # fmt: skip
+
+
+def deep_frames() -> list[bytes]:
+    """Unknown members within one another: groups, and members of a length."""
+    nested = b""
+    while len(nested) < DEEP:
+        nested = b"\x7a" + _varint(len(nested)) + nested
+    return [b"\x7b" * DEEP, nested]
+
+
+def _varint(number: int) -> bytes:
+    low, high = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(high) if high else bytes([low])
 
 
 async def three(chain: MemoryChain, network: ChainNetwork) -> list[Member]:
@@ -193,6 +218,9 @@ def flood(chain: MemoryChain, network: ChainNetwork) -> Iterator[bytes]:
         yield wire.block_request_frame(1, 2**63)
         yield wire.state_request_frame(2**63, prefix=b"\x01")
         yield peer_pb2.PeerFrame(block_response=answer).SerializeToString()
+    for _ in range(40):
+        yield from deep_frames()
+        yield wire.message_frame(replace(vote, replica=NOBODY))
     for number in range(3):
         names = [b"%d %30d" % (number, part) for part in range(PEER_TRANSACTIONS_MAX // 2)]
         yield wire.gossip_frame(names)
