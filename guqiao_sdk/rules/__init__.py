@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 Language: TypeAlias = Literal["zh", "en"]
 
-_PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{([a-z_]+(?:\|[a-z_]+)*)\}")
+"""`{roles|allowed}`: the fact `roles`, or `allowed` where that one is not given."""
 _NO_VALUE: Final = {"zh": "（未给出）", "en": "(not given)"}
 
 
@@ -74,7 +75,9 @@ def rule(code: str) -> Rule:
 
 
 def messages(code: str, /, **fields: object) -> Messages:
-    """The texts of `code` in both languages, `{field}` replaced by the facts."""
+    """The texts of `code` in both languages, `{field}` replaced by the facts, of a list by its
+    parts.
+    """
     entry = rule(code)
     return Messages(
         zh=_fill(entry.text_zh, "zh", fields),
@@ -109,14 +112,20 @@ def _rule(entry: dict[str, Any]) -> Rule:
     return Rule(**{**entry, "rule_id": tuple(entry["rule_id"]), "basis": tuple(entry["basis"])})
 
 
+def readable(template: str) -> str:
+    """A text with its places as `{field}`, each by its first name."""
+    return _PLACEHOLDER.sub(lambda match: f"{{{match[1].partition('|')[0]}}}", template)
+
+
 def _fill(template: str, language: Language, fields: dict[str, object]) -> str:
     # Not str.format: facts come from outside, and a template must never reach into an object.
     def value(match: re.Match[str]) -> str:
-        found = fields.get(match[1])
-        return _NO_VALUE[language] if found is None else str(found)
+        given = (fields.get(name) for name in match[1].split("|"))
+        found = next((fact for fact in given if fact is not None), _NO_VALUE[language])
+        return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
 
     return _PLACEHOLDER.sub(value, template)
 
 
 def _unbraced(template: str) -> str:
-    return _PLACEHOLDER.sub(lambda match: f"<{match[1]}>", template)
+    return _PLACEHOLDER.sub(lambda match: f"<{match[1].partition('|')[0]}>", template)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from guqiao_sdk.rules import Rule, catalogue
+from guqiao_sdk.rules import Rule, catalogue, readable
 
 _HEAD = """# Codes / 代码
 
@@ -26,9 +26,9 @@ def _section(rule: Rule) -> str:
         [
             f"## {rule.code}",
             "",
-            f"{rule.text_zh}{rule.remedy_zh}",
+            readable(f"{rule.text_zh}{rule.remedy_zh}"),
             "",
-            f"{rule.text_en} {rule.remedy_en}",
+            readable(f"{rule.text_en} {rule.remedy_en}"),
             "",
             f"{', '.join(rule.rule_id)} · {rule.article} · {rule.severity} · {rule.grpc} · "
             f"{'; '.join(rule.basis)}",

@@ -63,6 +63,7 @@ VERSIONS: Final = {
     "light_client": 4,
     "notices": 3,
     "objects": 2,
+    "observed": 2,
     "packets": 5,
     "register": 5,
     "templates": 2,

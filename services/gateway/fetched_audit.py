@@ -59,18 +59,29 @@ class FetchedAudit:
             raise UnavailableError("AUDIT_UNAVAILABLE") from error
 
     async def refuse(self, message: bytes, code: str, trace_id: str) -> None:
-        """Keep and count that a message is not even read as a call. It is refused whether or not
-        that can be kept; a record that is lost is logged.
-        """
+        """Keep and count that a message is not even read as a call."""
         self.count(code)
-        try:
-            await self.sink.record(self._record(UNKNOWN, message, Decision.REFUSED, code, trace_id))
-        except Exception:
-            log.exception("audit.failed", method=UNKNOWN, code=code)
+        await self._keep(self._record(UNKNOWN, message, Decision.REFUSED, code, trace_id))
+
+    async def end(
+        self, decision: Decision, call: str | None, message: bytes, code: str, trace_id: str
+    ) -> None:
+        """Keep that a call ended with a code, as the server does: `decision` is ENDED where it was
+        let through before, else REFUSED.
+        """
+        method = METHODS.get(call or "", UNKNOWN)
+        await self._keep(self._record(method, message, decision, code, trace_id))
 
     def count(self, code: str) -> None:
         """Count that a call ended with a code."""
         self.refusals.count(self.organisation, code)
+
+    async def _keep(self, record: AuditRecord) -> None:
+        """It ends so whether or not that can be kept; a record that is lost is logged."""
+        try:
+            await self.sink.record(record)
+        except Exception:
+            log.exception("audit.failed", method=record.method, code=record.code)
 
     def _record(
         self, method: str, message: bytes, decision: Decision, code: str, trace_id: str

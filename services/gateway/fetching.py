@@ -24,6 +24,7 @@ from guqiao_sdk.errors import GuqiaoError, guqiao_errors
 from services.chassis.errors import InvalidError, ServiceError
 from services.chassis.grpc_server import to_rpc_status
 from services.chassis.grpc_server.grpc_errors import seen_by_caller
+from services.chassis.grpc_server.ports import Decision
 from services.chassis.strict_protobuf import NotStrictError, parse_strict
 from services.chassis.telemetry import current_trace_id, extract
 from services.gateway.api import GatewayServicer
@@ -172,9 +173,11 @@ class Fetching:
         answer = pb.AnswerCallRequest(chain_id=self.chain_id, call_id=call.call_id)
         trace_id = current_trace_id() or uuid.uuid4().hex
         asked = call.WhichOneof("call")
+        decision = Decision.REFUSED
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 await self.audit.allow(asked, message, trace_id)
+                decision = Decision.ENDED
                 await self._do(call, answer)
         except Exception as error:
             told = seen_by_caller(error)
@@ -182,7 +185,9 @@ class Fetching:
                 self.audit.count(told.code)
             else:  # The other gateway learns the trace id alone, so that must lead to something.
                 log.exception("call.failed", remote=self.remote, call=asked, trace_id=trace_id)
-            _mark_failed(getattr(told, "code", "") or "INTERNAL")
+            code = told.code if isinstance(told, ServiceError) else "INTERNAL"
+            await self.audit.end(decision, asked, message, code, trace_id)
+            _mark_failed(code)
             answer.error = to_rpc_status(told, trace_id).SerializeToString()
         return answer
 

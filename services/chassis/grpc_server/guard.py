@@ -2,7 +2,8 @@
 
 The order is cheap first: connection, the message within its time, size, bytes in hand, form, time,
 key, signature, nonce, rate, open calls, role. The message is parsed only after all of it held. A
-call is let through only after its audit record was taken; a refusal is recorded as well.
+call is let through only after its audit record was taken. One that ends with a code, here or in the
+handler, is recorded with it, whoever refused it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import structlog
 from grpc.aio import ServicerContext
 
 from guqiao_sdk.gm.sm3 import sm3
 from guqiao_sdk.signing import RequestStamp
-from services.chassis.errors import ForbiddenError, ServiceError, TooLargeError, UnavailableError
+from services.chassis.errors import ForbiddenError, TooLargeError, UnavailableError
 from services.chassis.grpc_server.bytes_held import BytesHeld
 from services.chassis.grpc_server.identity import Caller
 from services.chassis.grpc_server.limits import ServerLimits
@@ -34,6 +35,7 @@ from services.chassis.grpc_server.rate import RateLimiter
 from services.chassis.grpc_server.request_signature import SignatureVerifier, read_signature
 
 _logger = structlog.get_logger("grpc")
+_NOTHING_READ: Final = sm3(b"")
 
 
 @dataclass(slots=True)
@@ -52,6 +54,9 @@ class Call:
     connection_of: str | None = None
     counts_as: Caller | None = None  # Whose open call it is, once it counts as one.
     bytes_held: int = 0  # Of its message that is in hand.
+    digest: bytes = _NOTHING_READ
+    """SM3 of its message; of no bytes where none came, and where it opens a client stream."""
+    is_let_through: bool = False
 
     @property
     def organisation(self) -> str | None:
@@ -87,27 +92,32 @@ class Guard:
     now_ms: Callable[[], int]
 
     async def admit(self, call: Call, *, opens_stream: bool) -> bytes:
-        """Let the call in and set `call.identity`, or raise why not; both are recorded. Returns
+        """Let the call in, which is recorded, and set `call.identity`, or raise why not. Returns
         its message, which is empty where it opens a client stream.
         """
         message = b""
+        call.connection_of = await self._peer_organisation(call)
+        if not opens_stream:
+            message = await self.open_calls.first_message(call.context.read(), call.source)
+            call.digest = sm3(message)
+        await self._check(call, message)
         try:
-            call.connection_of = await self._peer_organisation(call)
-            if not opens_stream:
-                message = await self.open_calls.first_message(call.context.read(), call.source)
-            await self._check(call, message)
-        except ServiceError as error:
-            await self._record_refusal(call, message, error.code)
-            raise
-        except Exception:
-            await self._record_refusal(call, message, "INTERNAL")
-            raise
-        try:
-            await self.audit.record(self._record(call, message, Decision.ALLOWED, ""))
+            await self.audit.record(self._record(call, Decision.ALLOWED, ""))
         except Exception as error:
             _logger.error("audit.failed", method=call.method, exc_info=error)
             raise UnavailableError("AUDIT_UNAVAILABLE") from error
+        call.is_let_through = True
         return message
+
+    async def record_end(self, call: Call, code: str) -> None:
+        """Keep a record of a call that ends with a code. It ends so whether or not that can be
+        kept; what must not happen is that nobody learns of the lost record.
+        """
+        decision = Decision.ENDED if call.is_let_through else Decision.REFUSED
+        try:
+            await self.audit.record(self._record(call, decision, code))
+        except Exception as error:
+            _logger.error("audit.failed", method=call.method, code=code, exc_info=error)
 
     def end(self, call: Call) -> None:
         """The call is over, however it ended."""
@@ -155,10 +165,6 @@ class Guard:
                 call.key = await self.verifier.find_key(call.stamp, self.now_ms())
                 _require_role(call, call.key)
 
-    async def record_unknown_method(self, call: Call) -> None:
-        """Keep a record of a call to a method that does not exist."""
-        await self._record_refusal(call, b"", "METHOD_UNKNOWN")
-
     async def _check(self, call: Call, message: bytes) -> None:
         organisation = call.connection_of
         self.check_size(call.policy, message)
@@ -190,15 +196,7 @@ class Guard:
             raise ForbiddenError("PEER_UNKNOWN")
         return organisation
 
-    async def _record_refusal(self, call: Call, message: bytes, code: str) -> None:
-        try:
-            await self.audit.record(self._record(call, message, Decision.REFUSED, code))
-        except Exception as error:
-            # The call is refused all the same; what must not happen is that nobody learns of the
-            # lost record.
-            _logger.error("audit.failed", method=call.method, code=code, exc_info=error)
-
-    def _record(self, call: Call, message: bytes, decision: Decision, code: str) -> AuditRecord:
+    def _record(self, call: Call, decision: Decision, code: str) -> AuditRecord:
         identity = call.identity
         return AuditRecord(
             time_ms=self.now_ms(),
@@ -213,7 +211,7 @@ class Guard:
             organisation=identity.organisation if identity else "",
             roles=tuple(sorted(identity.roles)) if identity else (),
             peer=call.context.peer(),
-            request_digest=sm3(message).hex(),
+            request_digest=call.digest.hex(),
             trace_id=call.trace_id,
         )
 

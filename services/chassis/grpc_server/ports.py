@@ -57,16 +57,21 @@ class PeerLookup(Protocol):
 
 
 class Decision(StrEnum):
-    """Whether a call was let through."""
+    """Whether a call was let through, and that one ended otherwise than with an answer."""
 
     ALLOWED = "allowed"
     REFUSED = "refused"
+    ENDED = "ended"
+    """It was let through, which is another record, and ended with a code: refused by the service or
+    by the chain, failed, or with an outcome that nobody knows yet.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
     """Who asked for what, and what was decided. `code` is empty when allowed; digests and ids are
-    hex.
+    hex. A call that was let through and ended with a code has two records, with the same digest and
+    trace id.
     """
 
     time_ms: int

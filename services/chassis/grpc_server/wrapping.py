@@ -82,8 +82,7 @@ class Wrapper:
         """A handler that refuses a method that does not exist, whatever its kind."""
 
         async def refuse(_requests: object, context: Context) -> None:
-            async def work(call: Call) -> None:
-                await self.guard.record_unknown_method(call)
+            async def work(_call: Call) -> None:
                 raise UnimplementedError("METHOD_UNKNOWN", method=method[:200])
 
             # The name is the caller's: it must not become a metric's label or a span's name.
@@ -101,8 +100,8 @@ class Wrapper:
         seconds: float,
         work: Callable[[Call], Awaitable[T]],
     ) -> T:
-        """Do the work of one call within its deadline, in its span; whatever it raises ends as a
-        status.
+        """Do the work of one call within its deadline, in its span; whatever it raises is recorded
+        and ends as a status.
         """
         started = time.monotonic()
         code = grpc.StatusCode.OK
@@ -126,7 +125,9 @@ class Wrapper:
                     _logger.error("rpc.failed", method=method, trace_id=trace_id, exc_info=error)
                 status = to_rpc_status(told, trace_id)
                 code = grpc_code(status)
-                span.set_attribute("guqiao.code", getattr(told, "code", "INTERNAL"))
+                name = told.code if isinstance(told, ServiceError) else "INTERNAL"
+                span.set_attribute("guqiao.code", name)
+                await self.guard.record_end(call, name)
                 # Frames of errors hold one another; the message would stay until collected.
                 traceback.clear_frames(error.__traceback__)
                 del told

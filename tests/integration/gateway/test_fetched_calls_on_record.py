@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,6 +138,9 @@ async def test_a_call_that_cannot_be_recorded_is_not_done(link: LinkLab) -> None
         with pytest.raises(GuqiaoError) as refused:
             await link.back.deliver_some()
         assert refused.value.code == "AUDIT_UNAVAILABLE"
+        organisation = link.regulator.runtime.identity.organisation
+        name = "guqiao_rpc_refusals_total"
+        assert count_of(link.market, name, organisation=organisation, code=refused.value.code) == 1
         assert await states(link) == [SENT]
         assert ended(link.market, "packet.received") == 0
         link.audited.is_full = False
@@ -211,13 +215,21 @@ async def test_a_message_that_does_not_say_which_call_it_is_is_refused_on_record
         assert await link.back.deliver_some() == 1, "the stream goes on"
 
 
-async def test_what_a_fetched_call_ends_with_is_counted_for_who_asked(link: LinkLab) -> None:
+async def test_what_a_fetched_call_ends_with_is_recorded_and_counted_for_who_asked(
+    link: LinkLab,
+) -> None:
     link.market.node.chain.state.values[b"packets/paused/csrc"] = b'{"reason":"-"}'
     await send_to_market(link, 1)
     async with link.fetching():
         with pytest.raises(GuqiaoError) as refused:
             await link.back.deliver_some()
     assert refused.value.code == "LINK_PAUSED"
+    allowed, last = link.audited.records
+    assert (allowed.decision, allowed.code) == (Decision.ALLOWED, "")
+    assert (last.decision, last.code) == (Decision.ENDED, "LINK_PAUSED")
+    assert replace(last, decision=allowed.decision, code="", time_ms=0) == replace(
+        allowed, time_ms=0
+    ), "the same call, by the same gateway"
     organisation = link.regulator.runtime.identity.organisation
     name = "guqiao_rpc_refusals_total"
     assert count_of(link.market, name, organisation=organisation, code="LINK_PAUSED") == 1

@@ -92,7 +92,7 @@ class Observation:
 async def made() -> AsyncIterator[Observation]:
     """Begun at the genesis block, with three blocks to be read."""
     async with AsyncExitStack() as stack:
-        registry = Registry.make(ObservedContract())
+        registry = Registry.make(ObservedContract(2))
         ledger = LedgerNode(registry.csrc)
         await ledger.start()
         stack.push_async_callback(ledger.stop)

@@ -41,7 +41,7 @@ def another_block(chain: FiscoChain, height: int, *, state: str = "0x" + "07" * 
 class Observed:
     """The regulatory chain, and the market's chain of another kind."""
 
-    registry: Registry = field(default_factory=lambda: Registry.make(ObservedContract()))
+    registry: Registry = field(default_factory=lambda: Registry.make(ObservedContract(2)))
     fisco: FiscoChain = field(default_factory=FiscoChain)
 
     def call(self, method: str, body: Any, *who: IdentityRecord) -> Receipt:

@@ -24,7 +24,6 @@ from services.consensus.domain.contracts.chain_registry import (
     replacing,
     sealing,
 )
-from services.consensus.domain.contracts.chain_registry.drift import compare
 from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.form import (
     Registration,
@@ -64,7 +63,6 @@ from services.consensus.domain.contracts.chain_registry.steps import (
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client_registration import (
     LIGHT_CLIENT,
-    followed_set,
     keep_trust,
     known_trust,
 )
@@ -248,9 +246,7 @@ def approve(host: Host, body: Mapping[str, Json]) -> None:
     host.put(f"operator/{registration.operator_uscc}/{chain}", {"parent": registration.parent})
     facts: dict[str, Json] = {"digest": registration.digest}
     move(host, chain, "approve", Status.ACTIVE, "chain.approved", **facts)
-    signing = followed_set(system, chain)
-    assert signing is not None, "a trust in the chain is kept"
-    compare(system, signing)
+    changing.compare_now(system, chain)
 
 
 def _note(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from guqiao_sdk.proof.errors import ProofError
@@ -20,7 +21,11 @@ from guqiao_sdk.proof.fisco.trusted import ForkError, TrustedFisco
 from guqiao_sdk.proof.fisco.trusted import advance as advanced
 from guqiao_sdk.proof.json_values import Json
 from guqiao_sdk.proof.observed_state import CONTRACT, FROZEN, ObservedClient
-from services.consensus.domain.contracts.chain_registry.drift import require_followed
+from services.consensus.domain.contracts.chain_registry.drift import (
+    note_sealers,
+    observed_keys,
+    require_followed,
+)
 from services.consensus.domain.contracts.chain_registry.steps import signed
 from services.consensus.domain.contracts.host import Host, Method, Refusal
 from services.consensus.domain.contracts.light_client import CLOCK_AHEAD_MS_MAX
@@ -45,6 +50,7 @@ from services.consensus.domain.contracts.observed_client.records import (
 )
 from services.consensus.domain.contracts.observed_client.registered import (
     is_registered_set,
+    keys_of,
     require_chains_province,
     require_later_header,
     require_registered_header,
@@ -60,26 +66,31 @@ from services.consensus.domain.contracts.packets_host import (
 from services.consensus.domain.contracts.signers import require_csrc
 
 NAME: Final = CONTRACT
+HOLDS_FROM: Final = 2
+"""The version that opens a task where other keys seal than those that are registered."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedContract:
-    """`observed`; of FISCO BCOS 3 with national cryptography."""
+    """`observed`; of FISCO BCOS 3 with national cryptography. Version 2 holds who seals from now on
+    against the registration (`chain_registry/drift`).
+    """
 
     version: int = 1
     name: str = NAME
 
     def methods(self) -> Mapping[str, Method]:
         """`advance` for relayers, who are trusted with nothing; the rest for regulators."""
+        holds = self.version >= HOLDS_FROM
         return {
-            "begin": begin,
-            "advance": advance,
+            "begin": partial(begin, holds=holds),
+            "advance": partial(advance, holds=holds),
             "consent": consent,
-            "replace": replace_checkpoint,
+            "replace": partial(replace_checkpoint, holds=holds),
         }
 
 
-def begin(host: Host, body: Mapping[str, Json]) -> None:
+def begin(host: Host, body: Mapping[str, Json], *, holds: bool) -> None:
     """Observe a chain from a checkpoint on, as both sides of the CSRC. The same again changes
     nothing.
     """
@@ -92,11 +103,13 @@ def begin(host: Host, body: Mapping[str, Json]) -> None:
             return
         raise Refusal("REFERENCE_CONFLICT", reference=chain)
     require_registered_header(system_host(host), chain, trusted)
-    begin_generation(host, chain, 0, trusted, signed(host))
+    client = begin_generation(host, chain, 0, trusted, signed(host))
     host.emit("observed.begun", _facts(chain, 0, trusted))
+    if holds:
+        _note_sealers(system_host(host), client)
 
 
-def advance(host: Host, body: Mapping[str, Json]) -> None:
+def advance(host: Host, body: Mapping[str, Json], *, holds: bool) -> None:
     """Take headers in the order of their heights. Those that are known already change nothing; one
     that excludes what is known freezes the client.
     """
@@ -120,6 +133,9 @@ def advance(host: Host, body: Mapping[str, Json]) -> None:
     keep_client(host, client)
     if client.trusted != before.trusted:
         host.emit("observed.advanced", _facts(chain, client.generation, client.trusted))
+    is_noted = observed_keys(system, chain) is not None
+    if holds and (not is_noted or client.sealers_height != before.sealers_height):
+        _note_sealers(system, client)
 
 
 def consent(host: Host, body: Mapping[str, Json]) -> None:
@@ -135,7 +151,7 @@ def consent(host: Host, body: Mapping[str, Json]) -> None:
     host.emit("observed.consented", {"chain": chain, **consented})
 
 
-def replace_checkpoint(host: Host, body: Mapping[str, Json]) -> None:
+def replace_checkpoint(host: Host, body: Mapping[str, Json], *, holds: bool) -> None:
     """Go on from a new checkpoint, as both sides of the CSRC and to what the province consented:
     after a fork, or a change of sealers that those before did not sign.
     """
@@ -143,11 +159,23 @@ def replace_checkpoint(host: Host, body: Mapping[str, Json]) -> None:
     chain, trusted = read_checkpoint(body, this_chain(host))
     client = _of_the_same_chain(host, chain, trusted)
     _require_consent(host, client, trusted)
-    require_later_header(system_host(host), chain, trusted)
+    require_later_header(system_host(host), chain, trusted, stated=holds)
     generation = client.generation + 1
-    begin_generation(host, chain, generation, trusted, signed(host))
+    begun = begin_generation(host, chain, generation, trusted, signed(host))
     host.delete(consent_key(chain))
     host.emit("observed.replaced", _facts(chain, generation, trusted))
+    if holds:
+        _note_sealers(system_host(host), begun)
+
+
+def _note_sealers(host: SystemHost, client: ObservedClient) -> None:
+    note_sealers(
+        host,
+        client.chain,
+        keys_of(client.trusted.sealers),
+        generation=client.generation,
+        sealers_height=client.sealers_height,
+    )
 
 
 def _judged(host: SystemHost, client: ObservedClient, certified: CertifiedHeader) -> ObservedClient:

@@ -15,9 +15,12 @@ from guqiao_sdk.proof.json_values import Json
 from services.consensus.domain.contracts.chain_registry.drift import (
     EVERYTHING,
     compare,
+    compare_observed,
     keys_of_registration,
     keys_of_set,
+    observed_keys,
     put_in_force,
+    signing_keys_of,
 )
 from services.consensus.domain.contracts.chain_registry.fields import Fields
 from services.consensus.domain.contracts.chain_registry.form import (
@@ -132,6 +135,9 @@ def accept_update(host: Host, body: Mapping[str, Json], *, lists: bool) -> None:
 
 
 def _signs_now(host: SystemHost, registration: Registration) -> bool:
+    sealing = observed_keys(host, registration.chain_id)
+    if sealing is not None:
+        return signing_keys_of(registration.value) == sealing
     signing = followed_set(host, registration.chain_id)
     assert signing is not None, "a chain in force is trusted"
     return keys_of_registration(registration.value) == keys_of_set(signing)
@@ -162,7 +168,7 @@ def resume(host: Host, body: Mapping[str, Json]) -> None:
         "cause_closed": Fields(body, "").digest("cause_closed"),
     }
     move(host, chain, "resume", Status.ACTIVE, "chain.resumed", **facts)
-    _compare_now(system_host(host), chain)
+    compare_now(system_host(host), chain)
 
 
 # --- Migration ------------------------------------------------------------------------------------
@@ -183,7 +189,7 @@ def close_migration(host: SystemHost, chain: str) -> None:
     standing = standing_of(host, chain)
     move(host, chain, "close_migration", Status.ACTIVE, "chain.migrated")
     assert registration_in_standing(host, chain, standing)
-    _compare_now(host, chain)
+    compare_now(host, chain)
 
 
 def forget_target(host: SystemHost, target: str) -> None:
@@ -191,7 +197,11 @@ def forget_target(host: SystemHost, target: str) -> None:
     host.delete(migration_key(target))
 
 
-def _compare_now(host: SystemHost, chain: str) -> None:
+def compare_now(host: SystemHost, chain: str) -> None:
+    """Within `chains`, of a chain that is ACTIVE: hold who signs now against the registration."""
+    if observed_keys(host, chain) is not None:
+        compare_observed(host, chain)
+        return
     signing = followed_set(host, chain)
     assert signing is not None, "a chain in force is trusted"
     compare(host, signing)

@@ -1,16 +1,19 @@
 """What a chain's registration means for its proofs, and its signing keys for it (G2-10-3).
 
 The light client asks here before it believes a block of another chain, and tells here which keys
-sign from now on. A chain that nobody registered with `chains` is nobody's matter: what genesis or
-`light_client.register_chain` trusts goes on as before.
+sign from now on; so does what is observed of a chain of another kind. A chain that nobody
+registered with `chains` is nobody's matter: what genesis or `light_client.register_chain` trusts
+goes on as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from guqiao_sdk.proof.json_values import Json
+from guqiao_sdk.proof.canonical import digest
+from guqiao_sdk.proof.json_values import Json, canonical_json
+from guqiao_sdk.proof.observed_state import CONTRACT as OBSERVED
 from guqiao_sdk.proof.quorum import ReplicaSet
 from guqiao_sdk.working_days import CalendarYearUnknownError
 from services.consensus.domain.contracts.calendar import block_day, working_days
@@ -78,28 +81,94 @@ def compare(host: SystemHost, replica_set: ReplicaSet) -> None:
     """Within `chains`, of a chain that is ACTIVE: open a task where other keys sign than those that
     are registered; put an update in force that was announced and probed before.
     """
-    chain = replica_set.chain_id
     signing = keys_of_set(replica_set)
+    facts: dict[str, Json] = {"epoch": replica_set.epoch, "set_hash": replica_set.hash().hex()}
+
+    def is_of(registration: Mapping[str, Any]) -> bool:
+        return keys_of_registration(registration) == signing
+
+    _hold(host, replica_set.chain_id, is_of, facts)
+
+
+def compare_observed(host: SystemHost, chain: str) -> None:
+    """The same of the sealers that are observed, whose entities no header names. A chain that was
+    STALE is in force again where the keys that are registered sign again.
+    """
+    record = _observed(host, chain)
+    assert record is not None, "its sealers are kept"
+    signing = frozenset(record["keys"])
+    facts: dict[str, Json] = {
+        "generation": record["generation"],
+        "sealers_height": record["sealers_height"],
+        "set_hash": digest("guqiao/observed-sealers/1", canonical_json(record["keys"])).hex(),
+    }
+
+    def is_of(registration: Mapping[str, Any]) -> bool:
+        return signing_keys_of(registration) == signing
+
+    standing = standing_of(host, chain)
+    if standing["status"] == Status.ACTIVE:
+        _hold(host, chain, is_of, facts)
+    elif standing["status"] == Status.STALE:
+        if is_of(registration_in_standing(host, chain, standing)["registration"]):
+            close_task(host, chain)
+            move(host, chain, "agree", Status.ACTIVE, "chain.registration_agrees", **facts)
+        else:
+            _put_stated_in_force(host, chain, is_of)
+
+
+def note_sealers(
+    host: SystemHost, chain: str, keys: Iterable[str], *, generation: int, sealers_height: int
+) -> None:
+    """Within `observed`: keep who seals from now on, and hold it against the registration, where
+    the chain has one in force.
+    """
+    facts: dict[str, Json] = {"generation": generation, "sealers_height": sealers_height}
+    host.put(_signing_key(chain), {**facts, "keys": [*sorted(keys)]})
+    standing = _standing(host, chain)
+    if standing is not None and standing["status"] in (Status.ACTIVE, Status.STALE):
+        host.within(CHAINS, lambda: compare_observed(host, chain))
+
+
+def observed_keys(host: SystemHost, chain: str) -> frozenset[str] | None:
+    """Who seals a chain of another kind now; None of one that is not observed, and where the
+    contract `observed` is of version 1, which holds nothing against the registration.
+    """
+    record = _observed(host, chain)
+    return None if record is None else frozenset(record["keys"])
+
+
+def _hold(
+    host: SystemHost,
+    chain: str,
+    is_of: Callable[[Mapping[str, Any]], bool],
+    facts: Mapping[str, Json],
+) -> None:
+    """Within `chains`, of a chain that is ACTIVE; `is_of` says whether a registration has the keys
+    that sign.
+    """
     record = registration_in_standing(host, chain, standing_of(host, chain))
-    if keys_of_registration(record["registration"]) == signing:
-        return
-    pending = find(host, f"pending/{chain}")
-    if (
-        pending is not None
-        and "report" in pending
-        and keys_of_registration(pending["registration"]) == signing
-    ):
-        put_in_force(host, chain, pending)
+    if is_of(record["registration"]) or _put_stated_in_force(host, chain, is_of):
         return
     task: dict[str, Json] = {
-        "epoch": replica_set.epoch,
-        "set_hash": replica_set.hash().hex(),
+        **facts,
         "opened_height": host.height(),
         "opened_ms": host.block_time_ms(),
         "due": _due(host),
     }
     host.put(f"stale/{chain}", task)
     move(host, chain, "drift", Status.STALE, "chain.registration_stale", **task)
+
+
+def _put_stated_in_force(
+    host: SystemHost, chain: str, is_of: Callable[[Mapping[str, Any]], bool]
+) -> bool:
+    """Whether an update was announced and probed before that states who signs; it is in force."""
+    pending = find(host, f"pending/{chain}")
+    if pending is None or "report" not in pending or not is_of(pending["registration"]):
+        return False
+    put_in_force(host, chain, pending)
+    return True
 
 
 def put_in_force(host: SystemHost, chain: str, pending: Mapping[str, Any]) -> None:
@@ -130,6 +199,11 @@ def keys_of_registration(registration: Mapping[str, Any]) -> frozenset[tuple[str
     return _pairs((row["sm2_pubkey"], row["entity"]["uscc"]) for row in rows)
 
 
+def signing_keys_of(registration: Mapping[str, Any]) -> frozenset[str]:
+    """The keys of a registration alone."""
+    return frozenset(str(row["sm2_pubkey"]) for row in registration["validators"])
+
+
 def _pairs(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     return frozenset(pairs)
 
@@ -138,6 +212,16 @@ def _standing(host: SystemHost, chain: str) -> dict[str, Any] | None:
     value = host.read(CHAINS, standing_key(chain))
     assert value is None or isinstance(value, dict), "the contract wrote it"
     return value
+
+
+def _observed(host: SystemHost, chain: str) -> dict[str, Any] | None:
+    value = host.read(OBSERVED, _signing_key(chain))
+    assert value is None or isinstance(value, dict), "the contract wrote it"
+    return value
+
+
+def _signing_key(chain: str) -> str:
+    return f"signing/{chain}"
 
 
 def _due(host: SystemHost) -> str | None:

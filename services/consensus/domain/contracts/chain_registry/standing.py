@@ -64,6 +64,7 @@ TRANSITIONS: Final[Mapping[str, Mapping[str, frozenset[Status]]]] = {
     "update": {_S.ACTIVE: frozenset({_S.ACTIVE}), _S.STALE: frozenset({_S.STALE})},
     "accept_update": {_S.ACTIVE: frozenset({_S.ACTIVE}), _S.STALE: frozenset({_S.ACTIVE})},
     "drift": {_S.ACTIVE: frozenset({_S.STALE})},
+    "agree": {_S.STALE: frozenset({_S.ACTIVE})},
     "suspend": {_S.ACTIVE: frozenset({_S.SUSPENDED}), _S.STALE: frozenset({_S.SUSPENDED})},
     "resume": {_S.SUSPENDED: frozenset({_S.ACTIVE})},
     "open_migration": {_S.ACTIVE: frozenset({_S.MIGRATING})},

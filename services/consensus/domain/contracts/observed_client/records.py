@@ -6,6 +6,8 @@ sealers/<chain>/<generation>/<height>          who signs headers after that heig
 acknowledgement/<chain>/<generation>/<height>  the header that was verified, and when
 fork/<chain>/<generation>                      two certified headers that exclude each other
 consent/<chain>                                the checkpoint that the province consents to
+signing/<chain>                                who seals now, as `chain_registry/drift` keeps it,
+                                               from version 2 of the contract on
 
 A new checkpoint begins a new generation: what was acknowledged before it stays as it was.
 """
@@ -67,14 +69,15 @@ def keep_client(host: Host, client: ObservedClient) -> None:
 
 def begin_generation(
     host: Host, chain: str, generation: int, trusted: TrustedFisco, signed: Mapping[str, Json]
-) -> None:
-    """Believe a checkpoint from here on."""
+) -> ObservedClient:
+    """Believe a checkpoint from here on, and return the client that follows it."""
     height = trusted.number
     given: dict[str, Json] = {"checkpoint": checkpoint_value(trusted), "signed": dict(signed)}
     host.put(begun_key(chain, generation), given)
     client = ObservedClient(chain, ACTIVE, generation, trusted, height, host.height())
     _keep_sealers(host, client)
     keep_client(host, client)
+    return client
 
 
 def acknowledge(

@@ -5,13 +5,13 @@ A chain that nobody registered with `chains` is observed on the word of both CSR
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from guqiao_sdk import roles
 from guqiao_sdk.proof.fisco.sealers import SealerSet
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.regions import region_of_chain, region_of_did
+from services.consensus.domain.contracts.chain_registry.drift import signing_keys_of
 from services.consensus.domain.contracts.chain_registry.standing import (
     CHAINS,
     Status,
@@ -32,7 +32,7 @@ _OBSERVED: Final = frozenset({Status.ACTIVE, Status.STALE, Status.MIGRATING})
 
 def require_registered_header(host: SystemHost, chain: str, trusted: TrustedFisco) -> None:
     """Refuse to begin with another header than the registration names (`trusted_header`)."""
-    registration = _agreeing(host, chain, trusted)
+    registration = _agreeing(host, chain, trusted, stated=False)
     if registration is None:
         return
     named = registration["trusted_header"]
@@ -40,9 +40,13 @@ def require_registered_header(host: SystemHost, chain: str, trusted: TrustedFisc
         raise Refusal(OTHER, chain=chain, fault="not the trusted_header of the registration")
 
 
-def require_later_header(host: SystemHost, chain: str, trusted: TrustedFisco) -> None:
-    """Refuse to go on from a header before the one that the registration names, or against it."""
-    registration = _agreeing(host, chain, trusted)
+def require_later_header(
+    host: SystemHost, chain: str, trusted: TrustedFisco, *, stated: bool
+) -> None:
+    """Refuse to go on from a header before the one that the registration names, or against it.
+    With `stated` an update that was stated and probed counts as well as what is in force.
+    """
+    registration = _agreeing(host, chain, trusted, stated=stated)
     if registration is None:
         return
     named = registration["trusted_header"]
@@ -66,10 +70,12 @@ def require_chains_province(host: SystemHost, chain: str) -> None:
 def is_registered_set(host: SystemHost, chain: str, sealers: SealerSet) -> bool:
     """Whether these keys are the ones that the registration in force lists; so where none is."""
     registration = _registration(host, chain)
-    return registration is None or _keys(registration) == _keys_of(sealers)
+    return registration is None or signing_keys_of(registration) == keys_of(sealers)
 
 
-def _agreeing(host: SystemHost, chain: str, trusted: TrustedFisco) -> dict[str, Any] | None:
+def _agreeing(
+    host: SystemHost, chain: str, trusted: TrustedFisco, *, stated: bool
+) -> dict[str, Any] | None:
     """The registration, where there is one, of the same platform, genesis and keys."""
     standing = _standing(host, chain)
     if standing is None:
@@ -78,12 +84,15 @@ def _agreeing(host: SystemHost, chain: str, trusted: TrustedFisco) -> dict[str, 
         raise Refusal("CHAIN_NOT_ADMITTED", chain=chain, status=standing["status"])
     registration = _registration(host, chain)
     assert registration is not None, "a standing names a version that is kept"
+    waiting = _stated(host, chain) if stated else None
+    if waiting is not None and signing_keys_of(waiting) == keys_of(trusted.sealers):
+        registration = waiting
     platform = registration["platform"]
     if platform["name"] != PLATFORM or not platform["version"].startswith(_MAJOR):
         raise Refusal(OTHER, chain=chain, fault=f"the registered platform is not {PLATFORM} 3")
     if registration["genesis_hash"] != trusted.genesis_hash.hex():
         raise Refusal(OTHER, chain=chain, fault="not the registered genesis_hash")
-    if _keys(registration) != _keys_of(trusted.sealers):
+    if signing_keys_of(registration) != keys_of(trusted.sealers):
         raise Refusal(OTHER, chain=chain, fault="its sealers are not the registered validators")
     return registration
 
@@ -99,15 +108,22 @@ def _registration(host: SystemHost, chain: str) -> dict[str, Any] | None:
     return registration
 
 
+def _stated(host: SystemHost, chain: str) -> dict[str, Any] | None:
+    """What an update states that was probed and waits for its keys to sign."""
+    pending = host.read(CHAINS, f"pending/{chain}")
+    if not isinstance(pending, dict) or "report" not in pending:
+        return None
+    registration = pending["registration"]
+    assert isinstance(registration, dict), "the contract wrote it"
+    return registration
+
+
 def _standing(host: SystemHost, chain: str) -> dict[str, Any] | None:
     value = host.read(CHAINS, standing_key(chain))
     assert value is None or isinstance(value, dict), "the contract wrote it"
     return value
 
 
-def _keys(registration: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(row["sm2_pubkey"] for row in registration["validators"])
-
-
-def _keys_of(sealers: SealerSet) -> frozenset[str]:
+def keys_of(sealers: SealerSet) -> frozenset[str]:
+    """The keys of sealers as a registration spells them."""
     return frozenset(each.public_key.hex() for each in sealers.sealers)
