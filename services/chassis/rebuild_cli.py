@@ -30,6 +30,9 @@ from services.chassis.service_cli import Config, run_with
 
 REPLACE_HELP: Final = "Show what was built from now on, where it differs from what was shown"
 PROGRESS_SECONDS: Final = 2.0
+CONNECTIONS: Final = 2
+"""One builds, one reads what is shown."""
+
 
 S = TypeVar("S", bound=ChainServiceSettings)
 
@@ -88,7 +91,9 @@ async def _run(
     trust = load_chain_trust(settings.chain.trust_file)
     identity = load_identity(settings, provider)
     client = chain_client(settings, identity, trust, provider)
-    async with open_database(settings.postgres) as pool, client:
+    room = max(CONNECTIONS, settings.postgres.connections_max)
+    database = settings.postgres.model_copy(update={"connections_max": room})
+    async with open_database(database) as pool, client:
         async with pool.acquire() as connection:
             await claim_database(
                 connection, DatabaseOwner(service, trust.chain_id, trust.genesis_hash)

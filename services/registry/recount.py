@@ -23,6 +23,11 @@ from services.chassis.postgres import Connection, Pool
 from services.registry.register_store import list_changed
 
 STATEMENT_SECONDS_MAX: Final = 600.0
+ROWS_AT_ONCE: Final = 1_000
+PRODUCTS_AT_ONCE: Final = 500
+VIOLATIONS_MAX: Final = 1_000
+"""Of positions: whoever changed that many changed all; the rest is not counted."""
+
 _CONTRACT: Final = "register/"
 
 
@@ -82,8 +87,16 @@ async def _products(connection: Connection) -> list[str]:
 
 
 async def _of_positions(connection: Connection, products: Sequence[str]) -> list[Violation]:
-    rows = await connection.fetch(_POSITIONS, products, timeout=STATEMENT_SECONDS_MAX)
-    return [violation for row in rows for violation in _judge(row)]
+    """In one pass, however many there are; the first `VIOLATIONS_MAX` of what is found."""
+    found: list[Violation] = []
+    rows = connection.cursor(
+        _POSITIONS, products, prefetch=ROWS_AT_ONCE, timeout=STATEMENT_SECONDS_MAX
+    )
+    async for row in rows:
+        found += _judge(row)
+        if len(found) >= VIOLATIONS_MAX:
+            break
+    return found
 
 
 _POSITIONS: Final = """
@@ -105,6 +118,7 @@ SELECT account, product_code, nature,
        coalesce(bound.pledged, 0) AS pledges, coalesce(bound.frozen, 0) AS freezes,
        coalesce(bound.waiting, 0) AS waiting
 FROM held FULL JOIN bound USING (account, product_code, nature)
+ORDER BY product_code, account, nature
 """
 """Positions beside what binds them; either may be there alone."""
 
@@ -172,15 +186,16 @@ async def _of_products(
     client: ChainClient, height: int, counted: dict[str, _Counted]
 ) -> list[Violation]:
     """Compare with the chain's own record of each product at the height, which it proves."""
-    if not counted:
-        return []
-    keys = [f"{_CONTRACT}product/{register_keys.part_of_key(code)}" for code in counted]
-    proven = await client.get_state_proofs(keys, height)
     found: list[Violation] = []
-    for (code, figures), state in zip(counted.items(), proven, strict=True):
-        registered, holders = _recorded(state)
-        found += _differ("TOTAL_IS_REGISTERED", code, figures.total, registered)
-        found += _differ("HOLDER_COUNT", code, figures.holders, holders)
+    codes = list(counted)
+    for start in range(0, len(codes), PRODUCTS_AT_ONCE):
+        some = codes[start : start + PRODUCTS_AT_ONCE]
+        keys = [f"{_CONTRACT}product/{register_keys.part_of_key(code)}" for code in some]
+        proven = await client.get_state_proofs(keys, height)
+        for code, state in zip(some, proven, strict=True):
+            registered, holders = _recorded(state)
+            found += _differ("TOTAL_IS_REGISTERED", code, counted[code].total, registered)
+            found += _differ("HOLDER_COUNT", code, counted[code].holders, holders)
     return found
 
 

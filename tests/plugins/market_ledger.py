@@ -57,7 +57,22 @@ def market_ledger(
     block_events: int = 1,
 ) -> MarketLedger:
     """The chain after the first events of a dataset, so many in each block."""
-    ledger = MarketLedger(market_chain(keys, contract, others), dataset(name))
+    return ledger_of(
+        keys, dataset(name), events_max, contract=contract, others=others, block_events=block_events
+    )
+
+
+def ledger_of(
+    keys: Keys,
+    market: MarketDataset,
+    events_max: int = 10_000,
+    *,
+    contract: RegisterContract = REGISTER_V3,
+    others: Iterable[IdentityRecord] = (),
+    block_events: int = 1,
+) -> MarketLedger:
+    """The same for a dataset that was read."""
+    ledger = MarketLedger(market_chain(keys, contract, others), market)
     chain, events = ledger.chain, ledger.market.events[:events_max]
     load_reference_data(chain, ledger.market)
     for start in range(0, len(events), block_events):

@@ -3,11 +3,13 @@
 The blocks come from the replicas, not from the bus, each verified; the rows go to a schema of their
 own, so nobody who reads notices; only while both are compared does the next block wait. Every row
 counts: a read model is a function of the chain (design, section 2), so one that differs is a fault.
-On request what was built takes the place of what was shown, in one transaction.
+On request what was built takes the place of what was shown, in one transaction, for which those who
+read wait too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -19,12 +21,13 @@ from guqiao_sdk.client.blocks import VerifiedBlock
 from guqiao_sdk.client.chain import ChainClient
 from guqiao_sdk.gm.sm3 import sm3
 from services.chassis.block_feed.follower import Apply, projected_height
-from services.chassis.errors import AbortedError
+from services.chassis.errors import AbortedError, UnavailableError
 from services.chassis.postgres import Connection, Pool, migrate, session
 
 SCHEMA: Final = "rebuilt"
 LOCK: Final = 0x6775_7169_6172
 BLOCKS_IN_TRANSACTION: Final = 50
+BLOCK_SECONDS_MAX: Final = 60.0
 STATEMENT_SECONDS_MAX: Final = 3_600.0
 _HOLD: Final = "LOCK TABLE projected_blocks IN SHARE MODE"
 """The follower ends each block by writing its position: none is committed any more."""
@@ -101,17 +104,18 @@ async def rebuild(
     on_progress: Progress,
 ) -> Comparison:
     """Build `service`'s read model from block 1 on and compare; with `replace`, have it shown where
-    the two differ. Raises `RebuildRunningError`, and what reading the chain raises.
+    the two differ. `pool` has room for two connections. Raises `RebuildRunningError`,
+    `CHAIN_UNAVAILABLE`, and what reading the chain raises.
     """
     async with AsyncExitStack() as stack:
         built = await stack.enter_async_context(_scratch(pool, service, migrations))
         blocks = await stack.enter_async_context(aclosing(client.watch_blocks(1)))
-        builder = _Builder(built, read_model, blocks, on_progress)
+        builder = _Builder(built, read_model, blocks, on_progress, client.chain_id)
         async with pool.acquire() as shown:
             await builder.go_on(await projected_height(shown, client.chain_id))
             async with shown.transaction():
                 await shown.execute(_HOLD_FOR_REPLACING if replace else _HOLD)
-                comparison = await builder.compare(shown, client.chain_id)
+                comparison = await builder.compare(shown)
                 if replace and not comparison.is_equal:
                     await _take_over(shown, read_model.tables)
                 return comparison
@@ -142,7 +146,9 @@ class _Builder:
         read_model: ReadModel,
         blocks: AsyncGenerator[VerifiedBlock],
         on_progress: Progress,
+        chain_id: str,
     ) -> None:
+        self._chain_id = chain_id
         self._connection = connection
         self._read_model = read_model
         self._blocks = blocks
@@ -158,16 +164,24 @@ class _Builder:
             last = min(height, self._height + BLOCKS_IN_TRANSACTION)
             async with self._connection.transaction():
                 while self._height < last:
-                    block = await anext(self._blocks)
+                    block = await self._next()
                     await self._read_model.apply(self._connection, block)
                     self._height = block.height
                     self._transactions += len(block.transactions)
             self._on_progress(self._height, height)
         self._seconds += time.monotonic() - began
 
-    async def compare(self, shown: Connection, chain_id: str) -> Comparison:
+    async def _next(self) -> VerifiedBlock:
+        """The next block; the chain has it, for it was projected."""
+        try:
+            async with asyncio.timeout(BLOCK_SECONDS_MAX):
+                return await anext(self._blocks)
+        except TimeoutError:
+            raise UnavailableError("CHAIN_UNAVAILABLE", chain=self._chain_id) from None
+
+    async def compare(self, shown: Connection) -> Comparison:
         """Compare with what is shown in the transaction that `shown` is in."""
-        height = await projected_height(shown, chain_id)
+        height = await projected_height(shown, self._chain_id)
         await self.go_on(height)
         tables = [await self._compare_table(shown, name) for name in self._read_model.tables]
         return Comparison(height, self._transactions, self._seconds, tuple(tables))

@@ -12,6 +12,9 @@ from typing import Final
 import pytest
 
 from guqiao_sdk.gm.provider import open_provider
+from guqiao_sdk.market_dataset import MarketDataset
+from guqiao_sdk.market_reader import read_dataset
+from services.chassis.block_feed import rebuild as rebuilding
 from services.chassis.block_feed.rebuild import (
     LOCK,
     SCHEMA,
@@ -21,17 +24,20 @@ from services.chassis.block_feed.rebuild import (
     RebuildRunningError,
     rebuild,
 )
+from services.chassis.errors import UnavailableError
 from services.chassis.postgres import Connection, migrate, session
 from services.enablement import app as enablement
 from services.enablement import consumers as enablement_consumers
 from services.registry.app import MIGRATIONS
 from services.registry.consumers import READ_MODEL, apply_block
+from services.registry.recount import recount
 from services.reporting import app as reporting
 from services.reporting import consumers as reporting_consumers
 from tests.plugins.ledger_node import LedgerNode, identity_of
-from tests.plugins.market_ledger import MarketLedger, market_ledger
+from tests.plugins.market_ledger import MarketLedger, ledger_of, market_ledger
 from tests.plugins.postgres import NewDatabase
 from tests.plugins.service_lab import Lab, open_lab, wait_until
+from tests.unit.contracts.market_generator import BASIC, LATER, Generator, write_dataset
 from tests.unit.proof.proof_keys import Sm2Keys
 
 KEYS = Sm2Keys(open_provider())
@@ -183,6 +189,18 @@ async def lock_is_waited_for(lab: Lab) -> bool:
     return bool(await lab.pool.fetchval(query))
 
 
+async def test_a_chain_that_is_away_ends_it_and_leaves_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "BLOCK_SECONDS_MAX", 0.2)
+    await lab.project(apply_block, range(1, 5))
+    await lab.node.stop()
+    with pytest.raises(UnavailableError) as refused:
+        await rebuilt(lab)
+    assert refused.value.code == "CHAIN_UNAVAILABLE"
+    assert await lab.pool.fetchval("SELECT to_regnamespace($1)", SCHEMA) is None
+
+
 async def test_one_at_a_time_builds(lab: Lab) -> None:
     await lab.project(apply_block, range(1, 5))
     async with session(lab.pool) as connection:
@@ -234,6 +252,25 @@ async def test_rows_that_the_database_numbers_keep_their_order(
         await node.stop()
     assert len(before) > 10
     assert [row | {"place": 0} for row in after] == [row | {"place": 0} for row in before]
+
+
+@pytest.mark.req("N0-15", "N0-19")
+async def test_a_thousand_blocks_of_a_market_full_of_refusals_are_built_anew_and_add_up(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Reliability, T-19: random events, each in a block of its own."""
+    write_dataset(Generator(2, 1_000, (*BASIC, *LATER)).dataset(), tmp_path / "market")
+    market = read_dataset(tmp_path / "market")
+    assert isinstance(market, MarketDataset)
+    lab.node.chain = ledger_of(KEYS, market).chain
+    await lab.project(apply_block)
+    comparison = await rebuilt(lab)
+    assert comparison.height >= 1_000
+    assert comparison.is_equal
+    rows = {table.name: table.rows_built for table in comparison.tables}
+    assert min(rows["positions"], rows["encumbrances"], rows["dividend_rows"]) > 10
+    found = await recount(lab.pool, lab.runtime.client)
+    assert (found.height, found.violations) == (comparison.height, ())
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,10 @@ async def test_a_register_adds_up_after_every_block(lab: Lab) -> None:
         await lab.project(apply_block, [height])
         await checker.step()
         assert (checker.height, checker.violations) == (height, ())
-        found = await recount(lab.pool, lab.runtime.client)
-        assert (found.height, found.violations) == (height, ())
-        counted = max(counted, found.products)
+        if height % 10 == 0:
+            found = await recount(lab.pool, lab.runtime.client)
+            assert (found.height, found.violations) == (height, ())
+            counted = max(counted, found.products)
     assert counted > 1
     assert await checker.check() is None
     assert (gauge(lab, "violations"), gauge(lab, "recounted_height")) == (0, checker.height)
