@@ -155,8 +155,7 @@ async def test_a_change_of_any_table_is_found_and_put_right(lab: Lab) -> None:
         (table,) = (table for table in found.tables if not table.is_equal)
         assert table.examples
         assert {example[0] for example in table.examples} <= {"-", "+"}
-        assert differing(await rebuilt(lab)) == [name], "looking changes nothing"
-        assert differing(await rebuilt(lab, replace=True)) == [name]
+        assert differing(await rebuilt(lab, replace=True)) == [name], "looking changed nothing"
         assert (await rebuilt(lab)).is_equal, name
     await lab.project(apply_block, [*lab.node.chain.blocks][-1:])
     assert (await rebuilt(lab)).is_equal, "the follower goes on from what was put there"

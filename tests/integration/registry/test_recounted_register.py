@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from guqiao_sdk.client import reads
 from guqiao_sdk.errors import GuqiaoError
 from guqiao_sdk.gm.provider import open_provider
 from services.registry import checker as checker_module
@@ -205,6 +206,7 @@ async def test_a_chain_that_is_away_is_waited_for(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checker_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(reads, "CALL_SECONDS", 0.5)
     await lab.project(apply_block)
     checker = checker_of(lab)
     await lab.node.stop()
