@@ -11,6 +11,7 @@ import pytest
 
 from guqiao_sdk.proof.fisco.trusted import TrustedFisco
 from guqiao_sdk.proof.receipt import Receipt
+from services.consensus.domain.contracts.host import Contract
 from services.consensus.domain.contracts.observed import ObservedContract
 from tests.plugins import fisco_chain
 from tests.plugins.fisco_chain import FiscoChain
@@ -25,6 +26,7 @@ from tests.unit.xchain.registered_chains import (
     registration,
     with_keys_of,
 )
+from tests.unit.xchain.test_chain_drift import ProbesContract
 
 pytestmark = pytest.mark.req("G2-10-3", "T2-13")
 
@@ -64,9 +66,11 @@ def stated(fisco: FiscoChain, epoch: int = FIRST) -> dict[str, Any]:
     return later | {"platform": PLATFORM, "genesis_hash": genesis, "trusted_header": named}
 
 
-def begun(version: int = 2) -> Observed:
+def begun(version: int = 2, *further: Contract) -> Observed:
     """A registered chain with two blocks, observed from its genesis block."""
-    observed = Observed(Registry.make(ObservedContract(version)), FiscoChain(names=names(FIRST)))
+    observed = Observed(
+        Registry.make(ObservedContract(version), *further), FiscoChain(names=names(FIRST))
+    )
     observed.registry.bring("ACTIVE", stated(observed.fisco))
     observed.fisco.add_block()
     observed.fisco.add_block()
@@ -201,6 +205,15 @@ def test_sealers_that_changed_while_the_chain_was_suspended_are_a_drift_when_it_
     receipt = registry.must("resume", BOTH_SIDES, cause_closed="6f" * 32, **why)
     assert events(receipt, "chain.registration_stale")
     assert registry.status() == "STALE"
+
+
+def test_sealers_that_changed_during_a_migration_are_a_drift_when_it_ends() -> None:
+    observed = begun(2, ProbesContract())
+    csrc = observed.registry.csrc
+    assert csrc.call("probes", "migrate", {"target": None}).accepted
+    assert not events(change_sealers(observed), "chain.registration_stale")
+    assert events(csrc.call("probes", "migrated", {}), "chain.registration_stale")
+    assert observed.registry.status() == "STALE"
 
 
 def test_a_chain_that_was_observed_before_it_is_registered_is_held_against_it_then() -> None:
