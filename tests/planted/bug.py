@@ -13,9 +13,9 @@ CONSENSUS_TESTS: Final = "tests/unit/consensus"
 @dataclass(frozen=True, slots=True)
 class Bug:
     """One mistake. `test` replaces the simulator. `also` are more places to change, as file, old
-    and new. Chosen runs beside the campaign's: the named `scenarios`, then seeds from `first` on,
-    of storms with `strategies`, `size` or set changes (`governed`), or with a quorum that is `lost`
-    and a chain restarted, or with liars that keep blocks from becoming final (`withheld`).
+    and new. Chosen runs beside the campaign's: the named `scenarios`, then seeds of storms
+    with `strategies`, `size` or set changes (`governed`), or with liars that keep blocks
+    from becoming final (`withheld`).
     """
 
     row: str
@@ -25,12 +25,10 @@ class Bug:
     new: str
     strategies: tuple[str, ...] = ()
     size: int | None = None
-    first: int = 1
     test: str = ""
     rules: tuple[str, ...] = ()
     also: tuple[tuple[str, str, str], ...] = ()
     governed: bool | None = None
-    lost: bool = False
     withheld: bool = False
     scenarios: tuple[str, ...] = ()
 

@@ -92,8 +92,6 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "    if stated != chosen_batches(message.view_changes):",
         "    if len(stated) > 10_000:",
-        ("B15", "B6"),
-        first=2,
         rules=("S9",),
     ),
     Bug(
@@ -102,8 +100,6 @@ QUORUMS: Final = (
         f"{CORE}/view_change.py",
         "    return tuple((n, latest[n].digest if n in latest else NULL_DIGEST) for n in numbers)",
         "    return tuple((n, latest[n].digest) for n in numbers if n in latest)",
-        ("B6", "B24"),
-        first=28,
         rules=("S9",),
     ),
     Bug(
@@ -148,11 +144,8 @@ QUORUMS: Final = (
         "guqiao_sdk/proof/votes.py",
         ".text(chain_id).u64(epoch).u8(vote_type)",
         ".text(chain_id).u64(0).u8(vote_type)",
-        ("B17",),
         rules=("P12",),
         also=((_SIGNED, 'struct.pack(">QBQQ", replica_set.epoch, ', 'struct.pack(">QBQQ", 0, '),),
-        governed=True,
-        first=127,
     ),
     Bug(
         "P12",
@@ -198,7 +191,6 @@ QUORUMS: Final = (
         f"{CORE}/replica.py",
         "                self._ordering.restore(record)",
         "                pass",
-        first=5,
         rules=("S6",),
     ),
 )
@@ -269,7 +261,6 @@ SERVICE: Final = (
         f"{CORE}/suspicion.py",
         "            self.now_ms += min(max(clock_ms - self._clock_ms, 0), TICK_GAP_MAX_MS)",
         "            self.now_ms += clock_ms - self._clock_ms",
-        first=2,
         rules=("P21", "L1"),
     ),
     Bug(
@@ -278,8 +269,6 @@ SERVICE: Final = (
         "guqiao_sdk/proof/header.py",
         "    if len(replicas) < replica_set.quorum:",
         "    if len(replicas) < 1:",
-        ("B22",),
-        first=3,
         rules=("S1", "S2", "S3", "S5"),
     ),
     Bug(
@@ -296,8 +285,6 @@ SERVICE: Final = (
         f"{CORE}/later.py",
         "deque(maxlen=self._votes_max)",
         "deque()",
-        ("B23",),
-        first=2,
         rules=("S8",),
     ),
     Bug(
@@ -307,7 +294,6 @@ SERVICE: Final = (
         "        if not _ascending(replicas) or replicas[-1] >= self._set.size:",
         "        if replicas[-1] >= self._set.size:",
         ("B4", "B15"),
-        first=2,
         rules=("S3", "S9"),
     ),
 )
@@ -338,8 +324,6 @@ ROWS: Final = (
         "guqiao_sdk/proof/votes.py",
         ".u64(epoch).u8(vote_type)",
         ".u64(epoch).u8(2 if vote_type == 3 else vote_type)",
-        ("B17",),
-        first=217,
         rules=("P12",),
         also=((_SIGNED, "epoch, kind, view,", "epoch, 2 if kind == 3 else kind, view,"),),
     ),
@@ -466,8 +450,6 @@ PATIENCE: Final = (
         f"{CORE}/ordering.py",
         "        return self.clock_ms - bound_ms <= batch.block_time_ms <= latest_ms",
         "        return latest_ms > 0",
-        ("B27",),
-        first=14,
         rules=("S3",),
     ),
 )

@@ -40,9 +40,6 @@ EVIDENCE: Final = (
         f"{CORE}/view_change.py",
         "        Evidence(first.replica, Equivocation(first, second)),\n",
         "",
-        ("B15", "B3"),
-        size=7,
-        first=5,
         rules=("S10",),
     ),
     Bug(
@@ -51,9 +48,6 @@ EVIDENCE: Final = (
         f"{CORE}/said_before.py",
         'found += [Reject(each.replica, "a statement that excludes an earlier one"), each]\n',
         'found += [Reject(each.replica, "a statement that excludes an earlier one")]\n',
-        ("B15", "B6"),
-        size=7,
-        first=11,
         rules=("S10",),
     ),
     Bug(

@@ -18,7 +18,6 @@ FINALITY: Final = (
         "            if entry.proposal is not None and entry.committed is None:\n"
         "                return max(entry.proposal.since_ms, self.progress_ms)\n",
         rules=("L1", "L4"),
-        scenarios=("withheld/6",),
     ),
     Bug(
         "V5",
@@ -26,7 +25,6 @@ FINALITY: Final = (
         f"{CORE}/view_change.py",
         " and each.certified <= low and ",
         " and ",
-        first=46,
         rules=("L1",),
         withheld=True,
     ),

@@ -3,7 +3,7 @@
 What counts as a seed: one simulated run, however it was come by. A bug has `SEEDS_MAX` of them, the
 campaign's and the chosen ones together. First come the scenarios that the bug names, then by turns
 the campaign's, as `make simulate` plays them from seed 0 on, and the chosen kind of run that the
-bug describes, from its first seed on. None is left out on the way; the search ends with the first
+bug describes, from seed 1 on. None is left out on the way; the search ends with the first
 catch. Only a violation of a rule that the bug names counts: that the code fails somewhere of itself
 shows no more than that it is broken.
 """
@@ -25,7 +25,7 @@ from tests.simulation.checkers import ViolationError
 from tests.simulation.drawing import name_of
 from tests.simulation.naming import parse
 from tests.simulation.run import run
-from tests.simulation.scenario import Scenario, of_loss, of_seed, of_withheld
+from tests.simulation.scenario import Scenario, of_seed, of_withheld
 
 SEEDS_MAX: Final = 200
 
@@ -65,13 +65,11 @@ def scenarios(bug: Bug) -> Iterator[tuple[str, Scenario]]:
         yield name, parse(name).scenario()
     for number in itertools.count():
         yield f"campaign {number}: {name_of(number)}", name_of(number).scenario()
-        yield from _chosen(bug, bug.first + number)
+        yield from _chosen(bug, 1 + number)
 
 
 def _chosen(bug: Bug, seed: int) -> Iterator[tuple[str, Scenario]]:
     """The runs that a bug asks for beside the campaign's."""
-    if bug.lost:
-        yield f"chosen {seed}", of_loss(seed, seed)
     if bug.withheld:
         yield f"chosen {seed}", of_withheld(seed)
     if bug.strategies or bug.size is not None or bug.governed is not None:

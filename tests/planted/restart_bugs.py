@@ -58,8 +58,6 @@ RESTARTS: Final = (
         "            if here < each.statement.height < height:\n",
         "            if here < each.statement.height < 0:\n",
         rules=("S5",),
-        lost=True,
-        first=133,
     ),
 )
 

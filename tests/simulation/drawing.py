@@ -38,6 +38,8 @@ SM2_WITH: Final = ("", "governed", "stored")
 BATCHED_WITH: Final = ("batch1", "batch16", "batch256")
 DRIPPED: Final = (48, 36)
 """Every other storm with a newcomer."""
+STORED_EVERY: Final = 10
+"""Of the runs of Twins and of ByzzFuzz."""
 LOST_WITH: Final = ("", "sm2", "many", "", "")
 """By turns, beside what a storm of that seed has; not the turn of `CHANGED_LOSSES`."""
 
@@ -53,29 +55,41 @@ def name_of(seed: int) -> Name:
         number = seed // LOST[0]
         return Name("ceremony", seed, number, traits=_turn(LOST_WITH, number))
     if seed % PERIOD in TWINS:
-        return Name("twins", seed, _number(seed, TWINS))
+        number = _number(seed, TWINS)
+        return Name("twins", seed, number, traits=_store(number))
     if seed % PERIOD in WITHHELD:
         return Name("withheld", seed)
     if seed % PERIOD in FUZZED:
-        return Name("byzzfuzz", seed, cell=GRID[_number(seed, FUZZED) % len(GRID)])
+        number = _number(seed, FUZZED)
+        return Name("byzzfuzz", seed, cell=GRID[number % len(GRID)], traits=_store(number))
     return Name("storm", seed, traits=by_turn(seed) | _more(seed))
 
 
 def grid(times: int, first: int = 0) -> list[Name]:
     """Each cell of ByzzFuzz so often, briefly, with other chances each time."""
     seeds = range(first, first + times * len(GRID))
-    brief = frozenset({BRIEF})
-    return [Name("byzzfuzz", seed, cell=GRID[seed % len(GRID)], traits=brief) for seed in seeds]
+    return [
+        Name("byzzfuzz", seed, cell=GRID[seed % len(GRID)], traits=_store(seed) | {BRIEF})
+        for seed in seeds
+    ]
 
 
 def enumerated(count: int) -> list[Name]:
     """The first scenarios of Twins, briefly; each has its number for a seed."""
-    return [Name("twins", each, each, traits=frozenset({BRIEF})) for each in range(count)]
+    return [Name("twins", each, each, traits=_store(each) | {BRIEF}) for each in range(count)]
 
 
 def _number(seed: int, residues: tuple[int, ...]) -> int:
     """How many seeds of that kind come before."""
     return seed // PERIOD * len(residues) + residues.index(seed % PERIOD)
+
+
+def _store(number: int) -> Traits:
+    """One of any ten that follow a multiple of it has the production's store, each time another, so
+    that in time all cells do.
+    """
+    turn, place = divmod(number, STORED_EVERY)
+    return frozenset({"stored"} if place == turn % STORED_EVERY else ())
 
 
 def _more(seed: int) -> Traits:

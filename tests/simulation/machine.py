@@ -272,7 +272,7 @@ class Machine:
         self, core: Core, sender: ReplicaId, message: PeerMessage, data: bytes
     ) -> None:
         if self.liar is not None:
-            self.liar.heard.append(message)
+            self._put_out(sender, *self.liar.hear(message, core))
         if isinstance(message, Hello):
             self.peer_heights[sender] = message.certified
             self.step(message, sender)
@@ -438,23 +438,20 @@ class Machine:
                 self.cluster.send(self, to, frame, round_of(message))
 
     def _put_message(self, to: ReplicaId, message: PeerMessage) -> None:
-        outs: list[Out] = [message]
-        if self.liar is not None:
-            outs = self.liar.outgoing(to, message)
-        for out in outs:
-            self._put_out(to, out)
+        self._put_out(to, *([message] if self.liar is None else self.liar.outgoing(to, message)))
 
-    def _put_out(self, to: ReplicaId, out: Out) -> None:
-        match out:
-            case Raw(data, keep_from):
-                if to != keep_from:
-                    self.send_frame(to, data)
-            case Framed(message, epoch):
-                self.send_frame(to, self._frame(message, epoch))
-            case Late(delay_ms, message):
-                self._later(delay_ms, self._put_out, to, message)
-            case _:
-                self.cluster.send(self, to, self._frame(out), round_of(out))
+    def _put_out(self, to: ReplicaId, *outs: Out) -> None:
+        for out in outs:
+            match out:
+                case Raw(data, keep_from):
+                    if to != keep_from:
+                        self.send_frame(to, data)
+                case Framed(message, epoch):
+                    self.send_frame(to, self._frame(message, epoch))
+                case Late(delay_ms, message):
+                    self._later(delay_ms, self._put_out, to, message)
+                case _:
+                    self.cluster.send(self, to, self._frame(out), round_of(out))
 
     def _frame(self, message: PeerMessage, epoch: int | None = None) -> bytes:
         """The message in a frame of its core's epoch, where no other is given."""

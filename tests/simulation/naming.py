@@ -3,8 +3,8 @@
 `storm/150+rot+stored`: the seed and its traits. `ceremony/127/6+sm2`: the seed and the ways in
 which the quorum is lost. `twins/41/363`: the number in the enumeration, and the seed of chance.
 `byzzfuzz/1-2-any/121`: process and network rounds, the scope, the seed. `withheld/18`: the seed of
-a run in which liars keep blocks from becoming final; `twins/41/41+brief` ends once all is final. A
-mistake that a seed found is kept under its name.
+a run in which liars keep blocks from becoming final; `twins/41/41+brief` ends once all is final,
+`twins/41/41+stored` has the production's store. A mistake that a seed found is kept under its name.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _FORM: Final = re.compile(
 _TRAITS_OF: Final[dict[str, Traits]] = {
     "storm": frozenset(TRAITS),
     "ceremony": frozenset(LOST_WITH),
-    "twins": frozenset({BRIEF}),
-    "byzzfuzz": frozenset({BRIEF}),
+    "twins": frozenset({BRIEF, "stored"}),
+    "byzzfuzz": frozenset({BRIEF, "stored"}),
     "withheld": frozenset(),
 }
 
@@ -80,9 +80,9 @@ class Name:
             case "ceremony":
                 return of_loss(self.seed, self.number, self.traits)
             case "twins":
-                return replace(twins(self.number, self.seed), brief=self.is_brief)
+                return self._with(twins(self.number, self.seed))
             case "byzzfuzz":
-                return replace(byzzfuzz(*self.cell, self.seed), brief=self.is_brief)
+                return self._with(byzzfuzz(*self.cell, self.seed))
             case "withheld":
                 return of_withheld(self.seed)
             case _:
@@ -92,6 +92,9 @@ class Name:
     def is_brief(self) -> bool:
         """Whether it ends once all is final."""
         return BRIEF in self.traits
+
+    def _with(self, scenario: Scenario) -> Scenario:
+        return replace(scenario, brief=self.is_brief, stored="stored" in self.traits)
 
     def cells(self) -> list[str]:
         """What of `CELLS` it plays; whether a batch is ever full, the run says."""

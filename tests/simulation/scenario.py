@@ -63,7 +63,9 @@ BRIEF: Final = "brief"
 TRAITS: Final = (*BY_TURN, *BATCHES, DRIPS)
 """What a storm can have beside its seed; a newcomer comes only where the set changes."""
 WITHHELD_BATCH: Final = 60
-"""All requests fit into one: a window of the long pace is not filled by them."""
+"""All requests fit into one, but those that come first fill the window one by one."""
+WITHHELD_ALONE: Final = range(4)
+"""Seeds modulo eight: by turns among those that the campaign gives to such runs."""
 
 Traits = frozenset[str]
 
@@ -213,14 +215,16 @@ def of_seed(
 
 def of_withheld(seed: int) -> Scenario:
     """B29: f liars, among them the first primary, keep all that they helped to decide from becoming
-    final. The requests come together and fill few batches, so that nothing but time-outs ends it.
+    final. Half of these runs have one request alone in the storm, so that for long nothing but the
+    time-out of what is decided ends it; in the others more come than the window takes.
     """
     random = Random(seed)
     size = random.choices(SIZES, SIZE_WEIGHTS)[0]
+    many = random.randint(20, WITHHELD_BATCH)
     return Scenario(
         seed=seed,
         size=size,
-        requests=random.randint(20, WITHHELD_BATCH),
+        requests=1 if seed % 8 in WITHHELD_ALONE else many,
         storm_ms=random.randint(*STORM_MS),
         liars={each: (Act("B29"),) for each in range(faulty_max(size))},
         batch_max=WITHHELD_BATCH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -9,18 +10,26 @@ from typing import Any
 import pytest
 
 from guqiao_sdk.proof.batch import Batch
+from guqiao_sdk.proof.header import FinalityCertificate
 from guqiao_sdk.proof.quorum import ReplicaSet, faulty_max
+from services.consensus.domain.authentication import authenticate
 from services.consensus.domain.messages import (
+    CertifiedHead,
     Commit,
     Digest,
+    Hello,
     PreparedCertificate,
     ReplicaId,
     SequenceNumber,
     View,
+    ViewChange,
 )
+from services.consensus.domain.replica import Replica
 from services.consensus.domain.signer import Signer
 from services.consensus.repair import Silence
 from tests.simulation.authorship import Authorship
+from tests.simulation.byzantine.liar import Framed, Liar
+from tests.simulation.cluster import PARAMETERS
 from tests.simulation.drawing import scenario_of
 from tests.simulation.governors import Governors
 from tests.simulation.keys import IDEAL
@@ -38,13 +47,13 @@ from tests.simulation.membership import (
 from tests.simulation.naming import parse
 from tests.simulation.people import next_members, restartable
 from tests.simulation.run import run
-from tests.simulation.scenario import SIZES, Scenario, of_seed
-from tests.simulation.workload import Execution, genesis_of
+from tests.simulation.scenario import SIZES, Act, Scenario, of_seed
+from tests.simulation.workload import START_MS, Execution, genesis_of
 
 DIGEST = Digest(b"d" * 32)
-NEWCOMER = "storm/36+governed+newcomer"
+NEWCOMER = "storm/12+governed+newcomer"
 """A seed whose newcomer meets an archive and a lying source."""
-DRIPPED = "storm/36+drips+governed+newcomer"
+DRIPPED = "storm/12+drips+governed+newcomer"
 """The same, and the liar gives the newcomer old blocks now and then."""
 DOWN_BEFORE_IT_JOINS = "storm/7400076+governed+newcomer"
 """One whose newcomer does not run when it would be time for it to join; a liar is silent."""
@@ -193,6 +202,37 @@ def test_what_was_said_elsewhere_does_not_count_as_said_here() -> None:
         liar = Signer(ReplicaId(2), here, IDEAL.signer(2))
         shown = liar.view_change(View(1), SequenceNumber(0), None, (prepared,))
         assert (said.fault(shown, here) is None) == held
+
+
+def test_a_liar_shows_one_that_lags_an_epoch_what_the_next_set_certified() -> None:
+    """B17: only that signatures name their epoch keeps the certificate from counting (P12)."""
+    here = IDEAL.replica_set(4)
+    later, height = replace(here, epoch=1), SequenceNumber(9)
+    votes = [Signer(ReplicaId(each), later, IDEAL.signer(each)) for each in range(4)]
+    signed = tuple((int(each.me), each.checkpoint(height, DIGEST).signature) for each in votes[:3])
+    certificate = FinalityCertificate(DIGEST, signed)
+    core = Replica.recover(
+        me=ReplicaId(3),
+        replica_set=later,
+        parameters=PARAMETERS,
+        sign=IDEAL.signer(3),
+        head=CertifiedHead(height, DIGEST, START_MS, certificate),
+        now_ms=START_MS,
+        records=[],
+        base=SequenceNumber(5),
+    )
+    before = Signer(ReplicaId(3), here, IDEAL.signer(3))
+    liar = Liar(votes[3], IDEAL, Random(1), Counter(), (Act("B17"),), 400, 4, former=[before])
+    assert liar.hear(Hello(View(0), True, False, SequenceNumber(7), 1), core) == []
+    (shown,) = liar.hear(Hello(View(0), True, False, SequenceNumber(4), 0), core)
+    assert isinstance(shown, Framed)
+    assert isinstance(shown.message, ViewChange)
+    assert (shown.epoch, shown.message.certificate) == (0, certificate)
+    refused = authenticate(shown.message, ReplicaId(3), here, IDEAL.verify, 4)
+    assert refused is not None
+    assert refused.reason.startswith("a finality certificate in which the signature of replica 0")
+    there = votes[3].view_change(View(1), height, certificate, ())
+    assert authenticate(there, ReplicaId(3), later, IDEAL.verify, 4, base=5) is None
 
 
 def test_a_block_of_another_epoch_than_follows_is_a_fault() -> None:

@@ -29,7 +29,7 @@ from services.consensus.domain.replica import Replica
 from services.consensus.domain.signer import Sign, Signer
 from services.consensus.domain.statements import primary_of
 from services.consensus.domain.view_change import chosen_batches
-from tests.simulation.byzantine.liar import IDLE, OUTSIDE, Framed, Liar, Out
+from tests.simulation.byzantine.liar import IDLE, LATE, OUTSIDE, Framed, Liar, Out
 from tests.simulation.byzantine.mutations import replay, signed_anew
 
 OTHER_CHAIN = "sim-chain-2"
@@ -110,6 +110,25 @@ def carry(liar: Liar, core: Core) -> list[Out]:
     return outs
 
 
+def carry_back(liar: Liar, core: Core, epoch: int) -> list[Out]:
+    """B17: to one who still is in an earlier epoch, as if what was said since were of that one."""
+    outs: list[Out] = []
+    for before in liar.former:
+        if before.replica_set.epoch == epoch:
+            outs += [*_carried_back(liar, before), *_shown_back(before, core)]
+            liar.fired["B17.epoch"] += 1
+    return outs
+
+
+def _shown_back(before: Signer, core: Core) -> list[Out]:
+    """What the present set certified last, in a view-change of an earlier epoch."""
+    head = core._checkpoints.head if isinstance(core, Replica) else None
+    if head is None or head.certificate is None:
+        return []
+    own = before.view_change(View(core.view + 1), head.sequence, head.certificate, ())
+    return [Framed(own, before.replica_set.epoch)]
+
+
 def _carried_back(liar: Liar, before: Signer) -> list[Out]:
     """For those who lag: messages of the present epoch as if they were of the one before."""
     here = [each for each in (*liar.heard, *liar.remembered) if not isinstance(each, Hello)]
@@ -160,4 +179,5 @@ def _some(liar: Liar, found: list[T]) -> list[T]:
 
 
 IDLE.update(B17=carry, B26=go_on)
+LATE.update(B17=carry_back)
 OUTSIDE.update(B17=carry, B26=go_on)

@@ -129,6 +129,16 @@ class Liar:
         self.remembered.append(message)
         return outs
 
+    def hear(self, message: PeerMessage, core: Core) -> list[Out]:
+        """Take note of what a peer says; what it answers at once to one that lags an epoch."""
+        self.heard.append(message)
+        outs: list[Out] = []
+        if isinstance(message, Hello) and message.epoch < core.epoch:
+            for name in self._playing(round_at(core)):
+                answer = LATE.get(name)
+                outs += [] if answer is None else answer(self, core, message.epoch)
+        return outs
+
     def proposal(self, batch: Batch, core: Core) -> Batch:
         """The batch that it proposes in the place of an honest one."""
         assert isinstance(core, Replica), "only members propose"
@@ -219,6 +229,8 @@ Alter = Callable[[Liar, ReplicaId, PeerMessage], list[Out] | None]
 Choose = Callable[[Liar, Batch, Replica], Batch]
 Invent = Callable[[Liar, Any], list[Out]]
 """What it says unasked, with its core: a `Replica`, or in `OUTSIDE` a `Learner`."""
+Meet = Callable[[Liar, Core, int], list[Out]]
+"""What it says to one that is in an earlier epoch, whose number that is."""
 Spoil = Callable[[Liar, list[ledger_pb2.Block]], list[ledger_pb2.Block]]
 
 OUTGOING: Final[dict[str, Alter]] = {}
@@ -226,6 +238,7 @@ PROPOSALS: Final[dict[str, Choose]] = {}
 IDLE: Final[dict[str, Invent]] = {}
 OUTSIDE: Final[dict[str, Invent]] = {}
 """The same of one that is no member (any more)."""
+LATE: Final[dict[str, Meet]] = {}
 SPOIL: Final[list[Spoil]] = []
 SPOIL_STATE: Final[list[Callable[[Liar, bytes], bytes]]] = []
 

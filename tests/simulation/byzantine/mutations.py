@@ -106,14 +106,15 @@ def replayed_certificates(liar: Liar, to: ReplicaId, message: PeerMessage) -> li
 
 
 def _certificates_from_commits(liar: Liar, message: ViewChange) -> tuple[PreparedCertificate, ...]:
-    """A certificate whose prepares are the commits that it heard for the proposal of a place."""
-    proposals = [each for each in liar.heard if isinstance(each, PrePrepare)]
+    """A certificate whose prepares are the commits for the proposal of a place, its own too."""
+    known = [*liar.remembered, *liar.heard]
+    proposals = [each for each in known if isinstance(each, PrePrepare)]
     for proposal in proposals:
         place = (proposal.view, proposal.sequence, proposal.digest)
         primary = liar.signer.primary(proposal.view)
         commits = {
             each.replica: each.signature
-            for each in liar.heard
+            for each in known
             if isinstance(each, Commit)
             and (each.view, each.sequence, each.digest) == place
             and each.replica != primary

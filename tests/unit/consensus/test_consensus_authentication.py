@@ -31,6 +31,7 @@ from services.consensus.domain.view_change import chosen_batches
 from tests.simulation.keys import public_key, replica_set, sign_with, verify
 from tests.unit.consensus.protocol import (
     a_batch,
+    finality_certificate,
     prepared_certificate,
     signer,
     view_change,
@@ -41,9 +42,9 @@ WINDOW = 4
 PLACE = (View(4), SequenceNumber(3), Digest(b"d" * 32))
 
 
-def refusal(message: PeerMessage, sender: int) -> str | None:
-    """Why `message` is refused, or None."""
-    reject = authenticate(message, ReplicaId(sender), SET, verify, WINDOW)
+def refusal(message: PeerMessage, sender: int, base: int = 0) -> str | None:
+    """Why `message` is refused in an epoch above `base`, or None."""
+    reject = authenticate(message, ReplicaId(sender), SET, verify, WINDOW, base)
     return None if reject is None else reject.reason
 
 
@@ -297,3 +298,19 @@ def test_a_certified_height_needs_its_certificate_and_genesis_has_none() -> None
     assert refusal(certified, 1) is None
     assert refusal(naked, 1) is not None
     assert refusal(genesis, 1) is not None
+
+
+@pytest.mark.req("G2-09-3")
+@pytest.mark.parametrize("base", [0, 5])
+def test_g6_no_certificate_is_of_the_base_or_below_though_the_present_set_signed_it(
+    base: int,
+) -> None:
+    """V3, G6: nobody of the set votes there, so such signatures prove nothing; above they do."""
+    for height in range(max(base - 1, 0), base + 1):
+        shown = signer(1).view_change(
+            View(1), SequenceNumber(height), finality_certificate(height, b"h" * 32), ()
+        )
+        assert "genesis or of an earlier epoch" in (refusal(shown, 1, base) or "it is taken")
+    assert refusal(view_change(1, 1, certified=base + 1), 1, base) is None
+    at_base = signer(1).view_change(View(1), SequenceNumber(base), None, ())
+    assert refusal(at_base, 1, base) is None

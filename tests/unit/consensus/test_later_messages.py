@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 
 from guqiao_sdk.proof.batch import Batch
-from services.consensus.domain.effects import Effect, Equivocation, Evidence
+from services.consensus.domain.effects import Effect, Equivocation, Evidence, Execute
 from services.consensus.domain.later import LATER_BATCHES_BYTES_MAX
-from services.consensus.domain.messages import NULL_DIGEST, Prepare, PrePrepare, SequenceNumber
+from services.consensus.domain.messages import (
+    NULL_DIGEST,
+    Prepare,
+    PrePrepare,
+    SequenceNumber,
+    View,
+)
 from tests.unit.consensus.protocol import (
     OTHER,
     PARAMETERS,
@@ -108,6 +114,36 @@ def test_what_was_kept_counts_once_the_view_is_entered() -> None:
     assert Prepare in {type(each) for each in sent(effects)}
     assert bench.core._ordering.accepted_through == SequenceNumber(1)
     assert held(bench) == []
+
+
+def test_votes_of_the_view_after_the_one_that_is_entered_wait_on() -> None:
+    """V10: they overtook two new-views; those of the view that is entered or over wait no more."""
+    bench = ticking(3)
+    bench.receive_commit(0, 1, PAY.digest(), view=1)
+    for peer in (0, 1, 2):
+        bench.receive_commit(peer, 2, PAY.digest(), view=2)
+    enter(bench, 1)
+    assert bench.core._ordering.entries.keys() == {1}, "those of view 1 were taken"
+    waiting = [each for held in bench.core._later.votes.values() for each in held]
+    assert {each.view for each in waiting} == {2}
+    enter(bench, 2)
+    assert not any(bench.core._later.votes.values())
+    bench.receive_pre_prepare(1, OTHER, view=2)
+    bench.receive_pre_prepare(2, PAY, view=2)
+    effects: list[Effect] = []
+    for peer in (0, 1, 2):
+        effects += bench.receive_commit(peer, 1, OTHER.digest(), view=2)
+    assert [each for each in effects if isinstance(each, Execute)] == [
+        Execute(SequenceNumber(1), OTHER),
+        Execute(SequenceNumber(2), PAY),
+    ], "the commits for 2 came before both views"
+
+
+def enter(bench: Bench, view: int) -> None:
+    """A new-view that proposes nothing again."""
+    changes = tuple(view_change(replica, view) for replica in (0, 1, 2))
+    bench.step(signer(view % 4).new_view(View(view), changes, ()), view % 4)
+    assert (bench.core.view, bench.core.active) == (view, True)
 
 
 def test_p23_a_flood_of_votes_for_later_views_stays_bounded() -> None:

@@ -274,6 +274,39 @@ def test_p10_n10_votes_outside_the_window_are_dropped(sequence: int, taken: bool
     assert (SequenceNumber(sequence) in bench.core._ordering.entries) == taken
 
 
+def brought_back(me: int) -> Bench:
+    """View 3 decides again a batch of view 1, and behind it an older one of view 0."""
+    bench = ticking(me)
+    newer, older = a_batch("newer", START_MS + 100), a_batch("older", START_MS + 50)
+    prepared = (
+        prepared_certificate(1, 1, newer.digest()),
+        prepared_certificate(0, 2, older.digest()),
+    )
+    changes = (view_change(0, 3, prepared=prepared), view_change(1, 3), view_change(2, 3))
+    if me == 3:
+        for each in changes:
+            bench.step(each, each.replica)
+    else:
+        bench.step(signer(3).new_view(View(3), changes, chosen_batches(changes)), 3)
+    assert (bench.core.view, bench.core.active) == (3, True)
+    for number, batch in enumerate((newer, older), 1):
+        bench.step(BatchFetched(SequenceNumber(number), batch))
+    return bench
+
+
+@pytest.mark.req("G2-07-1")
+def test_n1_n8_no_batch_that_was_brought_back_makes_block_time_fall() -> None:
+    """The older one executes as a null batch: what follows it follows the newer one's time."""
+    assert brought_back(3).core.block_time_min_ms == START_MS + 100
+    early = a_batch("early", START_MS + 99)
+    effects = brought_back(1).receive_pre_prepare(3, early, view=3)
+    assert "Reject" in kinds(effects)
+    assert not [each for each in sent(effects) if isinstance(each, Prepare)]
+    in_time = a_batch("in time", START_MS + 100)
+    (vote,) = sent(brought_back(1).receive_pre_prepare(3, in_time, view=3))
+    assert isinstance(vote, Prepare)
+
+
 # --- Checkpoints ----------------------------------------------------------------------------
 
 

@@ -8,9 +8,11 @@ from services.consensus.domain.effects import Broadcast, Evidence, Persist
 from services.consensus.domain.messages import (
     Commit,
     Digest,
+    Executed,
     Prepare,
     PreparedCertificate,
     Propose,
+    SequenceNumber,
     View,
 )
 from services.consensus.domain.view_change import chosen_batches
@@ -19,6 +21,8 @@ from tests.unit.consensus.protocol import (
     PARAMETERS,
     PAY,
     Bench,
+    committed,
+    header_hash,
     pass_time,
     sent,
     signer,
@@ -90,3 +94,20 @@ def test_r2_a_second_prepare_of_one_whose_first_is_in_the_certificate_is_evidenc
     bench.recover()
     effects = bench.receive_prepare(2, 1, OTHER.digest())
     assert [each.replica for each in effects if isinstance(each, Evidence)] == [2]
+
+
+@pytest.mark.req("G2-07-1")
+def test_r3_a_vote_for_a_header_is_sent_again_only_once_executing_again_gave_it() -> None:
+    """Were it another header, the replica would stop: nobody is to hear that vote once more."""
+    bench, header = ticking(1), header_hash("block 1")
+    committed(bench, 1, PAY)
+    bench.step(Executed(SequenceNumber(1), header))
+    vote = signer(1).checkpoint(SequenceNumber(1), header)
+    bench.recover()
+    early = pass_time(bench, 3 * PARAMETERS.resend_ms)
+    assert Commit in {type(each) for each in sent(early)}, "what it signed otherwise is sent (R2)"
+    assert vote not in sent(early)
+    for peer in (0, 2):
+        bench.receive_commit(peer, 1, PAY.digest())
+    assert bench.step(Executed(SequenceNumber(1), header)) == [Broadcast(vote)]
+    assert vote in sent(pass_time(bench, 3 * PARAMETERS.resend_ms))

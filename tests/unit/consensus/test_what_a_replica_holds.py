@@ -8,9 +8,26 @@ from types import FunctionType, MethodType, ModuleType
 
 import pytest
 
-from services.consensus.domain.messages import Propose
+from services.consensus.domain.messages import (
+    BatchRefused,
+    CertifiedElsewhere,
+    Prepare,
+    Propose,
+    SequenceNumber,
+)
 from services.consensus.domain.replica import Replica
-from tests.unit.consensus.protocol import PARAMETERS, Bench, a_batch, certified, committed, ticking
+from tests.unit.consensus.protocol import (
+    PARAMETERS,
+    START_MS,
+    Bench,
+    a_batch,
+    certified,
+    committed,
+    finality_certificate,
+    header_hash,
+    sent,
+    ticking,
+)
 
 WINDOW = PARAMETERS.window
 
@@ -65,6 +82,28 @@ def test_p10_nothing_grows_with_the_height(me: int, heights: int) -> None:
     assert core.records() == []
     assert early["int"] > 10
     assert reachable(core) == early
+
+
+@pytest.mark.req("G2-07-1")
+@pytest.mark.parametrize("why", ["waits for its predecessor", "was refused"])
+def test_p10_c2_what_others_certified_leaves_no_proposal_behind(why: str) -> None:
+    """N2, N4: proposals that were never accepted here are let go of with their height, too."""
+    bench = ticking(1)
+    held: list[Counter[str]] = []
+    for height in range(2, 402, 2):
+        batch = a_batch(f"b{height:03}", START_MS)
+        if why == "was refused":
+            effects = bench.step(BatchRefused(bench.pre_prepare(height, batch), "bad"))
+        else:
+            effects = bench.receive_pre_prepare(height, batch)
+        assert not [each for each in sent(effects) if isinstance(each, Prepare)]
+        assert reachable(bench.core)["PrePrepare"] + reachable(bench.core)["Statement"] > 0
+        header, certificate = header_hash("block"), finality_certificate(height, b"h" * 32)
+        bench.step(CertifiedElsewhere(SequenceNumber(height), header, START_MS, certificate))
+        held.append(reachable(bench.core))
+    assert bench.core.low_watermark == 400
+    assert held[-1]["PrePrepare"] == 0
+    assert held[-1] == held[5]
 
 
 def agreed(bench: Bench, number: int, digest: bytes) -> None:
