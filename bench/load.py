@@ -35,12 +35,13 @@ NOT_RETRIED: Final = ", not retried"
 
 @dataclass(frozen=True, slots=True)
 class FinalTransaction:
-    """A transaction whose effects became final: when it was sent first, when the answer came, and
-    where.
+    """A transaction whose effects became final: when it was sent first, when last, after which no
+    replica refused it, when the answer came, and where.
     """
 
     transaction_id: bytes
     sent: float
+    admitted: float
     answered: float
     height: int
 
@@ -73,6 +74,7 @@ class Stream:
         now = asyncio.get_running_loop().time()
         for item in items:
             self._load.first_sent.setdefault(item.id, now)
+            self._load.last_sent[item.id] = now
             self.in_flight[item.id] = item
         self._load.tally.sent += len(items)
         await self._call.write(b"".join(item.request for item in items))
@@ -110,6 +112,7 @@ class Load:
     ) -> None:
         self.tally = Tally()
         self.first_sent: dict[bytes, float] = {}
+        self.last_sent: dict[bytes, float] = {}
         self._chain_id = chain_id
         self._targets = targets
         self._identity = identity
@@ -176,10 +179,11 @@ class Load:
         loop = asyncio.get_running_loop()
         if answer.WhichOneof("answer") == "result":
             result = answer.result
-            sent = self.first_sent.pop(item.id)
+            sent, admitted = self.first_sent.pop(item.id), self.last_sent.pop(item.id)
             if result.outcome == int(Outcome.APPLIED):
-                final = FinalTransaction(item.id, sent, loop.time(), result.height)
-                self.tally.finals.append(final)
+                self.tally.finals.append(
+                    FinalTransaction(item.id, sent, admitted, loop.time(), result.height)
+                )
             else:
                 self.tally.not_applied[result.code or Outcome(result.outcome).name] += 1
         else:

@@ -190,7 +190,9 @@ async def idle(chain: Chain, calls: Sequence[Call]) -> Figures:
 
 
 async def overload(chain: Chain, tps: float, seconds: float) -> Figures:
-    """Three times the sustained rate: what becomes final, what is refused, how memory grows."""
+    """Three times the sustained rate: what becomes final and how long after it was admitted, what
+    is refused, how memory grows.
+    """
     count = int(tps * (seconds + WARM_SECONDS) * HEADROOM) + OVERLOAD_WAITING
     items = await chain.sign(list(overwrite_rows(count, chain.keys, seed=3)))
     meter = Meter(chain, seconds)
@@ -200,6 +202,7 @@ async def overload(chain: Chain, tps: float, seconds: float) -> Figures:
     await measuring
     finals = [each for each in tally.finals if meter.begun <= each.answered < meter.ended]
     latencies = sorted(1_000 * (each.answered - each.sent) for each in finals)
+    admitted = sorted(1_000 * (each.answered - each.admitted) for each in finals)
     goodput = len(finals) / meter.interval.seconds
     return {
         "goodput_tps": round(goodput, 1),
@@ -209,6 +212,7 @@ async def overload(chain: Chain, tps: float, seconds: float) -> Figures:
         **refused(tally),
         "p50_ms": percentile(latencies, 50),
         "p99_ms": percentile(latencies, 99),
+        "admitted_p99_ms": percentile(admitted, 99),
         "replica_cores": round(meter.interval.replicas_cpu / meter.interval.seconds, 3),
         "driver_cores": round(meter.interval.driver_cpu / meter.interval.seconds, 3),
         "ran_dry": load.left == 0,

@@ -40,6 +40,8 @@ more. Below this others had a notable part."""
 RETRIED: Final = "QUEUE_FULL"
 """The one refusal that is in order: it names a time and the transaction comes again after it."""
 
+_P99: Final = (("W0", "p99_ms"), ("overload", "admitted_p99_ms"))
+
 Phases = Mapping[str, Mapping[str, Any]]
 
 
@@ -59,6 +61,13 @@ def summary(
     line["replica_rss_mb_max"] = max((each for each in memory if each is not None), default=None)
     if line["replica_rss_mb_max"] is None:
         reasons["replica_rss_mb_max"] = "in no phase was a replica's memory read"
+    line["p99_at_3x"] = _p99_at_3x(phases)
+    if line["p99_at_3x"] is None:
+        reasons["p99_at_3x"] = "; ".join(
+            _reason(phase, phases, failures)
+            for phase, name in _P99
+            if phases.get(phase, {}).get(name) is None
+        )
     line["view_changes_without_fault"] = _view_changes(phases)
     if line["view_changes_without_fault"] is None:
         reasons["view_changes_without_fault"] = (
@@ -82,6 +91,12 @@ def spoilt_by(figures: Mapping[str, Any]) -> str | None:
     if not refusals and not not_applied:
         return None
     return f"transactions were lost: refused {refusals}, not applied {not_applied}"
+
+
+def _p99_at_3x(phases: Phases) -> float | None:
+    """How many times W0's p99 the p99 of what is admitted under overload is (T-21)."""
+    usual, admitted = (phases.get(phase, {}).get(name) for phase, name in _P99)
+    return round(admitted / usual, 3) if usual and admitted is not None else None
 
 
 def _view_changes(phases: Phases) -> int | None:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash import blackout, damage, kills, power_cut, processes, replicas, sweep, traced
+from tests.plugins import memory_disk
+from tests.plugins.memory_disk import end_in_order, memory_folder
 
-MEMORY_DISK: Final = Path("/dev/shm")
 CAMPAIGNS_AT_ONCE: Final = 2
 EXIT_FOUND: Final = 1
 EXIT_NOT_RUN: Final = 3
@@ -109,8 +110,11 @@ def run(name: str, asked: argparse.Namespace) -> Counts | None:
 @contextmanager
 def folder(*, in_memory: bool) -> Iterator[Path]:
     """A folder of the campaign's own."""
-    place = MEMORY_DISK if in_memory and MEMORY_DISK.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=place) as name:
+    if in_memory:
+        with memory_folder("crash-") as place:
+            yield place
+        return
+    with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
 
@@ -128,7 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=sorted(CAMPAIGNS))
     asked = parser.parse_args(arguments)
     report, running = Report(), dict[str, Future[Counts | None]]()
-    with ProcessPoolExecutor(CAMPAIGNS_AT_ONCE) as processes:
+    end_in_order()
+    memory_disk.sweep()
+    with ProcessPoolExecutor(CAMPAIGNS_AT_ONCE, initializer=end_in_order) as processes:
         for name in CAMPAIGNS if asked.only is None else [asked.only]:
             why_not = CAMPAIGNS[name].why_not()
             if why_not is None:

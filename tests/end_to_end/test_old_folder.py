@@ -18,6 +18,7 @@ from guqiaoctl.demo.checks import wait_anchored, wait_equal_roots
 from guqiaoctl.network.clients import open_chain, open_identity
 from guqiaoctl.network.parties import CHAINS
 from tests.end_to_end.harness import BASIC, BASIC_ANCHORED, ROOT, OneMachine, environment
+from tests.plugins.memory_disk import sweep
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.first_steps]
 EVENTS_THEN = 120
@@ -51,8 +52,11 @@ def long_ago(tmp_path: Path) -> Iterator[LongAgo]:
     if program is None:
         pytest.skip("there is no faketime here: no process can be started in another year")
     machine = OneMachine(tmp_path / "network")
-    yield LongAgo(program, machine)
-    machine.close()
+    try:
+        yield LongAgo(program, machine)
+    finally:
+        machine.close()
+        sweep()  # What libfaketime shared among processes that were killed.
 
 
 @pytest.mark.req("G2-09-4", "G2-13-2")

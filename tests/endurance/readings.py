@@ -2,7 +2,9 @@
 
 Memory goes up and down: of every ten seconds the least is taken, and of these readings the median
 slope of all pairs (Theil and Sen), with the range that holds the true one in nine cases of ten
-(Kendall's test). A run that is too short to tell is not said to be flat.
+(Kendall's test). It grows where the median is above 1 % an hour. A run of minutes cannot tell that
+from an allocator's moods: it may move by `MOVED_BYTES` from its beginning to its end, and must be
+of so many transactions that `LEAK_BYTES` lost by each would be twice as much.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ BLOCK_SECONDS: Final = 10.0
 MINUTE_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3_600.0
 NORMAL_95: Final = 1.645
+MOVED_BYTES: Final = 1024 * 1024
+LEAK_BYTES: Final = 200
+"""What each transaction leaves behind in the smallest leak that a run must find."""
 FLAT_SHARE: Final = 0.1
 FLAT_COUNT: Final = 3
 """So many more, or such a share, files or tasks may be open in the last quarter than in the first:
@@ -42,16 +47,21 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Percent an hour, of the first reading: the median, and the range that is likely."""
+    """Percent an hour, of the first reading: the median, the range that is likely, and the most
+    that it may be.
+    """
 
     low: float
     median: float
     high: float
+    most: float
 
     @property
     def verdict(self) -> str:
-        """Whether memory grows: `flat` and `grows` where the whole range says so."""
-        if self.low > GROWTH_PERCENT_AN_HOUR_MAX:
+        """Whether memory `grows`; else whether the whole range says that it is `flat`, or the run
+        is too short to tell: `open`.
+        """
+        if self.median > self.most:
             return "grows"
         return "flat" if self.high < GROWTH_PERCENT_AN_HOUR_MAX else "open"
 
@@ -83,7 +93,17 @@ def slope(readings: Sequence[Reading]) -> Slope:
     count, pairs = len(points), len(slopes)
     spread = NORMAL_95 * (count * (count - 1) * (2 * count + 5) / 18) ** 0.5
     low = max(0, int((pairs - spread) / 2))
-    return Slope(slopes[low], statistics.median(slopes), slopes[pairs - 1 - low])
+    moved = 100.0 * HOUR_SECONDS * MOVED_BYTES / base / (points[-1][0] - points[0][0])
+    most = max(GROWTH_PERCENT_AN_HOUR_MAX, moved)
+    return Slope(slopes[low], statistics.median(slopes), slopes[pairs - 1 - low], most)
+
+
+def too_few(transactions: int) -> str | None:
+    """Why so many tell nothing of a leak of `LEAK_BYTES` each, if they do not."""
+    least = 2 * MOVED_BYTES // LEAK_BYTES
+    if transactions >= least:
+        return None
+    return f"{transactions} transactions tell no leak of {LEAK_BYTES} bytes each: {least} would"
 
 
 def minutes(readings: Sequence[Reading]) -> list[int]:
@@ -93,20 +113,25 @@ def minutes(readings: Sequence[Reading]) -> list[int]:
 
 
 def not_flat(readings: Sequence[Reading]) -> list[str]:
-    """Which of files, threads and tasks are more in the last quarter than in the first."""
-    quarter = max(1, len(readings) // 4)
+    """Which of files, threads and tasks are more in the last quarter than in the first: of every
+    ten seconds the least, since what is under way comes and goes.
+    """
+    blocks = [list(block) for _, block in itertools.groupby(readings, _block)]
+    quarter = max(1, len(blocks) // 4)
     found = []
     for what in ("files", "threads", "tasks"):
-        first, last = (
-            statistics.median(getattr(each, what) for each in some)
-            for some in (readings[:quarter], readings[-quarter:])
-        )
+        least = [min(getattr(each, what) for each in block) for block in blocks]
+        first, last = (statistics.median(some) for some in (least[:quarter], least[-quarter:]))
         if last > first + max(FLAT_COUNT, FLAT_SHARE * first):
             found.append(f"{what}: {first:g} in the first quarter, {last:g} in the last")
     return found
 
 
 def _least(readings: Iterable[Reading]) -> Iterable[tuple[float, int]]:
-    for _, block in itertools.groupby(readings, lambda each: each.at_seconds // BLOCK_SECONDS):
+    for _, block in itertools.groupby(readings, _block):
         least = min(block, key=lambda each: each.own_bytes)
         yield least.at_seconds, least.own_bytes
+
+
+def _block(reading: Reading) -> float:
+    return reading.at_seconds // BLOCK_SECONDS

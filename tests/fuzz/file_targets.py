@@ -103,7 +103,7 @@ def _folder() -> list[Target]:
     ]  # fmt: skip
 
 
-def _whole_nonces(path: Path) -> dict[str, int]:
+def _whole_nonces(path: Path) -> dict[bytes, int]:
     nonces, damaged = _load(path)
     if damaged:
         raise MalformedError(f"lines {damaged}")

@@ -26,6 +26,7 @@ from typing import Final
 from tests.partitions import clocks, hosts
 from tests.partitions.campaign import ViolationError, campaign
 from tests.partitions.shapes import CLOCK_SHAPES, SHAPES
+from tests.plugins.memory_disk import end_in_order, sweep
 
 EXIT_NOT_RUN: Final = 3
 NETWORKS: Final = 2
@@ -58,7 +59,7 @@ def run_all(names: list[str], seed: int) -> Report:
     """Play these shapes on the networks, each in a process of its own, and add up what came."""
     began, shares = time.monotonic(), [names[at::NETWORKS] for at in range(NETWORKS)]
     report = Report(seed)
-    with ProcessPoolExecutor(NETWORKS) as processes:
+    with ProcessPoolExecutor(NETWORKS, initializer=end_in_order) as processes:
         playing = [
             processes.submit(run_one, share, seed + at) for at, share in enumerate(shares) if share
         ]
@@ -125,7 +126,11 @@ def main() -> int:
         return EXIT_NOT_RUN
     shapes = [asked.shape] if asked.shape else SHAPES.keys() - not_run.keys()
     names = chosen(shapes, asked.episodes, asked.seed)
-    report = run_all(names, asked.seed)
+    end_in_order()
+    try:
+        report = run_all(names, asked.seed)
+    finally:
+        sweep()  # Killed replicas leave what libfaketime shares with their children.
     if report.found:
         print(report.found, file=sys.stderr)
         again = f"python -m tests.partitions --seed {asked.seed} --episodes {asked.episodes}"

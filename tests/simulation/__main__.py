@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tests.plugins.memory_disk import end_in_order, sweep
 from tests.simulation.campaign import (
     COVERAGE_SEEDS_MIN,
     MUST_FIRE,
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=cores(), help="processes to use")
     options = parser.parse_args()
     collect_rarely()
+    end_in_order()
+    sweep()
     if options.scenario is not None:
         return campaign([options.scenario], jobs=1)
     if options.seed is not None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.machine import revision
+from tests.plugins.memory_disk import end_in_order
 from tests.simulation.byzantine.registry import STRATEGIES, VARIANTS
 from tests.simulation.drawing import name_of
 from tests.simulation.fault_plan import FAULTS
@@ -156,8 +157,15 @@ def _outcomes(names: list[Name], jobs: int) -> Iterator[Outcome]:
         yield from itertools.starmap(_judge, work)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, collect_rarely) as pool:
+    with context.Pool(jobs, _begin) as pool:
         yield from pool.imap_unordered(_judge_pair, work, chunksize=2)
+        pool.close()  # Else leaving the block would end the workers by SIGTERM.
+        pool.join()
+
+
+def _begin() -> None:
+    collect_rarely()
+    end_in_order()
 
 
 def collect_rarely() -> None:

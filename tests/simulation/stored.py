@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,13 +35,13 @@ from services.consensus.ledger import reach_of
 from services.consensus.restart import put_in_force
 from services.consensus.store import ChainStore, FileOperations, StoreOptions
 from services.consensus.store.state_intake import Snapshot
+from tests.plugins.memory_disk import make_folder, remove_folder
 from tests.simulation.durable import head_of, message_of
 from tests.simulation.workload import ExecutedBlock, Execution
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-IN_MEMORY: Final = Path("/dev/shm")
 SEGMENT_BYTES: Final = 24 * 1024
 """Small, so that segments are sealed in every run."""
 PART_BYTES: Final = 2 * 1024
@@ -58,8 +57,7 @@ class Shelf:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        base = IN_MEMORY if IN_MEMORY.is_dir() else None
-        self._root = Path(tempfile.mkdtemp(prefix="simulation-", dir=base))
+        self._root = make_folder("simulation-")
         self._synced: dict[int, dict[Path, list[int]]] = {}
         self._open: dict[int, StoredLedger] = {}
         self._stale: Path | None = None
@@ -135,7 +133,7 @@ class Shelf:
         """End the run."""
         for ledger in list(self._open.values()):
             ledger.close(power_cut=False)
-        shutil.rmtree(self._root, ignore_errors=True)
+        remove_folder(self._root)
 
     def flip(self, number: int) -> bool:
         """One bit of what stands before the last barrier."""

@@ -1,12 +1,13 @@
 """Nonces in a file: for processes without a database, such as a replica's client port.
 
 One line a nonce (expiry, digest of DID and nonce, checksum), appended and synced before `remember`
-answers; calls that wait at the same time share one fsync. A torn last line was never acknowledged
-and is cut off. Any other damage may hide a nonce that was used: the file is set aside, what is
-whole of it goes into a new one, and with it until when every request is refused that may have been
-answered before. After a failed write or fsync nothing is known about the file: calls are refused
-until all nonces stand in a new one, which a call tries again after a pause, so that an emptied disk
-is enough.
+answers; calls that wait at the same time share one fsync. In memory a nonce is its digest alone, in
+a set of those that are forgotten at the same time: some 130 bytes. A torn last line was never
+acknowledged and is cut off. Any other damage may hide a nonce that was used: the file is set aside,
+what is whole of it goes into a new one, and with it until when every request is refused that may
+have been answered before. After a failed write or fsync nothing is known about the file: calls are
+refused until all nonces stand in a new one, which a call tries again after a pause, so that an
+emptied disk is enough.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from services.chassis.grpc_server.request_signature import NONCE_SECONDS, NONCE_
 
 LIVE_NONCES_MAX: Final = 1_000_000
 COMPACT_LINES_MIN: Final = 10_000
+FORGET_EVERY_MS: Final = 60_000
+"""Nonces are forgotten together, at the end of the period in which they expire."""
 RETRY_SECONDS: Final = 1.0
 """Between two tries to write the whole list anew: it can be long, and calls go on asking."""
 
@@ -41,7 +44,7 @@ NONCE_TAG: Final = "guqiao/nonce/1"
 LINES_NAMED_MAX: Final = 10
 SYSTEM_FILES: Final = FileOperations()
 
-_LOST: Final = "0" * 64
+_LOST: Final = bytes(32)
 """In place of a digest: every nonce that expires up to then may have been used before."""
 
 _LINE: Final = re.compile(rb"([0-9]{1,16}) ([0-9a-f]{64})(?: ([0-9a-f]{8}))?")
@@ -52,6 +55,41 @@ _TORN: Final = re.compile(
 )
 
 _log = structlog.get_logger(__name__)
+
+
+class Remembered:
+    """Digests of nonces, by the period in which they expire. Any thread may ask for the `entries`,
+    one changes them.
+    """
+
+    def __init__(self) -> None:
+        self._by_period: dict[int, set[bytes]] = {}
+
+    def __contains__(self, key: bytes) -> bool:
+        return any(key in keys for keys in self._by_period.values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_period.values()))
+
+    def add(self, key: bytes, expires_at_ms: int, now_ms: int) -> None:
+        """Remember until the end of its period; a period that begins ends those that are over."""
+        period = -(-expires_at_ms // FORGET_EVERY_MS)
+        if period not in self._by_period:
+            self.forget(now_ms)
+        self._by_period.setdefault(period, set()).add(key)
+
+    def forget(self, now_ms: int) -> None:
+        """Let go of what has expired with all of its period."""
+        for period in [each for each in self._by_period if each * FORGET_EVERY_MS < now_ms]:
+            del self._by_period[period]
+
+    def entries(self) -> list[tuple[bytes, int]]:
+        """Each with when it is forgotten, in ms; each set is copied at once, calls go on."""
+        return [
+            (key, period * FORGET_EVERY_MS)
+            for period, keys in list(self._by_period.items())
+            for key in keys.copy()
+        ]
 
 
 class FileNonceStore:
@@ -67,7 +105,9 @@ class FileNonceStore:
         self._path = path
         self._files = files
         self._now_ms = now_ms
-        self._expiry_by_key: dict[str, int] = {}
+        self._remembered = Remembered()
+        self._lost_until_ms = 0
+        """Every nonce that expires up to then may have been used before."""
         self._waiting: deque[bytes] = deque()
         self._monotonic = monotonic
         self._broken = False
@@ -78,11 +118,10 @@ class FileNonceStore:
         self._compact_at = COMPACT_LINES_MIN
         self._lock_file = _lock(path)
         try:
-            self._expiry_by_key, damaged = _load(path)
-            self._forget_expired()
+            damaged = self._take_in(path)
             if damaged:
                 self._refuse_what_may_be_lost(damaged)
-            self._rewrite(list(self._expiry_by_key.items()))
+            self._rewrite(self._entries())
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -103,6 +142,11 @@ class FileNonceStore:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def held(self) -> int:
+        """How many nonces are remembered."""
+        return len(self._remembered)
+
     async def trouble(self) -> str | None:
         """Why calls are refused now, if they are: for /readyz. Asking is a try, too, because no
         calls may come while it says so.
@@ -117,16 +161,16 @@ class FileNonceStore:
 
     async def remember(self, did: str, nonce: str, expires_at_ms: int) -> bool:
         """True the first time, once it is on disk; False ever after."""
-        if expires_at_ms <= self._expiry_by_key.get(_LOST, 0):
+        if expires_at_ms <= self._lost_until_ms:
             raise UnavailableError("NONCES_DAMAGED", seconds=self._refused_seconds())
-        key = digest(NONCE_TAG, did.encode(), nonce.encode()).hex()
-        if key in self._expiry_by_key:
+        key = digest(NONCE_TAG, did.encode(), nonce.encode())
+        if key in self._remembered:
             return False
-        if len(self._expiry_by_key) >= LIVE_NONCES_MAX:
-            self._forget_expired()
-            if len(self._expiry_by_key) >= LIVE_NONCES_MAX:
+        if len(self._remembered) >= LIVE_NONCES_MAX:
+            self._remembered.forget(self._now_ms())
+            if len(self._remembered) >= LIVE_NONCES_MAX:
                 raise ExhaustedError("QUEUE_FULL")
-        self._expiry_by_key[key] = expires_at_ms
+        self._remembered.add(key, expires_at_ms, self._now_ms())
         self._waiting.append(_line(key, expires_at_ms))
         snapshot = self._snapshot_if_long()
         written = asyncio.get_running_loop().run_in_executor(self._writer, self._flush, snapshot)
@@ -136,16 +180,16 @@ class FileNonceStore:
             raise UnavailableError("DISK_FULL", path=self._path.name)
         return True
 
-    def _snapshot_if_long(self) -> list[tuple[str, int]] | None:
+    def _snapshot_if_long(self) -> list[tuple[bytes, int]] | None:
         """What to rewrite the file with, once it has doubled since the last time."""
         if self._lines < self._compact_at:
             return None
-        self._forget_expired()
-        self._compact_at = max(COMPACT_LINES_MIN, 2 * len(self._expiry_by_key))
+        self._remembered.forget(self._now_ms())
+        self._compact_at = max(COMPACT_LINES_MIN, 2 * len(self._remembered))
         self._lines = 0  # Asked for once; the rewrite counts anew.
-        return list(self._expiry_by_key.items())
+        return self._entries()
 
-    def _flush(self, snapshot: list[tuple[str, int]] | None) -> None:
+    def _flush(self, snapshot: list[tuple[bytes, int]] | None) -> None:
         """Runs in the writer thread: write all that waits with one fsync. The call before may have
         taken ours along.
         """
@@ -155,8 +199,8 @@ class FileNonceStore:
             return
         if self._broken and self._monotonic() < self._retry_at:
             return  # Refused; the next try writes what waited with all the rest.
-        if self._broken:  # The whole list, what waited included; copied at once, calls go on.
-            snapshot, lines = list(self._expiry_by_key.copy().items()), []
+        if self._broken:  # The whole list, what waited included.
+            snapshot, lines = self._entries(), []
         try:
             if snapshot is not None:
                 self._rewrite(snapshot)
@@ -176,7 +220,7 @@ class FileNonceStore:
         self.was_damaged = True
         aside = self._path.with_suffix(".damaged")
         aside.write_bytes(self._path.read_bytes())
-        self._expiry_by_key[_LOST] = self._now_ms() + NONCE_SECONDS_MAX * 1_000
+        self._lost_until_ms = self._now_ms() + NONCE_SECONDS_MAX * 1_000
         _log.critical(
             "nonces.damaged",
             code="NONCES_DAMAGED",
@@ -186,15 +230,25 @@ class FileNonceStore:
 
     def _refused_seconds(self) -> int:
         """How long requests of this moment are refused still, their nonces may have been lost."""
-        until_ms = self._expiry_by_key.get(_LOST, 0) - NONCE_SECONDS * 1_000
+        until_ms = self._lost_until_ms - NONCE_SECONDS * 1_000
         return max(-(-(until_ms - self._now_ms()) // 1_000), 0)
 
-    def _forget_expired(self) -> None:
+    def _take_in(self, path: Path) -> list[int]:
+        """Remember what the file holds; the numbers of the lines that are damaged."""
+        entries, damaged = _load(path)
         now_ms = self._now_ms()
-        for key in [key for key, expiry in self._expiry_by_key.items() if expiry < now_ms]:
-            del self._expiry_by_key[key]
+        self._lost_until_ms = entries.pop(_LOST, 0)
+        for key, expires_at_ms in entries.items():
+            self._remembered.add(key, expires_at_ms, now_ms)
+        self._remembered.forget(now_ms)
+        return damaged
 
-    def _rewrite(self, entries: list[tuple[str, int]]) -> None:
+    def _entries(self) -> list[tuple[bytes, int]]:
+        """What a new file holds."""
+        lost = [(_LOST, self._lost_until_ms)] if self._lost_until_ms >= self._now_ms() else []
+        return lost + self._remembered.entries()
+
+    def _rewrite(self, entries: list[tuple[bytes, int]]) -> None:
         """Replace the file by one that holds `entries`, durably, and open it for appending."""
         replacement = self._path.with_suffix(".new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -214,17 +268,17 @@ class FileNonceStore:
         self._lines = len(entries)
 
 
-def _line(key: str, expires_at_ms: int) -> bytes:
-    content = f"{expires_at_ms} {key}".encode()
+def _line(key: bytes, expires_at_ms: int) -> bytes:
+    content = f"{expires_at_ms} {key.hex()}".encode()
     return b"%b %08x\n" % (content, zlib.crc32(content))
 
 
-def _load(path: Path) -> tuple[dict[str, int], list[int]]:
+def _load(path: Path) -> tuple[dict[bytes, int], list[int]]:
     """The entries that are whole, and the numbers of the lines that are damaged."""
     if not path.exists():
         return {}, []
     *lines, last = path.read_bytes().split(b"\n")
-    entries, damaged = dict[str, int](), list[int]()
+    entries, damaged = dict[bytes, int](), list[int]()
     for number, line in enumerate(lines, start=1):
         entry = _entry(line)
         if entry is None:
@@ -238,11 +292,11 @@ def _load(path: Path) -> tuple[dict[str, int], list[int]]:
     return entries, damaged
 
 
-def _entry(line: bytes) -> tuple[str, int] | None:
+def _entry(line: bytes) -> tuple[bytes, int] | None:
     match = _LINE.fullmatch(line)
     if match is None or match[3] not in (None, b"%08x" % zlib.crc32(line[: match.end(2)])):
         return None
-    return match[2].decode(), int(match[1])
+    return bytes.fromhex(match[2].decode()), int(match[1])
 
 
 def _lock(path: Path) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,12 @@ from hypothesis import strategies as st
 from services.chassis.errors import ServiceError
 from services.chassis.file_operations import FileOperations
 from services.chassis.grpc_server import nonces_file
-from services.chassis.grpc_server.nonces_file import RETRY_SECONDS, FileNonceStore
+from services.chassis.grpc_server.nonces_file import (
+    FORGET_EVERY_MS,
+    RETRY_SECONDS,
+    FileNonceStore,
+    Remembered,
+)
 from services.chassis.grpc_server.request_signature import NONCE_SECONDS
 
 DID = "did:rem:shandong:SD000001"
@@ -126,9 +132,10 @@ async def test_expired_nonces_leave_the_file_at_the_next_start(tmp_path: Path) -
     path = tmp_path / "n"
     with store(path) as nonces:
         await nonces.remember(DID, "old", NOW + 1)
-        await nonces.remember(DID, "new", NOW + 1_000)
-    with store(path, now_ms=NOW + 500):
+        await nonces.remember(DID, "new", NOW + 1 + FORGET_EVERY_MS)
+    with store(path, now_ms=NOW + FORGET_EVERY_MS) as nonces:
         assert len(path.read_bytes().splitlines()) == 1
+        assert not await nonces.remember(DID, "new", NOW + 1 + FORGET_EVERY_MS)
 
 
 async def test_a_long_file_is_compacted_while_it_is_used(
@@ -139,11 +146,49 @@ async def test_a_long_file_is_compacted_while_it_is_used(
     path = tmp_path / "n"
     with FileNonceStore(path, now_ms=lambda: now) as nonces:
         for number in range(100):
-            now += 1
-            assert await nonces.remember(DID, str(number), now + 3)
+            now += FORGET_EVERY_MS
+            assert await nonces.remember(DID, str(number), now + 3 * FORGET_EVERY_MS)
         assert len(path.read_bytes().splitlines()) <= 20
     with FileNonceStore(path, now_ms=lambda: now) as nonces:
         assert not await nonces.remember(DID, "99", now)
+
+
+async def test_what_expires_is_forgotten_while_the_file_is_short(tmp_path: Path) -> None:
+    """In memory, at the end of its period; until then, and not a moment less, it is known."""
+    now = NOW
+    with FileNonceStore(tmp_path / "n", now_ms=lambda: now) as nonces:
+        for number in range(300):
+            now += FORGET_EVERY_MS // 10
+            expires = now + 2 * FORGET_EVERY_MS
+            assert await nonces.remember(DID, str(number), expires)
+            assert nonces.held <= 40
+        for number in range(280, 300):
+            assert not await nonces.remember(DID, str(number), expires)
+
+
+@pytest.mark.parametrize("expires_in_ms", [0, 1, FORGET_EVERY_MS - 1, FORGET_EVERY_MS])
+async def test_no_nonce_is_forgotten_before_it_expires(tmp_path: Path, expires_in_ms: int) -> None:
+    now = NOW
+    with FileNonceStore(tmp_path / "n", now_ms=lambda: now) as nonces:
+        await nonces.remember(DID, "aa", NOW + expires_in_ms)
+        now = NOW + expires_in_ms
+        for periods in range(3):  # Periods that begin end those that are over.
+            await nonces.remember(DID, f"{periods}", now + periods * FORGET_EVERY_MS)
+        assert not await nonces.remember(DID, "aa", NOW + expires_in_ms)
+
+
+def test_a_nonce_costs_few_bytes() -> None:
+    """T-20: those of many minutes are held at once."""
+    remembered = Remembered()
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            remembered.add(number.to_bytes(32, "big"), NOW + number * 100, NOW)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(remembered) == 2_000
+    assert held_bytes / len(remembered) < 180
 
 
 async def test_after_a_failed_write_nothing_is_accepted(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def name(number: int) -> bytes:
 
 def sent(number: int, at: float) -> FinalTransaction:
     """A transfer that the market's chain had final a tenth of a second later."""
-    return FinalTransaction(name(number), at, at + 0.1, 7)
+    return FinalTransaction(name(number), at, at, at + 0.1, 7)
 
 
 def packet_event(number: int, code: str = "", topic: str = "packet.received") -> Event:

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from bench import phases
-from bench.load import FinalTransaction, Load, Tally
+from bench.load import FinalTransaction, Load, Stream, Tally
 from bench.machine import VerifyRate
 from bench.phases import Interval, Meter, SeenBlock, pace, recovery, throughput
 from bench.report import HOLD
@@ -35,6 +35,7 @@ def a_meter() -> Meter:
 def a_load(*ids: bytes) -> Load:
     load = Load("chain", [], cast("Identity", None), cast("GmProvider", None), [])
     load.first_sent = dict.fromkeys(ids, 0.0)
+    load.last_sent = dict.fromkeys(ids, 0.0)
     return load
 
 
@@ -61,6 +62,22 @@ async def test_only_what_was_applied_counts_as_final() -> None:
     assert load.tally.not_applied == {"PREDECESSOR_MISSING": 1, "REPLAYED": 1}
 
 
+async def test_what_was_refused_before_is_admitted_with_its_last_sending() -> None:
+    class Call:
+        async def write(self, _data: bytes) -> None: ...
+
+    load, item = a_load(), Signed(b"a", b"")
+    stream = Stream(load, 0, Call())
+    await stream.send([item])
+    load.take(item, error_of("QUEUE_FULL", retry_seconds=60))
+    load.first_sent[item.id] -= 60.0
+    await stream.send([item])
+    load.take(item, result_of(Outcome.APPLIED))
+    (final,) = load.tally.finals
+    assert final.admitted >= final.sent + 60.0
+    assert load.first_sent == load.last_sent == {}
+
+
 async def test_a_refusal_without_a_time_is_told_apart_from_one_that_comes_again() -> None:
     load = a_load()
     load.take(Signed(b"a", b""), error_of("QUEUE_FULL", retry_seconds=60))
@@ -69,7 +86,7 @@ async def test_a_refusal_without_a_time_is_told_apart_from_one_that_comes_again(
 
 
 def test_what_was_not_applied_stands_beside_the_throughput() -> None:
-    finals = [FinalTransaction(b"", 0.0, float(number % 10), 1) for number in range(100)]
+    finals = [FinalTransaction(b"", 0.0, 0.0, float(number % 10), 1) for number in range(100)]
     tally = Tally(finals, not_applied=Counter({"PREDECESSOR_MISSING": 50}))
     figures = throughput(finals, a_meter(), tally)
     assert figures["tps"] == 10.0
@@ -141,9 +158,9 @@ class KillChain:
     async def closed_loop(
         self, _window: int, _seconds: float, during: Callable[[], Awaitable[None]]
     ) -> Tally:
-        before = FinalTransaction(b"", 0.0, 0.0, 1)
+        before = FinalTransaction(b"", 0.0, 0.0, 0.0, 1)
         await during()
-        self.tally.finals = [before, FinalTransaction(b"", 0.0, float("inf"), 2)]
+        self.tally.finals = [before, FinalTransaction(b"", 0.0, 0.0, float("inf"), 2)]
         return self.tally
 
     async def get_header(self, height: int) -> tuple[Any, None]:

@@ -10,7 +10,7 @@ from bench.regulator_away import figures
 
 def tally(count: int, seconds: float = 0.1, refusals: Counter[str] | None = None) -> Tally:
     finals = [
-        FinalTransaction(number.to_bytes(32, "big"), number, number + seconds, 7)
+        FinalTransaction(number.to_bytes(32, "big"), number, number, number + seconds, 7)
         for number in range(count)
     ]
     return Tally(finals, refusals=refusals or Counter())

@@ -81,6 +81,7 @@ def a_line(**other: Any) -> dict[str, Any]:
         ("primary_kill_recovery_s", 3.1),
         ("replica_rss_mb_max", 150.1),
         ("goodput_at_3x", 0.79),
+        ("p99_at_3x", 2.01),
     ],
 )
 def test_a_sentence_names_what_is_not_held(name: str, value: float) -> None:

@@ -40,7 +40,12 @@ def phases() -> dict[str, dict[str, Any]]:
             "replica_memory_mb_max": 97.7,
         },
         "batch": {"batch_ops_per_s": 766.7, "view_changes": 0, "replica_memory_mb_max": 99.0},
-        "overload": {"goodput_at_3x": 0.88, "view_changes": 0, "replica_memory_mb_max": 110.0},
+        "overload": {
+            "goodput_at_3x": 0.88,
+            "admitted_p99_ms": 2_028.0,
+            "view_changes": 0,
+            "replica_memory_mb_max": 110.0,
+        },
         "kill": {
             "primary_kill_recovery_s": 1.3,
             "view_changes": 4,
@@ -66,6 +71,20 @@ def test_a_whole_run_has_every_figure() -> None:
     assert line["null_because"] == {}
     assert line["revision"] == "abc"
     assert line["replica_rss_mb_max"] == 118.2
+
+
+def test_latency_under_overload_is_told_in_that_of_the_same_run() -> None:
+    assert summary(phases(), {}, 2, "abc")["p99_at_3x"] == 1.5
+
+
+@pytest.mark.parametrize(("phase", "figure"), [("W0", "p99_ms"), ("overload", "admitted_p99_ms")])
+def test_without_one_of_the_two_latencies_there_is_no_ratio(phase: str, figure: str) -> None:
+    run = phases()
+    del run[phase][figure]
+    line = summary(run, {}, 2, "abc")
+    assert line["p99_at_3x"] is None
+    reasons = cast("dict[str, str]", line["null_because"])
+    assert reasons["p99_at_3x"] == f"{phase} came to no such figure"
 
 
 def test_view_changes_that_no_fault_explains_are_summed() -> None:
