@@ -129,7 +129,6 @@ class Sparing(LedgerNode):
         if self.spoil is None:
             del answer.values[2:]
             self.chain.call("reports", "report", {"count": 1, "broken": False})
-            self._remember()
         else:
             self.spoil(answer)
         return answer
