@@ -6,6 +6,7 @@ together, because a start is the dearest of all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -158,12 +159,23 @@ def test_a_dataset_that_is_refused_leaves_nothing_of_its_investors(
     assert running.run("import", accepted, "-o", "json").code == 0
 
 
+def holds_nothing(lock: Path) -> bool:
+    """Whether no process holds the folder: one that is killed still has to end."""
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 @pytest.mark.req("G2-13-2")
 def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(
     running: OneMachine,
 ) -> None:
     pid = running.status()["pid"]
     os.kill(pid, signal.SIGKILL)
+    wait_until("the supervisor is gone", lambda: holds_nothing(running.folder / "lock"))
     began = time.monotonic()
     answer = running.up()  # At once: it waits for what still ends.
     assert "ready" in answer.err
